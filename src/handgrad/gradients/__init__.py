@@ -1,0 +1,1 @@
+"""The mathematics: values beside hand-derived gradients, in `jax.numpy` alone."""
