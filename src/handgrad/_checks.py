@@ -67,9 +67,7 @@ def require_axis(name: str, array: Any, axis: int, size: int, meaning: str) -> N
 def require_examples(name: str, array: Any) -> None:
     """Raise InputError if the first axis is empty: a mean over no example is not a number."""
     if shape_of(array)[0] == 0:
-        raise InputError(
-            name, "at least one example", f"shape {shape_of(array)}", "pass some data"
-        )
+        raise InputError(name, "at least one example", f"shape {shape_of(array)}", "pass some data")
 
 
 def require_binary_labels(y: Any, logits: Any) -> None:
