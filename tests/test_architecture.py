@@ -12,8 +12,10 @@ HOUSE = (
     "_types", "_errors", "_checks", "_precision", "gradients", "fast", "losses", "exact", "verify",
     "testing", "derivations", "catalogue", "evidence", "data", "train", "measure", "explain", "cli",
 )  # fmt: skip
-AUTODIFF = {"grad", "value_and_grad", "vjp", "jvp", "jacfwd", "jacrev", "hessian", "linearize",
-            "custom_jvp", "custom_vjp", "checkpoint", "linear_transpose", "custom_gradient"}  # fmt: skip
+AUTODIFF = {
+    "grad", "value_and_grad", "vjp", "jvp", "jacfwd", "jacrev", "hessian", "linearize",
+    "custom_jvp", "custom_vjp", "checkpoint", "linear_transpose", "custom_gradient",
+}  # fmt: skip
 PAST_250_LINES: set[str] = set()
 
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -1,1 +1,1 @@
-"""handgrad: hand-derived gradients for the cross-entropy family, verified, trained with and measured."""
+"""handgrad: hand-derived gradients for the cross-entropy family, verified and measured."""

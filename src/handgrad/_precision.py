@@ -1,5 +1,6 @@
 """Sixty-four bits for a while: one spelling of `enable_x64` for every supported JAX."""
 
+import importlib
 from contextlib import AbstractContextManager
 
 import jax
@@ -13,8 +14,6 @@ def x64(enabled: bool = True) -> AbstractContextManager:
     ...     jnp.ones(()).dtype
     dtype('float64')
     """
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(enabled)
-    from jax.experimental import enable_x64  # before jax 0.8
-
-    return enable_x64(enabled)
+    if not hasattr(jax, "enable_x64"):  # jax 0.7 keeps it among the experiments
+        return importlib.import_module("jax.experimental").enable_x64(enabled)
+    return jax.enable_x64(enabled)
