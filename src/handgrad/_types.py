@@ -4,11 +4,11 @@ The letters, wherever a shape is written: N examples, D features, K classes, H h
 T tokens, V vocabulary.
 """
 
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["Array", "ClassLabels", "Features", "Key", "Scalar"]
+__all__ = ["Array", "DTypeLike", "Features", "Key", "Scalar"]
 
 Key = PRNGKeyArray
 Scalar = Float[Array, ""]
 Features = Float[Array, "N D"]
-ClassLabels = Int[Array, " N"] | Float[Array, "N K"]

@@ -1,0 +1,55 @@
+"""Activations of hidden layers, each beside its derivative, and the table that names them.
+
+Source: "Neural networks", section on the sigmoid function; non-linear regions.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handgrad._errors import InputError
+from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
+
+
+def tanh(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """tanh z = (eᶻ − e⁻ᶻ)/(eᶻ + e⁻ᶻ), in (−1, 1)."""
+    return jnp.tanh(z)
+
+
+def tanh_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """tanh′(z) = 1 − tanh²z = sech²z, as the square of 2e^−|z|/(1 + e^−2|z|): no cancellation."""
+    e = jnp.exp(-jnp.abs(z))
+    return jnp.square(2 * e / (1 + jnp.square(e)))
+
+
+def relu(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """max(z, 0). A kink at z = 0."""
+    return jnp.where(z > 0, z, jnp.zeros_like(z))
+
+
+def relu_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 where z > 0, else 0; at the kink anything in [0, 1] is a subgradient, and 0 is taken."""
+    return jnp.where(z > 0, jnp.ones_like(z), jnp.zeros_like(z))
+
+
+class Activation(NamedTuple):
+    """An elementwise function beside its derivative, both taking z."""
+
+    value: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+
+
+ACTIVATIONS = {
+    "sigmoid": Activation(sigmoid, sigmoid_derivative),
+    "tanh": Activation(tanh, tanh_derivative),
+    "relu": Activation(relu, relu_derivative),
+}
+
+
+def activation(name: str) -> Activation:
+    """The activation called `name`. Raises InputError for any other name."""
+    if name not in ACTIVATIONS:
+        raise InputError("activation", f"one of {', '.join(ACTIVATIONS)}", repr(name), "name one")
+    return ACTIVATIONS[name]

@@ -1,0 +1,114 @@
+"""Logistic regression: one logit z = x·w + b, cross-entropy, and the gradient −(y−ŷ)(x, 1).
+
+    E(w, b) = (1/N) Σ_n ℓ(z_n, y_n) + ½ λ ‖w‖²          ℓ: `cross_entropy.binary`
+    ∇E      = (1/N) Σ_n −(y_n − ŷ_n)(x_n, 1) + (λ w, 0)
+    ∇²E     = (1/N) Σ_n ŷ_n (1 − ŷ_n)(x_n, 1)(x_n, 1)ᵀ + diag(λ, …, λ, 0)
+
+The gradient is a scalar times the point: far labels push hard, near ones gently. The Hessian is a
+sum of squares with positive weights, so E is convex.
+
+Source: "Neural networks", sections on the error function and on gradient descent.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handgrad._errors import InputError
+from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad.gradients import cross_entropy
+from handgrad.gradients.cross_entropy import BinaryLabels
+from handgrad.gradients.linear import (
+    Params,
+    affine,
+    affine_pullback,
+    check_features,
+    matmul,
+    penalty,
+    penalty_gradient,
+)
+from handgrad.gradients.linear import init as linear_init
+from handgrad.gradients.model import Model
+from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
+
+
+def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = None) -> Params:
+    """Random weights (D,) and a zero bias (). Raises InputError unless there are two classes."""
+    if classes != 2:
+        raise InputError("classes", "2", classes, "use softmax_regression for more classes")
+    return linear_init(key, features, (), dtype)
+
+
+def logits(params: Params, x: Features) -> Float[Array, " N"]:
+    """z = x·w + b. Raises InputError if the shapes do not fit."""
+    check_features(x, params.weight)
+    return affine(params, x)
+
+
+def predict(params: Params, x: Features) -> Float[Array, " N"]:
+    """ŷ = σ(x·w + b), the probability of class 1."""
+    return sigmoid(logits(params, x))
+
+
+def value_and_gradient(
+    params: Params, x: Features, y: BinaryLabels, l2: float = 0.0
+) -> tuple[Scalar, Params]:
+    """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit.
+
+    >>> x, y = jnp.array([[1.0, 1.0], [-4.0, 5.0]]), jnp.array([1.0, 0.0])
+    >>> value, gradient = value_and_gradient(Params(jnp.array([4.0, 5.0]), jnp.array(-9.0)), x, y)
+    >>> round(float(value), 4), gradient.weight.tolist()  # both scores are 0, both ŷ are ½
+    (0.6931, [-1.25, 1.0])
+    """
+    z = logits(params, x)
+    residual = cross_entropy.binary_residual(z, y) / z.shape[0]
+    data = affine_pullback(residual, x)
+    value = jnp.mean(cross_entropy.binary(z, y)) + penalty(params.weight, l2)
+    return value, data._replace(weight=data.weight + penalty_gradient(params.weight, l2))
+
+
+def loss(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Scalar:
+    """E: mean cross-entropy in nats, plus ½ λ ‖w‖². Raises InputError if the shapes do not fit."""
+    return jnp.mean(cross_entropy.binary(logits(params, x), y)) + penalty(params.weight, l2)
+
+
+def gradient(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+    """∇E = −(y − ŷ)(x, 1), averaged, plus (λ w, 0). Raises InputError if the shapes do not fit."""
+    return value_and_gradient(params, x, y, l2)[1]
+
+
+def hessian(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+    """∇²E as blocks, in the structure of jax.hessian: h.weight.bias is ∂²E/∂w∂b, (D,)."""
+    z = logits(params, x)
+    cross_entropy.binary_residual(z, y)  # the labels have no say, but their shape is checked
+    s = sigmoid_derivative(z) / z.shape[0]
+    sx = s[:, None] * x
+    identity = jnp.eye(x.shape[1], dtype=x.dtype)
+    mixed = jnp.sum(sx, axis=0)
+    return Params(
+        weight=Params(weight=matmul(x.T, sx) + l2 * identity, bias=mixed),  # type: ignore[arg-type]
+        bias=Params(weight=mixed, bias=jnp.sum(s)),  # type: ignore[arg-type]
+    )
+
+
+def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+    """∇²E v = Xᵀ(s ∘ (X v_w + v_b))/N + λ v_w, without forming the Hessian."""
+    z = logits(params, x)
+    cross_entropy.binary_residual(z, y)
+    data = affine_pullback(sigmoid_derivative(z) * affine(tangent, x) / z.shape[0], x)
+    return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
+
+
+def model(l2: float = 0.0) -> Model:
+    """Logistic regression with the penalty bound: the record that `fit` trains."""
+    return Model(
+        init=init,
+        logits=logits,
+        predict=predict,
+        loss=partial(loss, l2=l2),
+        gradient=partial(gradient, l2=l2),
+        value_and_gradient=partial(value_and_gradient, l2=l2),
+        hessian=partial(hessian, l2=l2),
+        hvp=partial(hvp, l2=l2),
+    )

@@ -1,0 +1,115 @@
+"""Softmax regression: logistic regression for K classes.
+
+    E(W, b) = (1/N) Σ_n ℓ(z_n, y_n) + ½ λ ‖W‖²          z = x W + b, ℓ: `cross_entropy.categorical`
+    ∇E      = (1/N) Σ_n (x_n, 1)ᵀ (p_n − y_n) + (λ W, 0)
+    ∇²E     = (1/N) Σ_n (x_n, 1)(x_n, 1)ᵀ ⊗ (diag(p_n) − p_n p_nᵀ) + λ on the weight's diagonal
+
+Adding one vector to every column of W changes no probability: without a penalty the minimum is a
+subspace, and the Hessian is positive semidefinite but singular.
+
+Source: "Neural networks", section on multi-class classification; the gradient is derived as there
+for two classes.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handgrad._errors import InputError
+from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad.gradients import cross_entropy
+from handgrad.gradients.cross_entropy import ClassLabels
+from handgrad.gradients.linear import (
+    Params,
+    affine,
+    affine_pullback,
+    check_features,
+    matmul,
+    penalty,
+    penalty_gradient,
+)
+from handgrad.gradients.linear import init as linear_init
+from handgrad.gradients.model import Model
+from handgrad.gradients.softmax import softmax, softmax_jvp
+
+
+def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = None) -> Params:
+    """Random weights (D, K) and zero biases (K,). Raises InputError for fewer than two classes."""
+    if classes < 2:
+        raise InputError("classes", "2 or more", classes, "pass the number of classes")
+    return linear_init(key, features, (classes,), dtype)
+
+
+def logits(params: Params, x: Features) -> Float[Array, "N K"]:
+    """z = x W + b. Raises InputError if the shapes do not fit."""
+    check_features(x, params.weight)
+    return affine(params, x)
+
+
+def predict(params: Params, x: Features) -> Float[Array, "N K"]:
+    """ŷ = softmax(x W + b): one row of class probabilities for each example."""
+    return softmax(logits(params, x))
+
+
+def value_and_gradient(
+    params: Params, x: Features, y: ClassLabels, l2: float = 0.0
+) -> tuple[Scalar, Params]:
+    """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit."""
+    z = logits(params, x)
+    residual = cross_entropy.categorical_residual(z, y) / z.shape[0]
+    data = affine_pullback(residual, x)
+    value = jnp.mean(cross_entropy.categorical(z, y)) + penalty(params.weight, l2)
+    return value, data._replace(weight=data.weight + penalty_gradient(params.weight, l2))
+
+
+def loss(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Scalar:
+    """E: mean cross-entropy in nats, plus ½ λ ‖W‖². Raises InputError if the shapes do not fit."""
+    return jnp.mean(cross_entropy.categorical(logits(params, x), y)) + penalty(params.weight, l2)
+
+
+def gradient(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
+    """∇E = (x, 1)ᵀ(p − y), averaged, plus (λ W, 0). Raises InputError if the shapes do not fit."""
+    return value_and_gradient(params, x, y, l2)[1]
+
+
+def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
+    """∇²E as blocks, in the structure of jax.hessian: h.weight.weight is (D, K, D, K)."""
+    p = softmax(logits(params, x))
+    cross_entropy.categorical_residual(p, y)  # the labels have no say, but their shape is checked
+    n, d, k = x.shape[0], x.shape[1], p.shape[1]
+    # diag(p) − p pᵀ, its diagonal as p (1 − p) with 1 − p summed from the others
+    outer = p[:, :, None] * p[:, None, :]
+    eye = jnp.eye(k, dtype=bool)[None, :, :]
+    others = jnp.sum(jnp.where(eye, 0.0, outer), axis=-1)
+    curvature = jnp.where(eye, others[:, :, None], -outer) / n
+    xs = matmul(x.T, curvature.reshape(n, k * k)).reshape(d, k, k)  # Σ_n x_d (…)_{kl}
+    weighted = (x[:, :, None] * x[:, None, :]).reshape(n, d * d)
+    ww = matmul(weighted.T, curvature.reshape(n, k * k)).reshape(d, d, k, k)
+    ridge = jnp.eye(d * k, dtype=x.dtype).reshape(d, k, d, k)
+    return Params(
+        weight=Params(weight=ww.transpose(0, 2, 1, 3) + l2 * ridge, bias=xs),  # type: ignore[arg-type]
+        bias=Params(weight=xs.transpose(1, 0, 2), bias=jnp.sum(curvature, axis=0)),  # type: ignore[arg-type]
+    )
+
+
+def hvp(params: Params, tangent: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
+    """∇²E V = (x, 1)ᵀ [softmax′(z) (x V_w + v_b)]/N + λ V_w, without forming the Hessian."""
+    z = logits(params, x)
+    cross_entropy.categorical_residual(z, y)
+    data = affine_pullback(softmax_jvp(z, affine(tangent, x)) / z.shape[0], x)
+    return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
+
+
+def model(l2: float = 0.0) -> Model:
+    """Softmax regression with the penalty bound: the record that `fit` trains."""
+    return Model(
+        init=init,
+        logits=logits,
+        predict=predict,
+        loss=partial(loss, l2=l2),
+        gradient=partial(gradient, l2=l2),
+        value_and_gradient=partial(value_and_gradient, l2=l2),
+        hessian=partial(hessian, l2=l2),
+        hvp=partial(hvp, l2=l2),
+    )

@@ -1,0 +1,50 @@
+"""Squared error, for contrast: scaled by any k > 0 its minimum stays where it is.
+
+Through a sigmoid its gradient carries an extra factor ŷ(1−ŷ), which vanishes exactly where the
+model is confident and wrong. Showing cross-entropy and updating with this gradient is a
+well-known mistake.
+
+Source: "How did binary cross-entropy loss come into existence?", section on scaling a function.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from handgrad._checks import require_binary_labels, require_floating, require_same_shape
+from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
+
+
+def squared_error(
+    prediction: Float[Array, "*shape"], y: Float[Array, "*shape"], scale: float = 1.0
+) -> Float[Array, "*shape"]:
+    """k (ŷ − y)², elementwise; with y = 0 it is the parabola k x²."""
+    require_floating("prediction", prediction)
+    require_same_shape("y", y, "the prediction", prediction)
+    return scale * jnp.square(prediction - y)
+
+
+def squared_error_gradient(
+    prediction: Float[Array, "*shape"], y: Float[Array, "*shape"], scale: float = 1.0
+) -> Float[Array, "*shape"]:
+    """∂/∂ŷ k (ŷ − y)² = 2k (ŷ − y): zero at ŷ = y, whatever k > 0 is."""
+    require_floating("prediction", prediction)
+    require_same_shape("y", y, "the prediction", prediction)
+    return 2 * scale * (prediction - y)
+
+
+def from_logits(
+    logits: Float[Array, "*shape"], y: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """½ (σ(z) − y)², elementwise: squared error of a probability."""
+    require_floating("logits", logits)
+    require_binary_labels(y, logits)
+    return squared_error(sigmoid(logits), y, scale=0.5)
+
+
+def from_logits_gradient(
+    logits: Float[Array, "*shape"], y: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """∂/∂z ½ (σ(z) − y)² = (ŷ − y) ŷ (1 − ŷ): cross-entropy's residual times σ′(z)."""
+    require_floating("logits", logits)
+    require_binary_labels(y, logits)
+    return squared_error_gradient(sigmoid(logits), y, scale=0.5) * sigmoid_derivative(logits)
