@@ -1,0 +1,86 @@
+"""The witnesses on the stand: arguments rounded to a dtype, gradients asked for, leaves named."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from handgrad._errors import InputError
+
+Argnums = int | tuple[int, ...]
+
+
+def is_float(leaf: Any) -> bool:
+    """Whether a leaf of the arguments carries real numbers (keys and integers do not)."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def round_to(at: tuple, dtype: str) -> tuple:
+    """The arguments with every float leaf rounded to `dtype`; integers and keys as they are."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else leaf, at)
+
+
+def autodiff(of: Callable, wrt: Argnums) -> Callable:
+    """The second witness: `jax.grad` of the loss."""
+    return jax.grad(of, argnums=wrt)
+
+
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """The leaves of a tree with their paths as text, such as '.weight' or '[0].bias'."""
+    return [
+        (jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+
+
+def structure_fault(answer: Any, expected: Any) -> str | None:
+    """What is wrong with the structure, shapes or dtypes of a gradient, in words; None if nothing.
+
+    `expected` is what `jax.eval_shape` says of `jax.grad`: broadcasting is not forgiven.
+    """
+    got, want = jax.tree.structure(answer), jax.tree.structure(expected)
+    if got != want:
+        return f"the gradient is {got}, jax.grad gives {want}"
+    for (path, leaf), (_, spec) in zip(named_leaves(answer), named_leaves(expected), strict=True):
+        shape, dtype = jnp.shape(leaf), jnp.result_type(leaf)
+        if shape != spec.shape or dtype != spec.dtype:
+            return f"leaf {path or 'gradient'} is {dtype}{list(shape)}, jax.grad gives " + (
+                f"{spec.dtype}{list(spec.shape)}"
+            )
+    return None
+
+
+def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
+    """Raise InputError unless `at` is a tuple, `wrt` points into it at floats, `of` is scalar."""
+    if not isinstance(at, tuple):
+        raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
+    for position in (wrt,) if isinstance(wrt, int) else wrt:
+        if not -len(at) <= position < len(at):
+            raise InputError("wrt", f"positions within {len(at)} arguments", wrt, "count from 0")
+        for path, leaf in named_leaves(at[position]):
+            if not is_float(leaf):
+                raise InputError(
+                    "wrt",
+                    "floating leaves",
+                    f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
+                    "differentiate with respect to floats, or convert it",
+                )
+    value = jax.eval_shape(of, *at)
+    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise InputError(
+            "of", "a loss with one real number as its value", value, "take a sum or a mean"
+        )
+
+
+def half_ulp_noise(at: tuple, dtype: str, rng: np.random.Generator) -> tuple:
+    """The arguments (in float64) moved by up to half an ulp of `dtype`, independently, at random."""
+
+    def moved(leaf: Any) -> Any:
+        if not is_float(leaf):
+            return leaf
+        exact = np.asarray(leaf, np.float64)
+        relative = rng.uniform(-0.5, 0.5, exact.shape) * float(jnp.finfo(dtype).eps)
+        return jnp.asarray(exact * (1 + relative))
+
+    return jax.tree.map(moved, at)
