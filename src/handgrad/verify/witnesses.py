@@ -39,7 +39,8 @@ def structure_fault(answer: Any, expected: Any) -> str | None:
 
     `expected` is what `jax.eval_shape` says of `jax.grad`: broadcasting is not forgiven.
     """
-    got, want = jax.tree.structure(answer), jax.tree.structure(expected)
+    got: Any = jax.tree.structure(answer)
+    want: Any = jax.tree.structure(expected)
     if got != want:
         return f"the gradient is {got}, jax.grad gives {want}"
     for (path, leaf), (_, spec) in zip(named_leaves(answer), named_leaves(expected), strict=True):
@@ -74,7 +75,7 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
 
 
 def half_ulp_noise(at: tuple, dtype: str, rng: np.random.Generator) -> tuple:
-    """The arguments (in float64) moved by up to half an ulp of `dtype`, independently, at random."""
+    """The arguments (in float64) each moved at random by up to half an ulp of `dtype`."""
 
     def moved(leaf: Any) -> Any:
         if not is_float(leaf):
