@@ -1,0 +1,201 @@
+"""Checks of value: what can only be known outside jit, where the numbers can be looked at.
+
+JAX clamps or wraps a class index that is out of range, carries a NaN to every parameter, and
+broadcasts labels of shape (N, 1); none of them raises. Shapes are `handgrad._checks`' business.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from handgrad._checks import describe, require_axis, require_examples, require_rank
+from handgrad._errors import InputError
+
+
+def check_values(x: Any, y: Any, classes: int | None = None) -> None:
+    """Raise InputError unless `x` and `y` can be learned from.
+
+    `x` is (N, D), finite. `y` is (N,) integers in 0..K-1, (N,) floats in [0, 1] for two classes,
+    or (N, K) probabilities; K is `classes`, or is taken from `y`. At least two classes occur.
+
+    >>> import numpy as np
+    >>> check_values(np.eye(3), np.array([0, 2, 1]), classes=3)
+    >>> check_values(np.eye(3), np.array([0, 2, -1]), classes=3)
+    Traceback (most recent call last):
+        ...
+    handgrad._errors.InputError: y: expected class indices in 0..2, got -1 at position 2 (1 of 3
+    labels is out of range); number the classes from 0, or pass the right number of classes
+    """
+    check_features(x)
+    check_labels(y, examples=np.shape(x)[0], classes=classes)
+    check_two_classes(y)
+
+
+def check_features(x: Any) -> None:
+    """Raise InputError unless `x` is (N, D) finite numbers, with N and D at least 1."""
+    values = _numbers("x", x)
+    require_rank("x", values, 2, "(N, D)")
+    require_examples("x", values)
+    if values.shape[1] == 0:
+        raise InputError("x", "at least one feature", f"shape {values.shape}", "pass some features")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            "x",
+            "finite features",
+            f"{values[row, column]} at position [{row}, {column}] "
+            f"({_count(bad, 'value')} not finite)",
+            "drop those rows, or fill the gaps with a number",
+        )
+
+
+def check_labels(y: Any, examples: int, classes: int | None = None) -> None:
+    """Raise InputError unless `y` labels `examples` examples with one of the three forms.
+
+    The forms are those of `check_values`. That two classes occur is not asked: a small test set
+    may hold only one.
+    """
+    if np.asarray(y).dtype == bool:
+        raise InputError("y", "integers or floats", "booleans", "convert it: y.astype('int32')")
+    labels = _numbers("y", y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        raise InputError(
+            "y",
+            f"labels of shape ({examples},)",
+            f"shape {labels.shape}, which broadcasts to {(len(labels), len(labels))}",
+            "flatten them: y.ravel()",
+        )
+    integers = jnp.issubdtype(labels.dtype, jnp.integer)
+    if labels.ndim != 2 or integers:
+        require_rank("y", labels, 1, "(N,), or (N, K) for probabilities")
+    require_examples("y", labels)
+    require_axis("y", labels, 0, examples, "N, the rows of x")
+    if integers:
+        _check_indices(labels, classes)
+    elif labels.ndim == 1:
+        _check_soft(labels, classes)
+    else:
+        _check_probabilities(labels, classes)
+
+
+def check_two_classes(y: Any) -> None:
+    """Raise InputError if every label is surely the same class: the best loss is then 0.
+
+    Soft labels strictly between 0 and 1 speak of both classes at once and pass.
+    """
+    labels = np.asarray(y)
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        one = labels.min() == labels.max()
+    elif labels.ndim == 1:
+        one = labels[0] in (0, 1) and (labels == labels[0]).all()
+    else:
+        one = (labels == 1).all(axis=0).any()
+    if one:
+        raise InputError(
+            "y",
+            "at least two classes",
+            f"one class only, in all {len(labels)} labels",
+            "pass examples of another class too; one class gives nothing to tell apart",
+        )
+
+
+def _check_indices(labels: np.ndarray, classes: int | None) -> None:
+    bad = labels < 0
+    if classes is not None:
+        bad |= labels >= classes
+    if bad.any():
+        where = int(np.argmax(bad))
+        raise InputError(
+            "y",
+            "class indices of 0 or more"
+            if classes is None
+            else f"class indices in 0..{classes - 1}",
+            f"{labels[where]} at position {where} ({_count(bad, 'label')} out of range)",
+            "number the classes from 0, or pass the right number of classes",
+        )
+
+
+def _check_soft(labels: np.ndarray, classes: int | None) -> None:
+    _check_no_nan(labels)
+    if classes not in (None, 2):
+        raise InputError(
+            "y",
+            f"integer class indices for {classes} classes",
+            describe(labels),
+            "convert them: y.astype('int32'), or pass (N, K) probabilities",
+        )
+    bad = (labels < 0) | (labels > 1)
+    if bad.any():
+        where = int(np.argmax(bad))
+        raise InputError(
+            "y",
+            "labels in [0, 1]",
+            f"{labels[where]} at position {where} ({_count(bad, 'label')} outside)",
+            "pass probabilities of the second class, or integers for more classes: "
+            "y.astype('int32')",
+        )
+
+
+def _check_probabilities(labels: np.ndarray, classes: int | None) -> None:
+    if classes is not None:
+        require_axis("y", labels, 1, classes, "K, the classes")
+    _check_no_nan(labels)
+    bad = (labels < 0) | (labels > 1)
+    if bad.any():
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            "y",
+            "probabilities in [0, 1]",
+            f"{labels[row, column]} at position [{row}, {column}]",
+            "pass one row of probabilities for each example, such as a softmax gives",
+        )
+    totals = labels.astype(np.float64).sum(axis=1)
+    # A softmax in this dtype sums to 1 within a few eps; its root also covers rounded tables.
+    bad = np.abs(totals - 1) > float(jnp.finfo(labels.dtype).eps) ** 0.5
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            "y",
+            "rows of probabilities that sum to 1",
+            f"a sum of {totals[row]:.6g} in row {row} ({_count(bad, 'row')} off)",
+            "divide each row by its sum: y / y.sum(axis=1, keepdims=True)",
+        )
+
+
+def _check_no_nan(labels: np.ndarray) -> None:
+    bad = np.isnan(labels)
+    if bad.any():
+        where = [int(i) for i in np.argwhere(bad)[0]]
+        raise InputError(
+            "y",
+            "a label for every example",
+            f"nan at position {where[0] if labels.ndim == 1 else where} "
+            f"({_count(bad, 'label')} missing)",
+            "drop the examples without a label",
+        )
+
+
+def _count(bad: np.ndarray, noun: str) -> str:
+    """Such as '1 of 3 labels is' and '2 of 3 labels are'."""
+    number = int(bad.sum())
+    return f"{number:,} of {bad.size:,} {noun}s {'is' if number == 1 else 'are'}"
+
+
+def _numbers(name: str, array: Any) -> np.ndarray:
+    """`array` as NumPy integers or floats (bfloat16 too), or InputError."""
+    try:
+        values = np.asarray(array)
+    except ValueError as error:
+        raise InputError(
+            name, "an array of numbers", "rows of unequal length", "make the rows equally long"
+        ) from error
+    if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.integer, jnp.floating)):
+        raise InputError(
+            name,
+            "integers or floats",
+            f"{values.dtype} of shape {values.shape}",
+            f"convert it: {name}.astype('float32'), or one-hot encode the categories",
+        )
+    return values

@@ -1,0 +1,101 @@
+"""Parting the examples into training and test, and scaling both by the training part."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from handgrad._errors import InputError
+from handgrad.data.dataset import Dataset
+
+
+def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """The training part and the test part, drawn at random by scikit-learn's train_test_split.
+
+    Stratified: each class keeps its share in both parts. Where that cannot be (soft labels, a
+    class with one example, a part smaller than the number of classes) the draw is a plain one.
+
+    Raises:
+        InputError: a fraction outside (0, 1), one that leaves a part empty, or a negative seed.
+
+    >>> from handgrad.data import load
+    >>> split(load("iris"), test_fraction=0.2)
+    (Dataset('iris': 120 examples, 4 features, 3 classes),
+     Dataset('iris': 30 examples, 4 features, 3 classes))
+    """
+    from sklearn.model_selection import train_test_split
+
+    if isinstance(test_fraction, bool) or not 0 < test_fraction < 1:
+        raise InputError(
+            "test_fraction", "a number between 0 and 1", str(test_fraction), "pass 0.25, say"
+        )
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise InputError("seed", "an integer in 0..2^32-1", repr(seed), "pass 0, say")
+    held_out = int(np.ceil(test_fraction * dataset.examples))  # train_test_split rounds up
+    if held_out == dataset.examples:
+        raise InputError(
+            "test_fraction",
+            f"a fraction that leaves some of {dataset.examples} examples for training",
+            str(test_fraction),
+            "pass a smaller one, or more data",
+        )
+    train, test = train_test_split(
+        np.arange(dataset.examples),
+        test_size=held_out,
+        random_state=int(seed),
+        stratify=dataset.y if _can_stratify(dataset, held_out) else None,
+    )
+    return _rows(dataset, train), _rows(dataset, test)
+
+
+def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
+    """New data sets whose features have mean 0 and variance 1 over `train` alone.
+
+    The others are moved and scaled by the same amounts, so nothing of a test set is looked at. A
+    feature that is constant in `train` is only moved.
+
+    Raises:
+        InputError: other features than those of `train`, or values too large for float64.
+
+    >>> from handgrad.data import load
+    >>> train, test = standardise(*split(load("wine")))
+    >>> bool(abs(train.x.mean(axis=0)).max() < 1e-9)
+    True
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    for other in others:
+        if other.feature_names != train.feature_names:
+            raise InputError(
+                "others",
+                f"the {train.features} features of {train.name!r}",
+                f"{other.features} features in {other.name!r}, or other names",
+                "pass parts of one data set, as split returns them",
+            )
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaler = StandardScaler().fit(train.x)
+        scaled = tuple(scaler.transform(part.x) for part in (train, *others))
+    bad = ~np.isfinite(scaler.scale_) | ~np.isfinite(scaler.mean_)
+    for x in scaled:
+        bad |= ~np.isfinite(x).all(axis=0)
+    if bad.any():
+        raise InputError(
+            f"feature {train.feature_names[int(np.argmax(bad))]!r}",
+            "values whose variance float64 can hold",
+            "an overflow",
+            "rescale that feature first",
+        )
+    return tuple(replace(part, x=x) for part, x in zip((train, *others), scaled, strict=True))
+
+
+def _can_stratify(dataset: Dataset, held_out: int) -> bool:
+    if dataset.soft:
+        return False
+    counts = np.bincount(dataset.y)
+    counts = counts[counts > 0]
+    return bool(
+        counts.min() >= 2 and held_out >= len(counts) and dataset.examples - held_out >= len(counts)
+    )
+
+
+def _rows(dataset: Dataset, rows: np.ndarray) -> Dataset:
+    return replace(dataset, x=dataset.x[rows], y=dataset.y[rows])
