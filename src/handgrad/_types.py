@@ -4,10 +4,10 @@ The letters, wherever a shape is written: N examples, D features, K classes, H h
 T tokens, V vocabulary.
 """
 
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-__all__ = ["Array", "DTypeLike", "Features", "Key", "Scalar"]
+__all__ = ["Array", "ArrayLike", "DTypeLike", "Features", "Key", "Scalar"]
 
 Key = PRNGKeyArray
 Scalar = Float[Array, ""]

@@ -1,8 +1,8 @@
 """Two witnesses: hand against autodiff, leaf by leaf and coordinate by coordinate.
 
-`jax.grad` is taken in float64 at the very point the judged dtype sees. A coordinate agrees with it if
-half of its digits do (two right forms of one derivative may lose that much: 1 − tanh² does), or if
-the difference is explained by the point: `ALLOWANCE` times one ulp of the coordinate and what moving
+`jax.grad` is taken in float64 at the very point the judged dtype sees. A coordinate agrees with
+it if half of its digits do (two right forms of one derivative may lose that much: 1 − tanh² does),
+or if the point explains the difference: `ALLOWANCE` times one ulp of the coordinate and what moving
 the inputs by half an ulp does to it. Neither bound has an absolute part, or an array size in it.
 
 This is quick enough for any data. It cannot say who is right where the two differ.

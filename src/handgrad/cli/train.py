@@ -1,0 +1,157 @@
+"""`handgrad train`: check the gradient on this data, then hand and optax side by side."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from handgrad._errors import InputError
+from handgrad.cli.output import check_writable, console, ulps, write_json
+
+
+def train(
+    data: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
+    target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="logistic, softmax, perceptron or mlp; else by the labels.")
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "sgd",
+    learning_rate: Annotated[float, typer.Option(help="The step size, α.")] = 0.1,
+    batch_size: Annotated[str, typer.Option(help="full, or a number; 1 is per example.")] = "32",
+    epochs: Annotated[int, typer.Option(help="How often every example is seen.")] = 200,
+    tol: Annotated[
+        float | None, typer.Option(help="Stop once the largest |∂E/∂w| is at most this.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = 0,
+    l2: Annotated[float, typer.Option(help="λ of the penalty ½ λ ‖w‖².")] = 0.0,
+    hidden: Annotated[str, typer.Option(help="Hidden sizes of the mlp, as in 16,8.")] = "16",
+    activation: Annotated[str, typer.Option(help="Of the mlp: tanh, relu or sigmoid.")] = "tanh",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a figure to this PNG.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+) -> None:
+    """Train on DATA: the gradient checked on it, then hand and optax side by side."""
+    from handgrad._precision import x64
+    from handgrad.data import load, split, standardise
+    from handgrad.train import comparison
+
+    check_writable("--plot", plot, ".png")
+    check_writable("--json", json, ".json")
+    if dtype not in ("float32", "float64"):
+        raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
+    check_choices(optimizer, learning_rate, l2)
+    dataset = load(data, target)
+    name = model or ("logistic" if dataset.classes == 2 else "softmax")
+    pair = comparison.contenders(
+        name, optimizer, learning_rate, l2, parse_sizes(hidden), activation
+    )
+    training, test = standardise(*split(dataset, seed=seed))
+    console.print(
+        f"[bold]{dataset.name}[/]: {training.examples:,} training and {test.examples:,} test "
+        f"examples, {dataset.features} features, {dataset.classes} classes"
+    )
+    console.print(
+        f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batch {batch_size}, "
+        f"{epochs} epochs, {dtype}"
+    )
+    with (
+        x64(dtype == "float64"),
+        Progress(
+            TextColumn("{task.description:>5}"), BarColumn(),
+            TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn(),
+            console=console, transient=True,
+        ) as bar,
+    ):  # fmt: skip
+        tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
+        result = comparison.compare(
+            pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
+            batch_size=parse_batch_size(batch_size), shuffle=not in_order,
+            progress=lambda side, p: bar.update(
+                tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
+            ),
+        )  # fmt: skip
+    print_check(result.check)
+    print_outcomes(result)
+    if plot:
+        from handgrad.explain.training import save, training_figure
+
+        with x64(dtype == "float64"):
+            save(training_figure(result.results, pair[0].model, training, dtype), plot)
+        console.print(f"figure: {plot}")
+    if json:
+        write_json(json, as_data(dataset.name, name, result))
+    if not result.check.ok:
+        raise typer.Exit(1)
+
+
+def check_choices(optimizer: str, learning_rate: float, l2: float) -> None:
+    """Raise InputError for an unknown rule, a rate that is no rate, a penalty that is none."""
+    from handgrad.train.optimizers import resolve
+
+    resolve(optimizer, learning_rate)
+    if not 0 <= l2 < float("inf"):
+        raise InputError("l2", "a finite number of 0 or more", l2, "pass 0.01, say")
+
+
+def parse_batch_size(text: str) -> int | str:
+    """'full', or a whole number."""
+    return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """'16,8' as (16, 8)."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError("hidden", "sizes such as 16 or 16,8", repr(text), "write 16,8") from None
+
+
+def print_check(check: Any) -> None:
+    """One line if hand and autodiff agree on this data; the fault if they do not."""
+    worst = {d: max((r.hand_max_ulp for r in check.leaves if r.dtype == d), default=0.0)
+             for d in dict.fromkeys(r.dtype for r in check.leaves)}  # fmt: skip
+    if check.ok:
+        found = ", ".join(f"{ulps(worst[d])} ulp in {d}" for d in worst)
+        console.print(
+            f"gradient on this data: [bold green]agrees[/] with jax.grad in all "
+            f"{check.compared:,} coordinates (at most {found})"
+        )
+    else:
+        console.print(f"gradient on this data: [bold red]differs[/]: {check.fault}", markup=True)
+
+
+def print_outcomes(result: Any) -> None:
+    """The table of both sides, and how far apart their parameters are."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for heading in ("", "loss (nats)", "train accuracy", "test accuracy", "steps", "steps/s"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name in ("hand", "optax"):
+        side = getattr(result, name)
+        table.add_row(
+            name, f"{side.loss:.6f}", f"{side.train_accuracy:.2%}", f"{side.test_accuracy:.2%}",
+            f"{side.steps:,}", f"{side.steps_per_second:,.0f}",
+        )  # fmt: skip
+    console.print(table)
+    if result.hand.stopped != "epochs":
+        console.print(f"stopped: {result.hand.stopped}")
+    console.print(
+        f"largest difference of the parameters: {result.difference.absolute:.1e} "
+        f"({result.difference.relative:.1e} of the largest)"
+    )
+
+
+def as_data(data: str, model: str, result: Any) -> dict[str, Any]:
+    """What was printed, for --json."""
+    return {
+        "data": data,
+        "model": model,
+        "check": asdict(result.check),
+        "hand": asdict(result.hand),
+        "optax": asdict(result.optax),
+        "max_parameter_difference": result.difference.absolute,
+        "max_parameter_difference_relative": result.difference.relative,
+    }

@@ -1,0 +1,1 @@
+"""What autodiff and training do, drawn and written out."""

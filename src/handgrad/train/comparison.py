@@ -1,0 +1,134 @@
+"""Hand and optax side by side: the check on this very data, two runs of one loop, what differs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from handgrad._errors import InputError
+from handgrad.data import Dataset
+from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
+from handgrad.gradients.model import Model
+from handgrad.train import optax_baseline
+from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
+from handgrad.train.fitting import FitResult, Progress, fit
+from handgrad.train.optimizers import resolve
+from handgrad.verify import Agreement, agree
+
+MODELS = ("logistic", "softmax", "perceptron", "mlp")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One side: a model with its gradient, an update rule, and, after `fit`, how it did."""
+
+    name: str
+    model: Model
+    rule: optax.GradientTransformation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one side did; losses in nats, accuracies as shares, steps a second without compiling."""
+
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    steps_per_second: float
+    steps: int
+    stopped: str
+    compile_seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything `handgrad train` reports."""
+
+    check: Agreement
+    hand: Outcome
+    optax: Outcome
+    difference: ParameterDifference
+    results: dict[str, FitResult]
+
+
+def contenders(
+    name: str,
+    optimizer: str,
+    learning_rate: float,
+    l2: float = 0.0,
+    hidden: tuple[int, ...] = (16,),
+    activation: str = "tanh",
+) -> tuple[Contender, Contender]:
+    """The hand-derived model with the update rule by hand, and the optax baseline of both."""
+    loss: Callable = optax_baseline.cross_entropy
+    if name == "logistic":
+        model = logistic.model(l2)
+    elif name == "softmax":
+        model = softmax_regression.model(l2)
+    elif name == "mlp":
+        model = mlp.model(hidden, activation, l2)
+    elif name == "perceptron":
+        if l2 != 0:
+            raise InputError("l2", "0 for the perceptron", l2, "leave the penalty out")
+        model, loss = perceptron.model(), optax_baseline.perceptron
+    else:
+        raise InputError("model", f"one of {', '.join(MODELS)}", repr(name), "name one")
+    rule = resolve(optimizer, learning_rate)
+    theirs = optax_baseline.baseline(model, l2, loss)
+    return (
+        Contender("hand", model, rule),
+        Contender("optax", theirs, optax_baseline.OPTAX[optimizer](learning_rate)),
+    )
+
+
+def compare(
+    pair: tuple[Contender, Contender],
+    train: Dataset,
+    test: Dataset,
+    *,
+    dtype: str,
+    seed: int = 0,
+    progress: Callable[[str, Progress], None] | None = None,
+    **run: Any,
+) -> Comparison:
+    """Check the gradient on the training data, train both sides alike, and compare.
+
+    `run` goes to `fit`: batch_size, epochs, tol, shuffle. Both sides start at the same parameters
+    and see the same batches.
+    """
+    hand, _ = pair
+    x, y = np.asarray(train.x, dtype), train.y
+    key = jax.random.key(seed)
+    params = hand.model.init(key, x.shape[1], train.classes, dtype)
+    check = agree(hand.model.gradient, of=hand.model.loss, at=(params, x, y), name=train.name)
+    results = {}
+    for side in pair:
+        report = partial(progress, side.name) if progress else None
+        results[side.name] = fit(
+            side.model, x, y, optimizer=side.rule, params=params, key=key, progress=report, **run
+        )
+    outcomes = [_outcome(side, results[side.name], train, test, dtype) for side in pair]
+    difference = parameter_difference(results["hand"].params, results["optax"].params)
+    return Comparison(check, outcomes[0], outcomes[1], difference, results)
+
+
+def _outcome(
+    side: Contender, result: FitResult, train: Dataset, test: Dataset, dtype: str
+) -> Outcome:
+    def score(data: Dataset) -> float:
+        return accuracy(side.model, result.params, data.x.astype(dtype), data.y)
+
+    history = result.history
+    return Outcome(
+        loss=result.loss,
+        train_accuracy=score(train),
+        test_accuracy=score(test),
+        steps_per_second=history.steps_per_second,
+        steps=len(history.batch_losses),
+        stopped=history.stopped,
+        compile_seconds=history.compile_seconds,
+    )

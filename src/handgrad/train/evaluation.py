@@ -1,0 +1,44 @@
+"""How good a trained model is: accuracy, and hand beside optax."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from handgrad._types import Array, ArrayLike
+from handgrad.gradients.model import Model
+
+
+def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
+    """The share of examples whose most probable class is their label's most probable class."""
+    guess, label = _classes(model.predict(params, jnp.asarray(x))), _classes(jnp.asarray(y))
+    return float(np.mean(guess == label))
+
+
+def _classes(a: Array) -> np.ndarray:
+    """Class indices from (N, K) probabilities, from (N,) probabilities of class 1, or as given."""
+    if a.ndim == 2:
+        return np.asarray(jnp.argmax(a, axis=1))
+    if jnp.issubdtype(a.dtype, jnp.integer):
+        return np.asarray(a)
+    return np.asarray(a > 0.5).astype(int)
+
+
+@dataclass(frozen=True)
+class ParameterDifference:
+    """The largest difference between two sets of parameters, and how large that is."""
+
+    absolute: float
+    relative: float
+    """Divided by the largest parameter."""
+
+
+def parameter_difference(a: Any, b: Any) -> ParameterDifference:
+    """max |a − b|, also over max |a|, across all leaves of two trees of one structure."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    arrays = [(np.asarray(p, np.float64), np.asarray(q, np.float64)) for p, q in pairs]
+    largest = max(float(np.max(np.abs(p))) for p, _ in arrays)
+    difference = max(float(np.max(np.abs(p - q))) for p, q in arrays)
+    return ParameterDifference(difference, difference / largest if largest else difference)
