@@ -6,7 +6,6 @@ added to the parameters. So the loop has one path, and any of optax's own rules 
 Source: "Neural networks", section on the gradient descent step (α = 0.1 there).
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -88,7 +87,8 @@ HAND: dict[str, Callable[[float], optax.GradientTransformation]] = {
 
 def check_learning_rate(learning_rate: float) -> None:
     """Raise InputError unless the rate is a finite number above 0."""
-    if not (isinstance(learning_rate, int | float) and 0 < learning_rate < math.inf):
+    largest = float(jnp.finfo(jnp.float32).max)
+    if not (isinstance(learning_rate, int | float) and 0 < learning_rate < largest):
         raise InputError("learning_rate", "a finite number above 0", learning_rate, "pass 0.1, say")
 
 
