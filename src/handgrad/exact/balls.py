@@ -21,7 +21,7 @@ POS_INF, NEG_INF, NAN = arb.pos_inf(), arb.neg_inf(), arb.nan()
 TINIEST_EXPONENT = -1074
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def kind(dtype: Any) -> str:
     """What a dtype holds: "real", "discrete" (integers, booleans, random keys) or "complex".
 

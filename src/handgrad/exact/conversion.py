@@ -76,4 +76,3 @@ RULES: dict[str, Rule] = {
     "empty": empty,
     "iota": iota,
 }
-

@@ -11,7 +11,7 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import NAN, NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed
+from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed
 
 Rule = Callable[..., Any]
 
@@ -81,7 +81,7 @@ def power(x: arb, y: arb) -> arb:
     """x**y for x > 0, or an integer y."""
     if x == POS_INF and y.is_finite() and y < 0:
         return ZERO
-    if y == POS_INF or y == NEG_INF:
+    if y in (POS_INF, NEG_INF):
         return exponential(multiply(y, logarithm(x)))
     return x**y
 

@@ -146,9 +146,9 @@ def evaluate(
 
     Accuracy: the working precision is doubled until each ball has a relative radius of at most
     10^−digits; or, if it contains 0, until it lies within 10^−digits of the smallest positive
-    float64, 2^−1074; or until 2^15 bits are reached, where the balls are returned as they are. With inexact
-    inputs or constants, which set their own limit, doubling ends as soon as it stops helping. A
-    NaN says that no enclosure was found: usually that there is no real value.
+    float64, 2^−1074; or until 2^15 bits are reached, where the balls are returned as they are.
+    With inexact inputs or constants, which set their own limit, doubling ends as soon as it stops
+    helping. A NaN says that no enclosure was found: usually that there is no real value.
 
     `constants="rounded"` widens constants that fill their mantissa (√2, 0.1) by half an ulp, since
     the trace has rounded them; integers and short binary fractions stay exact. `rules` maps names
@@ -159,7 +159,7 @@ def evaluate(
 
     >>> import jax.numpy as jnp
     >>> evaluate(lambda x: jnp.exp(x) - 1 - x, 1e-30, digits=20)[()].str(20, radius=False)
-    '5.0000000000000000323e-61'
+    '5.0000000000000008334e-61'
     """
     traced = trace(f, *args, dtype=dtype)
     outputs = evaluate_jaxpr(traced.jaxpr, traced.leaves, digits, rules, constants)

@@ -34,7 +34,9 @@ def update_targets(
             collapsed_slice_dims=tuple(numbers.inserted_window_dims),
             start_index_map=tuple(numbers.scatter_dims_to_operand_dims),
             operand_batching_dims=batching,
-            start_indices_batching_dims=tuple(getattr(numbers, "scatter_indices_batching_dims", ())),
+            start_indices_batching_dims=tuple(
+                getattr(numbers, "scatter_indices_batching_dims", ())
+            ),
         ),
         slice_sizes=tuple(sizes),
         mode=mode,
@@ -85,14 +87,22 @@ def sort(*operands: np.ndarray, dimension: int, num_keys: int, **params: Any) ->
     return [np.moveaxis(result, -1, dimension) for result in results]
 
 
+def descending(row: np.ndarray) -> Callable[[int, int], int]:
+    """A comparison of positions that puts the larger entry of `row` first."""
+
+    def by_entries(i: int, j: int) -> int:
+        return compare(row[j], row[i])
+
+    return by_entries
+
+
 def top_k(operand: np.ndarray, *, k: int, axis: int = -1, **params: Any) -> list[np.ndarray]:
     """The k largest entries along an axis and where they stood; the first of equals first."""
     moved = np.moveaxis(operand, axis, -1)
     places = np.zeros((*moved.shape[:-1], k), dtype=np.int32)
     for place in np.ndindex(moved.shape[:-1]):
         row = moved[place]
-        descending = functools.cmp_to_key(lambda i, j, row=row: compare(row[j], row[i]))
-        places[place] = sorted(range(len(row)), key=descending)[:k]
+        places[place] = sorted(range(len(row)), key=functools.cmp_to_key(descending(row)))[:k]
     values = np.take_along_axis(moved, places, axis=-1)
     return [np.moveaxis(values, -1, axis), np.moveaxis(places, -1, axis)]
 

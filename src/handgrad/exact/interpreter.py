@@ -62,10 +62,8 @@ class Interpreter:
         """A literal or constant as balls (or as it is), converted once: one object, one number."""
         known = self._converted.get(id(value))
         if known is None or known[0] is not value:
-            if real:
-                ready = self._convert(value)
-            else:
-                ready = value if _is_key(value) else np.asarray(value)
+            plain = value if _is_key(value) else np.asarray(value)
+            ready = self._convert(plain) if real else plain
             known = self._converted[id(value)] = (value, ready)
         return known[1]
 
@@ -73,7 +71,7 @@ class Interpreter:
         """A literal, in the dtype that the trace gave it."""
         known = self._converted.get(id(literal))
         if known is None or known[0] is not literal:
-            typed = np.asarray(literal.val, dtype=literal.aval.dtype)
+            typed = np.asarray(literal.val, dtype=literal.aval.dtype)  # type: ignore[attr-defined]
             ready = self._convert(typed) if is_real(literal) else typed
             known = self._converted[id(literal)] = (literal, ready)
         return known[1]

@@ -5,7 +5,7 @@ positions that came out. The most frequent movements are also written in NumPy, 
 a compilation for every new shape; those serve integers as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ def by_position(primitive: Any, operands: Sequence[Any], params: dict[str, Any])
             count += size
         else:
             stand_ins.append(operand)
-    fill = NAN
+    fill: Any = NAN
     if primitive.name == "gather":
         if params.get("fill_value") is not None:
             fill = as_balls(params["fill_value"])[()]
@@ -110,7 +110,7 @@ def all_unchanged(*operands: Any, **params: Any) -> list[Any]:
 
 
 # Written in NumPy; they serve balls and integers alike.
-DIRECT = {
+DIRECT: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": broadcast_in_dim,
     "concatenate": concatenate,
     "copy": unchanged,

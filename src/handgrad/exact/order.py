@@ -89,7 +89,7 @@ def sign(x: arb) -> arb:
 
 def is_infinite(x: arb) -> bool:
     """Whether a ball is exactly +∞ or −∞."""
-    return bool(x == POS_INF or x == NEG_INF)
+    return x in (POS_INF, NEG_INF)
 
 
 def is_finite(x: arb) -> bool:
@@ -125,8 +125,10 @@ def truncate(x: arb) -> arb:
 
 def round_half_even(x: arb) -> arb:
     """The nearest integer; halves go to the even one."""
+    if is_infinite(x):
+        return x
     nearest = floor(x + 0.5)
-    if nearest == x + 0.5 and nearest.is_finite() and int(nearest.unique_fmpz()) % 2:
+    if nearest == x + 0.5 and not (nearest / 2).is_integer():
         return nearest - 1
     return nearest
 

@@ -86,7 +86,7 @@ def igamma_grad_a(a: arb, x: arb) -> arb:
         y = a + n + 1
         if y >= 2 * x and y >= 1:
             tail = (term * (2 * abs(log_x) + 2 * y.log() + 4)).abs_upper()
-            if tail <= small * abs(total).abs_lower() or n > 10 * ctx.prec + 4 * int(x.upper()):
+            if tail <= small * abs(total).abs_lower() or n > 10 * ctx.prec + 4 * x:
                 return total + arb(0, tail)
         total += term * (log_x - psi)
         psi += 1 / y
