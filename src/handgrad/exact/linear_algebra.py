@@ -38,7 +38,7 @@ def dot_general(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> np.
     result = np.empty((count, m, n), dtype=object)
     for index in range(count):
         result[index] = matrix_product(left[index], right[index])
-    return result.reshape(*batch, *rows, *columns)
+    return result.reshape((*batch, *rows, *columns))
 
 
 def substitute(matrix: np.ndarray, right: np.ndarray, lower: bool, unit: bool) -> np.ndarray:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.exact.balls import NAN, as_balls
+from handgrad.exact.balls import NAN, as_balls, boxed
 
 # Primitives that move entries of their floating operands and do nothing else. Integer operands
 # (where to start, which to choose) go in as they are.
 MOVES = frozenset({
     "broadcast_in_dim", "concatenate", "copy", "dynamic_slice", "dynamic_update_slice",
     "expand_dims", "gather", "pad", "reshape", "rev", "scatter", "select_n", "slice", "split",
-    "squeeze", "tile", "transpose",
+    "squeeze", "stack", "unstack", "tile", "transpose",
 })  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def by_position(primitive: Any, operands: Sequence[Any], params: dict[str, Any])
     entries = np.concatenate([*pool, np.array([fill], dtype=object)])  # entry −1 is the fill
     moved = primitive.bind(*stand_ins, **params)
     if primitive.multiple_results:
-        return [entries[np.asarray(out)] for out in moved]
-    return entries[np.asarray(moved)].reshape(moved.shape)
+        return [boxed(entries[np.asarray(out)]) for out in moved]
+    return boxed(entries[np.asarray(moved)])
 
 
 def reshape(x: np.ndarray, *sizes: Any, new_sizes: Any, **params: Any) -> np.ndarray:
