@@ -1,0 +1,78 @@
+"""Between dtypes: real numbers have none, so floats stay themselves; bits need an exact number."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flint import arb
+
+from handgrad.exact import order
+from handgrad.exact.balls import as_balls, exact_ball, is_exact, kind
+from handgrad.exact.elementwise import Rule
+from handgrad.exact.errors import Undecided, UnsupportedPrimitive
+
+
+def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray:
+    """To floats: the same number. To integers: towards 0. To booleans: whether it is not 0."""
+    if kind(new_dtype) == "complex":
+        raise UnsupportedPrimitive("convert_element_type", "complex numbers are not covered")
+    if kind(new_dtype) == "real":
+        return as_balls(x)
+    if new_dtype == np.dtype(bool):
+        nonzero = np.frompyfunc(lambda ball: order.not_equal(ball, arb(0)), 1, 1)
+        return np.asarray(nonzero(as_balls(x)), dtype=bool)
+    whole = np.frompyfunc(order.as_integer, 1, 1)(as_balls(x))
+    return np.asarray(whole, dtype=new_dtype)
+
+
+def as_float(ball: arb, dtype: Any) -> float:
+    """The one float of `dtype` that a ball is, if it is one."""
+    if not is_exact(ball):
+        raise Undecided("the bits of a number that is not exactly known are open")
+    number = float(ball)
+    if exact_ball(number) != ball or float(np.asarray(number).astype(dtype)) != number:
+        raise UnsupportedPrimitive(
+            "bitcast_convert_type", f"{order.short(ball)} is no {dtype}, so it has no bits"
+        )
+    return number
+
+
+def bitcast_of(x: np.ndarray, dtype: Any, new_dtype: Any) -> Any:
+    """The bits of floats as integers, or of integers as floats; exact numbers only."""
+    if x.dtype == object:
+        x = np.array([as_float(ball, dtype) for ball in x.ravel()]).reshape(x.shape).astype(dtype)
+    from_size, to_size = x.dtype.itemsize, np.dtype(new_dtype).itemsize
+    if from_size > to_size:
+        x = x[..., None]
+    bits = np.ascontiguousarray(x).view(new_dtype)
+    if from_size < to_size:
+        bits = bits[..., 0]
+    return as_balls(bits) if kind(new_dtype) == "real" else bits.reshape(bits.shape)
+
+
+def iota(*sizes: Any, dtype: Any, shape: Any, dimension: int, **params: Any) -> np.ndarray:
+    """0, 1, 2, ... along one axis."""
+    within = [1] * len(shape)
+    within[dimension] = shape[dimension]
+    counts = np.broadcast_to(np.arange(shape[dimension]).reshape(within), shape)
+    return as_balls(counts) if kind(dtype) == "real" else counts.astype(dtype)
+
+
+def empty(*sizes: Any, shape: Any, dtype: Any, **params: Any) -> np.ndarray:
+    """An array whose contents nobody may read: zeros."""
+    zeros = np.zeros(shape, dtype=np.int32)
+    return as_balls(zeros) if kind(dtype) == "real" else np.asarray(jnp.zeros(shape, dtype))
+
+
+def stacked(outputs: list[Any]) -> Any:
+    """Arrays of one shape as one array with a new first axis."""
+    if isinstance(outputs[0], np.ndarray):
+        return np.stack(outputs)
+    return jnp.stack(outputs)  # random keys
+
+
+RULES: dict[str, Rule] = {
+    "convert_element_type": convert_element_type,
+    "empty": empty,
+    "iota": iota,
+}
