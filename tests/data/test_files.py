@@ -90,6 +90,11 @@ BAD = {
 }
 
 
+def test_a_quote_left_open_in_a_large_file(refused):
+    words = refused('age,label\n1,x\n2,"y\n' + "3,x\n" * 800_000)
+    assert "a closing quote for every opening one, got a value in row 2" in words
+
+
 @pytest.mark.parametrize(("content", "words"), BAD.values(), ids=BAD)
 def test_a_bad_file_is_refused(refused, content, words):
     message = refused(content)

@@ -37,6 +37,12 @@ def test_classes_keep_their_share():
         assert part.y.mean() == pytest.approx(data.y.mean(), abs=5e-3)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_keeps_its_share_exactly(seed):
+    _, test = split(made(np.array([1] * 8 + [0] * 92, np.int32)), seed=seed)
+    assert test.y.sum() == 2
+
+
 def test_the_seed_decides():
     data = load("iris")
     np.testing.assert_array_equal(split(data, seed=3)[1].x, split(data, seed=3)[1].x)

@@ -80,8 +80,8 @@ def _read_csv(path: Path, target: str | None) -> Any:
         ragged.append(row)
         return "error"
 
-    # pyarrow infers the types from the first block: with one block, a column that holds 2 for a
-    # million rows and then 2.5 is read as floats. One thread, so that it knows row numbers.
+    # One block: a quote that is never closed then runs to the end of the file, where it is
+    # recognised, and not to the end of a block. One thread, so that pyarrow knows row numbers.
     whole = min(path.stat().st_size + 1, LARGEST_BLOCK)
     with path.open("rb") as file:
         if file.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE):
