@@ -65,6 +65,7 @@ def softmax_vjp(
     cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
     """p̄ᵀ (diag(p) − p pᵀ) = p ∘ (p̄ − ⟨p, p̄⟩): the Jacobian is symmetric."""
+    require_same_shape("cotangent", cotangent, "z", z)
     return softmax_jvp(z, cotangent)
 
 
