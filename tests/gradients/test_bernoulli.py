@@ -162,6 +162,17 @@ def test_at_certainty_the_gradients_are_the_one_sided_slopes():
     assert bernoulli.log_trial_gradient(p, y).tolist() == [-1, 1]
 
 
+def test_autodiff_of_the_logarithm_has_the_one_sided_slope_there_too():
+    p = y = jnp.array([0.0, 1.0])
+    assert jax.grad(lambda q: bernoulli.log_trial(q, y).sum())(p).tolist() == [-1, 1]
+
+
+def test_autodiff_in_the_label_is_the_log_odds_for_hard_labels_too():
+    p, y = jnp.array([0.25, 0.25]), jnp.array([0.0, 1.0])
+    slope = jax.grad(lambda t: bernoulli.log_trial(p, t).sum())(y)
+    np.testing.assert_allclose(slope, np.log(1 / 3), rtol=1e-6)
+
+
 def test_the_impossible_that_came_has_probability_0_and_infinite_entropy():
     p = jnp.array([0.0, 1.0])
     assert bernoulli.trial(p, 1 - p).tolist() == [0, 0]
