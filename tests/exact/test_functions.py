@@ -22,7 +22,6 @@ import optax.losses as ol
 import pytest
 from flint import arb
 
-from handgrad._precision import x64
 from handgrad.exact import evaluate
 
 DIGITS = 60

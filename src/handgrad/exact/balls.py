@@ -4,6 +4,10 @@ A ball (`flint.arb`) always contains the real number it stands for. One Python o
 one real number, wherever data movement has copied it to: `x is y` therefore proves `x = y`, and
 `x - x` is exactly 0 however wide the ball. Nothing here may hand out one inexact object for two
 numbers.
+
+NaN comes in two kinds. The one object `NAN` is settled: an operation has no value at exactly known
+operands (0/0, ∞ − ∞), and no precision will change that; it compares as IEEE's NaN does. Any other
+NaN ball says that nothing is known yet, and may become a number at a higher precision.
 """
 
 import functools
@@ -40,7 +44,16 @@ def boxed(value: Any) -> np.ndarray:
 
 def exact_ball(number: Any) -> arb:
     """The ball of radius 0 at a float, an integer or a boolean."""
-    return arb(float(number)) if isinstance(number, float | np.floating) else arb(int(number))
+    if not isinstance(number, float | np.floating):
+        return arb(int(number))
+    return NAN if np.isnan(number) else arb(float(number))
+
+
+def settled(result: arb, *operands: arb) -> arb:
+    """A result; the settled `NAN` if it is NaN although every operand is exactly known."""
+    if result.is_nan() and all(ball is NAN or is_exact(ball) for ball in operands):
+        return NAN
+    return result
 
 
 _exact_balls = np.frompyfunc(exact_ball, 1, 1)
@@ -60,12 +73,14 @@ def as_balls(array: Any) -> np.ndarray:
     return boxed(_exact_balls(array))
 
 
-def half_ulp_ball(number: float, mantissa_bits: int) -> arb:
-    """All reals that round to `number` in a format of `mantissa_bits`: half an ulp each way."""
-    if number == 0 or not math.isfinite(number):
-        return arb(number)
+def ulp_ball(number: float, mantissa_bits: int) -> arb:
+    """All reals within one ulp of `number`, in a format of `mantissa_bits`.
+
+    Half an ulp would do for a constant rounded once; but log(2π)/2 and √(2/π) are themselves
+    computed in floating point, and were seen off by more than that.
+    """
     exponent = math.frexp(number)[1]
-    return arb(number, arb((1, exponent - mantissa_bits - 1)))
+    return arb(number, arb((1, exponent - mantissa_bits)))
 
 
 def looks_rounded(number: float, mantissa_bits: int) -> bool:
@@ -83,7 +98,7 @@ def looks_rounded(number: float, mantissa_bits: int) -> bool:
 
 
 def rounded_constant(array: Any) -> np.ndarray:
-    """A constant of a trace as balls: those that look rounded get half an ulp of radius."""
+    """A constant of a trace as balls: those that look rounded get one ulp of radius."""
     array = np.asarray(array)
     if array.dtype == object:
         return array
@@ -92,14 +107,14 @@ def rounded_constant(array: Any) -> np.ndarray:
     def ball(number: float) -> arb:
         number = float(number)
         rounded = looks_rounded(number, mantissa_bits)
-        return half_ulp_ball(number, mantissa_bits) if rounded else arb(number)
+        return ulp_ball(number, mantissa_bits) if rounded else exact_ball(number)
 
     return boxed(np.frompyfunc(ball, 1, 1)(array.astype(np.float64)))
 
 
 def is_accurate(ball: arb, bits: int) -> bool:
     """Whether a ball pins its number to `bits` bits, or to 0 as finely as any float64 could see."""
-    if ball.rel_accuracy_bits() >= bits:
+    if ball is NAN or ball.rel_accuracy_bits() >= bits:
         return True
     if ball.is_nan() or not ball.contains(0):
         return False

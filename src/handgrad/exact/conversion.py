@@ -44,10 +44,10 @@ def bitcast_of(x: np.ndarray, dtype: Any, new_dtype: Any) -> Any:
     from_size, to_size = x.dtype.itemsize, np.dtype(new_dtype).itemsize
     if from_size > to_size:
         x = x[..., None]
-    bits = np.ascontiguousarray(x).view(new_dtype)
-    if from_size < to_size:
-        bits = bits[..., 0]
-    return as_balls(bits) if kind(new_dtype) == "real" else bits.reshape(bits.shape)
+    bits = np.frombuffer(x.tobytes(), dtype=new_dtype)
+    shape = x.shape[:-1] if from_size < to_size else x.shape
+    bits = bits.reshape((*shape[:-1], from_size // to_size) if from_size > to_size else shape)
+    return as_balls(bits) if kind(new_dtype) == "real" else bits
 
 
 def iota(*sizes: Any, dtype: Any, shape: Any, dimension: int, **params: Any) -> np.ndarray:
@@ -58,7 +58,7 @@ def iota(*sizes: Any, dtype: Any, shape: Any, dimension: int, **params: Any) -> 
     return as_balls(counts) if kind(dtype) == "real" else counts.astype(dtype)
 
 
-def empty(*sizes: Any, shape: Any, dtype: Any, **params: Any) -> np.ndarray:
+def empty(*sizes: Any, dtype: Any, shape: Any = (), **params: Any) -> np.ndarray:
     """An array whose contents nobody may read: zeros."""
     zeros = np.zeros(shape, dtype=np.int32)
     return as_balls(zeros) if kind(dtype) == "real" else np.asarray(jnp.zeros(shape, dtype))
@@ -74,5 +74,6 @@ def stacked(outputs: list[Any]) -> Any:
 RULES: dict[str, Rule] = {
     "convert_element_type": convert_element_type,
     "empty": empty,
+    "empty2": empty,
     "iota": iota,
 }

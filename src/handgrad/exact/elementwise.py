@@ -11,14 +11,18 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed
+from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settled
 
 Rule = Callable[..., Any]
 
 
 def elementwise(function: Callable[..., arb], operands: int = 1) -> Rule:
     """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
-    ufunc = np.frompyfunc(function, operands, 1)
+
+    def careful(*balls: arb) -> arb:
+        return settled(function(*balls), *balls)
+
+    ufunc = np.frompyfunc(careful, operands, 1)
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
         return boxed(ufunc(*(as_balls(array) for array in arrays)))

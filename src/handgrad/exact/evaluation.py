@@ -150,8 +150,8 @@ def evaluate(
     With inexact inputs or constants, which set their own limit, doubling ends as soon as it stops
     helping. A NaN says that no enclosure was found: usually that there is no real value.
 
-    `constants="rounded"` widens constants that fill their mantissa (√2, 0.1) by half an ulp, since
-    the trace has rounded them; integers and short binary fractions stay exact. `rules` maps names
+    `constants="rounded"` widens constants that fill their mantissa (√2, 0.1) by one ulp, since the
+    trace has rounded them; integers and short binary fractions stay exact. `rules` maps names
     of primitives to rules(*operands, **params), which take precedence over those here.
 
     Raises `Undecided` where a branch depends on a comparison that no precision settles, and
