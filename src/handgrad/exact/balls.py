@@ -12,6 +12,7 @@ NaN ball says that nothing is known yet, and may become a number at a higher pre
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -49,11 +50,20 @@ def exact_ball(number: Any) -> arb:
     return NAN if np.isnan(number) else arb(float(number))
 
 
-def settled(result: arb, *operands: arb) -> arb:
-    """A result; the settled `NAN` if it is NaN although every operand is exactly known."""
-    if result.is_nan() and all(ball is NAN or is_exact(ball) for ball in operands):
-        return NAN
-    return result
+def settling(function: Callable[..., arb]) -> Callable[..., arb]:
+    """A function of balls that returns the settled `NAN` where no precision will help.
+
+    That is where an operand is settled already, or where all are exactly known.
+    """
+
+    def careful(*balls: arb) -> arb:
+        result = function(*balls)
+        if not result.is_nan():
+            return result
+        hopeless = any(ball is NAN for ball in balls) or all(is_exact(ball) for ball in balls)
+        return NAN if hopeless else result
+
+    return careful
 
 
 _exact_balls = np.frompyfunc(exact_ball, 1, 1)

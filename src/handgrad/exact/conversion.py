@@ -1,4 +1,4 @@
-"""Between dtypes: real numbers have none, so floats stay themselves; bits need an exact number."""
+"""Between dtypes: real numbers have none, so floats stay themselves; bits are those of the nearest float."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import as_balls, exact_ball, is_exact, kind
+from handgrad.exact.balls import NAN, as_balls, kind
 from handgrad.exact.elementwise import Rule
 from handgrad.exact.errors import Undecided, UnsupportedPrimitive
 
@@ -26,19 +26,19 @@ def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray
 
 
 def as_float(ball: arb, dtype: Any) -> float:
-    """The one float of `dtype` that a ball is, if it is one."""
-    if not is_exact(ball):
-        raise Undecided("the bits of a number that is not exactly known are open")
-    number = float(ball)
-    if exact_ball(number) != ball or float(np.asarray(number).astype(dtype)) != number:
-        raise UnsupportedPrimitive(
-            "bitcast_convert_type", f"{order.short(ball)} is no {dtype}, so it has no bits"
-        )
-    return number
+    """The float of `dtype` nearest to a real number: the one whose bits a program would see."""
+    if ball is NAN:
+        return float("nan")
+    low, high = (
+        float(np.asarray(float(end)).astype(dtype)) for end in (ball.lower(), ball.upper())
+    )
+    if low != high:
+        raise Undecided(f"the nearest {dtype} to {order.short(ball)} is open")
+    return low
 
 
 def bitcast_of(x: np.ndarray, dtype: Any, new_dtype: Any) -> Any:
-    """The bits of floats as integers, or of integers as floats; exact numbers only."""
+    """The bits of the nearest floats as integers, or the floats that integers are bits of."""
     if x.dtype == object:
         x = np.array([as_float(ball, dtype) for ball in x.ravel()]).reshape(x.shape).astype(dtype)
     from_size, to_size = x.dtype.itemsize, np.dtype(new_dtype).itemsize

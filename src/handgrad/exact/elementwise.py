@@ -11,18 +11,14 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settled
+from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 
 Rule = Callable[..., Any]
 
 
 def elementwise(function: Callable[..., arb], operands: int = 1) -> Rule:
     """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
-
-    def careful(*balls: arb) -> arb:
-        return settled(function(*balls), *balls)
-
-    ufunc = np.frompyfunc(careful, operands, 1)
+    ufunc = np.frompyfunc(settling(function), operands, 1)
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
         return boxed(ufunc(*(as_balls(array) for array in arrays)))
@@ -78,7 +74,8 @@ def square(x: arb) -> arb:
 
 def integer_pow(x: Any, *, y: int, **params: Any) -> np.ndarray:
     """x**y for a constant integer y."""
-    return boxed(np.frompyfunc(lambda ball: power(ball, arb(int(y))), 1, 1)(as_balls(x)))
+    exponent = arb(int(y))
+    return boxed(np.frompyfunc(settling(lambda ball: power(ball, exponent)), 1, 1)(as_balls(x)))
 
 
 def power(x: arb, y: arb) -> arb:

@@ -7,7 +7,7 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import NEG_INF, POS_INF, ZERO, as_balls, boxed
+from handgrad.exact.balls import NEG_INF, POS_INF, ZERO, as_balls, boxed, settling
 from handgrad.exact.elementwise import Rule, add
 from handgrad.exact.linear_algebra import matrix_product
 
@@ -53,7 +53,7 @@ def windows(
 
 def pooling(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
     """The rule that combines what lies under each window."""
-    ufunc = np.frompyfunc(combine, 2, 1)
+    ufunc = np.frompyfunc(settling(combine), 2, 1)
 
     def rule(
         x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
@@ -86,7 +86,7 @@ def select_and_scatter_add(
             if position >= 0 and (best is None or better(value, operand.ravel()[best])):
                 best = position
         if best is not None:
-            result[best] = add(result[best], as_balls(source)[place])
+            result[best] = result[best] + as_balls(source)[place]
     return result.reshape(operand.shape)
 
 
