@@ -146,6 +146,11 @@ def attention(x):
         return jax.nn.dot_product_attention(x, x, x, scale=0.5)
 
 
+def sparsemax(z):
+    with jax.numpy_dtype_promotion("standard"):
+        return ol.multiclass_sparsemax_loss(z, jnp.zeros(1, jnp.int32))
+
+
 V = ((0.5, -1.25, 2.0, 0.1),)
 P = ((0.2, 0.3, 0.4, 0.1),)
 W = np.array([0.5, -1.0, 2.0, 0.25])  # exact weights that make a vector a scalar
@@ -242,7 +247,8 @@ SPECIAL = (
     case("sp.softmax", lambda x: sp.softmax(x)[1], lambda x: softmax_weights(x)[1], V),
     case("sp.xlog1py", sp.xlog1py, lambda x, y: x * mp.log(1 + y), (0.3, 0.6), (2.0, -0.1)),
     case("sp.xlogy", sp.xlogy, xlogy, (0.3, 0.6), (2.0, 0.1)),
-    case("sp.zeta", lambda q: sp.zeta(3.5, q), lambda q: mp.zeta(3.5, q), 0.25, 0.75, 5.5),
+    case("sp.zeta", lambda q: sp.zeta(3.5, q), lambda q: mp.zeta(3.5, q), *POSITIVE,
+         moves=0),  # JAX differentiates the first terms of a series
 )  # fmt: skip
 
 ONE = mp.mpf(1)
@@ -283,8 +289,8 @@ STATS = (
                ppf=lambda p: -mp.log(1 - p)),
     *distribution("gumbel_r", st.gumbel_r, lambda x: -x - mp.exp(-x), lambda x: mp.exp(-mp.exp(-x)),
                X, ppf=lambda p: -mp.log(-mp.log(p)), moves=0),  # jax.grad itself fails in ppf
-    *distribution("gumbel_l", st.gumbel_l, lambda x: x - mp.exp(x), lambda x: 1 - mp.exp(-mp.exp(x)),
-               X, ppf=lambda p: mp.log(-mp.log(1 - p)), moves=0),
+    *distribution("gumbel_l", st.gumbel_l, lambda x: x - mp.exp(x),
+               lambda x: 1 - mp.exp(-mp.exp(x)), X, ppf=lambda p: mp.log(-mp.log(1 - p)), moves=0),
     *distribution("beta", st.beta, beta_logpdf, lambda x, a, b: betainc(a, b, x),
                [(u, 0.75, 2.5) for u in UNIT], moves=1),  # JAX has no derivative in a and b
     *distribution("gamma", st.gamma, gamma_logpdf, lambda x, a: gammainc(a, x),
@@ -369,8 +375,8 @@ LOSSES = (
          lambda z: max(v - z[0] + bool(i) for i, v in enumerate(z)), V),
     case("loss.multiclass_perceptron_loss", lambda z: ol.multiclass_perceptron_loss(
         z, jnp.int32(0)), lambda z: max(z) - z[0], V),
-    case("loss.multiclass_sparsemax_loss", lambda z: ol.multiclass_sparsemax_loss(
-        z[None], jnp.zeros(1, jnp.int32))[0], lambda z: (z[2]**2 - (z[2] - 1)**2) / 2 - z[0] + ONE / 2, V),
+    case("loss.multiclass_sparsemax_loss", lambda z: sparsemax(z[None])[0],
+         lambda z: (z[2]**2 - (z[2] - 1)**2) / 2 - z[0] + ONE / 2, V),
     case("loss.cosine_similarity", lambda x: ol.cosine_similarity(x, W), lambda x: dot(
         x, list(map(mp.mpf, W))) / norm(x) / norm(list(map(mp.mpf, W))), V),
     case("loss.cosine_distance", lambda x: ol.cosine_distance(x, W), lambda x: 1 - dot(
@@ -380,7 +386,8 @@ LOSSES = (
     case("loss.smooth_labels", lambda y: ol.smooth_labels(y, 0.25) @ W, lambda y: dot(
         [3 * v / 4 + ONE / 16 for v in y], list(map(mp.mpf, W))), P),
     case("loss.binary_dice_loss", lambda z: ol.binary_dice_loss(
-        z[None, :, None], ONE_HOT[None, :, None])[0], lambda z: 1 - (2 * sigmoid(z[2]) + 1) / (mp.fsum(map(sigmoid, z)) + 2), V),
+        z[None, :, None], ONE_HOT[None, :, None])[0],
+        lambda z: 1 - (2 * sigmoid(z[2]) + 2) / (mp.fsum(map(sigmoid, z)) + 3), V),
     case("loss.triplet_margin_loss", lambda x: ol.triplet_margin_loss(x, W, -W, eps=0.0),
          lambda x: max(mp.mpf(0), norm([v - mp.mpf(w) for v, w in zip(x, W, strict=True)])
                        - norm([v + mp.mpf(w) for v, w in zip(x, W, strict=True)]) + 1), V),

@@ -1,4 +1,4 @@
-"""Between dtypes: real numbers have none, so floats stay themselves; bits are those of the nearest float."""
+"""Between dtypes: real numbers have none, so floats stay floats; bits are the nearest float's."""
 
 from typing import Any
 
