@@ -50,18 +50,20 @@ def exact_ball(number: Any) -> arb:
     return NAN if np.isnan(number) else arb(float(number))
 
 
-def settling(function: Callable[..., arb]) -> Callable[..., arb]:
+def settling(function: Callable[..., arb], nan_is_final: bool = True) -> Callable[..., arb]:
     """A function of balls that returns the settled `NAN` where no precision will help.
 
-    That is where an operand is settled already, or where all are exactly known.
+    That is where an operand is settled already, or where all are exactly known; the latter only
+    if `nan_is_final`, since a special function may fail at one precision and not at the next.
     """
 
     def careful(*balls: arb) -> arb:
         result = function(*balls)
         if not result.is_nan():
             return result
-        hopeless = any(ball is NAN for ball in balls) or all(is_exact(ball) for ball in balls)
-        return NAN if hopeless else result
+        if any(ball is NAN for ball in balls) or (nan_is_final and all(map(is_exact, balls))):
+            return NAN
+        return result
 
     return careful
 
