@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flint import arb
 
-from handgrad.exact import Undecided, evaluate, evaluate_jaxpr, trace
+from handgrad.exact import Undecided, evaluate, evaluate_jaxpr, trace, ulp_ball
 
 
 def one(f, *args, **options):
@@ -185,3 +185,19 @@ def test_a_matrix_product_is_exact_where_rationals_say_so():
 def test_weak_python_scalars_trace_under_strict_promotion():
     assert one(lambda x, n: x * n, 0.5, 3) == 1.5
     assert one(lambda x, flag: jnp.where(flag, x, -x), 0.5, True) == 0.5
+
+
+def test_half_ulp_inputs_show_the_conditioning():
+    x = 17.0
+    blurred = np.array([ulp_ball(x, np.float32, 0.5)], dtype=object)
+    slope = evaluate(jax.grad(lambda x: jnp.sum(jax.nn.sigmoid(x))), blurred)[0]
+    relative = float(slope.rad() / slope.mid())
+    assert relative == pytest.approx(2.0**-20, rel=0.1)  # half an ulp of 17: σ′ ≈ exp(−x)
+
+
+def test_messages_to_the_user_are_no_part_of_the_value():
+    def f(x):
+        jax.debug.print("x is {}", x)
+        return x * 2
+
+    assert one(f, 0.5) == 1

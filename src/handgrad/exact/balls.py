@@ -85,14 +85,19 @@ def as_balls(array: Any) -> np.ndarray:
     return boxed(_exact_balls(array))
 
 
-def ulp_ball(number: float, mantissa_bits: int) -> arb:
-    """All reals within one ulp of `number`, in a format of `mantissa_bits`.
+def ulp_ball(number: float, dtype: Any, ulps: float = 1.0) -> arb:
+    """All reals within so many ulp of a float of `dtype`; 0 and infinities stay exact.
 
-    Half an ulp would do for a constant rounded once; but log(2π)/2 and √(2/π) are themselves
-    computed in floating point, and were seen off by more than that.
+    Half an ulp is what rounding once may cost.
+
+    >>> ulp_ball(1.0, np.float32, 0.5).rad().str(3, radius=False)
+    '5.96e-8'
     """
-    exponent = math.frexp(number)[1]
-    return arb(number, arb((1, exponent - mantissa_bits)))
+    if number == 0 or not math.isfinite(number):
+        return exact_ball(float(number))
+    info = jnp.finfo(dtype)
+    exponent = max(math.frexp(number)[1] - 1, int(info.minexp)) - int(info.nmant)
+    return arb(number, arb(ulps) * arb((1, exponent)))
 
 
 def looks_rounded(number: float, mantissa_bits: int) -> bool:
@@ -110,7 +115,11 @@ def looks_rounded(number: float, mantissa_bits: int) -> bool:
 
 
 def rounded_constant(array: Any) -> np.ndarray:
-    """A constant of a trace as balls: those that look rounded get one ulp of radius."""
+    """A constant of a trace as balls: those that look rounded get one ulp of radius.
+
+    Half an ulp would do for a constant rounded once; but log(2π)/2 and √(2/π) are themselves
+    computed in floating point, and were seen off by more than that.
+    """
     array = np.asarray(array)
     if array.dtype == object:
         return array
@@ -119,7 +128,7 @@ def rounded_constant(array: Any) -> np.ndarray:
     def ball(number: float) -> arb:
         number = float(number)
         rounded = looks_rounded(number, mantissa_bits)
-        return ulp_ball(number, mantissa_bits) if rounded else exact_ball(number)
+        return ulp_ball(number, array.dtype) if rounded else exact_ball(number)
 
     return boxed(np.frompyfunc(ball, 1, 1)(array.astype(np.float64)))
 

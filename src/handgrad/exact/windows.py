@@ -10,20 +10,7 @@ from handgrad.exact import order
 from handgrad.exact.balls import NEG_INF, POS_INF, ZERO, as_balls, boxed, settling
 from handgrad.exact.elementwise import Rule, add
 from handgrad.exact.linear_algebra import matrix_product
-
-
-def spread(x: np.ndarray, dilation: Sequence[int], padding: Sequence[Any], fill: Any) -> np.ndarray:
-    """x with `fill` between its entries and around them; negative padding cuts off."""
-    sizes = [max(0, (n - 1) * d + 1) for n, d in zip(x.shape, dilation, strict=True)]
-    result = np.full(sizes, fill, dtype=x.dtype)
-    result[tuple(slice(None, None, d) for d in dilation)] = x
-    result = np.pad(result, [(max(lo, 0), max(hi, 0)) for lo, hi in padding], constant_values=fill)
-    return result[
-        tuple(
-            slice(max(-lo, 0), n - max(-hi, 0))
-            for (lo, hi), n in zip(padding, result.shape, strict=True)
-        )
-    ]
+from handgrad.exact.movement import spread
 
 
 def windows(
