@@ -1,5 +1,6 @@
 """Real arithmetic: any JAX function, evaluated over balls that contain the true value."""
 
+from handgrad.exact.balls import ulp_ball
 from handgrad.exact.derivative import Derivative, derivative, one_sided
 from handgrad.exact.differences import derivative_jaxpr, one_sided_jaxpr
 from handgrad.exact.errors import Undecided, UnsupportedPrimitive
@@ -17,4 +18,5 @@ __all__ = [
     "one_sided",
     "one_sided_jaxpr",
     "trace",
+    "ulp_ball",
 ]
