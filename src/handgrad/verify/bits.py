@@ -74,7 +74,7 @@ def mutate(rows: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> np.n
                 case _:
                     new = base[column : column + 1]
             children[row, column] = new[0]
-    return children
+    return without_subnormals(children)
 
 
 def first_generation(base: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -90,4 +90,9 @@ def first_generation(base: np.ndarray, count: int, rng: np.random.Generator) -> 
             case _:
                 scale = 10.0 ** rng.uniform(-4, 2.3)
                 rows[row] = (rng.normal(size=size) * scale).astype(base.dtype)
-    return rows
+    return without_subnormals(rows)
+
+
+def without_subnormals(rows: np.ndarray) -> np.ndarray:
+    """Subnormal numbers as 0, which is what a device that flushes them reads anyway."""
+    return np.where(np.abs(rows) < jnp.finfo(rows.dtype).tiny, np.zeros_like(rows), rows)

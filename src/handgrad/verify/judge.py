@@ -24,6 +24,7 @@ from handgrad.verify.witnesses import (
     autodiff,
     check_arguments,
     is_traceable,
+    narrow_integers,
     round_to,
     structure_fault,
 )
@@ -72,9 +73,10 @@ def verify(
     rng = np.random.default_rng(seed)
     with x64():
         check_arguments(of, at, wrt)
+        at = jax.tree.map(narrow_integers, at)
         traceable = is_traceable(gradient, at)
         keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(DRAWN_POINTS)]
-        drawn = [tuple(points(key)) for key in keys] if points else []
+        drawn = [jax.tree.map(narrow_integers, tuple(points(k))) for k in keys] if points else []
     structure = _structure(gradient, of, at, wrt, dtypes) if traceable else "ok"
     leaves = [jax.tree.leaves(args) for args in (at, *drawn)]
     hand = gradient if traceable and structure == "ok" else None
@@ -157,7 +159,7 @@ def _field(
 ) -> Field:
     most = max(1, MOST_NUMBERS // max(1, layout.size))
     count = max(1, min(evaluations // GENERATIONS, most)) if evaluations else 1
-    return Field(gradient, autodiff(of, wrt), layout, count)
+    return Field(gradient, autodiff(of, wrt), of, layout, count)
 
 
 def _hear(
@@ -173,8 +175,8 @@ def _hear(
     if field is not None:
         parts = [field(chunk, leaves, dtype) for chunk in _chunks(rows, field.count)]
         return {
-            "hand": np.concatenate([hand for hand, _ in parts]),
-            "autodiff": np.concatenate([auto for _, auto in parts]),
+            "hand": np.concatenate([hand for hand, *_ in parts]),
+            "autodiff": np.concatenate([auto for _, auto, *_ in parts]),
         }
     answers: dict[str, list] = {"hand": [], "autodiff": []}
     for row in rows:

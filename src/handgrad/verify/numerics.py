@@ -3,8 +3,8 @@
 In each dtype, at the point given and at the most suspicious points that a search finds, hand and
 autodiff are run and held against the truth in balls. The error is in ulp of the dtype at the true
 value. What the conditioning of the point alone would cost is told apart: the truth over the
-differentiated inputs as half-ulp balls, whose radius no formula can be blamed for. Coordinates
-whose truth is subnormal, or 0, are left out of the ulps; the subnormal ones are counted.
+inputs as half-ulp balls, whose radius no formula can be blamed for. Coordinates whose truth is
+subnormal, 0 or out of range are left out of the ulps; the subnormal ones are counted.
 """
 
 import math
@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Traced, Undecided
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.verify.layout import rounded
 from handgrad.verify.mathematics import agreed_digits
 from handgrad.verify.programs import Programs, Row
 from handgrad.verify.ulp import ulp
+from handgrad.verify.witnesses import is_float
 
 DIGITS = 30
 """To which the truth is taken here: far beyond float64, at half the price of 60."""
@@ -73,40 +74,55 @@ class Sight:
     spread: Row | None
     answers: dict[str, np.ndarray]
     algebra_differs: bool
+    flushed: bool = False
+    """Whether the loss passes through a subnormal number here."""
 
 
 def look(
-    programs: Programs, truth: Traced, leaves: list, row: np.ndarray, answers: dict[str, np.ndarray]
+    programs: Programs,
+    truth: Traced,
+    leaves: list,
+    row: np.ndarray,
+    answers: dict[str, np.ndarray],
+    dtype: str,
 ) -> Sight | None:
     """The truth at one row, beside the answers there; None where there is no value."""
     here = programs.layout.replaced(leaves, row)
-    widened = programs.layout.replaced(leaves, half_ulp_balls(row))
-    try:
-        true = programs.row(truth, here, DIGITS)
-    except Undecided:
+    widened = programs.layout.replaced(widen(leaves, dtype), half_ulp_balls(row, dtype))
+    true, hand = _row(programs, truth, here), _row(programs, programs.hand, here)
+    if true is None or not all(ball.is_finite() for ball in true):
         return None
-    if not all(ball.is_finite() for ball in true):
-        return None
-    try:
-        spread = programs.row(truth, widened, DIGITS)
-    except Undecided:
-        spread = None
+    spread = _row(programs, truth, widened)
     differs = False
-    if programs.hand is not None and programs.hand is not truth:
-        try:
-            hand = programs.row(programs.hand, here, DIGITS)
-        except Undecided:
-            hand = true
+    if hand is not None and programs.hand is not truth:
         pairs = zip(hand, true, strict=True)
         differs = any(not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2 for h, t in pairs)
+        if spread is None and not differs:  # autodiff branches at a tie of max; hand may not
+            spread = _row(programs, programs.hand, widened)
     return Sight(row, true, spread, answers, differs)
 
 
-def half_ulp_balls(row: np.ndarray) -> np.ndarray:
-    """Every number as the ball of all reals that round to it."""
-    radius = ulp(row.astype(np.float64), str(row.dtype)) / 2
-    pairs = zip(row.astype(np.float64), radius, strict=True)
-    return np.array([arb(float(x), float(r)) for x, r in pairs], dtype=object)
+def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
+    try:
+        return None if program is None else programs.row(program, leaves, DIGITS)
+    except (Undecided, UnsupportedPrimitive):
+        return None
+
+
+def widen(leaves: list, dtype: str) -> list:
+    """Floats as half-ulp balls; whole numbers stay what they are: labels are 0 and 1 exactly."""
+    return [
+        leaf if not is_float(leaf) else half_ulp_balls(np.asarray(leaf), dtype, whole=False)
+        for leaf in leaves
+    ]
+
+
+def half_ulp_balls(numbers: np.ndarray, dtype: str, whole: bool = True) -> np.ndarray:
+    """Every number as the ball of all reals that round to it; whole numbers too, if `whole`."""
+    flat = numbers.astype(np.float64).ravel()
+    radius = np.where(whole | (flat != np.round(flat)), ulp(flat, dtype) / 2, 0.0)
+    balls = [arb(float(x), float(r)) for x, r in zip(flat, radius, strict=True)]
+    return np.array([*balls, None], dtype=object)[:-1].reshape(numbers.shape)
 
 
 def is_bad(computed: float, true: arb, spread: arb | None, dtype: str) -> bool:
@@ -116,7 +132,7 @@ def is_bad(computed: float, true: arb, spread: arb | None, dtype: str) -> bool:
         return True
     if math.isinf(computed):
         return bool(abs(true) < arb(float(info.max)))
-    if not abs(true) >= arb(float(info.tiny)) or (spread is not None and spread.contains(0)):
+    if not abs(true) >= arb(float(info.tiny)) or spread is None or spread.contains(0):
         return False
     return computed == 0 or (computed > 0) != bool(true > 0)
 
@@ -133,7 +149,7 @@ def error_ulp(computed: float, true: arb, dtype: str) -> float:
 
 def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> NumericsRow:
     """The row of a dtype, from the points that were looked at."""
-    tiny = float(jnp.finfo(dtype).tiny)
+    tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
     worst: dict[str, tuple[float, float, float, WorstInput | None]] = {}
     bad = {"hand": 0, "autodiff": 0}
     subnormal = 0
@@ -142,15 +158,18 @@ def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> 
             for index, true in enumerate(sight.truth):
                 spread = None if sight.spread is None else sight.spread[index]
                 size = float(abs(true).mid())
-                subnormal += 0 < size < tiny
+                subnormal += sight.flushed or 0 < size < tiny
                 for name, answer in sight.answers.items():
                     computed = float(answer[index])
+                    if sight.flushed:
+                        bad[name] += not math.isfinite(computed)
+                        continue
                     bad[name] += is_bad(computed, true, spread, dtype)
-                    if size < tiny:
+                    if not tiny <= size <= largest:
                         continue
                     error = error_ulp(computed, true, dtype)
                     cost = conditioning(true, spread, dtype)
-                    excess = 0.0 if cost == math.inf else error / (1 + np.nan_to_num(cost))
+                    excess = error / (1 + cost)
                     if name not in worst or excess > 1.01 * worst[name][0]:
                         found = _worst(programs, sight, index, error, computed)
                         worst[name] = (excess, error, cost, found)
@@ -172,10 +191,11 @@ def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> 
 
 
 def conditioning(true: arb, spread: arb | None, dtype: str) -> float:
-    """How far the truth moves, in ulp, as the inputs move by half an ulp; NaN if unknown, inf if any value will do."""
-    if spread is None:
-        return math.nan
-    if not spread.is_finite():
+    """How far the truth moves, in ulp, as the inputs move by half an ulp.
+
+    Infinite where a branch (a kink, a tie) is within that reach: then nothing can be blamed.
+    """
+    if spread is None or not spread.is_finite():
         return math.inf
     reach = max(float((spread - true).abs_upper()), 0.0)
     return reach / float(ulp(np.array(float(true.mid())), dtype))

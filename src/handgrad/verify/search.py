@@ -17,10 +17,13 @@ import numpy as np
 from handgrad._precision import x64
 from handgrad.verify.bits import first_generation, mutate
 from handgrad.verify.layout import Layout, rounded
+from handgrad.verify.passage import with_passage
 from handgrad.verify.ulp import ulp, ulp_error
 
 GENERATIONS = 8
 PARENTS = 16
+MODEST = 3
+"""How many points where one is not finite are handed on: the modest ones."""
 MOST_NUMBERS = 2**22
 """How many numbers one generation may hold: fewer points are tried where each is large."""
 
@@ -31,42 +34,41 @@ class Suspects:
 
     hand: np.ndarray
     autodiff: np.ndarray
-    no_value: np.ndarray
+    failing: np.ndarray
     evaluations: int
-    discarded: int
 
     @classmethod
     def none(cls, base: np.ndarray) -> "Suspects":
         """No search: nobody is suspected."""
         empty = base[None, :][:0]
-        return cls(empty, empty, empty, 0, 0)
+        return cls(empty, empty, empty, 0)
 
 
 class Field:
-    """Hand and autodiff compiled once a dtype, for many points a call.
+    """Hand, autodiff and the loss compiled once a dtype, for many points a call.
 
     Points go through `lax.map`, one after the other, so that the arithmetic is that of one jitted
     call, and not what `vmap` would make of it.
     """
 
-    def __init__(self, hand: Callable, auto: Callable, layout: Layout, count: int):
+    def __init__(self, hand: Callable, auto: Callable, of: Callable, layout: Layout, count: int):
         self.layout, self.count = layout, count
 
-        def both(row: jax.Array, others: list) -> tuple[jax.Array, jax.Array]:
+        def here(row: jax.Array, others: list) -> tuple[jax.Array, ...]:
             args = layout.args(layout.replaced(others, row))
-            return _as_row(hand(*args)), _as_row(auto(*args))
+            return _as_row(hand(*args)), _as_row(auto(*args)), *with_passage(of)(*args)
 
-        def everywhere(rows: jax.Array, others: list) -> tuple[jax.Array, jax.Array]:
-            return jax.lax.map(lambda row: both(row, others), rows)
+        def everywhere(rows: jax.Array, others: list) -> tuple[jax.Array, ...]:
+            return jax.lax.map(lambda row: here(row, others), rows)
 
         self.program = jax.jit(everywhere)
 
-    def __call__(self, rows: np.ndarray, leaves: list, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-        """Both gradients at every row, computed in `dtype`, as float64."""
+    def __call__(self, rows: np.ndarray, leaves: list, dtype: str) -> tuple[np.ndarray, ...]:
+        """Hand, autodiff, the loss and its passage, at every row, in `dtype`, as float64."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         with x64(dtype == "float64"):
-            hand, auto = self.program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
-            return tuple(np.asarray(g, np.float64)[: len(rows)] for g in (hand, auto))  # type: ignore[return-value]
+            found = self.program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
+            return tuple(np.asarray(part, np.float64)[: len(rows)] for part in found)
 
 
 def _as_row(gradient: object) -> jax.Array:
@@ -84,19 +86,24 @@ class Ground:
 
 def suspicion(
     ground: Ground, rows: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How suspicious hand and autodiff are at each row, and where neither has a finite value."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """How suspicious both are at each row; which rows the dtype cannot carry; where one fails.
+
+    Rows that lead the loss through a number beyond the dtype's normal range are set apart.
+    """
     dtype, narrow = ground.dtype, rounded(ground.leaves, ground.dtype)
 
-    def at(rows: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    def at(rows: np.ndarray, dtype: str) -> tuple[np.ndarray, ...]:
         return ground.field(rows, narrow, dtype)
 
     with np.errstate(all="ignore"):
-        hand, auto = at(rows, dtype)
-        wide_hand, wide_auto = at(rows, "float64") if dtype != "float64" else (hand, auto)
+        hand, auto, loss, *passage = at(rows, dtype)
+        wide_hand, wide_auto = hand, auto
+        if dtype != "float64":
+            wide_hand, wide_auto, _, *passage = at(rows, "float64")
         half = float(jnp.finfo(dtype).eps) / 2
         moved = rows.astype(np.float64) * (1 + rng.uniform(-half, half, rows.shape))
-        _, moved_auto = at(moved, "float64")
+        _, moved_auto, *_ = at(moved, "float64")
         noise = np.abs(moved_auto - wide_auto)
 
         def excess(computed: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -114,9 +121,12 @@ def suspicion(
                 np.fmin(excess(computed, wide_hand), excess(computed, wide_auto))
                 for computed in (hand, auto)
             )
-        no_value = ~(np.isfinite(wide_hand).all(axis=1) | np.isfinite(wide_auto).all(axis=1))
-        scores = [np.where(no_value, -1.0, np.nan_to_num(p, nan=np.inf).max(axis=1)) for p in pair]
-    return scores[0], scores[1], no_value
+        info = jnp.finfo(dtype)
+        overflow = ~(passage[1] <= float(info.max))
+        apart = overflow | ~np.isfinite(loss) | (passage[0] < float(info.tiny))
+        failing = ~overflow & ~(np.isfinite(hand).all(axis=1) & np.isfinite(auto).all(axis=1))
+        scores = [np.where(apart, -1.0, np.nan_to_num(p, nan=np.inf).max(axis=1)) for p in pair]
+    return scores[0], scores[1], apart, failing
 
 
 def search(
@@ -126,23 +136,23 @@ def search(
     count = ground.field.count
     rows = first_generation(base, count, rng)
     pool, hand_score, auto_score = rows[:0], np.zeros(0), np.zeros(0)
-    lost, tried, discarded = rows[:0], 0, 0
+    lost, tried = rows[:0], 0
     while tried < evaluations:
-        by_hand, by_auto, no_value = suspicion(ground, rows, rng)
-        tried, discarded = tried + len(rows), discarded + int(no_value.sum())
-        lost = np.concatenate([lost, rows[no_value]])[:2]
-        pool = np.concatenate([pool, rows[~no_value]])
-        hand_score = np.concatenate([hand_score, by_hand[~no_value]])
-        auto_score = np.concatenate([auto_score, by_auto[~no_value]])
+        by_hand, by_auto, apart, failing = suspicion(ground, rows, rng)
+        tried += len(rows)
+        lost = np.concatenate([lost, rows[failing]])
+        lost = lost[np.argsort(np.abs(lost).max(axis=1), kind="stable")][:MODEST]
+        pool = np.concatenate([pool, rows[~apart]])
+        hand_score = np.concatenate([hand_score, by_hand[~apart]])
+        auto_score = np.concatenate([auto_score, by_auto[~apart]])
         best = _top(pool, hand_score, PARENTS), _top(pool, auto_score, PARENTS)
         parents = np.concatenate([base[None, :], *best])
         rows = mutate(parents[rng.integers(0, len(parents), count)], base, rng)
     return Suspects(
         hand=_top(pool, hand_score, keep),
         autodiff=_top(pool, auto_score, keep),
-        no_value=lost,
+        failing=lost,
         evaluations=tried,
-        discarded=discarded,
     )
 
 
@@ -189,5 +199,8 @@ def shrink(ground: Ground, row: np.ndarray, base: np.ndarray, against: int) -> n
 
 
 def _few_bits(value: float, bits: int) -> float:
+    if not np.isfinite(value):
+        return value
     mantissa, exponent = np.frexp(value)
-    return float(np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits))
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits))

@@ -5,12 +5,13 @@ where conventions differ and no ulps are counted, or an error that the point giv
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from handgrad._precision import x64
 from handgrad.exact import Undecided
+from handgrad.verify.domain import passes_through
 from handgrad.verify.mathematics import Finding, examine
 from handgrad.verify.numerics import NumericsRow, Sight, judged_leaves, look, tally
 from handgrad.verify.programs import Programs
@@ -63,26 +64,28 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             if len(found):
                 found[0] = shrink(ground, found[0], rows[0], against)
     places = list(zip(leaves, [row[None, :] for row in rows], strict=True))
-    places.append(
-        (leaves[0], np.concatenate([suspects.hand, suspects.autodiff, suspects.no_value]))
-    )
+    places.append((leaves[0], np.concatenate([suspects.hand, suspects.autodiff, suspects.failing])))
     sights: list[Sight] = []
     findings: list[Finding] = []
     truth = programs.autodiff if case.truth == "autodiff" else programs.hand
     assert truth is not None
     given: list[Sight] = []
+    discarded = 0
     for number, (point, some_rows) in enumerate(places):
         if not len(some_rows):
             continue
         heard = case.hear(point, some_rows, dtype)
         for index, row in enumerate(some_rows):
             answers = {name: answer[index] for name, answer in heard.items()}
+            here = programs.layout.replaced(point, row)
             with x64():
-                sight = look(programs, truth, point, row, answers)
-            if sight is None:
+                sight = look(programs, truth, point, row, answers, dtype)
+                path = passes_through(programs, here, dtype)
+            if sight is None or (path == "overflow" and number == len(case.points)):
+                discarded += 1
                 continue
+            sight = replace(sight, flushed=path == "subnormal")
             if sight.algebra_differs:
-                here = programs.layout.replaced(point, row)
                 again = _examined(programs, here, case, rng)
                 if again is None or again.hand != "different":
                     continue
@@ -90,7 +93,7 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             sights.append(sight)
             if number == 0:
                 given.append(sight)
-    counts = {"evaluations": suspects.evaluations, "discarded": suspects.discarded}
+    counts = {"evaluations": suspects.evaluations, "discarded": discarded}
     return Outcome(
         row=tally(programs, sights, dtype, counts),
         at_given=tally(programs, given, dtype, counts),
