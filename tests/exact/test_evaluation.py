@@ -182,6 +182,24 @@ def test_a_matrix_product_is_exact_where_rationals_say_so():
     assert evaluate(lambda a, b: a @ b, a, b)[0, 0] == float(exact)
 
 
+@pytest.mark.parametrize(
+    "zero",
+    [
+        lambda m: m @ jnp.linalg.inv(m) - jnp.eye(3),
+        lambda m: jnp.linalg.solve(m, m[0]) - jnp.eye(3)[0],
+        lambda m: jnp.linalg.cholesky(m) @ jnp.linalg.cholesky(m).T - m,
+        lambda m: jnp.exp(jnp.linalg.slogdet(m)[1]) - jnp.linalg.det(m),
+        lambda m: jax.grad(lambda a: jnp.linalg.slogdet(a)[1])(m) - jnp.linalg.inv(m).T,
+    ],
+    ids=["inverse", "solve", "cholesky", "determinant", "gradient of log-determinant"],
+)
+def test_linear_algebra_satisfies_its_equations(zero):
+    matrix = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -0.25], [0.5, -0.25, 2.0]])
+    for ball in evaluate(zero, matrix).ravel():
+        assert ball.contains(0)
+        assert abs(ball) < arb(10) ** -300
+
+
 def test_weak_python_scalars_trace_under_strict_promotion():
     assert one(lambda x, n: x * n, 0.5, 3) == 1.5
     assert one(lambda x, flag: jnp.where(flag, x, -x), 0.5, True) == 0.5

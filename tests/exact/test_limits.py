@@ -20,9 +20,13 @@ def hyp1f1(x):
 
 # JAX's own approximation is enclosed: near the function to float64's accuracy, and no nearer.
 APPROXIMATED = {
-    "dawsn": (sp.dawsn, lambda x: mp.sqrt(mp.pi) / 2 * mp.exp(-x * x) * mp.erfi(x), 1.5),
+    "dawsn": (
+        lambda x: sp.dawsn(x),
+        lambda x: mp.sqrt(mp.pi) / 2 * mp.exp(-x * x) * mp.erfi(x),
+        1.5,
+    ),
     "erfcx gradient": (
-        jax.grad(sp.erfcx),
+        lambda x: jax.grad(sp.erfcx)(x),
         lambda x: 2 * x * mp.exp(x * x) * mp.erfc(x) - 2 / mp.sqrt(mp.pi),
         1.5,
     ),
@@ -46,7 +50,12 @@ APPROXIMATED = {
 @pytest.mark.parametrize("name", APPROXIMATED)
 def test_jax_traces_an_approximation(name):
     f, truth, x = APPROXIMATED[name]
-    ball = evaluate(f, x)[()]
+    try:
+        ball = evaluate(f, x)[()]
+    except AttributeError:
+        if hasattr(sp, "dawsn"):  # as in the JAX that the gate runs with
+            raise
+        pytest.skip("an older JAX lacks the function, or cannot trace it")
     with mp.workdps(100):
         value = truth(mp.mpf(x))
         off = abs(mp.mpf(ball.mid().str(80, radius=False)) / value - 1)

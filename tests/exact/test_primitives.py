@@ -171,6 +171,7 @@ WITHOUT_GRADIENT = {
     "halves away from zero": (lambda v: lax.round(v, lax.RoundingMethod.AWAY_FROM_ZERO),
                               np.array([0.5, 1.5, -0.5, -2.5, 2.0])),
     "to integers": (lambda v: (v * 3).astype(jnp.int32), V5),
+    "to integers, held in range": (lambda v: v.astype(jnp.int8), np.array([300.5, -1e30, 7.9])),
     "to booleans": (lambda v: v.astype(bool), np.array([0.0, 0.5])),
     "bits": (lambda v: lax.bitcast_convert_type(v, jnp.int64), V5),
     "halves of the bits": (lambda v: lax.bitcast_convert_type(v, jnp.int32), V5),

@@ -21,8 +21,16 @@ def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray
     if new_dtype == np.dtype(bool):
         nonzero = np.frompyfunc(lambda ball: order.not_equal(ball, arb(0)), 1, 1)
         return np.asarray(nonzero(as_balls(x)), dtype=bool)
-    whole = np.frompyfunc(order.as_integer, 1, 1)(as_balls(x))
+    whole = np.frompyfunc(lambda ball: as_integer(ball, new_dtype), 1, 1)(as_balls(x))
     return np.asarray(whole, dtype=new_dtype)
+
+
+def as_integer(ball: arb, dtype: Any) -> int:
+    """The integer of `dtype` that a real number becomes: towards 0, held in range, NaN to 0."""
+    if ball is NAN:
+        return 0
+    limits = np.iinfo(dtype)
+    return order.as_integer(order.clamp(arb(int(limits.min)), ball, arb(int(limits.max))))
 
 
 def as_float(ball: arb, dtype: Any) -> float:

@@ -138,11 +138,6 @@ def arctanh(x: arb) -> arb:
     return x.atanh()
 
 
-def tangent(x: arb) -> arb:
-    """tan(x)."""
-    return x.tan()
-
-
 def absolute(x: arb) -> arb:
     """|x|; a number known to be positive stays the same object."""
     return x if x >= 0 else abs(x)
@@ -209,6 +204,6 @@ RULES: dict[str, Rule] = {
     "sqrt": elementwise(arb.sqrt),
     "square": elementwise(square),
     "sub": elementwise(subtract, 2),
-    "tan": elementwise(tangent),
+    "tan": elementwise(arb.tan),
     "tanh": elementwise(arb.tanh),
 }
