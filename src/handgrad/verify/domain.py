@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Undecided, UnsupportedPrimitive
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
 from handgrad.verify.programs import Programs
@@ -44,14 +44,28 @@ def _exponents(ball: arb) -> tuple[int, int]:
     return int(exponent), abs(int(mantissa)).bit_length()
 
 
-def passes_through(programs: Programs, leaves: list, dtype: str) -> str:
-    """'overflow', 'subnormal' or 'normal': where the loss leads through in a dtype, as reals."""
+def passes_through(programs: Programs, leaves: list, dtype: str, both_fail: bool) -> str:
+    """'overflow', 'subnormal' or 'normal': where a dtype is led, in real numbers, by the loss.
+
+    Where hand and autodiff both fail, what they have in common is looked at too: a point is
+    excused if each of them leads out of range, and not if only one of them does.
+    """
+    path = _path(programs, programs.loss, leaves, dtype)
+    if path != "normal" or not both_fail or programs.hand is None:
+        return path
+    paths = {_path(programs, p, leaves, dtype) for p in (programs.hand, programs.autodiff)}
+    if "normal" in paths:
+        return "normal"
+    return "overflow" if paths == {"overflow"} else "subnormal"
+
+
+def _path(programs: Programs, program: Traced, leaves: list, dtype: str) -> str:
     watch = Watch(programs.rules)
-    variables = programs.loss.jaxpr.jaxpr.invars
+    variables = program.jaxpr.jaxpr.invars
     operands = [as_operand(leaf, v) for leaf, v in zip(leaves, variables, strict=True)]
     try:
         with ctx.workprec(BITS):
-            watch.run(programs.loss.jaxpr, operands)
+            watch.run(program.jaxpr, operands)
     except (Undecided, UnsupportedPrimitive):
         return "normal"
     info = jnp.finfo(dtype)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive, ulp_ball
 from handgrad.verify.layout import rounded
 from handgrad.verify.mathematics import agreed_digits
 from handgrad.verify.programs import Programs, Row
@@ -119,10 +119,12 @@ def widen(leaves: list, dtype: str) -> list:
 
 def half_ulp_balls(numbers: np.ndarray, dtype: str, whole: bool = True) -> np.ndarray:
     """Every number as the ball of all reals that round to it; whole numbers too, if `whole`."""
-    flat = numbers.astype(np.float64).ravel()
-    radius = np.where(whole | (flat != np.round(flat)), ulp(flat, dtype) / 2, 0.0)
-    balls = [arb(float(x), float(r)) for x, r in zip(flat, radius, strict=True)]
-    return np.array([*balls, None], dtype=object)[:-1].reshape(numbers.shape)
+
+    def widened(number: float) -> arb:
+        return ulp_ball(number, jnp.dtype(dtype), 0.5 if whole or number % 1 else 0.0)
+
+    balls = np.frompyfunc(widened, 1, 1)(numbers.astype(np.float64))
+    return np.asarray(balls, dtype=object)
 
 
 def is_bad(computed: float, true: arb, spread: arb | None, dtype: str) -> bool:
@@ -135,6 +137,13 @@ def is_bad(computed: float, true: arb, spread: arb | None, dtype: str) -> bool:
     if not abs(true) >= arb(float(info.tiny)) or spread is None or spread.contains(0):
         return False
     return computed == 0 or (computed > 0) != bool(true > 0)
+
+
+def fails(sight: Sight, name: str, dtype: str) -> bool:
+    """Whether any coordinate of an answer is bad."""
+    spreads = sight.spread if sight.spread is not None else [None] * len(sight.truth)
+    triples = zip(sight.answers[name], sight.truth, spreads, strict=True)
+    return any(is_bad(float(computed), true, spread, dtype) for computed, true, spread in triples)
 
 
 def error_ulp(computed: float, true: arb, dtype: str) -> float:

@@ -22,6 +22,8 @@ from handgrad.verify.ulp import ulp, ulp_error
 
 GENERATIONS = 8
 PARENTS = 16
+MOST_SHRUNK = 40
+"""How many coordinates are made simpler at most."""
 MODEST = 3
 """How many points where one is not finite are handed on: the modest ones."""
 MOST_NUMBERS = 2**22
@@ -173,28 +175,40 @@ def _top(rows: np.ndarray, scores: np.ndarray, keep: int) -> np.ndarray:
 def shrink(ground: Ground, row: np.ndarray, base: np.ndarray, against: int) -> np.ndarray:
     """A simpler row that is as suspicious of witness 0 (hand) or 1 (autodiff), to 1%.
 
-    Each coordinate in turn becomes 0, 1, what it was in the point given, or a number of few bits.
+    Each coordinate may become 0, 1, what it was in the point given, or a number of few bits. What
+    is harmless alone is then tried together, for as many coordinates as stay harmless.
     """
     rng = np.random.default_rng(0)
-    target = suspicion(ground, row[None, :], rng)[against][0]
+
+    def suspicious(rows: np.ndarray) -> np.ndarray:
+        chunks = [rows[i : i + ground.field.count] for i in range(0, len(rows), ground.field.count)]
+        return np.concatenate([suspicion(ground, chunk, rng)[against] for chunk in chunks])
+
+    target = 0.99 * suspicious(row[None, :])[0]
     if not target > 1:
         return row
-    for column in range(min(len(row), 32)):
-        simpler = [
-            0.0,
-            1.0,
-            float(base[column]),
-            *(_few_bits(float(row[column]), b) for b in (3, 8)),
-        ]
-        trials = np.tile(row, (len(simpler), 1))
-        with np.errstate(over="ignore"):
-            trials[:, column] = np.array(simpler).astype(row.dtype)
-        scores = suspicion(ground, trials, rng)[against]
-        good = np.flatnonzero(
-            (scores >= 0.99 * target) & np.isfinite(trials[:, column].astype(float))
-        )
-        if len(good):
-            row = trials[good[0]]
+    columns = np.arange(min(len(row), MOST_SHRUNK))
+    trials, replaced = [], []
+    for column in columns:
+        few = (_few_bits(float(row[column]), bits) for bits in (3, 8))
+        for simple in (0.0, 1.0, float(base[column]), *few):
+            trial = row.copy()
+            with np.errstate(over="ignore"):
+                trial[column] = np.array(simple).astype(row.dtype)
+            trials.append(trial)
+            replaced.append(column)
+    harmless = suspicious(np.stack(trials)) >= target
+    simpler: dict[int, np.ndarray] = {}
+    for column, trial, fine in zip(replaced, trials, harmless, strict=True):
+        if fine:
+            simpler.setdefault(int(column), trial[column])
+    chosen = list(simpler)
+    while chosen:
+        trial = row.copy()
+        trial[chosen] = np.array([simpler[c] for c in chosen], row.dtype)
+        if suspicious(trial[None, :])[0] >= target:
+            return trial
+        chosen = chosen[: len(chosen) // 2]
     return row
 
 

@@ -13,7 +13,7 @@ from handgrad._precision import x64
 from handgrad.exact import Undecided
 from handgrad.verify.domain import passes_through
 from handgrad.verify.mathematics import Finding, examine
-from handgrad.verify.numerics import NumericsRow, Sight, judged_leaves, look, tally
+from handgrad.verify.numerics import NumericsRow, Sight, fails, judged_leaves, look, tally
 from handgrad.verify.programs import Programs
 from handgrad.verify.search import Field, Ground, Suspects, search, shrink
 
@@ -80,8 +80,12 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             here = programs.layout.replaced(point, row)
             with x64():
                 sight = look(programs, truth, point, row, answers, dtype)
-                path = passes_through(programs, here, dtype)
-            if sight is None or (path == "overflow" and number == len(case.points)):
+                if sight is None:
+                    discarded += 1
+                    continue
+                failed = [fails(sight, name, dtype) for name in answers]
+                path = passes_through(programs, here, dtype, all(failed))
+            if path == "overflow" and number == len(case.points):
                 discarded += 1
                 continue
             sight = replace(sight, flushed=path == "subnormal")

@@ -67,13 +67,13 @@ class Verdict:
 
 
 def fault_of(row: NumericsRow) -> str | None:
-    """Who is at fault in a dtype, in words: None where both stay close to the truth."""
-    blamed = []
-    for name in ("hand", "autodiff"):
-        bad, worst = getattr(row, f"{name}_bad"), getattr(row, f"{name}_worst_at")
-        if bad and worst is not None:
-            blamed.append(f"{name} is at fault in {row.dtype}: {worst.brief}")
-    return "; ".join(blamed) or None
+    """Who is at fault in a dtype, and the worst input: None where both stay clear of NaN and 0."""
+    bad = [name for name in ("hand", "autodiff") if getattr(row, f"{name}_bad")]
+    if not bad:
+        return None
+    who = f"{bad[0]} is" if len(bad) == 1 else "hand and autodiff are both"
+    worst = getattr(row, f"{bad[0]}_worst_at")
+    return f"{who} at fault in {row.dtype}: {worst.brief}" if worst else f"{who} at fault"
 
 
 def _numerics_table(rows: tuple[NumericsRow, ...]) -> list[str]:
