@@ -85,6 +85,18 @@ def contenders(
     )
 
 
+def check_labels_suit(name: str, data: Dataset) -> None:
+    """Raise InputError if a model of that name cannot learn labels of that kind."""
+    if name in ("logistic", "perceptron") and data.classes != 2:
+        raise InputError(
+            "model", f"softmax or mlp for {data.classes} classes", repr(name), "name one of those"
+        )
+    if name == "softmax" and data.soft:
+        raise InputError(
+            "model", "logistic or mlp for soft binary labels", repr(name), "name one of those"
+        )
+
+
 def compare(
     pair: tuple[Contender, Contender],
     train: Dataset,
