@@ -20,9 +20,16 @@ def test_per_example_descent_is_sgd_classifier(breast_cancer, epochs):
     part, rng = breast_cancer[0], np.random.default_rng(0)
     start = rng.normal(size=part.features)
     theirs = SGDClassifier(
-        loss="log_loss", penalty=None, learning_rate="constant", eta0=0.1, shuffle=False,
-        max_iter=epochs, tol=None,
-    ).fit(part.x, part.y, coef_init=start.copy(), intercept_init=np.array([0.25]))  # fmt: skip
+        loss="log_loss",
+        penalty=None,
+        learning_rate="constant",
+        eta0=0.1,
+        shuffle=False,
+        max_iter=epochs,
+        tol=None,
+    ).fit(
+        part.x, part.y, coef_init=start.copy(), intercept_init=np.array([0.25])
+    )  # fmt: skip; it works in place
     with x64():
         ours = fit(
             logistic.model(), part.x, part.y, learning_rate=0.1, batch_size=1, shuffle=False,
