@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from handgrad._errors import InputError
+from handgrad._errors import DivergedError, InputError
 from handgrad.cli.output import check_writable, console, say, ulps, write_json, write_whole
 
 
@@ -67,34 +67,42 @@ def train(
         f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batches of {size:,}, "
         f"{epochs:,} epochs, {dtype}"
     )
-    with (
-        x64(dtype == "float64"),
-        Progress(
-            TextColumn("{task.description:>5}"), BarColumn(),
-            TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn(),
-            console=console, transient=True, disable=not console.is_terminal,
-        ) as bar,
-    ):  # fmt: skip
-        tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
-        result = comparison.compare(
-            pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
-            batch_size=size, shuffle=not in_order,
-            progress=lambda side, p: bar.update(
-                tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
-            ),
-        )  # fmt: skip
-    print_check(result.check)
-    print_outcomes(result)
-    if plot:
-        from handgrad.explain.training import png, training_figure
+    report: dict[str, Any] = {"data": dataset.name, "model": name}
+    try:
+        with (
+            x64(dtype == "float64"),
+            Progress(
+                TextColumn("{task.description:>5}"), BarColumn(),
+                TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn(),
+                console=console, transient=True, disable=not console.is_terminal,
+            ) as bar,
+        ):  # fmt: skip
+            tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
+            result = comparison.compare(
+                pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
+                batch_size=size, shuffle=not in_order,
+                checked=lambda check: report_check(check, report),
+                progress=lambda side, p: bar.update(
+                    tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
+                ),
+            )  # fmt: skip
+    except DivergedError as error:
+        if "check" not in report or report["check"]["ok"]:
+            raise
+        say(str(error))  # no wonder: the verdict on the gradient stands, and is the exit code
+    else:
+        report |= outcomes_as_data(result)
+        print_outcomes(result)
+        if plot:
+            from handgrad.explain.training import png, training_figure
 
-        with x64(dtype == "float64"):
-            figure = training_figure(result.results, pair[0].model, training, dtype)
-        write_whole(plot, png(figure))
-        say(f"figure: {escape(str(plot))}")
+            with x64(dtype == "float64"):
+                figure = training_figure(result.results, pair[0].model, training, dtype)
+            write_whole(plot, png(figure))
+            say(f"figure: {escape(str(plot))}")
     if json:
-        write_json(json, as_data(dataset.name, name, result))
-    if not result.check.ok:
+        write_json(json, report)
+    if not report["check"]["ok"]:
         raise typer.Exit(1)
 
 
@@ -120,8 +128,9 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         raise InputError("hidden", "sizes such as 16 or 16,8", repr(text), "write 16,8") from None
 
 
-def print_check(check: Any) -> None:
+def report_check(check: Any, report: dict[str, Any]) -> None:
     """One line if hand and autodiff agree on this data; the fault if they do not."""
+    report["check"] = asdict(check)
     worst = {d: max((r.hand_max_ulp for r in check.leaves if r.dtype == d), default=0.0)
              for d in dict.fromkeys(r.dtype for r in check.leaves)}  # fmt: skip
     if check.ok:
@@ -156,12 +165,9 @@ def print_outcomes(result: Any) -> None:
     )
 
 
-def as_data(data: str, model: str, result: Any) -> dict[str, Any]:
-    """What was printed, for --json."""
+def outcomes_as_data(result: Any) -> dict[str, Any]:
+    """What was printed of both sides, for --json."""
     return {
-        "data": data,
-        "model": model,
-        "check": asdict(result.check),
         "hand": asdict(result.hand),
         "optax": asdict(result.optax),
         "max_parameter_difference": result.difference.absolute,
