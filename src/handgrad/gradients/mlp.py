@@ -114,8 +114,8 @@ def _value_and_residual(z: Array, y: Array) -> tuple[Scalar, Array]:
 
 
 def _penalty(params: Params, l2: float) -> Scalar:
-    first, *others = (linear.penalty(layer.weight, l2) for layer in params.layers)
-    return sum(others, first)
+    zero = jnp.zeros((), params.layers[0].weight.dtype)
+    return sum((linear.penalty(layer.weight, l2) for layer in params.layers), zero)
 
 
 def value_and_gradient(
