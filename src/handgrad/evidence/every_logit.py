@@ -152,7 +152,7 @@ def faults(outcomes: Sequence[Outcome]) -> list[str]:
             continue
         where = f"{o.target}, {o.form}"
         found += [
-            f"{where}: {getattr(o, kind):,} x {kind.replace('_', ' ')}, first at {o.nearest[kind]!r}"
+            f"{where}: {getattr(o, kind):,} x {kind}, the first at {o.nearest[kind].hex()}"
             for kind in FAILURES
             if getattr(o, kind)
         ]

@@ -101,7 +101,7 @@ FORMS = (
     Form(SIGMOID, LIBRARY, "jax.grad of jax.nn.sigmoid", grad(jax.nn.sigmoid)),
     Form(SIGMOID, NAIVE, "jax.grad of 1/(1+e⁻ᶻ)", grad(p)),
     Form(TANH, TEXTBOOK, "1 − tanh²z", lambda z: 1 - jnp.square(jnp.tanh(z))),
-    Form(TANH, STABLE, "(2e/(1+e²))², e = e^−|z|", activations.tanh_derivative),
+    Form(TANH, STABLE, "4q/(1+q(2+q)), q = e^−2|z|", activations.tanh_derivative),
     Form(TANH, LIBRARY, "jax.grad of jnp.tanh", grad(jnp.tanh)),
     Form(TANH, NAIVE, "jax.grad of (eᶻ−e⁻ᶻ)/(eᶻ+e⁻ᶻ)", grad(naive_tanh)),
 )

@@ -8,7 +8,7 @@ A block is 2¹⁷ neighbouring float32 numbers, 64 blocks to a power of two, so 
 blocks are at the same time the profile of the error over the logits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import jax
@@ -39,7 +39,7 @@ MAXIMA = 2
 
 @partial(jax.jit, static_argnums=(1, 2))
 def inputs_of(blocks: UInt32[Array, "B"], count: int, stride: int) -> Float[Array, "B count"]:
-    """`count` float32 numbers of each block, `stride` apart and wrapped; the block's first first."""
+    """`count` numbers of each block, its first first, then `stride` apart and wrapped around."""
     within = lax.iota(jnp.uint32, count) * np.uint32(stride) % np.uint32(BLOCK)
     bits = blocks[:, None] * np.uint32(BLOCK) + within[None, :]
     return lax.bitcast_convert_type(bits, jnp.float32)

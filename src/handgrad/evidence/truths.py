@@ -102,8 +102,9 @@ def reference_error(truth: Truth, points: np.ndarray) -> float:
     worst, bits = 0.0, ctx.prec
     ctx.prec = 400
     try:
-        for z, s, h, l in zip(points.tolist(), scale, high, low, strict=True):
-            gap = abs(arb(float(h)) + arb(float(l)) - truth.ball(arb(z)) * arb(float(s)))
+        for z, s, *parts in zip(points.tolist(), scale, high, low, strict=True):
+            found = arb(float(parts[0])) + arb(float(parts[1]))
+            gap = abs(found - truth.ball(arb(z)) * arb(float(s)))
             worst = max(worst, float(gap.upper()) * 2.0**23)
     finally:
         ctx.prec = bits
