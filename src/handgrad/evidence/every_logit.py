@@ -8,6 +8,7 @@ on the CPU: how many, how many came out as 0, and the error of the others in uni
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +72,7 @@ def sweep(
     `progress` is told how many inputs are done, of how many. Raises InputError for a sample that
     is not between 1 and the number of inputs.
     """
-    if sample is not None and not 1 <= sample <= len(blocks) * BLOCK:
-        expected = f"a number from 1 to {len(blocks) * BLOCK}"
-        raise InputError("sample", expected, sample, "leave it out for every input")
+    check_sample(sample, blocks)
     count = BLOCK if sample is None else -(-sample // len(blocks))
     laboratory = Laboratory(forms, count)
     parts: list[list[np.ndarray]] = []
@@ -86,6 +85,13 @@ def sweep(
         outcome(laboratory, form, blocks, np.concatenate([p[i] for p in parts], axis=1))
         for i, form in enumerate(laboratory.forms)
     ]
+
+
+def check_sample(sample: int | None, blocks: np.ndarray = ALL_BLOCKS) -> None:
+    """Raise InputError unless so many inputs can be drawn from `blocks`."""
+    if sample is not None and not 1 <= sample <= len(blocks) * BLOCK:
+        expected = f"a number from 1 to {len(blocks) * BLOCK:,}"
+        raise InputError("sample", expected, f"{sample:,}", "leave it out for every input")
 
 
 def outcome(laboratory: Laboratory, form: Form, blocks: np.ndarray, found: np.ndarray) -> Outcome:
@@ -163,3 +169,8 @@ def faults(outcomes: Sequence[Outcome]) -> list[str]:
         elif o.target in library and o.max_ulp > library[o.target] + 1:
             found.append(f"{where}: more than 1 ulp worse than autodiff of the library")
     return found
+
+
+def versions() -> dict[str, str]:
+    """What the results depend on besides the machine."""
+    return {name: version(name) for name in ("handgrad", "jax", "jaxlib", "optax")}
