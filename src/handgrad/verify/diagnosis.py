@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.verify.hypotheses import chain_findings
+from handgrad.verify.hypotheses import Evidence, chain_findings
 from handgrad.verify.intermediates import Point, constants_of, intermediates
 from handgrad.verify.naming import Surroundings, close
 from handgrad.verify.relations import Finding, Leaf, relations
@@ -51,18 +51,24 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
         chosen = _choose(leaves)
         points = _points(program, flat, named, at, wrt, chosen)
     if points:
-        rows = list(zip(leaves, chosen, strict=True))
-        found += chain_findings(
-            np.concatenate([leaf.hand.ravel()[rows_] for leaf, rows_ in rows]),
-            np.concatenate([leaf.truth.ravel()[rows_] for leaf, rows_ in rows]),
+        seen = Evidence(
+            _rows([leaf.hand for leaf in leaves], chosen),
+            _rows([leaf.truth for leaf in leaves], chosen),
             np.repeat(np.arange(len(leaves)), [len(c) for c in chosen]),
             wrong,
-            points,
-            [(name, np.asarray(a)) for name, a in named if _is_index(a)],
-            around,
         )
+        integers = [(name, np.asarray(a)) for name, a in named if _is_index(a)]
+        for more in chain_findings(seen, points, integers, around):
+            found += more
+            explained = _explain(found, leaves, wrong)
+            if explained and explained[1]:
+                return explained[0]
     explained = _explain(found, leaves, wrong)
     return explained[0] if explained else None
+
+
+def _rows(arrays: list[np.ndarray], chosen: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([a.ravel()[rows] for a, rows in zip(arrays, chosen, strict=True)])
 
 
 def ratios(hand: Any, truth: Any) -> str:
@@ -203,7 +209,7 @@ def _explain(found: list[Finding], leaves: list[Leaf], wrong: list[int]) -> tupl
         phrase = min(useful)[2]
         covered = sound[phrase][1] & left
         left -= covered
-        told.append(phrase + _where(covered, leaves, phrase))
+        told.append(_told(phrase, covered, leaves))
     if not told:
         return None
     missing = [leaves[i].name for i in sorted(left)]
@@ -211,9 +217,10 @@ def _explain(found: list[Finding], leaves: list[Leaf], wrong: list[int]) -> tupl
     return "; ".join(told + tail), not left
 
 
-def _where(covered: set[int], leaves: list[Leaf], phrase: str) -> str:
+def _told(phrase: str, covered: set[int], leaves: list[Leaf]) -> str:
+    """The phrase behind the names of the leaves it is about, unless it is about all of them."""
     names = [leaves[i].name for i in sorted(covered) if leaves[i].name]
-    everywhere = all(i in covered or not leaf.truth.any() for i, leaf in enumerate(leaves))
-    if not names or (everywhere and len(leaves) == len(covered) > 1):
-        return " in the whole gradient" if len(leaves) > 1 else ""
-    return "" if all(name in phrase for name in names) else f" in {' and '.join(names)}"
+    whole = all(i in covered or not leaf.truth.any() for i, leaf in enumerate(leaves))
+    if not names or (whole and len(covered) > 1) or all(name in phrase for name in names):
+        return phrase
+    return f"{' and '.join(names)}: {phrase}"

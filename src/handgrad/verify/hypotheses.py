@@ -13,12 +13,13 @@ where s, p and q are made of the loss's own values. A candidate must give every 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from handgrad.verify.candidates import Candidate, bases, candidates, pairs, repeats
 from handgrad.verify.intermediates import Point
-from handgrad.verify.naming import Surroundings, name_ratio
+from handgrad.verify.naming import Surroundings, is_exactly, name_ratio
 from handgrad.verify.relations import Finding
 
 MAX_WORK = 3_000_000_000
@@ -26,40 +27,69 @@ MAX_WORK = 3_000_000_000
 BATCH = 2_000_000
 
 
+class Evidence(NamedTuple):
+    """The two gradients on chosen coordinates, and the leaf that each coordinate belongs to."""
+
+    hand: np.ndarray
+    truth: np.ndarray
+    leaf_of: np.ndarray
+    wrong: Sequence[int]
+
+
 def chain_findings(
-    hand: np.ndarray,
-    truth: np.ndarray,
-    leaf_of: np.ndarray,
-    wrong: Sequence[int],
+    seen: Evidence,
     points: Sequence[Point],
     integers: Sequence[tuple[str, np.ndarray]],
     around: Surroundings,
-) -> Iterator[Finding]:
-    """Findings about the coordinates for which the points' Jacobians were taken."""
+) -> Iterator[list[Finding]]:
+    """Findings in two rounds: mistakes about one cotangent, then other residuals altogether."""
     known = bases(points, integers)
-    cut = [p for p in points if p.moves and p.cotangent.any()]
+    places = distinct(points)
     spent = 0
-    for source in (candidates, None, pairs):
-        for u in cut:
-            test = _Test(u, hand, truth, leaf_of, wrong, around)
-            if source is None:
-                made = repeats(u, integers)
-            else:
-                made = candidates(u, points, known) if source is candidates else pairs(u, known)
+    for made in (candidates, pairs):
+        found: list[Finding] = []
+        for late, at in enumerate(places):
+            u = points[at]
+            test = _Test(u, seen, around, 1e-3 * late)
+            if not test.leaves:
+                continue
             with np.errstate(all="ignore"):
-                for batch in _batches(made, u.value.size):
+                if made is candidates:
+                    found += [f for b in _batches(repeats(u, integers), u) for f in test.run(b)]
+                for batch in _batches(made(at, points, known), u):
                     spent += len(batch) * u.jacobian.size
                     if spent > MAX_WORK:
-                        return
-                    yield from test.run(batch)
+                        break
+                    found += test.run(batch)
+        yield found
 
 
-def _batches(made: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
+def distinct(points: Sequence[Point]) -> list[int]:
+    """The points that something flows through, once each: not a scalar's every rescaling."""
+    kept, seen = [], set()
+    for at, u in enumerate(points):
+        if not (u.moves and u.cotangent.any()):
+            continue
+        through = u.cotangent.ravel() @ u.jacobian
+        size = np.max(np.abs(through))
+        key = (
+            (u.value.shape if u.value.size > 1 else (), np.round(through / size, 9).tobytes())
+            if size
+            else None
+        )
+        flow = np.round(u.cotangent / np.max(np.abs(u.cotangent)), 9).tobytes()
+        if key is not None and (key, flow) not in seen:
+            seen.add((key, flow))
+            kept.append(at)
+    return kept
+
+
+def _batches(made: Iterator[Candidate], u: Point) -> Iterator[list[Candidate]]:
     batch: list[Candidate] = []
     for candidate in made:
         if np.isfinite(candidate.cotangent).all():
             batch.append(candidate)
-        if len(batch) * size >= BATCH:
+        if len(batch) * u.value.size >= BATCH:
             yield batch
             batch = []
     if batch:
@@ -69,8 +99,9 @@ def _batches(made: Iterator[Candidate], size: int) -> Iterator[list[Candidate]]:
 class _Test:
     """Candidates for one u against every wrong leaf that u can reach."""
 
-    def __init__(self, u, hand, truth, leaf_of, wrong, around) -> None:  # type: ignore[no-untyped-def]
-        self.u, self.around = u, around
+    def __init__(self, u: Point, seen: Evidence, around: Surroundings, worse: float) -> None:
+        hand, truth, leaf_of, wrong = seen
+        self.u, self.around, self.worse = u, around, worse
         through = u.cotangent.ravel() @ u.jacobian
         self.wanted = hand - truth + through
         self.scale = np.abs(hand) + np.abs(truth) + np.abs(through)
@@ -86,7 +117,7 @@ class _Test:
             slack = 1e-9 * np.abs(wanted) + 1e-12 * np.max(self.scale[columns])
             if np.all(np.abs(wanted) <= slack):
                 words = f"the paths through {self.u.name} forgotten, as if it were a constant"
-                yield Finding(20, words, number, len(columns))
+                yield Finding(20 + self.worse, words, number, len(columns))
                 continue
             ratios = offered @ wanted / np.sum(offered * offered, axis=1)
             fits = np.all(np.abs(wanted - ratios[:, None] * offered) <= slack, axis=1)
@@ -94,11 +125,17 @@ class _Test:
                 yield from self.finding(batch[i], float(ratios[i]), number, len(columns))
 
     def finding(self, c: Candidate, ratio: float, number: int, count: int) -> Iterator[Finding]:
-        named = name_ratio(ratio, self.around)
-        if abs(ratio - 1) < 1e-9:
-            if c.cotangent is not self.u.cotangent:
-                yield Finding(c.cost, c.words, number, count)
-        elif named:
-            yield Finding(c.cost + named[0], f"{c.words}: {named[1]}", number, count)
+        cost, words, free = c.cost + self.worse, c.words, 0
+        natural = {1.0, 1 / self.u.value.size, 1 / self.u.value.shape[0]} if c.free_scale else {1.0}
+        if any(is_exactly(ratio, k) for k in natural):
+            if c.cotangent is self.u.cotangent:
+                return
+        elif c.free_scale and any(is_exactly(-ratio, k) for k in natural):
+            words += ", with a minus"
+        elif named := name_ratio(ratio, self.around):
+            cost, words = cost + named[0], f"{words}: {named[1]}"
         elif c.free_scale and count > 2:
-            yield Finding(c.cost + 6, f"{c.words}, times {ratio:.6g}", number, count, 1)
+            cost, words, free = cost + 6, f"{words}, times {ratio:.6g}", 1
+        else:
+            return
+        yield Finding(cost, words, number, count, free)
