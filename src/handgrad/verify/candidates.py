@@ -1,7 +1,6 @@
 """Wrong cotangents: what people write in the middle of a chain instead of L′(u).
 
-Built from the loss's own values, and from what its derivative would have in it: σ, tanh and softmax
-of a value, one-hot labels, columns of the data.
+Built from the values in `bases`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,15 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from handgrad.verify.bases import Base, derived, fitting
 from handgrad.verify.intermediates import Point
-
-
-class Base(NamedTuple):
-    """A value that may stand in a formula: its name, and the value in some shape."""
-
-    name: str
-    value: np.ndarray
-    cost: float = 0.0
 
 
 class Candidate(NamedTuple):
@@ -28,6 +20,8 @@ class Candidate(NamedTuple):
     words: str
     cost: float
     free_scale: bool = False
+    added: bool = False
+    """Whether it comes on top of the right cotangent."""
 
 
 MOST_BASES = 60
@@ -47,62 +41,6 @@ FACTORS = (
     ("exp v", np.exp, 2),
     ("1 − 1/v", lambda v: 1 - 1 / v, 3),
 )
-
-
-def derived(v: Base) -> Iterator[Base]:
-    """σ, tanh and softmax of a value: stable losses have them in their derivative only."""
-    x = v.value
-    with np.errstate(over="ignore"):
-        once = 1 / (1 + np.exp(-x))
-        yield Base(f"σ({v.name})", once, 1.0)
-        yield Base(f"tanh({v.name})", np.tanh(x), 1.0)
-        yield Base(f"σ(σ({v.name}))", 1 / (1 + np.exp(-once)), 2.0)
-    for axis in reversed(range(x.ndim)):
-        if x.shape[axis] > 1:
-            which = "" if axis == x.ndim - 1 else f" over axis {axis}"
-            p = _softmax(x, axis)
-            yield Base(f"softmax({v.name}){which}", p, 1.0 + bool(which))
-            if not which:
-                yield Base(f"softmax(softmax({v.name}))", _softmax(p, axis), 2.0)
-
-
-def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
-
-
-def bases(points: Sequence[Point], integers: Sequence[tuple[str, np.ndarray]]) -> list[Base]:
-    """Every value of the loss once, under its first name; then what is derived from them."""
-    found, seen = [], set()
-    for point in points:
-        key = (point.value.shape, np.round(point.value, 12).tobytes())
-        if point.value.ndim and key not in seen:
-            seen.add(key)
-            found.append(Base(point.name, point.value, 0.0 if point.made_by == "input" else 0.3))
-    for name, value in integers:
-        if value.ndim == 1 and value.size and value.min() >= 0 and value.max() < 4096:
-            for k in {p.value.shape[-1] for p in points if p.value.ndim == 2}:
-                if value.max() < k:
-                    found.append(Base(f"one_hot({name})", np.eye(k)[value]))
-    grown = [b for p in points if p.moves and p.value.ndim for b in derived(Base(p.name, p.value))]
-    columns = [
-        Base(f"{b.name}[:, {j}]", b.value[:, j], 1.5)
-        for b in found if b.value.ndim == 2 and b.value.shape[1] <= 8
-        for j in range(b.value.shape[1])
-    ]  # fmt: skip
-    sums = [Base(f"Σ {b.name}", b.value.sum(axis=1), 2.0) for b in found if b.value.ndim == 2]
-    return found + grown + columns + sums
-
-
-def fitting(base: Base, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The value in the shape of a cotangent: as it is, or along its leading axes; else None."""
-    value = base.value
-    if value.ndim < len(shape) and value.shape == shape[: value.ndim]:
-        value = value.reshape(*value.shape, *[1] * (len(shape) - value.ndim))
-    try:
-        return np.broadcast_to(value, shape) if value.ndim <= len(shape) else None
-    except ValueError:
-        return None
 
 
 def _factors(base: Base, value: np.ndarray) -> Iterator[tuple[str, np.ndarray, float]]:
@@ -139,25 +77,29 @@ def candidates(at: int, points: Sequence[Point], known: Sequence[Base]) -> Itera
     for k in sorted(descendants(points, at)):
         v = points[k]
         if v.value.shape == u.value.shape and v.cotangent.any() and v is not u:
-            yield from _local_derivatives(u, v)
-    yield from _transposed_matrices(u, points)
+            yield from _local_derivatives(u, v, known)
+    yield from _other_matrices(u, points)
     yield from _rearranged(u, where)
 
 
-def _local_derivatives(u: Point, v: Point) -> Iterator[Candidate]:
+def _local_derivatives(u: Point, v: Point, known: Sequence[Base]) -> Iterator[Candidate]:
     """A wrong derivative on the way from u to a later v of its shape."""
     between = f"the derivative of {v.name} with respect to {u.name}"
     yield Candidate(v.cotangent, f"{between} forgotten", 24)
     yield Candidate(u.cotangent**2 / v.cotangent, f"{between} applied twice", 24.5)
-    for name, x, extra in (("its value", v.value, 0.0), ("its argument", u.value, 0.0)):
-        for base in (Base(name, x, extra), *derived(Base(name, x))):
+    for base in known:
+        if (value := fitting(base, u.value.shape)) is not None:
+            words = f"{between} taken to be {base.name}"
+            yield Candidate(v.cotangent * value, words, 31.5 + base.cost)
+    for name, x in (("its value", v.value), ("its argument", u.value)):
+        for base in (Base(name, x), *derived(Base(name, x))):
             for formula, f, cost in FACTORS[:8] if base.cost < 1 else FACTORS[:4]:
                 words = f"{between} taken to be {formula}, v being {base.name}"
                 yield Candidate(v.cotangent * f(base.value), words, 30 + cost + base.cost)
 
 
-def _transposed_matrices(u: Point, points: Sequence[Point]) -> Iterator[Candidate]:
-    """r W in place of r Wᵀ behind a product u W with a square W."""
+def _other_matrices(u: Point, points: Sequence[Point]) -> Iterator[Candidate]:
+    """Behind a product u W: r W in place of r Wᵀ with a square W, or a W already updated."""
     for v in points:
         if v.made_by != "dot_general" or len(v.operands) != 2 or min(v.operands) < 0:
             continue
@@ -166,6 +108,10 @@ def _transposed_matrices(u: Point, points: Sequence[Point]) -> Iterator[Candidat
         if left is u and square and v.cotangent.shape == u.value.shape:
             words = f"on the way back to {u.name}, {right.name} is not transposed"
             yield Candidate(v.cotangent @ right.value, words, 23)
+        if left is u and right.cotangent.any() and u.value.ndim == 2 and right.value.ndim < 3:
+            r, g = v.cotangent.reshape(len(u.value), -1), right.cotangent
+            words = f"on the way back to {u.name}, {right.name} is already updated by a step"
+            yield Candidate(r @ g.reshape(len(g), -1).T, words, 33, True, True)
 
 
 def _rearranged(u: Point, where: str) -> Iterator[Candidate]:
@@ -178,6 +124,11 @@ def _rearranged(u: Point, where: str) -> Iterator[Candidate]:
         mean = np.broadcast_to(own.mean(axis=axis, keepdims=True), own.shape)
         yield Candidate(own - mean, f"{where} has its mean over axis {axis} taken away", 28)
         yield Candidate(mean, f"{where} is averaged over axis {axis}", 28)
+        for entry in {0, own.shape[axis] - 1}:
+            only = np.zeros_like(own)
+            np.moveaxis(only, axis, 0)[entry] = np.moveaxis(own, axis, 0)[entry]
+            words = f"of {where} only entry {entry} along axis {axis} counts"
+            yield Candidate(only, f"{words}: the others overwritten, not added", 27)
     if own.ndim == 2 and own.shape[0] == own.shape[1]:
         yield Candidate(own.T, f"{where} is transposed", 27)
     yield Candidate(np.sign(own), f"{where} is only its sign", 29)
@@ -186,6 +137,8 @@ def _rearranged(u: Point, where: str) -> Iterator[Candidate]:
 def pairs(at: int, points: Sequence[Point], known: Sequence[Base]) -> Iterator[Candidate]:
     """Other residuals on u: p + q, p − q, p q, and p against q broadcast over all pairs."""
     u = points[at]
+    if not u.value.shape:
+        return
     where = f"the cotangent of {u.name} is"
     usable = [(b, v) for b in known if (v := fitting(b, u.value.shape)) is not None]
     usable = sorted(usable, key=lambda pair: pair[0].cost)[:MOST_BASES]

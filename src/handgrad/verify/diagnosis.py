@@ -7,6 +7,7 @@ of all that fit, the simplest one that explains every wrong leaf is told.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,8 @@ from handgrad.verify.naming import Surroundings, close
 from handgrad.verify.relations import Finding, Leaf, relations
 from handgrad.verify.witnesses import Argnums, is_float, named_leaves
 
+CHAIN, LAST_RESORT = 20, 80
+"""Costs: from here on mistakes in the chain are looked for first; and only described."""
 CHOSEN = 128
 """Coordinates of the gradient on which mistakes inside the chain are looked for."""
 
@@ -46,7 +49,7 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
         found = [f for i in wrong for f in relations(i, leaves[i], around)]
         found += _swaps(leaves, wrong)
         simple = _explain(found, leaves, wrong)
-        if simple and simple[1]:
+        if simple and simple[1] < CHAIN:
             return simple[0]
         chosen = _choose(leaves)
         points = _points(program, flat, named, at, wrt, chosen)
@@ -61,7 +64,7 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
         for more in chain_findings(seen, points, integers, around):
             found += more
             explained = _explain(found, leaves, wrong)
-            if explained and explained[1]:
+            if explained and explained[1] < LAST_RESORT:
                 return explained[0]
     explained = _explain(found, leaves, wrong)
     return explained[0] if explained else None
@@ -144,6 +147,8 @@ def _surroundings(named: list[tuple[str, Any]], program: Any) -> Surroundings:
     for name, a in arrays:
         if a.size > 1:
             sizes.setdefault(a.size, f"the size of {name}")
+        if a.ndim and np.isin(a, (0, 1)).all() and np.sum(a) > 1:
+            sizes.setdefault(int(np.sum(a)), f"the ones in {name}")
     scalars = {abs(float(a)) for _, a in arrays if a.ndim == 0 and a.dtype.kind == "f"}
     constants = (constants_of(program) | scalars) - {0.0, 1.0, 2.0, 0.5} - {float(n) for n in sizes}
     floats = tuple((name, a.astype(np.float64)) for name, a in arrays if a.dtype.kind == "f")
@@ -189,8 +194,10 @@ def _swaps(leaves: list[Leaf], wrong: list[int]) -> Iterable[Finding]:
                 yield Finding(4, words, i, leaves[i].hand.size)
 
 
-def _explain(found: list[Finding], leaves: list[Leaf], wrong: list[int]) -> tuple[str, bool] | None:
-    """The fewest and simplest phrases for the wrong leaves, and whether all have one."""
+def _explain(
+    found: list[Finding], leaves: list[Leaf], wrong: list[int]
+) -> tuple[str, float] | None:
+    """The fewest and simplest phrases for the wrong leaves, and the cost of the dearest."""
     groups: dict[str, list[Finding]] = {}
     for f in found:
         if all(f.leaf != g.leaf for g in groups.setdefault(f.phrase, [])):
@@ -200,13 +207,14 @@ def _explain(found: list[Finding], leaves: list[Leaf], wrong: list[int]) -> tupl
         for phrase, group in groups.items()
         if sum(f.coordinates for f in group) > max(f.parameters for f in group)
     }
-    left, told = set(wrong), []
+    left, told, dearest = set(wrong), [], 0.0
     while left:
         useful = [(not left <= who, cost, phrase) for phrase, (cost, who) in sound.items()
                   if who & left]  # fmt: skip
         if not useful:
             break
-        phrase = min(useful)[2]
+        _, cost, phrase = min(useful)
+        dearest = max(dearest, cost)
         covered = sound[phrase][1] & left
         left -= covered
         told.append(_told(phrase, covered, leaves))
@@ -214,7 +222,7 @@ def _explain(found: list[Finding], leaves: list[Leaf], wrong: list[int]) -> tupl
         return None
     missing = [leaves[i].name for i in sorted(left)]
     tail = [f"{', '.join(missing)}: wrong too, no cause found"] if missing else []
-    return "; ".join(told + tail), not left
+    return "; ".join(told + tail), math.inf if missing else dearest
 
 
 def _told(phrase: str, covered: set[int], leaves: list[Leaf]) -> str:

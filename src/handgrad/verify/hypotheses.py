@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.verify.candidates import Candidate, bases, candidates, pairs, repeats
+from handgrad.verify.bases import bases
+from handgrad.verify.candidates import Candidate, candidates, pairs, repeats
 from handgrad.verify.intermediates import Point
 from handgrad.verify.naming import Surroundings, is_exactly, name_ratio
 from handgrad.verify.relations import Finding
@@ -103,7 +104,7 @@ class _Test:
         hand, truth, leaf_of, wrong = seen
         self.u, self.around, self.worse = u, around, worse
         through = u.cotangent.ravel() @ u.jacobian
-        self.wanted = hand - truth + through
+        self.excess, self.wanted = hand - truth, hand - truth + through
         self.scale = np.abs(hand) + np.abs(truth) + np.abs(through)
         self.leaves = [
             (number, columns) for number in wrong
@@ -112,6 +113,7 @@ class _Test:
 
     def run(self, batch: list[Candidate]) -> Iterator[Finding]:
         given = np.stack([c.cotangent.ravel() for c in batch]) @ self.u.jacobian
+        added = np.array([[c.added] for c in batch])
         for number, columns in self.leaves:
             wanted, offered = self.wanted[columns], given[:, columns]
             slack = 1e-9 * np.abs(wanted) + 1e-12 * np.max(self.scale[columns])
@@ -119,8 +121,9 @@ class _Test:
                 words = f"the paths through {self.u.name} forgotten, as if it were a constant"
                 yield Finding(20 + self.worse, words, number, len(columns))
                 continue
-            ratios = offered @ wanted / np.sum(offered * offered, axis=1)
-            fits = np.all(np.abs(wanted - ratios[:, None] * offered) <= slack, axis=1)
+            targets = np.where(added, self.excess[columns], wanted)
+            ratios = np.sum(offered * targets, axis=1) / np.sum(offered * offered, axis=1)
+            fits = np.all(np.abs(targets - ratios[:, None] * offered) <= slack, axis=1)
             for i in np.flatnonzero(fits):
                 yield from self.finding(batch[i], float(ratios[i]), number, len(columns))
 

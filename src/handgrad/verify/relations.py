@@ -50,7 +50,7 @@ def relations(number: int, leaf: Leaf, around: Surroundings) -> Iterator[Finding
         kind = "NaN" if np.isnan(leaf.hand[tuple(bad[0])]) else "an infinity"
         yield Finding(0, f"{kind} at {place(bad[0]) or 'its value'}", number, size)
         return
-    if not leaf.hand.any():
+    if np.max(np.abs(leaf.hand)) <= 1e-13 * np.max(np.abs(leaf.truth)):
         yield Finding(0, "forgotten: zero where the truth is not", number, size)
         return
     for cost, phrase, parameters in (
@@ -119,7 +119,7 @@ def _linear(leaf: Leaf, around: Surroundings) -> _Relation:
         cost = 6.5 if name == "w" else 10
         if term.any() and (factor := _multiple(excess, term)) is not None:
             words, known = _name_decay(factor, name, around)
-            yield cost, words, 0 if known else 1
+            yield cost + 15 * (not known), words, 0 if known else 1
     signs = np.sign(leaf.value)
     if signs.any() and (factor := _multiple(excess, signs)) is not None:
         words, known = _name_decay(factor, "sign w", around)
@@ -171,9 +171,10 @@ def _summed(leaf: Leaf) -> _Relation:
         total = np.sum(leaf.truth, axis=axis, keepdims=True)
         n = leaf.truth.size // total.size
         words = "everything" if axis is None else f"axis {axis}"
-        if n > 1 and close(leaf.hand, np.broadcast_to(total, leaf.hand.shape)).all():
+        slack = 1e-12 * np.max(np.abs(leaf.truth))
+        if n > 1 and np.all(np.abs(leaf.hand - total) <= slack):
             yield 6, f"summed over {words} and broadcast again", 0
-        if n > 1 and close(leaf.hand, np.broadcast_to(total / n, leaf.hand.shape)).all():
+        if n > 1 and np.all(np.abs(leaf.hand - total / n) <= slack):
             yield 6, f"averaged over {words} and broadcast again", 0
 
 
@@ -197,6 +198,8 @@ def _few(leaf: Leaf) -> _Relation:
         yield 11, f"only coordinate {place(where[0])} differs{_against(leaf, at)}", 0
     if not leaf.hand[wrong].any():
         yield 80, f"zero at {len(where)} of {wrong.size} coordinates, first {place(where[0])}", 0
+    if not leaf.truth[wrong].any():
+        yield 81, f"not zero at {place(where[0])}, where the truth is: {len(where)} in all", 0
     for axis in range(leaf.hand.ndim) if len(where) > 1 else ():
         rows = np.unique(where[:, axis])
         if len(rows) == 1 < leaf.hand.shape[axis] and leaf.hand.ndim > 1:
