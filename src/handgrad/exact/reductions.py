@@ -22,14 +22,8 @@ def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
             return x
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         shape = [x.shape[axis] for axis in kept]
-<<<<<<< HEAD
         count = int(np.prod([x.shape[axis] for axis in axes]))
         flat = np.transpose(x, (*kept, *axes)).reshape((*shape, count))
-=======
-        flat = np.transpose(x, (*kept, *axes)).reshape(
-            (*shape, int(np.prod([x.shape[axis] for axis in axes])))
-        )
->>>>>>> diag
         if flat.shape[-1] == 0:
             return np.full(shape, start, dtype=object)
         return boxed(ufunc.reduce(flat, axis=-1))
