@@ -46,8 +46,8 @@ def exhaust(
     )
     start = perf_counter()
     with Progress(
-        TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TextColumn("{task.percentage:.0f}%"),
-        TimeRemainingColumn(), console=console, transient=True,
+        TextColumn("{task.completed:,.0f} inputs"), BarColumn(),
+        TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn(), console=console, transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("inputs", total=None)
         outcomes = every_logit.sweep(

@@ -63,6 +63,9 @@ class NumericsRow:
     discarded: int
     evaluations: int
     exact_points: int
+    hand_ulp: float = 0.0
+    """The largest error at the points given, before any search."""
+    autodiff_ulp: float = 0.0
 
 
 @dataclass(frozen=True)
