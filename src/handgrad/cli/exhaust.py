@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from handgrad.cli.output import check_writable, console, ulps, write_json
@@ -46,8 +46,8 @@ def exhaust(
     )
     start = perf_counter()
     with Progress(
-        TextColumn("{task.completed:,.0f} inputs"), BarColumn(),
-        TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn(), console=console, transient=True,
+        TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TaskProgressColumn(),
+        TimeRemainingColumn(), console=console, transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("inputs", total=None)
         outcomes = every_logit.sweep(
@@ -70,7 +70,8 @@ def exhaust(
         inputs = (
             f"{'all' if sample is None else 'a sample of'} {outcomes[0].inputs:,} finite inputs"
         )
-        save(every_logit_figure(outcomes, f"worst case by unit of z, {inputs}, {devices}"), plot)
+        subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
+        save(every_logit_figure(outcomes, subtitle), plot)
         console.print(f"figure: {plot}")
     if json:
         data = {
