@@ -2,6 +2,7 @@
 
 import typer
 
+from handgrad.cli.exhaust import exhaust
 from handgrad.cli.train import train
 from handgrad.cli.verify import verify
 
@@ -13,3 +14,4 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(verify)
+app.command()(exhaust)

@@ -85,7 +85,9 @@ def log_trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Arr
     log(1−p) is computed as log1p(−p), which keeps its digits for small p.
     """
     _check(p, y)
-    return _present(y, jnp.log(p)) + _present(1 - y, jnp.log1p(-p))
+    success = jnp.where((y == 0) & (p < jnp.finfo(p.dtype).tiny), 1.0, p)
+    failure = jnp.where((y == 1) & (p == 1), 0.0, p)
+    return y * jnp.log(success) + (1 - y) * jnp.log1p(-failure)
 
 
 def log_trial_gradient(

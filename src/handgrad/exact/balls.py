@@ -1,0 +1,147 @@
+"""Balls: a real number as midpoint and radius, and arrays of them.
+
+A ball (`flint.arb`) always contains the real number it stands for. One Python object stands for
+one real number, wherever data movement has copied it to: `x is y` therefore proves `x = y`, and
+`x - x` is exactly 0 however wide the ball. Nothing here may hand out one inexact object for two
+numbers.
+
+NaN comes in two kinds. The one object `NAN` is settled: an operation has no value at exactly known
+operands (0/0, ∞ − ∞), and no precision will change that; it compares as IEEE's NaN does. Any other
+NaN ball says that nothing is known yet, and may become a number at a higher precision.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flint import arb
+
+ZERO, ONE = arb(0), arb(1)
+POS_INF, NEG_INF, NAN = arb.pos_inf(), arb.neg_inf(), arb.nan()
+
+# Below this nothing is a float64 any more, not even a subnormal one.
+TINIEST_EXPONENT = -1074
+
+
+@functools.cache
+def kind(dtype: Any) -> str:
+    """What a dtype holds: "real", "discrete" (integers, booleans, random keys) or "complex".
+
+    >>> kind(np.dtype("int32")), kind(jnp.bfloat16.dtype)
+    ('discrete', 'real')
+    """
+    if jnp.issubdtype(dtype, np.floating):
+        return "real"
+    return "complex" if jnp.issubdtype(dtype, np.complexfloating) else "discrete"
+
+
+def boxed(value: Any) -> np.ndarray:
+    """An object array of balls from a ball or an array of them (NumPy unpacks 0-d results)."""
+    return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+
+
+def exact_ball(number: Any) -> arb:
+    """The ball of radius 0 at a float, an integer or a boolean."""
+    if not isinstance(number, float | np.floating):
+        return arb(int(number))
+    return NAN if np.isnan(number) else arb(float(number))
+
+
+def settling(function: Callable[..., arb], nan_is_final: bool = True) -> Callable[..., arb]:
+    """A function of balls that returns the settled `NAN` where no precision will help.
+
+    That is where an operand is settled already, or where all are exactly known; the latter only
+    if `nan_is_final`, since a special function may fail at one precision and not at the next.
+    """
+
+    def careful(*balls: arb) -> arb:
+        result = function(*balls)
+        if not result.is_nan():
+            return result
+        if any(ball is NAN for ball in balls) or (nan_is_final and all(map(is_exact, balls))):
+            return NAN
+        return result
+
+    return careful
+
+
+_exact_balls = np.frompyfunc(exact_ball, 1, 1)
+
+
+def as_balls(array: Any) -> np.ndarray:
+    """An array of numbers as exact balls; arrays of balls pass through.
+
+    >>> as_balls(np.float32([0.5, 2.0]))
+    array([0.500000000000000, 2.00000000000000], dtype=object)
+    """
+    array = np.asarray(array)
+    if array.dtype == object:
+        return array
+    if kind(array.dtype) == "real":
+        array = array.astype(np.float64)  # bfloat16 and float16 fit, bit for bit
+    return boxed(_exact_balls(array))
+
+
+def ulp_ball(number: float, dtype: Any, ulps: float = 1.0) -> arb:
+    """All reals within so many ulp of a float of `dtype`; 0 and infinities stay exact.
+
+    Half an ulp is what rounding once may cost.
+
+    >>> ulp_ball(1.0, np.float32, 0.5).rad().str(3, radius=False)
+    '5.96e-8'
+    """
+    if number == 0 or not math.isfinite(number):
+        return exact_ball(float(number))
+    info = jnp.finfo(dtype)
+    exponent = max(math.frexp(number)[1] - 1, int(info.minexp)) - int(info.nmant)
+    return arb(number, arb(ulps) * arb((1, exponent)))
+
+
+def looks_rounded(number: float, mantissa_bits: int) -> bool:
+    """Whether a constant fills its mantissa, as √2 or 0.1 does and 3, 0.375 or 1e5 does not.
+
+    Integers are exact, and so is anything that needs at most half of the mantissa.
+
+    >>> [looks_rounded(x, 53) for x in (0.1, 2**0.5, 0.375, 100003.0)]
+    [True, True, False, False]
+    """
+    if not math.isfinite(number) or number == int(number):
+        return False
+    numerator = abs(number.as_integer_ratio()[0])  # odd, for a number that is no integer
+    return numerator.bit_length() > mantissa_bits // 2
+
+
+def rounded_constant(array: Any) -> np.ndarray:
+    """A constant of a trace as balls: those that look rounded get one ulp of radius.
+
+    Half an ulp would do for a constant rounded once; but log(2π)/2 and √(2/π) are themselves
+    computed in floating point, and were seen off by more than that.
+    """
+    array = np.asarray(array)
+    if array.dtype == object:
+        return array
+    mantissa_bits = int(jnp.finfo(array.dtype).nmant) + 1
+
+    def ball(number: float) -> arb:
+        number = float(number)
+        rounded = looks_rounded(number, mantissa_bits)
+        return ulp_ball(number, array.dtype) if rounded else exact_ball(number)
+
+    return boxed(np.frompyfunc(ball, 1, 1)(array.astype(np.float64)))
+
+
+def is_accurate(ball: arb, bits: int) -> bool:
+    """Whether a ball pins its number to `bits` bits, or to 0 as finely as any float64 could see."""
+    if ball is NAN or ball.rel_accuracy_bits() >= bits:
+        return True
+    if ball.is_nan() or not ball.contains(0):
+        return False
+    return bool(abs(ball) < arb((1, TINIEST_EXPONENT - bits)))
+
+
+def is_exact(ball: arb) -> bool:
+    """Whether a ball is one number, or one infinity, with radius 0."""
+    return bool(ball.is_exact()) and not ball.is_nan()

@@ -1,0 +1,209 @@
+"""Rules of the elementary functions, one ball at a time.
+
+Infinities behave as in the limit (log 0 = −∞, exp(−∞) = 0, 1/0 = ∞); what has no limit (0/0,
+∞ − ∞, the logarithm of a negative number) is NaN, a ball that contains everything.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from handgrad.exact import order
+from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
+
+Rule = Callable[..., Any]
+
+
+def elementwise(function: Callable[..., arb], operands: int = 1, nan_is_final: bool = True) -> Rule:
+    """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
+    ufunc = np.frompyfunc(settling(function, nan_is_final), operands, 1)
+
+    def rule(*arrays: Any, **params: Any) -> np.ndarray:
+        return boxed(ufunc(*(as_balls(array) for array in arrays)))
+
+    return rule
+
+
+def predicate(function: Callable[..., bool], operands: int = 2) -> Rule:
+    """A rule that asks a question of each entry and returns booleans."""
+    ufunc = np.frompyfunc(function, operands, 1)
+
+    def rule(*arrays: Any, **params: Any) -> np.ndarray:
+        return np.asarray(ufunc(*(as_balls(array) for array in arrays)), dtype=bool)
+
+    return rule
+
+
+def add(a: arb, b: arb) -> arb:
+    """a + b; adding exactly 0 keeps the object, and with it the proof of equality."""
+    if b.is_zero():
+        return a
+    return b if a.is_zero() else a + b
+
+
+def subtract(a: arb, b: arb) -> arb:
+    """a − b; exactly 0 for one and the same number."""
+    if a is b and a.is_finite():
+        return ZERO
+    return a if b.is_zero() else a - b
+
+
+def multiply(a: arb, b: arb) -> arb:
+    """a · b."""
+    return a * b
+
+
+def divide(a: arb, b: arb) -> arb:
+    """a / b; exactly 1 for one and the same number that is not 0.
+
+    A zero is +0 here, as real numbers know no other: a / 0 is the infinity with the sign of a.
+    """
+    if a is b and a.is_finite() and not a.contains(0):
+        return ONE
+    if b.is_zero() and (a > 0 or a < 0):
+        return POS_INF if a > 0 else NEG_INF
+    return a / b
+
+
+def remainder(a: arb, b: arb) -> arb:
+    """a − b · truncate(a/b): the sign is that of a."""
+    return a - b * order.truncate(a / b)
+
+
+def square(x: arb) -> arb:
+    """x², never below 0."""
+    return x**2
+
+
+def integer_pow(x: Any, *, y: int, **params: Any) -> np.ndarray:
+    """x**y for a constant integer y."""
+    exponent = arb(int(y))
+    return boxed(np.frompyfunc(settling(lambda ball: power(ball, exponent)), 1, 1)(as_balls(x)))
+
+
+def power(x: arb, y: arb) -> arb:
+    """x**y for x > 0, or an integer y."""
+    if x == POS_INF and y.is_finite() and y < 0:
+        return ZERO
+    if x.is_zero() and y < 0:
+        return POS_INF
+    if y in (POS_INF, NEG_INF):
+        return exponential(multiply(y, logarithm(x)))
+    return x**y
+
+
+def exponential(x: arb) -> arb:
+    """exp(x)."""
+    return x.exp()
+
+
+def exp2(x: arb) -> arb:
+    """2**x."""
+    return x.exp() if order.is_infinite(x) else arb(2) ** x
+
+
+def logarithm(x: arb) -> arb:
+    """log(x), −∞ at exactly 0."""
+    return NEG_INF if x.is_zero() else x.log()
+
+
+def log1p(x: arb) -> arb:
+    """log(1 + x), −∞ at exactly −1."""
+    return NEG_INF if x == -1 else x.log1p()
+
+
+def logistic(x: arb) -> arb:
+    """1 / (1 + exp(−x))."""
+    return 1 / (1 + (-x).exp())
+
+
+def rsqrt(x: arb) -> arb:
+    """1/√x, +∞ at exactly 0."""
+    return POS_INF if x.is_zero() else x.rsqrt()
+
+
+def cbrt(x: arb) -> arb:
+    """The real cube root."""
+    if x.is_zero():
+        return ZERO
+    return x.root(3) if order.greater(x, ZERO) else -(-x).root(3)
+
+
+def arctanh(x: arb) -> arb:
+    """artanh(x), ±∞ at exactly ±1."""
+    if x == 1 or x == -1:
+        return POS_INF if x > 0 else NEG_INF
+    return x.atanh()
+
+
+def absolute(x: arb) -> arb:
+    """|x|; a number known to be positive stays the same object."""
+    return x if x >= 0 else abs(x)
+
+
+def negate(x: arb) -> arb:
+    """−x."""
+    return -x
+
+
+def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarray:
+    """The nearest integer, with JAX's two conventions for halves."""
+    away = getattr(rounding_method, "value", rounding_method) == 0
+    function = order.round_half_away if away else order.round_half_even
+    return boxed(np.frompyfunc(function, 1, 1)(as_balls(x)))
+
+
+RULES: dict[str, Rule] = {
+    "abs": elementwise(absolute),
+    "acos": elementwise(arb.acos),
+    "acosh": elementwise(arb.acosh),
+    "add": elementwise(add, 2),
+    "add_any": elementwise(add, 2),
+    "asin": elementwise(arb.asin),
+    "asinh": elementwise(arb.asinh),
+    "atan": elementwise(arb.atan),
+    "atan2": elementwise(arb.atan2, 2),
+    "atanh": elementwise(arctanh),
+    "cbrt": elementwise(cbrt),
+    "ceil": elementwise(order.ceil),
+    "clamp": elementwise(order.clamp, 3),
+    "cos": elementwise(arb.cos),
+    "cosh": elementwise(arb.cosh),
+    "div": elementwise(divide, 2),
+    "eq": predicate(order.equal),
+    "eq_to": predicate(order.equal),
+    "exp": elementwise(exponential),
+    "exp2": elementwise(exp2),
+    "expm1": elementwise(arb.expm1),
+    "floor": elementwise(order.floor),
+    "ge": predicate(order.greater_equal),
+    "gt": predicate(order.greater),
+    "integer_pow": integer_pow,
+    "is_finite": predicate(order.is_finite, 1),
+    "le": predicate(order.less_equal),
+    "le_to": predicate(order.less_equal),
+    "log": elementwise(logarithm),
+    "log1p": elementwise(log1p),
+    "logistic": elementwise(logistic),
+    "lt": predicate(order.less),
+    "lt_to": predicate(order.less),
+    "max": elementwise(order.maximum, 2),
+    "min": elementwise(order.minimum, 2),
+    "mul": elementwise(multiply, 2),
+    "ne": predicate(order.not_equal),
+    "neg": elementwise(negate),
+    "pow": elementwise(power, 2),
+    "rem": elementwise(remainder, 2),
+    "round": round_to_integer,
+    "rsqrt": elementwise(rsqrt),
+    "sign": elementwise(order.sign),
+    "sin": elementwise(arb.sin),
+    "sinh": elementwise(arb.sinh),
+    "sqrt": elementwise(arb.sqrt),
+    "square": elementwise(square),
+    "sub": elementwise(subtract, 2),
+    "tan": elementwise(arb.tan),
+    "tanh": elementwise(arb.tanh),
+}

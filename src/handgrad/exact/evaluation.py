@@ -1,0 +1,182 @@
+"""Any JAX function in real arithmetic: trace once, then raise the precision until it suffices."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flint import arb, ctx
+from jax.extend.core import ClosedJaxpr
+
+from handgrad._precision import x64
+from handgrad.exact.balls import as_balls, is_accurate, kind
+from handgrad.exact.errors import Undecided
+from handgrad.exact.interpreter import Interpreter
+
+Rules = Mapping[str, Callable[..., Any]]
+
+# Bits beyond those asked for, so that ordinary rounding needs no second run.
+GUARD_BITS = 64
+MAX_BITS = 1 << 15
+
+
+class Traced(NamedTuple):
+    """A traced function: its program, the flat arguments it was traced for, its output's tree."""
+
+    jaxpr: ClosedJaxpr
+    leaves: list[Any]
+    out_tree: Any
+
+
+def bits_of(digits: float) -> int:
+    """Binary digits enough for decimal ones.
+
+    >>> bits_of(60)
+    200
+    """
+    return math.ceil(digits * math.log2(10))
+
+
+def is_ball_array(leaf: Any) -> bool:
+    """Whether an argument is given as balls already."""
+    return isinstance(leaf, arb) or (isinstance(leaf, np.ndarray) and leaf.dtype == object)
+
+
+def abstract(leaf: Any, dtype: Any) -> Any:
+    """The shape and dtype a leaf is traced with: floats as `dtype`, the rest as it is."""
+    if is_ball_array(leaf):
+        return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
+    if isinstance(leaf, bool | int | float):  # weak, as in any JAX function
+        plain = np.dtype(type(leaf)) if not isinstance(leaf, float) else dtype
+        canonical = jax.dtypes.canonicalize_dtype(plain)
+        return jax.ShapeDtypeStruct((), canonical, weak_type=not isinstance(leaf, bool))
+    own = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    if kind(own) == "real":
+        return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
+    if isinstance(own, np.dtype):
+        own = jax.dtypes.canonicalize_dtype(own)
+    return jax.ShapeDtypeStruct(np.shape(leaf), own)
+
+
+def trace(f: Callable[..., Any], *args: Any, dtype: Any = "float64") -> Traced:
+    """The program of f at arguments of these shapes, with every float traced as `dtype`.
+
+    Constants that the trace folds are rounded to `dtype`, and random draws differ between
+    dtypes: trace at float64 for the mathematics, at the judged dtype for the numerics.
+    """
+    dtype = jax.numpy.dtype(dtype)
+    leaves, tree = jax.tree.flatten(args)
+    with x64(dtype == np.float64):
+        specs = [abstract(leaf, dtype) for leaf in leaves]
+        jaxpr, out = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(tree, specs))
+    return Traced(jaxpr, leaves, jax.tree.structure(out))
+
+
+def as_operand(leaf: Any, variable: Any) -> Any:
+    """A flat argument as the interpreter wants it: balls for floats, arrays for integers."""
+    dtype = variable.aval.dtype
+    if kind(dtype) == "real":
+        return as_balls(np.asarray(leaf, dtype=object) if isinstance(leaf, arb) else leaf)
+    return np.asarray(leaf, dtype=dtype) if isinstance(dtype, np.dtype) else leaf
+
+
+def evaluate_bits(
+    jaxpr: ClosedJaxpr,
+    leaves: Sequence[Any],
+    bits: int,
+    *,
+    rules: Rules | None = None,
+    constants: str = "exact",
+    max_bits: int = MAX_BITS,
+) -> list[Any]:
+    """`evaluate_jaxpr` with its accuracy in bits."""
+    operands = [as_operand(leaf, v) for leaf, v in zip(leaves, jaxpr.jaxpr.invars, strict=True)]
+    interpreter = Interpreter(rules or {}, constants)
+    blurred = constants != "exact" or not all(b.is_exact() for b in _balls(operands))
+    working, before = bits + GUARD_BITS, None
+    while True:
+        last = 2 * working > max(max_bits, 2 * bits)
+        try:
+            with x64(), ctx.workprec(working):
+                outputs = interpreter.run(jaxpr, operands)
+                balls = _balls(outputs)
+                if last or all(is_accurate(ball, bits) for ball in balls):
+                    return outputs
+                if blurred and before is not None and _stalled(before, balls):
+                    return outputs
+            before = balls
+        except Undecided:
+            if last:
+                raise
+        working *= 2
+
+
+def evaluate_jaxpr(
+    jaxpr: ClosedJaxpr,
+    leaves: Sequence[Any],
+    digits: int = 60,
+    rules: Rules | None = None,
+    constants: str = "exact",
+    max_bits: int = MAX_BITS,
+) -> list[Any]:
+    """The flat outputs of a traced function at flat arguments; see `evaluate` for the promise.
+
+    Trace once, evaluate at many points:
+
+    >>> traced = trace(lambda x: x * x, 0.5)
+    >>> [str(evaluate_jaxpr(traced.jaxpr, [x], digits=20)[0][()]) for x in (0.5, 3.0)]
+    ['0.250000000000000', '9.00000000000000']
+    """
+    return evaluate_bits(
+        jaxpr, leaves, bits_of(digits), rules=rules, constants=constants, max_bits=max_bits
+    )
+
+
+def evaluate(
+    f: Callable[..., Any],
+    *args: Any,
+    digits: int = 60,
+    rules: Rules | None = None,
+    dtype: Any = "float64",
+    constants: str = "exact",
+) -> Any:
+    """The outputs of a JAX function in real arithmetic, as object arrays of `flint.arb`.
+
+    Every output ball contains the real value of the traced program at the exact values of the
+    float arguments. An argument may also be an object array of balls: the output then contains
+    the value for every choice of reals inside. Integer and boolean outputs are NumPy arrays.
+
+    Accuracy: the working precision is doubled until each ball has a relative radius of at most
+    10^−digits; or, if it contains 0, until it lies within 10^−digits of the smallest positive
+    float64, 2^−1074; or until 2^15 bits are reached, where the balls are returned as they are.
+    With inexact inputs or constants, which set their own limit, doubling ends as soon as it stops
+    helping. A NaN says that no enclosure was found: usually that there is no real value.
+
+    `constants="rounded"` widens constants that fill their mantissa (√2, 0.1) by one ulp, since the
+    trace has rounded them; integers and short binary fractions stay exact. `rules` maps names
+    of primitives to rules(*operands, **params), which take precedence over those here.
+
+    Raises `Undecided` where a branch depends on a comparison that no precision settles, and
+    `UnsupportedPrimitive` for a primitive without a rule.
+
+    >>> import jax.numpy as jnp
+    >>> evaluate(lambda x: jnp.exp(x) - 1 - x, 1e-30, digits=20)[()].str(20, radius=False)
+    '5.0000000000000008334e-61'
+    """
+    traced = trace(f, *args, dtype=dtype)
+    outputs = evaluate_jaxpr(traced.jaxpr, traced.leaves, digits, rules, constants)
+    return jax.tree.unflatten(traced.out_tree, outputs)
+
+
+def _balls(arrays: Sequence[Any]) -> list[arb]:
+    reals = (a for a in arrays if isinstance(a, np.ndarray) and a.dtype == object)
+    return [ball for array in reals for ball in array.ravel()]
+
+
+def _stalled(before: list[arb], after: list[arb]) -> bool:
+    """Whether twice the precision has not halved one radius: the inputs set the limit."""
+    return all(
+        new.is_finite() and (new.is_exact() or not new.rad() < old.rad() / 2)
+        for old, new in zip(before, after, strict=True)
+    )

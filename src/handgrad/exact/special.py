@@ -1,0 +1,140 @@
+"""Rules of the special functions: error, gamma, beta, zeta and Bessel functions.
+
+Most are flint's own enclosures. The derivative of the incomplete gamma function in its order has
+no closed form; its power series is summed here with a bound on the tail.
+"""
+
+import functools
+
+from flint import acb, arb, ctx
+
+from handgrad.exact import order
+from handgrad.exact.balls import NAN, NEG_INF, ONE, POS_INF, ZERO
+from handgrad.exact.elementwise import Rule, elementwise
+
+
+def erf(x: arb) -> arb:
+    """erf(x)."""
+    return order.sign(x) if order.is_infinite(x) else x.erf()
+
+
+def erfc(x: arb) -> arb:
+    """1 − erf(x), without the cancellation."""
+    return 1 - order.sign(x) if order.is_infinite(x) else x.erfc()
+
+
+def erf_inv(x: arb) -> arb:
+    """The inverse of erf, ±∞ at exactly ±1."""
+    if x == 1 or x == -1:
+        return POS_INF if x > 0 else NEG_INF
+    return x.erfinv()
+
+
+def lgamma(x: arb) -> arb:
+    """log|Γ(x)|: by reflection left of 0, +∞ at the poles."""
+    if x == POS_INF or (x.is_exact() and x.is_integer() and x <= 0):
+        return POS_INF
+    if x > 0:
+        return x.lgamma()
+    return (arb.pi() / abs(x.sin_pi())).log() - (1 - x).lgamma()
+
+
+def digamma(x: arb) -> arb:
+    """Γ′(x)/Γ(x)."""
+    return POS_INF if x == POS_INF else x.digamma()
+
+
+def polygamma(n: arb, x: arb) -> arb:
+    """The derivative of digamma of order n."""
+    return acb(x).polygamma(acb(n)).real
+
+
+def zeta(s: arb, q: arb) -> arb:
+    """Hurwitz' Σ (q + k)^(−s) over k ≥ 0."""
+    return s.zeta(q)
+
+
+def igamma(a: arb, x: arb) -> arb:
+    """P(a, x), the regularised lower incomplete gamma function."""
+    if x.is_zero() or x == POS_INF:
+        return ZERO if x.is_zero() else ONE
+    return x.gamma_lower(a, regularized=1)
+
+
+def igammac(a: arb, x: arb) -> arb:
+    """Q(a, x) = 1 − P(a, x)."""
+    if x.is_zero() or x == POS_INF:
+        return ONE if x.is_zero() else ZERO
+    return x.gamma_upper(a, regularized=1)
+
+
+def igamma_grad_a(a: arb, x: arb) -> arb:
+    """∂P(a, x)/∂a = Σ t_n (log x − ψ(a + n + 1)) with t_n = x^(a+n) e^(−x) / Γ(a + n + 1).
+
+    From n = N on, where a + N + 1 ≥ 2x and ≥ 1, each t is at most half the one before, and
+    |ψ(y)| ≤ log y + 1, log(y + k) ≤ log y + k for y ≥ 1: the tail from N on is at most
+    t_N (2 |log x| + 2 log(a + N + 1) + 4).
+    """
+    if x.is_zero() or x == POS_INF:
+        return ZERO
+    if not (a > 0 and x > 0 and a.is_finite() and x.is_finite()):
+        return NAN
+    log_x = x.log()
+    term = (a * log_x - x - (a + 1).lgamma()).exp()
+    psi = (a + 1).digamma()
+    total, n = ZERO, 0
+    small = arb((1, -ctx.prec))
+    while True:
+        y = a + n + 1
+        if y >= 2 * x and y >= 1:
+            tail = (term * (2 * abs(log_x) + 2 * y.log() + 4)).abs_upper()
+            if tail <= small * abs(total).abs_lower() or n > 10 * ctx.prec + 4 * x:
+                return total + arb(0, tail)
+        total += term * (log_x - psi)
+        psi += 1 / y
+        term *= x / y
+        n += 1
+
+
+def random_gamma_grad(a: arb, x: arb) -> arb:
+    """dx/da of a gamma variate at a fixed quantile: −(∂P/∂a) / (∂P/∂x)."""
+    density = ((a - 1) * x.log() - x - a.lgamma()).exp()
+    return -igamma_grad_a(a, x) / density
+
+
+def incomplete_beta(a: arb, b: arb, x: arb) -> arb:
+    """I_x(a, b), the regularised incomplete beta function."""
+    if x.is_zero() or x == 1:
+        return ZERO if x.is_zero() else ONE
+    return x.beta_lower(a, b, regularized=1)
+
+
+def bessel_i0e(x: arb) -> arb:
+    """exp(−|x|) I₀(x)."""
+    return x.bessel_i(0) * (-abs(x)).exp()
+
+
+def bessel_i1e(x: arb) -> arb:
+    """exp(−|x|) I₁(x)."""
+    return x.bessel_i(1) * (-abs(x)).exp()
+
+
+# flint may give up at one precision and succeed at the next: NaN is never final here.
+entrywise = functools.partial(elementwise, nan_is_final=False)
+
+RULES: dict[str, Rule] = {
+    "bessel_i0e": entrywise(bessel_i0e),
+    "bessel_i1e": entrywise(bessel_i1e),
+    "digamma": entrywise(digamma),
+    "erf": entrywise(erf),
+    "erf_inv": entrywise(erf_inv),
+    "erfc": entrywise(erfc),
+    "igamma": entrywise(igamma, 2),
+    "igamma_grad_a": entrywise(igamma_grad_a, 2),
+    "igammac": entrywise(igammac, 2),
+    "lgamma": entrywise(lgamma),
+    "polygamma": entrywise(polygamma, 2),
+    "random_gamma_grad": entrywise(random_gamma_grad, 2),
+    "regularized_incomplete_beta": entrywise(incomplete_beta, 3),
+    "zeta": entrywise(zeta, 2),
+}

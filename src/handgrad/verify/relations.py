@@ -1,0 +1,211 @@
+"""What relates a wrong gradient to the right one, looking at one leaf's numbers only.
+
+Each relation gives findings: a phrase, how far-fetched it is, and how many numbers it was free to
+choose, so that nobody calls a fit an explanation unless more coordinates agree than that.
+"""
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+from handgrad.verify.naming import Surroundings, close, is_exactly, name_ratio
+
+
+class Leaf(NamedTuple):
+    """One leaf of the gradient: its name, the two gradients, and the value it was taken at."""
+
+    name: str
+    hand: np.ndarray
+    truth: np.ndarray
+    value: np.ndarray
+
+    @property
+    def differs(self) -> np.ndarray:
+        """Where hand is not truth, coordinate by coordinate; NaN always differs."""
+        return ~close(self.hand, self.truth, 1e-11)
+
+
+class Finding(NamedTuple):
+    """A cause that fits one leaf: `cost` orders causes from simple to far-fetched."""
+
+    cost: float
+    phrase: str
+    leaf: int
+    coordinates: int
+    parameters: int = 0
+
+
+def place(index: tuple[int, ...] | np.ndarray) -> str:
+    """A coordinate as written after an array's name: [2, 1]; nothing for a scalar."""
+    return f"[{', '.join(str(int(i)) for i in index)}]" if len(index) else ""
+
+
+def relations(number: int, leaf: Leaf, around: Surroundings) -> Iterator[Finding]:
+    """Every relation that holds on a leaf that differs."""
+    size = leaf.hand.size
+    bad = np.argwhere(~np.isfinite(leaf.hand))
+    if len(bad):
+        kind = "NaN" if np.isnan(leaf.hand[tuple(bad[0])]) else "an infinity"
+        yield Finding(0, f"{kind} at {place(bad[0]) or 'its value'}", number, size)
+        return
+    if np.max(np.abs(leaf.hand)) <= 1e-13 * np.max(np.abs(leaf.truth)):
+        yield Finding(0, "forgotten: zero where the truth is not", number, size)
+        return
+    for cost, phrase, parameters in (
+        *_scaled(leaf, around), *_moved(leaf), *_linear(leaf, around), *_summed(leaf),
+        *_limited(leaf), *_few(leaf),
+    ):  # fmt: skip
+        yield Finding(cost, phrase, number, size, parameters)
+
+
+_Relation = Iterator[tuple[float, str, int]]
+
+
+def _scaled(leaf: Leaf, around: Surroundings) -> _Relation:
+    wrong = leaf.differs
+    hand, truth = leaf.hand[wrong], leaf.truth[wrong]
+    if np.any(truth == 0):
+        return
+    ratio = float(hand[np.argmax(np.abs(truth))] / truth[np.argmax(np.abs(truth))])
+    if not close(hand, ratio * truth).all():
+        return
+    right = wrong.size - np.count_nonzero(wrong) - np.count_nonzero(leaf.truth[~wrong] == 0)
+    where, worse = "", 0.0
+    if right:
+        first = place(np.argwhere(wrong)[0])
+        many = f"{len(hand)} of {wrong.size} coordinates, the first {first}"
+        where, worse = f" at {first} only" if len(hand) == 1 else f" at {many}", 8.0
+    named = name_ratio(ratio, around)
+    if named:
+        yield named[0] + worse, named[1] + where, 0
+    elif is_exactly(abs(ratio), 1 / float(np.linalg.norm(leaf.truth))):
+        yield 9, "divided by its own norm", 0
+    elif not right:
+        yield 12, f"a constant factor {ratio:.8g}", 1
+
+
+def _moved(leaf: Leaf) -> _Relation:
+    """Axes exchanged, reversed or rolled."""
+    hand, truth = leaf.hand, leaf.truth
+    for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
+        turned = np.transpose(truth, axes)
+        if turned.shape == hand.shape and close(hand, turned).all():
+            yield 5, "transposed", 0
+        elif turned.shape != hand.shape and close(hand.ravel(), turned.ravel()).all():
+            yield 6, "transposed and then reshaped", 0
+    for axis in range(hand.ndim):
+        if close(hand, np.flip(truth, axis)).all():
+            yield 6, f"reversed along axis {axis}", 0
+        n = hand.shape[axis]
+        for steps in sorted(range(1, n), key=lambda k: min(k, n - k)):
+            if close(hand, np.roll(truth, steps, axis)).all():
+                by = steps if steps <= n // 2 else steps - n
+                yield 6 + min(steps, n - steps) / n, f"shifted by {by} along axis {axis}", 0
+    if hand.size > 2 and close(np.sort(hand, None), np.sort(truth, None)).all():
+        yield 9, "the right numbers at the wrong coordinates", 0
+
+
+def _linear(leaf: Leaf, around: Surroundings) -> _Relation:
+    """hand = truth + c, + λw, + λ sign w, or a named multiple of the rest of truth."""
+    excess = leaf.hand - leaf.truth
+    flat = excess.ravel()
+    if flat.size > 1 and close(flat, flat[:1]).all():
+        yield 7, f"an additive constant {flat[0]:.8g}", 1
+    terms = [("w", leaf.value)]
+    terms += [(name, a) for name, a in around.arrays if a.shape == leaf.value.shape]
+    for name, term in terms:
+        cost = 6.5 if name == "w" else 10
+        if term.any() and (factor := _multiple(excess, term)) is not None:
+            words, known = _name_decay(factor, name, around)
+            yield cost + 15 * (not known), words, 0 if known else 1
+    signs = np.sign(leaf.value)
+    if signs.any() and (factor := _multiple(excess, signs)) is not None:
+        words, known = _name_decay(factor, "sign w", around)
+        yield 8, words, 0 if known else 1
+    yield from _scaled_but_decay(leaf, around)
+
+
+def _multiple(a: np.ndarray, b: np.ndarray) -> float | None:
+    top = np.unravel_index(np.argmax(np.abs(b)), b.shape)
+    factor = float(a[top] / b[top])
+    return factor if factor and close(a, factor * b, 1e-8).all() else None
+
+
+def _name_decay(factor: float, name: str, around: Surroundings) -> tuple[str, bool]:
+    """The phrase for an extra λ·name, and whether λ is made of numbers the loss has."""
+    size, made_of = abs(factor), ""
+    known = any(is_exactly(size, k * c) for c in around.constants for k in (1, 2, 0.5))
+    for n, axes in around.sizes.items():
+        for c in around.constants:
+            for k in (1, 2, 0.5):
+                if not known and not made_of and is_exactly(size, k * c / n):
+                    made_of = f" = {k * c:.6g}/{n}, {n} being {axes}"
+    what = "weight decay" if name in ("w", "sign w") else "a multiple of an argument"
+    words = (
+        f"a linear term λ·{name} is missing, λ = {size:.8g}{made_of} ({what} forgotten)"
+        if factor < 0
+        else f"an extra linear term λ·{name}, λ = {size:.8g}{made_of} ({what} added, or twice)"
+    )
+    return words, known or bool(made_of)
+
+
+def _scaled_but_decay(leaf: Leaf, around: Surroundings) -> _Relation:
+    """hand = c·(truth − λw) + λw, the data's share scaled and the penalty's right."""
+    w, t, h = leaf.value.ravel(), leaf.truth.ravel(), leaf.hand.ravel()
+    if w.size < 3 or not w.any():
+        return
+    (c, rest), *_ = np.linalg.lstsq(np.stack([t, w], 1), h, rcond=None)
+    if not close(h, c * t + rest * w).all() or is_exactly(c, 1) or abs(rest) < 1e-8:
+        return
+    if named := name_ratio(float(f"{c:.11g}"), around):
+        yield 9, f"but for a linear term {rest / (1 - c):.6g}·w, which is right: {named[1]}", 2
+
+
+def _summed(leaf: Leaf) -> _Relation:
+    """Every entry along an axis holds the sum, or the mean, over it."""
+    for axis in (None, *range(leaf.truth.ndim)):
+        if leaf.truth.ndim == 0 or (axis is None and leaf.truth.ndim == 1):
+            continue
+        total = np.sum(leaf.truth, axis=axis, keepdims=True)
+        n = leaf.truth.size // total.size
+        words = "everything" if axis is None else f"axis {axis}"
+        slack = 1e-12 * np.max(np.abs(leaf.truth))
+        if n > 1 and np.all(np.abs(leaf.hand - total) <= slack):
+            yield 6, f"summed over {words} and broadcast again", 0
+        if n > 1 and np.all(np.abs(leaf.hand - total / n) <= slack):
+            yield 6, f"averaged over {words} and broadcast again", 0
+
+
+def _limited(leaf: Leaf) -> _Relation:
+    wrong = leaf.differs
+    bound = float(np.max(np.abs(leaf.hand)))
+    if close(leaf.hand, np.clip(leaf.truth, -bound, bound)).all() and np.count_nonzero(wrong) > 1:
+        yield 9, f"clipped at ±{bound:.6g}", 1
+    if close(leaf.hand, np.abs(leaf.truth)).all():
+        yield 7, "the absolute value of the truth", 0
+    if close(leaf.hand, np.sign(leaf.truth)).all():
+        yield 8, "only the sign of the truth", 0
+
+
+def _few(leaf: Leaf) -> _Relation:
+    """Last resorts: one coordinate, one row, or zeros."""
+    wrong = leaf.differs
+    where = np.argwhere(wrong)
+    if len(where) == 1 and leaf.hand.size > 1:
+        at = tuple(where[0])
+        yield 11, f"only coordinate {place(where[0])} differs{_against(leaf, at)}", 0
+    if not leaf.hand[wrong].any():
+        yield 80, f"zero at {len(where)} of {wrong.size} coordinates, first {place(where[0])}", 0
+    if not leaf.truth[wrong].any():
+        yield 81, f"not zero at {place(where[0])}, where the truth is: {len(where)} in all", 0
+    for axis in range(leaf.hand.ndim) if len(where) > 1 else ():
+        rows = np.unique(where[:, axis])
+        if len(rows) == 1 < leaf.hand.shape[axis] and leaf.hand.ndim > 1:
+            yield 90, f"only entries {rows[0]} along axis {axis} differ", 0
+
+
+def _against(leaf: Leaf, at: tuple[int, ...]) -> str:
+    hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
+    return f": ratio {hand / truth:.9g}" if truth else f": {hand:.9g} in place of 0"
