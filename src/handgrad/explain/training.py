@@ -76,10 +76,10 @@ def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: s
         axes.contour(first, second, p[:, 1].reshape(first.shape), [0.5], colors="black")
     labels = np.round(data.y).astype(int)
     for number, (name, colour) in enumerate(zip(data.class_names, colours, strict=True)):
+        first, second = data.x[labels == number].T
         axes.scatter(
-            *data.x[labels == number].T, color=colour, s=14, edgecolor="white", linewidth=0.4,
-            label=name,
-        )  # fmt: skip
+            first, second, color=colour, s=14, edgecolor="white", linewidth=0.4, label=name
+        )
     axes.legend(loc="best", framealpha=0.85)
     axes.set_xlabel(f"{data.feature_names[0]} (standardised)")
     axes.set_ylabel(f"{data.feature_names[1]} (standardised)")
