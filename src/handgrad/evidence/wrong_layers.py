@@ -13,7 +13,7 @@ from handgrad.gradients.linear import Params, affine, affine_pullback, matmul
 from handgrad.gradients.softmax import softmax
 
 SMOOTHING = 0.1
-TEMPERATURE = 4.0
+TEMPERATURE = 2.5
 
 
 # --- softmax regression ---------------------------------------------------------------------------
