@@ -120,8 +120,9 @@ def print_table(verdicts: list[Any]) -> None:
     """One line a gradient: the mathematics, then the largest errors by dtype, then the verdict."""
     dtypes = [row.dtype for row in max((v.numerics for v in verdicts), key=len, default=())]
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("gradient")
-    table.add_column("mathematics")
+    table.add_column("gradient", no_wrap=True)
+    table.add_column("mathematics", no_wrap=True)
+    table.add_column("digits", justify="right")
     for dtype in dtypes:
         table.add_column(f"{dtype}\nhand", justify="right")
         table.add_column("\nautodiff", justify="right")
@@ -132,9 +133,8 @@ def print_table(verdicts: list[Any]) -> None:
         for dtype in dtypes:
             row = rows.get(dtype)
             cells += [ulps(row.hand_ulp), ulps(row.autodiff_ulp)] if row else ["", ""]
-        said = f"{verdict.hand}, {verdict.digits} digits" if verdict.ok else verdict.hand
         result = "[green]right[/]" if verdict.ok else f"[bold red]wrong[/] {verdict.where or ''}"
-        table.add_row(verdict.name, said, *cells, result)
+        table.add_row(verdict.name, verdict.hand, str(verdict.digits), *cells, result)
     console.print(table)
     say("errors in ulp at the points given, against the truth; NaN, 0 and signs found elsewhere:")
     for verdict in verdicts:
