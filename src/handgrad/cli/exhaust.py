@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from handgrad.cli.output import check_writable, console, ulps, write_json
+from handgrad.cli.output import check_writable, console, ulps, write_json, write_whole
 
 REFERENCE_POINTS = 2_000
 
@@ -65,13 +65,13 @@ def exhaust(
         console.print("the forms of this package [bold green]hold[/]")
     if plot:
         from handgrad.explain.every_logit import every_logit_figure
-        from handgrad.explain.training import save
+        from handgrad.explain.training import png
 
         inputs = (
             f"{'all' if sample is None else 'a sample of'} {outcomes[0].inputs:,} finite inputs"
         )
         subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
-        save(every_logit_figure(outcomes, subtitle), plot)
+        write_whole(plot, png(every_logit_figure(outcomes, subtitle)))
         console.print(f"figure: {plot}")
     if json:
         data = {
