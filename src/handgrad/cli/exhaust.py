@@ -6,10 +6,10 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from handgrad.cli.output import check_writable, console, ulps, write_json
+from handgrad.cli.output import check_writable, console, ulps, write_json, write_whole
 
 REFERENCE_POINTS = 2_000
 
@@ -46,7 +46,7 @@ def exhaust(
     )
     start = perf_counter()
     with Progress(
-        TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TextColumn("{task.percentage:.0f}%"),
+        TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TaskProgressColumn(),
         TimeRemainingColumn(), console=console, transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("inputs", total=None)
@@ -65,12 +65,13 @@ def exhaust(
         console.print("the forms of this package [bold green]hold[/]")
     if plot:
         from handgrad.explain.every_logit import every_logit_figure
-        from handgrad.explain.training import save
+        from handgrad.explain.training import png
 
         inputs = (
             f"{'all' if sample is None else 'a sample of'} {outcomes[0].inputs:,} finite inputs"
         )
-        save(every_logit_figure(outcomes, f"worst case by unit of z, {inputs}, {devices}"), plot)
+        subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
+        write_whole(plot, png(every_logit_figure(outcomes, subtitle)))
         console.print(f"figure: {plot}")
     if json:
         data = {

@@ -12,6 +12,11 @@ import numpy as np
 from handgrad.verify.intermediates import Point
 
 
+# What makes a logit, and what may be taken for one.
+LOGITS = frozenset({"input", "dot_general", "add"})
+ACTIVATIONS = frozenset({"sub", "mul", "div", "logistic", "tanh", "max"})
+
+
 class Base(NamedTuple):
     """A value that may stand in a formula: its name, and the value in some shape."""
 
@@ -29,8 +34,6 @@ def derived(v: Base) -> Iterator[Base]:
         yield Base(f"tanh({v.name})", np.tanh(x), 1.0)
         yield Base(f"σ(σ({v.name}))", 1 / (1 + np.exp(-once)), 2.0)
     yield Base(f"1[{v.name} > 0]", np.where(x > 0, 1.0, 0.0), 1.5)
-    if x.ndim > 1:
-        yield Base(f"softmax({v.name}) over everything", _softmax(x, None), 2.0)
     for axis in reversed(range(x.ndim)):
         if x.shape[axis] > 1:
             which = "" if axis == x.ndim - 1 else f" over axis {axis}"
@@ -40,7 +43,7 @@ def derived(v: Base) -> Iterator[Base]:
                 yield Base(f"softmax(softmax({v.name}))", _softmax(p, axis), 2.0)
 
 
-def _softmax(x: np.ndarray, axis: int | None) -> np.ndarray:
+def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
     e = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
@@ -60,7 +63,11 @@ def bases(points: Sequence[Point], integers: Sequence[tuple[str, np.ndarray]]) -
                     for shift, words in ((0, name), (1, f"{name} + 1"), (-1, f"{name} − 1")):
                         rows = np.roll(np.eye(k)[value], shift, axis=1)
                         found.append(Base(f"one_hot({words})", rows, 2.0 * bool(shift)))
-    grown = [b for p in points if p.moves and p.value.ndim for b in derived(Base(p.name, p.value))]
+    grown = [
+        Base(b.name, b.value, b.cost + (p.made_by not in LOGITS))
+        for p in points if p.moves and p.value.ndim and p.made_by in LOGITS | ACTIVATIONS
+        for b in derived(Base(p.name, p.value))
+    ]  # fmt: skip
     columns = [
         Base(f"{b.name}[:, {j}]", b.value[:, j], 1.5)
         for b in found if b.value.ndim == 2 and b.value.shape[1] <= 8

@@ -120,7 +120,8 @@ class _Walk:
         labelled = []
         for value in out if equation.primitive.multiple_results else [out]:
             if _is_worth_a_name(equation, value):
-                name = f"`{equation.primitive.name}`{_short_place(equation)}"
+                made = equation.primitive.name.removesuffix("_call")
+                name = f"`{made}`{_short_place(equation)}"
                 value = self.visit(value, name, equation.primitive.name, tuple(marks))
                 labelled.append((value, len(self.visited) - 1))
             else:

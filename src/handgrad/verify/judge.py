@@ -98,7 +98,8 @@ def verify(
         cause = _cause(of, at, wrt, programs.layout, worst)
     outside = _outside(outcomes, programs.layout, dtypes) if not traceable else None
     notes = [note for found in findings for note in found.notes]
-    notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
+    if worst.hand != "different":
+        notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
     if not truth:
         notes.append("no numerics: neither hand nor autodiff is the truth")
     clean = all(outcome.at_given.hand_bad == 0 for outcome in outcomes)

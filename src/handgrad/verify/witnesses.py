@@ -77,7 +77,13 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
                     f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
                     "differentiate with respect to floats, or convert it",
                 )
-    value = jax.eval_shape(of, *at)
+    try:
+        value = jax.eval_shape(of, *at)
+    except Exception as fault:
+        raise InputError(
+            "of", "a loss that JAX can trace at these arguments",
+            f"{type(fault).__name__}: {str(fault).splitlines()[0]}", "call of(*at) by itself",
+        ) from fault  # fmt: skip
     if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise InputError(
             "of", "a loss with one real number as its value", value, "take a sum or a mean"
