@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.sigmoid import sigmoid_derivative
-from handgrad.gradients.softmax import softmax, softmax_jvp
+from handgrad.gradients.softmax import log_softmax_jvp, log_softmax_vjp, softmax_jvp
 
 __all__ = [
     "sigmoid_binary_cross_entropy",
@@ -101,7 +101,7 @@ def _categorical_residual(logits: Array, labels: Array) -> Array:
 def _categorical_residual_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (z, y), (z_dot, y_dot) = primals, tangents
     by_logit = jnp.sum(y, axis=-1, keepdims=True) * softmax_jvp(z, z_dot)
-    by_label = softmax(z) * jnp.sum(y_dot, axis=-1, keepdims=True) - y_dot
+    by_label = -log_softmax_vjp(y_dot, z)  # the residual is linear in y
     return _categorical_residual(z, y), by_logit + by_label
 
 
@@ -113,7 +113,7 @@ def _minus_log_softmax(logits: Array, labels: Array) -> Array:
 @_minus_log_softmax.defjvp
 def _minus_log_softmax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (z, y), (z_dot, _) = primals, tangents
-    return _minus_log_softmax(z, y), jnp.sum(softmax(z) * z_dot, axis=-1, keepdims=True) - z_dot
+    return _minus_log_softmax(z, y), -log_softmax_jvp(z, z_dot)
 
 
 def softmax_cross_entropy_with_integer_labels(

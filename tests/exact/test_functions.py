@@ -4,8 +4,8 @@ One table. Each case has a JAX function of scalars (or of one vector), the same 
 for mpmath from its definition, and points. `evaluate` must enclose mpmath's value to 60 digits
 and so must the evaluation of `jax.grad`, with mpmath's derivative taken by differences at 560
 digits. Where JAX's trace itself holds a rounded constant (√2, log 2π, 0.044715), the case says
-`rounded`: then 60 digits must fail, and the balls of `constants="rounded"` must enclose the
-truth and pin it to 12 digits or more.
+`rounded` (or `rounded="gradient"`): the balls of `constants="rounded"` must enclose the truth and
+pin it to 12 digits or more.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,6 @@ import optax.losses as ol
 import pytest
 from flint import arb
 
-from handgrad._precision import x64
 from handgrad.exact import evaluate
 
 DIGITS = 60
@@ -36,13 +35,13 @@ class Case:
     f: Callable
     truth: Callable
     points: tuple
-    rounded: bool = False
-    gradient: bool = True
+    rounded: bool | str = False
+    moves: int | None = None  # how many leading arguments have a gradient; None: all
 
 
-def case(name, f, truth, *points, rounded=False, gradient=True):
+def case(name, f, truth, *points, rounded=False, moves=None):
     points = tuple(p if isinstance(p, tuple) else (p,) for p in points)
-    return Case(name, f, truth, points, rounded, gradient)
+    return Case(name, f, truth, points, rounded, moves)
 
 
 # Definitions that mpmath lacks, or has under another name.
@@ -142,6 +141,31 @@ def sparsemax_loss(x):  # of a logit and the label 1: the sign is turned
     return max(mp.mpf(0), -x) if abs(x) >= 1 else (x - 1) ** 2 / 4
 
 
+def promoting(f):
+    """f traced without the strictness of the tests: optax and JAX mix float32 with float64 here."""
+
+    def traced(*arguments):
+        with jax.numpy_dtype_promotion("standard"):
+            return f(*arguments)
+
+    return traced
+
+
+@promoting
+def attention(x):
+    return jax.nn.dot_product_attention(x, x, x, scale=0.5)
+
+
+@promoting
+def sparsemax(z):
+    return ol.multiclass_sparsemax_loss(z, jnp.zeros(1, jnp.int32))
+
+
+@promoting
+def ctc(z):
+    return ol.ctc_loss(z, np.zeros((1, 2)), np.ones((1, 1), np.int32), np.zeros((1, 1)))
+
+
 V = ((0.5, -1.25, 2.0, 0.1),)
 P = ((0.2, 0.3, 0.4, 0.1),)
 W = np.array([0.5, -1.0, 2.0, 0.25])  # exact weights that make a vector a scalar
@@ -192,8 +216,7 @@ NN = (
         w * (v - mean(x)) for w, v in zip(map(mp.mpf, W), x, strict=True)) / mp.sqrt(variance(x)),
         V),
     case("nn.tanh", jax.nn.tanh, mp.tanh, *X, 30.0),
-    case("nn.dot_product_attention", lambda x: jax.nn.dot_product_attention(
-        x.reshape(1, 2, 1, 2), x.reshape(1, 2, 1, 2), x.reshape(1, 2, 1, 2), scale=0.5)[0, 0, 0, 0],
+    case("nn.dot_product_attention", lambda x: attention(x.reshape(1, 2, 1, 2))[0, 0, 0, 0],
         lambda x: (lambda p: p[0] * x[0] + p[1] * x[2])(softmax_weights(
             [dot(x[:2], x[:2]) / 2, dot(x[:2], x[2:]) / 2])), V),
 )  # fmt: skip
@@ -202,14 +225,16 @@ SPECIAL = (
     case("sp.beta", sp.beta, mp.beta, (0.75, 2.5), (7.0, 0.1)),
     case("sp.betainc", lambda x: sp.betainc(0.75, 2.5, x), lambda x: betainc(.75, 2.5, x), *UNIT),
     case("sp.betaln", sp.betaln, beta_log, (0.75, 2.5), (7.0, 0.1)),
-    case("sp.boxcox", sp.boxcox, lambda x, k: (x**k - 1) / k, (0.7, 1.5), (3.0, -0.25)),
-    case("sp.boxcox1p", sp.boxcox1p, lambda x, k: ((1 + x)**k - 1) / k, (0.7, 1.5), (3.0, -.25)),
-    case("sp.comb", sp.comb, mp.binomial, (5.5, 2.25)),
+    case("sp.boxcox", getattr(sp, "boxcox", None), lambda x, k: (x**k - 1) / k,
+         (0.7, 1.5), (3.0, -0.25)),
+    case("sp.boxcox1p", getattr(sp, "boxcox1p", None), lambda x, k: ((1 + x)**k - 1) / k,
+         (0.7, 1.5), (3.0, -0.25)),
+    case("sp.comb", getattr(sp, "comb", None), mp.binomial, (5.5, 2.25)),
     case("sp.digamma", sp.digamma, mp.digamma, 0.3, 12.0, -1.5),
     case("sp.entr", sp.entr, lambda x: -x * mp.log(x), *UNIT),
-    case("sp.erf", sp.erf, mp.erf, *X),
-    case("sp.erfc", sp.erfc, mp.erfc, *X, 30.0),
-    case("sp.erfinv", sp.erfinv, mp.erfinv, -0.75, 0.3, 0.99),
+    case("sp.erf", sp.erf, mp.erf, *X, rounded="gradient"),
+    case("sp.erfc", sp.erfc, mp.erfc, *X, 30.0, rounded="gradient"),
+    case("sp.erfinv", sp.erfinv, mp.erfinv, -0.75, 0.3, 0.99, rounded="gradient"),
     case("sp.expit", sp.expit, sigmoid, *X),
     case("sp.factorial", lambda x: sp.factorial(x), mp.factorial, 0.5, 4.25),
     case("sp.gamma", sp.gamma, mp.gamma, 0.3, 4.5, -1.5),
@@ -218,7 +243,7 @@ SPECIAL = (
     case("sp.gammaincc x", lambda x: sp.gammaincc(2.5, x), lambda x: gammaincc(2.5, x), *POSITIVE),
     case("sp.gammaincc a", lambda a: sp.gammaincc(a, 2.0), lambda a: gammaincc(a, 2), 0.75, 6.0),
     case("sp.gammaln", sp.gammaln, mp.loggamma, *POSITIVE),
-    case("sp.gammasgn", sp.gammasgn, lambda x: mp.sign(mp.gamma(x)), -1.5, 0.3, gradient=False),
+    case("sp.gammasgn", sp.gammasgn, lambda x: mp.sign(mp.gamma(x)), -1.5, 0.3, moves=0),
     case("sp.i0", sp.i0, lambda x: mp.besseli(0, x), *X),
     case("sp.i0e", sp.i0e, lambda x: mp.exp(-abs(x)) * mp.besseli(0, x), *X, 100.0),
     case("sp.i1", sp.i1, lambda x: mp.besseli(1, x), *X),
@@ -239,13 +264,14 @@ SPECIAL = (
     case("sp.softmax", lambda x: sp.softmax(x)[1], lambda x: softmax_weights(x)[1], V),
     case("sp.xlog1py", sp.xlog1py, lambda x, y: x * mp.log(1 + y), (0.3, 0.6), (2.0, -0.1)),
     case("sp.xlogy", sp.xlogy, xlogy, (0.3, 0.6), (2.0, 0.1)),
-    case("sp.zeta", lambda q: sp.zeta(3.5, q), lambda q: mp.zeta(3.5, q), *POSITIVE),
+    case("sp.zeta", lambda q: sp.zeta(3.5, q), lambda q: mp.zeta(3.5, q), *POSITIVE,
+         moves=0),  # JAX differentiates the first terms of a series
 )  # fmt: skip
 
 ONE = mp.mpf(1)
 
 
-def loc_scale(name, module, logpdf, cdf, points, rounded=(), ppf=None, **more):
+def distribution(name, module, logpdf, cdf, points, rounded=False, ppf=None, moves=None):
     """The functions of a continuous distribution, from its log-density and its two tails."""
     table = {
         "logpdf": logpdf,
@@ -260,47 +286,47 @@ def loc_scale(name, module, logpdf, cdf, points, rounded=(), ppf=None, **more):
         }
     for key, truth in table.items():
         if hasattr(module, key):
-            yield case(f"st.{name}.{key}", getattr(module, key), truth, *points,
-                       rounded=rounded is True or key in rounded, **more)  # fmt: skip
+            yield case(f"st.{name}.{key}", getattr(module, key), truth, *points, rounded=rounded,
+                       moves=None if "pdf" in key else moves)  # fmt: skip
     if ppf is not None:
-        yield case(f"st.{name}.ppf", module.ppf, ppf, *UNIT, rounded=rounded is True)
+        yield case(f"st.{name}.ppf", module.ppf, ppf, *UNIT, rounded=rounded, moves=moves)
         if hasattr(module, "isf"):
-            yield case(f"st.{name}.isf", module.isf, lambda q: ppf(1 - q), *UNIT)
+            yield case(f"st.{name}.isf", module.isf, lambda q: ppf(1 - q), *UNIT, rounded=rounded)
 
 
 STATS = (
-    *loc_scale("norm", st.norm, lambda x: mp.log(mp.npdf(x)), mp.ncdf, X, True),
-    *loc_scale("logistic", st.logistic, lambda x: -x - 2 * softplus(-x), sigmoid, X,
+    *distribution("norm", st.norm, lambda x: mp.log(mp.npdf(x)), mp.ncdf, X, True),
+    *distribution("logistic", st.logistic, lambda x: -x - 2 * softplus(-x), sigmoid, X,
                ppf=lambda p: mp.log(p / (1 - p))),
-    *loc_scale("cauchy", st.cauchy, lambda x: -mp.log(mp.pi * (1 + x * x)), cauchy_cdf, X, True,
+    *distribution("cauchy", st.cauchy, lambda x: -mp.log(mp.pi * (1 + x * x)), cauchy_cdf, X, True,
                ppf=lambda p: mp.tan(mp.pi * (p - ONE / 2))),
-    *loc_scale("laplace", st.laplace, lambda x: -abs(x) - mp.log(2),
+    *distribution("laplace", st.laplace, lambda x: -abs(x) - mp.log(2),
                lambda x: mp.exp(x) / 2 if x < 0 else 1 - mp.exp(-x) / 2, X),
-    *loc_scale("expon", st.expon, lambda x: -x, lambda x: -mp.expm1(-x), POSITIVE,
+    *distribution("expon", st.expon, lambda x: -x, lambda x: -mp.expm1(-x), POSITIVE,
                ppf=lambda p: -mp.log(1 - p)),
-    *loc_scale("gumbel_r", st.gumbel_r, lambda x: -x - mp.exp(-x), lambda x: mp.exp(-mp.exp(-x)),
-               X, ppf=lambda p: -mp.log(-mp.log(p))),
-    *loc_scale("gumbel_l", st.gumbel_l, lambda x: x - mp.exp(x), lambda x: 1 - mp.exp(-mp.exp(x)),
-               X, ppf=lambda p: mp.log(-mp.log(1 - p))),
-    *loc_scale("beta", st.beta, beta_logpdf, lambda x, a, b: betainc(a, b, x),
-               [(u, 0.75, 2.5) for u in UNIT]),
-    *loc_scale("gamma", st.gamma, gamma_logpdf, lambda x, a: gammainc(a, x),
+    *distribution("gumbel_r", st.gumbel_r, lambda x: -x - mp.exp(-x), lambda x: mp.exp(-mp.exp(-x)),
+               X, ppf=lambda p: -mp.log(-mp.log(p)), moves=0),  # jax.grad itself fails in ppf
+    *distribution("gumbel_l", st.gumbel_l, lambda x: x - mp.exp(x),
+               lambda x: 1 - mp.exp(-mp.exp(x)), X, ppf=lambda p: mp.log(-mp.log(1 - p)), moves=0),
+    *distribution("beta", st.beta, beta_logpdf, lambda x, a, b: betainc(a, b, x),
+               [(u, 0.75, 2.5) for u in UNIT], moves=1),  # JAX has no derivative in a and b
+    *distribution("gamma", st.gamma, gamma_logpdf, lambda x, a: gammainc(a, x),
                [(u, 2.5) for u in POSITIVE]),
-    *loc_scale("chi2", st.chi2, chi2_logpdf, lambda x, k: gammainc(k / 2, x / 2),
+    *distribution("chi2", st.chi2, chi2_logpdf, lambda x, k: gammainc(k / 2, x / 2),
                [(u, 3.0) for u in POSITIVE]),
-    *loc_scale("t", st.t, t_logpdf, None, [(u, 4.5) for u in X]),
-    *loc_scale("pareto", st.pareto, lambda x, b: mp.log(b) - (b + 1) * mp.log(x),
+    *distribution("t", st.t, t_logpdf, None, [(u, 4.5) for u in X], True),
+    *distribution("pareto", st.pareto, lambda x, b: mp.log(b) - (b + 1) * mp.log(x),
                lambda x, b: 1 - x ** (-b), [(1.5, 2.5), (9.0, 0.3)]),
-    *loc_scale("uniform", st.uniform, lambda x, a, s: -mp.log(s), lambda x, a, s: (x - a) / s,
+    *distribution("uniform", st.uniform, lambda x, a, s: -mp.log(s), lambda x, a, s: (x - a) / s,
                [(0.3, -0.5, 3.0)]),
-    *loc_scale("gennorm", st.gennorm, lambda x, b: mp.log(b / 2) - mp.loggamma(1 / b)
+    *distribution("gennorm", st.gennorm, lambda x, b: mp.log(b / 2) - mp.loggamma(1 / b)
                - abs(x) ** b, lambda x, b: ONE / 2 + mp.sign(x) * gammainc(1 / b, abs(x)**b) / 2,
                [(0.7, 1.5), (-2.0, 2.5)]),
-    *loc_scale("vonmises", st.vonmises, lambda x, k: k * mp.cos(x) - mp.log(2 * mp.pi
+    *distribution("vonmises", st.vonmises, lambda x, k: k * mp.cos(x) - mp.log(2 * mp.pi
                * mp.besseli(0, k)), None, [(0.7, 1.5)], True),
-    *loc_scale("wrapcauchy", st.wrapcauchy, lambda x, c: mp.log((1 - c * c) / (2 * mp.pi * (
+    *distribution("wrapcauchy", st.wrapcauchy, lambda x, c: mp.log((1 - c * c) / (2 * mp.pi * (
                1 + c * c - 2 * c * mp.cos(x)))), None, [(0.7, 0.5)], True),
-    *loc_scale("truncnorm", st.truncnorm, lambda x, a, b: mp.log(truncated(x, a, b)),
+    *distribution("truncnorm", st.truncnorm, lambda x, a, b: mp.log(truncated(x, a, b)),
                lambda x, a, b: (mp.ncdf(x) - mp.ncdf(a)) / (mp.ncdf(b) - mp.ncdf(a)),
                [(0.3, -1.5, 2.5)], True),
     case("st.bernoulli.logpmf", lambda p: st.bernoulli.logpmf(1, p), mp.log, *UNIT),
@@ -349,8 +375,6 @@ LOSSES = (
     case("loss.kl_divergence_with_log_targets", lambda q: ol.kl_divergence_with_log_targets(
         q, W), lambda q: mp.fsum(mp.exp(mp.mpf(w)) * (mp.mpf(w) - v)
                                  for w, v in zip(W, q, strict=True)), V),
-    case("loss.convex_kl_divergence", lambda q: ol.convex_kl_divergence(q, QJ), lambda q: mp.fsum(
-        p * (mp.log(p) - v) + mp.exp(v) - p for p, v in zip(Q, q, strict=True)), V),
     case("loss.generalized_kl_divergence", lambda q: ol.generalized_kl_divergence(q, QJ),
          lambda q: mp.fsum(p * (mp.log(p) - v) + mp.exp(v) - p
                            for p, v in zip(Q, q, strict=True)), V),
@@ -368,8 +392,8 @@ LOSSES = (
          lambda z: max(v - z[0] + bool(i) for i, v in enumerate(z)), V),
     case("loss.multiclass_perceptron_loss", lambda z: ol.multiclass_perceptron_loss(
         z, jnp.int32(0)), lambda z: max(z) - z[0], V),
-    case("loss.multiclass_sparsemax_loss", lambda z: ol.multiclass_sparsemax_loss(
-        z, jnp.int32(0)), lambda z: (z[2]**2 - (z[2] - 1)**2) / 2 - z[0] + ONE / 2, V),
+    case("loss.multiclass_sparsemax_loss", lambda z: sparsemax(z[None])[0],
+         lambda z: (z[2]**2 - (z[2] - 1)**2) / 2 - z[0] + ONE / 2, V),
     case("loss.cosine_similarity", lambda x: ol.cosine_similarity(x, W), lambda x: dot(
         x, list(map(mp.mpf, W))) / norm(x) / norm(list(map(mp.mpf, W))), V),
     case("loss.cosine_distance", lambda x: ol.cosine_distance(x, W), lambda x: 1 - dot(
@@ -378,16 +402,23 @@ LOSSES = (
          lambda z: lse(z) - dot(Q, z), V),
     case("loss.smooth_labels", lambda y: ol.smooth_labels(y, 0.25) @ W, lambda y: dot(
         [3 * v / 4 + ONE / 16 for v in y], list(map(mp.mpf, W))), P),
-    case("loss.binary_dice_loss", lambda z: ol.binary_dice_loss(z, ONE_HOT),
-         lambda z: 1 - (2 * sigmoid(z[2]) + 1) / (mp.fsum(map(sigmoid, z)) + 2), V),
+    case("loss.binary_dice_loss", lambda z: ol.binary_dice_loss(
+        z[None, :, None], ONE_HOT[None, :, None])[0],
+        lambda z: 1 - (2 * sigmoid(z[2]) + 2) / (mp.fsum(map(sigmoid, z)) + 3), V),
     case("loss.triplet_margin_loss", lambda x: ol.triplet_margin_loss(x, W, -W, eps=0.0),
          lambda x: max(mp.mpf(0), norm([v - mp.mpf(w) for v, w in zip(x, W, strict=True)])
                        - norm([v + mp.mpf(w) for v, w in zip(x, W, strict=True)]) + 1), V),
+    case("loss.dice_loss", lambda z: ol.dice_loss(z.reshape(1, 1, 4), ONE_HOT[None, None])[0],
+         lambda z: mean([1 - (i + 1) / ((p + t) / 2 + 1) for p, t, i in zip(
+             softmax_weights(z), (0, 0, 1, 0), (0, 0, softmax_weights(z)[2], 0), strict=True)]), V),
+    case("loss.ctc_loss", lambda z: ctc(z.reshape(1, 2, 2))[0], lambda z: -mp.log(
+         1 - softmax_weights(z[:2])[0] * softmax_weights(z[2:])[0]), V),  # not blank twice
     case("loss.fenchel_young", lambda z: ol.make_fenchel_young_loss(jax.nn.logsumexp)(z, QJ),
          lambda z: lse(z) - dot(Q, z), V),
 )  # fmt: skip
 
-CASES = NN + SPECIAL + STATS + LOSSES
+# An older JAX lacks a few of them.
+CASES = tuple(case for case in NN + SPECIAL + STATS + LOSSES if case.f is not None)
 
 
 def as_mp(point):
@@ -430,12 +461,11 @@ def encloses(balls, truths, digits):
     )
 
 
-def holds(case, f, arguments, truths):
+def holds(rounded, f, arguments, truths):
     """Whether the evaluation encloses the truth, in the way that the case promises."""
     with flint.ctx.workprec(400):
-        exact = encloses(jax.tree.leaves(evaluate(f, *arguments)), truths, DIGITS)
-        if not case.rounded:
-            return exact
+        if not rounded:
+            return encloses(jax.tree.leaves(evaluate(f, *arguments)), truths, DIGITS)
         blurred = jax.tree.leaves(evaluate(f, *arguments, constants="rounded"))
         return encloses(blurred, truths, 12)
 
@@ -445,18 +475,27 @@ def test_value(case):
     for point in case.points:
         with mp.workdps(160):
             truth = case.truth(*as_mp(point))
-        assert holds(case, case.f, as_arrays(point), [truth]), point
+        assert holds(case.rounded is True, case.f, as_arrays(point), [truth]), point
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [c for c in CASES if c.moves != 0], ids=lambda case: case.name)
 def test_gradient(case):
     for point in case.points:
         with mp.workdps(560):
-            truths = list(slopes(case.truth, as_mp(point)))
-        wrt = tuple(range(len(point)))
-        assert holds(case, jax.grad(case.f, wrt), as_arrays(point), truths), point
+            truths = list(slopes(case.truth, as_mp(point)))[: case.moves]
+        wrt = tuple(range(len(point)))[: case.moves]
+        assert holds(case.rounded, jax.grad(case.f, wrt), as_arrays(point), truths), point
 
 
 def test_the_table_is_long_enough():
     assert len({case.name for case in CASES}) == len(CASES) >= 120
-    assert sum(case.gradient for case in CASES) >= 120
+    assert sum(case.moves != 0 for case in CASES) >= 120
+
+
+@pytest.mark.parametrize("error", ["1e-58", "-1e-60", "1"])
+def test_an_error_in_the_sixtieth_digit_is_seen(error):
+    with mp.workdps(160):
+        truth = sigmoid(mp.mpf(0.3))
+        assert holds(False, jax.nn.sigmoid, [0.3], [truth])
+        assert not holds(False, jax.nn.sigmoid, [0.3], [truth * (1 + mp.mpf(error))])
+    assert not holds(True, jax.nn.gelu, [0.3], [0.185])

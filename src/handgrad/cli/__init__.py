@@ -9,14 +9,31 @@ WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 
 
 def main() -> None:
-    """Run the command; a HandgradError becomes one clear line and exit code 2."""
-    from rich.console import Console
-
+    """Run the command; a HandgradError is one clear line, or all with --traceback, and exit 2."""
     from handgrad._errors import HandgradError
 
     try:
         app()
     except HandgradError as error:
-        Console(stderr=True, soft_wrap=True).print("error:", style="bold red", end=" ")
-        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
-        sys.exit(BAD_INPUT)
+        if "--traceback" in sys.argv:
+            raise
+        refuse(str(error))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        refuse("out of memory; make the hidden layers or the data smaller, or use float32")
+
+
+def refuse(message: str) -> None:
+    """Say what is wrong on standard error, and leave with exit code 2."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, markup=False)
+    sys.exit(BAD_INPUT)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or a device had no room for an array."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

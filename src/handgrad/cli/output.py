@@ -13,6 +13,11 @@ from handgrad._errors import InputError
 console = Console(highlight=False)
 
 
+def say(text: str) -> None:
+    """Print one line of prose; the terminal wraps it, a file gets it whole."""
+    console.print(text, soft_wrap=True)
+
+
 def check_writable(option: str, path: Path | None, suffix: str) -> None:
     """Raise InputError unless a file of that kind can be written at `path`."""
     if path is None:
@@ -27,9 +32,21 @@ def check_writable(option: str, path: Path | None, suffix: str) -> None:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write `data` whole or not at all; numbers that JSON lacks become null."""
+    text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises InputError if the disk refuses."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            "output", f"a file that can be written at {path}", error.strerror, "name another"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

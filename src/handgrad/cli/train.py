@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from handgrad._errors import InputError
-from handgrad.cli.output import check_writable, console, ulps, write_json
+from handgrad._errors import DivergedError, InputError
+from handgrad.cli.output import check_writable, console, say, ulps, write_json, write_whole
 
 
 def train(
@@ -20,7 +21,10 @@ def train(
     ] = None,
     optimizer: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "sgd",
     learning_rate: Annotated[float, typer.Option(help="The step size, α.")] = 0.1,
-    batch_size: Annotated[str, typer.Option(help="full, or a number; 1 is per example.")] = "32",
+    batch_size: Annotated[
+        str | None,
+        typer.Option(help="full, or a number, 1 is per example; else 32, or full if fewer."),
+    ] = None,
     epochs: Annotated[int, typer.Option(help="How often every example is seen.")] = 200,
     tol: Annotated[
         float | None, typer.Option(help="Stop once the largest |∂E/∂w| is at most this.")
@@ -38,53 +42,67 @@ def train(
     from handgrad._precision import x64
     from handgrad.data import load, split, standardise
     from handgrad.train import comparison
+    from handgrad.train.arguments import check_run
+    from handgrad.train.batches import size_of
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
     if dtype not in ("float32", "float64"):
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
     check_choices(optimizer, learning_rate, l2)
+    check_run(epochs, tol)
     dataset = load(data, target)
     name = model or ("logistic" if dataset.classes == 2 else "softmax")
     pair = comparison.contenders(
         name, optimizer, learning_rate, l2, parse_sizes(hidden), activation
     )
+    comparison.check_labels_suit(name, dataset)
     training, test = standardise(*split(dataset, seed=seed))
-    console.print(
-        f"[bold]{dataset.name}[/]: {training.examples:,} training and {test.examples:,} test "
-        f"examples, {dataset.features} features, {dataset.classes} classes"
+    size = size_of(parse_batch_size(batch_size), training.examples)
+    say(
+        f"[bold]{escape(dataset.name)}[/]: {training.examples:,} training and {test.examples:,} "
+        f"test examples, {dataset.features} features, {dataset.classes} classes"
     )
-    console.print(
-        f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batch {batch_size}, "
-        f"{epochs} epochs, {dtype}"
+    say(
+        f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batches of {size:,}, "
+        f"{epochs:,} epochs, {dtype}"
     )
-    with (
-        x64(dtype == "float64"),
-        Progress(
-            TextColumn("{task.description:>5}"), BarColumn(),
-            TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn(),
-            console=console, transient=True,
-        ) as bar,
-    ):  # fmt: skip
-        tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
-        result = comparison.compare(
-            pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
-            batch_size=parse_batch_size(batch_size), shuffle=not in_order,
-            progress=lambda side, p: bar.update(
-                tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
-            ),
-        )  # fmt: skip
-    print_check(result.check)
-    print_outcomes(result)
-    if plot:
-        from handgrad.explain.training import save, training_figure
+    report: dict[str, Any] = {"data": dataset.name, "model": name}
+    try:
+        with (
+            x64(dtype == "float64"),
+            Progress(
+                TextColumn("{task.description:>5}"), BarColumn(),
+                TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn(),
+                console=console, transient=True, disable=not console.is_terminal,
+            ) as bar,
+        ):  # fmt: skip
+            tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
+            result = comparison.compare(
+                pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
+                batch_size=size, shuffle=not in_order,
+                checked=lambda check: report_check(check, report),
+                progress=lambda side, p: bar.update(
+                    tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
+                ),
+            )  # fmt: skip
+    except DivergedError as error:
+        if "check" not in report or report["check"]["ok"]:
+            raise
+        say(str(error))  # no wonder: the verdict on the gradient stands, and is the exit code
+    else:
+        report |= outcomes_as_data(result)
+        print_outcomes(result)
+        if plot:
+            from handgrad.explain.training import png, training_figure
 
-        with x64(dtype == "float64"):
-            save(training_figure(result.results, pair[0].model, training, dtype), plot)
-        console.print(f"figure: {plot}")
+            with x64(dtype == "float64"):
+                figure = training_figure(result.results, pair[0].model, training, dtype)
+            write_whole(plot, png(figure))
+            say(f"figure: {escape(str(plot))}")
     if json:
-        write_json(json, as_data(dataset.name, name, result))
-    if not result.check.ok:
+        write_json(json, report)
+    if not report["check"]["ok"]:
         raise typer.Exit(1)
 
 
@@ -93,13 +111,13 @@ def check_choices(optimizer: str, learning_rate: float, l2: float) -> None:
     from handgrad.train.optimizers import resolve
 
     resolve(optimizer, learning_rate)
-    if not 0 <= l2 < float("inf"):
+    if not 0 <= l2 < 3e38:  # float32 has to hold it
         raise InputError("l2", "a finite number of 0 or more", l2, "pass 0.01, say")
 
 
-def parse_batch_size(text: str) -> int | str:
-    """'full', or a whole number."""
-    return int(text) if text.lstrip("-").isdecimal() else text
+def parse_batch_size(text: str | None) -> int | str | None:
+    """'full', or a whole number, or None if none was given."""
+    return int(text) if text and text.removeprefix("-").isdecimal() else text
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -110,18 +128,19 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         raise InputError("hidden", "sizes such as 16 or 16,8", repr(text), "write 16,8") from None
 
 
-def print_check(check: Any) -> None:
+def report_check(check: Any, report: dict[str, Any]) -> None:
     """One line if hand and autodiff agree on this data; the fault if they do not."""
+    report["check"] = asdict(check)
     worst = {d: max((r.hand_max_ulp for r in check.leaves if r.dtype == d), default=0.0)
              for d in dict.fromkeys(r.dtype for r in check.leaves)}  # fmt: skip
     if check.ok:
         found = ", ".join(f"{ulps(worst[d])} ulp in {d}" for d in worst)
-        console.print(
+        say(
             f"gradient on this data: [bold green]agrees[/] with jax.grad in all "
             f"{check.compared:,} coordinates (at most {found})"
         )
     else:
-        console.print(f"gradient on this data: [bold red]differs[/]: {check.fault}", markup=True)
+        say(f"gradient on this data: [bold red]differs[/]: {escape(str(check.fault))}")
 
 
 def print_outcomes(result: Any) -> None:
@@ -136,20 +155,19 @@ def print_outcomes(result: Any) -> None:
             f"{side.steps:,}", f"{side.steps_per_second:,.0f}",
         )  # fmt: skip
     console.print(table)
-    if result.hand.stopped != "epochs":
-        console.print(f"stopped: {result.hand.stopped}")
-    console.print(
+    for name in ("hand", "optax"):
+        side = getattr(result, name)
+        if side.stopped != "epochs":
+            say(f"{name} stopped at step {side.steps:,}: {side.stopped}")
+    say(
         f"largest difference of the parameters: {result.difference.absolute:.1e} "
         f"({result.difference.relative:.1e} of the largest)"
     )
 
 
-def as_data(data: str, model: str, result: Any) -> dict[str, Any]:
-    """What was printed, for --json."""
+def outcomes_as_data(result: Any) -> dict[str, Any]:
+    """What was printed of both sides, for --json."""
     return {
-        "data": data,
-        "model": model,
-        "check": asdict(result.check),
         "hand": asdict(result.hand),
         "optax": asdict(result.optax),
         "max_parameter_difference": result.difference.absolute,

@@ -57,8 +57,6 @@ def check_labels(y: Any, examples: int, classes: int | None = None) -> None:
     The forms are those of `check_values`. That two classes occur is not asked: a small test set
     may hold only one.
     """
-    if np.asarray(y).dtype == bool:
-        raise InputError("y", "integers or floats", "booleans", "convert it: y.astype('int32')")
     labels = _numbers("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         raise InputError(
@@ -192,10 +190,11 @@ def _numbers(name: str, array: Any) -> np.ndarray:
             name, "an array of numbers", "rows of unequal length", "make the rows equally long"
         ) from error
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.integer, jnp.floating)):
+        dtype = "int32" if values.dtype == bool else "float32"
         raise InputError(
             name,
             "integers or floats",
             f"{values.dtype} of shape {values.shape}",
-            f"convert it: {name}.astype('float32'), or one-hot encode the categories",
+            f"convert it: {name}.astype('{dtype}'), or one-hot encode the categories",
         )
     return values

@@ -25,9 +25,10 @@ def encode_features(table: Any, file: str) -> tuple[np.ndarray, tuple[str, ...]]
     plain: dict[str, np.ndarray] = {}
     encoders: dict[str, Any] = {}
     for name in table.column_names:
-        values = column_values(table[name], name, file)
+        where = f"column {name!r} of {file}"
+        values = column_values(table[name], where, "fill the gaps, or leave the column out")
         if values.dtype == object:
-            check_categories(values, f"column {name!r} of {file}", "leave it out, or group it")
+            check_categories(values, where, "leave it out, or group its values")
             encoders[name] = _one_hot(values)
         plain[name] = values
     names: list[str] = []
@@ -63,46 +64,45 @@ def encode_features(table: Any, file: str) -> tuple[np.ndarray, tuple[str, ...]]
     return x, tuple(names)
 
 
-def column_values(column: Any, name: str, file: str) -> np.ndarray:
+def column_values(column: Any, where: str, otherwise: str) -> np.ndarray:
     """One column as float64, bool or object (of str), with nothing missing and all finite.
+
+    `where` names the column in messages; `otherwise` is the remedy besides dropping the rows.
 
     Raises:
         InputError: any other type, by name; a missing or non-finite value, with its row.
     """
     pyarrow = import_pyarrow()
-    types, kind, where = pyarrow.types, column.type, f"column {name!r} of {file}"
-    if types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
+    types = pyarrow.types
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not (number or string or types.is_boolean(kind) or types.is_null(kind)):
-        if types.is_binary(kind):
+        if types.is_binary(kind) or types.is_large_binary(kind):
             remedy = "save the file as UTF-8 text, or leave the column out"
         elif types.is_temporal(kind):
             remedy = "leave it out, or turn it into numbers such as the month or the hour"
         else:
             remedy = "leave it out, or spread it over columns of numbers"
         raise InputError(where, "numbers, booleans or strings", str(kind), remedy)
-    if string:
-        missing = pyarrow.compute.fill_null(pyarrow.compute.equal(column, ""), True)
-    else:
-        missing = column.is_null()
-    _check_none_missing(missing.to_numpy().astype(bool), where)
+    missing = column.is_null().to_numpy().astype(bool)
     if number:
-        try:
-            values = column.cast(pyarrow.float64()).to_numpy()
-        except pyarrow.ArrowInvalid as error:
-            raise InputError(
-                where,
-                "integers that float64 can hold, up to 2^53",
-                "a larger one",
-                "leave it out if it is an id, or rescale it",
-            ) from error
-        _check_finite(values, where)
+        _check_none_missing(missing, where, otherwise)
+        values = _floats(column, where)
+        _check_finite(values, where, otherwise)
         return values
-    values = column.to_numpy()
-    return values.astype(object) if string else values.astype(bool)
+    try:
+        values = column.to_numpy()
+    except (UnicodeDecodeError, pyarrow.ArrowException) as error:
+        raise InputError(
+            where, "text in UTF-8", "bytes in another encoding", "write the file as UTF-8"
+        ) from error
+    if string:  # a CSV file cannot tell an empty string from a missing one
+        missing |= values == ""
+    _check_none_missing(missing, where, otherwise)
+    return values.astype(object if string else bool)
 
 
 def check_categories(values: np.ndarray, where: str, remedy: str) -> None:
@@ -138,18 +138,31 @@ def _one_hot(values: np.ndarray) -> Any:
     return OneHotEncoder(dtype=np.float64).fit(values[:, None])
 
 
-def _check_none_missing(missing: np.ndarray, where: str) -> None:
+def _floats(column: Any, where: str) -> np.ndarray:
+    pyarrow = import_pyarrow()
+    try:
+        return column.cast(pyarrow.float64()).to_numpy()
+    except pyarrow.ArrowInvalid as error:  # the cast is a checked one
+        raise InputError(
+            where,
+            "integers that float64 can hold, up to 2^53",
+            "a larger one",
+            "leave it out if it is an id, or rescale it",
+        ) from error
+
+
+def _check_none_missing(missing: np.ndarray, where: str, otherwise: str) -> None:
     if missing.any():
         raise InputError(
             where,
             "a value in every row",
             f"{int(missing.sum()):,} missing, the first in row {int(np.argmax(missing)) + 1} "
             "of the data",
-            "drop those rows, fill the gaps, or leave the column out",
+            f"drop those rows, {otherwise}",
         )
 
 
-def _check_finite(values: np.ndarray, where: str) -> None:
+def _check_finite(values: np.ndarray, where: str, otherwise: str) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         row = int(np.argmax(bad))
@@ -158,7 +171,7 @@ def _check_finite(values: np.ndarray, where: str) -> None:
             "finite numbers",
             f"{int(bad.sum()):,} that are not, the first {values[row]} in row {row + 1} "
             "of the data",
-            "drop those rows, or fill the gaps with a number",
+            f"drop those rows, {otherwise}",
         )
 
 

@@ -1,5 +1,6 @@
 """A user's own CSV or Parquet file, read by pyarrow into a table of named columns."""
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,8 @@ def read_table(path: Path, target: str | None) -> Any:
             an ill-named column, or no such target.
         MissingExtraError: pyarrow is not installed.
     """
+    if path.is_dir():
+        raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             path.name,
@@ -30,7 +33,7 @@ def read_table(path: Path, target: str | None) -> Any:
         raise InputError(
             path.name,
             "a file that exists",
-            f"a folder at {path}" if path.is_dir() else f"nothing at {path}",
+            f"nothing at {path}",
             "check the spelling and the folder",
         )
     pyarrow = import_pyarrow()
@@ -77,9 +80,12 @@ def _read_csv(path: Path, target: str | None) -> Any:
         ragged.append(row)
         return "error"
 
-    # pyarrow infers the types from the first block: with one block, a column that holds 2 for a
-    # million rows and then 2.5 is read as floats. One thread, so that it knows row numbers.
+    # One block: a quote that is never closed then runs to the end of the file, where it is
+    # recognised, and not to the end of a block. One thread, so that pyarrow knows row numbers.
     whole = min(path.stat().st_size + 1, LARGEST_BLOCK)
+    with path.open("rb") as file:
+        if file.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE):
+            raise InputError(path.name, "text in UTF-8", "text in UTF-16", "save it as UTF-8")
     try:
         table = csv.read_csv(
             path,

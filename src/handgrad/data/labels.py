@@ -20,8 +20,8 @@ def encode_target(column: Any, name: str, file: str) -> tuple[np.ndarray, tuple[
         InputError: a missing value, a label outside [0, 1], one class only, or about as many
             classes as rows; and what `column_values` refuses.
     """
-    values = column_values(column, name, file)
     where = f"target {name!r} of {file}"
+    values = column_values(column, where, "or label them")
     if values.dtype == np.float64 and (values != np.floor(values)).any():
         _check_soft(values, where)
         return values, SOFT_CLASSES

@@ -1,6 +1,7 @@
 """`load`: a data set by its name, or a user's own file."""
 
 from os import PathLike
+from os.path import exists, expanduser  # unlike those of Path, these never raise
 from pathlib import Path
 
 from handgrad._errors import InputError
@@ -54,8 +55,8 @@ def load(name_or_path: str | PathLike[str], target: str | None = None) -> Datase
                 "leave it out; it names a column of a file",
             )
         return BUNDLED[str(name_or_path)]()
-    path = Path(name_or_path).expanduser()
-    if not path.exists() and path.suffix.lower() not in SUFFIXES:
+    path = Path(expanduser(name_or_path))
+    if (not exists(path) and path.suffix.lower() not in SUFFIXES) or not path.name:
         raise InputError(
             "name_or_path",
             "the name of a data set, or a .csv or .parquet file",

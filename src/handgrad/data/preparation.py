@@ -74,7 +74,8 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     with np.errstate(over="ignore", invalid="ignore"):
         scaler = StandardScaler().fit(train.x)
         scaled = tuple(scaler.transform(part.x) for part in (train, *others))
-    bad = ~np.isfinite(scaler.scale_) | ~np.isfinite(scaler.mean_)
+    # The scale itself may look well: scikit-learn takes an infinite variance for a constant.
+    bad = ~np.isfinite(scaler.var_) | ~np.isfinite(scaler.mean_)
     for x in scaled:
         bad |= ~np.isfinite(x).all(axis=0)
     if bad.any():

@@ -1,1 +1,1 @@
-"""Why the judge can be trusted: it is shown gradients whose faults are known."""
+"""Why the judge can be trusted: the forms measured at every input, and the judge itself judged."""

@@ -4,10 +4,15 @@ A ball (`flint.arb`) always contains the real number it stands for. One Python o
 one real number, wherever data movement has copied it to: `x is y` therefore proves `x = y`, and
 `x - x` is exactly 0 however wide the ball. Nothing here may hand out one inexact object for two
 numbers.
+
+NaN comes in two kinds. The one object `NAN` is settled: an operation has no value at exactly known
+operands (0/0, ∞ − ∞), and no precision will change that; it compares as IEEE's NaN does. Any other
+NaN ball says that nothing is known yet, and may become a number at a higher precision.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -40,7 +45,27 @@ def boxed(value: Any) -> np.ndarray:
 
 def exact_ball(number: Any) -> arb:
     """The ball of radius 0 at a float, an integer or a boolean."""
-    return arb(float(number)) if isinstance(number, float | np.floating) else arb(int(number))
+    if not isinstance(number, float | np.floating):
+        return arb(int(number))
+    return NAN if np.isnan(number) else arb(float(number))
+
+
+def settling(function: Callable[..., arb], nan_is_final: bool = True) -> Callable[..., arb]:
+    """A function of balls that returns the settled `NAN` where no precision will help.
+
+    That is where an operand is settled already, or where all are exactly known; the latter only
+    if `nan_is_final`, since a special function may fail at one precision and not at the next.
+    """
+
+    def careful(*balls: arb) -> arb:
+        result = function(*balls)
+        if not result.is_nan():
+            return result
+        if any(ball is NAN for ball in balls) or (nan_is_final and all(map(is_exact, balls))):
+            return NAN
+        return result
+
+    return careful
 
 
 _exact_balls = np.frompyfunc(exact_ball, 1, 1)
@@ -60,12 +85,19 @@ def as_balls(array: Any) -> np.ndarray:
     return boxed(_exact_balls(array))
 
 
-def half_ulp_ball(number: float, mantissa_bits: int) -> arb:
-    """All reals that round to `number` in a format of `mantissa_bits`: half an ulp each way."""
+def ulp_ball(number: float, dtype: Any, ulps: float = 1.0) -> arb:
+    """All reals within so many ulp of a float of `dtype`; 0 and infinities stay exact.
+
+    Half an ulp is what rounding once may cost.
+
+    >>> ulp_ball(1.0, np.float32, 0.5).rad().str(3, radius=False)
+    '5.96e-8'
+    """
     if number == 0 or not math.isfinite(number):
-        return arb(number)
-    exponent = math.frexp(number)[1]
-    return arb(number, arb((1, exponent - mantissa_bits - 1)))
+        return exact_ball(float(number))
+    info = jnp.finfo(dtype)
+    exponent = max(math.frexp(number)[1] - 1, int(info.minexp)) - int(info.nmant)
+    return arb(number, arb(ulps) * arb((1, exponent)))
 
 
 def looks_rounded(number: float, mantissa_bits: int) -> bool:
@@ -83,7 +115,11 @@ def looks_rounded(number: float, mantissa_bits: int) -> bool:
 
 
 def rounded_constant(array: Any) -> np.ndarray:
-    """A constant of a trace as balls: those that look rounded get half an ulp of radius."""
+    """A constant of a trace as balls: those that look rounded get one ulp of radius.
+
+    Half an ulp would do for a constant rounded once; but log(2π)/2 and √(2/π) are themselves
+    computed in floating point, and were seen off by more than that.
+    """
     array = np.asarray(array)
     if array.dtype == object:
         return array
@@ -92,14 +128,14 @@ def rounded_constant(array: Any) -> np.ndarray:
     def ball(number: float) -> arb:
         number = float(number)
         rounded = looks_rounded(number, mantissa_bits)
-        return half_ulp_ball(number, mantissa_bits) if rounded else arb(number)
+        return ulp_ball(number, array.dtype) if rounded else exact_ball(number)
 
     return boxed(np.frompyfunc(ball, 1, 1)(array.astype(np.float64)))
 
 
 def is_accurate(ball: arb, bits: int) -> bool:
     """Whether a ball pins its number to `bits` bits, or to 0 as finely as any float64 could see."""
-    if ball.rel_accuracy_bits() >= bits:
+    if ball is NAN or ball.rel_accuracy_bits() >= bits:
         return True
     if ball.is_nan() or not ball.contains(0):
         return False

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from handgrad.exact.balls import kind
 from handgrad.exact.conversion import stacked
 
 Run = Callable[[Any, list[Any]], list[Any]]
@@ -56,7 +57,7 @@ def scan(
         carry, rows[step] = outputs[:num_carry], outputs[num_carry:]
     if length == 0:
         avals = (jaxpr.jaxpr if hasattr(jaxpr, "jaxpr") else jaxpr).outvars[num_carry:]
-        dtypes = [object if v.aval.dtype.kind == "f" else v.aval.dtype for v in avals]
+        dtypes = [object if kind(v.aval.dtype) == "real" else v.aval.dtype for v in avals]
         empty = [np.zeros((0, *v.aval.shape), d) for v, d in zip(avals, dtypes, strict=True)]
         return carry + empty
     return carry + [stacked(list(column)) for column in zip(*rows, strict=True)]
@@ -85,6 +86,11 @@ def platform_index(run: Run, *operands: Any, platforms: Any, **params: Any) -> l
     raise KeyError(f"no alternative for a CPU among {platforms}")
 
 
+def ignored(run: Run, *operands: Any, **params: Any) -> list[Any]:
+    """A message to the user, such as `jax.debug.print`: no part of the value."""
+    return []
+
+
 RULES: dict[str, Callable[..., list[Any]]] = {
     "call": call,
     "checkpoint": call,
@@ -97,6 +103,8 @@ RULES: dict[str, Callable[..., list[Any]]] = {
     "custom_vjp_call": call,
     "custom_vjp_call_jaxpr": call,
     "jit": call,
+    "debug_callback": ignored,
+    "debug_print": ignored,
     "linear_solve": linear_solve,
     "pjit": call,
     "platform_index": platform_index,

@@ -26,8 +26,9 @@ ESTIMATE = "estimate agreed at two steps"
 class Derivative:
     """A directional derivative and how it was come by.
 
-    `value` has the structure of f's output, object arrays of balls; each ball holds both
-    differences. `kind` says what that is worth. `step` is the larger of the two steps.
+    `value` has the structure of f's output, object arrays of balls; each ball holds the
+    difference at the smaller step and, for a smooth f, the derivative. `kind` says what that is
+    worth. `step` is the larger of the two steps.
     """
 
     value: Any

@@ -1,7 +1,7 @@
 """Rules of the elementary functions, one ball at a time.
 
-Infinities behave as in the limit (log 0 = −∞, exp(−∞) = 0); what has no limit (1/0, ∞ − ∞, the
-logarithm of a negative number) is NaN, a ball that contains everything.
+Infinities behave as in the limit (log 0 = −∞, exp(−∞) = 0, 1/0 = ∞); what has no limit (0/0,
+∞ − ∞, the logarithm of a negative number) is NaN, a ball that contains everything.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed
+from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 
 Rule = Callable[..., Any]
 
 
-def elementwise(function: Callable[..., arb], operands: int = 1) -> Rule:
+def elementwise(function: Callable[..., arb], operands: int = 1, nan_is_final: bool = True) -> Rule:
     """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
-    ufunc = np.frompyfunc(function, operands, 1)
+    ufunc = np.frompyfunc(settling(function, nan_is_final), operands, 1)
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
         return boxed(ufunc(*(as_balls(array) for array in arrays)))
@@ -56,9 +56,14 @@ def multiply(a: arb, b: arb) -> arb:
 
 
 def divide(a: arb, b: arb) -> arb:
-    """a / b; exactly 1 for one and the same number that is not 0."""
+    """a / b; exactly 1 for one and the same number that is not 0.
+
+    A zero is +0 here, as real numbers know no other: a / 0 is the infinity with the sign of a.
+    """
     if a is b and a.is_finite() and not a.contains(0):
         return ONE
+    if b.is_zero() and (a > 0 or a < 0):
+        return POS_INF if a > 0 else NEG_INF
     return a / b
 
 
@@ -74,13 +79,16 @@ def square(x: arb) -> arb:
 
 def integer_pow(x: Any, *, y: int, **params: Any) -> np.ndarray:
     """x**y for a constant integer y."""
-    return boxed(np.frompyfunc(lambda ball: power(ball, arb(int(y))), 1, 1)(as_balls(x)))
+    exponent = arb(int(y))
+    return boxed(np.frompyfunc(settling(lambda ball: power(ball, exponent)), 1, 1)(as_balls(x)))
 
 
 def power(x: arb, y: arb) -> arb:
     """x**y for x > 0, or an integer y."""
     if x == POS_INF and y.is_finite() and y < 0:
         return ZERO
+    if x.is_zero() and y < 0:
+        return POS_INF
     if y in (POS_INF, NEG_INF):
         return exponential(multiply(y, logarithm(x)))
     return x**y
@@ -128,11 +136,6 @@ def arctanh(x: arb) -> arb:
     if x == 1 or x == -1:
         return POS_INF if x > 0 else NEG_INF
     return x.atanh()
-
-
-def tangent(x: arb) -> arb:
-    """tan(x)."""
-    return x.tan()
 
 
 def absolute(x: arb) -> arb:
@@ -201,6 +204,6 @@ RULES: dict[str, Rule] = {
     "sqrt": elementwise(arb.sqrt),
     "square": elementwise(square),
     "sub": elementwise(subtract, 2),
-    "tan": elementwise(tangent),
+    "tan": elementwise(arb.tan),
     "tanh": elementwise(arb.tanh),
 }

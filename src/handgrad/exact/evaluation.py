@@ -118,6 +118,7 @@ def evaluate_jaxpr(
     digits: int = 60,
     rules: Rules | None = None,
     constants: str = "exact",
+    max_bits: int = MAX_BITS,
 ) -> list[Any]:
     """The flat outputs of a traced function at flat arguments; see `evaluate` for the promise.
 
@@ -127,7 +128,9 @@ def evaluate_jaxpr(
     >>> [str(evaluate_jaxpr(traced.jaxpr, [x], digits=20)[0][()]) for x in (0.5, 3.0)]
     ['0.250000000000000', '9.00000000000000']
     """
-    return evaluate_bits(jaxpr, leaves, bits_of(digits), rules=rules, constants=constants)
+    return evaluate_bits(
+        jaxpr, leaves, bits_of(digits), rules=rules, constants=constants, max_bits=max_bits
+    )
 
 
 def evaluate(
@@ -150,8 +153,8 @@ def evaluate(
     With inexact inputs or constants, which set their own limit, doubling ends as soon as it stops
     helping. A NaN says that no enclosure was found: usually that there is no real value.
 
-    `constants="rounded"` widens constants that fill their mantissa (√2, 0.1) by half an ulp, since
-    the trace has rounded them; integers and short binary fractions stay exact. `rules` maps names
+    `constants="rounded"` widens constants that fill their mantissa (√2, 0.1) by one ulp, since the
+    trace has rounded them; integers and short binary fractions stay exact. `rules` maps names
     of primitives to rules(*operands, **params), which take precedence over those here.
 
     Raises `Undecided` where a branch depends on a comparison that no precision settles, and

@@ -9,7 +9,7 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import as_balls
+from handgrad.exact.balls import as_balls, settling
 from handgrad.exact.elementwise import Rule, add, multiply, subtract
 
 
@@ -49,12 +49,13 @@ def scatter_with(combine: Callable[[arb, arb], arb]) -> Rule:
     """The scatter that combines an entry with each update that lands on it."""
 
     def rule(operand: Any, indices: Any, updates: Any, **params: Any) -> np.ndarray:
+        combine_carefully = settling(combine)
         result = as_balls(operand).ravel().copy()
         updates = as_balls(updates)
         targets = update_targets(np.shape(operand), indices, updates.shape, params)
         for target, update in zip(targets.ravel(), updates.ravel(), strict=True):
             if target >= 0:
-                result[target] = combine(result[target], update)
+                result[target] = combine_carefully(result[target], update)
         return result.reshape(np.shape(operand))
 
     return rule

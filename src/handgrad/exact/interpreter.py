@@ -16,6 +16,7 @@ from handgrad.exact import (
     movement,
     reductions,
     special,
+    windows,
 )
 from handgrad.exact.balls import as_balls, kind, rounded_constant
 from handgrad.exact.errors import Undecided, UnsupportedPrimitive
@@ -28,6 +29,7 @@ RULES: dict[str, Callable[..., Any]] = {
     **indexing.RULES,
     **reductions.RULES,
     **linear_algebra.RULES,
+    **windows.RULES,
 }
 
 
@@ -50,7 +52,7 @@ def is_real(variable: Any) -> bool:
 class Interpreter:
     """Evaluates programs with one set of rules; holds nothing but converted constants.
 
-    `constants="rounded"` gives the constants that fill their mantissa half an ulp of radius.
+    `constants="rounded"` gives the constants that fill their mantissa one ulp of radius.
     """
 
     def __init__(self, rules: Mapping[str, Callable[..., Any]], constants: str = "exact"):

@@ -48,9 +48,14 @@ def by_position(primitive: Any, operands: Sequence[Any], params: dict[str, Any])
     return boxed(entries[np.asarray(moved)])
 
 
-def reshape(x: np.ndarray, *sizes: Any, new_sizes: Any, **params: Any) -> np.ndarray:
-    """The same entries, row by row, in another shape."""
-    return x.reshape(new_sizes)
+def reshape(
+    x: np.ndarray, *sizes: Any, new_sizes: Any, dimensions: Any = None, **params: Any
+) -> np.ndarray:
+    """The same entries in another shape, row by row of x with its axes in the order `dimensions`.
+
+    JAX's own gradients of products and of grouped convolutions do give that order.
+    """
+    return (x if dimensions is None else np.transpose(x, dimensions)).reshape(new_sizes)
 
 
 def broadcast_in_dim(
@@ -86,6 +91,26 @@ def static_slice(
     return x[tuple(map(slice, start_indices, limit_indices, steps))]
 
 
+def spread(x: np.ndarray, dilation: Sequence[int], padding: Sequence[Any], fill: Any) -> np.ndarray:
+    """x with `fill` between its entries and around them; negative padding cuts off."""
+    sizes = [max(0, (n - 1) * d + 1) for n, d in zip(x.shape, dilation, strict=True)]
+    result = np.full(sizes, fill, dtype=x.dtype)
+    result[tuple(slice(None, None, d) for d in dilation)] = x
+    result = np.pad(result, [(max(lo, 0), max(hi, 0)) for lo, hi in padding], constant_values=fill)
+    return result[
+        tuple(
+            slice(max(-lo, 0), n - max(-hi, 0))
+            for (lo, hi), n in zip(padding, result.shape, strict=True)
+        )
+    ]
+
+
+def pad(x: np.ndarray, value: np.ndarray, *, padding_config: Any, **params: Any) -> np.ndarray:
+    """`value` around and between the entries; a negative width cuts entries off."""
+    dilation = [gap + 1 for _, _, gap in padding_config]
+    return spread(x, dilation, [(lo, hi) for lo, hi, _ in padding_config], value[()])
+
+
 def concatenate(*arrays: np.ndarray, dimension: int, **params: Any) -> np.ndarray:
     """One after the other along an axis."""
     return np.concatenate(arrays, axis=dimension)
@@ -115,8 +140,11 @@ DIRECT: dict[str, Callable[..., Any]] = {
     "concatenate": concatenate,
     "copy": unchanged,
     "copy_p": unchanged,
+    "layout_constraint": unchanged,
+    "mesh_cast": unchanged,
     "name": unchanged,
     "optimization_barrier": all_unchanged,
+    "pad": pad,
     "device_put": all_unchanged,
     "pvary": all_unchanged,
     "reduce_precision": unchanged,

@@ -6,7 +6,7 @@ balls leave open raises `Undecided`, and the evaluation starts again at a higher
 
 from flint import arb
 
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO
+from handgrad.exact.balls import NAN, NEG_INF, ONE, POS_INF, ZERO
 from handgrad.exact.errors import Undecided
 
 
@@ -19,14 +19,14 @@ def less(a: arb, b: arb) -> bool:
     """Whether a < b."""
     if a < b:
         return True
-    if a >= b or (a is b and not a.is_nan()):
+    if a >= b or (a is b and not a.is_nan()) or a is NAN or b is NAN:
         return False
     raise Undecided(f"cannot order {short(a)} and {short(b)}")
 
 
 def less_equal(a: arb, b: arb) -> bool:
     """Whether a ≤ b."""
-    return not less(b, a)
+    return not (a is NAN or b is NAN or less(b, a))
 
 
 def greater(a: arb, b: arb) -> bool:
@@ -36,14 +36,14 @@ def greater(a: arb, b: arb) -> bool:
 
 def greater_equal(a: arb, b: arb) -> bool:
     """Whether a ≥ b."""
-    return not less(a, b)
+    return not (a is NAN or b is NAN or less(a, b))
 
 
 def equal(a: arb, b: arb) -> bool:
     """Whether a = b; only exact balls, or the same object twice, can be proved equal."""
     if a == b or (a is b and not a.is_nan()):
         return True
-    if a != b:
+    if a != b or a is NAN or b is NAN:
         return False
     raise Undecided(f"cannot tell {short(a)} from {short(b)}")
 
@@ -84,6 +84,8 @@ def sign(x: arb) -> arb:
         return -ONE
     if x.is_zero():
         return ZERO
+    if x is NAN:
+        return NAN
     raise Undecided(f"the sign of {short(x)} is open")
 
 
@@ -96,14 +98,14 @@ def is_finite(x: arb) -> bool:
     """Whether a ball is a real number."""
     if x.is_finite():
         return True
-    if is_infinite(x):
+    if is_infinite(x) or x is NAN:
         return False
     raise Undecided(f"{short(x)} may be finite or not")
 
 
 def floor(x: arb) -> arb:
     """The largest integer up to x."""
-    if is_infinite(x):
+    if is_infinite(x) or x is NAN:
         return x
     below = x.floor()
     if below.is_exact() and not below.is_nan():
@@ -118,6 +120,8 @@ def ceil(x: arb) -> arb:
 
 def truncate(x: arb) -> arb:
     """x without its fraction, towards 0."""
+    if x is NAN:
+        return x
     if x.is_finite() and x < 1 and x > -1:
         return ZERO  # no need to know the sign
     return floor(x) if greater(x, ZERO) else ceil(x)
@@ -125,7 +129,7 @@ def truncate(x: arb) -> arb:
 
 def round_half_even(x: arb) -> arb:
     """The nearest integer; halves go to the even one."""
-    if is_infinite(x):
+    if is_infinite(x) or x is NAN:
         return x
     nearest = floor(x + 0.5)
     if nearest == x + 0.5 and not (nearest / 2).is_integer():

@@ -7,13 +7,13 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import order
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed
+from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 from handgrad.exact.elementwise import Rule, add, exponential, logarithm, multiply
 
 
 def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
     """A rule that combines all entries over the named axes; `start` stands for none."""
-    ufunc = np.frompyfunc(combine, 2, 1)
+    ufunc = np.frompyfunc(settling(combine), 2, 1)
 
     def rule(x: Any, *, axes: Any, **params: Any) -> np.ndarray:
         x = as_balls(x)
@@ -22,9 +22,8 @@ def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
             return x
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         shape = [x.shape[axis] for axis in kept]
-        flat = np.transpose(x, (*kept, *axes)).reshape(
-            (*shape, int(np.prod([x.shape[axis] for axis in axes])))
-        )
+        count = int(np.prod([x.shape[axis] for axis in axes]))
+        flat = np.transpose(x, (*kept, *axes)).reshape((*shape, count))
         if flat.shape[-1] == 0:
             return np.full(shape, start, dtype=object)
         return boxed(ufunc.reduce(flat, axis=-1))
@@ -34,7 +33,7 @@ def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
 
 def running(combine: Callable[[arb, arb], arb]) -> Rule:
     """A rule that combines all entries up to each one, from the front or from the back."""
-    ufunc = np.frompyfunc(combine, 2, 1)
+    ufunc = np.frompyfunc(settling(combine), 2, 1)
 
     def rule(x: Any, *, axis: int, reverse: bool = False, **params: Any) -> np.ndarray:
         x = np.flip(as_balls(x), axis) if reverse else as_balls(x)

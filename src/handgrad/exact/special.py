@@ -4,6 +4,8 @@ Most are flint's own enclosures. The derivative of the incomplete gamma function
 no closed form; its power series is summed here with a bound on the tail.
 """
 
+import functools
+
 from flint import acb, arb, ctx
 
 from handgrad.exact import order
@@ -117,19 +119,22 @@ def bessel_i1e(x: arb) -> arb:
     return x.bessel_i(1) * (-abs(x)).exp()
 
 
+# flint may give up at one precision and succeed at the next: NaN is never final here.
+entrywise = functools.partial(elementwise, nan_is_final=False)
+
 RULES: dict[str, Rule] = {
-    "bessel_i0e": elementwise(bessel_i0e),
-    "bessel_i1e": elementwise(bessel_i1e),
-    "digamma": elementwise(digamma),
-    "erf": elementwise(erf),
-    "erf_inv": elementwise(erf_inv),
-    "erfc": elementwise(erfc),
-    "igamma": elementwise(igamma, 2),
-    "igamma_grad_a": elementwise(igamma_grad_a, 2),
-    "igammac": elementwise(igammac, 2),
-    "lgamma": elementwise(lgamma),
-    "polygamma": elementwise(polygamma, 2),
-    "random_gamma_grad": elementwise(random_gamma_grad, 2),
-    "regularized_incomplete_beta": elementwise(incomplete_beta, 3),
-    "zeta": elementwise(zeta, 2),
+    "bessel_i0e": entrywise(bessel_i0e),
+    "bessel_i1e": entrywise(bessel_i1e),
+    "digamma": entrywise(digamma),
+    "erf": entrywise(erf),
+    "erf_inv": entrywise(erf_inv),
+    "erfc": entrywise(erfc),
+    "igamma": entrywise(igamma, 2),
+    "igamma_grad_a": entrywise(igamma_grad_a, 2),
+    "igammac": entrywise(igammac, 2),
+    "lgamma": entrywise(lgamma),
+    "polygamma": entrywise(polygamma, 2),
+    "random_gamma_grad": entrywise(random_gamma_grad, 2),
+    "regularized_incomplete_beta": entrywise(incomplete_beta, 3),
+    "zeta": entrywise(zeta, 2),
 }

@@ -1,6 +1,6 @@
 """The figure of a training run: loss curves of both sides, and the decision boundary."""
 
-from pathlib import Path
+import io
 from typing import Any
 
 import jax.numpy as jnp
@@ -78,6 +78,8 @@ def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: s
     axes.set_title("decision boundary, training points")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG."""
-    figure.savefig(path, dpi=144, format="png")
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=144, format="png")
+    return buffer.getvalue()

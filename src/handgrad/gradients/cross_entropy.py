@@ -51,8 +51,12 @@ def _class_probabilities(logits: Array, y: Array) -> Array:
 
 
 def _weighted(y: Array, value: Array) -> Array:
-    """y · value, and 0 where y = 0 even if value is infinite: what did not happen has no say."""
-    return jnp.where(y == 0, 0.0, y * value)
+    """y · value, and 0 where y = 0 even if value is −∞: what did not happen has no say.
+
+    Where value is finite the product stays a product: it has a derivative in y at y = 0 too.
+    """
+    lost = (y == 0) & (value < jnp.finfo(value.dtype).min)
+    return y * jnp.where(lost, 0.0, value)
 
 
 # --- binary -------------------------------------------------------------------------------------
@@ -167,7 +171,8 @@ def categorical_from_probabilities(
     """ℓ = −Σ_i y_i log p_i, in nats, per example: the textbook form, for one-hot or soft labels."""
     require_floating("p", p)
     require_same_shape("y", y, "p", p)
-    return -jnp.sum(_weighted(y, jnp.log(jnp.where(y == 0, 1.0, p))), axis=-1)
+    impossible = (y == 0) & (p < jnp.finfo(p.dtype).tiny)
+    return -jnp.sum(y * jnp.log(jnp.where(impossible, 1.0, p)), axis=-1)
 
 
 def categorical_from_probabilities_gradient(
@@ -176,4 +181,4 @@ def categorical_from_probabilities_gradient(
     """∂ℓ/∂p_i = −y_i / p_i, and 0 where y_i = 0."""
     require_floating("p", p)
     require_same_shape("y", y, "p", p)
-    return -_weighted(y, 1 / jnp.where(y == 0, 1.0, p))
+    return -y / jnp.where(y == 0, 1.0, p)

@@ -114,7 +114,8 @@ def _value_and_residual(z: Array, y: Array) -> tuple[Scalar, Array]:
 
 
 def _penalty(params: Params, l2: float) -> Scalar:
-    return sum((linear.penalty(layer.weight, l2) for layer in params.layers), jnp.zeros(()))
+    zero = jnp.zeros((), params.layers[0].weight.dtype)
+    return sum((linear.penalty(layer.weight, l2) for layer in params.layers), zero)
 
 
 def value_and_gradient(
@@ -132,7 +133,7 @@ def value_and_gradient(
         g._replace(weight=g.weight + linear.penalty_gradient(layer.weight, l2))
         for g, layer in zip(data.layers, params.layers, strict=True)
     )
-    return value + _penalty(params, l2).astype(value.dtype), Params(layers)
+    return value + _penalty(params, l2), Params(layers)
 
 
 def loss(
@@ -144,7 +145,7 @@ def loss(
 ) -> Scalar:
     """E: mean cross-entropy in nats, plus ½ λ Σ_l ‖Wˡ‖². Raises InputError if shapes do not fit."""
     value, _ = _value_and_residual(logits(params, x, activation), y)
-    return value + _penalty(params, l2).astype(value.dtype)
+    return value + _penalty(params, l2)
 
 
 def gradient(

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from handgrad._checks import require_floating, require_same_shape
 from handgrad._errors import InputError
+from handgrad.gradients.exclusive import exclusive_sum
 
 
 def _check(z: Array) -> None:
@@ -35,12 +36,28 @@ def softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     return e / jnp.sum(e, axis=-1, keepdims=True)
 
 
+def _is_top(z: Array) -> Array:
+    """The largest logit of each row as a mask: a tie has one owner."""
+    argmax = jnp.argmax(z, axis=-1, keepdims=True)
+    return argmax == lax.broadcasted_iota(argmax.dtype, z.shape, z.ndim - 1)
+
+
+def _from_top(z: Array, tangent: Array) -> Array:
+    """ż − ż_top: a shift of all logits moves no probability, and so p_top ≈ 1 swallows no digit."""
+    top = jnp.sum(jnp.where(_is_top(z), tangent, 0.0), axis=-1, keepdims=True)
+    return tangent - top
+
+
 def softmax_jvp(
     z: Float[Array, "*batch K"], tangent: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
-    """(diag(p) − p pᵀ) ż = p ∘ (ż − ⟨p, ż⟩)."""
+    """(diag(p) − p pᵀ) ż = p ∘ (ż − ⟨p, ż⟩), with ż counted from its value at the largest logit.
+
+    >>> softmax_jvp(jnp.array([17.0, 0.0]), jnp.array([1.0, 0.0])).tolist()
+    [4.1399...e-08, -4.1399...e-08]
+    """
     require_same_shape("tangent", tangent, "z", z)
-    p = softmax(z)
+    p, tangent = softmax(z), _from_top(z, tangent)
     return p * (tangent - jnp.sum(p * tangent, axis=-1, keepdims=True))
 
 
@@ -48,6 +65,7 @@ def softmax_vjp(
     cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
     """p̄ᵀ (diag(p) − p pᵀ) = p ∘ (p̄ − ⟨p, p̄⟩): the Jacobian is symmetric."""
+    require_same_shape("cotangent", cotangent, "z", z)
     return softmax_jvp(z, cotangent)
 
 
@@ -57,8 +75,7 @@ def _top_and_rest(z: Array) -> tuple[Array, Array]:
     The largest term is e⁰ = 1 and would swallow the others: log(1 + 4e-8) is 0 in float32. It is
     picked by a mask rather than by `max`, so that a tie has one owner and a derivative.
     """
-    argmax = jnp.argmax(z, axis=-1, keepdims=True)
-    is_top = argmax == lax.broadcasted_iota(argmax.dtype, z.shape, z.ndim - 1)
+    is_top = _is_top(z)
     top = jnp.sum(jnp.where(is_top, z, 0.0), axis=-1, keepdims=True)
     others = jnp.where(is_top, 0.0, jnp.exp(jnp.where(is_top, 0.0, z - top)))
     return top, jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
@@ -90,14 +107,16 @@ def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
 def log_softmax_jvp(
     z: Float[Array, "*batch K"], tangent: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
-    """(I − 1 pᵀ) ż = ż − ⟨p, ż⟩."""
+    """(I − 1 pᵀ) ż = ż − ⟨p, ż⟩, with ż counted from its value at the largest logit."""
     require_same_shape("tangent", tangent, "z", z)
+    tangent = _from_top(z, tangent)
     return tangent - jnp.sum(softmax(z) * tangent, axis=-1, keepdims=True)
 
 
 def log_softmax_vjp(
     cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
-    """ℓ̄ᵀ (I − 1 pᵀ) = ℓ̄ − p Σ_i ℓ̄_i."""
+    """ℓ̄ᵀ (I − 1 pᵀ) = ℓ̄ − p Σ_j ℓ̄_j, as ℓ̄_i Σ_{j≠i} p_j − p_i Σ_{j≠i} ℓ̄_j: 1 − p_i cancels."""
     require_same_shape("cotangent", cotangent, "z", z)
-    return cotangent - softmax(z) * jnp.sum(cotangent, axis=-1, keepdims=True)
+    p = softmax(z)
+    return cotangent * exclusive_sum(p) - p * exclusive_sum(cotangent)

@@ -10,8 +10,9 @@ Source: "How did binary cross-entropy loss come into existence?", section on sca
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_binary_labels, require_floating, require_same_shape
-from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
+from handgrad._checks import require_floating, require_same_shape
+from handgrad.gradients.cross_entropy import binary_residual
+from handgrad.gradients.sigmoid import sigmoid_derivative
 
 
 def squared_error(
@@ -36,15 +37,11 @@ def from_logits(
     logits: Float[Array, "*shape"], y: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """½ (σ(z) − y)², elementwise: squared error of a probability."""
-    require_floating("logits", logits)
-    require_binary_labels(y, logits)
-    return squared_error(sigmoid(logits), y, scale=0.5)
+    return 0.5 * jnp.square(binary_residual(logits, y))
 
 
 def from_logits_gradient(
     logits: Float[Array, "*shape"], y: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """∂/∂z ½ (σ(z) − y)² = (ŷ − y) ŷ (1 − ŷ): cross-entropy's residual times σ′(z)."""
-    require_floating("logits", logits)
-    require_binary_labels(y, logits)
-    return squared_error_gradient(sigmoid(logits), y, scale=0.5) * sigmoid_derivative(logits)
+    return binary_residual(logits, y) * sigmoid_derivative(logits)

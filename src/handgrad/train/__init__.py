@@ -1,7 +1,7 @@
 """The training loop, compiled; update rules by hand; and the optax baseline in the same loop."""
 
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
-from handgrad.train.fitting import FitResult, History, Progress, class_count, fit
+from handgrad.train.fitting import FitResult, History, Progress, fit
 from handgrad.train.optax_baseline import OPTAX, baseline
 from handgrad.train.optimizers import adam, momentum, sgd
 
@@ -14,7 +14,6 @@ __all__ = [
     "accuracy",
     "adam",
     "baseline",
-    "class_count",
     "fit",
     "momentum",
     "parameter_difference",

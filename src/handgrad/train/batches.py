@@ -15,6 +15,7 @@ import numpy as np
 
 from handgrad._errors import InputError
 from handgrad._types import Key
+from handgrad.train.arguments import is_whole
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,33 @@ def _order(examples: int, seed: tuple[int, ...], epoch: int) -> np.ndarray:
     return np.random.default_rng([*seed, epoch]).permutation(examples).astype(np.int32)
 
 
-def schedule(examples: int, batch_size: int | str, shuffle: bool, key: Key) -> Batches:
-    """The batches for a run. Raises InputError unless 1 ≤ batch_size ≤ examples, or 'full'."""
-    if batch_size == "full":
-        batch_size = examples
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+DEFAULT_SIZE = 32
+
+
+def size_of(batch_size: int | str | None, examples: int) -> int:
+    """The examples in a batch: `batch_size`, all for 'full', else 32 or all where there are fewer.
+
+    Raises InputError unless 1 ≤ batch_size ≤ examples, or 'full', or None.
+    """
+    if batch_size is None:
+        return min(DEFAULT_SIZE, examples)
+    if isinstance(batch_size, str) and batch_size == "full":
+        return examples
+    if not is_whole(batch_size) or int(batch_size) < 1:
         raise InputError(
             "batch_size", "'full' or a whole number above 0", repr(batch_size), "pass 32, say"
         )
-    if batch_size > examples:
+    if int(batch_size) > examples:
         raise InputError(
             "batch_size",
-            f"at most the {examples} training examples",
+            f"at most the {examples:,} training examples",
             batch_size,
             "pass 'full', or a smaller batch",
         )
-    return Batches(
-        examples, batch_size, shuffle, tuple(np.ravel(jax.random.key_data(key)).tolist())
-    )
+    return int(batch_size)
+
+
+def schedule(examples: int, batch_size: int | str | None, shuffle: bool, key: Key) -> Batches:
+    """The batches for a run. Raises InputError as `size_of` does."""
+    seed = tuple(np.ravel(jax.random.key_data(key)).tolist())
+    return Batches(examples, size_of(batch_size, examples), shuffle, seed)

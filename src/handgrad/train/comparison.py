@@ -85,6 +85,18 @@ def contenders(
     )
 
 
+def check_labels_suit(name: str, data: Dataset) -> None:
+    """Raise InputError if a model of that name cannot learn labels of that kind."""
+    if name in ("logistic", "perceptron") and data.classes != 2:
+        raise InputError(
+            "model", f"softmax or mlp for {data.classes} classes", repr(name), "name one of those"
+        )
+    if name == "softmax" and data.soft:
+        raise InputError(
+            "model", "logistic or mlp for soft binary labels", repr(name), "name one of those"
+        )
+
+
 def compare(
     pair: tuple[Contender, Contender],
     train: Dataset,
@@ -92,19 +104,27 @@ def compare(
     *,
     dtype: str,
     seed: int = 0,
+    checked: Callable[[Agreement], None] | None = None,
     progress: Callable[[str, Progress], None] | None = None,
     **run: Any,
 ) -> Comparison:
-    """Check the gradient on the training data, train both sides alike, and compare.
+    """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
-    `run` goes to `fit`: batch_size, epochs, tol, shuffle. Both sides start at the same parameters
-    and see the same batches.
+    `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
+    epochs, tol, shuffle. Both sides start at the same parameters and see the same batches.
     """
     hand, _ = pair
     x, y = np.asarray(train.x, dtype), train.y
     key = jax.random.key(seed)
     params = hand.model.init(key, x.shape[1], train.classes, dtype)
-    check = agree(hand.model.gradient, of=hand.model.loss, at=(params, x, y), name=train.name)
+
+    @jax.jit
+    def trained_by(*at: Any) -> Any:
+        return hand.model.value_and_gradient(*at)[1]
+
+    check = agree(trained_by, of=hand.model.loss, at=(params, x, y), name=train.name)
+    if checked:
+        checked(check)
     results = {}
     for side in pair:
         report = partial(progress, side.name) if progress else None

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from handgrad._errors import DivergedError, InputError
+from handgrad._errors import DivergedError
 from handgrad._types import Array, ArrayLike, Key
-from handgrad.data.checks import check_values
 from handgrad.gradients.model import Model
+from handgrad.train.arguments import (
+    as_arrays,
+    check_key,
+    check_labels_fit,
+    check_model,
+    check_run,
+    class_count,
+)
 from handgrad.train.batches import Batches, schedule
 from handgrad.train.loop import State, initial_state, make_chunk
 from handgrad.train.optimizers import resolve
@@ -77,7 +83,7 @@ def fit(
     *,
     optimizer: str | optax.GradientTransformation = "sgd",
     learning_rate: float | None = None,
-    batch_size: int | str = 32,
+    batch_size: int | str | None = None,
     epochs: int = 200,
     tol: float | None = None,
     key: Key | None = None,
@@ -88,8 +94,9 @@ def fit(
     """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
 
     `optimizer` is 'sgd', 'momentum' or 'adam' at `learning_rate` (0.1 if not given), or any
-    `optax.GradientTransformation`. `batch_size` is 'full', or a number: 1 with `shuffle=False`
-    updates on every point in the order of the data. The run ends after `epochs`, or when the
+    `optax.GradientTransformation`. `batch_size` is 'full', or a number (32 if not given, or all the
+    examples where there are fewer): 1 with `shuffle=False` updates on every point in the order of
+    the data. The run ends after `epochs`, or when the
     largest |∂E/∂w| over all the data is at most `tol`, or at Ctrl-C, which keeps what was learnt.
     It starts at `params`, or at random weights drawn with `key`.
 
@@ -102,15 +109,15 @@ def fit(
     >>> logistic.predict(result.params, x).round().tolist()
     [0.0, 1.0]
     """
-    _check_run(epochs, tol)
-    check_values(x, y)
-    x, y = _floating(x), jnp.asarray(y)
-    init_key, order_key = jax.random.split(jax.random.key(0) if key is None else key)
+    check_model(model)
+    check_run(epochs, tol)
+    x, y = as_arrays(x, y)
+    init_key, order_key = jax.random.split(check_key(key))
     batches = schedule(x.shape[0], batch_size, shuffle, order_key)
     rule = resolve(optimizer, learning_rate)
     if params is None:
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
-    _check_labels_fit(model, params, x, y)
+    check_labels_fit(model, params, x, y)
     return _run(model, rule, batches, initial_state(params, rule), x, y, epochs, tol, progress)
 
 
@@ -136,10 +143,10 @@ def _run(
     stopped, done, began = "epochs", 0, time.perf_counter()
     try:
         while done < steps:
-            state, seen = compiled(state, x, y, *_chunk_inputs(batches, done, length, steps))
-            new = np.asarray(seen.losses)[: steps - done]
+            after, seen = compiled(state, x, y, *_chunk_inputs(batches, done, length, steps))
+            new = np.asarray(seen.losses)[: steps - done]  # waits here: so does an interrupt
             _check_finite(new, float(seen.loss), done)
-            done += len(new)
+            state, done = after, done + len(new)
             batch_losses.append(new)
             seen_at.append(done)
             losses.append(float(seen.loss))
@@ -170,47 +177,13 @@ def _chunk_inputs(batches: Batches, done: int, length: int, steps: int) -> tuple
 
 
 def _check_finite(batch_losses: np.ndarray, loss: float, done: int) -> None:
-    """Raise DivergedError at the first step, counted from 1, whose loss is not finite."""
+    """Raise DivergedError at the first step, counted from 1, whose loss is not finite.
+
+    Step k looks at its loss before it moves, so the loss after k steps is that of step k + 1.
+    """
     bad = ~np.isfinite(batch_losses)
     if bad.any():
         first = int(np.argmax(bad))
         raise DivergedError(done + first + 1, float(batch_losses[first]))
     if not math.isfinite(loss):
-        raise DivergedError(done + len(batch_losses), loss)
-
-
-def _check_run(epochs: int, tol: float | None) -> None:
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise InputError("epochs", "a whole number above 0", repr(epochs), "pass 100, say")
-    if tol is not None and not 0 <= tol < math.inf:
-        raise InputError("tol", "a finite number of 0 or more", tol, "pass 1e-6, say, or None")
-
-
-def _floating(x: Any) -> Array:
-    """Features as a JAX array, in their own floating dtype or, for integers, in the default one."""
-    if jnp.issubdtype(np.asarray(x).dtype, jnp.floating):
-        return jnp.asarray(x)
-    return jnp.asarray(x, jnp.zeros(()).dtype)
-
-
-def class_count(y: Array) -> int:
-    """K: the columns of probabilities, the largest index plus one, or 2 for labels in [0, 1]."""
-    if jnp.ndim(y) == 2:
-        return y.shape[1]
-    if jnp.issubdtype(y.dtype, jnp.integer):
-        return max(2, int(jnp.max(y)) + 1)
-    return 2
-
-
-def _check_labels_fit(model: Model, params: Any, x: Array, y: Array) -> None:
-    """Let the model refuse shapes that do not fit; refuse class indices beyond its logits."""
-    jax.eval_shape(model.value_and_gradient, params, x, y)
-    logits = jax.eval_shape(model.logits, params, x)
-    available = 2 if len(logits.shape) == 1 else logits.shape[1]
-    if jnp.ndim(y) == 1 and class_count(y) > available:
-        raise InputError(
-            "y",
-            f"class indices in 0..{available - 1}",
-            f"up to {class_count(y) - 1}",
-            "choose a model with more classes: softmax_regression, or an mlp",
-        )
+        raise DivergedError(done + len(batch_losses) + 1, loss)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from handgrad._checks import require_binary_labels, require_class_labels
 from handgrad._types import Array, Scalar
 from handgrad.gradients.model import Model
 
@@ -26,7 +27,9 @@ OPTAX: dict[str, Callable[[float], optax.GradientTransformation]] = {
 def cross_entropy(logits: Array, y: Array) -> Array:
     """The optax loss that fits: binary for (N,) logits, else by integer or by probability."""
     if logits.ndim == 1:
+        require_binary_labels(y, logits)  # optax would broadcast
         return optax.sigmoid_binary_cross_entropy(logits, y.astype(logits.dtype))
+    require_class_labels(y, logits)
     if jnp.issubdtype(y.dtype, jnp.integer):
         return optax.softmax_cross_entropy_with_integer_labels(logits, y)
     return optax.softmax_cross_entropy(logits, y)
@@ -34,6 +37,7 @@ def cross_entropy(logits: Array, y: Array) -> Array:
 
 def perceptron(logits: Array, y: Array) -> Array:
     """optax's perceptron loss, with the label as a sign."""
+    require_binary_labels(y, logits)
     return optax.losses.perceptron_loss(logits, 2 * y.astype(logits.dtype) - 1)
 
 

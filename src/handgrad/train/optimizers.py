@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from handgrad._errors import InputError
+from handgrad.train.arguments import is_real
 
 Params = Any
 
@@ -86,9 +87,10 @@ HAND: dict[str, Callable[[float], optax.GradientTransformation]] = {
 
 
 def check_learning_rate(learning_rate: float) -> None:
-    """Raise InputError unless the rate is a finite number above 0."""
-    largest = float(jnp.finfo(jnp.float32).max)
-    if not (isinstance(learning_rate, int | float) and 0 < learning_rate < largest):
+    """Raise InputError unless the rate is a finite number above 0, in float32 too."""
+    float32 = jnp.finfo(jnp.float32)
+    smallest, largest = float(float32.tiny), float(float32.max)
+    if not (is_real(learning_rate) and smallest <= learning_rate <= largest):
         raise InputError("learning_rate", "a finite number above 0", learning_rate, "pass 0.1, say")
 
 
@@ -106,7 +108,7 @@ def resolve(
             )
         rate = 0.1 if learning_rate is None else learning_rate
         check_learning_rate(rate)
-        return HAND[optimizer](rate)
+        return HAND[optimizer](float(rate))
     if not isinstance(optimizer, optax.GradientTransformation):
         raise InputError(
             "optimizer", "a name or an optax.GradientTransformation", type(optimizer).__name__,

@@ -7,19 +7,23 @@ An ulp of a real number v in a dtype is the distance between the two floats arou
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._types import ArrayLike
 
-def ulp(value: np.ndarray, dtype: str) -> np.ndarray:
+
+def ulp(value: ArrayLike, dtype: str) -> np.ndarray:
     """The size of one ulp of `dtype` at each real `value`, as float64.
 
     >>> float(ulp(np.array(1.0), "float32")) == 2.0**-23
     True
     """
     info = jnp.finfo(dtype)
-    _, exponent = np.frexp(np.abs(np.asarray(value, np.float64)))
-    return np.ldexp(1.0, np.maximum(exponent - 1, info.minexp) - info.nmant)
+    value = np.asarray(value, np.float64)
+    _, exponent = np.frexp(value)
+    exponent = np.where(value == 0, info.minexp, exponent)  # frexp calls the exponent of 0 zero
+    return np.asarray(np.ldexp(1.0, np.maximum(exponent - 1, info.minexp) - info.nmant))
 
 
-def ulp_error(computed: np.ndarray, true: np.ndarray, dtype: str) -> np.ndarray:
+def ulp_error(computed: ArrayLike, true: ArrayLike, dtype: str) -> np.ndarray:
     """|computed − true| in ulps of `dtype` at `true`; infinite where only one is finite, or NaN is.
 
     NaN equals nothing, not even NaN. Equal infinities have no error.

@@ -19,7 +19,17 @@ def is_float(leaf: Any) -> bool:
 
 def round_to(at: tuple, dtype: str) -> tuple:
     """The arguments with every float leaf rounded to `dtype`; integers and keys as they are."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else leaf, at)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else narrow_integers(leaf), at
+    )
+
+
+def narrow_integers(leaf: Any) -> Any:
+    """64-bit integers as 32-bit ones where they fit: JAX has no others without x64."""
+    if jnp.result_type(leaf) not in (np.dtype("int64"), np.dtype("uint64")):
+        return leaf
+    narrow = np.asarray(leaf).astype(np.int32)
+    return narrow if (narrow == np.asarray(leaf)).all() else leaf
 
 
 def autodiff(of: Callable, wrt: Argnums) -> Callable:
@@ -67,7 +77,13 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
                     f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
                     "differentiate with respect to floats, or convert it",
                 )
-    value = jax.eval_shape(of, *at)
+    try:
+        value = jax.eval_shape(of, *at)
+    except Exception as fault:
+        raise InputError(
+            "of", "a loss that JAX can trace at these arguments",
+            f"{type(fault).__name__}: {str(fault).splitlines()[0]}", "call of(*at) by itself",
+        ) from fault  # fmt: skip
     if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise InputError(
             "of", "a loss with one real number as its value", value, "take a sum or a mean"
@@ -82,6 +98,15 @@ def half_ulp_noise(at: tuple, dtype: str, rng: np.random.Generator) -> tuple:
             return leaf
         exact = np.asarray(leaf, np.float64)
         relative = rng.uniform(-0.5, 0.5, exact.shape) * float(jnp.finfo(dtype).eps)
-        return jnp.asarray(exact * (1 + relative))
+        return jnp.asarray(np.where(exact == np.round(exact), exact, exact * (1 + relative)))
 
     return jax.tree.map(moved, at)
+
+
+def is_traceable(gradient: Callable, at: tuple) -> bool:
+    """Whether JAX can trace a gradient; one written in NumPy or PyTorch it cannot."""
+    try:
+        jax.eval_shape(gradient, *at)
+    except Exception:
+        return False
+    return True

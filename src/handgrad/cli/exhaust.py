@@ -1,0 +1,140 @@
+"""`handgrad exhaust`: every float32 logit through every form of the scalar gradients."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from handgrad.cli.output import check_writable, console, ulps, write_json, write_whole
+
+REFERENCE_POINTS = 2_000
+
+
+def exhaust(
+    sample: Annotated[
+        int | None,
+        typer.Option(help="At least so many inputs, spread over all exponents, instead of all."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the error against the logit into this PNG.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+) -> None:
+    """Measure every form of each scalar gradient at every finite float32 logit, in ulp.
+
+    The last line says whether the forms of this package hold: at most 4 ulp wherever the result is
+    a normal number and at most 1 ulp above the library's autodiff, with no NaN, infinity, wrong
+    sign or lost result. Exit code 1 if they do not.
+    """
+    import jax
+
+    from handgrad.evidence import every_logit, forms, profile, truths
+
+    check_writable("--plot", plot, ".png")
+    check_writable("--json", json, ".json")
+    every_logit.check_sample(sample)
+    points = truths.spread(REFERENCE_POINTS)
+    reference = max(truths.reference_error(truth, points) for truth in truths.TRUTHS)
+    devices = f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
+    console.print(
+        f"{len(forms.FORMS)} forms of {len(forms.TARGETS)} gradients on {devices}; the reference "
+        f"is within {reference:.0e} ulp of the truth (balls, at {len(points):,} points)"
+    )
+    start = perf_counter()
+    with Progress(
+        TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TaskProgressColumn(),
+        TimeRemainingColumn(), console=console, transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("inputs", total=None)
+        outcomes = every_logit.sweep(
+            sample=sample,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    seconds = perf_counter() - start
+    faults = every_logit.faults(outcomes)
+    print_outcomes(outcomes, forms.OWN, seconds)
+    if faults:
+        console.print("[bold red]the forms of this package do not hold:[/]")
+        for fault in faults:
+            console.print(f"  {fault}")
+    else:
+        console.print("the forms of this package [bold green]hold[/]")
+    if plot:
+        from handgrad.explain.every_logit import every_logit_figure
+        from handgrad.explain.training import png
+
+        inputs = (
+            f"{'all' if sample is None else 'a sample of'} {outcomes[0].inputs:,} finite inputs"
+        )
+        subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
+        write_whole(plot, png(every_logit_figure(outcomes, subtitle)))
+        console.print(f"figure: {plot}")
+    if json:
+        data = {
+            "devices": devices,
+            "inputs": outcomes[0].inputs,
+            "all_inputs": sample is None,
+            "seconds": seconds,
+            "reference_error_ulp": reference,
+            "faults": faults,
+            "versions": every_logit.versions(),
+            "unit_edges": profile.UNIT_EDGES.tolist(),
+            "exponent_edges": profile.EXPONENT_EDGES.tolist(),
+            "forms": [profile.as_data(outcome) for outcome in outcomes],
+        }
+        write_json(json, data)
+    if faults:
+        raise typer.Exit(1)
+
+
+def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) -> None:
+    """The table, and below it what is not in it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("", no_wrap=True)
+    for heading in ("max ulp", "at", "NaN", "inf", "sign", "zero", "±∞"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for target in dict.fromkeys(o.target for o in outcomes):
+        table.add_row(f"[bold]{target}[/]")
+        for o in (o for o in outcomes if o.target == target):
+            table.add_row(
+                f"  {o.form}", ulps(o.max_ulp), hex_float(o.worst_at),
+                *(count(getattr(o, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+                "ok" if o.limits_right else "[red]bad[/]",
+                style="green" if o.form in own else None,
+            )  # fmt: skip
+    console.print(table)
+    inputs, below = outcomes[0].inputs, max(o.subnormal for o in outcomes)
+    rate = inputs * len(outcomes) / seconds / 1e6
+    console.print(
+        f"{inputs:,} inputs in {seconds:,.0f} s, {rate:,.0f} million gradients a second. Errors "
+        "in ulp of float32 over finite results whose truth is a normal number; zero: 0 where the "
+        "truth is one; ±∞: the limits."
+    )
+    flushed = [o for o in outcomes if o.subnormal_zero == o.subnormal]
+    console.print(
+        f"Apart: up to {below:,} inputs have a truth below 2⁻¹²⁶; {len(flushed)} of "
+        f"{len(outcomes)} forms give 0 at all of theirs."
+    )
+
+
+def count(number: int) -> str:
+    """A count, to three digits where it is long; a dot for none."""
+    if not number:
+        return "·"
+    return (
+        f"[red]{number:,}[/]" if number < 100_000 else f"[red]{number:.2e}[/]".replace("e+0", "e")
+    )
+
+
+def hex_float(value: float) -> str:
+    """A float32 as a hex float without its trailing zeros.
+
+    >>> hex_float(0.15625)
+    '0x1.4p-3'
+    """
+    mantissa, _, exponent = value.hex().partition("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"

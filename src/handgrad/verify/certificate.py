@@ -1,0 +1,186 @@
+"""The certificate: a verdict as JSON, with all that is needed to reach it again.
+
+It holds the inputs as hex floats, dtypes, seeds, counts, versions, the device, whether it flushes
+subnormals to zero, the enclosures of the truth and the worst inputs. It holds no code and nothing
+is unpickled: `recheck` regenerates the structure of the arguments from the named functions, and
+only the numbers come from the file.
+"""
+
+import importlib.metadata
+import json
+import math
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from handgrad._errors import InputError
+from handgrad._precision import x64
+from handgrad.verify.programs import Row
+from handgrad.verify.verdict import Verdict
+from handgrad.verify.witnesses import Argnums, is_float, named_leaves
+
+FORMAT = "handgrad certificate 1"
+MOST_ENCLOSURES = 64
+ENCLOSURE_DIGITS = 60
+
+
+def describe_run(
+    gradient: Callable,
+    of: Callable,
+    at: tuple,
+    wrt: Argnums,
+    dtypes: tuple[str, ...],
+    digits: int,
+    evaluations: int,
+    seed: int,
+    truth: Row | None,
+) -> dict[str, Any]:
+    """What a certificate holds beside the verdict: the question, the enclosures, the machine."""
+    with x64():
+        leaves = [_leaf(path, leaf) for path, leaf in named_leaves(at)]
+    return {
+        "subject": {"gradient": import_path(gradient), "of": import_path(of)},
+        "question": {
+            "wrt": wrt if isinstance(wrt, int) else list(wrt),
+            "dtypes": list(dtypes),
+            "digits": digits,
+            "evaluations": evaluations,
+            "seed": seed,
+        },
+        "inputs": leaves,
+        "enclosures": [
+            None if ball is None else ball.str(ENCLOSURE_DIGITS)
+            for ball in (truth if truth is not None else [])[:MOST_ENCLOSURES]
+        ],
+        "machine": machine(),
+    }
+
+
+def _leaf(path: str, leaf: Any) -> dict[str, Any]:
+    if not is_float(leaf):
+        kept = np.asarray(leaf).tolist() if not _is_key(leaf) else None
+        return {"leaf": path, "dtype": str(jnp.result_type(leaf)), "values": kept}
+    array = np.asarray(leaf, np.float64)
+    return {
+        "leaf": path,
+        "dtype": str(jnp.result_type(leaf)),
+        "shape": list(array.shape),
+        "values": [float(v).hex() for v in array.ravel()],
+    }
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+
+
+def machine() -> dict[str, Any]:
+    """Versions, the device, and whether it flushes subnormal float32 to zero."""
+    import flint
+
+    halved = jax.jit(lambda x: x / 2)(jnp.float32(jnp.finfo(jnp.float32).tiny))
+    return {
+        "handgrad": importlib.metadata.version("handgrad"),
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python_flint": flint.__version__,
+        "python": platform.python_version(),
+        "device": str(jax.devices()[0].device_kind),
+        "platform": jax.default_backend(),
+        "flushes_subnormals": bool(halved == 0),
+    }
+
+
+def import_path(function: Callable) -> str | None:
+    """'module:name' where a fresh interpreter would find this very function, else None."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or module == "__main__" or "<" in name:
+        return None
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if found is function else None
+
+
+def certificate(verdict: Verdict) -> str:
+    """The JSON text; numbers that JSON lacks (inf, NaN) are written as strings."""
+    data = {"format": FORMAT, **asdict(verdict)}
+    record = data.pop("record")
+    return json.dumps(_plain({**data, **record}), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def read_certificate(text: str, where: str) -> dict[str, Any]:
+    """A certificate's data. Raises InputError unless it is one."""
+    try:
+        data = json.loads(text)
+    except ValueError as fault:
+        raise InputError("FILE", "a certificate in JSON", f"{where}: {fault}", "name one") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise InputError(
+            "FILE",
+            f"'{FORMAT}'",
+            f"{where}, which is none",
+            "write one with handgrad verify --json",
+        )
+    missing = {"subject", "question", "inputs", "numerics", "hand", "ok"} - set(data)
+    if missing:
+        raise InputError(
+            "FILE", "a whole certificate", f"{where} without {', '.join(sorted(missing))}",
+            "write it again",
+        )  # fmt: skip
+    return data
+
+
+def with_recorded_inputs(at: tuple, data: dict[str, Any]) -> tuple:
+    """The arguments with every float taken from the certificate; their structure must be alike."""
+    leaves, treedef = jax.tree.flatten(at)
+    recorded = data["inputs"]
+    if [entry["leaf"] for entry in recorded] != [path for path, _ in named_leaves(at)]:
+        raise InputError(
+            "FILE", "inputs with the structure of the example", "another structure",
+            "was the example changed?",
+        )  # fmt: skip
+    for index, (leaf, entry) in enumerate(zip(leaves, recorded, strict=True)):
+        if is_float(leaf):
+            try:
+                numbers = np.array([float.fromhex(v) for v in entry["values"]])
+                leaves[index] = numbers.reshape(np.shape(leaf))
+            except (ValueError, TypeError, KeyError) as fault:
+                raise InputError("FILE", "hex floats as inputs", fault, "write it again") from None
+    return jax.tree.unflatten(treedef, leaves)
+
+
+def what_changed(data: dict[str, Any], verdict: Verdict) -> list[str]:
+    """What the certificate says and a new judgement does not, a line each."""
+    new = json.loads(certificate(verdict))
+    changed = [
+        f"{key}: {data.get(key)!r} then, {new[key]!r} now"
+        for key in ("ok", "structure", "hand", "autodiff", "where", "compared", "points")
+        if data.get(key) != new[key]
+    ]
+    if new["digits"] < data.get("digits", 0):
+        changed.append(f"digits: {data['digits']} then, {new['digits']} now")
+    then = {row["dtype"]: row for row in data["numerics"]}
+    for row in new["numerics"]:
+        old = then.get(row["dtype"], {})
+        for key, value in row.items():
+            if key in old and old[key] != value and key != "conditioning_ulp":
+                changed.append(f"{row['dtype']} {key}: {old[key]!r} then, {value!r} now")
+    if data.get("enclosures") != new["enclosures"]:
+        changed.append("enclosures of the truth: others than then")
+    return changed

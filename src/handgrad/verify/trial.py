@@ -1,0 +1,122 @@
+"""The trial in one dtype: where to look, both witnesses heard there, and what the algebra says.
+
+A point at which the balls of hand and truth part is examined again as mathematics: it is a kink,
+where conventions differ and no ulps are counted, or an error that the point given did not show.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from handgrad._precision import x64
+from handgrad.exact import Undecided
+from handgrad.verify.domain import passes_through
+from handgrad.verify.mathematics import Finding, examine
+from handgrad.verify.numerics import NumericsRow, Sight, fails, judged_leaves, look, tally
+from handgrad.verify.programs import Programs
+from handgrad.verify.search import Field, Ground, Suspects, search, shrink
+
+MOST_SUSPECTS = 6
+EXACT_NUMBERS = 6_000
+"""Suspects are fewer where a point holds more numbers than this, shared among them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What stays the same over the dtypes of a judgement."""
+
+    points: list[list]
+    """The leaves of the point given, then of those drawn."""
+    hear: Callable[[list, np.ndarray, str], dict[str, np.ndarray]]
+    """hear(leaves, rows, dtype) -> the answers of 'hand' and 'autodiff' at each row."""
+    field: Field | None
+    """For the search; None for a gradient that cannot be traced."""
+    truth: str
+    """The witness whose balls are the truth: 'autodiff', or 'hand' where autodiff is wrong."""
+    digits: int
+    reference: str
+    evaluations: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The row of a dtype; what the point given shows; and errors of algebra found elsewhere."""
+
+    row: NumericsRow
+    at_given: NumericsRow
+    sights: list[Sight]
+    findings: list[Finding]
+
+
+def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
+    """Judge one dtype; `programs` are traced at it."""
+    rng = np.random.default_rng([case.seed, 1])
+    leaves = [judged_leaves(point, dtype) for point in case.points]
+    rows = [programs.layout.row(point, dtype) for point in leaves]
+    suspects = Suspects.none(rows[0])
+    if case.field is not None and case.evaluations > 0 and len(rows[0]):
+        ground = Ground(case.field, leaves[0], dtype)
+        keep = max(1, min(MOST_SUSPECTS, EXACT_NUMBERS // max(1, _numbers(leaves[0]))))
+        suspects = search(ground, rows[0], case.evaluations, keep, rng)
+        for against, found in enumerate((suspects.hand, suspects.autodiff)):
+            if len(found):
+                found[0] = shrink(ground, found[0], rows[0], against)
+    places = list(zip(leaves, [row[None, :] for row in rows], strict=True))
+    places.append((leaves[0], np.concatenate([suspects.hand, suspects.autodiff, suspects.failing])))
+    sights: list[Sight] = []
+    findings: list[Finding] = []
+    truth = programs.autodiff if case.truth == "autodiff" else programs.hand
+    assert truth is not None
+    given: list[Sight] = []
+    discarded = 0
+    for number, (point, some_rows) in enumerate(places):
+        if not len(some_rows):
+            continue
+        heard = case.hear(point, some_rows, dtype)
+        for index, row in enumerate(some_rows):
+            answers = {name: answer[index] for name, answer in heard.items()}
+            here = programs.layout.replaced(point, row)
+            with x64():
+                sight = look(programs, truth, point, row, answers, dtype)
+                if sight is None:
+                    discarded += 1
+                    continue
+                failed = [fails(sight, name, dtype) for name in answers]
+                path = passes_through(programs, here, dtype, all(failed))
+            if path == "overflow" and number == len(case.points):
+                discarded += 1
+                continue
+            sight = replace(sight, flushed=path == "subnormal")
+            if sight.algebra_differs:
+                again = _examined(programs, here, case, rng)
+                if again is None or again.hand != "different":
+                    continue
+                findings.append(again)
+            sights.append(sight)
+            if number == 0:
+                given.append(sight)
+    counts = {"evaluations": suspects.evaluations, "discarded": discarded}
+    at_given = tally(programs, given, dtype, counts)
+    row = tally(programs, sights, dtype, counts)
+    return Outcome(
+        row=replace(row, hand_ulp=at_given.hand_max_ulp, autodiff_ulp=at_given.autodiff_max_ulp),
+        at_given=at_given,
+        sights=given,
+        findings=findings,
+    )
+
+
+def _examined(
+    programs: Programs, leaves: list, case: Case, rng: np.random.Generator
+) -> Finding | None:
+    try:
+        with x64():
+            return examine(programs, leaves, case.digits, rng, case.reference)
+    except Undecided:
+        return None
+
+
+def _numbers(leaves: list) -> int:
+    return sum(int(np.size(leaf)) for leaf in leaves)

@@ -1,0 +1,109 @@
+"""The verdict: what the judge found, as data and as a table that a person can read."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from handgrad.verify.numerics import NumericsRow
+
+RIGHT = ("identical", "valid subgradient")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Who is right about a gradient.
+
+    `hand` and `autodiff` are 'identical', 'valid subgradient', 'different', 'undecided',
+    'unsupported' or 'not traceable' (autodiff may also be the 'reference', if it was asked to be).
+    """
+
+    name: str
+    ok: bool
+    structure: str
+    hand: str
+    autodiff: str
+    truth: str
+    """Where the truth came from."""
+    digits: int
+    """Decimal digits, relative and by coordinate, to which hand and truth agree."""
+    cause: str | None
+    """The diagnosis, where the mathematics differ."""
+    where: str | None
+    """The coordinate that differs most."""
+    compared: int
+    """Coordinates compared in the mathematics, over all points."""
+    points: int
+    reference: str
+    numerics: tuple[NumericsRow, ...]
+    notes: tuple[str, ...] = ()
+    record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What the certificate holds beside this: inputs, enclosures, versions, seeds."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {'right' if self.ok else 'NOT right'}"]
+        lines += [f"  structure    {self.structure}"] if self.structure != "ok" else []
+        lines.append(f"  mathematics  hand {self._mathematics()}; autodiff {self.autodiff}")
+        if self.where:
+            lines.append(f"  where        {self.where}")
+        if self.cause:
+            lines.append(f"  cause        {self.cause}")
+        lines.append(f"  truth        {self.truth}")
+        if self.numerics:
+            lines.append("")
+            lines += _numerics_table(self.numerics)
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def _mathematics(self) -> str:
+        if self.hand != "identical":
+            return self.hand
+        return f"identical to {self.digits} digits in {self.compared} coordinates"
+
+    def to_json(self) -> str:
+        """The certificate, which `handgrad recheck FILE` verifies again."""
+        from handgrad.verify.certificate import certificate
+
+        return certificate(self)
+
+
+def fault_of(row: NumericsRow) -> str | None:
+    """Who is at fault in a dtype, and the worst input: None where both stay clear of NaN and 0."""
+    bad = [name for name in ("hand", "autodiff") if getattr(row, f"{name}_bad")]
+    if not bad:
+        return None
+    who = f"{bad[0]} is" if len(bad) == 1 else "hand and autodiff are both"
+    worst = getattr(row, f"{bad[0]}_worst_at")
+    return f"{who} at fault in {row.dtype}: {worst.brief}" if worst else f"{who} at fault"
+
+
+def _numerics_table(rows: tuple[NumericsRow, ...]) -> list[str]:
+    heads = ("dtype", "hand ulp", "autodiff ulp", "conditioning", "hand bad", "autodiff bad",
+             "subnormal", "discarded")  # fmt: skip
+    cells = [
+        (
+            row.dtype, _ulp(row.hand_max_ulp), _ulp(row.autodiff_max_ulp),
+            _ulp(row.conditioning_ulp), str(row.hand_bad), str(row.autodiff_bad),
+            str(row.subnormal), str(row.discarded),
+        )
+        for row in rows
+    ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    lines = [
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in (heads, *cells)
+    ]
+    for row in rows:
+        lines += [
+            f"  worst for {name} in {row.dtype}: {worst.brief}"
+            for name, worst in (("hand", row.hand_worst_at), ("autodiff", row.autodiff_worst_at))
+            if worst is not None
+        ]
+    return lines
+
+
+def _ulp(value: float) -> str:
+    if math.isnan(value):
+        return "unknown"
+    if math.isinf(value):
+        return "inf"
+    return f"{value:.2f}" if value < 1e4 else f"{value:.1e}"

@@ -1,0 +1,170 @@
+import csv
+import io
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pyarrow
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from handgrad._errors import InputError, MissingExtraError
+from handgrad.data import load
+
+WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).map(
+    lambda word: f"w{word}"  # so that no word reads as a number, a date or nothing
+)
+ROWS = st.lists(
+    st.tuples(
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.sampled_from(["red", 'a "quoted" word', "comma, here", "two\nlines", "żółć", "赤"]),
+        WORDS,
+    ),
+    min_size=2,
+    max_size=15,
+)
+
+
+@given(ROWS, st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.sampled_from(["\n", "\r\n"]))
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_what_csv_writes_comes_back(tmp_path, rows, quoting, newline):
+    labels = [row[2] for row in rows]
+    if len(set(labels)) == 1:
+        labels[0] += "!"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=quoting, lineterminator=newline)
+    writer.writerow(["höhe", "a, b", "label"])
+    writer.writerows((repr(row[0]), row[1], label) for row, label in zip(rows, labels, strict=True))
+    path = tmp_path / "table.csv"
+    path.write_bytes(buffer.getvalue().encode())
+    if len({row[0] for row in rows}) == 1 and len({row[1] for row in rows}) == 1:
+        with pytest.raises(InputError, match="a feature that varies"):
+            load(path, "label")
+        return
+    data = load(path, "label")
+    assert data.class_names == tuple(sorted(set(labels)))
+    assert [data.class_names[i] for i in data.y] == labels
+    categories = sorted({row[1] for row in rows})
+    assert data.feature_names == ("höhe", *(f"a, b={word}" for word in categories))
+    np.testing.assert_array_equal(data.x[:, 0], [row[0] for row in rows])
+    assert [categories[i] for i in data.x[:, 1:].argmax(axis=1)] == [row[1] for row in rows]
+
+
+def test_a_table_written_by_hand(read):
+    data = read("height,smoker,town,label\n1.5,true,Rome,yes\n2,false,Bonn,no\n3,true,Rome,no\n")
+    assert data.feature_names == ("height", "smoker", "town=Bonn", "town=Rome")
+    assert data.class_names == ("no", "yes")
+    np.testing.assert_array_equal(data.x, [[1.5, 1, 0, 1], [2, 0, 1, 0], [3, 1, 0, 1]])
+    np.testing.assert_array_equal(data.y, [1, 0, 0])
+    assert (data.name, data.source) == ("table", "Read from table.csv, with 'label' as the target.")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_line_ends_and_a_byte_order_mark(read, newline):
+    data = read("﻿age,label\n1,x\n2,y\n".replace("\n", newline))
+    assert data.feature_names == ("age",)
+
+
+def test_types_are_inferred_from_every_row(read):
+    data = read("age,label\n" + "2,0\n" * 400_000 + "2.5,1\n")
+    assert data.x[-1, 0] == 2.5
+
+
+BAD = {
+    "empty": ("", "expected a table, got an empty file"),
+    "header": ("age,label\n", "expected at least one row, got column names alone"),
+    "header_only": ("age,label", "expected a readable csv file"),
+    "short_row": (
+        "age,label\n1,x\n3\n",
+        "expected 2 values in every row, as in the header, got 1 in row 3 of the file ('3')",
+    ),
+    "long_row": ("age,label\n1,x\n2,y,z\n", "got 3 in row 3 of the file ('2,y,z')"),
+    "open_quote": ('age,label\n1,x\n2,"y\n3,x\n', "row 2 of the data that runs to the end"),
+    "latin_names": ("größe,label\n1,x\n".encode("latin-1"), "column names in another encoding"),
+    "latin_values": ("town,label\nKöln,x\nBonn,y\n".encode("latin-1"), "save the file as UTF-8"),
+    "utf16": ("age,label\n1,x\n2,y\n".encode("utf-16"), "text in UTF-8, got text in UTF-16"),
+}
+
+
+def test_a_quote_left_open_in_a_large_file(refused):
+    words = refused('age,label\n1,x\n2,"y\n' + "3,x\n" * 800_000)
+    assert "a closing quote for every opening one, got a value in row 2" in words
+
+
+@pytest.mark.parametrize(("content", "words"), BAD.values(), ids=BAD)
+def test_a_bad_file_is_refused(refused, content, words):
+    message = refused(content)
+    assert words in message
+    assert "table.csv" in message
+
+
+def test_a_quote_that_is_no_quotation_is_kept(read):
+    assert read('size,label\n5" pipe,x\n6" pipe,y\n7" pipe,x\n').features == 3
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: expected a file that exists, got nothing at"):
+        load(tmp_path / "none.csv", "label")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(InputError, match="expected a file, got the folder"):
+        load(tmp_path, "label")
+
+
+def test_another_format(refused):
+    assert "expected a .csv or a .parquet file, got the suffix '.txt'" in refused("", name="a.txt")
+
+
+def write(path, **columns):
+    parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def test_parquet(tmp_path):
+    folder = tmp_path / "year=2024"  # the name of a folder is not data
+    folder.mkdir()
+    town = pyarrow.array(["Rome", "Bonn", "Rome"]).dictionary_encode()
+    path = write(folder / "t.PARQUET", age=[1.5, 2.0, 3.0], town=town, label=[True, False, True])
+    data = load(str(path), "label")
+    assert data.feature_names == ("age", "town=Bonn", "town=Rome")
+    assert data.class_names == ("False", "True")
+    np.testing.assert_array_equal(data.x, [[1.5, 0, 1], [2, 1, 0], [3, 0, 1]])
+
+
+@pytest.mark.parametrize("kept", [0, 3, 200, -1])
+def test_a_truncated_parquet_file(tmp_path, kept):
+    path = write(tmp_path / "t.parquet", age=list(range(100)), label=[0, 1] * 50)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"t\.parquet: .*write (it|the table) again"):
+        load(path, "label")
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_damaged_parquet_file_loads_or_is_refused(tmp_path, place, change):
+    path = write(tmp_path / "t.parquet", age=list(range(60)), s=["u", "v"] * 30, label=[0, 1] * 30)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= change
+    path.write_bytes(content)
+    with suppress(InputError):  # and nothing else
+        load(path, "label")
+
+
+def test_duplicate_columns_of_a_parquet_file(tmp_path):
+    table = pyarrow.table([[1, 2], [3, 4], [0, 1]], names=["age", "age", "label"])
+    parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="more than one column named 'age'"):
+        load(tmp_path / "t.parquet", "label")
+
+
+def test_a_missing_extra_names_itself(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"CSV and Parquet files needs .*handgrad\[data\]"):
+        read("age,label\n1,x\n2,y\n")

@@ -1,0 +1,90 @@
+"""The update rules by hand against optax's, step by step in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from handgrad._errors import InputError
+from handgrad._precision import x64
+from handgrad.train.optax_baseline import OPTAX
+from handgrad.train.optimizers import HAND, adam, check_learning_rate, momentum, resolve, sgd
+
+
+@pytest.mark.parametrize("name", list(HAND))
+def test_a_rule_equals_optax_over_200_steps(name):
+    """On a badly scaled quadratic, leaves of several shapes."""
+    with x64(), jax.numpy_dtype_promotion("standard"):  # optax's adam needs it
+        scale = {"w": jnp.array([1.0, 30.0, 1e-3]), "b": jnp.array(0.5)}
+        start = {"w": jnp.array([1.0, -2.0, 3.0]), "b": jnp.array(-1.0)}
+
+        @jax.jit
+        def one_step(rule_state, params):
+            gradient = jax.tree.map(jnp.multiply, scale, params)
+            return gradient, rule_state
+
+        for rate in (0.03, 1e-3):
+            sides = []
+            for rules in (HAND, OPTAX):
+                rule = rules[name](rate)
+                params, state, path = start, rule.init(start), []
+                update = jax.jit(rule.update)
+                for _ in range(200):
+                    gradient, state = one_step(state, params)
+                    updates, state = update(gradient, state, params)
+                    params = optax.apply_updates(params, updates)
+                    path.append(np.append(np.asarray(params["w"]), params["b"]))
+                sides.append(np.array(path))
+            ours, theirs = sides
+            assert ours.dtype == np.float64
+            assert np.abs(ours - theirs).max() <= 1e-12 * np.abs(theirs).max()
+            assert np.abs(ours[-1] - ours[0]).max() > 0.01
+
+
+def test_the_formulas_by_arithmetic():
+    """Two steps with gradients 1 and 3, worked on paper."""
+    with x64():
+        for rule, expected in (
+            (sgd(0.1), (-0.1, -0.3)),
+            (momentum(0.1, 0.5), (-0.1, -0.35)),
+            (adam(0.1, 0.5, 0.5, 0.0), (-0.1, -0.1 * (7 / 3) / (19 / 3) ** 0.5)),
+        ):
+            params = jnp.array(0.0)
+            state = rule.init(params)
+            for gradient, wanted in zip((1.0, 3.0), expected, strict=True):
+                update, state = rule.update(jnp.array(gradient), state, params)
+                np.testing.assert_allclose(update, wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", list(HAND))
+def test_a_rule_keeps_the_dtype(name, dtype):
+    params = jnp.ones((3,), dtype)
+    rule = HAND[name](0.1)
+    update, _ = rule.update(params, rule.init(params), params)
+    assert update.dtype == dtype
+
+
+def test_resolve():
+    chosen = optax.sgd(0.3)
+    assert resolve(chosen, None) is chosen
+    assert isinstance(resolve("sgd", None), optax.GradientTransformation)
+    assert isinstance(resolve("adam", np.float32(0.1)), optax.GradientTransformation)
+    assert set(HAND) == set(OPTAX)
+
+
+@pytest.mark.parametrize("rate", [0, 0.0, -0.1, float("nan"), float("inf"), 1e39, 1e-60, True, "a"])
+def test_a_rate_that_is_none(rate):
+    with pytest.raises(
+        InputError, match=r"learning_rate: expected a finite number above 0, got .*; pass 0.1"
+    ):
+        check_learning_rate(rate)
+
+
+def test_an_unknown_rule():
+    with pytest.raises(InputError, match=r"optimizer: expected one of sgd, .* got 'sdg'; name one"):
+        resolve("sdg", 0.1)
+    with pytest.raises(InputError, match=r"optimizer: .* got function; pass optax\.sgd\(0\.1\)"):
+        resolve(optax.sgd, None)
+    with pytest.raises(InputError, match=r"learning_rate: expected nothing beside an optax"):
+        resolve(optax.sgd(0.1), 0.1)
