@@ -64,10 +64,10 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
             wrong,
         )
         integers = [(name, np.asarray(a)) for name, a in named if _is_index(a)]
-        for more in chain_findings(seen, points, integers, around):
+        for round_, more in enumerate(chain_findings(seen, points, integers, around)):
             found += more
             explained = _explain(found, leaves, wrong)
-            if not explained or math.isinf(explained[1]):
+            if round_ == 0 and (not explained or math.isinf(explained[1])):
                 with x64():
                     found += replaced_findings(loss, points, leaves, wrong)
                 explained = _explain(found, leaves, wrong)

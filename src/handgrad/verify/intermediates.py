@@ -219,6 +219,9 @@ def intermediates(loss: Loss, chosen: Sequence[np.ndarray]) -> list[Point]:
     directions = _directions([np.shape(m) for m in moving], chosen)
     answers = jax.device_get(jax.jit(everything)(moving, directions))
     return [
-        Point(*v[:2], np.asarray(u), np.asarray(c), np.reshape(j, (columns, -1)).T, v.operands)
+        Point(
+            v.name, v.made_by, np.asarray(u), np.asarray(c),
+            np.reshape(j, (columns, -1)).T, v.operands,
+        )
         for v, u, c, j in zip(visited, *answers, strict=True)
-    ]
+    ]  # fmt: skip

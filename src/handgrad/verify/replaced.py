@@ -21,22 +21,24 @@ from handgrad.verify.relations import Finding, Leaf
 COST = 24.0
 
 
+def _made_of(f: Callable, of: Callable) -> Callable[[Array, Array], Array]:
+    return lambda x, y: f(of(x, y))
+
+
 def _slopes() -> list[tuple[str, Callable[[Array, Array], Array]]]:
     """Wrong slopes as functions of the argument and the value."""
-    found: list[tuple[str, Callable[[Array, Array], Array]]] = [
-        ("forgotten", lambda x, y: jnp.ones_like(y))
+    arguments = (
+        ("its value", lambda x, y: y),
+        ("its argument", lambda x, y: x),
+        ("tanh(its value)", lambda x, y: jnp.tanh(y)),
+        ("σ(its value)", lambda x, y: jax.nn.sigmoid(y)),
+        ("σ(its argument)", lambda x, y: jax.nn.sigmoid(x)),
+    )
+    return [("forgotten", lambda x, y: jnp.ones_like(y))] + [
+        (f"taken to be {formula}, v being {name}", _made_of(f, of))
+        for formula, f, _ in FACTORS[:7]
+        for name, of in arguments
     ]
-    for formula, f, _ in FACTORS[:7]:
-        for name, of in (
-            ("its value", lambda x, y: y),
-            ("its argument", lambda x, y: x),
-            ("tanh(its value)", lambda x, y: jnp.tanh(y)),
-            ("σ(its value)", lambda x, y: jax.nn.sigmoid(y)),
-            ("σ(its argument)", lambda x, y: jax.nn.sigmoid(x)),
-        ):
-            words = f"taken to be {formula}, v being {name}"
-            found.append((words, lambda x, y, f=f, of=of: f(of(x, y))))
-    return found
 
 
 def repeated_functions(points: Sequence[Point]) -> list[str]:
