@@ -116,9 +116,9 @@ BATTERY = (
     _classes("smoothing_forgotten", wb.through(wy.smoothing_forgotten), "one_hot(y)", "common", wy.smoothed_loss),
     _classes("temperature_forgotten", wb.through(wy.tempered_residual), "the factor 1/2.5 of the loss", "common", wy.tempered_loss),
     # hidden layers
-    _deep("slope_forgotten", wy.backwards(wy.no_slope), "of `tanh`", "Bot-Academy/NeuralNetworkFromScratch #3"),
-    _deep("slope_of_logit", wy.backwards(wy.slope_of_logit), "taken to be 1 − v², v being its argument", "PacktPublishing/Neural-Network-Projects-with-Python #4 (asked)"),
-    _deep("slope_at_activation", wy.backwards(wy.slope_at_activation), "v being tanh(its value)", "davidrmiller/neural2d #40"),
+    _deep("slope_forgotten", wy.backwards(wy.no_slope), "every `tanh` forgotten", "Bot-Academy/NeuralNetworkFromScratch #3"),
+    _deep("slope_of_logit", wy.backwards(wy.slope_of_logit), "every `tanh` taken to be 1 − v², v being its argument", "PacktPublishing/Neural-Network-Projects-with-Python #4 (asked)"),
+    _deep("slope_at_activation", wy.backwards(wy.slope_at_activation), "every `tanh` taken to be 1 − v², v being tanh(its value)", "davidrmiller/neural2d #40"),
     _deep("weight_not_transposed", wy.backwards(wy.right_slope, wy.as_it_is), "is not transposed", "common"),
     _deep("weights_updated_first", wy.backwards(wy.right_slope, step=0.1), "already updated by a step", "kim-marcel/basic_neural_network #7; joelgrus/data-science-from-scratch #31"),
     _deep("layers_exchanged", wy.layers_exchanged, "are swapped", "common"),
@@ -140,7 +140,7 @@ BATTERY = (
     Wrong("logsumexp_over_everything", wf.row_logsumexp, wf.logsumexp_over_everything, lambda key: wf.cotangent_and_scores(key)[1:], "different", "an extra factor softmax(", "common"),
     _dotted("norm_without_mean", wf.standardised, wf.norm_without_mean, "forgotten, as if it were a constant", "common"),
     _dotted("norm_without_variance", wf.standardised, wf.norm_without_variance, "forgotten, as if it were a constant", "common"),
-    _dotted("norm_constant_statistics", wf.standardised, wf.norm_constant_statistics, "taken to be `rsqrt`", "common"),
+    _dotted("norm_constant_statistics", wf.standardised, wf.norm_constant_statistics, "`rsqrt`", "common"),
     _dotted("unit_without_projection", wf.unit_vectors, wf.unit_without_projection, "forgotten, as if it were a constant", "common"),
     # losses
     Wrong("huber_one_sided", ws.huber, ws.huber_one_sided, wf.scores, "different", "an extra factor 1[v > 0], v = e", "marlbenchmark/on-policy #47"),
@@ -160,7 +160,7 @@ BATTERY = (
     Wrong("lookup_overwritten", ws.lookup, ws.lookup_overwritten, ws.tokens, "different", "overwritten, not added", "tenstorrent/tt-metal #6232; ooples/AiDotNet.Tensors #894"),
     Wrong("lookup_off_by_one", ws.lookup, ws.lookup_off_by_one, ws.tokens, "different", "shifted by 1 along axis 0", "common"),
     Wrong("attention_unscaled", ws.attention, ws.attention_unscaled, ws.heads, "different", "the factor 1/2.82843 of the loss forgotten", "common", (0, 1, 2)),
-    Wrong("attention_without_dot", ws.attention, ws.attention_without_dot, ws.heads, "different", "forgotten, as if it were a constant", "common", (0, 1, 2)),
+    Wrong("attention_without_dot", ws.attention, ws.attention_without_dot, ws.heads, "different", "taken to be v, v being its value", "common", (0, 1, 2)),
     Wrong("attention_exchanged", ws.attention, ws.attention_exchanged, ws.heads, "different", "are swapped", "common", (0, 1, 2)),
     # right algebra, wrong floats
     _float("sigmoid_textbook_17", total(sigmoid.sigmoid), sigmoid.sigmoid_derivative_textbook, fl.at([17.0]), "float32", "zero", "common"),

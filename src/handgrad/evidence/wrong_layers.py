@@ -121,7 +121,8 @@ def backwards(
 
     def gradient(params: mlp.Params, x: Array, y: Array) -> mlp.Params:
         z, residuals = mlp.forward(params, x)
-        r, layers = binary_residual(z, y) / z.shape[0], []
+        r = binary_residual(z, y) / z.shape[0]
+        layers: list[Params] = []
         for depth in (2, 1, 0):
             g = affine_pullback(r, residuals.inputs[depth])
             layers.insert(0, g)

@@ -152,7 +152,7 @@ def pairs(at: int, points: Sequence[Point], known: Sequence[Base]) -> Iterator[C
         yield Candidate(p + q, f"{where} v + w{instead}, {names}", cost - opposite, True)
         yield Candidate(p - q, f"{where} v − w, {names}", cost + 0.5, True)
         yield Candidate(p * q, f"{where} v w, {names}", cost + 2, True)
-        if u.value.ndim == 1 and "1" not in (a.name, b.name):
+        if u.value.ndim == 1 and np.ptp(p) and np.ptp(q):
             for one, other, (c, d) in ((p, q, (a, b)), (q, p, (b, a))):
                 words = f"{where} each {c.name} minus the mean of all {d.name}: (N,) against (N, 1)"
                 yield Candidate(one - other.mean(), f"{words} broadcasts to (N, N)", cost, True)

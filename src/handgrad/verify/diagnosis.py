@@ -16,9 +16,10 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.verify.hypotheses import Evidence, chain_findings
-from handgrad.verify.intermediates import Point, constants_of, intermediates
+from handgrad.verify.intermediates import Loss, Point, constants_of, intermediates
 from handgrad.verify.naming import Surroundings, close
 from handgrad.verify.relations import Finding, Leaf, relations
+from handgrad.verify.replaced import replaced_findings
 from handgrad.verify.witnesses import Argnums, is_float, named_leaves
 
 CHAIN, OTHER_RESIDUALS = 20, 28
@@ -53,7 +54,8 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
         if simple and simple[1] < CHAIN:
             return simple[0]
         chosen = _choose(leaves)
-        points = _points(program, flat, named, at, wrt, chosen)
+        loss = Loss(program, flat, [name for name, _ in named], _positions(at, wrt))
+        points = _points(loss, chosen)
     if points:
         seen = Evidence(
             _rows([leaf.hand for leaf in leaves], chosen),
@@ -62,9 +64,13 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
             wrong,
         )
         integers = [(name, np.asarray(a)) for name, a in named if _is_index(a)]
-        for more in chain_findings(seen, points, integers, around):
+        for round_, more in enumerate(chain_findings(seen, points, integers, around)):
             found += more
             explained = _explain(found, leaves, wrong)
+            if round_ == 0 and (not explained or math.isinf(explained[1])):
+                with x64():
+                    found += replaced_findings(loss, points, leaves, wrong)
+                explained = _explain(found, leaves, wrong)
             if explained and explained[1] < OTHER_RESIDUALS:
                 return explained[0]
     explained = _explain(found, leaves, wrong)
@@ -117,8 +123,8 @@ def _leaves(named: list, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> list
     flat = jax.tree.leaves(at)
     rows = zip(named_leaves(hand), jax.tree.leaves(truth), _positions(at, wrt), strict=True)
     return [
-        Leaf(name if isinstance(wrt, int) else named[i][0], np.asarray(h, np.float64), np.asarray(t, np.float64),
-             np.asarray(flat[i], np.float64))
+        Leaf(name if isinstance(wrt, int) else named[i][0], *(np.asarray(a, np.float64)
+             for a in (h, t, flat[i])))
         for (name, h), t, i in rows
     ]  # fmt: skip
 
@@ -175,11 +181,9 @@ def _choose(leaves: list[Leaf]) -> list[np.ndarray]:
     return chosen
 
 
-def _points(
-    program: Any, flat: list, named: list, at: tuple, wrt: Argnums, chosen: list[np.ndarray]
-) -> list[Point]:
+def _points(loss: Loss, chosen: list[np.ndarray]) -> list[Point]:
     try:
-        return intermediates(program, flat, [n for n, _ in named], _positions(at, wrt), chosen)
+        return intermediates(loss, chosen)
     except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
         return []
 
