@@ -72,7 +72,9 @@ def test_indices_and_one_hot_rows_are_the_same_labels(dtype):
     z, y = drawn(dtype)
     one_hot = jnp.eye(5, dtype=dtype)[y]
     assert (ce.categorical(z, jnp.asarray(y)) == ce.categorical(z, one_hot)).all()
-    assert (ce.categorical_residual(z, jnp.asarray(y)) == ce.categorical_residual(z, one_hot)).all()
+    by_index = ce.categorical_residual(z, jnp.asarray(y))
+    by_row = ce.categorical_residual(z, one_hot)  # sums the other classes in another order
+    assert (abs(by_index - by_row) <= 4 * jnp.finfo(dtype).eps * abs(by_row)).all()
 
 
 def test_hard_labels_may_be_integers_or_booleans():
