@@ -79,9 +79,11 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
                 )
     try:
         value = jax.eval_shape(of, *at)
+        if jnp.shape(value) == ():
+            jax.eval_shape(autodiff(of, wrt), *at)
     except Exception as fault:
         raise InputError(
-            "of", "a loss that JAX can trace at these arguments",
+            "of", "a loss that JAX can trace and differentiate here",
             f"{type(fault).__name__}: {str(fault).splitlines()[0]}", "call of(*at) by itself",
         ) from fault  # fmt: skip
     if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
