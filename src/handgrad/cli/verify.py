@@ -1,7 +1,9 @@
 """`handgrad verify`: the catalogue, or a user's own gradient, before the judge."""
 
 import json as jsonlib
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,8 @@ from handgrad.cli.output import check_writable, console, say, ulps, write_whole
 from handgrad.cli.userfile import load_arguments, load_function
 
 WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
+FEW, PROCESSES = 3, 2
+"""Up to FEW cases are judged here; more are shared among PROCESSES, each of which loads JAX."""
 
 
 def verify(
@@ -36,8 +40,6 @@ def verify(
     json: Annotated[Path | None, typer.Option(help="Write the certificates to this file.")] = None,
 ) -> None:
     """Judge gradients: mathematics in exact arithmetic, then numerics against the truth."""
-    from handgrad.verify import verify as judge
-
     check_writable("--json", json, ".json")
     options: dict[str, Any] = {
         "dtypes": tuple(dtype) if dtype else ("float32", "float64"),
@@ -45,18 +47,11 @@ def verify(
         "seed": seed,
     }  # fmt: skip
     if any(":" in name for name in what or ()):
-        subjects = [_from_file(what or [], of, at, points, wrt)]
+        verdicts = [judge_file(what or [], of, at, points, wrt, options)]
+    elif of or at or points:
+        raise InputError("what", "my.py:gradient beside --of and --at", what, "name it first")
     else:
-        if of or at or points:
-            raise InputError("what", "my.py:gradient beside --of and --at", what, "name it first")
-        subjects = _from_catalogue(what, seed)
-    verdicts = []
-    for name, gradient, question, subject in track(
-        subjects, "judging", console=console, transient=True, disable=len(subjects) == 1
-    ):
-        verdict = judge(gradient, name=name, **question(), **options)
-        verdict.record["subject"] = subject
-        verdicts.append(verdict)
+        verdicts = judge_catalogue(what, options)
     if len(verdicts) == 1:
         console.print(str(verdicts[0]), markup=False, soft_wrap=True)
     else:
@@ -72,71 +67,92 @@ def verify(
         raise typer.Exit(UNDECIDED if undecided else WRONG)
 
 
-Subject = tuple[str, Callable, Callable[[], dict], dict]
-"""Name, gradient, what else `verify` takes, and how a certificate names it."""
+def judge_catalogue(names: list[str] | None, options: dict[str, Any]) -> list[Any]:
+    """The verdicts on these cases, or on all: by two processes where there are many."""
+    from handgrad.catalogue import CASES, case
+
+    chosen = [case(name).name for name in names] if names else [entry.name for entry in CASES]
+    if len(chosen) <= FEW:
+        return [judge_case(options, name) for name in chosen]
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        verdicts = pool.map(partial(judge_case, options), chosen)
+        return list(track(verdicts, "judging", len(chosen), console=console, transient=True))
 
 
-def _from_catalogue(names: list[str] | None, seed: int) -> list[Subject]:
+def judge_case(options: dict[str, Any], name: str) -> Any:
+    """The verdict on one case of the catalogue."""
     import jax
 
     from handgrad._precision import x64
-    from handgrad.catalogue import CASES, Case, case
+    from handgrad.catalogue import case
+    from handgrad.verify import verify as judge
 
-    def question(entry: Case) -> Callable[[], dict]:
-        def ask() -> dict:
-            with x64():
-                return {"of": entry.loss, "at": entry.example(jax.random.key(seed)),
-                        "wrt": entry.wrt}  # fmt: skip
-
-        return ask
-
-    chosen = [case(name) for name in names] if names else list(CASES)
-    return [(e.name, e.gradient, question(e), {"case": e.name, "seed": seed}) for e in chosen]
+    entry = case(name)
+    with x64():
+        at = entry.example(jax.random.key(options["seed"]))
+    verdict = judge(entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, name=name, **options)
+    verdict.record["subject"] = {"case": name, "seed": options["seed"]}
+    return verdict
 
 
-def _from_file(
-    what: list[str], of: str | None, at: str | None, points: str | None, wrt: str
-) -> Subject:
+def judge_file(
+    what: list[str],
+    of: str | None,
+    at: str | None,
+    points: str | None,
+    wrt: str,
+    options: dict[str, Any],
+) -> Any:
+    """The verdict on a gradient of a user's own file."""
+    from handgrad.verify import verify as judge
+
     if len(what) != 1 or of is None or at is None:
         raise InputError(
             "what", "one my.py:gradient, with --of and --at", " ".join(what),
             "write handgrad verify my.py:gradient --of my.py:loss --at my.py:example",
         )  # fmt: skip
-    gradient, loss = load_function("gradient", what[0]), load_function("--of", of)
-    arguments = load_arguments("--at", at)
-    draw = load_function("--points", points) if points else None
-    numbers = wrt.strip("()").split(",")
+    verdict = judge(
+        load_function("gradient", what[0]), of=load_function("--of", of),
+        at=load_arguments("--at", at), wrt=parse_wrt(wrt), name=what[0],
+        points=load_function("--points", points) if points else None, **options,
+    )  # fmt: skip
+    verdict.record["subject"] = {"gradient": what[0], "of": of, "at": at, "points": points}
+    return verdict
+
+
+def parse_wrt(text: str) -> int | tuple[int, ...]:
+    """'0' as 0, '0,1' as (0, 1)."""
     try:
-        argnums = tuple(int(number) for number in numbers if number.strip())
+        numbers = tuple(int(part) for part in text.strip("()").split(",") if part.strip())
     except ValueError:
-        raise InputError("--wrt", "0, or 0,1", repr(wrt), "count arguments from 0") from None
-    question = {"of": loss, "at": arguments, "points": draw}
-    question["wrt"] = argnums if "," in wrt else argnums[0]
-    subject = {"gradient": what[0], "of": of, "at": at, "points": points}
-    return what[0], gradient, lambda: question, subject
+        numbers = ()
+    if not numbers:
+        raise InputError("--wrt", "0, or 0,1", repr(text), "count the arguments from 0")
+    return numbers if "," in text else numbers[0]
 
 
 def print_table(verdicts: list[Any]) -> None:
     """One line a gradient: the mathematics, then the largest errors by dtype, then the verdict."""
     dtypes = [row.dtype for row in max((v.numerics for v in verdicts), key=len, default=())]
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("gradient")
-    table.add_column("mathematics")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    table.add_column("\ndigits", justify="right", no_wrap=True)
     for dtype in dtypes:
-        table.add_column(f"{dtype}\nhand", justify="right")
-        table.add_column("\nautodiff", justify="right")
-    table.add_column("verdict")
+        table.add_column(f"{dtype}\nhand", justify="right", no_wrap=True)
+        table.add_column("\nautodiff", justify="right", no_wrap=True)
     for verdict in verdicts:
         rows = {row.dtype: row for row in verdict.numerics}
         cells = []
         for dtype in dtypes:
             row = rows.get(dtype)
             cells += [ulps(row.hand_ulp), ulps(row.autodiff_ulp)] if row else ["", ""]
-        said = f"{verdict.hand}, {verdict.digits} digits" if verdict.ok else verdict.hand
-        result = "[green]right[/]" if verdict.ok else f"[bold red]wrong[/] {verdict.where or ''}"
-        table.add_row(verdict.name, said, *cells, result)
+        said = str(verdict.digits) if verdict.hand == "identical" else verdict.hand
+        mark = "[green]✓[/]" if verdict.ok else "[bold red]✗[/]"
+        table.add_row(f"{mark} {verdict.name}", said, *cells)
     console.print(table)
-    say("errors in ulp at the points given, against the truth; NaN, 0 and signs found elsewhere:")
+    say("digits to which hand and truth agree; errors in ulp at the points given")
+    right = sum(verdict.ok for verdict in verdicts)
+    say(f"{right} of {len(verdicts)} right")
     for verdict in verdicts:
         for note in verdict.notes:
             if "at fault" in note or "kink" in note:

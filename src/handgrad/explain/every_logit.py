@@ -1,6 +1,7 @@
 """The figure of every float32 logit: error against logit, a panel for each gradient."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from handgrad.evidence.every_logit import LIMIT_ULP, Outcome
 from handgrad.evidence.forms import LIBRARY, NAIVE, STABLE, TEXTBOOK
 from handgrad.evidence.profile import UNIT_EDGES, binned
 
-STYLES = {
+STYLES: dict[str, tuple[str, float, Any]] = {
     NAIVE: ("#9aa5b1", 1.4, "-"),
     TEXTBOOK: ("#f0b95b", 4.2, "-"),
     STABLE: ("#0b6e4f", 2.2, "-"),
@@ -32,7 +33,7 @@ def every_logit_figure(outcomes: Sequence[Outcome], subtitle: str) -> Figure:
     rows = -(-len(targets) // columns)
     figure = Figure(figsize=(4.3 * columns + 0.6, 3.7 * rows + 1.2))
     figure.subplots_adjust(
-        left=0.075, right=0.985, bottom=0.62 / (3.7 * rows + 1.2),
+        left=0.075, right=0.985, bottom=0.5 / (3.7 * rows + 1.2),
         top=1 - 1.05 / (3.7 * rows + 1.2), wspace=0.07, hspace=0.17,
     )  # fmt: skip
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()

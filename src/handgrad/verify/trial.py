@@ -85,7 +85,7 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
                     continue
                 failed = [fails(sight, name, dtype) for name in answers]
                 path = passes_through(programs, here, dtype, all(failed))
-            if path == "overflow" and number == len(case.points):
+            if path == "no value" or (path == "overflow" and number == len(case.points)):
                 discarded += 1
                 continue
             sight = replace(sight, flushed=path == "subnormal")
