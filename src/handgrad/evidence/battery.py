@@ -180,7 +180,7 @@ BATTERY = (
     _float("tanh_by_exp_89", total(activations.tanh), fl.tanh_by_exp, fl.at([89.0]), "float32", "NaN", "common"),
     _float("softmax_by_exp_100", fl.logsumexp, fl.softmax_by_exp, fl.at([100.0, 99.0, 1.0]), "float32", "NaN", "tensorflow/tensorflow #10142 (asked)"),
     _float("variance_by_moments", fl.log_variance, fl.log_variance_by_moments, fl.at([4096.0, 4096.5, 4097.25, 4095.0]), "float32", "wrong digits", "common"),
-    _float("norm_underflows", fl.norm, fl.norm_unscaled, fl.at([3e-30, 4e-30]), "float32", "NaN", "common"),
+    _float("norm_underflows", fl.norm, fl.norm_unscaled, fl.at([3e-30, 0.0]), "float32", "NaN", "common"),
 )
 
 CONTROLS = (
