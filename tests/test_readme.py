@@ -31,11 +31,11 @@ def printed_by(code):
 
 
 def test_every_block_is_looked_at():
-    assert README.count("```python") == len(PYTHON) == 3
+    assert README.count("```python") == len(PYTHON) == 4
     assert README.count("```console") == len(CONSOLE) == 2
 
 
-@pytest.mark.parametrize(("code", "output"), PYTHON, ids=["example", "sigmoid", "losses"])
+@pytest.mark.parametrize(("code", "output"), PYTHON, ids=["example", "sigmoid", "judge", "losses"])
 def test_python(code, output):
     """Beyond five digits, float32 belongs to the machine."""
     found, expected = (re.sub(r"(\.\d{4})\d+", r"\1", t) for t in (printed_by(code), output))
