@@ -40,7 +40,7 @@ def mutant(gradient: Callable, mutation: Mutation) -> Callable:
 
     def mutated(*args: Any) -> Any:
         closed, shape = jax.make_jaxpr(gradient, return_shape=True)(*args)
-        leaves = jax.tree.leaves(args)
+        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(args)]
         outputs = Walk(mutation).run(closed.jaxpr, closed.consts, leaves)
         if mutation.place == OUTPUT:
             outputs = mutation.edit(outputs, leaves)
@@ -60,7 +60,7 @@ class Walk:
         """The outputs of a jaxpr."""
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
         for equation in jaxpr.eqns:
-            operands = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
+            operands = [typed(v) if isinstance(v, Literal) else values[v] for v in equation.invars]
             inner = next((equation.params[k] for k in INNER if k in equation.params), None)
             if equation.primitive.name in CALLS and inner is not None:
                 body = inner.jaxpr if hasattr(inner, "consts") else inner
@@ -68,7 +68,7 @@ class Walk:
             else:
                 outputs = self.step(equation, operands)
             values.update(zip(equation.outvars, outputs, strict=True))
-        return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+        return [typed(v) if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
 
     def step(self, equation: Any, operands: list) -> list:
         """The outputs of one equation, edited if it is the one."""
@@ -82,6 +82,11 @@ class Walk:
         if self.mutation is not None and self.mutation.place == self.place:
             return self.mutation.edit(list(outputs), operands)
         return list(outputs)
+
+
+def typed(literal: Any) -> Array:
+    """A literal in the dtype that the trace gave it."""
+    return jnp.asarray(literal.val, literal.aval.dtype)
 
 
 def is_real(array: Any) -> bool:
@@ -170,8 +175,8 @@ def edits(equation: Any, operands: list) -> Iterator[tuple[str, str, Edit]]:
     yield "no-op", "×1", lambda outs, ops: [outs[0] * jnp.ones((), outs[0].dtype)]
     yield "no-op", "negated twice", lambda outs, ops: [lax.neg(lax.neg(outs[0]))]
     if name in ("add", "mul"):
-        run = {"add": lax.add, "mul": lax.mul}[name]
-        yield "no-op", "commuted", lambda outs, ops: [_broadcast(run, ops[1], ops[0])]
+        swap = {"add": lax.add, "mul": lax.mul}[name]
+        yield "no-op", "commuted", lambda outs, ops: [_broadcast(swap, ops[1], ops[0])]
 
 
 def output_changes(

@@ -112,6 +112,10 @@ def _examine(
     auto_status = auto_fault[0]
     if auto is not None:
         auto_status, _, _ = _status(auto, truths, digits)
+        if auto_status != "identical":
+            wide = programs.row(programs.autodiff, leaves, digits, "rounded")
+            if _overlap(wide, truths):
+                auto_status, notes = "identical", (*notes, "rounded constants")
     truth = "differences, coordinate by coordinate"
     return _compared(programs, leaves, digits, hand, hand_fault, truths, auto_status, truth, notes)
 
@@ -163,6 +167,14 @@ def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]
     return status, worst, where
 
 
+def _overlap(row: Row, truths: Row) -> bool:
+    """Whether every coordinate may be its truth, and is known well enough for that to mean much."""
+    return all(
+        t is None or (h.overlaps(t) and agreed_digits(h, t) >= ROUNDED_DIGITS)
+        for h, t in zip(row, truths, strict=True)
+    )
+
+
 def _compared(
     programs: Programs,
     leaves: list,
@@ -185,7 +197,7 @@ def _compared(
         wide = programs.row(programs.hand, leaves, digits, "rounded")
         if constants == "exact" and auto_status == "identical":
             truths = programs.row(programs.autodiff, leaves, digits, "rounded")
-        if all(t is None or (h.overlaps(t)) for h, t in zip(wide, truths, strict=True)):
+        if _overlap(wide, truths):
             status, notes = "identical", (*notes, *({"rounded constants"} - set(notes)))
     return Finding(
         hand=status,
