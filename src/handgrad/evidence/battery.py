@@ -23,6 +23,7 @@ from handgrad.evidence import wrong_losses as ws
 from handgrad.gradients import activations, cross_entropy, logistic, mlp, sigmoid, softmax
 from handgrad.gradients import softmax_regression as sr
 
+VALID = "valid subgradient"
 NOTES = "notes: Neural networks"
 UDACITY = "udacity/deep-learning #290; udacity/deep-learning-v2-pytorch #99"
 
@@ -71,8 +72,8 @@ def _float(name: str, loss: Callable, gradient: Callable, point: Callable, dtype
     return Wrong(name, loss, gradient, point, "numerics", None, source, 0, (dtype, shows))
 
 
-def _kink(name: str, loss: Callable, value: float, point: Callable, expected: str) -> Wrong:
-    return Wrong(name, loss, fl.constant(value), point, expected, None, "convention")
+def _kink(name: str, loss: Callable, gradient: Callable, point: Callable, expected: str) -> Wrong:
+    return Wrong(name, loss, gradient, point, expected, None, "convention")
 
 
 # fmt: off
@@ -146,7 +147,7 @@ BATTERY = (
     Wrong("huber_one_sided", ws.huber, ws.huber_one_sided, wf.scores, "different", "an extra factor 1[v > 0], v = e", "marlbenchmark/on-policy #47"),
     Wrong("huber_ignores_cotangent", ws.weighted_huber, ws.huber_ignores_cotangent, ws.scores_and_weights, "different", "of `mul`", "chainer/chainer #1175"),
     Wrong("insensitive_inside_tube", ws.insensitive, ws.insensitive_inside_tube, wf.scores, "different", "where the truth is", "scikit-learn/scikit-learn #6764"),
-    Wrong("hinge_without_margin", ws.hinge, ws.hinge_without_margin, ws.scores_and_signs, "different", "an extra factor 1 − v, v = 1[`mul`", "common"),
+    Wrong("hinge_without_margin", ws.hinge, ws.hinge_without_margin, ws.scores_around_margin, "different", "an extra factor 1 − v, v = 1[`mul`", "common"),
     Wrong("squared_hinge_half", ws.squared_hinge, ws.squared_hinge_half, ws.scores_and_signs, "different", "ratio 1/2", "torch/cunn #318 (a factor 2 in a backward)"),
     Wrong("kl_reversed", ws.kl, ws.kl_reversed, ws.two_distributions, "different", "cotangent of q is", "common", 1),
     Wrong("kl_sign", ws.kl, ws.kl_sign, ws.two_distributions, "different", "sign flipped", "Kaixhin/Autoencoders #9", 1),
@@ -156,6 +157,9 @@ BATTERY = (
     Wrong("log_likelihood_inner_sign", ws.log_likelihood, ws.log_likelihood_inner_sign, ws.two_distributions, "different", "sign flipped", "common"),
     Wrong("probability_clipped", total(cross_entropy.binary), fl.probability_clipped, fl.at([-50.0, 1.0, -2.0], [1.0, 1.0, 0.0]), "different", "zero in place of", "common (ε = 1e-7)"),
     Wrong("log_clamped_at_100", total(cross_entropy.binary), fl.log_clamped, fl.at([-150.0, 1.0, -2.0], [1.0, 1.0, 0.0]), "different", "zero in place of", "common (torch.nn.BCELoss documents the clamp)"),
+    # formulas that have no value where the derivative has one
+    Wrong("product_by_division_0", fl.product, fl.product_by_division, fl.at([0.0, 0.5, 0.25]), "different", "NaN at [0]", "common"),
+    Wrong("mask_times_log_0", fl.masked_square_log, fl.masked_by_product, fl.at([0.0, 0.5]), "different", "NaN at [0]", "jax-ml/jax #1052"),
     # lookups and attention
     Wrong("lookup_overwritten", ws.lookup, ws.lookup_overwritten, ws.tokens, "different", "overwritten, not added", "tenstorrent/tt-metal #6232; ooples/AiDotNet.Tensors #894"),
     Wrong("lookup_off_by_one", ws.lookup, ws.lookup_off_by_one, ws.tokens, "different", "shifted by 1 along axis 0", "common"),
@@ -175,10 +179,8 @@ BATTERY = (
     _float("tanh_by_square_bfloat16", total(activations.tanh), fl.tanh_by_square, fl.at([4.0]), "bfloat16", "zero", "tenstorrent/tt-metal #35885"),
     _float("tanh_by_exp_89", total(activations.tanh), fl.tanh_by_exp, fl.at([89.0]), "float32", "NaN", "common"),
     _float("softmax_by_exp_100", fl.logsumexp, fl.softmax_by_exp, fl.at([100.0, 99.0, 1.0]), "float32", "NaN", "tensorflow/tensorflow #10142 (asked)"),
-    _float("product_by_division_0", fl.product, fl.product_by_division, fl.at([0.0, 0.5, 0.25]), "float32", "NaN", "common"),
     _float("variance_by_moments", fl.log_variance, fl.log_variance_by_moments, fl.at([4096.0, 4096.5, 4097.25, 4095.0]), "float32", "wrong digits", "common"),
-    _float("norm_underflows", fl.norm, fl.norm_unscaled, fl.at([3e-30, 4e-30]), "float32", "NaN", "common"),
-    _float("mask_times_log_0", fl.masked_square_log, fl.masked_by_product, fl.at([0.0, 0.5]), "float32", "NaN", "jax-ml/jax #1052"),
+    _float("norm_underflows", fl.norm, fl.norm_unscaled, fl.at([3e-30, 0.0]), "float32", "NaN", "common"),
 )
 
 CONTROLS = (
@@ -187,17 +189,17 @@ CONTROLS = (
     Wrong("logistic_regression", logistic.loss, wb.right, wb.binary_data, "identical", None, "the reference"),
     Wrong("backpropagation", mlp.loss, wy.backwards(wy.right_slope), wy.deep_data, "identical", None, "the reference"),
     Wrong("residual_textbook", total(cross_entropy.binary), cross_entropy.binary_residual_textbook, wb.scores_and_labels, "identical", None, "the reference"),
-    _kink("relu_0", total(activations.relu), 0.0, fl.at([0.0]), "valid subgradient"),
-    _kink("relu_half", total(fl.maximum), 0.5, fl.at([0.0]), "valid subgradient"),
-    _kink("relu_1", total(jax.nn.relu), 1.0, fl.at([0.0]), "valid subgradient"),
-    _kink("relu_2", total(activations.relu), 2.0, fl.at([0.0]), "different"),
-    _kink("relu_minus_half", total(activations.relu), -0.5, fl.at([0.0]), "different"),
-    _kink("hinge_0_at_margin", ws.hinge, 0.0, fl.at([1.0], [1.0]), "valid subgradient"),
-    _kink("hinge_minus_1_at_margin", ws.hinge, -1.0, fl.at([1.0], [1.0]), "valid subgradient"),
-    _kink("hinge_plus_1_at_margin", ws.hinge, 1.0, fl.at([1.0], [1.0]), "different"),
-    _kink("perceptron_0", fl.perceptron, 0.0, fl.at([0.0], [1.0]), "valid subgradient"),
-    _kink("perceptron_minus_1", fl.perceptron, -1.0, fl.at([0.0], [1.0]), "valid subgradient"),
-    _kink("absolute_0", total(jnp.abs), 0.0, fl.at([0.0]), "valid subgradient"),
-    _kink("absolute_1", total(jnp.abs), 1.0, fl.at([0.0]), "valid subgradient"),
+    _kink("relu_0", total(activations.relu), fl.sided(0.0, 0.0, 1.0), fl.at([0.0]), VALID),
+    _kink("relu_half", total(fl.maximum), fl.sided(0.0, 0.5, 1.0), fl.at([0.0]), VALID),
+    _kink("relu_1", total(jax.nn.relu), fl.sided(0.0, 1.0, 1.0), fl.at([0.0]), VALID),
+    _kink("relu_2", total(activations.relu), fl.sided(0.0, 2.0, 1.0), fl.at([0.0]), "different"),
+    _kink("relu_minus_half", total(activations.relu), fl.sided(0.0, -0.5, 1.0), fl.at([0.0]), "different"),
+    _kink("absolute_0", total(jnp.abs), fl.sided(-1.0, 0.0, 1.0), fl.at([0.0]), VALID),
+    _kink("absolute_1", total(jnp.abs), fl.sided(-1.0, 1.0, 1.0), fl.at([0.0]), VALID),
+    _kink("hinge_0_at_margin", ws.hinge, fl.hinge_at_margin(0.0), fl.at([1.0], [1.0]), VALID),
+    _kink("hinge_minus_1_at_margin", ws.hinge, fl.hinge_at_margin(-1.0), fl.at([1.0], [1.0]), VALID),
+    _kink("hinge_plus_1_at_margin", ws.hinge, fl.hinge_at_margin(1.0), fl.at([1.0], [1.0]), "different"),
+    _kink("perceptron_0", fl.perceptron, fl.perceptron_at_line(0.0), fl.at([0.0], [1.0]), VALID),
+    _kink("perceptron_minus_1", fl.perceptron, fl.perceptron_at_line(-1.0), fl.at([0.0], [1.0]), VALID),
 )
 # fmt: on

@@ -110,9 +110,32 @@ def masked_by_product(x: Array) -> Array:
     return jnp.where(x > 0, 1.0, 0.0) * (2 * x * jnp.log(x) + x)
 
 
-def constant(value: float) -> Callable:
-    """The same derivative everywhere."""
-    return lambda z, *rest: jnp.full_like(z, value)
+def sided(left: float, at_kink: float, right: float) -> Callable:
+    """A derivative that is constant on both sides of 0, with a convention at 0 itself."""
+
+    def derivative(z: Array) -> Array:
+        beside = jnp.where(z > 0, right, left)
+        return jnp.where(z == 0, at_kink, beside).astype(z.dtype)
+
+    return derivative
+
+
+def hinge_at_margin(value: float) -> Callable:
+    """−t below the margin t z = 1, 0 above it, and t times a convention on it."""
+
+    def derivative(z: Array, t: Array) -> Array:
+        return jnp.where(t * z == 1, value * t, jnp.where(t * z < 1, -t, 0.0))
+
+    return derivative
+
+
+def perceptron_at_line(value: float) -> Callable:
+    """−t for mistakes, 0 for the rest, and t times a convention on the line."""
+
+    def derivative(z: Array, t: Array) -> Array:
+        return jnp.where(z == 0, value * t, jnp.where(t * z < 0, -t, 0.0))
+
+    return derivative
 
 
 def maximum(z: Array) -> Array:

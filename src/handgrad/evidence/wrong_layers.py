@@ -65,7 +65,7 @@ def label_forgotten(z: Array, y: Array) -> Array:
 
 def one_hot(z: Array, y: Array) -> Array:
     """Rows of the identity."""
-    return (y[:, None] == jnp.arange(z.shape[1])[None, :]).astype(z.dtype)
+    return (y[:, None] == jnp.arange(z.shape[1], dtype=y.dtype)[None, :]).astype(z.dtype)
 
 
 def smoothed_loss(params: Params, x: Array, y: Array) -> Array:

@@ -19,6 +19,12 @@ def scores_and_signs(key: Key) -> tuple:
     return z, 2 * random.bernoulli(b, 0.5, (11,)).astype(z.dtype) - 1
 
 
+def scores_around_margin(key: Key) -> tuple:
+    """Scores on both sides of the line and of the margin, with labels ±1."""
+    z = jnp.array([-2.0, -0.5, 0.25, 0.75, 1.5, 2.5, -1.25, -0.75])
+    return z, jnp.array([1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0])
+
+
 def scores_and_weights(key: Key) -> tuple:
     """Scores and positive weights."""
     a, b = random.split(key)

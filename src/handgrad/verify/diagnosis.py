@@ -42,7 +42,7 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
     named = _arguments(of, at)
     leaves = _leaves(named, at, wrt, hand, truth)
     wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
-    if not wrong:
+    if not wrong or not all(np.isfinite(leaf.truth).all() for leaf in leaves):
         return None
     with x64():
         flat, tree = jax.tree.flatten(_as_float64(at))

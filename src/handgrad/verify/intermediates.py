@@ -25,6 +25,9 @@ _MOVES = frozenset(
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint"})
 _CUSTOM_VJP = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr"})
 
+# Run once on a small example: compiling costs more than computing.
+QUICK = {"xla_backend_optimization_level": 0}
+
 MAX_SIZE = 100_000
 MAX_JACOBIAN = 10_000_000
 
@@ -217,7 +220,7 @@ def intermediates(loss: Loss, chosen: Sequence[np.ndarray]) -> list[Point]:
     if columns == 0 or size * columns > MAX_JACOBIAN:
         return []
     directions = _directions([np.shape(m) for m in moving], chosen)
-    answers = jax.device_get(jax.jit(everything)(moving, directions))
+    answers = jax.device_get(jax.jit(everything, compiler_options=QUICK)(moving, directions))
     return [
         Point(
             v.name, v.made_by, np.asarray(u), np.asarray(c),

@@ -205,7 +205,8 @@ def _cause(of: Callable, at: tuple, wrt: Argnums, layout: Layout, found: Finding
     """The diagnosis of a difference, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
         return None
-    expected: Any = jax.eval_shape(autodiff(of, wrt), *at)
+    with x64():
+        expected: Any = jax.eval_shape(autodiff(of, wrt), *at)
     tree = jax.tree.structure(expected)
     floats = [
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)

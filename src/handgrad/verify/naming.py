@@ -27,7 +27,10 @@ def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarra
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.maximum(np.abs(a), np.abs(b))
         finite = size[np.isfinite(size)]
-        return np.abs(a - b) <= relative * size + 1e-13 * (finite.max() if finite.size else 0.0)
+        apart = np.abs(a - b)
+        return np.isfinite(apart) & (
+            apart <= relative * size + 1e-13 * (finite.max() if finite.size else 0.0)
+        )
 
 
 def is_exactly(a: float, b: float) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from handgrad._types import Array
 from handgrad.verify.candidates import FACTORS
-from handgrad.verify.intermediates import Loss, Point
+from handgrad.verify.intermediates import QUICK, Loss, Point
 from handgrad.verify.naming import close
 from handgrad.verify.relations import Finding, Leaf
 
@@ -73,7 +73,7 @@ def replaced_findings(
 
             return loss.run(moving, shift)[0]
 
-        gradient = jax.jit(jax.grad(value))
+        gradient = jax.jit(jax.grad(value), compiler_options=QUICK)
         for row, (words, _) in zip(np.eye(len(slopes)), slopes, strict=True):
             answers = [np.asarray(g) for g in gradient(loss.moving, jnp.asarray(row))]
             for i in wrong:
