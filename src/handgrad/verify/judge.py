@@ -95,7 +95,7 @@ def verify(
     worst = min(findings, key=lambda found: _severity(found.hand))
     cause = None if structure == "ok" else structure
     if worst.hand == "different":
-        cause = _cause(of, at, wrt, programs.layout, worst)
+        cause = worst.cause or _cause(of, at, wrt, programs.layout, worst)
     outside = _outside(outcomes, programs.layout, dtypes) if not traceable else None
     notes = [note for found in findings for note in found.notes]
     if worst.hand != "different":

@@ -34,6 +34,7 @@ class Finding:
     digits: int
     truth: str
     where: int | None = None
+    cause: str | None = None
     compared: int = 0
     hand_row: Row | None = None
     truth_row: Row | None = None
@@ -86,9 +87,10 @@ def _examine(
         return Finding(
             hand=found.status["hand"] if hand is not None else hand_fault[0],
             autodiff=found.status["autodiff"] if auto is not None else auto_fault[0],
-            digits=found.digits,
+            digits=digits,
             truth="one-sided derivatives",
             where=found.where["hand"],
+            cause=found.cause,
             compared=found.compared,
             hand_row=hand,
             notes=(*notes, *found.notes),
