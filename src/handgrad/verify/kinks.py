@@ -113,4 +113,4 @@ def _words(value: arb, left: arb, right: arb, together: bool) -> str:
 
 
 def _short(value: arb) -> str:
-    return f"{float(value.mid()):.6g}"
+    return f"{float(value.mid()):.12g}"

@@ -66,7 +66,7 @@ class Verdict:
             return f"{place}: {self.cause}" if self.cause else place
         if self.hand == "not traceable" and self.cause:
             return self.cause
-        if self.hand in RIGHT and not self.compared:
+        if not self.compared and self.hand in (*RIGHT, "undecided"):
             return "nothing was compared"
         if self.hand in RIGHT:
             faults = [fault for row in self.numerics if (fault := fault_of(row))]
