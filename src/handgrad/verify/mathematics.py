@@ -46,6 +46,8 @@ class Finding:
     hand_row: Row | None = None
     truth_row: Row | None = None
     notes: tuple[str, ...] = ()
+    found_at: str = ""
+    """The input, where it is not the point given."""
 
 
 def agreed_digits(a: arb, b: arb) -> float:
