@@ -216,8 +216,9 @@ def _beyond(partner: int, bound: float) -> Callable[[Array, list], Array]:
 
 def _transposed(equation: Any, side: int) -> Edit:
     def edit(outputs: list, operands: list) -> list:
-        operands = [o.T if i == side else o for i, o in enumerate(operands)]
-        return [equation.primitive.bind(*operands, **equation.params)]
+        left, right = (o.T if i == side else o for i, o in enumerate(operands))
+        numbers, precision = equation.params["dimension_numbers"], equation.params["precision"]
+        return [lax.dot_general(left, right, numbers, precision=precision)]
 
     return edit
 

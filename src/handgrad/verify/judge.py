@@ -1,6 +1,7 @@
 """The judge: mathematics first, then numerics, then one verdict."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ from handgrad.verify.witnesses import (
     Argnums,
     autodiff,
     check_arguments,
+    check_finite,
+    drawn_points,
     is_traceable,
     narrow_integers,
     round_to,
@@ -68,15 +71,16 @@ def verify(
     >>> wrong.ok, wrong.hand
     (False, 'different')
     """
-    _check_options(dtypes, digits, evaluations, reference)
+    _check_options(dtypes, digits, evaluations, seed, reference)
     name = name or str(getattr(gradient, "__name__", "gradient"))
     rng = np.random.default_rng(seed)
     with x64():
         check_arguments(of, at, wrt)
+        check_finite("at", at)
         at = jax.tree.map(narrow_integers, at)
         traceable = is_traceable(gradient, at)
         keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(DRAWN_POINTS)]
-        drawn = [jax.tree.map(narrow_integers, tuple(points(k))) for k in keys] if points else []
+        drawn = drawn_points(points, keys, at) if points else []
     structure = _structure(gradient, of, at, wrt, dtypes) if traceable else "ok"
     leaves = [jax.tree.leaves(args) for args in (at, *drawn)]
     hand = gradient if traceable and structure == "ok" else None
@@ -84,6 +88,9 @@ def verify(
     with x64():
         programs = trace(dtype="float64")
         findings = [examine(programs, point, digits, rng, reference) for point in leaves]
+        for i, (found, point) in enumerate(zip(findings[1:], leaves[1:], strict=True), 1):
+            place = programs.layout.input_at(point, found.where)
+            findings[i] = replace(found, found_at=f"at drawn point {i}{place}")
     outcomes: list[Outcome] = []
     truth = _truth_program(findings)
     if structure == "ok" and truth:
@@ -95,9 +102,11 @@ def verify(
     worst = min(findings, key=lambda found: _severity(found.hand))
     cause = None if structure == "ok" else structure
     if worst.hand == "different":
-        cause = _cause(of, at, wrt, programs.layout, worst)
+        cause = worst.cause or _cause(of, at, wrt, programs.layout, worst)
     outside = _outside(outcomes, programs.layout, dtypes) if not traceable else None
     notes = [note for found in findings for note in found.notes]
+    if worst.hand == "different" != findings[0].hand:
+        notes.insert(0, f"right at the point given, different {worst.found_at}")
     if worst.hand != "different":
         notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
     if not truth:
@@ -149,7 +158,11 @@ def _structure(
         with x64(dtype == "float64"):
             point = round_to(at, dtype)
             expected = jax.eval_shape(autodiff(of, wrt), *point)
-            fault = structure_fault(jax.eval_shape(gradient, *point), expected)
+            try:
+                answer = jax.eval_shape(gradient, *point)
+            except Exception as error:
+                return f"{dtype}: {type(error).__name__}: {str(error).splitlines()[0]}"
+            fault = structure_fault(answer, expected)
         if fault:
             return f"{dtype}: {fault}"
     return "ok"
@@ -216,13 +229,20 @@ def _cause(of: Callable, at: tuple, wrt: Argnums, layout: Layout, found: Finding
     return diagnose(of, at, wrt, hand, truth) or ratios(hand, truth)
 
 
-def _check_options(dtypes: tuple[str, ...], digits: int, evaluations: int, reference: str) -> None:
+def _check_options(
+    dtypes: tuple[str, ...], digits: int, evaluations: int, seed: int, reference: str
+) -> None:
     known = ("float64", "float32", "bfloat16", "float16")
-    if not dtypes or any(dtype not in known for dtype in dtypes):
+    if isinstance(dtypes, str) or not dtypes or any(dtype not in known for dtype in dtypes):
         raise InputError("dtypes", f"some of {', '.join(known)}", dtypes, "name at least one")
+    for option, value in {"digits": digits, "evaluations": evaluations, "seed": seed}.items():
+        if not isinstance(value, int):
+            raise InputError(option, "an integer", repr(value), f"write {option}=1, say")
     if not 1 <= digits <= 1_000:
         raise InputError("digits", "1 to 1,000", digits, "60 is the custom here")
     if evaluations < 0:
         raise InputError("evaluations", "0 or more", evaluations, "0 leaves the search out")
+    if seed < 0:
+        raise InputError("seed", "0 or more", seed, "0 is the custom here")
     if reference not in ("truth", "autodiff"):
         raise InputError("reference", "'truth' or 'autodiff'", repr(reference), "name one of them")

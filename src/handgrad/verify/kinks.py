@@ -24,7 +24,8 @@ class Subgradients:
 
     status: dict[str, str]
     where: dict[str, int | None]
-    digits: int
+    cause: str | None
+    """What hand takes and may take, where it fails."""
     compared: int
     notes: tuple[str, ...]
 
@@ -36,19 +37,25 @@ def subgradients(
     rng: np.random.Generator,
     rows: dict[str, Row | None],
 ) -> Subgradients:
-    """Check each row of balls against the one-sided derivatives of the loss."""
+    """Check each row of balls against the one-sided derivatives of the loss.
+
+    Where there are many coordinates, those at which hand and autodiff part come first.
+    """
     size = programs.layout.size
     coordinates = np.arange(size)
     notes: list[str] = []
     if size > MOST_COORDINATES:
-        coordinates = np.sort(rng.choice(size, MOST_COORDINATES, replace=False))
+        drawn = rng.permutation(size)
+        suspect = [i for i in drawn if _part(rows["hand"], rows["autodiff"], i)]
+        chosen = list(dict.fromkeys([*suspect, *drawn]))[:MOST_COORDINATES]
+        coordinates = np.sort(chosen)
         notes.append(f"kink: {MOST_COORDINATES} of {size} coordinates looked at")
     directions = [np.eye(1, size, int(index))[0] for index in coordinates]
     directions += [np.ones(size)] if size > 1 else []
     directions += list(rng.integers(-(2**20), 2**20, (RANDOM_DIRECTIONS, size)) * 2.0**-20)
     status = dict.fromkeys(rows, "valid subgradient")
     where: dict[str, int | None] = dict.fromkeys(rows)
-    fewest, named = digits, False
+    cause, named = None, False
     for number, direction in enumerate(directions):
         moves = programs.moves(leaves, direction)
         try:
@@ -60,15 +67,20 @@ def subgradients(
             )
         except Undecided as jump:
             return Subgradients(
-                dict.fromkeys(rows, "undecided"), where, 0, number, (*notes, str(jump))
+                dict.fromkeys(rows, "undecided"), where, None, number, (*notes, str(jump))
             )
         index = int(coordinates[number]) if number < len(coordinates) else None
         for name, row in rows.items():
             if row is None:
                 continue
             value = sum((g * arb(float(d)) for g, d in zip(row, direction, strict=True)), arb(0))
-            if not _between(value, left, right, digits):
-                status[name], where[name] = "different", index
+            if _between(value, left, right, digits):
+                continue
+            if status[name] != "different":  # the first to fail is named: coordinates come first
+                where[name] = index
+                if name == "hand":
+                    cause = _words(value, left, right, index is None)
+            status[name] = "different"
         if index is not None and not left.overlaps(right) and not named:
             named = True
             taken = ", ".join(
@@ -78,7 +90,7 @@ def subgradients(
                 f"kink at {programs.layout.coordinate(index)}: "
                 f"{_short(left)} from the left, {_short(right)} from the right; {taken}"
             )
-    return Subgradients(status, where, fewest, len(directions), tuple(notes))
+    return Subgradients(status, where, cause, len(directions), tuple(notes))
 
 
 def _between(value: arb, left: arb, right: arb, digits: int) -> bool:
@@ -88,5 +100,17 @@ def _between(value: arb, left: arb, right: arb, digits: int) -> bool:
     return bool(value >= low) and bool(value <= high)
 
 
+def _part(hand: Row | None, auto: Row | None, index: int) -> bool:
+    """Whether the two gradients part at a coordinate."""
+    return hand is not None and auto is not None and not hand[index].overlaps(auto[index])
+
+
+def _words(value: arb, left: arb, right: arb, together: bool) -> str:
+    low, high = _short(left.min(right)), _short(left.max(right))
+    allowed = low if low == high else f"{low} to {high}"
+    subject = "each coordinate could be right, but together they give " if together else ""
+    return f"{subject}{_short(value)} where {allowed} is right"
+
+
 def _short(value: arb) -> str:
-    return f"{float(value.mid()):.6g}"
+    return f"{float(value.mid()):.12g}"

@@ -59,6 +59,12 @@ class Layout:
             index -= size
         raise IndexError(index)
 
+    def input_at(self, leaves: list, index: int | None) -> str:
+        """' at .weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
+        if index is None:
+            return ""
+        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.9g}"
+
     def args(self, leaves: list) -> tuple:
         """The arguments with these leaves."""
         return jax.tree.unflatten(self.treedef, leaves)

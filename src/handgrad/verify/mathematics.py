@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
@@ -21,8 +22,14 @@ from handgrad.verify.programs import Programs, Row
 
 DIRECTIONS = 3
 MOST_COORDINATES = 256
-ROUNDED_DIGITS = 10
-"""Digits below which an overlap proves nothing, when rounded constants are widened."""
+ROUNDED_SHARE = 0.64
+"""Of the digits of the traced dtype (10 in float64, 4 in float32): with fewer, an overlap proves
+nothing when rounded constants are widened."""
+
+LIKE_AUTODIFF = (
+    "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
+    "(stop_gradient, straight-through), pass reference='autodiff'"
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,13 @@ class Finding:
     digits: int
     truth: str
     where: int | None = None
+    cause: str | None = None
     compared: int = 0
     hand_row: Row | None = None
     truth_row: Row | None = None
     notes: tuple[str, ...] = ()
+    found_at: str = ""
+    """The input, where it is not the point given."""
 
 
 def agreed_digits(a: arb, b: arb) -> float:
@@ -71,6 +81,8 @@ def _examine(
     programs: Programs, leaves: list, digits: int, rng: np.random.Generator, reference: str
 ) -> Finding:
     size = programs.layout.size
+    if size == 0:
+        return Finding("undecided", "undecided", 0, "none", notes=("nothing to compare",))
     hand, hand_fault = _testimony(programs, programs.hand, leaves, digits)
     auto, auto_fault = _testimony(programs, programs.autodiff, leaves, digits)
     notes = tuple(note for note in (hand_fault[1], auto_fault[1]) if note)
@@ -86,9 +98,10 @@ def _examine(
         return Finding(
             hand=found.status["hand"] if hand is not None else hand_fault[0],
             autodiff=found.status["autodiff"] if auto is not None else auto_fault[0],
-            digits=found.digits,
+            digits=digits,
             truth="one-sided derivatives",
             where=found.where["hand"],
+            cause=found.cause,
             compared=found.compared,
             hand_row=hand,
             notes=(*notes, *found.notes),
@@ -111,11 +124,13 @@ def _examine(
         truths[index] = programs.along(leaves, np.eye(1, size, int(index))[0], digits)
     auto_status = auto_fault[0]
     if auto is not None:
-        auto_status, _, _ = _status(auto, truths, digits)
-        if auto_status != "identical":
+        auto_status, worst, _ = _status(auto, truths, digits)
+        if auto_status != "identical" and worst >= _rounded_digits(programs):
             wide = programs.row(programs.autodiff, leaves, digits, "rounded")
             if _overlap(wide, truths):
                 auto_status, notes = "identical", (*notes, "rounded constants")
+        if auto_status == "different" and hand is not None and _overlap(hand, auto):
+            notes += (LIKE_AUTODIFF,)
     truth = "differences, coordinate by coordinate"
     return _compared(programs, leaves, digits, hand, hand_fault, truths, auto_status, truth, notes)
 
@@ -146,10 +161,20 @@ def _certified(
     pairs = list(zip(truths, directions, strict=True))
     if all(agreed_digits(dot(auto, d), truth) >= digits - 1 for truth, d in pairs):
         return True, "exact"
-    if min(agreed_digits(dot(auto, d), truth) for truth, d in pairs) < ROUNDED_DIGITS:
+    if min(agreed_digits(dot(auto, d), truth) for truth, d in pairs) < _rounded_digits(programs):
         return False, "exact"
     wide = programs.row(programs.autodiff, leaves, digits, "rounded")
     return all(dot(wide, d).overlaps(truth) for truth, d in pairs), "rounded"
+
+
+def _overlap(row: Row, truths: Row) -> bool:
+    """Whether no coordinate is known to differ."""
+    return all(t is None or value.overlaps(t) for value, t in zip(row, truths, strict=True))
+
+
+def _rounded_digits(programs: Programs) -> float:
+    mantissa = jnp.finfo(programs.autodiff.jaxpr.out_avals[0].dtype).nmant
+    return ROUNDED_SHARE * mantissa * math.log10(2)
 
 
 def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]:
@@ -165,14 +190,6 @@ def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]
         if agreed < worst:
             worst, where = agreed, index
     return status, worst, where
-
-
-def _overlap(row: Row, truths: Row) -> bool:
-    """Whether every coordinate may be its truth, and is known well enough for that to mean much."""
-    return all(
-        t is None or (h.overlaps(t) and agreed_digits(h, t) >= ROUNDED_DIGITS)
-        for h, t in zip(row, truths, strict=True)
-    )
 
 
 def _compared(
@@ -193,7 +210,7 @@ def _compared(
         return Finding(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
     compared = sum(t is not None for t in truths)
     status, worst, where = _status(hand, truths, digits)
-    if status != "identical" and worst >= ROUNDED_DIGITS and programs.hand is not None:
+    if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
         if constants == "exact" and auto_status == "identical":
             truths = programs.row(programs.autodiff, leaves, digits, "rounded")

@@ -8,7 +8,7 @@ subnormal, 0 or out of range are left out of the ulps; the subnormal ones are co
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -76,7 +76,8 @@ class Sight:
     truth: Row
     spread: Row | None
     answers: dict[str, np.ndarray]
-    algebra_differs: bool
+    parted: tuple[int, ...]
+    """Coordinates at which the balls of hand and of the truth part: a kink, or wrong algebra."""
     flushed: bool = False
     """Whether the loss passes through a subnormal number here."""
 
@@ -96,13 +97,23 @@ def look(
     if true is None or not all(ball.is_finite() for ball in true):
         return None
     spread = _row(programs, truth, widened)
-    differs = False
+    parted: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
-        pairs = zip(hand, true, strict=True)
-        differs = any(not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2 for h, t in pairs)
-        if spread is None and not differs:  # autodiff branches at a tie of max; hand may not
+        parted = tuple(
+            index
+            for index, (h, t) in enumerate(zip(hand, true, strict=True))
+            if not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2
+        )
+        if spread is None and not parted:  # autodiff branches at a tie of max; hand may not
             spread = _row(programs, programs.hand, widened)
-    return Sight(row, true, spread, answers, differs)
+    return Sight(row, true, spread, answers, parted)
+
+
+def without_kinks(sight: Sight) -> Sight:
+    """The sight with no truth where conventions part: NaN is bad there, nothing else is judged."""
+    truth = sight.truth.copy()
+    truth[list(sight.parted)] = arb("nan")
+    return replace(sight, truth=truth)
 
 
 def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None:

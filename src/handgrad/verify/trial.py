@@ -1,7 +1,8 @@
 """The trial in one dtype: where to look, both witnesses heard there, and what the algebra says.
 
 A point at which the balls of hand and truth part is examined again as mathematics: it is a kink,
-where conventions differ and no ulps are counted, or an error that the point given did not show.
+where conventions differ and no ulps are counted at the coordinates that part, or an error that the
+point given did not show, or a constant that the trace has rounded.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,15 @@ from handgrad._precision import x64
 from handgrad.exact import Undecided
 from handgrad.verify.domain import passes_through
 from handgrad.verify.mathematics import Finding, examine
-from handgrad.verify.numerics import NumericsRow, Sight, fails, judged_leaves, look, tally
+from handgrad.verify.numerics import (
+    NumericsRow,
+    Sight,
+    fails,
+    judged_leaves,
+    look,
+    tally,
+    without_kinks,
+)
 from handgrad.verify.programs import Programs
 from handgrad.verify.search import Field, Ground, Suspects, search, shrink
 
@@ -89,11 +98,13 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
                 discarded += 1
                 continue
             sight = replace(sight, flushed=path == "subnormal")
-            if sight.algebra_differs:
+            if sight.parted:
                 again = _examined(programs, here, case, rng)
-                if again is None or again.hand != "different":
-                    continue
-                findings.append(again)
+                if again is not None and again.hand == "different":
+                    found_at = f"in {dtype}{programs.layout.input_at(here, again.where)}"
+                    findings.append(replace(again, found_at=found_at))
+                elif again is None or again.hand != "identical":
+                    sight = without_kinks(sight)
             sights.append(sight)
             if number == 0:
                 given.append(sight)

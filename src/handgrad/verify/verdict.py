@@ -40,7 +40,7 @@ class Verdict:
     """What the certificate holds beside this: inputs, enclosures, versions, seeds."""
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {'right' if self.ok else 'NOT right'}"]
+        lines = [f"{self.name}: {'right' if self.ok else f'NOT right: {self.fault}'}"]
         lines += [f"  structure    {self.structure}"] if self.structure != "ok" else []
         lines.append(f"  mathematics  hand {self._mathematics()}; autodiff {self.autodiff}")
         if self.where:
@@ -53,6 +53,25 @@ class Verdict:
             lines += _numerics_table(self.numerics)
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong and where, in one line; None where all is well."""
+        if self.ok:
+            return None
+        if self.structure != "ok":
+            return self.structure
+        if self.hand == "different":
+            place = f"different at {self.where}" if self.where else "different"
+            return f"{place}: {self.cause}" if self.cause else place
+        if self.hand == "not traceable" and self.cause:
+            return self.cause
+        if not self.compared and self.hand in (*RIGHT, "undecided"):
+            return "nothing was compared"
+        if self.hand in RIGHT:
+            faults = [fault for row in self.numerics if (fault := fault_of(row))]
+            return faults[0] if faults else "the numerics are not clean"
+        return self.hand
 
     def _mathematics(self) -> str:
         if self.hand != "identical":

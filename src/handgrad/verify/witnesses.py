@@ -66,7 +66,10 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
     """Raise InputError unless `at` is a tuple, `wrt` points into it at floats, `of` is scalar."""
     if not isinstance(at, tuple):
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
-    for position in (wrt,) if isinstance(wrt, int) else wrt:
+    asked = wrt if isinstance(wrt, tuple) else (wrt,)
+    if not asked or not all(isinstance(position, int) for position in asked):
+        raise InputError("wrt", "an integer or a tuple of them", repr(wrt), "count from 0")
+    for position in asked:
         if not -len(at) <= position < len(at):
             raise InputError("wrt", f"positions within {len(at)} arguments", wrt, "count from 0")
         for path, leaf in named_leaves(at[position]):
@@ -90,6 +93,40 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
         raise InputError(
             "of", "a loss with one real number as its value", value, "take a sum or a mean"
         )
+
+
+def check_finite(name: str, args: tuple) -> None:
+    """Raise InputError for NaN and infinities among the arguments: no derivative is there."""
+    for path, leaf in named_leaves(args):
+        if is_float(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
+            raise InputError(
+                name, "finite numbers", f"NaN or inf in leaf {path}", "choose a point of the domain"
+            )
+
+
+def drawn_points(points: Callable, keys: list, at: tuple) -> list[tuple]:
+    """The arguments that `points` draws. Raises InputError unless they look like `at`."""
+    drawn = []
+    for key in keys:
+        try:
+            args = points(key)
+        except Exception as fault:
+            raise InputError(
+                "points", "a function of one random key", f"{type(fault).__name__}: {fault}",
+                "call points(jax.random.key(0)) by itself",
+            ) from fault  # fmt: skip
+        if _frame(args) != _frame(at):
+            raise InputError(
+                "points", "arguments with the structure and shapes of `at`",
+                jax.tree.map(jnp.shape, args), "draw a tuple like `at`",
+            )  # fmt: skip
+        check_finite("points", args)
+        drawn.append(jax.tree.map(narrow_integers, args))
+    return drawn
+
+
+def _frame(args: tuple) -> tuple[Any, list]:
+    return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
 
 
 def half_ulp_noise(at: tuple, wrt: Argnums, dtype: str, rng: np.random.Generator) -> tuple:
