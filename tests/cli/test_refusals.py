@@ -17,6 +17,7 @@ FILES = {
     "below.csv": b"a,label\n1,0.5\n2,-0.5\n3,0.1\n",
     "soft.csv": b"a,label\n" + b"".join(b"%d,0.%d\n" % (n, n) for n in range(11, 60)),
     "noise.csv": b"\x00\x01\x02\xff" * 500,
+    "ragged_noise.csv": b"a,label\n\xff,\x00,\x1b\n" * 9,
     "noise.parquet": b"\x00\x01\x02\xff" * 500,
     "notes.txt": b"a,label\n1,u\n2,v\n",
 }
@@ -25,7 +26,7 @@ TARGET = "--target label"
 CASES = {
     "no_such_data": ("brest-cancer", "got 'brest-cancer'; .* did you mean 'breast-cancer'?"),
     "no_such_file": (f"none.csv {TARGET}", "none.csv: expected a file that exists, got nothing at"),
-    "folder": (f"folder.csv {TARGET}", "folder.csv: expected a file that exists, got a folder at"),
+    "folder": (f"folder.csv {TARGET}", "folder.csv: expected a file, got the folder"),
     "empty": (f"empty.csv {TARGET}", "empty.csv: expected a table, got an empty file; write"),
     "header": (f"header.csv {TARGET}", "header.csv: expected at least one row, got column names"),
     "one_class": (f"one_class.csv {TARGET}", "at least two classes, got one class only, 'u', in"),
@@ -35,6 +36,7 @@ CASES = {
     "above": (f"above.csv {TARGET}", "'label' of above.csv: expected labels in .0, 1., .* 1.5"),
     "below": (f"below.csv {TARGET}", "'label' of below.csv: expected labels in .0, 1., .* -0.5"),
     "noise": (f"noise.csv {TARGET}", "(noise.csv|target): expected "),
+    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected a readable csv "),
     "noise_parquet": (f"noise.parquet {TARGET}", "noise.parquet: expected a readable parquet file"),
     "suffix": (f"notes.txt {TARGET}", "notes.txt: expected a .csv or a .parquet file, got the "),
     "missing_column": ("gap.csv --target lable", "target: .* 'lable'; .* did you mean 'label'?"),
@@ -66,7 +68,7 @@ CASES = {
     "hidden_text": ("iris --model mlp --hidden big", "hidden: expected sizes .* got 'big'; write"),
     "hidden_huge": ("iris --model mlp --hidden 99999999999999", "out of memory; make the hidden"),
     "seed": ("iris --seed -1", "seed: expected an integer in 0..2.32-1, got -1; pass 0, say"),
-    "diverging": ("iris --l2 99 --learning-rate 1", "training diverged: the loss is inf at step"),
+    "diverging": ("moons --l2 99 --learning-rate 1", "training diverged: the loss is inf at step"),
 }  # fmt: skip
 
 

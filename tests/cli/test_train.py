@@ -93,8 +93,8 @@ def test_a_file_of_ones_own(trained, fruit):
 def test_soft_labels_of_ones_own(trained, tmp_path):
     path = tmp_path / "soft.csv"
     path.write_text("dose,share\n" + "".join(f"{d},{d / 40:.3f}\n" for d in range(1, 40)))
-    _, data = trained(path, "--target", "share", "--model", "mlp", "--hidden", "3", "--epochs", 20)
-    assert data["model"] == "mlp"
+    _, data = trained(path, "--target", "share", "--epochs", 20)
+    assert data["model"] == "logistic"
     assert data["check"]["ok"]
 
 

@@ -1,5 +1,7 @@
 """Cross-entropy: worked numbers, the residual and its accuracy, soft labels, extremes, refusals."""
 
+from types import SimpleNamespace
+
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,21 @@ from hypothesis.extra.numpy import arrays
 
 from handgrad._errors import InputError
 from handgrad._precision import x64
-from handgrad.gradients import cross_entropy as ce
+from handgrad.gradients import cross_entropy
 from handgrad.gradients.sigmoid import sigmoid
 from handgrad.gradients.softmax import softmax
 from handgrad.verify.ulp import ulp_error
 
+
+def compiled(module):
+    """The functions of a module, each one program instead of one for each operation."""
+    own = (f for f in vars(module).values() if getattr(f, "__module__", "") == module.__name__)
+    return SimpleNamespace(
+        **{f.__name__: jax.jit(f) for f in own if not f.__name__.startswith("_")}
+    )
+
+
+ce = compiled(cross_entropy)
 logits = arrays(np.float64, (3, 4), elements=st.floats(-20, 20, allow_subnormal=False))
 weights = arrays(np.float64, (3, 4), elements=st.sampled_from([0.0, 1.0]) | st.floats(2.0**-10, 1))
 CONFIDENT = [17.0, 50.0, 80.0]
@@ -60,7 +72,9 @@ def test_indices_and_one_hot_rows_are_the_same_labels(dtype):
     z, y = drawn(dtype)
     one_hot = jnp.eye(5, dtype=dtype)[y]
     assert (ce.categorical(z, jnp.asarray(y)) == ce.categorical(z, one_hot)).all()
-    assert (ce.categorical_residual(z, jnp.asarray(y)) == ce.categorical_residual(z, one_hot)).all()
+    by_index = ce.categorical_residual(z, jnp.asarray(y))
+    by_row = ce.categorical_residual(z, one_hot)  # sums the other classes in another order
+    assert (abs(by_index - by_row) <= 4 * jnp.finfo(dtype).eps * abs(by_row)).all()
 
 
 def test_hard_labels_may_be_integers_or_booleans():
@@ -169,7 +183,7 @@ DERIVATIVES = {
     "categorical label": (ce.categorical, ce.categorical_label_derivative, 1),
 }
 COMPILED = {
-    name: (jax.jit(hand), jax.jit(jax.grad(lambda z, y, value=value: value(z, y).sum(), wrt)))
+    name: (hand, jax.jit(jax.grad(lambda z, y, value=value: value(z, y).sum(), wrt)))
     for name, (value, hand, wrt) in DERIVATIVES.items()
 }
 
@@ -248,7 +262,7 @@ def test_a_class_that_cannot_come_and_did_not_leaves_the_loss_finite():
 @pytest.mark.parametrize("index", [-1, 3, 1000])
 def test_a_class_index_out_of_range_gives_nan_under_jit_and_never_a_guess(index):
     z, y = jnp.zeros((2, 3)), jnp.array([0, index])
-    value, residual = jax.jit(ce.categorical)(z, y), jax.jit(ce.categorical_residual)(z, y)
+    value, residual = ce.categorical(z, y), ce.categorical_residual(z, y)
     assert jnp.isnan(value).tolist() == [False, True]
     assert jnp.isnan(residual).all(axis=1).tolist() == [False, True]
 

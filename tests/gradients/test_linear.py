@@ -14,16 +14,19 @@ OUTPUTS = [(), (4,)]
 
 def drawn(outputs):
     """Parameters, features (6, 3), a cotangent of the logits."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    params = linear.init(keys[0], 3, outputs)._replace(bias=jax.random.normal(keys[1], outputs))
-    return params, jax.random.normal(keys[1], (6, 3)), jax.random.normal(keys[2], (6, *outputs))
+    rng = np.random.default_rng(0)
+    weight, bias, x, cotangent = (
+        jnp.asarray(rng.normal(size=shape))
+        for shape in ((3, *outputs), outputs, (6, 3), (6, *outputs))
+    )
+    return linear.Params(weight, bias), x, cotangent
 
 
 @pytest.mark.parametrize("outputs", OUTPUTS, ids=str)
 def test_each_example_is_its_row_times_the_weight_plus_the_bias(outputs):
     with x64():
         params, x, _ = drawn(outputs)
-        rows = [np.asarray(row) @ np.asarray(params.weight) + params.bias for row in x]
+        rows = [row @ np.asarray(params.weight) + np.asarray(params.bias) for row in np.asarray(x)]
         np.testing.assert_allclose(linear.affine(params, x), rows, rtol=1e-14, atol=1e-15)
 
 

@@ -1,5 +1,7 @@
 """Softmax, log-softmax, log-sum-exp: worked numbers, identities, Jacobian products, accuracy."""
 
+from types import SimpleNamespace
+
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
@@ -11,15 +13,25 @@ from hypothesis.extra.numpy import arrays
 
 from handgrad._errors import InputError
 from handgrad._precision import x64
-from handgrad.gradients import softmax as s
+from handgrad.gradients import softmax
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 from handgrad.verify.ulp import ulp_error
 
+
+def compiled(module):
+    """The functions of a module, each one program instead of one for each operation."""
+    own = (f for f in vars(module).values() if getattr(f, "__module__", "") == module.__name__)
+    return SimpleNamespace(
+        **{f.__name__: jax.jit(f) for f in own if not f.__name__.startswith("_")}
+    )
+
+
+s = compiled(softmax)
 row = arrays(np.float64, 4, elements=st.floats(-8, 8, allow_subnormal=False))
 # Value, product with a tangent, product with a cotangent.
 PRODUCTS = {
-    "softmax": (s.softmax, jax.jit(s.softmax_jvp), jax.jit(s.softmax_vjp)),
-    "log_softmax": (s.log_softmax, jax.jit(s.log_softmax_jvp), jax.jit(s.log_softmax_vjp)),
+    "softmax": (s.softmax, s.softmax_jvp, s.softmax_vjp),
+    "log_softmax": (s.log_softmax, s.log_softmax_jvp, s.log_softmax_vjp),
 }
 JACOBIANS = {name: jax.jit(jax.jacobian(value)) for name, (value, _, _) in PRODUCTS.items()}
 

@@ -9,12 +9,14 @@ WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 
 
 def main() -> None:
-    """Run the command; a HandgradError becomes one clear line and exit code 2."""
+    """Run the command; a HandgradError is one clear line, or all with --traceback, and exit 2."""
     from handgrad._errors import HandgradError
 
     try:
         app()
     except HandgradError as error:
+        if "--traceback" in sys.argv:
+            raise
         refuse(str(error))
     except Exception as error:
         if not is_out_of_memory(error):

@@ -1,17 +1,31 @@
 """The commands and their options."""
 
+from typing import Annotated
+
 import typer
 
 from handgrad.cli.exhaust import exhaust
+from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
 from handgrad.cli.verify import verify
 
 app = typer.Typer(
-    help="Hand-derived gradients for the cross-entropy family: trained, verified, measured.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+
+@app.callback()
+def options(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error was raised.")
+    ] = False,
+) -> None:
+    """Hand-derived gradients for the cross-entropy family: trained, verified, measured."""
+
+
 app.command()(train)
 app.command()(verify)
+app.command()(recheck)
 app.command()(exhaust)

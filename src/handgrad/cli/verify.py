@@ -1,54 +1,161 @@
-"""`handgrad verify`: the catalogue, each gradient against its loss."""
+"""`handgrad verify`: the catalogue, or a user's own gradient, before the judge."""
 
-from dataclasses import asdict
+import json as jsonlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
-from handgrad.cli.output import check_writable, console, ulps, write_json
+from handgrad._errors import InputError
+from handgrad.cli.output import check_writable, console, say, ulps, write_whole
+from handgrad.cli.userfile import load_arguments, load_function
+
+WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
+FEW, PROCESSES = 3, 2
+"""Up to FEW cases are judged here; more are shared among PROCESSES, each of which loads JAX."""
 
 
 def verify(
-    cases: Annotated[
-        list[str] | None, typer.Argument(help="Cases of the catalogue; all of them if none.")
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="Cases of the catalogue (all if none), or one my.py:gradient."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the drawn points.")] = 0,
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    of: Annotated[str | None, typer.Option(help="The loss of a my.py:gradient.")] = None,
+    at: Annotated[str | None, typer.Option(help="Its arguments: a tuple, or a function.")] = None,
+    points: Annotated[str | None, typer.Option(help="key -> further arguments.")] = None,
+    wrt: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32, float64, bfloat16 or float16; repeatable.")
+    ] = None,
+    digits: Annotated[int, typer.Option(help="To which the mathematics must agree.")] = 60,
+    evaluations: Annotated[int, typer.Option(help="Points the search tries in a dtype.")] = 2000,
+    reference: Annotated[str, typer.Option(help="truth, or autodiff.")] = "truth",
+    strict: Annotated[bool, typer.Option(help="Let what the search finds count.")] = False,
+    seed: Annotated[int, typer.Option(help="Of drawn points and of the search.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="Write the certificates to this file.")] = None,
 ) -> None:
-    """Check hand-derived gradients against jax.grad, coordinate by coordinate."""
+    """Judge gradients: mathematics in exact arithmetic, then numerics against the truth."""
+    check_writable("--json", json, ".json")
+    options: dict[str, Any] = {
+        "dtypes": tuple(dtype) if dtype else ("float32", "float64"),
+        "digits": digits, "evaluations": evaluations, "reference": reference, "strict": strict,
+        "seed": seed,
+    }  # fmt: skip
+    if any(":" in name for name in what or ()):
+        verdicts = [judge_file(what or [], of, at, points, wrt, options)]
+    elif of or at or points:
+        raise InputError("what", "my.py:gradient beside --of and --at", what, "name it first")
+    else:
+        verdicts = judge_catalogue(what, options)
+    if len(verdicts) == 1:
+        console.print(str(verdicts[0]), markup=False, soft_wrap=True)
+    else:
+        print_table(verdicts)
+    if json:
+        texts = [jsonlib.loads(verdict.to_json()) for verdict in verdicts]
+        text = jsonlib.dumps({"certificates": texts}, indent=2, ensure_ascii=False)
+        write_whole(json, (text + "\n").encode())
+    if any(verdict.structure != "ok" for verdict in verdicts):
+        raise typer.Exit(BAD_INPUT)
+    if not all(verdict.ok for verdict in verdicts):
+        undecided = all(v.ok or v.hand in ("undecided", "unsupported") for v in verdicts)
+        raise typer.Exit(UNDECIDED if undecided else WRONG)
+
+
+def judge_catalogue(names: list[str] | None, options: dict[str, Any]) -> list[Any]:
+    """The verdicts on these cases, or on all: by two processes where there are many."""
+    from handgrad.catalogue import CASES, case
+
+    chosen = [case(name).name for name in names] if names else [entry.name for entry in CASES]
+    if len(chosen) <= FEW:
+        return [judge_case(options, name) for name in chosen]
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        verdicts = pool.map(partial(judge_case, options), chosen)
+        return list(track(verdicts, "judging", len(chosen), console=console, transient=True))
+
+
+def judge_case(options: dict[str, Any], name: str) -> Any:
+    """The verdict on one case of the catalogue."""
     import jax
 
     from handgrad._precision import x64
-    from handgrad.catalogue import CASES, case
-    from handgrad.verify import agree
+    from handgrad.catalogue import case
+    from handgrad.verify import verify as judge
 
-    check_writable("--json", json, ".json")
-    chosen = [case(name) for name in cases] if cases else list(CASES)
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    table.add_column("case")
-    for heading in ("coordinates", "float32 hand", "autodiff", "float64 hand", "verdict"):
-        table.add_column(heading, justify="right")
-    results = []
-    for entry in track(chosen, "checking", console=console, transient=True):
-        with x64():
-            at = entry.example(jax.random.key(seed))
-        result = agree(entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, name=entry.name)
-        results.append(result)
-        worst = [
-            max((getattr(leaf, field) for leaf in result.leaves if leaf.dtype == dtype), default=0)
-            for dtype, field in (
-                ("float32", "hand_max_ulp"), ("float32", "autodiff_max_ulp"),
-                ("float64", "hand_max_ulp"),
-            )
-        ]  # fmt: skip
-        verdict = "[green]agrees[/]" if result.ok else f"[bold red]differs[/]: {result.fault}"
-        table.add_row(entry.name, f"{result.compared}", *map(ulps, worst), verdict)
+    entry = case(name)
+    with x64():
+        at = entry.example(jax.random.key(options["seed"]))
+    verdict = judge(entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, name=name, **options)
+    verdict.record["subject"] = {"case": name, "seed": options["seed"]}
+    return verdict
+
+
+def judge_file(
+    what: list[str],
+    of: str | None,
+    at: str | None,
+    points: str | None,
+    wrt: str,
+    options: dict[str, Any],
+) -> Any:
+    """The verdict on a gradient of a user's own file."""
+    from handgrad.verify import verify as judge
+
+    if len(what) != 1 or of is None or at is None:
+        raise InputError(
+            "what", "one my.py:gradient, with --of and --at", " ".join(what),
+            "write handgrad verify my.py:gradient --of my.py:loss --at my.py:example",
+        )  # fmt: skip
+    verdict = judge(
+        load_function("gradient", what[0]), of=load_function("--of", of),
+        at=load_arguments("--at", at), wrt=parse_wrt(wrt), name=what[0],
+        points=load_function("--points", points) if points else None, **options,
+    )  # fmt: skip
+    verdict.record["subject"] = {"gradient": what[0], "of": of, "at": at, "points": points}
+    return verdict
+
+
+def parse_wrt(text: str) -> int | tuple[int, ...]:
+    """'0' as 0, '0,1' as (0, 1)."""
+    try:
+        numbers = tuple(int(part) for part in text.strip("()").split(",") if part.strip())
+    except ValueError:
+        numbers = ()
+    if not numbers:
+        raise InputError("--wrt", "0, or 0,1", repr(text), "count the arguments from 0")
+    return numbers if "," in text else numbers[0]
+
+
+def print_table(verdicts: list[Any]) -> None:
+    """One line a gradient: the mathematics, then the largest errors by dtype, then the verdict."""
+    dtypes = [row.dtype for row in max((v.numerics for v in verdicts), key=len, default=())]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    table.add_column("\ndigits", justify="right", no_wrap=True)
+    for dtype in dtypes:
+        table.add_column(f"{dtype}\nhand", justify="right", no_wrap=True)
+        table.add_column("\nautodiff", justify="right", no_wrap=True)
+    for verdict in verdicts:
+        rows = {row.dtype: row for row in verdict.numerics}
+        cells = []
+        for dtype in dtypes:
+            row = rows.get(dtype)
+            cells += [ulps(row.hand_ulp), ulps(row.autodiff_ulp)] if row else ["", ""]
+        said = str(verdict.digits) if verdict.hand == "identical" else verdict.hand
+        mark = "[green]✓[/]" if verdict.ok else "[bold red]✗[/]"
+        table.add_row(f"{mark} {verdict.name}", said, *cells)
     console.print(table)
-    console.print("errors in ulp against jax.grad in float64")
-    if json:
-        write_json(json, {"cases": [asdict(result) for result in results]})
-    if not all(result.ok for result in results):
-        raise typer.Exit(1)
+    say("digits to which hand and truth agree; errors in ulp at the points given")
+    right = sum(verdict.ok for verdict in verdicts)
+    say(f"{right} of {len(verdicts)} right")
+    for verdict in verdicts:
+        for note in verdict.notes:
+            if "at fault" in note or "kink" in note:
+                console.print(f"  {verdict.name}: {note}", markup=False, soft_wrap=True)
+        if verdict.cause:
+            console.print(f"  {verdict.name}: {verdict.cause}", markup=False, soft_wrap=True)

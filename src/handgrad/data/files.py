@@ -1,6 +1,6 @@
 """A user's own CSV or Parquet file, read by pyarrow into a table of named columns."""
 
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,11 +47,12 @@ def read_table(path: Path, target: str | None) -> Any:
             path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
         ) from error
     except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
+        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
         raise InputError(
             path.name,
             f"a readable {path.suffix.lower()[1:]} file",
-            f"a failure ({reason[:200]})",
+            f"a failure ({reason})",
             "the file may be damaged or hold something else: write it again",
         ) from error
     if table.num_rows == 0:
@@ -90,7 +91,11 @@ def _read_csv(path: Path, target: str | None) -> Any:
         table = csv.read_csv(
             path,
             read_options=csv.ReadOptions(use_threads=False, block_size=whole),
-            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+            parse_options=csv.ParseOptions(
+                newlines_in_values=True,
+                # pyarrow decodes the row it hands over, and writes a traceback where it cannot.
+                invalid_row_handler=keep if _is_utf8(path) else None,
+            ),
         )
     except ValueError as error:
         if not ragged:
@@ -105,6 +110,18 @@ def _read_csv(path: Path, target: str | None) -> Any:
     check_columns(path.name, table.column_names, target)
     _check_last_quote(path, table)
     return table
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_last_quote(path: Path, table: Any) -> None:

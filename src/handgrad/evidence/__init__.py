@@ -1,1 +1,1 @@
-"""Why the judge can be trusted: the forms measured at every input, and the judge itself judged."""
+"""Why the judge can be trusted: mutants, the battery of wrong gradients, every float32 logit."""

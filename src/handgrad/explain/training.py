@@ -6,14 +6,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from handgrad.data import Dataset
 from handgrad.gradients.model import Model
 from handgrad.train import FitResult
 
-HAND, OPTAX = "#0b6e4f", "#d1495b"
+HAND, OPTAX = "#0b6e4f", "#ffb03b"
 CLASS_COLOURS = ("#3d5a80", "#e07a5f", "#81b29a", "#f2cc8f", "#6d597a")
 
 
@@ -33,16 +33,22 @@ def training_figure(
 
 def draw_losses(axes: Axes, results: dict[str, FitResult]) -> None:
     """Both curves, the second dashed over the first: where they agree both stay visible."""
-    styles = {"hand": (HAND, "-", 3.2), "optax": (OPTAX, (0, (4, 3)), 1.6)}
+    styles = {"hand": (HAND, "-", 3.6), "optax": (OPTAX, (0, (3, 3)), 1.8)}
     for name, result in results.items():
         colour, dashes, width = styles[name]
         history = result.history
         axes.plot(
             history.steps, history.losses, label=name, color=colour, linestyle=dashes,
-            linewidth=width, marker="o" if len(history.steps) == 1 else None,
+            linewidth=width, marker="o" if len(history.steps) == 1 else None, markersize=3 * width,
         )  # fmt: skip
-    if all((result.history.losses > 0).all() for result in results.values()):
+    losses = np.concatenate([result.history.losses for result in results.values()])
+    if (losses > 0).all():
         axes.set_yscale("log")
+        narrow = losses.max() < 10 * losses.min()
+        subs = (1, 1.5, 2, 3, 4, 5, 7) if narrow else (1, 2, 5)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("step")
     axes.set_ylabel("training loss (nats an example)")
     axes.legend(frameon=False)
@@ -69,10 +75,12 @@ def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: s
     if data.classes == 2:
         axes.contour(first, second, p[:, 1].reshape(first.shape), [0.5], colors="black")
     labels = np.round(data.y).astype(int)
-    axes.scatter(
-        data.x[:, 0], data.x[:, 1], c=labels, cmap=ListedColormap(colours), s=14,
-        edgecolor="white", linewidth=0.4,
-    )  # fmt: skip
+    for number, (name, colour) in enumerate(zip(data.class_names, colours, strict=True)):
+        first, second = data.x[labels == number].T
+        axes.scatter(
+            first, second, color=colour, s=14, edgecolor="white", linewidth=0.4, label=name
+        )
+    axes.legend(loc="best", framealpha=0.85)
     axes.set_xlabel(f"{data.feature_names[0]} (standardised)")
     axes.set_ylabel(f"{data.feature_names[1]} (standardised)")
     axes.set_title("decision boundary, training points")

@@ -20,13 +20,14 @@ from handgrad._types import Scalar
 from handgrad.gradients.exclusive import exclusive_product
 
 
-def _check(p: Array, y: Array) -> None:
+def _probability(p: Array, y: Array) -> Array:
+    """p, and NaN where it is no probability."""
     require_floating("p", p)
     require_same_shape("y", y, "p", p)
+    return jnp.where((p >= 0) & (p <= 1), p, jnp.nan)
 
 
-def _check_many(p: Array, y: Array) -> None:
-    _check(p, y)
+def _check_many(p: Array) -> None:
     require_rank("p", p, 1, "(N,)")
     require_examples("p", p)
 
@@ -39,12 +40,12 @@ def _present(y: Array, value: Array) -> Array:
 def trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """P(y) = p^y (1−p)^(1−y), elementwise, for p and y in [0, 1].
 
-    Raises InputError if the shapes differ: nothing is broadcast.
+    What is no probability gives NaN. Raises InputError if the shapes differ.
 
     >>> [f"{p:.2f}" for p in trial(jnp.array([0.8, 0.8]), jnp.array([1.0, 0.0]))]
     ['0.80', '0.20']
     """
-    _check(p, y)
+    p = _probability(p, y)
     return jnp.power(p, y) * jnp.power(1 - p, 1 - y)
 
 
@@ -53,7 +54,7 @@ def trial_gradient(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Floa
 
     For hard labels this is +1 at y = 1 and −1 at y = 0: the trial is linear in p.
     """
-    _check(p, y)
+    p = _probability(p, y)
     success = _present(y, jnp.power(p, y - 1) * jnp.power(1 - p, 1 - y))
     failure = _present(1 - y, jnp.power(p, y) * jnp.power(1 - p, -y))
     return success - failure
@@ -69,13 +70,13 @@ def likelihood(p: Float[Array, " N"], y: Float[Array, " N"]) -> Scalar:
     >>> f"{likelihood(blue, jnp.array([0.0, 1.0, 0.0, 1.0])):.4f}"
     '0.0084'
     """
-    _check_many(p, y)
+    _check_many(p)
     return jnp.prod(trial(p, y))
 
 
 def likelihood_gradient(p: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, " N"]:
     """∂L/∂p_n = P′(y_n) Π_{m≠n} P(y_m): the product of the others, not L divided by P(y_n)."""
-    _check_many(p, y)
+    _check_many(p)
     return trial_gradient(p, y) * exclusive_product(trial(p, y))
 
 
@@ -84,7 +85,7 @@ def log_trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Arr
 
     log(1−p) is computed as log1p(−p), which keeps its digits for small p.
     """
-    _check(p, y)
+    p = _probability(p, y)
     success = jnp.where((y == 0) & (p < jnp.finfo(p.dtype).tiny), 1.0, p)
     failure = jnp.where((y == 1) & (p == 1), 0.0, p)
     return y * jnp.log(success) + (1 - y) * jnp.log1p(-failure)
@@ -97,19 +98,19 @@ def log_trial_gradient(
 
     For soft labels the two terms cancel near p = y; there the problem itself is ill-conditioned.
     """
-    _check(p, y)
+    p = _probability(p, y)
     return _present(y, 1 / p) - _present(1 - y, 1 / (1 - p))
 
 
 def log_likelihood(p: Float[Array, " N"], y: Float[Array, " N"]) -> Scalar:
     """log L = Σ_n [y_n log p_n + (1−y_n) log(1−p_n)], in nats: to be climbed."""
-    _check_many(p, y)
+    _check_many(p)
     return jnp.sum(log_trial(p, y))
 
 
 def log_likelihood_gradient(p: Float[Array, " N"], y: Float[Array, " N"]) -> Float[Array, " N"]:
     """∂ log L/∂p_n = y_n/p_n − (1−y_n)/(1−p_n)."""
-    _check_many(p, y)
+    _check_many(p)
     return log_trial_gradient(p, y)
 
 

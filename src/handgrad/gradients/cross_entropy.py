@@ -145,7 +145,11 @@ def categorical_residual(
     >>> categorical_residual(jnp.array([[17.0, 0.0]]), jnp.array([0])).tolist()
     [[-4.1399...e-08, 4.1399...e-08]]
     """
+    indexed = jnp.issubdtype(jnp.result_type(y), jnp.integer)
     y, p = _class_probabilities(logits, y), softmax(logits)
+    if indexed:  # one label a row: −Σ_{j≠i} p_j at the label, p elsewhere, by one masked sum
+        others = jnp.where(y == 1, 0.0, p)
+        return jnp.where(y == 1, -jnp.sum(others, axis=-1, keepdims=True), p + 0 * y)
     return p * exclusive_sum(y) - y * exclusive_sum(p)
 
 

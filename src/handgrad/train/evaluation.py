@@ -7,23 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._types import Array, ArrayLike
+from handgrad._types import ArrayLike
 from handgrad.gradients.model import Model
 
 
 def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
     """The share of examples whose most probable class is their label's most probable class."""
-    guess, label = _classes(model.predict(params, jnp.asarray(x))), _classes(jnp.asarray(y))
-    return float(np.mean(guess == label))
+    guess = _classes(jax.jit(model.predict)(params, jnp.asarray(x)))
+    return float(np.mean(guess == _classes(y)))
 
 
-def _classes(a: Array) -> np.ndarray:
+def _classes(a: ArrayLike) -> np.ndarray:
     """Class indices from (N, K) probabilities, from (N,) probabilities of class 1, or as given."""
+    a = np.asarray(a)
     if a.ndim == 2:
-        return np.asarray(jnp.argmax(a, axis=1))
-    if jnp.issubdtype(a.dtype, jnp.integer):
-        return np.asarray(a)
-    return np.asarray(a > 0.5).astype(int)
+        return np.argmax(a, axis=1)
+    return a if np.issubdtype(a.dtype, np.integer) else (a > 0.5).astype(int)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def fit(
     Raises InputError for arguments that cannot be used, before anything is computed, and
     DivergedError, which names the step, at the first loss that is not finite.
 
+    >>> import jax.numpy as jnp
     >>> from handgrad.gradients import logistic
     >>> x, y = jnp.array([[-1.0], [1.0]]), jnp.array([0, 1])
     >>> result = fit(logistic.model(), x, y, batch_size="full", epochs=200)

@@ -1,4 +1,12 @@
-"""The judge: who is right about a gradient, and how well it behaves in floating point."""
+"""The judge: who is right about a gradient, and how well it behaves in floating point.
+
+The room and its main function share a name: `handgrad.verify(...)` judges, and the rest of the room
+is at `handgrad.verify.agree` and so on. So the module can be called.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
 
 from handgrad.verify.agreement import Agreement, LeafAgreement, agree
 from handgrad.verify.judge import verify
@@ -14,3 +22,11 @@ __all__ = [
     "agree",
     "verify",
 ]
+
+
+class _Room(ModuleType):
+    def __call__(self, *args: Any, **options: Any) -> Verdict:
+        return verify(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Room

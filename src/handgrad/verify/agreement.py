@@ -95,14 +95,14 @@ def agree(
             fault = structure_fault(answer, jax.eval_shape(second, *point))
             if fault:
                 return Agreement(name, False, 0, f"{dtype}: {fault}", tuple(leaves))
-            leaves += _compare_leaves(answer, second, point, dtype, seed)
+            leaves += _compare_leaves(answer, second, point, wrt, dtype, seed)
     compared = sum(leaf.compared for leaf in leaves)
     ok = compared > 0 and not any(leaf.fault for leaf in leaves)
     return Agreement(name, ok, compared, "ok" if compared else "nothing to compare", tuple(leaves))
 
 
 def _compare_leaves(
-    answer: object, second: Callable, point: tuple, dtype: str, seed: int
+    answer: object, second: Callable, point: tuple, wrt: Argnums, dtype: str, seed: int
 ) -> list[LeafAgreement]:
     own = second(*point)
     exact_point = round_to(point, "float64")
@@ -110,7 +110,7 @@ def _compare_leaves(
     noise = [np.zeros(jnp.shape(leaf)) for leaf in jax.tree.leaves(reference)]
     rng = np.random.default_rng(seed)
     for _ in range(NOISE_DRAWS):
-        moved = jax.tree.leaves(second(*half_ulp_noise(exact_point, dtype, rng)))
+        moved = jax.tree.leaves(second(*half_ulp_noise(exact_point, wrt, dtype, rng)))
         for i, (a, b) in enumerate(zip(moved, jax.tree.leaves(reference), strict=True)):
             noise[i] = np.fmax(noise[i], np.abs(np.asarray(a) - np.asarray(b)))
     rows = zip(

@@ -11,6 +11,11 @@ import numpy as np
 
 from handgrad.verify.intermediates import Point
 
+MOST_COLUMNS, MOST_CLASSES = 8, 4096
+# What makes a logit, and what may be taken for one.
+LOGITS = frozenset({"input", "dot_general", "add"})
+ACTIVATIONS = frozenset({"sub", "mul", "div", "logistic", "tanh", "max"})
+
 
 class Base(NamedTuple):
     """A value that may stand in a formula: its name, and the value in some shape."""
@@ -29,8 +34,6 @@ def derived(v: Base) -> Iterator[Base]:
         yield Base(f"tanh({v.name})", np.tanh(x), 1.0)
         yield Base(f"σ(σ({v.name}))", 1 / (1 + np.exp(-once)), 2.0)
     yield Base(f"1[{v.name} > 0]", np.where(x > 0, 1.0, 0.0), 1.5)
-    if x.ndim > 1:
-        yield Base(f"softmax({v.name}) over everything", _softmax(x, None), 2.0)
     for axis in reversed(range(x.ndim)):
         if x.shape[axis] > 1:
             which = "" if axis == x.ndim - 1 else f" over axis {axis}"
@@ -40,38 +43,44 @@ def derived(v: Base) -> Iterator[Base]:
                 yield Base(f"softmax(softmax({v.name}))", _softmax(p, axis), 2.0)
 
 
-def _softmax(x: np.ndarray, axis: int | None) -> np.ndarray:
+def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
     e = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
 def bases(points: Sequence[Point], integers: Sequence[tuple[str, np.ndarray]]) -> list[Base]:
-    """Every value of the loss once, under its first name; then what is derived from them."""
-    found, seen = [], set()
-    for point in points:
-        key = (point.value.shape, np.round(point.value, 12).tobytes())
-        if point.value.ndim and key not in seen:
-            seen.add(key)
-            found.append(Base(point.name, point.value, 0.0 if point.made_by == "input" else 0.3))
-    for name, value in integers:
-        if value.ndim == 1 and value.size and value.min() >= 0 and value.max() < 4096:
-            for k in {p.value.shape[-1] for p in points if p.value.ndim == 2}:
-                if value.max() < k:
-                    for shift, words in ((0, name), (1, f"{name} + 1"), (-1, f"{name} − 1")):
-                        rows = np.roll(np.eye(k)[value], shift, axis=1)
-                        found.append(Base(f"one_hot({words})", rows, 2.0 * bool(shift)))
-    grown = [b for p in points if p.moves and p.value.ndim for b in derived(Base(p.name, p.value))]
-    columns = [
-        Base(f"{b.name}[:, {j}]", b.value[:, j], 1.5)
-        for b in found if b.value.ndim == 2 and b.value.shape[1] <= 8
-        for j in range(b.value.shape[1])
+    """Every value of the loss, then what is derived from them: once each, under its first name."""
+    arrays = [p for p in points if p.value.ndim]
+    data = [p for p in arrays if p.made_by == "input" and not p.moves]
+    found = [Base(p.name, p.value, 0.0 if p.made_by == "input" else 0.3) for p in arrays]
+    found += _labels(integers, {p.value.shape[-1] for p in arrays if p.value.ndim == 2})
+    found += [
+        Base(b.name, b.value, b.cost + (p.made_by not in LOGITS))
+        for p in arrays if p.moves and p.made_by in LOGITS | ACTIVATIONS
+        for b in derived(Base(p.name, p.value))
     ]  # fmt: skip
-    sums = [Base(f"Σ {b.name}", b.value.sum(axis=1), 2.0) for b in found if b.value.ndim == 2]
-    signs = [
-        Base(f"2{p.name} − 1", 2 * p.value - 1, 1.0) for p in points
-        if p.made_by == "input" and np.isin(p.value, (0, 1)).all()
+    for p in data:
+        if np.isin(p.value, (0, 1)).all():
+            found.append(Base(f"2{p.name} − 1", 2 * p.value - 1, 1.0))
+        if p.value.ndim == 2:
+            columns = range(min(MOST_COLUMNS, p.value.shape[1]))
+            found += [Base(f"{p.name}[:, {k}]", p.value[:, k], 1.5) for k in columns]
+            found.append(Base(f"Σ {p.name}", p.value.sum(axis=1), 2.0))
+    found.append(Base("1", np.ones(()), 1.0))
+    once: dict[tuple, Base] = {}
+    for base in sorted(found, key=lambda b: b.cost):
+        once.setdefault((base.value.shape, np.round(base.value, 12).tobytes()), base)
+    return list(once.values())
+
+
+def _labels(integers: Sequence[tuple[str, np.ndarray]], classes: set[int]) -> list[Base]:
+    """One-hot rows of what may be labels, and of labels counted from elsewhere."""
+    return [
+        Base(f"one_hot({name}{words})", np.roll(np.eye(k)[value], shift, axis=1), 2.0 * abs(shift))
+        for name, value in integers if value.ndim == 1 and value.size and value.min() >= 0
+        for k in classes if value.max() < k <= MOST_CLASSES
+        for shift, words in ((0, ""), (1, " + 1"), (-1, " − 1"))
     ]  # fmt: skip
-    return [*found, *grown, *columns, *sums, *signs, Base("1", np.ones(()), 1.0)]
 
 
 def fitting(base: Base, shape: tuple[int, ...]) -> np.ndarray | None:

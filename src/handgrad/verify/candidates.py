@@ -24,7 +24,7 @@ class Candidate(NamedTuple):
     """Whether it comes on top of the right cotangent."""
 
 
-MOST_BASES = 60
+MOST_BASES = 80
 
 # Factors made of one value v. Reciprocals stand for factors forgotten.
 FACTORS = (
@@ -36,10 +36,10 @@ FACTORS = (
     ("1 + v²", lambda v: 1 + v * v, 1),
     ("1 + v", lambda v: 1 + v, 1),
     ("1[v > 0]", lambda v: np.where(v > 0, 1.0, 0.0), 1),
-    ("√v", np.sqrt, 2),
-    ("v³", lambda v: v**3, 2),
-    ("exp v", np.exp, 2),
-    ("1 − 1/v", lambda v: 1 - 1 / v, 3),
+    ("√v", np.sqrt, 4),
+    ("v³", lambda v: v**3, 5),
+    ("exp v", np.exp, 7),
+    ("1 − 1/v", lambda v: 1 - 1 / v, 7),
 )
 
 
@@ -90,7 +90,7 @@ def _local_derivatives(u: Point, v: Point, known: Sequence[Base]) -> Iterator[Ca
     for base in known:
         if (value := fitting(base, u.value.shape)) is not None:
             words = f"{between} taken to be {base.name}"
-            yield Candidate(v.cotangent * value, words, 31.5 + base.cost)
+            yield Candidate(v.cotangent * value, words, 36 + base.cost)
     for name, x in (("its value", v.value), ("its argument", u.value)):
         for base in (Base(name, x), *derived(Base(name, x))):
             for formula, f, cost in FACTORS[:8] if base.cost < 1 else FACTORS[:4]:
@@ -111,7 +111,8 @@ def _other_matrices(u: Point, points: Sequence[Point]) -> Iterator[Candidate]:
         if left is u and right.cotangent.any() and u.value.ndim == 2 and right.value.ndim < 3:
             r, g = v.cotangent.reshape(len(u.value), -1), right.cotangent
             words = f"on the way back to {u.name}, {right.name} is already updated by a step"
-            yield Candidate(r @ g.reshape(len(g), -1).T, words, 33, True, True)
+            if r.shape[1] == g.size // len(g) and len(g) == u.value.shape[1]:
+                yield Candidate(r @ g.reshape(len(g), -1).T, words, 33, True, True)
 
 
 def _rearranged(u: Point, where: str) -> Iterator[Candidate]:
@@ -135,7 +136,7 @@ def _rearranged(u: Point, where: str) -> Iterator[Candidate]:
 
 
 def pairs(at: int, points: Sequence[Point], known: Sequence[Base]) -> Iterator[Candidate]:
-    """Other residuals on u: p + q, p − q, p q, and p against q broadcast over all pairs."""
+    """Other residuals on u: v + w, v − w, v w, and v against w broadcast over all pairs."""
     u = points[at]
     if not u.value.shape:
         return
@@ -143,15 +144,15 @@ def pairs(at: int, points: Sequence[Point], known: Sequence[Base]) -> Iterator[C
     usable = [(b, v) for b in known if (v := fitting(b, u.value.shape)) is not None]
     usable = sorted(usable, key=lambda pair: pair[0].cost)[:MOST_BASES]
     for base, value in usable:
-        yield Candidate(value, f"{where} proportional to {base.name}", 40 + base.cost, True)
+        yield Candidate(value, f"{where} proportional to {base.name}", 31 + base.cost, True)
     for (a, p), (b, q) in combinations(usable, 2):
-        cost, names = 34 + a.cost + b.cost, f"p = {a.name}, q = {b.name}"
+        cost, names = 32 + a.cost + b.cost, f"v = {a.name}, w = {b.name}"
         opposite = _is_proportional(u.cotangent, p - q)
         instead = ", in place of their difference" if opposite else ""
-        yield Candidate(p + q, f"{where} p + q{instead}, {names}", cost - opposite, True)
-        yield Candidate(p - q, f"{where} p − q, {names}", cost + 0.5, True)
-        yield Candidate(p * q, f"{where} p q, {names}", cost + 2, True)
-        if u.value.ndim == 1:
+        yield Candidate(p + q, f"{where} v + w{instead}, {names}", cost - opposite, True)
+        yield Candidate(p - q, f"{where} v − w, {names}", cost + 0.5, True)
+        yield Candidate(p * q, f"{where} v w, {names}", cost + 2, True)
+        if u.value.ndim == 1 and np.ptp(p) and np.ptp(q):
             for one, other, (c, d) in ((p, q, (a, b)), (q, p, (b, a))):
                 words = f"{where} each {c.name} minus the mean of all {d.name}: (N,) against (N, 1)"
                 yield Candidate(one - other.mean(), f"{words} broadcasts to (N, N)", cost, True)

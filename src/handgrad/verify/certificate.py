@@ -6,11 +6,11 @@ is unpickled: `recheck` regenerates the structure of the arguments from the name
 only the numbers come from the file.
 """
 
-import importlib
 import importlib.metadata
 import json
 import math
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -101,7 +101,7 @@ def import_path(function: Callable) -> str | None:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if not module or module == "__main__" or "<" in name:
         return None
-    found: Any = importlib.import_module(module)
+    found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
     return f"{module}:{name}" if found is function else None

@@ -16,13 +16,15 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.verify.hypotheses import Evidence, chain_findings
-from handgrad.verify.intermediates import Point, constants_of, intermediates
+from handgrad.verify.intermediates import Loss, Point, constants_of, intermediates
 from handgrad.verify.naming import Surroundings, close
 from handgrad.verify.relations import Finding, Leaf, relations
+from handgrad.verify.replaced import replaced_findings
 from handgrad.verify.witnesses import Argnums, is_float, named_leaves
 
-CHAIN, LAST_RESORT = 20, 80
-"""Costs: from here on mistakes in the chain are looked for first; and only described."""
+CHAIN, OTHER_RESIDUALS = 20, 28
+"""Costs from which mistakes in the chain, and then other residuals, are looked for besides."""
+VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
 CHOSEN = 128
 """Coordinates of the gradient on which mistakes inside the chain are looked for."""
 
@@ -37,12 +39,12 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
     >>> diagnose(lambda x: jnp.sum(x * x) / 3, (x,), 0, 2 * x, 2 * x / 3)
     '3 times too large, 3 being axis 0 of x: a mean forgotten (ratio 3)'
     """
-    leaves = _leaves(at, wrt, hand, truth)
+    named = _arguments(of, at)
+    leaves = _leaves(named, at, wrt, hand, truth)
     wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
-    if not wrong:
+    if not wrong or not all(np.isfinite(leaf.truth).all() for leaf in leaves):
         return None
     with x64():
-        named = _arguments(of, at)
         flat, tree = jax.tree.flatten(_as_float64(at))
         program = jax.make_jaxpr(lambda *leaves: of(*jax.tree.unflatten(tree, leaves)))(*flat)
         around = _surroundings(named, program)
@@ -52,7 +54,8 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
         if simple and simple[1] < CHAIN:
             return simple[0]
         chosen = _choose(leaves)
-        points = _points(program, flat, named, at, wrt, chosen)
+        loss = Loss(program, flat, [name for name, _ in named], _positions(at, wrt))
+        points = _points(loss, chosen)
     if points:
         seen = Evidence(
             _rows([leaf.hand for leaf in leaves], chosen),
@@ -61,10 +64,14 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
             wrong,
         )
         integers = [(name, np.asarray(a)) for name, a in named if _is_index(a)]
-        for more in chain_findings(seen, points, integers, around):
+        for round_, more in enumerate(chain_findings(seen, points, integers, around)):
             found += more
             explained = _explain(found, leaves, wrong)
-            if explained and explained[1] < LAST_RESORT:
+            if round_ == 0 and (not explained or math.isinf(explained[1])):
+                with x64():
+                    found += replaced_findings(loss, points, leaves, wrong)
+                explained = _explain(found, leaves, wrong)
+            if explained and explained[1] < OTHER_RESIDUALS:
                 return explained[0]
     explained = _explain(found, leaves, wrong)
     return explained[0] if explained else None
@@ -112,12 +119,12 @@ def _positions(at: tuple, wrt: Argnums) -> list[int]:
     ]
 
 
-def _leaves(at: tuple, wrt: Argnums, hand: Any, truth: Any) -> list[Leaf]:
+def _leaves(named: list, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> list[Leaf]:
     flat = jax.tree.leaves(at)
     rows = zip(named_leaves(hand), jax.tree.leaves(truth), _positions(at, wrt), strict=True)
     return [
-        Leaf(name, np.asarray(h, np.float64), np.asarray(t, np.float64),
-             np.asarray(flat[i], np.float64))
+        Leaf(name if isinstance(wrt, int) else named[i][0], *(np.asarray(a, np.float64)
+             for a in (h, t, flat[i])))
         for (name, h), t, i in rows
     ]  # fmt: skip
 
@@ -125,7 +132,13 @@ def _leaves(at: tuple, wrt: Argnums, hand: Any, truth: Any) -> list[Leaf]:
 def _arguments(of: Callable, at: tuple) -> list[tuple[str, Any]]:
     """Every leaf of the arguments with the name its function gives it, as in `params.weight`."""
     try:
-        names = list(inspect.signature(of).bind(*at).arguments)
+        bound = inspect.signature(of).bind(*at)
+        names = list(bound.arguments)
+        names = (
+            []
+            if any(bound.signature.parameters[n].kind is VAR_POSITIONAL for n in names)
+            else names
+        )
     except (TypeError, ValueError):
         names = []
     if len(names) != len(at):
@@ -140,6 +153,7 @@ def _arguments(of: Callable, at: tuple) -> list[tuple[str, Any]]:
 def _surroundings(named: list[tuple[str, Any]], program: Any) -> Surroundings:
     sizes: dict[int, str] = {}
     arrays = [(name, np.asarray(a)) for name, a in named if is_float(a) or _is_index(a)]
+    arrays.sort(key=lambda entry: "." in entry[0])  # data before parameters
     for name, a in arrays:
         for axis, n in enumerate(a.shape):
             if n > 1:
@@ -167,11 +181,9 @@ def _choose(leaves: list[Leaf]) -> list[np.ndarray]:
     return chosen
 
 
-def _points(
-    program: Any, flat: list, named: list, at: tuple, wrt: Argnums, chosen: list[np.ndarray]
-) -> list[Point]:
+def _points(loss: Loss, chosen: list[np.ndarray]) -> list[Point]:
     try:
-        return intermediates(program, flat, [n for n, _ in named], _positions(at, wrt), chosen)
+        return intermediates(loss, chosen)
     except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
         return []
 
@@ -209,11 +221,14 @@ def _explain(
     }
     left, told, dearest = set(wrong), [], 0.0
     while left:
-        useful = [(not left <= who, cost, phrase) for phrase, (cost, who) in sound.items()
-                  if who & left]  # fmt: skip
+        useful = [
+            (not left <= who, round(cost), -len(who & left), cost, phrase)
+            for phrase, (cost, who) in sound.items()
+            if who & left
+        ]
         if not useful:
             break
-        _, cost, phrase = min(useful)
+        *_, cost, phrase = min(useful)
         dearest = max(dearest, cost)
         covered = sound[phrase][1] & left
         left -= covered
@@ -221,7 +236,7 @@ def _explain(
     if not told:
         return None
     missing = [leaves[i].name for i in sorted(left)]
-    tail = [f"{', '.join(missing)}: wrong too, no cause found"] if missing else []
+    tail = [f"{', '.join(missing)}: wrong too, perhaps in consequence"] if missing else []
     return "; ".join(told + tail), math.inf if missing else dearest
 
 

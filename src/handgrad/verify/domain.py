@@ -45,7 +45,7 @@ def _exponents(ball: arb) -> tuple[int, int]:
 
 
 def passes_through(programs: Programs, leaves: list, dtype: str, both_fail: bool) -> str:
-    """'overflow', 'subnormal' or 'normal': where a dtype is led, in real numbers, by the loss.
+    """'no value', 'overflow', 'subnormal' or 'normal': where the loss leads, in real numbers.
 
     Where hand and autodiff both fail, what they have in common is looked at too: a point is
     excused if each of them leads out of range, and not if only one of them does.
@@ -65,9 +65,11 @@ def _path(programs: Programs, program: Traced, leaves: list, dtype: str) -> str:
     operands = [as_operand(leaf, v) for leaf, v in zip(leaves, variables, strict=True)]
     try:
         with ctx.workprec(BITS):
-            watch.run(program.jaxpr, operands)
+            outputs = watch.run(program.jaxpr, operands)
     except (Undecided, UnsupportedPrimitive):
         return "normal"
+    if not all(ball.is_finite() for output in outputs for ball in np.ravel(output)):
+        return "no value"
     info = jnp.finfo(dtype)
     if watch.largest > info.maxexp:
         return "overflow"

@@ -78,7 +78,8 @@ def distinct(points: Sequence[Point]) -> list[int]:
             if size
             else None
         )
-        flow = np.round(u.cotangent / np.max(np.abs(u.cotangent)), 9).tobytes()
+        unit = np.max(np.abs(u.cotangent)) if u.value.size == 1 else 1.0
+        flow = np.round(u.cotangent / unit, 12).tobytes()
         if key is not None and (key, flow) not in seen:
             seen.add((key, flow))
             kept.append(at)

@@ -25,8 +25,15 @@ _MOVES = frozenset(
 _INLINED = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint"})
 _CUSTOM_VJP = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr"})
 
+# Run once on a small example: compiling costs more than computing.
+QUICK = {"xla_backend_optimization_level": 0}
+
 MAX_SIZE = 100_000
 MAX_JACOBIAN = 10_000_000
+
+
+Shift = Callable[[int, Any, Sequence[Any]], Any]
+"""What to put in place of intermediate k, given its value and its operands."""
 
 
 class Point(NamedTuple):
@@ -48,7 +55,9 @@ class Point(NamedTuple):
         return bool(np.any(self.jacobian))
 
 
-class _Visited(NamedTuple):
+class Visited(NamedTuple):
+    """What is known of an intermediate before its numbers are."""
+
     name: str
     made_by: str
     operands: tuple[int, ...]
@@ -84,12 +93,12 @@ def _short_place(equation: Any) -> str:
 class _Walk:
     """One walk over the program; `shift` is called on every named intermediate."""
 
-    def __init__(self, shift: Callable[[int, Any], Any]):
-        self.shift, self.visited = shift, list[_Visited]()
+    def __init__(self, shift: Shift):
+        self.shift, self.visited = shift, list[Visited]()
 
-    def visit(self, value: Any, name: str, made_by: str, operands: tuple[int, ...] = ()) -> Any:
-        self.visited.append(_Visited(name, made_by, operands))
-        return self.shift(len(self.visited) - 1, value)
+    def visit(self, value: Any, point: Visited, operands: Sequence[Any] = ()) -> Any:
+        self.visited.append(point)
+        return self.shift(len(self.visited) - 1, value, operands)
 
     def run(self, program: Any, arguments: Sequence[Any], labels: Sequence[int]) -> Any:
         """The outputs, each with the index of the intermediate it is (−1 for none)."""
@@ -120,8 +129,10 @@ class _Walk:
         labelled = []
         for value in out if equation.primitive.multiple_results else [out]:
             if _is_worth_a_name(equation, value):
-                name = f"`{equation.primitive.name}`{_short_place(equation)}"
-                value = self.visit(value, name, equation.primitive.name, tuple(marks))
+                made = equation.primitive.name.removesuffix("_call")
+                name = f"`{made}`{_short_place(equation)}"
+                point = Visited(name, equation.primitive.name, tuple(marks))
+                value = self.visit(value, point, values)
                 labelled.append((value, len(self.visited) - 1))
             else:
                 passed_on = marks[0] if equation.primitive.name in _MOVES else -1
@@ -152,64 +163,68 @@ def _directions(shapes: Sequence[tuple[int, ...]], chosen: Sequence[np.ndarray])
     return stacks
 
 
-def intermediates(
-    program: Any,
-    leaves: Sequence[np.ndarray],
-    names: Sequence[str],
-    wrt: Sequence[int],
-    chosen: Sequence[np.ndarray],
-) -> list[Point]:
-    """The points of a traced loss at flat arguments, float64 being enabled.
+class Loss(NamedTuple):
+    """A traced loss with flat arguments, float64 being enabled; `wrt` are positions of leaves."""
 
-    `wrt` are positions in `leaves`; `chosen` are flat coordinates of each of those, the columns
-    of the Jacobians in this order. A loss too large for that has no points.
-    """
-    arrays = [jnp.asarray(leaf) for leaf in leaves]
+    program: Any
+    leaves: Sequence[Any]
+    names: Sequence[str]
+    wrt: Sequence[int]
 
-    def run(moving: list[Any], shift: Callable[[int, Any], Any]) -> tuple[Any, list[_Visited]]:
-        walk, given, labels = _Walk(shift), list(arrays), []
-        for i, value in zip(wrt, moving, strict=True):
+    @property
+    def moving(self) -> list[Any]:
+        """The leaves that are differentiated."""
+        return [jnp.asarray(self.leaves[i]) for i in self.wrt]
+
+    def run(self, moving: Sequence[Any], shift: Shift) -> tuple[Any, list[Visited]]:
+        """The value at other values of the moving leaves, with `shift` done to intermediates."""
+        walk, given, labels = _Walk(shift), [jnp.asarray(leaf) for leaf in self.leaves], []
+        for i, value in zip(self.wrt, moving, strict=True):
             given[i] = value
         for i, value in enumerate(given):
             labels.append(len(walk.visited) if _is_real(value) else -1)
             if _is_real(value):
-                given[i] = walk.visit(value, names[i], "input")
-        return walk.run(program, given, labels)[0][0], walk.visited
+                given[i] = walk.visit(value, Visited(self.names[i], "input", ()))
+        return walk.run(self.program, given, labels)[0][0], walk.visited
 
-    visited: list[_Visited] = []
+
+def intermediates(loss: Loss, chosen: Sequence[np.ndarray]) -> list[Point]:
+    """The points of a loss; `chosen` are flat coordinates of each moving leaf.
+
+    They are the columns of the Jacobians, in this order. A loss too large for that has no points.
+    """
+    visited: list[Visited] = []
 
     def values(moving: list[Any]) -> list[Any]:
         seen: list[Any] = []
 
-        def keep(_: int, u: Any) -> Any:
+        def keep(_: int, u: Any, operands: Sequence[Any]) -> Any:
             seen.append(u)
             return u
 
-        visited[:] = run(moving, keep)[1]
+        visited[:] = loss.run(moving, keep)[1]
         return seen
 
     def everything(moving: list[Any], directions: list[Any]) -> tuple[Any, Any, Any]:
         seen = values(moving)
         zeros = [jnp.zeros_like(u) for u in seen]
-        cotangents = jax.grad(lambda shifts: run(moving, lambda k, u: u + shifts[k])[0])(zeros)
+        cotangents = jax.grad(lambda shifts: loss.run(moving, lambda k, u, _: u + shifts[k])[0])(
+            zeros
+        )
         push = jax.vmap(lambda *along: jax.jvp(values, (moving,), (list(along),))[1])
         return seen, cotangents, push(*directions)
 
-    moving = [arrays[i] for i in wrt]
+    moving = loss.moving
     columns = sum(map(len, chosen))
     size = sum(np.prod(u.shape, dtype=int) for u in jax.eval_shape(values, moving))
     if columns == 0 or size * columns > MAX_JACOBIAN:
         return []
     directions = _directions([np.shape(m) for m in moving], chosen)
-    answers = jax.device_get(jax.jit(everything)(moving, directions))
+    answers = jax.device_get(jax.jit(everything, compiler_options=QUICK)(moving, directions))
     return [
         Point(
-            v.name,
-            v.made_by,
-            np.asarray(u),
-            np.asarray(c),
-            np.reshape(j, (columns, -1)).T,
-            v.operands,
+            v.name, v.made_by, np.asarray(u), np.asarray(c),
+            np.reshape(j, (columns, -1)).T, v.operands,
         )
         for v, u, c, j in zip(visited, *answers, strict=True)
-    ]
+    ]  # fmt: skip

@@ -98,7 +98,8 @@ def verify(
         cause = _cause(of, at, wrt, programs.layout, worst)
     outside = _outside(outcomes, programs.layout, dtypes) if not traceable else None
     notes = [note for found in findings for note in found.notes]
-    notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
+    if worst.hand != "different":
+        notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
     if not truth:
         notes.append("no numerics: neither hand nor autodiff is the truth")
     clean = all(outcome.at_given.hand_bad == 0 for outcome in outcomes)
@@ -204,7 +205,8 @@ def _cause(of: Callable, at: tuple, wrt: Argnums, layout: Layout, found: Finding
     """The diagnosis of a difference, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
         return None
-    expected: Any = jax.eval_shape(autodiff(of, wrt), *at)
+    with x64():
+        expected: Any = jax.eval_shape(autodiff(of, wrt), *at)
     tree = jax.tree.structure(expected)
     floats = [
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)

@@ -27,7 +27,10 @@ def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarra
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.maximum(np.abs(a), np.abs(b))
         finite = size[np.isfinite(size)]
-        return np.abs(a - b) <= relative * size + 1e-13 * (finite.max() if finite.size else 0.0)
+        apart = np.abs(a - b)
+        return np.isfinite(apart) & (
+            apart <= relative * size + 1e-13 * (finite.max() if finite.size else 0.0)
+        )
 
 
 def is_exactly(a: float, b: float) -> bool:
@@ -52,7 +55,7 @@ def name_ratio(ratio: float, around: Surroundings) -> tuple[float, str] | None:
         if is_exactly(ratio, 1 / c):
             return 3, f"the factor {c:.6g} of the loss forgotten (ratio {ratio:.6g})"
         if is_exactly(ratio, c):
-            return 3, f"the factor {c:.6g} of the loss once too often (ratio {ratio:.6g})"
+            return 3, f"the factor 1/{c:.6g} of the loss forgotten (ratio {ratio:.6g})"
     for n, axes in around.sizes.items():
         for power, words in ((0.5, f"√{n}"), (-0.5, f"1/√{n}"), (2, f"{n}²"), (-2, f"1/{n}²")):
             if n > 2 and is_exactly(ratio, n**power):

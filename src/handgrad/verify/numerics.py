@@ -63,6 +63,9 @@ class NumericsRow:
     discarded: int
     evaluations: int
     exact_points: int
+    hand_ulp: float = 0.0
+    """The largest error at the points given, before any search."""
+    autodiff_ulp: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> 
                         continue
                     error = error_ulp(computed, true, dtype)
                     cost = conditioning(true, spread, dtype)
-                    excess = error / (1 + cost)
+                    excess = error / (1 + cost) if math.isfinite(error) else math.inf
                     if name not in worst or excess > 1.01 * worst[name][0]:
                         found = _worst(programs, sight, index, error, computed)
                         worst[name] = (excess, error, cost, found)

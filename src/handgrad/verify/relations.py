@@ -119,7 +119,7 @@ def _linear(leaf: Leaf, around: Surroundings) -> _Relation:
         cost = 6.5 if name == "w" else 10
         if term.any() and (factor := _multiple(excess, term)) is not None:
             words, known = _name_decay(factor, name, around)
-            yield cost + 15 * (not known), words, 0 if known else 1
+            yield cost + 18 * (not known), words, 0 if known else 1
     signs = np.sign(leaf.value)
     if signs.any() and (factor := _multiple(excess, signs)) is not None:
         words, known = _name_decay(factor, "sign w", around)
@@ -208,4 +208,6 @@ def _few(leaf: Leaf) -> _Relation:
 
 def _against(leaf: Leaf, at: tuple[int, ...]) -> str:
     hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
+    if truth and not hand:
+        return f": zero in place of {truth:.9g}"
     return f": ratio {hand / truth:.9g}" if truth else f": {hand:.9g} in place of 0"

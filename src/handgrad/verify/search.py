@@ -58,7 +58,8 @@ class Field:
 
         def here(row: jax.Array, others: list) -> tuple[jax.Array, ...]:
             args = layout.args(layout.replaced(others, row))
-            return _as_row(hand(*args)), _as_row(auto(*args)), *with_passage(of)(*args)
+            loss = with_passage(of)(*args) if row.dtype == np.float64 else (of(*args),)
+            return _as_row(hand(*args)), _as_row(auto(*args)), *loss
 
         def everywhere(rows: jax.Array, others: list) -> tuple[jax.Array, ...]:
             return jax.lax.map(lambda row: here(row, others), rows)
@@ -66,7 +67,7 @@ class Field:
         self.program = jax.jit(everywhere)
 
     def __call__(self, rows: np.ndarray, leaves: list, dtype: str) -> tuple[np.ndarray, ...]:
-        """Hand, autodiff, the loss and its passage, at every row, in `dtype`, as float64."""
+        """Hand, autodiff, the loss (in float64 its passage too) at every row, as float64."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         with x64(dtype == "float64"):
             found = self.program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))

@@ -85,7 +85,7 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
                     continue
                 failed = [fails(sight, name, dtype) for name in answers]
                 path = passes_through(programs, here, dtype, all(failed))
-            if path == "overflow" and number == len(case.points):
+            if path == "no value" or (path == "overflow" and number == len(case.points)):
                 discarded += 1
                 continue
             sight = replace(sight, flushed=path == "subnormal")
@@ -98,9 +98,11 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             if number == 0:
                 given.append(sight)
     counts = {"evaluations": suspects.evaluations, "discarded": discarded}
+    at_given = tally(programs, given, dtype, counts)
+    row = tally(programs, sights, dtype, counts)
     return Outcome(
-        row=tally(programs, sights, dtype, counts),
-        at_given=tally(programs, given, dtype, counts),
+        row=replace(row, hand_ulp=at_given.hand_max_ulp, autodiff_ulp=at_given.autodiff_max_ulp),
+        at_given=at_given,
         sights=given,
         findings=findings,
     )

@@ -77,24 +77,38 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
                     f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
                     "differentiate with respect to floats, or convert it",
                 )
-    value = jax.eval_shape(of, *at)
+    try:
+        value = jax.eval_shape(of, *at)
+        if jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            jax.eval_shape(autodiff(of, wrt), *at)
+    except Exception as fault:
+        raise InputError(
+            "of", "a loss that JAX can trace and differentiate here",
+            f"{type(fault).__name__}: {str(fault).splitlines()[0]}", "call of(*at) by itself",
+        ) from fault  # fmt: skip
     if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise InputError(
             "of", "a loss with one real number as its value", value, "take a sum or a mean"
         )
 
 
-def half_ulp_noise(at: tuple, dtype: str, rng: np.random.Generator) -> tuple:
-    """The arguments (in float64) each moved at random by up to half an ulp of `dtype`."""
+def half_ulp_noise(at: tuple, wrt: Argnums, dtype: str, rng: np.random.Generator) -> tuple:
+    """The arguments (in float64), each number moved at random by up to half an ulp of `dtype`.
 
-    def moved(leaf: Any) -> Any:
+    Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
+    point that is uncertain in them would excuse any residual.
+    """
+    differentiated = {i % len(at) for i in ((wrt,) if isinstance(wrt, int) else wrt)}
+
+    def moved(leaf: Any, position: int) -> Any:
         if not is_float(leaf):
             return leaf
         exact = np.asarray(leaf, np.float64)
         relative = rng.uniform(-0.5, 0.5, exact.shape) * float(jnp.finfo(dtype).eps)
-        return jnp.asarray(np.where(exact == np.round(exact), exact, exact * (1 + relative)))
+        fixed = (exact == np.round(exact)) & (position not in differentiated)
+        return jnp.asarray(np.where(fixed, exact, exact * (1 + relative)))
 
-    return jax.tree.map(moved, at)
+    return tuple(jax.tree.map(lambda leaf, i=i: moved(leaf, i), arg) for i, arg in enumerate(at))
 
 
 def is_traceable(gradient: Callable, at: tuple) -> bool:

@@ -1,0 +1,194 @@
+"""`handgrad verify` and `handgrad recheck`: the catalogue, a user's own file, its certificate."""
+
+import json
+
+import pytest
+
+USER = """
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def loss(w, x, y):
+    z = x @ w
+    return jnp.mean(jnp.logaddexp(jnp.zeros_like(z), z) - y * z)
+
+
+def gradient(w, x, y):
+    p = 1 / (1 + jnp.exp(-(x @ w)))
+    return x.T @ (p - y) / 8
+
+
+def wrong(w, x, y):
+    return -gradient(w, x, y)
+
+
+def in_numpy(w, x, y):
+    p = 1 / (1 + np.exp(-(x @ w)))
+    return x.T @ (p - y) / 8
+
+
+def raises(w, x, y):
+    raise RuntimeError("out of ideas")
+
+
+def tree(w, x, y):
+    return {"w": w}
+
+
+def vector(w, x, y):
+    return x @ w
+
+
+def singular(w, x, y):
+    return jnp.sum(jnp.linalg.svd(jnp.outer(w, w) + jnp.eye(3), compute_uv=False))
+
+
+def opaque(w, x, y):
+    return jnp.sum(jax.pure_callback(np.asarray, w, w))
+
+
+def draw(key):
+    a, b = jax.random.split(key)
+    return jax.random.normal(a, (3,)), jax.random.normal(b, (8, 3)), jnp.ones(8)
+
+
+rng = np.random.default_rng(0)
+example = (rng.normal(size=3), rng.normal(size=(8, 3)), rng.integers(0, 2, 8).astype(float))
+integers = (np.arange(3), *example[1:])
+disagree = (np.ones(4), *example[1:])
+
+
+def broken_example():
+    return 1 / 0
+"""
+QUICK = ("--evaluations", "80")
+
+
+@pytest.fixture
+def user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(USER)
+    (tmp_path / "syntax.py").write_text("def gradient(:\n    pass\n")
+    (tmp_path / "stops.py").write_text("raise ValueError('no data')\n")
+    return tmp_path
+
+
+def judged(command, gradient, *more, of="mine.py:loss", at="mine.py:example"):
+    return command("verify", gradient, "--of", of, "--at", at, *QUICK, *more)
+
+
+def test_a_case_of_the_catalogue(command):
+    ran = command("verify", "sigmoid", *QUICK)
+    assert ran.code == 0
+    assert "sigmoid: right" in ran.out
+    assert "identical to 60 digits in 7 coordinates" in ran.out
+
+
+def test_a_right_gradient_and_its_certificate_hold(command, user):
+    ran = judged(command, "mine.py:gradient", "--json", "certificate.json")
+    assert (ran.code, ran.err) == (0, "")
+    (certificate,) = json.loads((user / "certificate.json").read_text())["certificates"]
+    assert certificate["ok"]
+    assert certificate["hand"] == certificate["autodiff"] == "identical"
+    assert {row["dtype"] for row in certificate["numerics"]} == {"float32", "float64"}
+    again = command("recheck", "certificate.json")
+    assert (again.code, again.out) == (0, "mine.py:gradient: holds\n")
+
+
+def test_an_altered_certificate_no_longer_holds(command, user):
+    judged(command, "mine.py:gradient", "--json", "certificate.json")
+    data = json.loads((user / "certificate.json").read_text())
+    data["certificates"][0]["numerics"][0]["hand_max_ulp"] = 0.0
+    (user / "certificate.json").write_text(json.dumps(data))
+    ran = command("recheck", "certificate.json")
+    assert ran.code == 1
+    assert "no longer holds" in ran.out
+    assert "float32 hand_max_ulp: 0.0 then, " in ran.out
+
+
+def test_a_wrong_gradient_exits_with_1_and_says_why(command, user):
+    ran = judged(command, "mine.py:wrong")
+    assert ran.code == 1
+    assert "hand different" in ran.out
+    assert "sign flipped" in ran.out
+
+
+def test_numpy_is_judged_by_its_numbers(command, user):
+    ran = judged(command, "mine.py:in_numpy")
+    assert ran.code == 0
+    assert "not traceable" in ran.out
+
+
+def test_points_and_argnums_may_be_named(command, user):
+    assert judged(command, "mine.py:gradient", "--points", "mine.py:draw", "--wrt", "0").code == 0
+
+
+REFUSED = {
+    "raises": (("mine.py:raises",), {}, "gradient: expected .*RuntimeError: out of ideas"),
+    "vector": (("mine.py:gradient",), {"of": "mine.py:vector"}, "of: expected a loss with one"),
+    "integers": (("mine.py:gradient",), {"at": "mine.py:integers"}, "argument 0 of dtype int"),
+    "shapes": (("mine.py:gradient",), {"at": "mine.py:disagree"}, "of: expected .*TypeError"),
+    "opaque": (("mine.py:gradient",), {"of": "mine.py:opaque"}, "of: expected .*callbacks do not"),
+    "syntax": (("syntax.py:gradient",), {}, "syntax error in line 1"),
+    "stops": (("stops.py:gradient",), {}, "ValueError: no data"),
+    "no_name": (("mine.py:gradien",), {}, "did you mean gradient?"),
+    "no_file": (("none.py:gradient",), {}, "expected a Python file, got 'none.py'"),
+    "no_function": (("mine.py:example",), {}, "expected a function, got mine.py:example"),
+    "no_tuple": (("mine.py:gradient",), {"at": "mine.py:rng"}, "at: expected a tuple"),
+    "broken_at": (("mine.py:gradient",), {"at": "mine.py:broken_example"}, "ZeroDivisionError"),
+    "wrt": (("mine.py:gradient", "--wrt", "x"), {}, "--wrt: expected 0, or 0,1"),
+    "dtype": (("mine.py:gradient", "--dtype", "int8"), {}, "dtypes: expected some of float64"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "named", "words"), REFUSED.values(), ids=REFUSED)
+def test_refused(command, user, arguments, named, words):
+    import re
+
+    ran = judged(command, *arguments, "--json", "out.json", **named)
+    assert ran.code == 2
+    assert re.search(words, ran.err), ran.err
+    assert ran.err.count("\n") == 1
+    assert "Traceback" not in ran.err + ran.out
+    assert not (user / "out.json").exists()
+
+
+def test_a_wrong_tree_is_bad_input(command, user):
+    ran = judged(command, "mine.py:tree")
+    assert ran.code == 2
+    assert "the gradient is PyTreeDef({'w': *}), jax.grad gives PyTreeDef(*)" in ran.out
+
+
+def test_a_loss_beyond_the_rules_is_undecided(command, user):
+    ran = judged(command, "mine.py:gradient", of="mine.py:singular")
+    assert ran.code == 3
+    assert "svd" in ran.out
+
+
+def test_what_must_be_named_together(command, user):
+    ran = command("verify", "mine.py:gradient")
+    assert ran.code == 2
+    assert "with --of and --at" in ran.err
+
+
+def test_a_traceback_is_shown_if_asked_for(command, user, monkeypatch):
+    from handgrad._errors import InputError
+    from handgrad.cli import main
+
+    monkeypatch.setattr("sys.argv", ["handgrad", "--traceback", "verify", "nothing"])
+    with pytest.raises(InputError, match="case: expected a name from the catalogue"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "expected JSON"), ("{}", "expected 'handgrad certificate 1'"), ("[1]", "certificate")],
+    ids=["cut", "foreign", "list"],
+)
+def test_what_is_no_certificate(command, user, text, words):
+    (user / "c.json").write_text(text)
+    ran = command("recheck", "c.json")
+    assert ran.code == 2
+    assert words in ran.err

@@ -1,0 +1,74 @@
+"""The README does what it says: its Python is run, and what it prints stands below it."""
+
+import contextlib
+import io
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import jax
+import pytest
+
+import handgrad
+from handgrad.cli import main
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
+CONSOLE = re.findall(r"```console\n\$ handgrad (.*?)\n(.*?)```", README, re.DOTALL)
+
+
+def printed_by(code):
+    """What `code` prints under JAX's own settings, which are not as strict as those of tests."""
+    printed = io.StringIO()
+    with (
+        contextlib.redirect_stdout(printed),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+    return printed.getvalue()
+
+
+def test_every_block_is_looked_at():
+    assert README.count("```python") == len(PYTHON) == 4
+    assert README.count("```console") == len(CONSOLE) == 2
+
+
+@pytest.mark.parametrize(("code", "output"), PYTHON, ids=["example", "sigmoid", "judge", "losses"])
+def test_python(code, output):
+    """Beyond five digits, float32 belongs to the machine."""
+    found, expected = (re.sub(r"(\.\d{4})\d+", r"\1", t) for t in (printed_by(code), output))
+    assert found == expected
+
+
+@pytest.mark.parametrize(("arguments", "output"), CONSOLE, ids=[c[0] for c in CONSOLE])
+def test_console(arguments, output, monkeypatch, capsys):
+    """The words, the counts and the accuracies; rounding and speed belong to the machine."""
+    monkeypatch.setattr(sys, "argv", ["handgrad", *arguments.split()])
+    with pytest.raises(SystemExit):
+        main()
+    found = "".join(capsys.readouterr())
+    machine = r"[\d.]+ ulp|\d\.\de-\d+|[\d,]+$| {2,}"
+    same = [re.sub(machine, "#", text, flags=re.MULTILINE) for text in (found, output)]
+    assert same[0] == same[1]
+
+
+def test_what_is_named_exists():
+    root = Path(__file__).parents[1]
+    for name in re.findall(r"`(\w+(?:\.md|\.cff))`", README):
+        assert (root / name).is_file(), name
+    for room in re.findall(r"^\| `([\w./]+)` \|", README, re.MULTILINE):
+        assert (root / "src" / "handgrad" / room).exists(), room
+
+
+def test_one_version_and_one_licence():
+    """The package, its metadata, the changelog and the citation agree."""
+    root = Path(__file__).parents[1]
+    citation, changelog = (root / "CITATION.cff").read_text(), (root / "CHANGELOG.md").read_text()
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert project["version"] == handgrad.__version__
+    assert f"\nversion: {handgrad.__version__}\n" in citation
+    assert citation.startswith("cff-version: 1.2.0\n")
+    assert f"\nlicense: {project['license']}\n" in citation
+    assert f"\n## [{handgrad.__version__}]" in changelog

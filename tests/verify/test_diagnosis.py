@@ -1,0 +1,205 @@
+"""The diagnosis by itself: planted mistakes, with jax.grad in float64 as the truth.
+
+The judge hands it truth from balls; to the last digits that is the same.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handgrad._precision import x64
+from handgrad.verify.diagnosis import diagnose, ratios
+from handgrad.verify.intermediates import constants_of
+from handgrad.verify.naming import Surroundings, name_ratio
+
+W = np.array([0.3, -1.2, 0.8, 0.5])
+X = np.random.default_rng(0).normal(size=(6, 4))
+Y = np.random.default_rng(1).normal(size=6)
+
+
+def mean_square(w, x, y):
+    return jnp.mean(jnp.square(x @ w - y))
+
+
+def with_decay(w, x, y):
+    return mean_square(w, x, y) + 0.5 * 0.25 * jnp.sum(w * w)
+
+
+def two_leaves(params, x, y):
+    a, b = params
+    return jnp.mean(jnp.square(jnp.tanh(x @ a) @ b - y))
+
+
+def truth_of(loss, at, wrt=0):
+    with x64():
+        return jax.tree.map(np.asarray, jax.grad(loss, wrt)(*at))
+
+
+def told(spoil, loss=mean_square, at=(W, X, Y)):
+    truth = truth_of(loss, at)
+    return diagnose(loss, at, 0, spoil(truth), truth)
+
+
+PLANTED = {
+    "sign flipped (ratio −1)": lambda g: -g,
+    "twice too large (ratio 2)": lambda g: 2 * g,
+    "half of what it should be": lambda g: g / 2,
+    "6 times too large, 6 being axis 0 of x": lambda g: 6 * g,
+    "6 times too small, 6 being axis 0 of x": lambda g: g / 6,
+    "divided by 4 (axis 0 of w) in place of 6 (axis 0 of x)": lambda g: g * 6 / 4,
+    "divided by 5 in place of 6 (ratio 6/5)": lambda g: g * 6 / 5,
+    "a factor √6 too much": lambda g: g * np.sqrt(6),
+    "sign flipped, and 6 times too large": lambda g: -6 * g,
+    "a constant factor 1.7": lambda g: 1.7 * g,
+    "forgotten: zero where the truth is not": lambda g: 0 * g,
+    "NaN at [2]": lambda g: np.where(np.arange(4) == 2, np.nan, g),
+    "an infinity at [1]": lambda g: np.where(np.arange(4) == 1, np.inf, g),
+    "an additive constant 0.5": lambda g: g + 0.5,
+    "an extra linear term λ·w, λ = 0.37": lambda g: g + 0.37 * W,
+    "reversed along axis 0": lambda g: g[::-1],
+    "shifted by 1 along axis 0": lambda g: np.roll(g, 1),
+    "the right numbers at the wrong coordinates": lambda g: g[[1, 0, 3, 2]],
+    "divided by its own norm": lambda g: g / np.linalg.norm(g),
+    "the absolute value of the truth": np.abs,
+    "only the sign of the truth": np.sign,
+    "sign flipped (ratio −1) at [3] only": lambda g: g * [1, 1, 1, -1],
+    "only coordinate [1] differs: ratio 1.000001": lambda g: g * [1, 1 + 1e-6, 1, 1],
+    "only coordinate [0] differs: zero in place of": lambda g: g * [0, 1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("words", PLANTED)
+def test_a_planted_mistake_is_named(words):
+    assert words in told(PLANTED[words])
+
+
+@pytest.mark.parametrize(
+    ("words", "spoil"),
+    [
+        ("λ·w is missing, λ = 0.25", lambda g: g - 0.25 * W),
+        ("an extra linear term λ·w, λ = 0.25", lambda g: g + 0.25 * W),
+        ("sign flipped (ratio −1)", lambda g: g - 0.5 * W),
+        ("6 times too small", lambda g: g - 0.25 * W * 5 / 6),
+        ("0.25·w, which is right: 6 times too large", lambda g: 6 * g - 5 * 0.25 * W),
+    ],
+)
+def test_weight_decay(words, spoil):
+    assert words in told(spoil, with_decay)
+
+
+def test_a_square_leaf_transposed():
+    at = (X[:4], np.ones((4, 4)))
+    loss = lambda a, b: jnp.sum(jnp.sin(a @ b))
+    truth = truth_of(loss, at)
+    assert diagnose(loss, at, 0, truth.T, truth) == "transposed"
+    flat = truth.T.reshape(4, 4).copy()
+    assert "transposed" in diagnose(loss, at, 0, flat, truth)
+
+
+def test_leaves_are_named_and_swaps_seen():
+    at = ({"a": W, "b": W + 1}, X, Y)
+
+    def loss(params, x, y):
+        return jnp.mean(jnp.square(jnp.tanh(x @ params["a"]) + x @ params["b"] - y))
+
+    truth = truth_of(loss, at)
+    swapped = {"a": truth["b"], "b": truth["a"]}
+    assert "['a'] and ['b'] are swapped" in diagnose(loss, at, 0, swapped, truth)
+    twice = {"a": truth["a"], "b": truth["b"] * 2}
+    assert diagnose(loss, at, 0, twice, truth) == "['b']: twice too large (ratio 2)"
+    both = {"a": -truth["a"], "b": truth["b"] * 2}
+    found = diagnose(loss, at, 0, both, truth)
+    assert "['a']: sign flipped" in found
+    assert "['b']: twice too large" in found
+
+
+def test_arguments_give_the_names_where_there_are_several():
+    truth = truth_of(mean_square, (W, X, Y), (0, 2))
+    hand = (truth[0], 6 * truth[1])
+    found = diagnose(mean_square, (W, X, Y), (0, 2), hand, truth)
+    assert found.startswith("y: 6 times too large")
+
+
+def test_nothing_is_said_of_a_right_gradient():
+    assert told(lambda g: g * (1 + 1e-15)) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_gets_no_cause(seed):
+    """A hundred thousand hypotheses, and none fits what nobody's mistake has made."""
+    noise = np.random.default_rng(seed).normal(size=4)
+    assert told(lambda g: g + noise) is None
+    assert told(lambda g: g * (1 + noise)) is None
+
+
+def test_a_truth_without_a_value_explains_nothing():
+    truth = truth_of(mean_square, (W, X, Y))
+    holed = np.where(np.arange(4) == 1, np.nan, truth)
+    assert diagnose(mean_square, (W, X, Y), 0, 2 * truth, holed) is None
+
+
+def test_one_coordinate_is_not_fitted():
+    at = (np.array(0.7), X[:, 0], Y)
+    loss = lambda w, x, y: jnp.mean(jnp.square(w * x - y))
+    truth = truth_of(loss, at)
+    assert diagnose(loss, at, 0, 1.2345 * truth, truth) is None
+    assert "ratio 2" in diagnose(loss, at, 0, 2 * truth, truth)
+
+
+def test_the_whole_of_a_large_example_is_not_needed():
+    rng = np.random.default_rng(2)
+    at = (rng.normal(size=40), rng.normal(size=(500, 40)), rng.normal(size=500))
+    wrong = at[1].T @ ((at[1] @ at[0] - at[2]) * np.tanh(at[2])) * 2 / 500
+    truth = truth_of(mean_square, at)
+    found = diagnose(mean_square, at, 0, wrong, truth)
+    assert found is None
+    half = at[1].T @ ((at[1] @ at[0] - at[2]) * at[2]) * 2 / 500
+    assert "an extra factor y" in diagnose(mean_square, at, 0, half, truth)
+
+
+def test_a_loss_that_loops():
+    def loop(w, x):
+        return jax.lax.scan(lambda c, row: (jnp.tanh(c + row @ w), None), 0.0 * w[0], x)[0]
+
+    truth = truth_of(loop, (W, X))
+    assert "sign flipped" in diagnose(loop, (W, X), 0, -truth, truth)
+    assert diagnose(loop, (W, X), 0, truth * [1, 2, 3, 5], truth) is None
+
+
+def test_a_custom_vjp_is_looked_into():
+    @jax.custom_vjp
+    def square(z):
+        return z * z
+
+    square.defvjp(lambda z: (z * z, z), lambda z, c: (2 * z * c,))
+    loss = lambda w, x: jnp.sum(square(x @ w))
+    truth = truth_of(loss, (W, X))
+    wrong = X.T @ (2 * (X @ W) ** 2)
+    assert "an extra factor" in diagnose(loss, (W, X), 0, wrong, truth)
+
+
+def test_integer_arguments_and_indices():
+    loss = lambda table, index, c: jnp.sum(c * jnp.sin(table[index]))
+    at = (np.arange(12.0).reshape(4, 3) / 7, np.array([1, 1, 3]), X[:3, :3])
+    truth = truth_of(loss, at)
+    once = truth.copy()
+    once[1] = at[2][1] * np.cos(at[0][1])
+    assert "overwritten, not added" in diagnose(loss, at, 0, once, truth)
+
+
+def test_ratios():
+    hand, truth = {"a": np.arange(10.0), "b": np.ones(1)}, {"a": np.ones(10), "b": np.zeros(1)}
+    assert ratios(hand, truth) == (
+        "hand/truth: ['a'] [0, 1, 2, 3, 4, 5, 6, 7, … 2 more]; ['b'] [inf]"
+    )
+
+
+def test_numbers_written_in_a_loss_are_known():
+    program = jax.make_jaxpr(lambda x: jnp.sum(x / 3.5) * 0.125)(jnp.ones(3))
+    assert {3.5, 0.125} <= constants_of(program)
+    around = Surroundings({}, frozenset({3.5}), ())
+    assert name_ratio(3.5, around)[1] == "the factor 1/3.5 of the loss forgotten (ratio 3.5)"
+    assert name_ratio(1 / 3.5, around)[1].startswith("the factor 3.5 of the loss forgotten")
+    assert name_ratio(1.2345, around) is None
+    assert name_ratio(float("nan"), around) is None
