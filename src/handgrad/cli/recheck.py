@@ -35,7 +35,7 @@ def recheck(
         verdict = judge(
             function, name=data["name"], **question, dtypes=tuple(asked["dtypes"]),
             digits=asked["digits"], evaluations=asked["evaluations"], seed=asked["seed"],
-            reference=data["reference"],
+            reference=data["reference"], strict=asked.get("strict", False),
         )  # fmt: skip
         changed = what_changed(data, verdict)
         broken = broken or bool(changed)

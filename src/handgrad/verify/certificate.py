@@ -39,6 +39,7 @@ def describe_run(
     digits: int,
     evaluations: int,
     seed: int,
+    strict: bool,
     truth: Row | None,
 ) -> dict[str, Any]:
     """What a certificate holds beside the verdict: the question, the enclosures, the machine."""
@@ -52,6 +53,7 @@ def describe_run(
             "digits": digits,
             "evaluations": evaluations,
             "seed": seed,
+            "strict": strict,
         },
         "inputs": leaves,
         "enclosures": [

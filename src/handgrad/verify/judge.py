@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.verify.blackbox import numpy_answer, outside_bound
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.layout import Layout, rounded
 from handgrad.verify.mathematics import Finding, examine
+from handgrad.verify.options import check_options
 from handgrad.verify.programs import summon
 from handgrad.verify.search import GENERATIONS, MOST_NUMBERS, Field
 from handgrad.verify.trial import Case, Outcome, hold_trial
@@ -71,16 +71,16 @@ def verify(
     >>> wrong.ok, wrong.hand
     (False, 'different')
     """
-    _check_options(dtypes, digits, evaluations, seed, reference)
+    check_options(dtypes, digits, evaluations, seed, reference)
     name = name or str(getattr(gradient, "__name__", "gradient"))
     rng = np.random.default_rng(seed)
     with x64():
         check_arguments(of, at, wrt)
-        check_finite("at", at)
+        check_finite("at", at, dtypes)
         at = jax.tree.map(narrow_integers, at)
         traceable = is_traceable(gradient, at)
         keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(DRAWN_POINTS)]
-        drawn = drawn_points(points, keys, at) if points else []
+        drawn = drawn_points(points, keys, at, dtypes) if points else []
     structure = _structure(gradient, of, at, wrt, dtypes) if traceable else "ok"
     leaves = [jax.tree.leaves(args) for args in (at, *drawn)]
     hand = gradient if traceable and structure == "ok" else None
@@ -109,6 +109,9 @@ def verify(
         notes.insert(0, f"right at the point given, different {worst.found_at}")
     if worst.hand != "different":
         notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
+    notes += [
+        f"{o.row.dtype}: the point given could not be judged" for o in outcomes if not o.sights
+    ]
     if not truth:
         notes.append("no numerics: neither hand nor autodiff is the truth")
     clean = all(outcome.at_given.hand_bad == 0 for outcome in outcomes)
@@ -134,7 +137,7 @@ def verify(
         numerics=tuple(outcome.row for outcome in outcomes),
         notes=tuple(dict.fromkeys(notes)),
         record=describe_run(
-            gradient, of, at, wrt, dtypes, digits, evaluations, seed, findings[0].truth_row
+            gradient, of, at, wrt, dtypes, digits, evaluations, seed, strict, findings[0].truth_row
         ),
     )
 
@@ -227,22 +230,3 @@ def _cause(of: Callable, at: tuple, wrt: Argnums, layout: Layout, found: Finding
     ]
     hand, truth = (jax.tree.unflatten(tree, layout.split(row)) for row in floats)
     return diagnose(of, at, wrt, hand, truth) or ratios(hand, truth)
-
-
-def _check_options(
-    dtypes: tuple[str, ...], digits: int, evaluations: int, seed: int, reference: str
-) -> None:
-    known = ("float64", "float32", "bfloat16", "float16")
-    if isinstance(dtypes, str) or not dtypes or any(dtype not in known for dtype in dtypes):
-        raise InputError("dtypes", f"some of {', '.join(known)}", dtypes, "name at least one")
-    for option, value in {"digits": digits, "evaluations": evaluations, "seed": seed}.items():
-        if not isinstance(value, int):
-            raise InputError(option, "an integer", repr(value), f"write {option}=1, say")
-    if not 1 <= digits <= 1_000:
-        raise InputError("digits", "1 to 1,000", digits, "60 is the custom here")
-    if evaluations < 0:
-        raise InputError("evaluations", "0 or more", evaluations, "0 leaves the search out")
-    if seed < 0:
-        raise InputError("seed", "0 or more", seed, "0 is the custom here")
-    if reference not in ("truth", "autodiff"):
-        raise InputError("reference", "'truth' or 'autodiff'", repr(reference), "name one of them")

@@ -173,7 +173,7 @@ def error_ulp(computed: float, true: arb, dtype: str) -> float:
 def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> NumericsRow:
     """The row of a dtype, from the points that were looked at."""
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
-    worst: dict[str, tuple[float, float, float, WorstInput | None]] = {}
+    worst: dict[str, tuple[float, float, float, float, WorstInput | None]] = {}
     bad = {"hand": 0, "autodiff": 0}
     subnormal = 0
     with ctx.workprec(256):
@@ -184,27 +184,27 @@ def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> 
                 subnormal += sight.flushed or 0 < size < tiny
                 for name, answer in sight.answers.items():
                     computed = float(answer[index])
-                    if sight.flushed:
-                        bad[name] += not math.isfinite(computed)
-                        continue
-                    bad[name] += is_bad(computed, true, spread, dtype)
-                    if not tiny <= size <= largest:
+                    lost = not math.isfinite(computed)
+                    bad[name] += lost if sight.flushed else is_bad(computed, true, spread, dtype)
+                    if not tiny <= size <= largest or (sight.flushed and not lost):
                         continue
                     error = error_ulp(computed, true, dtype)
                     cost = conditioning(true, spread, dtype)
                     excess = error / (1 + cost) if math.isfinite(error) else math.inf
-                    if name not in worst or excess > 1.01 * worst[name][0]:
+                    modest = -float(np.abs(sight.row.astype(np.float64)).max())
+                    before, best = worst[name][:2] if name in worst else (-1.0, -math.inf)
+                    if excess > 1.01 * before or (excess == before == math.inf and modest > best):
                         found = _worst(programs, sight, index, error, computed)
-                        worst[name] = (excess, error, cost, found)
-    nothing = (0.0, 0.0, 0.0, None)
-    hand, auto = worst.get("hand", nothing), worst.get("autodiff", nothing)
+                        worst[name] = (excess, modest, error, cost, found)
+    nothing = (0.0, 0.0, 0.0, 0.0, None)
+    hand, auto = (worst.get(name, nothing)[2:] for name in ("hand", "autodiff"))
     return NumericsRow(
         dtype=dtype,
-        hand_max_ulp=hand[1],
-        autodiff_max_ulp=auto[1],
-        conditioning_ulp=hand[2],
-        hand_worst_at=hand[3],
-        autodiff_worst_at=auto[3],
+        hand_max_ulp=hand[0],
+        autodiff_max_ulp=auto[0],
+        conditioning_ulp=hand[1],
+        hand_worst_at=hand[2],
+        autodiff_worst_at=auto[2],
         hand_bad=bad["hand"],
         autodiff_bad=bad["autodiff"],
         subnormal=subnormal,

@@ -95,16 +95,18 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
         )
 
 
-def check_finite(name: str, args: tuple) -> None:
-    """Raise InputError for NaN and infinities among the arguments: no derivative is there."""
+def check_finite(name: str, args: tuple, dtypes: tuple[str, ...]) -> None:
+    """Raise InputError for NaN and for what a dtype holds as infinity: no derivative is there."""
     for path, leaf in named_leaves(args):
-        if is_float(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
-            raise InputError(
-                name, "finite numbers", f"NaN or inf in leaf {path}", "choose a point of the domain"
-            )
+        for dtype in dtypes if is_float(leaf) else ():
+            if not (np.abs(np.asarray(leaf, np.float64)) <= float(jnp.finfo(dtype).max)).all():
+                raise InputError(
+                    name, f"finite numbers in {dtype}", f"NaN or inf in leaf {path}",
+                    "choose a point of the domain",
+                )  # fmt: skip
 
 
-def drawn_points(points: Callable, keys: list, at: tuple) -> list[tuple]:
+def drawn_points(points: Callable, keys: list, at: tuple, dtypes: tuple[str, ...]) -> list[tuple]:
     """The arguments that `points` draws. Raises InputError unless they look like `at`."""
     drawn = []
     for key in keys:
@@ -120,7 +122,7 @@ def drawn_points(points: Callable, keys: list, at: tuple) -> list[tuple]:
                 "points", "arguments with the structure and shapes of `at`",
                 jax.tree.map(jnp.shape, args), "draw a tuple like `at`",
             )  # fmt: skip
-        check_finite("points", args)
+        check_finite("points", args, dtypes)
         drawn.append(jax.tree.map(narrow_integers, args))
     return drawn
 
