@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Literal
+from jax.interpreters import partial_eval
 
 from handgrad._types import Array
 
@@ -39,7 +40,7 @@ def mutant(gradient: Callable, mutation: Mutation) -> Callable:
     """The gradient with one equation changed; same arguments, same structure of the answer."""
 
     def mutated(*args: Any) -> Any:
-        closed, shape = jax.make_jaxpr(gradient, return_shape=True)(*args)
+        closed, shape = live_program(gradient, args)
         leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(args)]
         outputs = Walk(mutation).run(closed.jaxpr, closed.consts, leaves)
         if mutation.place == OUTPUT:
@@ -47,6 +48,18 @@ def mutant(gradient: Callable, mutation: Mutation) -> Callable:
         return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
     return mutated
+
+
+def live_program(gradient: Callable, args: tuple) -> tuple[Any, Any]:
+    """The jaxpr without what no output needs (the value beside a gradient), and the output's shape.
+
+    A mutant of dead code would be equivalent, and tell nothing.
+    """
+    closed, shape = jax.make_jaxpr(gradient, return_shape=True)(*args)
+    live, _ = partial_eval.dce_jaxpr(
+        closed.jaxpr, [True] * len(closed.jaxpr.outvars), [True] * len(closed.jaxpr.invars)
+    )
+    return closed.replace(jaxpr=live), shape
 
 
 class Walk:
@@ -97,7 +110,7 @@ def is_real(array: Any) -> bool:
 def mutations(gradient: Callable, args: tuple) -> Iterator[Mutation]:
     """Every mutation of a gradient, in the order of its equations, then of its outputs."""
     walk = Walk()
-    closed = jax.make_jaxpr(gradient)(*args)
+    closed, _ = live_program(gradient, args)
     outputs = walk.run(closed.jaxpr, closed.consts, jax.tree.leaves(args))
     for place, equation, operands in walk.seen:
         outs = [v.aval for v in equation.outvars]
