@@ -84,7 +84,7 @@ class Bench:
         self.case = case
         with x64():
             keys = [jax.random.key(1_000 + i) for i in range(UNSEEN // 2)]
-            near = [case.example(key) for key in keys]
+            near = [moved_from_zero(case, case.example(key), key) for key in keys]
             self.unseen = near + [scaled(case, args) for args in near]
             self.right = [opinion(case.gradient, args) for args in self.unseen]
             self.at = case.example(jax.random.key(0))
@@ -169,6 +169,16 @@ def scaled(case: Case, args: tuple) -> tuple:
         jax.tree.map(lambda leaf: jnp.asarray(leaf) * SCALE, arg) if i in wrt else arg
         for i, arg in enumerate(args)
     )
+
+
+def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
+    """The arguments with zeros among the differentiated numbers drawn anew: a bias starts at 0."""
+    wrt = {case.wrt} if isinstance(case.wrt, int) else set(case.wrt)
+
+    def moved(leaf: Any) -> Any:
+        return jnp.where(leaf == 0, jax.random.normal(key, jnp.shape(leaf)) / 2, leaf)
+
+    return tuple(jax.tree.map(moved, arg) if i in wrt else arg for i, arg in enumerate(args))
 
 
 def summary(trials: list[Trial]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ half an ulp does. The verdict on the suspects is spoken elsewhere, in exact arit
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +37,20 @@ class Suspects:
 
     hand: np.ndarray
     autodiff: np.ndarray
+    algebra: np.ndarray
     failing: np.ndarray
     evaluations: int
+
+    @property
+    def rows(self) -> tuple[np.ndarray, ...]:
+        """All of them, by what they are suspected of."""
+        return self.hand, self.autodiff, self.algebra, self.failing
 
     @classmethod
     def none(cls, base: np.ndarray) -> "Suspects":
         """No search: nobody is suspected."""
         empty = base[None, :][:0]
-        return cls(empty, empty, empty, 0)
+        return cls(empty, empty, empty, empty, 0)
 
 
 class Field:
@@ -87,9 +94,20 @@ class Ground:
     dtype: str
 
 
-def suspicion(
-    ground: Ground, rows: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+class Suspicion(NamedTuple):
+    """What speaks against each row; more is worse."""
+
+    hand: np.ndarray
+    autodiff: np.ndarray
+    algebra: np.ndarray
+    """How far the two are apart over the size of the gradient: rounding is small in that measure."""
+    apart: np.ndarray
+    """Rows that lead the loss through a number beyond the dtype's normal range."""
+    failing: np.ndarray
+    """Rows at which a witness is not finite."""
+
+
+def suspicion(ground: Ground, rows: np.ndarray, rng: np.random.Generator) -> Suspicion:
     """How suspicious both are at each row; which rows the dtype cannot carry; where one fails.
 
     Rows that lead the loss through a number beyond the dtype's normal range are set apart.
@@ -129,7 +147,9 @@ def suspicion(
         apart = overflow | ~np.isfinite(loss) | (passage[0] < float(info.tiny))
         failing = ~overflow & ~(np.isfinite(hand).all(axis=1) & np.isfinite(auto).all(axis=1))
         scores = [np.where(apart, -1.0, np.nan_to_num(p, nan=np.inf).max(axis=1)) for p in pair]
-    return scores[0], scores[1], apart, failing
+        gap, size = np.abs(wide_hand - wide_auto).max(axis=1), np.abs(wide_auto).max(axis=1)
+        algebra = np.where(apart | (size == 0), -1.0, np.nan_to_num(gap / size, nan=-1.0))
+    return Suspicion(scores[0], scores[1], algebra, apart, failing)
 
 
 def search(
@@ -138,22 +158,23 @@ def search(
     """The `keep` most suspicious rows for each witness, after about `evaluations` points."""
     count = ground.field.count
     rows = first_generation(base, count, rng)
-    pool, hand_score, auto_score = rows[:0], np.zeros(0), np.zeros(0)
-    lost, tried = rows[:0], 0
+    pool, lost, tried = rows[:0], rows[:0], 0
+    scores = [np.zeros(0)] * 3
     while tried < evaluations:
-        by_hand, by_auto, apart, failing = suspicion(ground, rows, rng)
+        found = suspicion(ground, rows, rng)
         tried += len(rows)
-        lost = np.concatenate([lost, rows[failing]])
+        lost = np.concatenate([lost, rows[found.failing]])
         lost = lost[np.argsort(np.abs(lost).max(axis=1), kind="stable")][:MODEST]
-        pool = np.concatenate([pool, rows[~apart]])
-        hand_score = np.concatenate([hand_score, by_hand[~apart]])
-        auto_score = np.concatenate([auto_score, by_auto[~apart]])
-        best = _top(pool, hand_score, PARENTS), _top(pool, auto_score, PARENTS)
-        parents = np.concatenate([base[None, :], *best])
+        pool = np.concatenate([pool, rows[~found.apart]])
+        scores = [
+            np.concatenate([s, new[~found.apart]]) for s, new in zip(scores, found[:3], strict=True)
+        ]
+        parents = np.concatenate([base[None, :], *(_top(pool, s, PARENTS) for s in scores)])
         rows = mutate(parents[rng.integers(0, len(parents), count)], base, rng)
     return Suspects(
-        hand=_top(pool, hand_score, keep),
-        autodiff=_top(pool, auto_score, keep),
+        hand=_top(pool, scores[0], keep),
+        autodiff=_top(pool, scores[1], keep),
+        algebra=_top(pool, scores[2], max(1, keep // 2)),
         failing=lost,
         evaluations=tried,
     )

@@ -74,7 +74,7 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             if len(found):
                 found[0] = shrink(ground, found[0], rows[0], against)
     places = list(zip(leaves, [row[None, :] for row in rows], strict=True))
-    places.append((leaves[0], np.concatenate([suspects.hand, suspects.autodiff, suspects.failing])))
+    places.append((leaves[0], np.concatenate(list(suspects.rows))))
     sights: list[Sight] = []
     findings: list[Finding] = []
     truth = programs.autodiff if case.truth == "autodiff" else programs.hand
