@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test types lint format bench clean
+.PHONY: help demo test lint mutants exhaust format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,12 @@ lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mutants: $(READY)  ## the judge judged: a thousand mutants
+	$(BIN)/handgrad mutants
+
+exhaust: $(READY)  ## every float32 logit through every form
+	$(BIN)/handgrad exhaust
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .

@@ -20,7 +20,7 @@ from handgrad.evidence.forms import (
     TEXTBOOK,
     Form,
 )  # fmt: skip
-from handgrad.evidence.measuring import ALL_BLOCKS, BLOCK
+from handgrad.evidence.measuring import ALL_BLOCKS, BLOCK, SCRAMBLE, inputs_of
 from handgrad.evidence.profile import EXPONENT_EDGES, UNIT_EDGES, as_data, binned
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 from handgrad.verify.ulp import ulp_error
@@ -41,6 +41,16 @@ def one(outcomes, target, form):
 
 def block_of(z):
     return int(np.float32(z).view(np.uint32)) >> 17
+
+
+@pytest.mark.parametrize("count", [1, 2, 129, 1000, BLOCK])
+def test_the_inputs_of_a_block_are_distinct_and_of_that_block(count):
+    blocks = np.array([0, 77, 16319, 16384, 32703], np.uint32)
+    bits = np.asarray(inputs_of(jnp.asarray(blocks), count)).view(np.uint32)
+    assert bits.shape == (5, count)
+    assert (bits >> 17 == blocks[:, None]).all()
+    assert (bits[:, 0] == blocks * BLOCK).all()
+    assert (np.diff(bits.astype(np.int64)) > 0).all()
 
 
 def test_every_gradient_has_every_kind_of_form(outcomes):
@@ -110,8 +120,10 @@ def test_the_sweep_equals_brute_force(sample):
     blocks = np.array([block_of(z) for z in (-88, -17, -0.051, 0.75, 16.6, 90)])
     (found,) = sweep([STABLE_SIGMOID], blocks=blocks, sample=sample)
     count = BLOCK if sample is None else 167
-    stride = BLOCK // count | 1
-    bits = blocks[:, None] * BLOCK + np.arange(count) * stride % BLOCK
+    stride = BLOCK // count
+    shift = blocks * SCRAMBLE % 2**32 % stride
+    bits = blocks[:, None] * BLOCK + np.arange(count) * stride
+    bits[:, 1:] += shift[:, None]
     z = bits.astype(np.uint32).view(np.float32)
     e = np.exp(-np.abs(z.astype(np.float64)))
     true = e / (1 + e) ** 2

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from handgrad.cli.exhaust import exhaust
+from handgrad.cli.mutants import mutants
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
 from handgrad.cli.verify import verify
@@ -28,4 +29,5 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(mutants)
 app.command()(exhaust)

@@ -6,10 +6,11 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from handgrad.cli.output import check_writable, console, ulps, write_json, write_whole
+from handgrad.cli.output import check_writable, console, say, ulps, write_json, write_whole
 
 REFERENCE_POINTS = 2_000
 
@@ -40,7 +41,7 @@ def exhaust(
     points = truths.spread(REFERENCE_POINTS)
     reference = max(truths.reference_error(truth, points) for truth in truths.TRUTHS)
     devices = f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
-    console.print(
+    say(
         f"{len(forms.FORMS)} forms of {len(forms.TARGETS)} gradients on {devices}; the reference "
         f"is within {reference:.0e} ulp of the truth (balls, at {len(points):,} points)"
     )
@@ -58,11 +59,11 @@ def exhaust(
     faults = every_logit.faults(outcomes)
     print_outcomes(outcomes, forms.OWN, seconds)
     if faults:
-        console.print("[bold red]the forms of this package do not hold:[/]")
+        say("[bold red]the forms of this package do not hold:[/]")
         for fault in faults:
-            console.print(f"  {fault}")
+            say(f"  {fault}")
     else:
-        console.print("the forms of this package [bold green]hold[/]")
+        say("the forms of this package [bold green]hold[/]")
     if plot:
         from handgrad.explain.every_logit import every_logit_figure
         from handgrad.explain.training import png
@@ -72,7 +73,7 @@ def exhaust(
         )
         subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
         write_whole(plot, png(every_logit_figure(outcomes, subtitle)))
-        console.print(f"figure: {plot}")
+        say(f"figure: {escape(str(plot))}")
     if json:
         data = {
             "devices": devices,
@@ -109,13 +110,13 @@ def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) 
     console.print(table)
     inputs, below = outcomes[0].inputs, max(o.subnormal for o in outcomes)
     rate = inputs * len(outcomes) / seconds / 1e6
-    console.print(
-        f"{inputs:,} inputs in {seconds:,.0f} s, {rate:,.0f} million gradients a second. Errors "
+    say(
+        f"{inputs:,} inputs in {seconds:,.0f} s, {rate:,.1f} million gradients a second. Errors "
         "in ulp of float32 over finite results whose truth is a normal number; zero: 0 where the "
         "truth is one; ±∞: the limits."
     )
     flushed = [o for o in outcomes if o.subnormal_zero == o.subnormal]
-    console.print(
+    say(
         f"Apart: up to {below:,} inputs have a truth below 2⁻¹²⁶; {len(flushed)} of "
         f"{len(outcomes)} forms give 0 at all of theirs."
     )

@@ -26,6 +26,8 @@ BLOCK = 2**17
 ALL_BLOCKS = np.concatenate([np.arange(0x3FC0), 0x4000 + np.arange(0x3FC0)])
 """The upper 15 bits of every finite float32 number: first the positive ones, then the negative."""
 
+SCRAMBLE = 2_654_435_761  # odd, near 2³²/φ: successive multiples of it are spread evenly
+
 PER_CALL = {"cpu": 2**20}  # inputs a call on each device: small enough for the processor's cache
 PER_CALL_ELSEWHERE = 2**25
 
@@ -37,11 +39,14 @@ MEASURES = (
 MAXIMA = 2
 
 
-@partial(jax.jit, static_argnums=(1, 2))
-def inputs_of(blocks: UInt32[Array, "B"], count: int, stride: int) -> Float[Array, "B count"]:
-    """`count` numbers of each block, its first first, then `stride` apart and wrapped around."""
-    within = lax.iota(jnp.uint32, count) * np.uint32(stride) % np.uint32(BLOCK)
-    bits = blocks[:, None] * np.uint32(BLOCK) + within[None, :]
+@partial(jax.jit, static_argnums=1)
+def inputs_of(blocks: UInt32[Array, "B"], count: int) -> Float[Array, "B count"]:
+    """`count` numbers of each block: its first, then evenly apart, shifted from block to block."""
+    stride = np.uint32(BLOCK // count)
+    shift = blocks * np.uint32(SCRAMBLE) % stride
+    within = lax.iota(jnp.uint32, count)[None, :] * stride
+    within = within + jnp.where(within > 0, shift[:, None], np.uint32(0))
+    bits = blocks[:, None] * np.uint32(BLOCK) + within
     return lax.bitcast_convert_type(bits, jnp.float32)
 
 
@@ -91,7 +96,7 @@ class Laboratory:
 
     def __init__(self, forms: Sequence[Form], sample: int = BLOCK):
         self.forms = tuple(forms)
-        self.count, self.stride = sample, BLOCK // sample | 1 if sample < BLOCK else 1
+        self.count = sample
         self.compiled = [jax.jit(form.function) for form in self.forms]
         devices = jax.devices()
         mesh = Mesh(np.array(devices), ("blocks",), axis_types=(AxisType.Auto,))
@@ -103,7 +108,7 @@ class Laboratory:
         """The inputs of these blocks and, to fill the call, of the last one again."""
         filled = np.full(self.blocks_per_call, blocks[-1], np.uint32)
         filled[: len(blocks)] = blocks
-        return inputs_of(jax.device_put(filled, self.sharding), self.count, self.stride)
+        return inputs_of(jax.device_put(filled, self.sharding), self.count)
 
     def measures(self, blocks: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
         """(how many blocks, their measures for each form), call after call."""

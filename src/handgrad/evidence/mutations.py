@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Literal
+from jax.interpreters import partial_eval
 
 from handgrad._types import Array
 
@@ -39,14 +40,26 @@ def mutant(gradient: Callable, mutation: Mutation) -> Callable:
     """The gradient with one equation changed; same arguments, same structure of the answer."""
 
     def mutated(*args: Any) -> Any:
-        closed, shape = jax.make_jaxpr(gradient, return_shape=True)(*args)
-        leaves = jax.tree.leaves(args)
+        closed, shape = live_program(gradient, args)
+        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(args)]
         outputs = Walk(mutation).run(closed.jaxpr, closed.consts, leaves)
         if mutation.place == OUTPUT:
             outputs = mutation.edit(outputs, leaves)
         return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
     return mutated
+
+
+def live_program(gradient: Callable, args: tuple) -> tuple[Any, Any]:
+    """The jaxpr without what no output needs (the value beside a gradient), and the output's shape.
+
+    A mutant of dead code would be equivalent, and tell nothing.
+    """
+    closed, shape = jax.make_jaxpr(gradient, return_shape=True)(*args)
+    live, _ = partial_eval.dce_jaxpr(
+        closed.jaxpr, [True] * len(closed.jaxpr.outvars), [True] * len(closed.jaxpr.invars)
+    )
+    return closed.replace(jaxpr=live), shape
 
 
 class Walk:
@@ -60,7 +73,7 @@ class Walk:
         """The outputs of a jaxpr."""
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
         for equation in jaxpr.eqns:
-            operands = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
+            operands = [typed(v) if isinstance(v, Literal) else values[v] for v in equation.invars]
             inner = next((equation.params[k] for k in INNER if k in equation.params), None)
             if equation.primitive.name in CALLS and inner is not None:
                 body = inner.jaxpr if hasattr(inner, "consts") else inner
@@ -68,7 +81,7 @@ class Walk:
             else:
                 outputs = self.step(equation, operands)
             values.update(zip(equation.outvars, outputs, strict=True))
-        return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+        return [typed(v) if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
 
     def step(self, equation: Any, operands: list) -> list:
         """The outputs of one equation, edited if it is the one."""
@@ -84,6 +97,11 @@ class Walk:
         return list(outputs)
 
 
+def typed(literal: Any) -> Array:
+    """A literal in the dtype that the trace gave it."""
+    return jnp.asarray(literal.val, literal.aval.dtype)
+
+
 def is_real(array: Any) -> bool:
     """Whether an array holds floats."""
     return jnp.issubdtype(jnp.result_type(array), jnp.floating)
@@ -92,7 +110,7 @@ def is_real(array: Any) -> bool:
 def mutations(gradient: Callable, args: tuple) -> Iterator[Mutation]:
     """Every mutation of a gradient, in the order of its equations, then of its outputs."""
     walk = Walk()
-    closed = jax.make_jaxpr(gradient)(*args)
+    closed, _ = live_program(gradient, args)
     outputs = walk.run(closed.jaxpr, closed.consts, jax.tree.leaves(args))
     for place, equation, operands in walk.seen:
         outs = [v.aval for v in equation.outvars]
@@ -170,8 +188,8 @@ def edits(equation: Any, operands: list) -> Iterator[tuple[str, str, Edit]]:
     yield "no-op", "×1", lambda outs, ops: [outs[0] * jnp.ones((), outs[0].dtype)]
     yield "no-op", "negated twice", lambda outs, ops: [lax.neg(lax.neg(outs[0]))]
     if name in ("add", "mul"):
-        run = {"add": lax.add, "mul": lax.mul}[name]
-        yield "no-op", "commuted", lambda outs, ops: [_broadcast(run, ops[1], ops[0])]
+        swap = {"add": lax.add, "mul": lax.mul}[name]
+        yield "no-op", "commuted", lambda outs, ops: [_broadcast(swap, ops[1], ops[0])]
 
 
 def output_changes(
@@ -211,8 +229,9 @@ def _beyond(partner: int, bound: float) -> Callable[[Array, list], Array]:
 
 def _transposed(equation: Any, side: int) -> Edit:
     def edit(outputs: list, operands: list) -> list:
-        operands = [o.T if i == side else o for i, o in enumerate(operands)]
-        return [equation.primitive.bind(*operands, **equation.params)]
+        left, right = (o.T if i == side else o for i, o in enumerate(operands))
+        numbers, precision = equation.params["dimension_numbers"], equation.params["precision"]
+        return [lax.dot_general(left, right, numbers, precision=precision)]
 
     return edit
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from handgrad._errors import HandgradError
+from handgrad._errors import HandgradError, MissingExtraError
 
 DIGITS = 50
 INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -21,8 +21,14 @@ MOVES = ("broadcast_in_dim", "reshape", "transpose", "slice", "squeeze", "rev", 
 
 
 def opinion(function: Callable, args: tuple) -> list[np.ndarray]:
-    """The flat outputs of a function at exact arguments, as object arrays of mpmath numbers."""
-    import mpmath
+    """The flat outputs of a function at exact arguments, as object arrays of mpmath numbers.
+
+    Raises MissingExtraError without mpmath.
+    """
+    try:
+        import mpmath
+    except ImportError:
+        raise MissingExtraError("the second opinion on mutants", "evidence") from None
 
     with mpmath.workdps(DIGITS):
         closed = jax.make_jaxpr(function)(*args)
@@ -99,7 +105,8 @@ def _apply(equation: Any, operands: list) -> np.ndarray:
     if name == "dot_general":
         (left, right), batch = params["dimension_numbers"]
         if batch == ((), ()):
-            return np.asarray(np.tensordot(*operands, axes=(left, right)), dtype=object)
+            a, b = operands
+            return np.asarray(np.tensordot(a, b, axes=(left, right)), dtype=object)
     if name in _elementwise():
         return _each(_elementwise()[name](params), *operands)
     raise HandgradError(f"the second opinion knows no rule for {name}")

@@ -124,7 +124,11 @@ def _examine(
         truths[index] = programs.along(leaves, np.eye(1, size, int(index))[0], digits)
     auto_status = auto_fault[0]
     if auto is not None:
-        auto_status, _, _ = _status(auto, truths, digits)
+        auto_status, worst, _ = _status(auto, truths, digits)
+        if auto_status != "identical" and worst >= _rounded_digits(programs):
+            wide = programs.row(programs.autodiff, leaves, digits, "rounded")
+            if _overlap(wide, truths):
+                auto_status, notes = "identical", (*notes, "rounded constants")
         if auto_status == "different" and hand is not None and _overlap(hand, auto):
             notes += (LIKE_AUTODIFF,)
     truth = "differences, coordinate by coordinate"

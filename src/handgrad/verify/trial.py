@@ -1,6 +1,7 @@
 """The trial in one dtype: where to look, both witnesses heard there, and what the algebra says.
 
-A point at which the balls of hand and truth part is examined again as mathematics: it is a kink,
+A point at which the balls of hand and truth part is examined again as mathematics (and believed
+where autodiff confirms the truth: far out, differences can miss a kink close by): it is a kink,
 where conventions differ and no ulps are counted at the coordinates that part, or an error that the
 point given did not show, or a constant that the trace has rounded.
 """
@@ -100,7 +101,8 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             sight = replace(sight, flushed=path == "subnormal")
             if sight.parted:
                 again = _examined(programs, here, case, rng)
-                if again is not None and again.hand == "different":
+                trusted = again is not None and again.autodiff in ("identical", "valid subgradient")
+                if again is not None and again.hand == "different" and trusted:
                     found_at = f"in {dtype}{programs.layout.input_at(here, again.where)}"
                     findings.append(replace(again, found_at=found_at))
                 elif again is None or again.hand != "identical":
