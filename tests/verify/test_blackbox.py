@@ -1,0 +1,115 @@
+"""Gradients that cannot be traced: NumPy, scikit-learn, PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handgrad._errors import InputError
+from handgrad.verify.judge import verify
+
+RNG = np.random.default_rng(0)
+X, Y, W = RNG.normal(size=(12, 3)), (RNG.random(12) < 0.5).astype(float), RNG.normal(size=3)
+
+
+def logistic_loss(w, x, y):
+    z = x @ w
+    return jnp.mean(jax.nn.softplus(z) - y * z)
+
+
+def in_numpy(w, x, y):
+    assert isinstance(w, np.ndarray)
+    return x.T @ (1 / (1 + np.exp(-(x @ w))) - y) / np.asarray(len(y), w.dtype)
+
+
+def test_a_gradient_in_numpy():
+    verdict = verify(in_numpy, of=logistic_loss, at=(W, X, Y))
+    assert (verdict.ok, verdict.hand, verdict.autodiff) == (True, "not traceable", "identical")
+    assert [row.dtype for row in verdict.numerics] == ["float32", "float64"]
+    assert all(row.hand_max_ulp < 64 for row in verdict.numerics)
+
+
+def test_a_planted_error_of_1e_6_fails_and_is_named():
+    def planted(w, x, y):
+        return in_numpy(w, x, y) * np.array([1, 1 + 1e-6, 1], w.dtype)
+
+    verdict = verify(planted, of=logistic_loss, at=(W, X, Y))
+    assert not verdict.ok
+    assert verdict.cause.startswith("float64 gradient[1]: ")
+    assert "ulp where" in verdict.cause
+    assert verdict.cause in str(verdict).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda g: -g,
+        lambda g: g * np.array([np.nan, 1, 1], g.dtype),
+        lambda g: g * np.array([0, 1, 1], g.dtype),
+    ],
+    ids=["sign", "NaN", "zero"],
+)
+def test_gross_errors_fail(wrong):
+    verdict = verify(lambda *args: wrong(in_numpy(*args)), of=logistic_loss, at=(W, X, Y))
+    assert not verdict.ok
+    assert verdict.numerics[0].hand_bad > 0
+
+
+def test_a_wrong_shape_is_refused_in_words():
+    with pytest.raises(InputError, match=r"leaves of shapes \[\(3,\)\], as jax.grad gives"):
+        verify(lambda *args: in_numpy(*args)[:, None], of=logistic_loss, at=(W, X, Y))
+
+
+def binomial(z, y):
+    return jnp.sum(jax.nn.softplus(z) - y * z)
+
+
+def multinomial(z, y):
+    own = jnp.take_along_axis(z, y[:, None], axis=1)[:, 0]
+    return jnp.sum(jax.nn.logsumexp(z, axis=1) - own)
+
+
+def half_binomial(z, y):
+    from sklearn._loss import HalfBinomialLoss
+
+    return HalfBinomialLoss().gradient(y_true=np.asarray(y), raw_prediction=np.asarray(z))
+
+
+def half_multinomial(z, y):
+    from sklearn._loss import HalfMultinomialLoss
+
+    z = np.asarray(z)
+    loss = HalfMultinomialLoss(n_classes=z.shape[1])
+    return loss.gradient(y_true=np.asarray(y).astype(z.dtype), raw_prediction=z)
+
+
+SKLEARN = {
+    "binomial": (half_binomial, binomial, (3 * RNG.normal(size=6), np.array([0, 1, 1, 0, 1, 0.0]))),
+    "multinomial": (
+        half_multinomial, multinomial, (RNG.normal(size=(5, 4)), np.array([0, 1, 2, 3, 1])),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SKLEARN)
+def test_scikit_learn(name):
+    gradient, loss, at = SKLEARN[name]
+    verdict = verify(gradient, of=loss, at=at, dtypes=("float64",))
+    assert (verdict.ok, verdict.hand) == (True, "not traceable"), str(verdict)
+    assert verdict.numerics[0].hand_max_ulp < 4
+    planted = verify(
+        lambda z, y: gradient(z, y) * (1 + 1e-6 * (np.arange(z.size) == 2).reshape(z.shape)),
+        of=loss, at=at, dtypes=("float64",),
+    )  # fmt: skip
+    assert not planted.ok
+    assert f"gradient{[int(i) for i in np.unravel_index(2, at[0].shape)]}" in planted.cause
+
+
+def test_pytorch():
+    torch = pytest.importorskip("torch")
+
+    def in_torch(w, x, y):
+        w, x, y = (torch.from_numpy(np.array(a)) for a in (w, x, y))
+        return (x.T @ (torch.sigmoid(x @ w) - y) / len(y)).numpy()
+
+    assert verify(in_torch, of=logistic_loss, at=(W, X, Y)).ok

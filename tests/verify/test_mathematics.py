@@ -1,0 +1,144 @@
+"""The first question, in balls: digits, rounded constants, what is done if autodiff is wrong."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flint import arb, ctx
+
+from handgrad._precision import x64
+from handgrad.verify import mathematics
+from handgrad.verify.judge import verify
+from handgrad.verify.mathematics import agreed_digits, examine
+from handgrad.verify.programs import summon
+
+AT = (np.array([0.3, -1.2]),)
+
+
+def halves(x):
+    """½ x² / √2 with √2 as NumPy rounds it, before JAX sees it."""
+    return jnp.sum(0.5 * x * x / np.sqrt(2).astype(x.dtype))
+
+
+def by_sqrt_2(x):
+    return x / jnp.sqrt(jnp.asarray(2.0, x.dtype))
+
+
+@pytest.fixture
+def precise():
+    with ctx.workprec(400):
+        yield
+
+
+@pytest.mark.usefixtures("precise")
+@pytest.mark.parametrize(
+    ("a", "b", "digits"),
+    [
+        (arb(1), arb(1), math.inf),
+        (arb(0), arb(0), math.inf),
+        (arb(-1), arb(1), -0.31),
+        (arb("nan"), arb(1), -math.inf),
+        (arb("nan"), arb("nan"), -math.inf),
+        (arb("inf"), arb("inf"), math.inf),
+        (arb("inf"), arb("-inf"), -math.inf),
+        (arb(1), arb("inf"), -math.inf),
+    ],
+    ids=str,
+)
+def test_digits_in_common(a, b, digits):
+    assert agreed_digits(a, b) == pytest.approx(digits, abs=0.01)
+
+
+@pytest.mark.usefixtures("precise")
+@pytest.mark.parametrize("size", ["1e-300", "1", "1e300"])
+def test_digits_are_relative_to_the_truth_and_to_nothing_else(size):
+    truth = arb(size)
+    assert agreed_digits(truth * (1 + arb("1e-20")), truth) == pytest.approx(20, abs=0.01)
+
+
+@pytest.mark.usefixtures("precise")
+def test_a_truth_of_zero_is_zero():
+    assert agreed_digits(arb("1e-30"), arb(0)) < -200
+
+
+def test_a_constant_rounded_by_numpy_is_identical_as_far_as_it_goes():
+    verdict = verify(by_sqrt_2, of=halves, at=AT, evaluations=100)
+    assert (verdict.ok, verdict.hand) == (True, "identical")
+    assert 14 <= verdict.digits <= 17
+    assert "rounded constants" in verdict.notes
+    assert all(row.exact_points > 1 and row.hand_max_ulp < 2 for row in verdict.numerics)
+
+
+def test_a_rounded_constant_excuses_no_error_of_1e_13():
+    verdict = verify(lambda x: by_sqrt_2(x) * (1 + 1e-13), of=halves, at=AT, evaluations=0)
+    assert (verdict.ok, verdict.hand) == (False, "different")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_nor_does_it_in_a_narrow_dtype(dtype):
+    def one_percent(x):
+        return by_sqrt_2(x) * 1.25
+
+    for gradient, ok in ((by_sqrt_2, True), (one_percent, False)):
+        assert verify(gradient, of=halves, at=AT, dtypes=(dtype,), evaluations=0).ok == ok
+
+
+@pytest.mark.parametrize("digits", [10, 60, 200])
+def test_as_many_digits_as_are_asked_for(digits):
+    verdict = verify(
+        lambda z: jax.nn.sigmoid(z), of=lambda z: jnp.sum(jax.nn.softplus(z)), at=AT,
+        digits=digits, evaluations=0,
+    )  # fmt: skip
+    assert (verdict.hand, verdict.digits) == ("identical", digits)
+
+
+def finding(gradient, loss, at, reference="truth"):
+    with x64():
+        programs = summon(gradient, loss, at, 0, "float64", {})
+        rng = np.random.default_rng(0)
+        return examine(programs, jax.tree.leaves(at), 30, rng, reference)
+
+
+@jax.custom_vjp
+def misled(x):
+    return jnp.sum(x**3)
+
+
+misled.defvjp(lambda x: (jnp.sum(x**3), x), lambda x, c: (c * 2 * x**2,))
+
+
+def test_where_autodiff_is_wrong_hand_is_held_against_differences():
+    right = finding(lambda x: 3 * x**2, misled, AT)
+    assert (right.hand, right.autodiff) == ("identical", "different")
+    assert right.truth == "differences, coordinate by coordinate"
+    assert right.digits == 30
+    wrong = finding(lambda x: 2 * x**2, misled, AT)
+    assert (wrong.hand, wrong.autodiff) == ("different", "different")
+    assert any("hand is what autodiff gives" in note for note in wrong.notes)
+
+
+def test_of_many_coordinates_some_are_drawn_and_the_miss_is_stated(monkeypatch):
+    monkeypatch.setattr(mathematics, "MOST_COORDINATES", 4)
+    found = finding(lambda x: 3 * x**2, misled, (np.arange(1.0, 11.0),))
+    assert (found.hand, found.compared) == ("identical", 4)
+    assert "4 of 10 coordinates: one error is missed in 60%" in found.notes
+
+
+def test_cancellation_is_no_concern_of_mathematics():
+    """1 − cos² for sin², at 1e-9: float64 gives 0."""
+    found = finding(
+        lambda x: 1 - jnp.cos(x) ** 2, lambda x: jnp.sum(x / 2 - jnp.sin(2 * x) / 4),
+        (np.array([1e-9]),),
+    )  # fmt: skip
+    assert (found.hand, found.digits) == ("identical", 30)
+
+
+def test_a_loss_without_a_rule_is_unsupported_and_says_what_to_do():
+    def loss(x):
+        return jnp.sum(jnp.linalg.svd(jnp.outer(x, x) + jnp.eye(2), compute_uv=False))
+
+    verdict = verify(lambda x: 2 * x, of=loss, at=AT, evaluations=0)
+    assert (verdict.ok, verdict.hand) == (False, "unsupported")
+    assert any("'svd'" in note and "rules=" in note for note in verdict.notes)
