@@ -27,9 +27,9 @@ from handgrad.verify.verdict import RIGHT
 from handgrad.verify.witnesses import round_to
 
 JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
-UNSEEN = 4
-"""Points of the second opinion: two drawn, two of them with the differentiated leaves scaled up."""
-SCALE = 7.0
+DRAWN = 2
+"""Points of the second opinion: two drawn, and one of them scaled up in what is differentiated."""
+SCALES = (7.0, 60.0)
 DIGITS = 30
 
 
@@ -83,9 +83,9 @@ class Bench:
     def __init__(self, case: Case):
         self.case = case
         with x64():
-            keys = [jax.random.key(1_000 + i) for i in range(UNSEEN // 2)]
+            keys = [jax.random.key(1_000 + i) for i in range(DRAWN)]
             near = [moved_from_zero(case, case.example(key), key) for key in keys]
-            self.unseen = near + [scaled(case, args) for args in near]
+            self.unseen = near + [scaled(case, near[0], by) for by in SCALES]
             self.right = [opinion(case.gradient, args) for args in self.unseen]
             self.at = case.example(jax.random.key(0))
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
@@ -162,11 +162,11 @@ def _check_vjp(f: Callable, args: tuple) -> None:
     check_vjp(f, partial(jax.vjp, f), args)
 
 
-def scaled(case: Case, args: tuple) -> tuple:
+def scaled(case: Case, args: tuple, by: float) -> tuple:
     """The arguments with the differentiated leaves scaled up: where a tail is."""
     wrt = {case.wrt} if isinstance(case.wrt, int) else set(case.wrt)
     return tuple(
-        jax.tree.map(lambda leaf: jnp.asarray(leaf) * SCALE, arg) if i in wrt else arg
+        jax.tree.map(lambda leaf: jnp.asarray(leaf) * by, arg) if i in wrt else arg
         for i, arg in enumerate(args)
     )
 

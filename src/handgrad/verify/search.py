@@ -100,7 +100,7 @@ class Suspicion(NamedTuple):
     hand: np.ndarray
     autodiff: np.ndarray
     algebra: np.ndarray
-    """How far the two are apart over the size of the gradient: rounding is small in that measure."""
+    """How far the two are apart, over the size of the gradient: rounding hardly shows there."""
     apart: np.ndarray
     """Rows that lead the loss through a number beyond the dtype's normal range."""
     failing: np.ndarray
@@ -166,9 +166,8 @@ def search(
         lost = np.concatenate([lost, rows[found.failing]])
         lost = lost[np.argsort(np.abs(lost).max(axis=1), kind="stable")][:MODEST]
         pool = np.concatenate([pool, rows[~found.apart]])
-        scores = [
-            np.concatenate([s, new[~found.apart]]) for s, new in zip(scores, found[:3], strict=True)
-        ]
+        new = [score[~found.apart] for score in found[:3]]
+        scores = [np.concatenate(pair) for pair in zip(scores, new, strict=True)]
         parents = np.concatenate([base[None, :], *(_top(pool, s, PARENTS) for s in scores)])
         rows = mutate(parents[rng.integers(0, len(parents), count)], base, rng)
     return Suspects(
