@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint mutants exhaust format clean
+.PHONY: help demo test proofs lint mutants exhaust format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 test: $(READY)  ## the tests, then the gradients' tests again with every annotation enforced
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest tests/gradients tests/test_losses.py -q -m 'not bad_input' --jaxtyping-packages=handgrad,beartype.beartype
+
+proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .
