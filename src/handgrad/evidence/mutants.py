@@ -27,8 +27,8 @@ from handgrad.verify.verdict import RIGHT
 from handgrad.verify.witnesses import round_to
 
 JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
-DRAWN = 2
-"""Points of the second opinion: two drawn, and one of them scaled up in what is differentiated."""
+DRAWN = 6
+"""Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
 SCALES = (7.0, 60.0)
 DIGITS = 30
 
