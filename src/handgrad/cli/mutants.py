@@ -2,7 +2,7 @@
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ def mutants(
     check_writable("--json", json, ".json")
     if limit < 1:
         raise InputError("limit", "a whole number above 0", limit, "pass 100, say")
-    chosen = room.sample(room.all_cases(cases), limit, seed)
+    chosen = choose(tuple(cases or ()), limit, seed)
     by_case: dict[str, list[int]] = {}
     for number, (case, _) in enumerate(chosen):
         by_case.setdefault(case.name, []).append(number)
@@ -61,8 +61,16 @@ def try_case(cases: list[str] | None, limit: int, seed: int, name: str) -> list[
     """The trials of the chosen mutants of one case."""
     from handgrad.evidence import mutants as room
 
-    chosen = room.sample(room.all_cases(cases), limit, seed)
+    chosen = choose(tuple(cases or ()), limit, seed)
     return list(room.try_mutants([pair for pair in chosen if pair[0].name == name]))
+
+
+@cache
+def choose(cases: tuple[str, ...], limit: int, seed: int) -> list[tuple[Any, Any]]:
+    """The mutants to try; every process draws the same, once."""
+    from handgrad.evidence import mutants as room
+
+    return room.sample(room.all_cases(list(cases)), limit, seed)
 
 
 def print_table(rows: list[dict[str, Any]], judges: tuple[str, ...]) -> None:
