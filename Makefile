@@ -22,7 +22,7 @@ demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 
 test: $(READY)  ## the tests, then the gradients' tests again with every annotation enforced
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest tests/gradients tests/test_losses.py -q -m 'not bad_input' --jaxtyping-packages=handgrad,beartype.beartype
+	$(BIN)/python -m pytest tests/gradients tests/test_losses.py -q -m 'not bad_input and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
 
 proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
 	$(BIN)/python -m pytest -m slow
