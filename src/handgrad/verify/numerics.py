@@ -77,8 +77,7 @@ class Sight:
     spread: Row | None
     answers: dict[str, np.ndarray]
     parted: tuple[int, ...]
-    """Coordinates at which the balls of hand and of the truth part, or hand has no real value where
-    the truth has one: a kink, or wrong algebra."""
+    """Coordinates at which the balls of hand and of the truth part: a kink, or wrong algebra."""
     flushed: bool = False
     """Whether the loss passes through a subnormal number here."""
 
@@ -103,7 +102,7 @@ def look(
         parted = tuple(
             index
             for index, (h, t) in enumerate(zip(hand, true, strict=True))
-            if not h.is_finite() or (not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2)
+            if not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2
         )
         if spread is None and not parted:  # autodiff branches at a tie of max; hand may not
             spread = _row(programs, programs.hand, widened)
