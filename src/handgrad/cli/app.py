@@ -6,6 +6,7 @@ import typer
 
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.mutants import mutants
+from handgrad.cli.notes import notes
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
 from handgrad.cli.verify import verify
@@ -29,5 +30,6 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)
