@@ -1,5 +1,6 @@
 """`handgrad notes`: the two source texts, statement by statement, and the errata."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,8 +32,10 @@ def notes(
     errata = [entry for entry in checked if entry.verdict == DIFFERS]
     print_errata(errata)
     texts = len({entry.statement.text for entry in checked})
+    kinds = Counter(entry.statement.kind for entry in errata)
     say(
-        f"{total} statements of {texts} texts: {total - len(errata)} agree, {len(errata)} differ; "
+        f"{total} statements of {texts} texts: {total - len(errata)} agree, {len(errata)} differ "
+        f"({', '.join(f'{kind}: {number}' for kind, number in kinds.most_common())}); "
         f"{sum(entry.judged is not None for entry in checked)} went before the judge"
     )
     others = [entry for entry in checked if not entry.as_recorded]
@@ -81,7 +84,8 @@ def print_errata(errata: list[Any]) -> None:
     say("\n[bold underline]Errata[/]")
     for number, entry in enumerate(errata, 1):
         statement = entry.statement
-        say(f"[bold]{number}. {escape(statement.section)}[/]")
+        where = f"{statement.text.rstrip('?')}: {statement.section}"
+        say(f"[bold]{number}. {escape(where)}[/] [dim]({statement.kind})[/]")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         table.add_column(no_wrap=True, style="dim")
         table.add_column()
@@ -103,6 +107,7 @@ def as_data(entry: Any) -> dict[str, Any]:
         "says": statement.says,
         "verdict": entry.verdict,
         "expected": statement.expected,
+        "kind": statement.kind or None,
         "found": entry.found,
         "reads": statement.reads or None,
         "judge": judged and {name: getattr(judged, name) for name in names},

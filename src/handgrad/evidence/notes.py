@@ -10,7 +10,13 @@ is nothing in them to compute: the history of the loss, how much it is used, and
 from collections.abc import Iterator
 
 from handgrad._errors import InputError
-from handgrad.evidence import notes_bernoulli, notes_descent, notes_likelihood, notes_scores
+from handgrad.evidence import (
+    notes_algorithm,
+    notes_bernoulli,
+    notes_descent,
+    notes_likelihood,
+    notes_scores,
+)
 from handgrad.evidence.notes_records import DIFFERS, Checked, Statement, check
 
 STATEMENTS: tuple[Statement, ...] = (
@@ -18,6 +24,7 @@ STATEMENTS: tuple[Statement, ...] = (
     *notes_scores.STATEMENTS,
     *notes_likelihood.STATEMENTS,
     *notes_descent.STATEMENTS,
+    *notes_algorithm.STATEMENTS,
 )
 
 

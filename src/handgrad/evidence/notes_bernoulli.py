@@ -22,7 +22,15 @@ from handgrad.evidence.notes_checks import (
     trend,
 )
 from handgrad.evidence.notes_judging import gradient
-from handgrad.evidence.notes_records import Finding, Statement, agrees, differs, section
+from handgrad.evidence.notes_records import (
+    MISTAKE,
+    WORDING,
+    Finding,
+    Statement,
+    agrees,
+    differs,
+    section,
+)
 from handgrad.gradients import bernoulli, cross_entropy
 from handgrad.gradients.sigmoid import sigmoid
 
@@ -103,7 +111,10 @@ def bend_of_log() -> tuple:
     for a, b in pairwise(P):
         for f in (lambda p: p.log(), lambda p: (1 - p).log()):
             below = below and bool((f(a) + f(b)) / 2 < f((a + b) / 2))
-    return "concave" if below else "not concave", f"chords below both curves: {below}"
+    return (
+        "concave" if below else "not concave",
+        f"five chords of both curves lie {'below' if below else 'not below'} them",
+    )
 
 
 def descent_on_negative() -> tuple:
@@ -157,7 +168,7 @@ def surname(author: str) -> Finding:
 
 # fmt: off
 STATEMENTS: tuple[Statement, ...] = (
-    *section(BINARY, "Properties of the problem",
+    *section(BINARY, "Properties of binary classification problem",
         agrees("classes_complement", "an example is in one of two classes: their probabilities sum to 1",
             lambda p: jnp.ones(()),
             formula(lambda p: bernoulli.trial(p, jnp.ones(())) + bernoulli.trial(p, jnp.zeros(())), *((decimal(p),) for p in ("0.8", "0.3")))),
@@ -167,38 +178,38 @@ STATEMENTS: tuple[Statement, ...] = (
         agrees("order_has_no_say", "independence makes the calculation easier: the order of the examples has no say",
             lambda p, y: bernoulli.likelihood(p[::-1], y[::-1]), formula(bernoulli.likelihood, (THREE, HAPPENED))),
     ),
-    *section(BINARY, "Bernoulli trials",
+    *section(BINARY, "Basics of Bernoulli trials",
         agrees("other_class", "the other class has probability 1 − ŷ",
             lambda p: 1 - p, formula(lambda p: bernoulli.trial(p, jnp.zeros_like(p)), (P,))),
         agrees("good_classifier", "a good ŷ is high where y = 1 and low where y = 0", ("falls", "rises"), measured(good_predictions)),
         agrees("maximise_complement", "to lower ŷ is to raise 1 − ŷ", "falls", trend(lambda p: 1 - p, P)),
         agrees("single_expression", "one expression serves both labels, ŷ^y (1−ŷ)^(1−y)",
             lambda p, y: jnp.power(p, y) * jnp.power(1 - p, 1 - y), formula(lambda p, y: jnp.where(y == 1, p, 1 - p), *EACH)),
-        differs("called_a_trial", "that expression is a Bernoulli trial", {"0", "1"}, measured(values_of_expression),
+        differs(WORDING, "called_a_trial", "that expression is a Bernoulli trial", {"0", "1"}, measured(values_of_expression),
             "the probability of the outcome of a trial; the outcome itself is 0 or 1", {"0.8", "0.2"}),
         agrees("multiplied", "the trials multiply", lambda p, y: jnp.prod(bernoulli.trial(p, y)), formula(bernoulli.likelihood, (THREE, HAPPENED))),
     ),
-    *section(BINARY, "Independent events",
+    *section(BINARY, "Probability of multiple independent events",
         agrees("product_of_events", "P(A and B) = P(A) P(B)",
             lambda a, b: Fraction(a, 10) * Fraction(b, 10), exactly(pairs_counted, *((a, b) for a in range(11) for b in range(11)))),
     ),
-    *section(BINARY, "Properties of the logarithm",
+    *section(BINARY, "Properties of logarithm",
         agrees("product_rule", "log(ab) = log a + log b", lambda a, b: jnp.log(a) + jnp.log(b), formula(lambda a, b: jnp.log(a * b), (P[0], P[4]), (P[1], P[3]))),
         agrees("power_rule", "log(aᵇ) = b log a", lambda a, b: b * jnp.log(a), formula(lambda a, b: jnp.log(jnp.power(a, b)), (P[0], P[4]), (P[1], P[3]))),
     ),
-    *section(BINARY, "Why a logarithm",
+    *section(BINARY, "Why do we take a log of Bernoulli trials?",
         agrees("product_vanishes", "the product of many probabilities comes out as 0", 0.0, measured(product_of_many)),
         agrees("sum_survives", "the sum of their logarithms does not", "finite", measured(sum_of_many)),
         agrees("product_to_sum", "the product rule turns the product into a sum", lambda p: jnp.sum(jnp.log(p)), formula(lambda p: jnp.log(jnp.prod(p)), (P,))),
-        differs("sum_of_values", "in place of the product of the values, their sum is taken", jnp.sum,
+        differs(WORDING, "sum_of_values", "in place of the product of the values, their sum is taken", jnp.sum,
             formula(lambda p: jnp.log(jnp.prod(p)), (P,)), "the sum of their logarithms", lambda p: jnp.sum(jnp.log(p))),
     ),
-    *section(BINARY, "Why a negative logarithm",
-        differs("called_the_loss", "the logarithm of the trial is the value of the loss", bernoulli.log_trial,
+    *section(BINARY, "Why do we take a negative log of Bernoulli trial?",
+        differs(MISTAKE, "called_the_loss", "the logarithm of the trial is the value of the loss", bernoulli.log_trial,
             formula(cross_entropy.binary_from_probabilities, *EACH), "its negative is the loss", lambda p, y: -bernoulli.log_trial(p, y)),
-        differs("minimise_log", "log ŷ and log(1−ŷ) have to be minimised", bernoulli.log_likelihood_gradient,
+        differs(MISTAKE, "minimise_log", "log ŷ and log(1−ŷ) have to be minimised", bernoulli.log_likelihood_gradient,
             gradient(bernoulli.negative_log_likelihood, AT_FLOATS), "maximised; their negatives are minimised", bernoulli.negative_log_likelihood_gradient),
-        differs("closed_interval", "ŷ may take every value in [0, 1]", "[0, 1]", measured(range_of_predictions),
+        differs(WORDING, "closed_interval", "ŷ may take every value in [0, 1]", "[0, 1]", measured(range_of_predictions),
             "(0, 1): at the ends one of the two logarithms does not exist", "(0, 1)"),
         agrees("best_is_zero", "both curves have their best value 0, at ŷ = 1 and at ŷ = 0", ((1.0, 0.0), (0.0, 0.0)), measured(best_log)),
         agrees("concave", "both curves are concave", "concave", measured(bend_of_log)),
@@ -207,29 +218,29 @@ STATEMENTS: tuple[Statement, ...] = (
             formula(lambda p, y: p - 0.125 * bernoulli.negative_log_likelihood_gradient(p, y), (THREE, HAPPENED))),
         agrees("descent_finds_it", "descent on the negative goes to the optimum", "falls", measured(descent_on_negative)),
     ),
-    *section(BINARY, "A single trial",
+    *section(BINARY, "Single Bernoulli Trial",
         agrees("log_of_trial", "the logarithm of the trial is y log ŷ + (1−y) log(1−ŷ)",
             lambda p, y: y * jnp.log(p) + (1 - y) * jnp.log(1 - p), formula(lambda p, y: jnp.log(bernoulli.trial(p, y)), *EACH)),
         agrees("negative_of_trial", "its negative is −y log ŷ − (1−y) log(1−ŷ)",
             lambda p, y: nr.of_each_point(y, p), formula(cross_entropy.binary_from_probabilities, *EACH)),
     ),
-    *section(BINARY, "Many trials",
+    *section(BINARY, "Multiple Independent Bernoulli Trials",
         agrees("log_of_many", "the logarithm of the product is the sum over the trials",
             lambda p, y: jnp.sum(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)), formula(lambda p, y: jnp.log(bernoulli.likelihood(p, y)), (THREE, HAPPENED))),
         agrees("negative_of_many", "its negative is what is minimised", nr.bracketed, formula(bernoulli.negative_log_likelihood, (THREE, HAPPENED))),
     ),
-    *section(BINARY, "Scaling a function",
+    *section(BINARY, "Scaling a Function",
         agrees("scaling", "k x² has its minimum where x² has it", ("minimum",) * 4, measured(lambda: scaled_squares("1/2", "1", "2", "10"))),
-        differs("any_factor", "scaling by a factor never moves a minimum or maximum", ("minimum",) * 3, measured(lambda: scaled_squares("2", "0", "-1")),
+        differs(MISTAKE, "any_factor", "scaling by a factor never moves a minimum or maximum", ("minimum",) * 3, measured(lambda: scaled_squares("2", "0", "-1")),
             "a factor above 0; the −1 of the negative logarithm is one that turns a maximum into a minimum", ("minimum", "flat", "maximum")),
         agrees("divided_by_n", "dividing by the number of examples moves no minimum", True, measured(same_minimum)),
-        differs("log_likelihood_over_n", "the log-likelihood divided by n is binary cross-entropy", nr.mean_log_likelihood_gradient,
+        differs(MISTAKE, "log_likelihood_over_n", "the log-likelihood divided by n is binary cross-entropy", nr.mean_log_likelihood_gradient,
             gradient(binary_mean, AT_FLOATS), "the negative log-likelihood divided by n", nr.mean_negative_log_likelihood_gradient),
     ),
     *section(BINARY, "Citation",
-        differs("citation_address", "the address in the BibTeX entry is that of the article", "probability-vs-likelihood",
+        differs(MISTAKE, "citation_address", "the address in the BibTeX entry is that of the article", "probability-vs-likelihood",
             address_of_title, "an address that belongs to this article: the title shares no word with it", TITLE.lower().replace(" ", "-")),
-        differs("citation_author", "the author in the BibTeX entry is the one cited, Shukla", "Pratik, Shukla",
+        differs(MISTAKE, "citation_author", "the author in the BibTeX entry is the one cited, Shukla", "Pratik, Shukla",
             surname, "in BibTeX the surname comes before the comma", "Shukla, Pratik"),
     ),
 )

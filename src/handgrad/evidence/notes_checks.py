@@ -118,7 +118,13 @@ def proportional(reference: Callable, *points: tuple) -> Check:
     def compare(claimed: Callable) -> Finding:
         ratios = [balls(lambda *a: reference(*a) / claimed(*a), *point)[0] for point in points]
         same = all(agreed_digits(ratio, ratios[0]) >= DIGITS for ratio in ratios[1:])
-        return Finding(same, f"the factor is {', '.join(map(shown, ratios))}")
+        if same:
+            return Finding(
+                True, f"their quotient is {shown(ratios[0])} at all {len(points)} points"
+            )
+        return Finding(
+            False, f"their quotient goes from {shown(min(ratios))} to {shown(max(ratios))}"
+        )
 
     return compare
 

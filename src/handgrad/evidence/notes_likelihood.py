@@ -25,7 +25,17 @@ from handgrad.evidence.notes_checks import (
     trend,
 )
 from handgrad.evidence.notes_judging import code, gradient
-from handgrad.evidence.notes_records import Finding, Statement, agrees, differs, section
+from handgrad.evidence.notes_records import (
+    FLOATS,
+    MISTAKE,
+    TOO_STRONG,
+    WORDING,
+    Finding,
+    Statement,
+    agrees,
+    differs,
+    section,
+)
 from handgrad.gradients import bernoulli, cross_entropy
 
 BLUE, IS_BLUE = decimals("0.9 0.6 0.3 0.2"), np.array([0.0, 1.0, 0.0, 1.0])
@@ -36,7 +46,7 @@ P = decimals("0.0084 0.05 0.3024 0.504 0.75 0.99")
 """Probabilities of an outcome, rising."""
 SOFT = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])
 ONE_HOT = np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
-FLOATS = (np.array([0.8, 0.7, 0.1]), GIFTS)
+DOORS_AT = (np.array([0.8, 0.7, 0.1]), GIFTS)
 
 
 def better_model() -> tuple:
@@ -80,7 +90,10 @@ def same_best_model() -> tuple:
     errors = [balls(bernoulli.negative_log_likelihood, p, IS_BLUE)[0] for p in models]
     order = [np.argsort([float(v) for v in values]) for values in (likely, errors)]
     same = list(order[0]) == list(order[1][::-1])
-    return same, f"20 models: the order of error is the order of likelihood reversed: {same}"
+    return (
+        same,
+        f"20 models sorted by error and by likelihood: {'opposite' if same else 'other'} orders",
+    )
 
 
 def most_likely_doors() -> tuple:
@@ -157,50 +170,50 @@ def over_rows(y: list, p: list) -> float:
 
 # fmt: off
 STATEMENTS: tuple[Statement, ...] = (
-    *section(NEURAL, "Maximum likelihood",
+    *section(NEURAL, "Maximum Likelihood",
         agrees("accepted_student", "for an accepted student, the model that said 80% beats the one that said 55%", "80%", measured(better_model)),
         agrees("red_or_blue", "P(red) = 1 − P(blue)", lambda p: 1 - p, formula(lambda p: bernoulli.trial(p, jnp.zeros_like(p)), (BLUE,))),
         agrees("four_points", "P(all) = 0.1 × 0.6 × 0.7 × 0.2 = 0.0084", ("0.0084",), figures(bernoulli.likelihood, BLUE, IS_BLUE)),
         agrees("other_model", "the P(all) of the other model is 0.3024", "0.3024", products_of_tenths),
         agrees("much_higher", "0.3024 is much higher than 0.0084", "higher", measured(higher)),
-        differs("accuracy_is_likelihood", "P(all) says how accurate a model is", "goes along", measured(accurate_and_likely),
+        differs(MISTAKE, "accuracy_is_likelihood", "P(all) says how accurate a model is", "goes along", measured(accurate_and_likely),
             "how probable it makes the labels: a model may be right more often and less likely", "does not"),
         agrees("maximum_is_minimum", "to maximise the probability is to minimise the error", True, measured(same_best_model)),
     ),
-    *section(NEURAL, "Cross entropy",
+    *section(NEURAL, "Cross Entropy",
         agrees("log_of_product", "log(ab) = log(a) + log(b)", lambda p: jnp.sum(jnp.log(p)), formula(lambda p: jnp.log(jnp.prod(p)), (BLUE,))),
         agrees("larger_is_worse", "the larger the negative logarithm, the more wrong the point", "falls", trend(lambda p: -jnp.log(p), P)),
         agrees("sum_of_negative_logs", "cross entropy is the sum of the negative logarithms",
             lambda p, y: -jnp.sum(jnp.log(bernoulli.trial(p, y))), formula(bernoulli.negative_log_likelihood, (BLUE, IS_BLUE), (DOORS, GIFTS))),
         agrees("lower_probability", "a lower probability has a higher cross entropy", "falls", measured(outcomes_in_order)),
     ),
-    *section(NEURAL, "Cross entropy example",
+    *section(NEURAL, "Cross Entropy Example",
         agrees("doors", "0.8 × 0.7 × 0.9 = 0.504", ("0.504",), figures(bernoulli.likelihood, DOORS, GIFTS)),
         agrees("doors_half", "that is roughly 50%", ("0.5",), figures(bernoulli.likelihood, DOORS, GIFTS)),
         agrees("likeliest_doors", "taking the likelier side of each door gives the likeliest outcome, (1, 1, 0)", (1, 1, 0), measured(most_likely_doors)),
-        differs("brackets", "−Σ y ln p + (1−y) ln(1−p), without brackets", nr.unbracketed_gradient, gradient(bernoulli.negative_log_likelihood, FLOATS),
+        differs(MISTAKE, "brackets", "−Σ y ln p + (1−y) ln(1−p), without brackets", nr.unbracketed_gradient, gradient(bernoulli.negative_log_likelihood, DOORS_AT),
             "−Σ [y ln p + (1−y) ln(1−p)], here and in both formulas of the error function", nr.bracketed_gradient),
         agrees("doors_formula", "with brackets it is what the example computes", nr.bracketed, formula(lambda p, y: -jnp.log(p[0]) - jnp.log(p[1]) - jnp.log(1 - p[2]), (DOORS, GIFTS))),
         agrees("doors_figure", "CE[(1, 1, 0), (0.8, 0.7, 0.1)] = 0.69", ("0.69",), figures(bernoulli.negative_log_likelihood, DOORS, GIFTS)),
         agrees("eight_outcomes", "the outcomes in the table are all that can happen", lambda p: jnp.ones(()), formula(sum_of_outcomes, (DOORS,))),
         agrees("likely_outcomes_cost_little", "the more probable of the eight outcomes, the lower its cross entropy", "falls", measured(outcomes_in_order)),
-        differs("called_entropies", "what an outcome has is an entropy", lambda p: bernoulli.negative_log_likelihood(p, jnp.array(GIFTS)), formula(entropy, (DOORS,)),
+        differs(WORDING, "called_entropies", "what an outcome has is an entropy", lambda p: bernoulli.negative_log_likelihood(p, jnp.array(GIFTS)), formula(entropy, (DOORS,)),
             "−ln P is the cross entropy of one outcome; the entropy is its mean over all of them", of_each_door),
-        differs("float_", "the code of cross entropy runs", nr.CROSS_ENTROPY_FLOAT_, code(("0.69",), GIFTS, [0.8, 0.7, 0.1]),
+        differs(MISTAKE, "float_", "the code of cross entropy runs", nr.CROSS_ENTROPY_FLOAT_, code(("0.69",), GIFTS, [0.8, 0.7, 0.1]),
             "np.float64, or np.asarray: NumPy 2 has no np.float_", nr.CROSS_ENTROPY_FLOAT64),
-        differs("certain_and_right", "with that mended, it takes any probabilities: (1, 0) that happened", nr.CROSS_ENTROPY_FLOAT64, code(("0.00",), np.array([1.0, 0.0]), [1.0, 0.0]),
+        differs(FLOATS, "certain_and_right", "the code of cross entropy, np.float_ mended, takes any p: (1, 0) for y = (1, 0)", nr.CROSS_ENTROPY_FLOAT64, code(("0.00",), np.array([1.0, 0.0]), [1.0, 0.0]),
             "the event that happened alone: 0 · log 0 is NaN in floats", nr.CROSS_ENTROPY_OF_THE_EVENT),
-        differs("certain_mistake", "cross entropy is a number that says how wrong a point is, for any p in [0, 1]", "finite", measured(of_certain_mistake),
+        differs(TOO_STRONG, "certain_mistake", "cross entropy is a number that says how wrong a point is, for any p in [0, 1]", "finite", measured(of_certain_mistake),
             "a certain mistake, p = 0 and y = 1, has none: log 0 is −∞", "infinite"),
         agrees("similarity", "it tells how much the outcome and the probabilities are alike", "rises", measured(least_where_alike)),
     ),
-    *section(NEURAL, "Multi-class cross entropy",
+    *section(NEURAL, "Multi-Class Cross Entropy",
         agrees("classes", "−Σᵢ Σⱼ yᵢⱼ ln pᵢⱼ", lambda y, p: -jnp.sum(y * jnp.log(p)), formula(lambda y, p: jnp.sum(cross_entropy.categorical_from_probabilities(p, y)), (ONE_HOT, SOFT))),
         agrees("two_classes", "with two classes it is the binary formula", lambda p, y: cross_entropy.categorical_from_probabilities(jnp.stack([p, 1 - p]), jnp.stack([y, 1 - y])),
             formula(cross_entropy.binary_from_probabilities, (decimal("0.8"), np.float64(1.0)), (decimal("0.3"), np.float64(0.0)))),
-        differs("letters", "i runs to n and j to m, where the error function has m examples and n classes", summed_to("n", "m"), exactly(over_rows, (ONE_HOT.tolist(), SOFT.tolist())),
+        differs(WORDING, "letters", "i runs to n and j to m, where the error function has m examples and n classes", summed_to("n", "m"), exactly(over_rows, (ONE_HOT.tolist(), SOFT.tolist())),
             "i to m and j to n", summed_to("m", "n")),
-        differs("inversely_proportional", "cross entropy is inversely proportional to the probability of the outcome", lambda p: 1 / p,
+        differs(MISTAKE, "inversely_proportional", "cross entropy is inversely proportional to the probability of the outcome", lambda p: 1 / p,
             proportional(lambda p: -jnp.log(p), *((p,) for p in P)), "it falls as the probability rises: it is −ln P", lambda p: -2 * jnp.log(p)),
     ),
 )

@@ -4,6 +4,8 @@ Gradients seen wrong elsewhere too are in `wrong_binary`. Code is given as sourc
 what is printed cannot even be compiled; it is written here in other words than there.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,16 @@ from handgrad.gradients.linear import Params, affine, affine_pullback
 from handgrad.gradients.sigmoid import sigmoid
 
 
+def params_of(weight: Any, bias: Any) -> Params:
+    """Parameters as NumPy holds them, in float64 though JAX may not have it."""
+    return Params(weight, bias)
+
+
 def data() -> tuple:
     """Parameters, twelve points of three features and their labels, as float64 arrays."""
     params, x, y = binary_data(jax.random.key(0))
     weight, bias, x, y = (np.asarray(a, np.float64) for a in (*params, x, y))
-    return Params(weight, bias), x, y
+    return params_of(weight, bias), x, y
 
 
 # --- cross-entropy --------------------------------------------------------------------------------

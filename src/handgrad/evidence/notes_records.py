@@ -12,6 +12,8 @@ from typing import Any
 from handgrad.verify.verdict import Verdict
 
 AGREES, DIFFERS = "agrees", "differs"
+MISTAKE, WORDING, TOO_STRONG, FLOATS = "mistake", "wording", "too strong", "in floats"
+"""What is the matter: wrong; not what the words mean; not always so; right until it is computed."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Statement:
     """What it should say, where it differs."""
     corrected: Any = None
     """The claim that agrees, where this one differs."""
+    kind: str = ""
+    """What is the matter with it, where it differs."""
     text: str = ""
     section: str = ""
 
@@ -64,6 +68,7 @@ def agrees(name: str, says: str, claimed: Any, computes: Callable[[Any], Finding
 
 
 def differs(
+    kind: str,
     name: str,
     says: str,
     claimed: Any,
@@ -72,7 +77,7 @@ def differs(
     corrected: Any,
 ) -> Statement:
     """A statement that does not hold, with one that does in its place."""
-    return Statement(name, says, claimed, computes, DIFFERS, reads, corrected)
+    return Statement(name, says, claimed, computes, DIFFERS, reads, corrected, kind)
 
 
 def section(text: str, title: str, *statements: Statement) -> tuple[Statement, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._types import Array
 from handgrad.catalogue import NEURAL
 from handgrad.evidence import notes_readings as nr
 from handgrad.evidence.notes_checks import (
@@ -19,7 +20,15 @@ from handgrad.evidence.notes_checks import (
     trend,
 )
 from handgrad.evidence.notes_judging import code
-from handgrad.evidence.notes_records import Statement, agrees, differs, section
+from handgrad.evidence.notes_records import (
+    FLOATS,
+    MISTAKE,
+    TOO_STRONG,
+    Statement,
+    agrees,
+    differs,
+    section,
+)
 from handgrad.exact import derivative
 from handgrad.gradients import (
     cross_entropy,
@@ -40,7 +49,7 @@ SCORES = tuple((np.float64(z),) for z in (-30.0, -1.5, 0.0, 2.0, 40.0))
 TABLE = np.array([2.0, 1.0, 0.0])
 
 
-def score(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def score(first: Array, second: Array) -> Array:
     """4x₁ + 5x₂ − 9, the score of the example."""
     return 4 * first + 5 * second - 9
 
@@ -48,20 +57,20 @@ def score(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 HALF_POINTS = (np.array([1.0, -4.0]), np.array([1.0, 5.0]))
 
 
-def opposite_corners(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def opposite_corners(weight: Array, bias: Array) -> Array:
     """The sum of the scores of the points of class 0."""
     return jnp.sum(logistic.logits(Params(weight, bias), jnp.array(XOR[:2])))
 
 
-def other_corners(weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def other_corners(weight: Array, bias: Array) -> Array:
     """The sum of the scores of the points of class 1."""
     return jnp.sum(logistic.logits(Params(weight, bias), jnp.array(XOR[2:])))
 
 
 def bent_by_hidden_units() -> tuple:
     """The labels that two hidden units give to the corners."""
-    hidden = Params(np.array([[8.0, 8.0], [8.0, 8.0]]), np.array([-4.0, -12.0]))
-    params = mlp.Params((hidden, Params(np.array([4.0, -4.0]), np.array(-4.0))))
+    hidden = nr.params_of(np.array([[8.0, 8.0], [8.0, 8.0]]), np.array([-4.0, -12.0]))
+    params = mlp.Params((hidden, nr.params_of(np.array([4.0, -4.0]), np.array(-4.0))))
     values = balls(lambda x: mlp.predict(params, x), XOR)
     return tuple(int(v > 0.5) for v in values), f"ŷ at the corners: {', '.join(map(shown, values))}"
 
@@ -162,42 +171,42 @@ NAMES = (("dog", "cat", "dog"), ("red", "blue", "green", "blue"), tuple("abcde")
 
 # fmt: off
 STATEMENTS: tuple[Statement, ...] = (
-    *section(NEURAL, "Introduction",
+    *section(NEURAL, "Neural Networks",
         agrees("building_block", "the perceptron's affine score is what networks are built of",
             lambda w, b, x, y: mlp.loss(mlp.Params((Params(w, b),)), x, y),
             formula(lambda w, b, x, y: logistic.loss(Params(w, b), x, y), (*nr.data()[0], *nr.data()[1:]))),
     ),
-    *section(NEURAL, "Non-linear regions",
+    *section(NEURAL, "Non-Linear Regions",
         agrees("no_line_for_xor", "some classes need more than a line: on xor the scores of both classes have one sum, whatever the line",
             opposite_corners, formula(other_corners, (np.array([0.5, -3.0]), np.array(0.25)), (np.array([-7.0, 2.0]), np.array(1.5)))),
         agrees("hidden_units_bend", "a network parts what no line parts", XOR_LABELS, measured(bent_by_hidden_units)),
         agrees("downhill", "improving the model is walking downhill on the error", "falls", measured(downhill)),
         agrees("local_minima", "a walk may end in a valley that is not the lowest", True, measured(valleys)),
         agrees("no_staircase", "an error like a staircase cannot be descended: it is flat", {0.0}, measured(staircase)),
-        differs("must_be_differentiable", "the error has to be differentiable", "needed", measured(kinked),
+        differs(TOO_STRONG, "must_be_differentiable", "the error has to be differentiable", "needed", measured(kinked),
             "a subgradient is enough: relu and the perceptron have kinks", "not needed"),
         agrees("continuous_predictions", "a continuous error needs continuous predictions", {0.0, float("inf")}, measured(errors_of_steps)),
         agrees("further_is_surer", "the further from the line, the more extreme the probability", "rises", trend(lambda z: jnp.abs(sigmoid.sigmoid(z) - 0.5), RISING)),
     ),
-    *section(NEURAL, "Sigmoid function",
-        agrees("step", "a step function makes predictions discrete", {0.0, 1.0}, measured(step_values)),
+    *section(NEURAL, "Sigmoid Function",
+        agrees("step_function", "a step function makes predictions discrete", {0.0, 1.0}, measured(step_values)),
         agrees("zero_to_one", "σ(Wx + b) is a number from 0 to 1 at every point", True, measured(inside)),
         agrees("sigmoid", "sigmoid(x) = 1/(1 + e⁻ˣ)", lambda z: 1 / (1 + jnp.exp(-z)), formula(sigmoid.sigmoid, *SCORES)),
         agrees("example_scores", "4x₁ + 5x₂ − 9 is 0 at (1, 1) and at (−4, 5)", ("0", "0"), figures(score, *HALF_POINTS)),
         agrees("example_half", "both points have a probability of 50%", ("0.50", "0.50"), figures(lambda a, b: sigmoid.sigmoid(score(a, b)), *HALF_POINTS)),
     ),
-    *section(NEURAL, "Softmax",
+    *section(NEURAL, "Sigmoid Function (softmax)",
         agrees("softmax_of_two", "softmax does for more classes what the sigmoid does for two",
             sigmoid.sigmoid, formula(lambda z: softmax.softmax(jnp.stack([z, jnp.zeros_like(z)]))[0], *SCORES)),
         agrees("softmax", "P(i) = e^Zᵢ / (e^Z₁ + … + e^Zₙ)", lambda z: jnp.exp(z) / jnp.sum(jnp.exp(z)), formula(softmax.softmax, (TABLE,), (np.array([-3.0, 0.5, 9.0, 9.5]),))),
         agrees("softmax_sums", "what comes out are probabilities: they sum to 1", lambda z: jnp.ones(()), formula(lambda z: jnp.sum(softmax.softmax(z)), (TABLE,))),
         agrees("softmax_table", "scores 2, 1, 0 have the probabilities 0.67, 0.24, 0.09", ("0.67", "0.24", "0.09"), figures(softmax.softmax, TABLE)),
-        differs("softmax_code", "the code of softmax returns the probabilities", nr.SOFTMAX_WITHOUT_APPEND, code(("0.67", "0.24", "0.09"), TABLE),
+        differs(MISTAKE, "softmax_code", "the code of softmax returns the probabilities", nr.SOFTMAX_WITHOUT_APPEND, code(("0.67", "0.24", "0.09"), TABLE),
             "its loop has no body: append each power over their sum", nr.SOFTMAX_WITH_APPEND),
-        differs("softmax_overflows", "with its loop mended, it takes any scores: 1000 and 0", nr.SOFTMAX_WITH_APPEND, code(("1.00", "0.00"), np.array([1000.0, 0.0])),
+        differs(FLOATS, "softmax_overflows", "the code of softmax, its loop mended, takes any scores: 1000 and 0", nr.SOFTMAX_WITH_APPEND, code(("1.00", "0.00"), np.array([1000.0, 0.0])),
             "subtract the largest score first, which changes no probability", nr.SOFTMAX_SHIFTED),
     ),
-    *section(NEURAL, "One-hot encoding",
+    *section(NEURAL, "One-Hot Encoding",
         agrees("one_hot", "names become columns of numbers, one for each category", lambda names: len(set(names)), exactly(column_counts, *((names,) for names in NAMES))),
     ),
 )
