@@ -1,0 +1,50 @@
+"""The figures of the two texts by name: drawn, and written as PNG, or as GIF where they move."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.figure import Figure
+
+from handgrad._errors import InputError
+from handgrad.explain import figures_curves as curves
+from handgrad.explain.figures_descent import surface_figure
+from handgrad.explain.figures_moons import moons_figure
+from handgrad.explain.figures_pushing import FRAMES_A_SECOND, pushing_animation
+from handgrad.explain.training import png
+
+FIGURES: dict[str, Callable[[], Figure | FuncAnimation]] = {
+    "logarithm": curves.logarithm_figure,
+    "sigmoid": curves.sigmoid_figure,
+    "scaling": curves.scaling_figure,
+    "underflow": curves.underflow_figure,
+    "surface": surface_figure,
+    "moons": moons_figure,
+    "pushing": pushing_animation,
+}
+GIF_DPI = 100
+
+
+def check_names(names: list[str]) -> None:
+    """Raise InputError for a name that is no figure's."""
+    for name in names:
+        if name not in FIGURES:
+            raise InputError(
+                "name", f"some of {', '.join(FIGURES)}", repr(name), "name one of them"
+            )
+
+
+def content(name: str) -> tuple[str, bytes]:
+    """The file of one figure: its suffix and its bytes. Raises InputError for another name."""
+    check_names([name])
+    drawn = FIGURES[name]()
+    return (".png", png(drawn)) if isinstance(drawn, Figure) else (".gif", gif(drawn))
+
+
+def gif(animation: FuncAnimation) -> bytes:
+    """The animation as a GIF file, which repeats."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "animation.gif"
+        animation.save(path, writer=PillowWriter(fps=FRAMES_A_SECOND), dpi=GIF_DPI)
+        return path.read_bytes()
