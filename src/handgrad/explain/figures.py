@@ -4,17 +4,17 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
 from handgrad._errors import InputError
 from handgrad.explain import figures_curves as curves
 from handgrad.explain.figures_descent import surface_figure
 from handgrad.explain.figures_moons import moons_figure
-from handgrad.explain.figures_pushing import FRAMES_A_SECOND, pushing_animation
+from handgrad.explain.figures_pushing import Moving, pushing_animation
 from handgrad.explain.training import png
 
-FIGURES: dict[str, Callable[[], Figure | FuncAnimation]] = {
+FIGURES: dict[str, Callable[[], Figure | Moving]] = {
     "logarithm": curves.logarithm_figure,
     "sigmoid": curves.sigmoid_figure,
     "scaling": curves.scaling_figure,
@@ -42,9 +42,13 @@ def content(name: str) -> tuple[str, bytes]:
     return (".png", png(drawn)) if isinstance(drawn, Figure) else (".gif", gif(drawn))
 
 
-def gif(animation: FuncAnimation) -> bytes:
-    """The animation as a GIF file, which repeats."""
+def gif(moving: Moving) -> bytes:
+    """All frames as a GIF file, which repeats."""
+    writer = PillowWriter(fps=moving.frames_a_second)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "animation.gif"
-        animation.save(path, writer=PillowWriter(fps=FRAMES_A_SECOND), dpi=GIF_DPI)
+        path = Path(folder) / "moving.gif"
+        with writer.saving(moving.figure, str(path), GIF_DPI):
+            for frame in range(moving.frames):
+                moving.show(frame)
+                writer.grab_frame()
         return path.read_bytes()

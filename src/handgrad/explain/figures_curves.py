@@ -27,7 +27,7 @@ def logarithm_figure() -> Figure:
     """log ŷ and log(1−ŷ), to be climbed and concave; their negatives, to be descended."""
     figure, (climb, descend) = page(2)
     with x64():
-        p = jnp.linspace(0.004, 0.996, 497)
+        p = jnp.arange(2.0, 499.0) / 500
         for y, name, colour in ((1.0, "log ŷ", ONE), (0.0, "log(1 − ŷ)", ZERO)):
             value = bernoulli.log_trial(p, jnp.full_like(p, y))
             climb.plot(p, value, color=colour, linewidth=2.4, label=f"{name}   (y = {y:g})")
@@ -54,7 +54,7 @@ def sigmoid_figure() -> Figure:
     """The step and the sigmoid, and their slopes: descent needs one that is not 0."""
     figure, (values, slopes) = page(2)
     with x64():
-        z = jnp.linspace(-8.0, 8.0, 321)
+        z = jnp.arange(-160.0, 161.0) / 20
         left, right = z[z < 0], z[z >= 0]
         for part, name in ((left, "step(z)"), (right, "_step")):
             values.plot(part, sigmoid.step(part), color=AMBER, linewidth=3.6, label=name)
@@ -83,14 +83,14 @@ def scaling_figure() -> Figure:
     """k x² and the sum and mean of cross-entropy: the place of a minimum does not depend on k."""
     figure, (squares, errors) = page(2)
     with x64():
-        x = jnp.linspace(-2.0, 2.0, 161)
+        x = jnp.arange(-80.0, 81.0) / 40
         for k, width in zip(SQUARES, (1.4, 2.2, 3.0, 2.2), strict=True):
             squares.plot(
                 x, squared_error.squared_error(x, jnp.zeros_like(x), k), linewidth=width,
                 color=GREEN if k > 0 else ONE, linestyle="-" if k > 0 else (0, (4, 2)),
                 label=SQUARES[k],
             )  # fmt: skip
-        w = jnp.linspace(-1.0, 5.0, 241)
+        w = jnp.arange(-40.0, 201.0) / 40
         mean = jax.vmap(_error)(w)
         n = len(HEIGHTS)
         errors.plot(w, n * mean, color=ZERO, linewidth=2.4, label=f"summed over {n} points")

@@ -5,13 +5,13 @@ which is how hard its point pushes: 0 or 1 for the perceptron, which stops once 
 its side; never quite 0 for the sigmoid, which keeps moving the line away from all of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,7 +19,8 @@ from matplotlib.lines import Line2D
 from handgrad._precision import x64
 from handgrad.data import Dataset, load, standardise
 from handgrad.explain.figures_style import INK, ONE, ZERO, plain
-from handgrad.gradients import logistic, perceptron
+from handgrad.gradients import logistic, perceptron, sigmoid
+from handgrad.gradients.cross_entropy import binary_residual
 from handgrad.gradients.linear import Params
 
 LEARNING_RATE = 0.5
@@ -32,11 +33,23 @@ FRAMES_A_SECOND = 5
 
 
 @dataclass(frozen=True)
+class Moving:
+    """A figure that `show(frame)` draws anew for each of its frames."""
+
+    figure: Figure
+    show: Callable[[int], None]
+    frames: int
+    frames_a_second: int
+
+
+@dataclass(frozen=True)
 class Run:
     """One model on its way: its parameters at the steps shown."""
 
     name: str
     model: ModuleType
+    residual: Callable
+    """ŷ − y of a logit and a label, without cancellation: a faint push must not look like none."""
     path: tuple[Params, ...]
 
 
@@ -51,7 +64,12 @@ def flowers() -> Dataset:
     return standardise(pair)[0]
 
 
-def run(name: str, model: ModuleType, data: Dataset) -> Run:
+def jump(z: jax.Array, y: jax.Array) -> jax.Array:
+    """step(z) − y."""
+    return sigmoid.step(z) - y
+
+
+def run(name: str, model: ModuleType, residual: Callable, data: Dataset) -> Run:
     """Gradient descent from START on all points, by the model's hand-derived gradient."""
     x, y = jnp.asarray(data.x), jnp.asarray(data.y)
     params = Params(*map(jnp.asarray, START))
@@ -61,12 +79,13 @@ def run(name: str, model: ModuleType, data: Dataset) -> Run:
             path.append(params)
         slope = gradient(params, x, y)
         params = Params(*(p - LEARNING_RATE * g for p, g in zip(params, slope, strict=True)))
-    return Run(name, model, tuple(path))
+    return Run(name, model, residual, tuple(path))
 
 
 def pushes(run: Run, frame: int, data: Dataset) -> np.ndarray:
     """|y − ŷ| of every point."""
-    return np.abs(data.y - np.asarray(run.model.predict(run.path[frame], jnp.asarray(data.x))))
+    z = run.model.logits(run.path[frame], jnp.asarray(data.x))
+    return np.abs(np.asarray(run.residual(z, jnp.asarray(data.y, z.dtype))))
 
 
 def draw_frame(axes: Axes, run: Run, frame: int, data: Dataset) -> None:
@@ -104,7 +123,7 @@ def draw_frame(axes: Axes, run: Run, frame: int, data: Dataset) -> None:
     axes.set_ylim(low[1], high[1])
 
 
-def pushing_animation() -> FuncAnimation:
+def pushing_animation() -> Moving:
     """Perceptron on the left, gradient descent on the right; the last frame is held."""
     figure = Figure(figsize=(10.0, 4.8))
     figure.subplots_adjust(left=0.06, right=0.985, bottom=0.11, top=0.84, wspace=0.17)
@@ -119,10 +138,9 @@ def pushing_animation() -> FuncAnimation:
     with x64():
         data = flowers()
         runs = (
-            run("Perceptron", perceptron, data),
-            run("Gradient descent on cross-entropy", logistic, data),
+            run("Perceptron", perceptron, jump, data),
+            run("Gradient descent on cross-entropy", logistic, binary_residual, data),
         )
-
     figure.legend(
         handles=[
             Line2D([], [], linestyle="", marker="o", color=colour, label=f"{species} (y = {y})")
@@ -131,11 +149,10 @@ def pushing_animation() -> FuncAnimation:
         loc="upper right", ncols=2, frameon=False, labelcolor=INK,
     )  # fmt: skip
 
-    def show(frame: int) -> list:
+    def show(frame: int) -> None:
         with x64():
             for axes, one in zip(panels, runs, strict=True):
                 draw_frame(axes, one, min(frame, len(SHOWN) - 1), data)
-        return []
 
-    held = len(SHOWN) + 2 * FRAMES_A_SECOND
-    return FuncAnimation(figure, show, frames=held, interval=1000 / FRAMES_A_SECOND, blit=False)
+    held = 2 * FRAMES_A_SECOND
+    return Moving(figure, show, len(SHOWN) + held, FRAMES_A_SECOND)
