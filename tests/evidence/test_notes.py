@@ -16,7 +16,15 @@ from handgrad.evidence import notes_records as records
 from handgrad.evidence import wrong_binary as wb
 from handgrad.evidence.notes_checks import decimals
 from handgrad.evidence.notes_records import AGREES, DIFFERS, check
-from handgrad.gradients import cross_entropy, softmax
+from handgrad.gradients import (
+    bernoulli,
+    cross_entropy,
+    logistic,
+    perceptron,
+    sigmoid,
+    softmax,
+    squared_error,
+)
 
 name_of = lambda statement: statement.name
 HOLDING = [s for s in notes.STATEMENTS if s.expected == AGREES]
@@ -113,6 +121,41 @@ def test_a_name_that_is_none():
     assert notes.statement("line").says
     with pytest.raises(InputError, match="statement: expected a name from the notes, got 'lime'"):
         notes.statement("lime")
+
+
+def uphill(params, x, y):
+    value, slope = VALUE_AND_GRADIENT(params, x, y)
+    return value, jax.tree.map(jnp.negative, slope)
+
+
+VALUE_AND_GRADIENT = logistic.value_and_gradient
+PLANTED = [
+    (perceptron, "gradient", logistic.gradient, "perceptron_stops"),
+    (perceptron, "rule", lambda p, x, y: p, "perceptron_never_again"),
+    (perceptron, "mistakes", logistic.loss, "no_staircase"),
+    (sigmoid, "step", sigmoid.sigmoid, "step_function"),
+    (sigmoid, "step", sigmoid.sigmoid, "continuous_predictions"),
+    (sigmoid, "sigmoid", sigmoid.softplus, "zero_to_one"),
+    (cross_entropy, "binary_from_probabilities", lambda p, y: p - y, "good_classifier"),
+    (cross_entropy, "binary_residual", lambda z, y: jnp.minimum(z - 20, 0), "descent_keeps_pushing"),
+    (squared_error, "from_logits_gradient", cross_entropy.binary_residual, "local_minima"),
+    (bernoulli, "likelihood", lambda p, y: jnp.sum(p), "likeliest_doors"),
+    (bernoulli, "likelihood", lambda p, y: jnp.min(p), "maximum_is_minimum"),
+    (bernoulli, "negative_log_likelihood", lambda p, y: jnp.sum(p), "likely_outcomes_cost_little"),
+    (logistic, "value_and_gradient", uphill, "downhill"),
+    (logistic, "value_and_gradient", uphill, "line_moves"),
+    (logistic, "gradient", lambda p, x, y: uphill(p, x, y)[1], "uphill"),
+    (logistic, "gradient", lambda p, x, y: jax.tree.map(jnp.ones_like, p), "until_small"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "wrong", "seen_in"), PLANTED, ids=[f"{p[1]}-{p[3]}" for p in PLANTED]
+)
+def test_a_fault_planted_in_the_package_is_seen(monkeypatch, room, name, wrong, seen_in):
+    """Words and numbers that are measured come from the package: where it is wrong, so are they."""
+    monkeypatch.setattr(room, name, wrong)
+    assert not check(notes.statement(seen_in)).as_recorded
 
 
 # --- the checks themselves, with planted faults ---------------------------------------------------

@@ -112,7 +112,9 @@ def finish(relief: Any, above: Axes) -> None:
     above.legend(loc="upper left", framealpha=0.9, fontsize=8.5)
     above.set_xlim(EXTENT[:2])
     above.set_ylim(EXTENT[2:])
-    relief.set_title("The error over two weights", loc="left", size=11, weight="bold", color=INK)
+    relief.set_title(
+        "The error over two weights (breast-cancer)", loc="left", size=11, weight="bold", color=INK
+    )
     relief.set_xlabel(labels[0], color=INK, size=8.5)
     relief.set_ylabel(labels[1], color=INK, size=8.5, labelpad=7)
     relief.set_zlabel("error (nats)", color=INK, size=8.5)
