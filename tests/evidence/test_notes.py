@@ -137,7 +137,7 @@ PLANTED = [
     (sigmoid, "step", sigmoid.sigmoid, "continuous_predictions"),
     (sigmoid, "sigmoid", sigmoid.softplus, "zero_to_one"),
     (cross_entropy, "binary_from_probabilities", lambda p, y: p - y, "good_classifier"),
-    (cross_entropy, "binary_residual", lambda z, y: jnp.minimum(z - 20, 0), "descent_keeps_pushing"),
+    (cross_entropy, "binary_residual", lambda z, y: jnp.minimum(z - 9, 0), "descent_keeps_pushing"),
     (squared_error, "from_logits_gradient", cross_entropy.binary_residual, "local_minima"),
     (bernoulli, "likelihood", lambda p, y: jnp.sum(p), "likeliest_doors"),
     (bernoulli, "likelihood", lambda p, y: jnp.min(p), "maximum_is_minimum"),
