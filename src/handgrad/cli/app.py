@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from handgrad.cli.exhaust import exhaust
+from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
+from handgrad.cli.notes import notes
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
 from handgrad.cli.verify import verify
@@ -29,5 +31,7 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(figures)
+app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)
