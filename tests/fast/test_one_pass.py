@@ -11,7 +11,6 @@ from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params
 
-
 jitted = jax.jit(one_pass.value_and_gradient)
 
 
