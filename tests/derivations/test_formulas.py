@@ -13,7 +13,7 @@ CLOSES = {"}": "{", r"\right": r"\left"}
 COMMANDS = r"""
     \frac \partial \left \right \log \sum \prod \lim \to \hat \sigma \ldots \cdot \circ \top
     \delta \quad \neq \ell \mathrm \langle \rangle \max \tanh \nabla \lambda \theta \varphi
-    \varepsilon \leq \begin \end
+    \varepsilon \alpha \leq \begin \end
 """
 
 

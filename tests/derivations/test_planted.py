@@ -99,6 +99,16 @@ def test_an_error_in_the_fiftieth_digit_of_any_line_is_caught(name):
         assert checked.digits < 60
 
 
+def test_a_step_of_descent_with_the_wrong_sign_is_no_step_of_descent():
+    def as_one_reads(params, rate, x, y):
+        plus = rate * (y + jax.nn.sigmoid(jnp.sum(params.weight * x) + params.bias))
+        return type(params)(params.weight + plus * x, params.bias + plus)
+
+    checked = check(with_line(derivation("descent_step"), 3, as_one_reads))
+    assert checked.first_wrong == 3
+    assert checked.fault.startswith("line 3 (two minus signs: ")
+
+
 def test_a_right_line_in_another_form_is_let_through():
     entry = derivation("residual")
     value = entry.steps[5].value
