@@ -3,9 +3,12 @@
 import itertools
 import re
 
+import jax
 import pytest
 
-from handgrad.derivations import DERIVATIONS, derivation
+from handgrad._precision import x64
+from handgrad.derivations import DERIVATIONS, Limit, derivation
+from handgrad.derivations.checking import examples
 
 NAMES = [entry.name for entry in DERIVATIONS]
 TOKEN = re.compile(r"\\(?:begin|end)\{\w+\}|\\(?:left|right)|\\[a-zA-Z]+|\\.|[{}()\[\]]")
@@ -59,6 +62,36 @@ def test_every_formula_is_balanced_ascii_and_begins_with_its_sign(name):
         assert set(re.findall(r"\\[a-zA-Z]+", formula)) <= set(COMMANDS.split()), formula
     assert all(step.formula.startswith("= ") for step in entry.steps)
     assert not entry.of.startswith("=")
+
+
+def leaves_open(value, args, monkeypatch):
+    """Whether autodiff is called on the way to a value."""
+    called = []
+
+    def watched(transform):
+        def transformed(*args, **options):
+            called.append(transform)
+            return transform(*args, **options)
+
+        return transformed
+
+    with monkeypatch.context() as patch, x64():
+        for name in ("vjp", "jvp", "jacfwd", "jacrev", "grad", "jacobian"):
+            patch.setattr(jax, name, watched(getattr(jax, name)))
+        jax.eval_shape(value, *args)
+    return bool(called)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_is_as_worked_out_as_its_formula(name, monkeypatch):
+    """Autodiff stands in for a ∂ exactly where the line still has one, and never at the end."""
+    entry = derivation(name)
+    args = examples(entry)[0]
+    for step in entry.steps:
+        if not isinstance(step.value, Limit):
+            has_derivative = any(sign in step.formula for sign in (r"\partial", "'", r"\nabla"))
+            assert leaves_open(step.value, args, monkeypatch) == has_derivative, step.formula
+    assert not leaves_open(entry.steps[-1].value, args, monkeypatch)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -42,9 +42,9 @@ def differs(value, other, points):
     return True
 
 
-def wrong_algebra(value, points, rng):
+def wrong_algebra(value, points, rng, operators=ALGEBRA):
     """A line with one operation of its own changed, and what was changed; None if none shows."""
-    found = [m for m in mutations(value, points[0]) if m.operator in ALGEBRA]
+    found = [m for m in mutations(value, points[0]) if m.operator in operators]
     for index in rng.permutation(len(found)):
         changed = mutant(value, found[index])
         if differs(changed, value, points):
@@ -86,6 +86,24 @@ def test_a_wrong_sign_factor_or_term_in_a_middle_line_is_caught_and_named(name):
     assert checked.fault.startswith(f"line {number} ({entry.steps[number - 1].reason}): "), what
     later = [line.number for line in checked.lines if not line.agrees]
     assert later == [number, number + 1], what  # the line after does not equal the wrong one
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("right_lines_once")
+def test_one_mistake_of_every_kind_in_every_line_is_caught_and_named():
+    planted = 0
+    for entry in DERIVATIONS:
+        points = examples(entry)
+        for number in range(2, len(entry.steps) + 1):
+            for operator in ALGEBRA:
+                value, rng = entry.steps[number - 1].value, generator(entry.name, number)
+                with x64():
+                    found = wrong_algebra(value, points, rng, (operator,))
+                if found:
+                    checked = check(with_line(entry, number, found[0]))
+                    assert checked.first_wrong == number, (entry.name, found[1])
+                    planted += 1
+    assert planted >= 1_000
 
 
 @pytest.mark.parametrize("name", NAMES)
