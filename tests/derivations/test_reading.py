@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
@@ -20,6 +19,13 @@ from handgrad.gradients.softmax import softmax
 
 UNREADABLE = {("softmax_jacobian", 9), ("logistic_hessian", 7), ("logistic_convexity", 2)}
 """diag(p) − ppᵀ, a matrix of blocks, ∇²E: the reader has no words for them."""
+
+EITHER_SIGN = {
+    ("scaled_square", 3, 48), ("sigmoid_squared_error", 3, 38), ("logistic_hessian", 2, 64),
+    ("logistic_hvp", 2, 64), ("softmax_regression_hvp", 2, 69), ("sigmoid", 3, 22),
+    ("tanh", 7, 36),
+}  # fmt: skip
+"""Minus signs that may be plus signs: before a constant under ∂, beside 0, and q for 1/q."""
 
 
 def elementwise(*names, **more):
@@ -247,14 +253,13 @@ def test_a_formula_says_what_its_value_is(name):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.usefixtures("right_lines_once")
-def test_a_wrong_sign_in_a_formula_is_caught(name):
+def test_every_minus_in_every_formula_counts(name):
     for number in numbers(name):
         formula = derivation(name).steps[number - 1].formula
-        signs = [i for i, letter in enumerate(formula) if letter == "-"]
-        if signs:
-            place = np.random.default_rng(number).choice(signs)
-            wrong = formula[:place] + "+" + formula[place + 1 :]
-            assert not against_its_value(name, number, wrong.replace("{+", "{")).ok, wrong
+        for place in (i for i, letter in enumerate(formula) if letter == "-"):
+            wrong = f"{formula[:place]}+{formula[place + 1 :]}"
+            alike = against_its_value(name, number, wrong).ok
+            assert alike == ((name, number, place) in EITHER_SIGN), wrong
 
 
 def test_most_lines_are_read():

@@ -71,9 +71,16 @@ def derivative(f: Formula, name: str, letters: Sequence[Formula]) -> Formula:
     return value
 
 
-def slope_of(function: Callable) -> Callable:
-    """f′ of an elementwise function."""
-    return lambda t: jax.vjp(function, t)[1](jnp.ones_like(t))[0]
+def applied(name: str, prime: bool, exponent: Formula | None, argument: Formula) -> Formula:
+    """A function, or its derivative, of an argument; tanh² z is the square of tanh z."""
+    function = FUNCTIONS[name]
+
+    def value(env: Env, idx: Index) -> Any:
+        at = argument(env, idx)
+        said = jax.vjp(function, at)[1](jnp.ones_like(at))[0] if prime else function(at)
+        return said if exponent is None else jnp.power(said, exponent(env, idx))
+
+    return value
 
 
 def times(a: Any, b: Any) -> Any:
