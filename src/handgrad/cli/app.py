@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
@@ -35,3 +36,4 @@ app.command()(figures)
 app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)
+app.command()(bench)
