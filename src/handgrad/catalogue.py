@@ -1,8 +1,9 @@
 """The table of contents: every hand-derived gradient beside the loss it claims to belong to.
 
 An elementwise function f enters as the loss Σ f, whose gradient is f′ coordinate by coordinate; a
-Jacobian product enters as ⟨cotangent, f⟩; a Hessian-vector product as ⟨∇E, v⟩. So every line of
-the table is one scalar loss and one gradient, and whoever judges needs to know nothing else.
+Jacobian product enters as ⟨cotangent, f⟩; a Hessian-vector product as ⟨∇E, v⟩ (the three functions
+in `derivations.scalars`). So every line of the table is one scalar loss and one gradient, and
+whoever judges needs to know nothing else.
 """
 
 import difflib
@@ -17,6 +18,7 @@ from jax import random
 from handgrad import losses
 from handgrad._errors import InputError
 from handgrad._types import Array, Key
+from handgrad.derivations.scalars import along, paired, total
 from handgrad.gradients import (
     activations,
     bernoulli,
@@ -50,35 +52,7 @@ class Case:
     wrt: int | tuple[int, ...] = 0
 
 
-# --- from functions to scalar losses --------------------------------------------------------------
-
-
-def total(f: Callable) -> Callable:
-    """Σ f(...): its gradient is the elementwise derivative."""
-
-    def total_of_f(*args: Array) -> Array:
-        return jnp.sum(f(*args))
-
-    return total_of_f
-
-
-def paired(f: Callable) -> Callable:
-    """⟨c, f(z)⟩ as a function of (c, z): its gradient in z is the vjp of f at c."""
-
-    def paired_with_f(cotangent: Array, z: Array) -> Array:
-        return jnp.sum(cotangent * f(z))
-
-    return paired_with_f
-
-
-def along(gradient: Callable) -> Callable:
-    """⟨∇E(params), v⟩ as a function of (params, v, x, y): its gradient is the Hessian times v."""
-
-    def gradient_along(params: tuple, v: tuple, x: Array, y: Array) -> Array:
-        products = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient(params, x, y), v)
-        return sum(jax.tree.leaves(products), jnp.zeros((), x.dtype))
-
-    return gradient_along
+# --- the drop-in losses under autodiff -------------------------------------------------------------
 
 
 def summed_derivative(loss: Callable) -> Callable:
@@ -164,47 +138,47 @@ _ridge = 0.3
 # fmt: off
 # --- the table: name, loss, gradient, example, derivation, source, wrt ----------------------------
 CASES = (
-    Case("bernoulli_trial", total(bernoulli.trial), bernoulli.trial_gradient, _soft_trials, "bernoulli", BINARY),
-    Case("likelihood", bernoulli.likelihood, bernoulli.likelihood_gradient, _trials, "bernoulli", BINARY),
-    Case("log_likelihood", bernoulli.log_likelihood, bernoulli.log_likelihood_gradient, _trials, "bernoulli", BINARY),
-    Case("negative_log_likelihood", bernoulli.negative_log_likelihood, bernoulli.negative_log_likelihood_gradient, _soft_trials, "bernoulli", BINARY),
-    Case("scaled_square", total(partial(squared_error.squared_error, scale=3.0)), partial(squared_error.squared_error_gradient, scale=3.0), _hard, "scaling", BINARY),
-    Case("sigmoid_squared_error", total(squared_error.from_logits), squared_error.from_logits_gradient, _soft, "squared_error", NEURAL),
+    Case("bernoulli_trial", total(bernoulli.trial), bernoulli.trial_gradient, _soft_trials, "bernoulli_trial", BINARY),
+    Case("likelihood", bernoulli.likelihood, bernoulli.likelihood_gradient, _trials, "likelihood", BINARY),
+    Case("log_likelihood", bernoulli.log_likelihood, bernoulli.log_likelihood_gradient, _trials, "log_likelihood", BINARY),
+    Case("negative_log_likelihood", bernoulli.negative_log_likelihood, bernoulli.negative_log_likelihood_gradient, _soft_trials, "negative_log_likelihood", BINARY),
+    Case("scaled_square", total(partial(squared_error.squared_error, scale=3.0)), partial(squared_error.squared_error_gradient, scale=3.0), _hard, "scaled_square", BINARY),
+    Case("sigmoid_squared_error", total(squared_error.from_logits), squared_error.from_logits_gradient, _soft, "sigmoid_squared_error", NEURAL),
     Case("step", total(sigmoid.step), sigmoid.step_derivative, _logits, "step", NEURAL),
     Case("sigmoid", total(sigmoid.sigmoid), sigmoid.sigmoid_derivative, _logits, "sigmoid", NEURAL),
     Case("sigmoid_textbook", total(sigmoid.sigmoid), sigmoid.sigmoid_derivative_textbook, _logits, "sigmoid", NEURAL),
     Case("softplus", total(sigmoid.softplus), sigmoid.softplus_derivative, _logits, "softplus", NEURAL),
-    Case("log_sigmoid", total(sigmoid.log_sigmoid), sigmoid.log_sigmoid_derivative, _logits, "softplus", NEURAL),
+    Case("log_sigmoid", total(sigmoid.log_sigmoid), sigmoid.log_sigmoid_derivative, _logits, "log_sigmoid", NEURAL),
     Case("tanh", total(activations.tanh), activations.tanh_derivative, _logits, "tanh", NEURAL),
     Case("relu", total(activations.relu), activations.relu_derivative, _logits, "relu", NEURAL),
     Case("softmax", paired(softmax.softmax), softmax.softmax_vjp, _pair, "softmax", NEURAL, 1),
-    Case("log_softmax", paired(softmax.log_softmax), softmax.log_softmax_vjp, _pair, "softmax", NEURAL, 1),
-    Case("logsumexp", total(softmax.logsumexp), softmax.logsumexp_gradient, partial(_logits, shape=(3, 4)), "softmax", NEURAL),
+    Case("log_softmax", paired(softmax.log_softmax), softmax.log_softmax_vjp, _pair, "log_softmax", NEURAL, 1),
+    Case("logsumexp", total(softmax.logsumexp), softmax.logsumexp_gradient, partial(_logits, shape=(3, 4)), "logsumexp", NEURAL),
     Case("binary_cross_entropy", total(cross_entropy.binary), cross_entropy.binary_residual, _hard, "residual", NEURAL),
     Case("binary_cross_entropy_soft", total(cross_entropy.binary), cross_entropy.binary_residual, _soft, "residual", NEURAL),
     Case("binary_cross_entropy_textbook", total(cross_entropy.binary), cross_entropy.binary_residual_textbook, _hard, "residual", NEURAL),
-    Case("binary_cross_entropy_label", total(cross_entropy.binary), cross_entropy.binary_label_derivative, _soft, "residual", NEURAL, 1),
-    Case("binary_from_probabilities", total(cross_entropy.binary_from_probabilities), cross_entropy.binary_from_probabilities_gradient, _trials, "bernoulli", BINARY),
-    Case("categorical_cross_entropy", total(cross_entropy.categorical), cross_entropy.categorical_residual, _classes, "softmax_residual", NEURAL),
+    Case("binary_cross_entropy_label", total(cross_entropy.binary), cross_entropy.binary_label_derivative, _soft, "label_derivative", NEURAL, 1),
+    Case("binary_from_probabilities", total(cross_entropy.binary_from_probabilities), cross_entropy.binary_from_probabilities_gradient, _trials, "binary_from_probabilities", BINARY),
+    Case("categorical_cross_entropy", total(cross_entropy.categorical), cross_entropy.categorical_residual, _classes, "softmax_residual_index", NEURAL),
     Case("categorical_cross_entropy_soft", total(cross_entropy.categorical), cross_entropy.categorical_residual, _soft_classes, "softmax_residual", NEURAL),
-    Case("categorical_cross_entropy_textbook", total(cross_entropy.categorical), cross_entropy.categorical_residual_textbook, _classes, "softmax_residual", NEURAL),
-    Case("categorical_cross_entropy_label", total(cross_entropy.categorical), cross_entropy.categorical_label_derivative, _soft_classes, "softmax_residual", NEURAL, 1),
-    Case("categorical_from_probabilities", total(cross_entropy.categorical_from_probabilities), cross_entropy.categorical_from_probabilities_gradient, _probabilities, "softmax_residual", NEURAL),
+    Case("categorical_cross_entropy_textbook", total(cross_entropy.categorical), cross_entropy.categorical_residual_textbook, _classes, "softmax_residual_index", NEURAL),
+    Case("categorical_cross_entropy_label", total(cross_entropy.categorical), cross_entropy.categorical_label_derivative, _soft_classes, "class_label_derivative", NEURAL, 1),
+    Case("categorical_from_probabilities", total(cross_entropy.categorical_from_probabilities), cross_entropy.categorical_from_probabilities_gradient, _probabilities, "categorical_from_probabilities", NEURAL),
     Case("loss_sigmoid_binary", total(cross_entropy.binary), summed_derivative(losses.sigmoid_binary_cross_entropy), _soft, "residual", NEURAL),
     Case("loss_softmax", total(cross_entropy.categorical), summed_derivative(losses.softmax_cross_entropy), _soft_classes, "softmax_residual", NEURAL),
-    Case("loss_softmax_integer", total(cross_entropy.categorical), summed_derivative(losses.softmax_cross_entropy_with_integer_labels), _classes, "softmax_residual", NEURAL),
+    Case("loss_softmax_integer", total(cross_entropy.categorical), summed_derivative(losses.softmax_cross_entropy_with_integer_labels), _classes, "softmax_residual_index", NEURAL),
     Case("logistic", logistic.loss, logistic.gradient, partial(_data, init=logistic.init), "logistic", NEURAL),
     Case("logistic_soft", logistic.loss, logistic.gradient, partial(_data, init=logistic.init, soft=True), "logistic", NEURAL),
-    Case("logistic_l2", partial(logistic.loss, l2=_ridge), partial(logistic.gradient, l2=_ridge), partial(_data, init=logistic.init), "logistic", NEURAL),
-    Case("logistic_hvp", along(logistic.gradient), logistic.hvp, partial(_data_and_tangent, init=logistic.init), "logistic_hessian", NEURAL),
+    Case("logistic_l2", partial(logistic.loss, l2=_ridge), partial(logistic.gradient, l2=_ridge), partial(_data, init=logistic.init), "logistic_l2", NEURAL),
+    Case("logistic_hvp", along(logistic.gradient), logistic.hvp, partial(_data_and_tangent, init=logistic.init), "logistic_hvp", NEURAL),
     Case("softmax_regression", softmax_regression.loss, softmax_regression.gradient, partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
     Case("softmax_regression_soft", softmax_regression.loss, softmax_regression.gradient, partial(_data, init=softmax_regression.init, classes=4, soft=True), "softmax_regression", NEURAL),
-    Case("softmax_regression_l2", partial(softmax_regression.loss, l2=_ridge), partial(softmax_regression.gradient, l2=_ridge), partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
-    Case("softmax_regression_hvp", along(softmax_regression.gradient), softmax_regression.hvp, partial(_data_and_tangent, init=softmax_regression.init, classes=4), "logistic_hessian", NEURAL),
+    Case("softmax_regression_l2", partial(softmax_regression.loss, l2=_ridge), partial(softmax_regression.gradient, l2=_ridge), partial(_data, init=softmax_regression.init, classes=4), "softmax_regression_l2", NEURAL),
+    Case("softmax_regression_hvp", along(softmax_regression.gradient), softmax_regression.hvp, partial(_data_and_tangent, init=softmax_regression.init, classes=4), "softmax_regression_hvp", NEURAL),
     Case("perceptron", perceptron.loss, perceptron.gradient, partial(_data, init=logistic.init), "perceptron", NEURAL),
-    Case("mlp_tanh_binary", mlp.loss, mlp.gradient, partial(_data, init=_two_layers), "mlp", NEURAL),
-    Case("mlp_sigmoid_multiclass", partial(mlp.loss, activation="sigmoid"), partial(mlp.gradient, activation="sigmoid"), partial(_data, init=_two_layers, classes=4), "mlp", NEURAL),
-    Case("mlp_relu_deep", partial(mlp.loss, activation="relu", l2=_ridge), partial(mlp.gradient, activation="relu", l2=_ridge), partial(_data, init=_three_layers, classes=4), "mlp", NEURAL),
+    Case("mlp_tanh_binary", mlp.loss, mlp.gradient, partial(_data, init=_two_layers), "mlp_tanh_binary", NEURAL),
+    Case("mlp_sigmoid_multiclass", partial(mlp.loss, activation="sigmoid"), partial(mlp.gradient, activation="sigmoid"), partial(_data, init=_two_layers, classes=4), "mlp_sigmoid_multiclass", NEURAL),
+    Case("mlp_relu_deep", partial(mlp.loss, activation="relu", l2=_ridge), partial(mlp.gradient, activation="relu", l2=_ridge), partial(_data, init=_three_layers, classes=4), "mlp_relu_deep", NEURAL),
     Case("linear_cross_entropy", linear_cross_entropy.loss, linear_cross_entropy.gradient, _tokens, "linear_cross_entropy", NEURAL, (0, 1)),
 )
 # fmt: on

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax.losses
 
-from handgrad.catalogue import total
+from handgrad.derivations.scalars import total
 from handgrad.evidence import floats as fl
 from handgrad.evidence import wrong_binary as wb
 from handgrad.evidence import wrong_functions as wf

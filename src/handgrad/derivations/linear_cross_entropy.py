@@ -1,0 +1,174 @@
+r"""The output layer of a language model: two cotangents, and how to take them in the forward pass.
+
+The residual of each token needs its own logits and nobody else's. So the gradient may be taken
+chunk by chunk while the logits of a chunk are at hand, and the logits of all tokens are never held
+at once; what is carried from chunk to chunk is the sum for the weight.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax, random
+
+from handgrad._types import Array, Key
+from handgrad.derivations.limit import Limit
+from handgrad.derivations.softmax_products import others
+from handgrad.derivations.softmax_regression import as_rows
+from handgrad.derivations.steps import Derivation, Step, still_open
+from handgrad.gradients import linear_cross_entropy as house
+from handgrad.gradients.softmax import softmax
+
+CHUNK = 2
+"""Tokens in a chunk: any number that divides T would do."""
+
+
+def _example(key: Key) -> tuple:
+    a, b, c = random.split(key, 3)
+    labels = random.randint(c, (4,), 0, 3)
+    return random.normal(a, (4, 2)), random.normal(b, (2, 3)), labels
+
+
+def _plain_error(hidden: Array, weight: Array, y: Array) -> Array:
+    p = softmax(hidden @ weight)
+    return -jnp.sum(as_rows(y, p) * jnp.log(p)) / y.shape[0]
+
+
+def _of_logits(z: Array, y: Array) -> Array:
+    p = softmax(z)
+    return -jnp.sum(as_rows(y, p) * jnp.log(p)) / y.shape[0]
+
+
+def _both_open(weights: Array, f: Callable, hidden: Array, weight: Array) -> tuple[Array, Array]:
+    """Σ weights ∂f/∂h and Σ weights ∂f/∂W, not worked out yet."""
+    return (
+        still_open(weights, lambda h: f(h, weight), hidden),
+        still_open(weights, lambda w: f(hidden, w), weight),
+    )
+
+
+def _product(hidden: Array, weight: Array) -> Array:
+    return hidden @ weight
+
+
+def _residual(hidden: Array, weight: Array, y: Array, tokens: int) -> Array:
+    """R = (p − y)/T for some rows of h."""
+    p = softmax(hidden @ weight)
+    return (p - as_rows(y, p)) / tokens
+
+
+def _by_chunks(hidden: Array, weight: Array, y: Array) -> tuple[Array, Array]:
+    """(rows of R_c Wᵀ joined, Σ_c h_cᵀ R_c)."""
+    rows, total = [], jnp.zeros_like(weight)
+    for start in range(0, hidden.shape[0], CHUNK):
+        part = hidden[start : start + CHUNK]
+        r = _residual(part, weight, y[start : start + CHUNK], hidden.shape[0])
+        rows.append(r @ weight.T)
+        total = total + part.T @ r
+    return jnp.concatenate(rows), total
+
+
+def _in_the_forward_pass(hidden: Array, weight: Array, y: Array) -> tuple[Array, Array]:
+    """One scan: log-sum-exp of a chunk serves its loss and its residual; Σ h_cᵀ R_c is carried."""
+    tokens, features = hidden.shape
+
+    def one_chunk(carry: tuple[Array, Array], chunk: tuple) -> tuple[tuple[Array, Array], Array]:
+        (loss, gradient), (part, labels) = carry, chunk
+        z = part @ weight
+        lse = jnp.log(jnp.sum(jnp.exp(z), axis=1, keepdims=True))
+        picked = as_rows(labels, z)
+        loss = loss + jnp.sum(picked * (lse - z)) / tokens
+        r = (jnp.exp(z - lse) - picked) / tokens
+        return (loss, gradient + part.T @ r), r @ weight.T
+
+    start = (jnp.zeros((), hidden.dtype), jnp.zeros_like(weight))
+    chunks = (hidden.reshape(-1, CHUNK, features), y.reshape(-1, CHUNK))
+    (_, by_weight), by_hidden = lax.scan(one_chunk, start, chunks)
+    return by_hidden.reshape(hidden.shape), by_weight
+
+
+LINEAR_CROSS_ENTROPY = Derivation(
+    name="linear_cross_entropy",
+    title="The output layer of a language model, and its gradient in the forward pass",
+    of=r"\left( \frac{\partial E}{\partial h}, \frac{\partial E}{\partial W} \right)",
+    given=(
+        "h is (T, D), one row a token; W is (D, V), V words; y are the T words that came, as "
+        "indices, and y_tv the same one-hot. z = hW, p = softmax(z), E is the mean over tokens in "
+        "nats. T is even, for chunks of two tokens."
+    ),
+    example=_example,
+    steps=(
+        Step(
+            r"= \lim_{\varepsilon \to 0}"
+            r" \frac{E(\ldots + \varepsilon \ldots) - E(\ldots - \varepsilon \ldots)}"
+            r"{2 \varepsilon}",
+            "definition of the partial derivative, for every entry of h and of W",
+            Limit(house.loss, (0, 1)),
+        ),
+        Step(
+            r"= -\frac{\partial}{\partial (h, W)} \frac{1}{T} \sum_t \sum_v y_{tv} \log p_{tv}",
+            "the error: the mean of categorical cross-entropy",
+            lambda h, w, y: _both_open(
+                jnp.ones((), h.dtype), lambda a, b: _plain_error(a, b, y), h, w
+            ),
+        ),
+        Step(
+            r"= \sum_t \sum_v \frac{\partial E}{\partial z_{tv}}"
+            r" \cdot \frac{\partial z_{tv}}{\partial (h, W)}",
+            "chain rule over the logits",
+            lambda h, w, y: _both_open(
+                still_open(jnp.ones((), h.dtype), lambda z: _of_logits(z, y), h @ w),
+                _product,
+                h,
+                w,
+            ),
+        ),
+        Step(
+            r"= \sum_t \sum_v R_{tv} \frac{\partial z_{tv}}{\partial (h, W)},"
+            r" \quad R_{tv} = \frac{1}{T} (p_{tv} - y_{tv})",
+            "the residual of softmax cross-entropy",
+            lambda h, w, y: _both_open(_residual(h, w, y, y.shape[0]), _product, h, w),
+        ),
+        Step(
+            r"= \left( R W^{\top},"
+            r" \sum_t \sum_v R_{tv} \frac{\partial z_{tv}}{\partial W} \right)",
+            "z_tv = Σ_d h_td W_dv: ∂z_tv/∂h_td = W_dv, and other tokens are not in it",
+            lambda h, w, y: (
+                _residual(h, w, y, y.shape[0]) @ w.T,
+                still_open(_residual(h, w, y, y.shape[0]), lambda b: h @ b, w),
+            ),
+        ),
+        Step(
+            r"= \left( R W^{\top}, h^{\top} R \right)",
+            "∂z_tv/∂W_dv = h_td, and other words are not in it",
+            lambda h, w, y: (
+                _residual(h, w, y, y.shape[0]) @ w.T,
+                h.T @ _residual(h, w, y, y.shape[0]),
+            ),
+        ),
+        Step(
+            r"= \left( [R_1 W^{\top}; R_2 W^{\top}; \ldots], \sum_c h_c^{\top} R_c \right)",
+            "a sum over tokens is a sum over chunks of tokens, and R_c needs no other chunk",
+            _by_chunks,
+        ),
+        Step(
+            r"= \left( [R_1 W^{\top}; R_2 W^{\top}; \ldots], \sum_c h_c^{\top} R_c \right),"
+            r" \quad R_c = \frac{1}{T} \left( e^{z_c - \mathrm{lse}(z_c)} - y_c \right)",
+            "p = e^(z − lse): the log-sum-exp that the loss needs anyway gives the residual, so one"
+            " pass takes both, and each chunk's logits are forgotten",
+            _in_the_forward_pass,
+        ),
+        Step(
+            r"= \left( R W^{\top}, h^{\top} R \right), \quad R_{tv} = \frac{1}{T}"
+            r" \left( p_{tv} \sum_{u \neq v} y_{tu} - y_{tv} \sum_{u \neq v} p_{tu} \right)",
+            "1 − p is the sum of the others: the form that keeps its digits",
+            lambda h, w, y: (_split(h, w, y) @ w.T, h.T @ _split(h, w, y)),
+        ),
+    ),
+    source="Neural networks",
+)
+
+
+def _split(hidden: Array, weight: Array, y: Array) -> Array:
+    p = softmax(hidden @ weight)
+    rows = as_rows(y, p)
+    return (p * others(rows) - rows * others(p)) / y.shape[0]
