@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from handgrad.cli.exhaust import exhaust
+from handgrad.cli.explain import explain
 from handgrad.cli.mutants import mutants
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
@@ -29,5 +30,6 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(explain)
 app.command()(mutants)
 app.command()(exhaust)

@@ -95,7 +95,12 @@ def _equation(tape: Tape, equation: Equation) -> dict[str, Any]:
 def array_data(array: Any) -> dict[str, str]:
     """A summary: its kind, a block of numbers, and the range where not all of them are shown."""
     summary = summarise(array)
-    return {"kind": summary.kind, "text": summary.text, "block": block(summary), "range": span(summary)}
+    return {
+        "kind": summary.kind,
+        "text": summary.text,
+        "block": block(summary),
+        "range": span(summary),
+    }
 
 
 def span(summary: Summary) -> str:
@@ -112,9 +117,11 @@ def block(summary: Summary) -> str:
         return summary.rows[0][0]
     widths = [max(map(len, column)) for column in zip(*summary.rows, strict=True)]
     lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in summary.rows
     ]
+    if len(summary.shape) == 1:
+        return "[" + "\n ".join(lines) + "]"
     return "\n".join(f"[{line}]" for line in lines)
 
 

@@ -13,8 +13,8 @@ from handgrad.explain.layout import Laid, lay_out
 from handgrad.explain.summary import summarise
 from handgrad.explain.tape import Equation, Tape
 
-WIDTH, HEIGHT, PAD = 188.0, 66.0, 14.0
-LETTERS = 25
+WIDTH, HEIGHT, PAD = 176.0, 66.0, 14.0
+LETTERS = 21
 """Of a node's first line: at 12 px about as many as its width takes."""
 
 
@@ -48,7 +48,7 @@ class Drawing:
 def draw(tape: Tape) -> Drawing:
     """What of a tape is drawn."""
     made = {index: e for e in tape.equations for index in e.outputs}
-    shown = set()
+    shown: set[int] = set()
     for equation in tape.equations:
         if equation.active or tape.output in equation.outputs:
             shown.update(i for i in (*equation.inputs, *equation.outputs) if i not in tape.fixed)

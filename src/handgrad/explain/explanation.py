@@ -1,4 +1,4 @@
-"""An explanation: the tape of a loss, its end beside `jax.grad` and the hand, and the derivation."""
+"""An explanation: the tape of a loss, its end beside jax.grad and the hand, the derivation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

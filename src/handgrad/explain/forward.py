@@ -9,12 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import numpy as np
 from jax.extend.core import Literal
 
 from handgrad.explain.inside import opened
 from handgrad.explain.origins import origin_of
-from handgrad.explain.programs import CALLS, as_function, is_float, needed, reached, variables
+from handgrad.explain.programs import (
+    CALLS,
+    as_function,
+    is_float,
+    literal,
+    needed,
+    reached,
+    variables,
+)
 from handgrad.explain.symbols import detail
 from handgrad.explain.tape import Equation, Value
 
@@ -71,11 +78,6 @@ class Recording:
         """Note an array; its index."""
         self.values.append(Value(len(self.values), name, kind, array, active))
         return len(self.values) - 1
-
-
-def literal(atom: Any) -> Any:
-    """A number written into the program, in the dtype that the trace gave it."""
-    return jax.numpy.asarray(np.asarray(atom.val, dtype=atom.aval.dtype))
 
 
 def run_forward(

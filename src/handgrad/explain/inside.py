@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from handgrad.explain.programs import CALLS, as_function, closed, programs_in, variables
+from handgrad.explain.programs import CALLS, as_function, closed, literal, programs_in, variables
 from handgrad.explain.tape import Inner
 
 
@@ -58,7 +57,7 @@ def _run(program: Any, operands: list) -> tuple[Inner, ...]:
 
         def read(atom: Any) -> Any:
             if isinstance(atom, Literal):
-                return jax.numpy.asarray(np.asarray(atom.val, dtype=atom.aval.dtype))
+                return literal(atom)
             return env[atom]
 
         def name(atom: Any) -> str:

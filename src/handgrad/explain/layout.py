@@ -8,6 +8,7 @@ places are those means, as far as the widths allow.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 SWEEPS = 12
 
@@ -82,7 +83,7 @@ def _with_points(nodes: list[int], links: list[tuple[int, int]], layer: dict[int
             fresh -= 1
         chain.append(b)
         chains[a, b] = chain
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in pairwise(chain):
             above[lower].append(upper)
             below[upper].append(lower)
     return chains, members, above, below
@@ -114,7 +115,7 @@ def _ordered(members: list[list[int]], above: dict, below: dict) -> list[list[in
 
 def _crossings(order: list[list[int]], below: dict) -> int:
     count = 0
-    for upper, lower in zip(order, order[1:], strict=False):
+    for upper, lower in pairwise(order):
         place = {m: i for i, m in enumerate(lower)}
         ends = [[place[k] for k in below[m] if k in place] for m in upper]
         seen: list[int] = []

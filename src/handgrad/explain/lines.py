@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from handgrad.catalogue import Case
-from handgrad.explain.matching import Meeting, meetings
+from handgrad.explain.matching import Meeting, meetings, sifted, worked_out
 from handgrad.explain.summary import Summary, summarise
 from handgrad.explain.tape import Tape
 
@@ -39,41 +39,39 @@ def lines_of(entry: Case, args: tuple, hand: Any, tape: Tape, seed: int) -> Show
     from handgrad.derivations import derivation
 
     found = derivation(entry.derivation)
-    drawn = found.example(jax.random.key(seed))
-    last = found.steps[-1].value
-    fits = fitting(args, drawn)
-    at = args if fits is None else fits
-    together = fits is not None and _ends_in(last, at, hand)
-    notes: tuple[str, ...] = ()
-    if not together:
-        at, notes = drawn, ("the derivation is shown at an example of its own",)
+    key = jax.random.key(seed)
+    at = fitting(args, jax.eval_shape(found.example, key))
+    together = at is not None and _ends_in(found.steps[-1].value, at, hand)
+    if at is None or not together:
+        at = found.example(key)
+    worked = [worked_out(step.value, at) for step in found.steps]
+    met: list[tuple[Meeting, ...]] = [() for _ in worked]
+    if together:
+        met = sifted([meetings(arrays, at, tape) for _, arrays in worked], tape)
     lines = tuple(
-        Line(
-            step.formula, step.reason, tuple(summarise(leaf) for leaf in _value(step.value, at)),
-            meetings(step.value, at, tape) if together else (),
-        )
-        for step in found.steps
-    )  # fmt: skip
+        Line(step.formula, step.reason, tuple(map(summarise, result)), meets)
+        for step, (result, _), meets in zip(found.steps, worked, met, strict=True)
+    )
+    notes = () if together else ("the derivation is shown at an example of its own",)
     return Shown(found.title, found.of, found.given, lines, notes)
 
 
-def fitting(args: tuple, drawn: tuple) -> tuple | None:
-    """The case's arguments in the derivation's structure: same leaves, same ranks; or None."""
-    leaves, like = jax.tree.leaves(args), jax.tree.leaves(drawn)
-    kinds = [(np.ndim(leaf), np.asarray(leaf).dtype.kind) for leaf in leaves]
-    if kinds != [(np.ndim(leaf), np.asarray(leaf).dtype.kind) for leaf in like]:
+def fitting(args: tuple, like: tuple) -> tuple | None:
+    """The case's arguments in the derivation's structure: as many leaves, of the same ranks."""
+    leaves, wanted = jax.tree.leaves(args), jax.tree.leaves(like)
+    if list(map(_kind, leaves)) != list(map(_kind, wanted)):
         return None
-    return jax.tree.unflatten(jax.tree.structure(drawn), leaves)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _value(value: Callable, at: tuple) -> list:
-    return jax.tree.leaves(value(*at))
+def _kind(leaf: Any) -> tuple[int, str]:
+    return leaf.ndim, leaf.dtype.kind
 
 
 def _ends_in(last: Callable, at: tuple, hand: Any) -> bool:
     """Whether the derivation's last line is the hand-derived gradient at these arguments."""
     try:
-        derived = _value(last, at)
+        derived = jax.tree.leaves(last(*at))
     except Exception:
         return False
     expected = jax.tree.leaves(hand)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from handgrad.explain.programs import CALLS, as_function, variables
+from handgrad.explain.programs import CALLS, as_function, literal, variables
 from handgrad.explain.summary import plain
 from handgrad.explain.tape import Tape
 
@@ -30,10 +30,10 @@ class Meeting:
     cotangent: bool
 
 
-def meetings(line: Callable[..., Any], args: tuple, tape: Tape) -> tuple[Meeting, ...]:
-    """Where the line meets the tape: its inputs, and what is the same everywhere, do not count."""
+def meetings(arrays: list[np.ndarray], args: tuple, tape: Tape) -> tuple[Meeting, ...]:
+    """Where what a line worked out meets the tape; the arguments themselves do not count."""
     given = [plain(leaf) for leaf in jax.tree.leaves(args)]
-    worked = [a for a in worked_out(line, args) if not any(_same(a, g) for g in given)]
+    worked = [a for a in _telling(arrays) if not any(_same(a, g) for g in given)]
     found = []
     for value in tape.values:
         for array, cotangent in ((value.array, False), (value.cotangent, True)):
@@ -46,19 +46,45 @@ def meetings(line: Callable[..., Any], args: tuple, tape: Tape) -> tuple[Meeting
     return tuple(found)
 
 
-def worked_out(line: Callable[..., Any], args: tuple) -> list[np.ndarray]:
-    """Every float array that a line computes at these arguments, its result among them.
+def sifted(lines: list[tuple[Meeting, ...]], tape: Tape) -> list[tuple[Meeting, ...]]:
+    """Each meeting where it says most, as every line after it has the same numbers in it.
 
-    A line that cannot be traced (a limit, taken from numbers) has its result alone.
+    A value belongs to the first line that computes it: that is where the loss is written out. The
+    gradient is what all lines are, and belongs to the last, its closed form. Any other cotangent
+    stays with the lines that work it out, but for the first of several, which leaves it to a ∂.
+    """
+    kept: list[list[Meeting]] = [[] for _ in lines]
+    for meeting in dict.fromkeys(m for line in lines for m in line):
+        where = [i for i, line in enumerate(lines) if meeting in line]
+        if not meeting.cotangent:
+            where = where[:1]
+        elif meeting.index in tape.wanted:
+            where = [i for i in where[-1:] if i == len(lines) - 1]
+        elif len(where) > 1:
+            where = where[1:]
+        for i in where:
+            kept[i].append(meeting)
+    return [tuple(sorted(line, key=lambda m: (m.cotangent, m.index))) for line in kept]
+
+
+def worked_out(line: Callable[..., Any], args: tuple) -> tuple[list, list]:
+    """What a line comes to, as flat leaves; and every array that it computes on the way, and those.
+
+    A line that cannot be traced (a limit, taken from numbers) has nothing on the way.
     """
     leaves, tree = jax.tree.flatten(args)
     try:
         program = jax.make_jaxpr(lambda *flat: line(*jax.tree.unflatten(tree, flat)))(*leaves)
     except Exception:
-        return _telling(jax.tree.leaves(line(*args)))
-    arrays: list[Any] = []
-    arrays += _run(program, leaves, arrays)
-    return _telling(arrays)
+        result = jax.tree.leaves(line(*args))
+        return result, result
+
+    def everything(*operands: Any) -> tuple[list, list]:
+        arrays: list[Any] = []
+        result = _run(program, list(operands), arrays)
+        return result, [*arrays, *result]
+
+    return jax.jit(everything)(*leaves)
 
 
 def _telling(arrays: list) -> list[np.ndarray]:
@@ -81,9 +107,10 @@ def _run(program: Any, operands: list, arrays: list) -> list:
     env.update(zip(jaxpr.constvars, program.consts, strict=True))
 
     def read(atom: Any) -> Any:
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else env[atom]
+        return literal(atom) if isinstance(atom, Literal) else env[atom]
 
     for equation in jaxpr.eqns:
+        outputs: Any
         if equation.primitive.name in CALLS and "jaxpr" in equation.params:
             outputs = _run(equation.params["jaxpr"], list(map(read, equation.invars)), arrays)
         else:

@@ -34,10 +34,7 @@ def argument_names(f: Callable, count: int) -> list[str]:
 def leaf_names(args: tuple, arguments: list[str]) -> list[str]:
     """`params.weight` for every leaf of the arguments, in order."""
     paths, _ = jax.tree_util.tree_flatten_with_path(args)
-    return [
-        arguments[path[0].idx] + jax.tree_util.keystr(path[1:])  # type: ignore[union-attr]
-        for path, _ in paths
-    ]
+    return [arguments[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in paths]
 
 
 def named(values: list[Value], equations: list[Equation], output: int) -> list[Value]:

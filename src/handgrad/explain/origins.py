@@ -61,7 +61,7 @@ def _span(traceback: Any, code: Any, address: int) -> Span:
     index = address // 2
     if index < len(positions) and None not in positions[index]:
         start, end, left, right = positions[index]
-        return start, left, end, right  # type: ignore[return-value]
+        return start, left, end, right
     line = traceback.code_addr2line(code, address)
     return line, 0, line, 0
 

@@ -40,6 +40,11 @@ def variables(atoms: Any) -> list:
     return list(dict.fromkeys(a for a in atoms if not isinstance(a, Literal)))
 
 
+def literal(atom: Any) -> Any:
+    """A number written into the program, in the dtype that the trace gave it."""
+    return jax.numpy.asarray(np.asarray(atom.val, dtype=atom.aval.dtype))
+
+
 def is_float(array: Any) -> bool:
     """Whether an array (or a variable's type) holds real numbers."""
     dtype = getattr(array, "dtype", None)
@@ -58,9 +63,7 @@ def reached(program: ClosedJaxpr) -> list[bool]:
 def needed(jaxpr: Any, outputs: list[bool]) -> list[Any]:
     """The equations that the wanted outputs depend on, in their order: the rest is dead code."""
     wanted = {
-        a
-        for a, w in zip(jaxpr.outvars, outputs, strict=True)
-        if w and not isinstance(a, Literal)
+        a for a, w in zip(jaxpr.outvars, outputs, strict=True) if w and not isinstance(a, Literal)
     }
     kept = []
     for equation in reversed(jaxpr.eqns):

@@ -11,12 +11,66 @@ import jax.numpy as jnp
 
 from handgrad.explain.programs import programs_in
 
-ELEMENTWISE = frozenset("""
-    abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div erf
-    erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg ne eq ge
-    gt le lt and or not is_finite pow rem round rsqrt select_n sign sin sinh sqrt square sub tan
-    tanh
-""".split())  # fmt: skip
+ELEMENTWISE = frozenset(
+    [
+        "abs",
+        "acos",
+        "acosh",
+        "add",
+        "add_any",
+        "and",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+        "ceil",
+        "clamp",
+        "cos",
+        "cosh",
+        "digamma",
+        "div",
+        "eq",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "floor",
+        "ge",
+        "gt",
+        "integer_pow",
+        "is_finite",
+        "le",
+        "lgamma",
+        "log",
+        "log1p",
+        "logistic",
+        "lt",
+        "max",
+        "min",
+        "mul",
+        "ne",
+        "neg",
+        "not",
+        "or",
+        "pow",
+        "rem",
+        "round",
+        "rsqrt",
+        "select_n",
+        "sign",
+        "sin",
+        "sinh",
+        "sqrt",
+        "square",
+        "sub",
+        "tan",
+        "tanh",
+    ]
+)
 
 MOVED = "1: entries are moved, so their cotangents move back"
 COPIED = "1 for every copy: the cotangents of the copies are added"

@@ -10,6 +10,8 @@ import numpy as np
 WHOLE = 12
 """Up to this many entries an array is shown whole."""
 CORNER = 3
+LONG = 6
+"""Entries on a line of a vector that is shown whole."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Summary:
             return self.rows[0][0]
         if self.whole and len(self.rows) == 1 and len(self.rows[0]) <= CORNER:
             return f"[{', '.join(self.rows[0])}]"
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or self.mean is None:
             return self.kind
+        if self.dtype == "bool":
+            size = math.prod(self.shape)
+            return f"{round(self.mean * size)} of {size} true"
         if self.low == self.high:
             return f"all {number(self.low)}"
         return f"{number(self.low, 3)} … {number(self.high, 3)}"
@@ -88,7 +93,12 @@ def summarise(array: Any, digits: int = 5) -> Summary:
         told = (float(extremes.min()), float(extremes.max()), float(extremes.mean()))
     whole = found.size <= WHOLE
     matrix = found.reshape(-1, found.shape[-1]) if found.ndim else found.reshape(1, 1)
-    if whole:
+    if whole and found.ndim == 1:
+        entries = [number(x, digits) for x in found.tolist()]
+        entries += [""] * (-len(entries) % LONG if len(entries) > LONG else 0)
+        per_row = LONG if len(entries) > LONG else len(entries)
+        rows = tuple(zip(*[iter(entries)] * per_row, strict=True))
+    elif whole:
         rows = tuple(tuple(number(x, digits) for x in row) for row in matrix.tolist())
     else:
         top = [_ends(row, digits) for row in (matrix[:CORNER] if len(matrix) > 4 else matrix)]

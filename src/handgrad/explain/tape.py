@@ -32,7 +32,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Inner:
-    """One equation of the program inside an equation, run forward: a loop's body, a rule's value."""
+    """One equation of the program inside another, run forward: a loop's body, a branch."""
 
     name: str
     primitive: str
