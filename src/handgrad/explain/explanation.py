@@ -102,10 +102,14 @@ def explain_case(name: str, seed: int = 0) -> Explanation:
 
 
 def resolved(name: str) -> Case:
-    """The case called so, or the first whose derivation is (`mlp`, `residual`)."""
-    if name not in {entry.name for entry in CASES}:
+    """The case called so; else the first of that derivation (`residual`) or kind (`mlp`)."""
+    for fits in (
+        lambda entry: entry.name == name,
+        lambda entry: entry.derivation == name,
+        lambda entry: entry.name.startswith(f"{name}_"),
+    ):
         for entry in CASES:
-            if entry.derivation == name:
+            if fits(entry):
                 return entry
     return case(name)
 

@@ -44,9 +44,9 @@ def named(values: list[Value], equations: list[Equation], output: int) -> list[V
     them has the expression's value, and its name.
     """
     values = list(values)
-    following = [*(e.origin for e in equations[1:]), None]
+    following = [e.origin for e in equations[1:]] + [None]
     given: dict[int, str] = {}
-    for equation, after in zip(equations, following, strict=True):
+    for equation, after in zip(equations, following, strict=False):
         origin = equation.origin
         if origin is not None and origin.name and origin != after and len(equation.outputs) == 1:
             given[equation.outputs[0]] = origin.name

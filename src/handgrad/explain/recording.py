@@ -15,7 +15,7 @@ from handgrad.explain.programs import is_float
 from handgrad.explain.tape import Tape
 
 Argnums = int | tuple[int, ...]
-MOST_EQUATIONS = 5_000
+MOST_EQUATIONS = 1_000
 
 
 def record(
@@ -40,11 +40,18 @@ def record(
         recording.value("input", name, array, index in chosen)
         for index, (name, array) in enumerate(zip(called, operands, strict=True))
     ]
-    scope = run_forward(program, operands, ids, [i in chosen for i in range(len(ids))], recording)
-    output = program.jaxpr.outvars[0]
-    last = index_of(output, scope, recording)
-    seed = jnp.ones_like(scope.read(output))
-    arrived = run_backward(scope, [seed], recording)
+    try:
+        active = [index in chosen for index in range(len(ids))]
+        scope = run_forward(program, operands, ids, active, recording)
+        output = program.jaxpr.outvars[0]
+        last = index_of(output, scope, recording)
+        seed = jnp.ones_like(scope.read(output))
+        arrived = run_backward(scope, [seed], recording)
+    except Exception as fault:
+        raise InputError(
+            "f", "a loss that jax.grad can differentiate here", _told(fault),
+            "call jax.grad(f)(*args) by itself",
+        ) from fault  # fmt: skip
     gradient = []
     for index in chosen:
         found = jnp.zeros_like(operands[index]) if arrived[index] is None else arrived[index]
@@ -86,10 +93,9 @@ def _traced(f: Callable, leaves: list, tree: Any) -> tuple[Any, list]:
     try:
         program = jax.make_jaxpr(flat)(*leaves)
     except Exception as fault:
-        told = (str(fault).splitlines() or [""])[0]
         raise InputError(
-            "f", "a loss that JAX can trace at these arguments",
-            f"{type(fault).__name__}: {told}", "call f(*args) by itself",
+            "f", "a loss that JAX can trace at these arguments", _told(fault),
+            "call f(*args) by itself",
         ) from fault  # fmt: skip
     avals = program.out_avals
     if len(avals) != 1 or avals[0].shape != () or not is_float(avals[0]):
@@ -102,6 +108,10 @@ def _traced(f: Callable, leaves: list, tree: Any) -> tuple[Any, list]:
             "write its loop with jax.lax.scan, which is one equation",
         )  # fmt: skip
     return program, list(program.in_avals)
+
+
+def _told(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
 
 
 def _count(jaxpr: Any) -> int:

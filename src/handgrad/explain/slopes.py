@@ -75,10 +75,11 @@ ELEMENTWISE = frozenset(
 MOVED = "1: entries are moved, so their cotangents move back"
 COPIED = "1 for every copy: the cotangents of the copies are added"
 CUT = "1 inside the slice, 0 outside: the cotangent goes back to its place"
+AGAIN = "that of the function inside, computed again on the way back"
 LOOP = "the pullback of the loop's body, last iteration first"
 SAID = {
     "broadcast_in_dim": COPIED,
-    "checkpoint": "that of the function inside, computed again on the way back",
+    "checkpoint": AGAIN,
     "concatenate": "1: each part takes its share of the cotangent",
     "cond": "that of the branch that was taken",
     "conv_general_dilated": "the other factor: a convolution by it, turned over",
@@ -95,6 +96,8 @@ SAID = {
     "reduce_min": "1 at the smallest entry, shared where there is a tie; 0 elsewhere",
     "reduce_prod": "the product of all the other entries",
     "reduce_sum": "1 for every entry: the cotangent is copied to all that were added",
+    "remat": AGAIN,
+    "remat2": AGAIN,
     "reshape": MOVED,
     "rev": MOVED,
     "scan": LOOP,

@@ -12,6 +12,7 @@ CALLED = {
     "logistic": "σ", "reduce_sum": "Σ", "reduce_max": "max", "reduce_min": "min",
     "reduce_prod": "Π", "reduce_and": "all", "reduce_or": "any", "broadcast_in_dim": "copies",
     "select_n": "where", "stop_gradient": "constant", "cumsum": "running Σ", "sqrt": "√",
+    "remat": "checkpoint", "remat2": "checkpoint",
 }  # fmt: skip
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
