@@ -3,7 +3,8 @@
 A line is traced and evaluated over balls that contain its real value. Two lines agree at a point
 if they do in every coordinate, to the digits asked for and relative to the number; wrong algebra
 does not, whatever floats would make of it. A derivation whose first line is a `Limit` is anchored
-in the function's values; one that begins with a definition is anchored in that.
+in the function's values; one that begins with a definition is anchored in that. The balls enclose
+every line but a limit, which is an estimate that stands still at two steps (`exact.derivative`).
 """
 
 from dataclasses import dataclass

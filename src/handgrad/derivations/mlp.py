@@ -150,7 +150,7 @@ def _split_residual(z: Array, y: Array) -> Array:
 
 def backpropagation(network: Network, depth: int, loss: str, split: str) -> tuple[Step, ...]:
     """The lines for a network of `depth` layers; `loss` and `split` are LaTeX of ℓ and of r."""
-    ridge = r" + (\lambda W, 0)" if network.l2 else ""
+    ridge, data = (r" + (\lambda W, 0)", "E_0") if network.l2 else ("", "E")
     lines_from, top = network.lines_from, f"({depth})"
     open_top = rf"\frac{{\partial z^{{{top}}}}}{{\partial \theta}}"
     steps = [
@@ -169,7 +169,7 @@ def backpropagation(network: Network, depth: int, loss: str, split: str) -> tupl
             ),
         ),
         Step(
-            rf"= \left\langle \frac{{\partial E_0}}{{\partial z^{{{top}}}}}, {open_top}"
+            rf"= \left\langle \frac{{\partial {data}}}{{\partial z^{{{top}}}}}, {open_top}"
             r" \right\rangle" + ridge,
             "chain rule: E depends on θ through the logits"
             + ("; the penalty has λW as its derivative (power rule)" if network.l2 else ""),

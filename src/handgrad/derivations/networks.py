@@ -23,7 +23,7 @@ _GIVEN = (
 _BINARY_END = "There is one logit an example, ŷ = σ(z²), and y is (N,) in {0, 1}."
 _CLASSES_END = "There are K logits an example, ŷ = softmax(z), and y are indices, or one-hot rows."
 _BINARY = (
-    r"\frac{1}{N} \sum_n -y_n \log \hat y_n - (1-y_n) \log (1-\hat y_n)",
+    r"\frac{1}{N} \sum_n \left( -y_n \log \hat y_n - (1-y_n) \log (1-\hat y_n) \right)",
     r"\left[ (1-y) \, \sigma(z) - y \, \sigma(-z) \right]",
 )
 _CLASSES = (
@@ -33,8 +33,17 @@ _CLASSES = (
 
 
 def _example(key: Key, hidden: tuple[int, ...], classes: int) -> tuple:
-    a, b, c = random.split(key, 3)
-    params, x = house.init(a, 2, classes, hidden=hidden), random.normal(b, (2, 2))
+    a, b, c, d = random.split(key, 4)
+    layers = house.init(a, 2, classes, hidden=hidden).layers
+    keys = random.split(d, len(layers))
+    # With biases of 0 a layer that is dead for one example would put the next on its kink.
+    params = house.Params(
+        tuple(
+            layer._replace(bias=random.normal(k, layer.bias.shape))
+            for k, layer in zip(keys, layers, strict=True)
+        )
+    )
+    x = random.normal(b, (2, 2))
     labels = random.randint(c, (2,), 0, classes)
     return params, x, labels if classes > 2 else labels.astype(jnp.zeros(()).dtype)
 

@@ -88,7 +88,7 @@ SOFTMAX = Derivation(
         Step(
             r"= p_j \left( (c_j - c_t) - \sum_i p_i (c_i - c_t) \right),"
             r" \quad t = \mathrm{argmax}_k z_k",
-            "Σ p_i = 1: a constant taken from all c changes nothing, and keeps the digits if p_t is near 1",
+            "Σ p_i = 1: a constant taken from all c changes nothing; p_t near 1 costs no digit",
             lambda c, z: softmax(z) * (_from_top(c, z) - _mean(_from_top(c, z), softmax(z))),
         ),
     ),
