@@ -80,7 +80,7 @@ def of_file(what: str, at: str | None, gradient: str | None, wrt: str) -> Any:
 def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:
     """A table without lines; the cells are text, whatever is in them."""
     table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title or None,
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=Text(title) if title else None,
         title_justify="left", title_style="bold",
     )  # fmt: skip
     for index, head in enumerate(heads):
@@ -96,7 +96,8 @@ def print_derivation(found: Any) -> None:
 
     heads = ("", "", "because", "on the tape")
     rows = derivation_rows(found)
-    console.print(table_of(f"\n{found.title}", heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
+    say("")
+    console.print(table_of(found.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
 
 
 def print_forward(found: Any) -> None:
@@ -107,11 +108,12 @@ def print_forward(found: Any) -> None:
         ("", name, "", value, "") for name, value in argument_rows(found.tape)
     ]
     equations = forward_rows(found.tape)
+    say("")
     rows += [(str(i), *cells) for i, cells in enumerate(equations, 1)]
     heads = ("", "forward", "local derivative", "value", "line")
     console.print(
         table_of(
-            f"\n{found.name}: {headline(found.tape)}\n",
+            f"{found.name}: {headline(found.tape)}",
             heads,
             rows,
             {0: "dim", 3: FORWARD, 4: "dim"},

@@ -5,9 +5,10 @@ that such an equation takes. How that value was made (a one-hot mask, say) is to
 and left out of the picture, where its steps light the value they end in.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
+from typing import Any
 
 from handgrad.explain.layout import Laid, lay_out
 from handgrad.explain.summary import summarise
@@ -133,8 +134,8 @@ def _box(drawing: Drawing, node: Node) -> str:
     tape, value = drawing.tape, drawing.tape.values[node.value]
     x, y = drawing.laid.centres[node.value]
     left, top = x - WIDTH / 2 + PAD, y - HEIGHT / 2 + PAD
-    told = summarise(value.array).text
-    sent = "" if value.cotangent is None else summarise(value.cotangent).text
+    told = fitted(value.array)
+    sent = "" if value.cotangent is None else fitted(value.cotangent)
     label = f"{node.title}; value {told}" + (f"; cotangent {sent}" if sent else "")
     title, formula = _short(node.title, value.name)
     lines = [
@@ -154,6 +155,15 @@ def _box(drawing: Drawing, node: Node) -> str:
         f"<title>{escape(label)}</title>"
         f'<rect width="{WIDTH:.0f}" height="{HEIGHT:.0f}" rx="9"/>{"".join(lines)}</g>'
     )
+
+
+def fitted(array: Any) -> str:
+    """A value as long as a node is wide: fewer digits for a short vector, or its range."""
+    for digits in (5, 3, 2):
+        text = summarise(array, digits).text
+        if len(text) <= LETTERS + 1:
+            return text
+    return replace(summarise(array), whole=False).text
 
 
 def _short(title: str, name: str) -> tuple[str, str]:

@@ -48,8 +48,8 @@ def named(values: list[Value], equations: list[Equation], output: int) -> list[V
     given: dict[int, str] = {}
     for equation, after in zip(equations, following, strict=False):
         origin = equation.origin
-        if origin is not None and origin.name and origin != after and len(equation.outputs) == 1:
-            given[equation.outputs[0]] = origin.name
+        if origin is not None and origin != after and len(origin.names) == len(equation.outputs):
+            given.update(zip(equation.outputs, origin.names, strict=True))
     given.pop(output, None)
     total = Counter(given.values())
     used = {value.name for value in values if value.kind == "input"}

@@ -23,8 +23,8 @@ class Origin:
     line: int
     function: str
     code: str
-    name: str = ""
-    """What the expression was assigned to, or the function that returned it; "" for a part."""
+    names: tuple[str, ...] = ()
+    """What the expression was assigned to, or the function that returned it; none for a part."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -36,7 +36,7 @@ def origin_of(equation: Any) -> Origin | None:
     if not frames:
         return None
     file, function, span = frames[0]
-    return Origin(Path(file).name, span[0], function, _cut(file, span), _name(frames))
+    return Origin(Path(file).name, span[0], function, _cut(file, span), _names(frames))
 
 
 Span = tuple[int, int, int, int]
@@ -78,21 +78,21 @@ def _cut(file: str, span: Span) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _name(frames: list[tuple[str, str, Span]]) -> str:
-    """Outwards through `return` until an assignment: its target, or the last function's name."""
-    name = ""
+def _names(frames: list[tuple[str, str, Span]]) -> tuple[str, ...]:
+    """Outwards through `return` until an assignment: its targets, or the last function's name."""
+    names: tuple[str, ...] = ()
     for file, function, span in frames:
-        kind, target = _whole(file, span)
+        kind, targets = _whole(file, span)
         if kind == "assigned":
-            return target
+            return targets
         if kind != "returned":
-            return name
-        name = name if function.startswith("<") else function
-    return name
+            return names
+        names = names if function.startswith("<") else (function,)
+    return names
 
 
 @functools.lru_cache(maxsize=4096)
-def _whole(file: str, span: Span) -> tuple[str, str]:
+def _whole(file: str, span: Span) -> tuple[str, tuple[str, ...]]:
     """How an expression ends up if it is all of a statement: assigned to a name, or returned."""
     for node in _statements(file):
         value = getattr(node, "value", None)
@@ -101,10 +101,13 @@ def _whole(file: str, span: Span) -> tuple[str, str]:
         if (value.end_lineno, value.end_col_offset) != span[2:]:
             continue
         if isinstance(node, ast.Return):
-            return "returned", ""
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            return "assigned", node.targets[0].id
-    return "part", ""
+            return "returned", ()
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+            parts = target.elts if isinstance(target, ast.Tuple) else [target]
+            named = [part.id for part in parts if isinstance(part, ast.Name)]
+            return "assigned", tuple(name for name in named if name.strip("_"))
+    return "part", ()
 
 
 @functools.lru_cache(maxsize=64)

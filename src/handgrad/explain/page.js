@@ -41,7 +41,8 @@
     const told = [array.kind, array.range].filter((t) => t && t !== array.block).join(", ");
     const head = make("div", "label", ...label);
     if (told) head.append(" ", make("span", "quiet", told));
-    const box = make("div", `fact ${tone}`, head, make("pre", "", array.block));
+    const wide = Math.max(...array.block.split("\n").map((line) => line.length)) > 26;
+    const box = make("div", `fact ${tone}${wide ? " wide" : ""}`, head, make("pre", "", array.block));
     if (more) box.append(make("p", "quiet", more));
     return box;
   };
@@ -57,7 +58,7 @@
   // --- what a step says ---------------------------------------------------------------------------
 
   const start = () => ({
-    kicker: "Before the first step", title: "The arguments", place: "",
+    kicker: "Before the first step", title: "The arguments", place: [],
     body: [row(inputs.map((v) => fact("", [name(v), values[v].wanted ? ", differentiated" : ""], values[v].array)))],
     lit: [], node: inputs[0],
   });
@@ -82,7 +83,7 @@
   };
 
   const atTurn = () => ({
-    kicker: "The turn", title: `${values[loss].name} = ${values[loss].array.text}`, place: "",
+    kicker: "The turn", title: `${values[loss].name} = ${values[loss].array.text}`, place: [],
     body: [note("The way back begins with the derivative of the loss by itself."),
       fact("rear", ["∂ loss/∂", name(loss)], values[loss].cotangent)],
     lit: [], node: loss,
@@ -118,15 +119,20 @@
 
   const atEnd = () => ({
     kicker: "The end", title: "The gradient",
-    place: data.identical ? "jax.grad gives the same bits" : "jax.grad gives the same, but for rounding",
+    place: [data.identical ? "jax.grad gives the same bits" : "jax.grad gives the same, but for rounding"],
     body: wanted.filter((v) => values[v].cotangent).map((v) => fact("rear", ["∂ loss/∂", name(v)], values[v].cotangent)),
     lit: wanted.map((v) => ({ value: v, of: "cotangent" })), node: wanted[0], all: wanted,
   });
 
   const place = (e) => {
-    const where = [e.code && `${e.code}`, e.place && `${e.place}, in ${e.function}`].filter(Boolean);
-    const inside = e.calls.length ? `inside ${e.calls.join(" › ")}` : "";
-    return [...where, inside].filter(Boolean).join("  ·  ");
+    const called = e.calls.length ? `, under jit in ${e.calls.join(" › ")}` : "";
+    const where = e.place ? `${e.place}, in ${e.function}${called}` : "";
+    return e.code ? [make("code", "", e.code), where] : [where];
+  };
+  const inLines = (numbers) => {
+    const last = numbers.length > 1 ? ` and ${numbers[numbers.length - 1]}` : "";
+    const some = numbers.length > 1 ? numbers.slice(0, -1) : numbers;
+    return `Worked out in line${numbers.length > 1 ? "s" : ""} ${some.join(", ")}${last} of the derivation.`;
   };
 
   const tell = (n) => {
@@ -157,8 +163,9 @@
     by("step").className = `step ${tone}`;
     by("step-kicker").textContent = told.kicker;
     by("step-title").textContent = told.title;
-    by("step-place").textContent = told.place;
-    by("step-body").replaceChildren(...told.body);
+    by("step-place").replaceChildren(...told.place);
+    const numbers = lines.flatMap((line, i) => (meets(line, told.lit) ? [i + 1] : []));
+    by("step-body").replaceChildren(...told.body, ...(numbers.length ? [note(inLines(numbers))] : []));
     by("graph").setAttribute("class", isBack ? "rear-pass" : "fore-pass");
     const lit = new Set(told.all || [told.node]);
     nodes.forEach((node) => {
@@ -177,6 +184,11 @@
       item.className = `${lines[i].meets.length ? "met" : ""}${on ? ` lit ${tone}` : ""}`;
       if (on) item.setAttribute("aria-current", "true"); else item.removeAttribute("aria-current");
     });
+    const first = items.find((item) => item.classList.contains("lit"));
+    const frame = by("derivation");
+    if (first && (first.offsetTop < frame.scrollTop + 44 || first.offsetTop + first.offsetHeight > frame.scrollTop + frame.clientHeight)) {
+      frame.scrollTop = first.offsetTop - 44;
+    }
     const slider = by("slider");
     slider.value = String(now);
     slider.setAttribute("aria-valuetext", `${told.kicker}: ${told.title}`);

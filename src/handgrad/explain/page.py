@@ -85,7 +85,8 @@ def _derivation(explanation: "Explanation") -> str:
         rows.append(
             f'<li data-line="{number}"><button type="button" class="line"{state} '
             f'aria-describedby="why{number}">{as_mathml(line.formula)}</button>'
-            f'<p class="why" id="why{number}">{escape(line.reason)}</p></li>'
+            f'<p class="why" id="why{number}"><span class="number">{number + 1}</span> '
+            f"{escape(line.reason)}</p></li>"
         )
     return (
         f'<p class="of">{as_mathml(explanation.of)}</p>'

@@ -37,6 +37,8 @@ class Summary:
         """One line, short enough for a node of the graph."""
         if not self.shape:
             return self.rows[0][0]
+        if 0 in self.shape:
+            return self.kind
         if self.whole and len(self.rows) == 1 and len(self.rows[0]) <= CORNER:
             return f"[{', '.join(self.rows[0])}]"
         if self.low is None or self.high is None or self.mean is None:

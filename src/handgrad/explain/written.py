@@ -1,6 +1,7 @@
 """Formulas for the terminal: LaTeX as a line of letters that a terminal has."""
 
 import re
+import unicodedata
 from xml.etree import ElementTree
 
 from handgrad.explain.mathml import as_tree, tag_of
@@ -10,21 +11,21 @@ SUB = dict(
     zip("0123456789+−-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True)
 )
 OVER = dict.fromkeys("^ˆ", "\u0302") | dict.fromkeys("‾¯―", "\u0304") | {"~": "\u0303"}
-TIGHT = re.compile(r"(?<=[(\[]) | (?=[)\],;])")
+TIGHT = re.compile(r"(?<=[(\[·]) |(?<=[(\[]−) |(?<== −) |(?<=^−) | (?=[)\],;])")
 SPACED = ("=", "+", "−", "-", "≤", "≥", "<", ">", "≠", "→", "↦", "∈", "≈", "⟹")
 
 
 def as_line(latex: str) -> str:
     r"""A formula as one line.
 
-    >>> as_line(r"\\frac{\\partial \\ell}{\\partial z} = \\hat y - y")
+    >>> as_line(r"\frac{\partial \ell}{\partial z} = \hat y - y")
     '∂ℓ/∂z = ŷ − y'
     """
     line = " ".join(_line(as_tree(latex)).split())
     for spaced, close in ((" (", "("), (" [", "[")):
         for name in ("log", "exp", "max", "min"):
             line = line.replace(name + spaced, name + close)
-    return TIGHT.sub("", line)
+    return unicodedata.normalize("NFC", TIGHT.sub("", line))
 
 
 def _line(element: ElementTree.Element) -> str:
