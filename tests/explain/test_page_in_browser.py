@@ -276,8 +276,9 @@ def test_nothing_leaves_the_page_and_it_opens_at_once(chromium, pages, name):
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)
 def test_no_serious_finding_of_axe(chromium, pages, axe, name, size, scheme):
     page = Page(chromium, pages(name)[0], size, scheme)
+    page.run("document.querySelectorAll('details').forEach(d => { d.open = true })")
     page.run(axe)
-    for step in (page.last // 3, page.last - 2):
+    for step in (page.last // 3, page.last - 2) if name == "logistic" else (page.last - 2,):
         page.slide(step)
         result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
         assert len(result["passes"]) > 10
