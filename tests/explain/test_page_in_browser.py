@@ -16,6 +16,10 @@ from handgrad.explain.explanation import explain_case, resolved
 from handgrad.gradients import cross_entropy, logistic
 
 PAGES = ("logistic", "softmax_regression", "mlp", "linear_cross_entropy", "with_scan")
+LONG = {
+    name: pytest.param(name, marks=pytest.mark.slow)
+    for name in ("softmax_regression", "mlp", "linear_cross_entropy")
+}
 LOOKS = [(size, scheme) for size in ("desktop", "phone") for scheme in ("light", "dark")]
 HEIGHTS = "return [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (360, 640)}
@@ -184,7 +188,7 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [LONG.get(name, name) for name in PAGES])
 def test_the_slider_and_the_way_back_show_the_same_steps(chromium, pages, name):
     page = Page(chromium, pages(name)[0])
     told = []
