@@ -19,6 +19,7 @@ from handgrad import losses
 from handgrad._errors import InputError
 from handgrad._types import Array, Key
 from handgrad.derivations.scalars import along, paired, total
+from handgrad.fast import one_pass
 from handgrad.gradients import (
     activations,
     bernoulli,
@@ -32,6 +33,7 @@ from handgrad.gradients import (
     softmax_regression,
     squared_error,
 )
+from handgrad.gradients.linear import Params
 
 NEURAL = "Neural networks"
 BINARY = "How did binary cross-entropy loss come into existence?"
@@ -58,6 +60,11 @@ class Case:
 def summed_derivative(loss: Callable) -> Callable:
     """jax.grad through a drop-in loss: what a user of `handgrad.losses` gets."""
     return jax.grad(total(loss))
+
+
+def in_blocks(params: Params, x: Array, y: Array) -> Params:
+    """The one-pass gradient over blocks of five examples, the last one shorter."""
+    return one_pass.gradient(params, one_pass.pack(x, y, rows=5))
 
 
 # --- points of each domain ------------------------------------------------------------------------
@@ -180,6 +187,10 @@ CASES = (
     Case("mlp_sigmoid_multiclass", partial(mlp.loss, activation="sigmoid"), partial(mlp.gradient, activation="sigmoid"), partial(_data, init=_two_layers, classes=4), "mlp_sigmoid_multiclass", NEURAL),
     Case("mlp_relu_deep", partial(mlp.loss, activation="relu", l2=_ridge), partial(mlp.gradient, activation="relu", l2=_ridge), partial(_data, init=_three_layers, classes=4), "mlp_relu_deep", NEURAL),
     Case("linear_cross_entropy", linear_cross_entropy.loss, linear_cross_entropy.gradient, _tokens, "linear_cross_entropy", NEURAL, (0, 1)),
+    Case("one_pass_logistic", logistic.loss, in_blocks, partial(_data, init=logistic.init), "logistic", NEURAL),
+    Case("one_pass_logistic_soft", logistic.loss, in_blocks, partial(_data, init=logistic.init, soft=True), "logistic", NEURAL),
+    Case("one_pass_softmax_regression", softmax_regression.loss, in_blocks, partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
+    Case("one_pass_softmax_regression_soft", softmax_regression.loss, in_blocks, partial(_data, init=softmax_regression.init, classes=4, soft=True), "softmax_regression", NEURAL),
 )
 # fmt: on
 

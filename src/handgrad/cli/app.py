@@ -6,7 +6,9 @@ import typer
 
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
+from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
+from handgrad.cli.notes import notes
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
 from handgrad.cli.verify import verify
@@ -31,5 +33,7 @@ app.command()(train)
 app.command()(verify)
 app.command()(recheck)
 app.command()(explain)
+app.command()(figures)
+app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)

@@ -19,7 +19,7 @@ from handgrad import exact
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case
 from handgrad.evidence.mutations import Mutation, mutant, mutations
-from handgrad.evidence.second_opinion import differ, opinion
+from handgrad.evidence.second_opinion import MANY, differ, opinion
 from handgrad.verify import verify
 from handgrad.verify.mathematics import examine
 from handgrad.verify.programs import Programs, summon
@@ -29,7 +29,7 @@ from handgrad.verify.witnesses import round_to
 JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
 DRAWN = 6
 """Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
-SCALES = (7.0, 60.0)
+SCALES = (7.0, 60.0, 300.0)
 DIGITS = 30
 
 
@@ -98,6 +98,7 @@ class Bench:
         with x64():
             different = any(
                 differ(opinion(changed, args), right)
+                and differ(opinion(changed, args, MANY), opinion(self.case.gradient, args, MANY))
                 for args, right in zip(self.unseen, self.right, strict=True)
             )
         accused = {
@@ -120,7 +121,7 @@ class Bench:
                     return True
         verdict = verify(
             changed, of=self.case.loss, at=self.at, wrt=self.case.wrt, dtypes=("float64",),
-            digits=DIGITS, evaluations=400,
+            digits=DIGITS, evaluations=400, points=self.case.example,
         )  # fmt: skip
         return verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
 

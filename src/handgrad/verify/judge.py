@@ -33,6 +33,8 @@ from handgrad.verify.witnesses import (
 )
 
 DRAWN_POINTS = 3
+HEARD_POINTS = 40
+"""Further drawn points, where hand and autodiff are compared as floats, and the worst examined."""
 SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient")
 """Statuses from the gravest; what is left is 'identical' or 'reference'."""
 
@@ -79,8 +81,10 @@ def verify(
         check_finite("at", at, dtypes)
         at = jax.tree.map(narrow_integers, at)
         traceable = is_traceable(gradient, at)
-        keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(DRAWN_POINTS)]
+        count = DRAWN_POINTS + (HEARD_POINTS if traceable and evaluations else 0)
+        keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(count)]
         drawn = drawn_points(points, keys, at, dtypes) if points else []
+        drawn, heard = drawn[:DRAWN_POINTS], drawn[DRAWN_POINTS:]
     structure = _structure(gradient, of, at, wrt, dtypes) if traceable else "ok"
     leaves = [jax.tree.leaves(args) for args in (at, *drawn)]
     hand = gradient if traceable and structure == "ok" else None
@@ -96,7 +100,8 @@ def verify(
     if structure == "ok" and truth:
         field = _field(gradient, of, wrt, programs.layout, evaluations) if traceable else None
         hear = partial(_hear, gradient, autodiff(of, wrt), programs.layout, field)
-        case = Case(leaves, hear, field, truth, digits, reference, evaluations, seed)
+        further = [jax.tree.leaves(args) for args in heard]
+        case = Case(leaves, further, hear, field, truth, digits, reference, evaluations, seed)
         outcomes = [hold_trial(case, trace(dtype=dtype), dtype) for dtype in dtypes]
         findings += [finding for outcome in outcomes for finding in outcome.findings]
     worst = min(findings, key=lambda found: _severity(found.hand))

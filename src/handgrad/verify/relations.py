@@ -80,7 +80,7 @@ def _scaled(leaf: Leaf, around: Surroundings) -> _Relation:
     named = name_ratio(ratio, around)
     if named:
         yield named[0] + worse, named[1] + where, 0
-    elif is_exactly(abs(ratio), 1 / float(np.linalg.norm(leaf.truth))):
+    elif is_exactly(abs(ratio) * float(np.linalg.norm(leaf.truth)), 1.0):
         yield 9, "divided by its own norm", 0
     elif not right:
         yield 12, f"a constant factor {ratio:.8g}", 1

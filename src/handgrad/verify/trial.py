@@ -9,11 +9,13 @@ point given did not show, or a constant that the trace has rounded.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
 from handgrad.exact import Undecided
 from handgrad.verify.domain import passes_through
+from handgrad.verify.layout import Layout
 from handgrad.verify.mathematics import Finding, examine
 from handgrad.verify.numerics import (
     NumericsRow,
@@ -25,11 +27,13 @@ from handgrad.verify.numerics import (
     without_kinks,
 )
 from handgrad.verify.programs import Programs
-from handgrad.verify.search import Field, Ground, Suspects, search, shrink
+from handgrad.verify.search import Field, Ground, search, shrink, suspicion
 
 MOST_SUSPECTS = 6
 EXACT_NUMBERS = 6_000
 """Suspects are fewer where a point holds more numbers than this, shared among them."""
+FAR = (8.0, 512.0)
+"""The point given is judged at these multiples too: some branches are only taken far out."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Case:
 
     points: list[list]
     """The leaves of the point given, then of those drawn."""
+    further: list[list]
+    """The leaves of more drawn points, whose worst alone is examined."""
     hear: Callable[[list, np.ndarray, str], dict[str, np.ndarray]]
     """hear(leaves, rows, dtype) -> the answers of 'hand' and 'autodiff' at each row."""
     field: Field | None
@@ -63,18 +69,7 @@ class Outcome:
 def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
     """Judge one dtype; `programs` are traced at it."""
     rng = np.random.default_rng([case.seed, 1])
-    leaves = [judged_leaves(point, dtype) for point in case.points]
-    rows = [programs.layout.row(point, dtype) for point in leaves]
-    suspects = Suspects.none(rows[0])
-    if case.field is not None and case.evaluations > 0 and len(rows[0]):
-        ground = Ground(case.field, leaves[0], dtype)
-        keep = max(1, min(MOST_SUSPECTS, EXACT_NUMBERS // max(1, _numbers(leaves[0]))))
-        suspects = search(ground, rows[0], case.evaluations, keep, rng)
-        for against, found in enumerate((suspects.hand, suspects.autodiff)):
-            if len(found):
-                found[0] = shrink(ground, found[0], rows[0], against)
-    places = list(zip(leaves, [row[None, :] for row in rows], strict=True))
-    places.append((leaves[0], np.concatenate(list(suspects.rows))))
+    places, evaluations = _places(case, programs, dtype, rng)
     sights: list[Sight] = []
     findings: list[Finding] = []
     truth = programs.autodiff if case.truth == "autodiff" else programs.hand
@@ -82,8 +77,6 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
     given: list[Sight] = []
     discarded = 0
     for number, (point, some_rows) in enumerate(places):
-        if not len(some_rows):
-            continue
         heard = case.hear(point, some_rows, dtype)
         for index, row in enumerate(some_rows):
             answers = {name: answer[index] for name, answer in heard.items()}
@@ -95,7 +88,7 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
                     continue
                 failed = [fails(sight, name, dtype) for name in answers]
                 path = passes_through(programs, here, dtype, all(failed))
-            if path == "no value" or (path == "overflow" and number == len(case.points)):
+            if path == "no value" or (path == "overflow" and number >= len(case.points)):
                 discarded += 1
                 continue
             sight = replace(sight, flushed=path == "subnormal")
@@ -110,7 +103,7 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
             sights.append(sight)
             if number == 0:
                 given.append(sight)
-    counts = {"evaluations": suspects.evaluations, "discarded": discarded}
+    counts = {"evaluations": evaluations, "discarded": discarded}
     at_given = tally(programs, given, dtype, counts)
     row = tally(programs, sights, dtype, counts)
     return Outcome(
@@ -119,6 +112,50 @@ def hold_trial(case: Case, programs: Programs, dtype: str) -> Outcome:
         sights=given,
         findings=findings,
     )
+
+
+def _places(
+    case: Case, programs: Programs, dtype: str, rng: np.random.Generator
+) -> tuple[list[tuple[list, np.ndarray]], int]:
+    """Leaves with rows to judge there: the points given and drawn, then what was searched for."""
+    layout = programs.layout
+    leaves = [judged_leaves(point, dtype) for point in case.points]
+    rows = [layout.row(point, dtype) for point in leaves]
+    places = [(point, row[None, :]) for point, row in zip(leaves, rows, strict=True)]
+    if case.field is None or case.evaluations == 0 or not len(rows[0]):
+        return places, 0
+    ground = Ground(case.field, leaves[0], dtype)
+    keep = max(1, min(MOST_SUSPECTS, EXACT_NUMBERS // max(1, _numbers(leaves[0]))))
+    suspects = search(ground, rows[0], case.evaluations, keep, rng)
+    for against, found in enumerate((suspects.hand, suspects.autodiff)):
+        if len(found):
+            found[0] = shrink(ground, found[0], rows[0], against)
+    sought = np.concatenate([*suspects.rows, _far_from(rows[0])])
+    further = [judged_leaves(point, dtype) for point in case.further]
+    worst = [_worst_drawn(case.field, layout, further, dtype, rng)] if further else []
+    return [*places, (leaves[0], sought), *worst], suspects.evaluations + len(further)
+
+
+def _far_from(row: np.ndarray) -> np.ndarray:
+    """Multiples of a row, zeros moved too; and each number where the square of e^−z underflows."""
+    moved = np.where(row == 0, 1, row).astype(np.float64)
+    edge = 0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2
+    far = np.stack([*(moved * by for by in FAR), np.copysign(edge, moved)])
+    with np.errstate(over="ignore"):
+        far = far.astype(row.dtype)
+    return far[np.isfinite(far).all(axis=1)]
+
+
+def _worst_drawn(
+    field: Field, layout: Layout, points: list[list], dtype: str, rng: np.random.Generator
+) -> tuple[list, np.ndarray]:
+    """Of many drawn points, the one where hand and autodiff are furthest apart."""
+    rows = [layout.row(point, dtype)[None, :] for point in points]
+    apart = [
+        suspicion(Ground(field, point, dtype), row, rng).algebra[0]
+        for point, row in zip(points, rows, strict=True)
+    ]
+    return points[int(np.argmax(apart))], rows[int(np.argmax(apart))]
 
 
 def _examined(
