@@ -6,6 +6,7 @@ import typer
 
 from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
+from handgrad.cli.explain import explain
 from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
 from handgrad.cli.notes import notes
@@ -32,6 +33,7 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(explain)
 app.command()(figures)
 app.command()(notes)
 app.command()(mutants)
