@@ -13,7 +13,6 @@ from jaxtyping import Array
 
 from handgrad.gradients import cross_entropy
 
-
 FEW = 32
 """Classes up to which the rows of logits are separate vectors."""
 
