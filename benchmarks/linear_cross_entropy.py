@@ -68,7 +68,8 @@ def one(tokens: int, features: int, words: int, dtype: str) -> Report:
     for timing in (slow, fast, timings[evaluation.name], *(timings[p.name] for p in peers)):
         work = flops / 3 if timing.name == evaluation.name else flops
         rows.append(row(timing, slow, of_peak=work / timing.spread.median / peak))
-    assert baseline.memory is not None and ours.memory is not None
+    assert baseline.memory is not None
+    assert ours.memory is not None
     share = ours.memory.temporaries / baseline.memory.temporaries
     accelerated = jax.default_backend() != "cpu"
     bars = [

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +15,8 @@ from handgrad._errors import InputError
 from handgrad.cli.output import check_writable, console, say
 
 ROOT = Path(__file__).parents[3]
+WIDTH = 118
+"""Of a table, on a narrower console too: a figure cut in half is worse than a long line."""
 JOBS = ("one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling")
 
 
@@ -73,7 +76,7 @@ def print_report(report: Any) -> None:
                          justify="left" if key == "name" else "right", no_wrap=True)  # fmt: skip
     for row in report.rows:
         table.add_row(*(shown(key, row) for key in columns))
-    console.print(table)
+    Console(width=max(console.width, WIDTH), file=console.file).print(table)
     for bar in report.bars:
         mark = "[green]met[/]" if bar.met else "[bold red]missed[/]"
         wanted = f"at {'most' if bar.at_most else 'least'} {bar.wanted:.3g}"

@@ -15,6 +15,8 @@ import numpy as np
 from handgrad.measure.contenders import Contender
 
 FEWEST, MOST = 5, 31
+REST = 0.02
+"""Seconds before each run: threads of the one before may spin a while for work that never comes."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def race(contenders: Sequence[Contender], budget: float = 20.0) -> dict[str, Tim
     try:
         for _ in range(rounds):
             for contender in order:
+                time.sleep(REST)
                 began = time.perf_counter()
                 contender.run()
                 seconds[contender.name].append(time.perf_counter() - began)
