@@ -59,7 +59,7 @@ class ConjugateGradients:
 def conjugate_gradients(
     sample: Array, v: Array, gradient: Array, penalty: Array, tolerance: Array, damping: Array
 ) -> tuple[Array, Array]:
-    """p with |H p + g| ≤ tolerance |g|, in the norm of the preconditioner; and the products taken."""
+    """p with |H p + g| ≤ tolerance |g|, in the preconditioner's norm, and the products taken."""
     examples = sample.shape[0]
     z = passes.logits(v, sample)
     if v.ndim == 1:
@@ -86,7 +86,7 @@ def conjugate_gradients(
     inverse = 1 / ((1 + damping) * diagonal)
 
     def unfinished(state: tuple) -> Array:
-        _, residual, _, rz, count, alive = state
+        _, _, _, rz, count, alive = state
         return alive & (rz > tolerance**2 * first) & (count < MOST_PRODUCTS)
 
     def improve(state: tuple) -> tuple:

@@ -21,8 +21,8 @@ from handgrad._precision import x64
 from handgrad.fast import passes
 from handgrad.fast.arguments import as_features, as_labels, as_theta, check_options, refuse_features
 from handgrad.fast.conjugate import ConjugateGradients
-from handgrad.fast.hessian import KeptHessian
 from handgrad.fast.descent import descend
+from handgrad.fast.hessian import KeptHessian
 from handgrad.fast.passes import Programs
 from handgrad.fast.problem import Point, Problem, Scaling
 from handgrad.fast.rows import lay_out
