@@ -28,10 +28,14 @@ def draw(examples, features, classes=2, seed=0):
 
 def reference(found, x, y, l2):
     """E and max |∂E/∂w| of the reference in float64."""
-    model = logistic if np.ndim(found.params.bias) == 0 else softmax_regression
+    return at_params(found.params, x, y, l2)
+
+
+def at_params(params, x, y, l2):
+    model = logistic if np.ndim(params.bias) == 0 else softmax_regression
     with x64():
         x = jnp.asarray(np.asarray(x, np.float64))
-        value, gradient = model.value_and_gradient(found.params, x, jnp.asarray(y), l2)
+        value, gradient = model.value_and_gradient(params, x, jnp.asarray(y), l2)
         return float(value), max(float(abs(part).max()) for part in gradient)
 
 
@@ -44,9 +48,9 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-3, 1.0])
-@pytest.mark.parametrize("examples", [300, 4_099, 5_120])
+@pytest.mark.parametrize("examples", [600, 4_099])
 def test_the_reference_gradient_vanishes(small_blocks, examples, l2):
-    x, y = draw(examples, 6)
+    x, y = draw(examples, 4)
     found = newton.fit(None, x, y, l2)
     value, largest = reference(found, x, y, l2)
     assert found.converged
@@ -55,20 +59,19 @@ def test_the_reference_gradient_vanishes(small_blocks, examples, l2):
     assert found.gradient_norm == pytest.approx(largest, abs=1e-15)
 
 
-@pytest.mark.parametrize("classes", [3, 7])
 @pytest.mark.parametrize("l2", [0.0, 1e-2])
-def test_the_reference_gradient_vanishes_for_many_classes(small_blocks, classes, l2):
-    x, y = draw(4_099, 5, classes)
+def test_the_reference_gradient_vanishes_for_many_classes(small_blocks, l2):
+    x, y = draw(4_099, 4, classes := 3)
     found = newton.fit(None, x, y, l2)
     value, largest = reference(found, x, y, l2)
     assert found.converged
-    assert found.params.weight.shape == (5, classes)
+    assert found.params.weight.shape == (4, classes)
     assert found.products > 0
     assert largest <= 1.001e-9
     assert found.loss == pytest.approx(value, rel=1e-14)
 
 
-@pytest.mark.parametrize("name", ["breast-cancer", "wine", "digits"])
+@pytest.mark.parametrize("name", ["breast-cancer", "wine"])
 def test_the_optimum_is_scikit_learns(name):
     """Its C Σ ℓ + ½ ‖w‖² is N C times ours; features as they come, from 1e-3 to 1e3."""
     data, l2 = load(name), 1e-2
@@ -85,12 +88,12 @@ def test_the_optimum_is_scikit_learns(name):
     scale = scale if weight.ndim == 1 else scale[:, None]
     np.testing.assert_allclose(weight * scale, coefficients * scale, rtol=0, atol=2e-6)
     np.testing.assert_allclose(bias, intercept, rtol=0, atol=1e-4 * (1 + abs(intercept).max()))
-    theirs_at = found.__class__(**{**found.__dict__, "params": Params(coefficients, intercept)})
-    assert found.loss <= reference(theirs_at, data.x, data.y, l2)[0] + 1e-12
+    least = at_params(Params(coefficients, np.asarray(intercept)), data.x, data.y, l2)[0]
+    assert found.loss <= least + 1e-12
 
 
 def test_few_passes_and_one_hessian_from_a_sample(small_blocks):
-    x, y = draw(20_000, 8)
+    x, y = draw(20_000, 4)
     found = newton.fit(None, x, y, 1e-4)
     assert found.converged
     assert found.passes <= 8
@@ -98,11 +101,10 @@ def test_few_passes_and_one_hessian_from_a_sample(small_blocks):
 
 
 @pytest.mark.parametrize("shift", range(9))
-def test_any_alignment_and_any_number_of_rows(small_blocks, shift):
-    """The pass sees every row once, wherever in memory the array begins."""
+def test_every_row_is_seen_wherever_the_array_begins(small_blocks, shift):
     features = 3
     whole = np.random.default_rng(0).normal(size=2_000 * features + shift)
-    x = whole[shift:].reshape(-1, features)[: 1_500 + 7 * shift]
+    x = whole[shift:].reshape(-1, features)[:1_500]
     y = (x[:, 0] > 0.3).astype(np.float64)
     theta = np.array([0.3, -0.2, 0.1, 0.05])
     with x64():
@@ -127,7 +129,7 @@ def test_a_large_row_major_array_is_not_copied():
 
 
 def test_other_layouts_and_dtypes_give_the_same():
-    x, y = draw(700, 4)
+    x, y = draw(600, 4)
     expected = newton.fit(None, x, y, 1e-3)
     single = newton.fit(None, x.astype(np.float32), y, 1e-3)
     assert single.converged
@@ -187,9 +189,8 @@ def test_separable_classes_are_flagged():
     found = newton.fit(None, iris.x, iris.y)
     assert found.separable
     assert np.isfinite(found.params.weight).all()
-    blobs = np.array([[0.0, 5], [5, 0], [-5, -5]])[np.arange(30) % 3]
-    jitter = np.random.default_rng(0).normal(size=(30, 2))
-    assert newton.fit(None, blobs + jitter, np.arange(30) % 3).separable
+    wine = load("wine")  # all three are apart
+    assert newton.fit(None, wine.x, wine.y).separable
 
 
 def test_what_only_looks_separable_is_not_flagged():
@@ -204,23 +205,23 @@ def test_what_only_looks_separable_is_not_flagged():
 
 
 def test_collinear_and_constant_features_without_a_penalty():
-    x, y = draw(500, 3)
-    wide = np.hstack([x, x[:, :1], np.full((500, 1), 2013.0), np.zeros((500, 1))])
+    x, y = draw(600, 4)
+    wide = np.hstack([x, x[:, :1], np.full((600, 1), 2013.0), np.zeros((600, 1))])
     found = newton.fit(None, wide, y)
     assert found.converged
     assert found.loss == pytest.approx(newton.fit(None, x, y).loss, abs=1e-12)
 
 
 def test_features_of_all_sizes():
-    x, y = draw(2_000, 5)
-    sizes = np.array([1e-6, 1.0, 1e6, 1e3, 1e-3])
+    x, y = draw(600, 4)
+    sizes = np.array([1e-6, 1.0, 1e6, 1e3])
     found = newton.fit(None, x * sizes + 5 * sizes, y, tol=1e-8)
     expected = newton.fit(None, x, y)
     assert found.loss == pytest.approx(expected.loss, abs=1e-12)
 
 
 def test_other_ends():
-    x, y = draw(500, 3)
+    x, y = draw(600, 4)
     short = newton.fit(None, x, y, max_passes=2)
     assert (short.stopped, short.passes) == ("passes", 2)
     beyond = newton.fit(None, x, y, tol=1e-30)
@@ -242,6 +243,7 @@ def test_the_link_is_the_reference(dtype):
         np.testing.assert_allclose(curvature, s, rtol=tight)
 
 
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
 def test_the_softmax_link_is_the_reference(dtype):
     z = jnp.asarray([[17.0, 0.0, 1.0], [1.0, 2.0, 3.0], [-800.0, 0.0, 80.0]], dtype)
     table = jnp.asarray([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], dtype)
@@ -257,7 +259,7 @@ def test_the_softmax_link_is_the_reference(dtype):
 
 
 def test_the_hessian_is_the_reference(small_blocks):
-    x, y = draw(2_000, 4)
+    x, y = draw(4_099, 4)
     theta = np.array([0.3, -0.2, 0.1, 0.4, 0.05])
     with x64():
         mean, scale = (np.asarray(part) for part in passes.moments(x))
@@ -278,7 +280,7 @@ def test_a_wrong_gradient_does_not_pass_for_an_optimum(monkeypatch):
 
     def faulty(residual, block):
         gradient = right(residual, block)
-        return gradient * jnp.ones_like(gradient).at[..., 1].set(1.0).at[..., 2].add(1e-3)
+        return gradient.at[2].multiply(1.001)
 
     right = passes.pullback
     monkeypatch.setattr(passes, "pullback", faulty)
@@ -289,11 +291,11 @@ def test_a_wrong_gradient_does_not_pass_for_an_optimum(monkeypatch):
 
 def test_a_step_too_long_is_damped():
     """From far out on the wrong side Newton's step overshoots; the loss must fall all the same."""
-    x, y = draw(400, 3)
+    x, y = draw(600, 4)
     with x64():
-        one = Scaling(np.zeros(3), np.ones(3))
-        problem = Problem(rows.lay_out(x, y.astype(float)), np.zeros(4), one, passes.Programs())
-        start = np.array([30.0, -30.0, 30.0, 5.0])
+        one = Scaling(np.zeros(4), np.ones(4))
+        problem = Problem(rows.lay_out(x, y.astype(float)), np.zeros(5), one, passes.Programs())
+        start = np.array([30.0, -30.0, 30.0, -30.0, 5.0])
         point, stopped, _ = descend(problem, KeptHessian(one), start, 1e-9, 100)
     assert stopped == "tolerance"
     assert point.loss == pytest.approx(newton.fit(None, x, y).loss, abs=1e-12)
