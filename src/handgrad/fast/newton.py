@@ -99,7 +99,7 @@ def fit(
     >>> x, y = np.array([[-2.0], [-1.0], [0.5], [-0.5], [1.0], [2.0]]), np.array([0, 0, 0, 1, 1, 1])
     >>> optimum = fit(None, x, y, l2=0.1)
     >>> optimum.converged, optimum.params.weight.round(3).tolist()
-    (True, [0.992])
+    (True, [0.898])
     >>> fit(None, x[[0, 1, 4, 5]], y[[0, 1, 4, 5]]).stopped  # no weight is large enough
     'separable'
     """
