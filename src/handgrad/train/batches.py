@@ -17,7 +17,6 @@ from handgrad._errors import InputError
 from handgrad._types import Key
 from handgrad.train.arguments import is_whole
 
-
 BLOCK = 2**15
 """About how many indices are drawn at once: the epochs of small data share a generator."""
 

@@ -134,8 +134,8 @@ def _run(
     progress: Callable[[Progress], None] | None,
 ) -> FitResult:
     steps = batches.steps(epochs)
-    length = chunk_length(steps, batches.size, x.shape[1])
-    apart = steps_between_looks(batches, x.shape[1])
+    length = chunk_length(steps, batches.size, x.shape[1], fine=tol is not None)
+    apart = steps_between_looks(batches)
     began = time.perf_counter()
     chunk = jax.jit(make_chunk(model.value_and_gradient, rule, batches.full))
     indices = batches.indices(0, length)
@@ -183,9 +183,7 @@ def _run(
     return FitResult(state.params, history)
 
 
-def _look(
-    look: Callable, state: State, x: Array, y: Array, done: int
-) -> tuple[int, float, float]:
+def _look(look: Callable, state: State, x: Array, y: Array, done: int) -> tuple[int, float, float]:
     """(done, loss, largest |∂E/∂w|). Step k looks at its loss before it moves, so the loss after
     `done` steps is that of step done + 1.
     """
