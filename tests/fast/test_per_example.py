@@ -139,7 +139,7 @@ def test_auto_is_plain_on_a_cpu():
         np.testing.assert_array_equal(a, b)
 
 
-def test_under_jit_and_vmap():
+def test_under_jit():
     start, x, y = problem(40, 3, "float32")
     for form in FORMS:
         expected = per_example(start, x, y, 0.3, form=form)
@@ -155,7 +155,7 @@ def test_a_product_by_lanes(size, dtype):
     exact = np.sum(a.astype(np.longdouble) * b)
     scale = np.sum(np.abs(a.astype(np.longdouble) * b))
     assert found.dtype == dtype
-    assert abs(found - exact) <= 2e2 * np.finfo(dtype).eps * scale / np.sqrt(size)
+    assert abs(float(found) - exact) <= 80 * np.finfo(dtype).eps * scale
 
 
 START, X, Y = problem(6, 2, "float32")
@@ -169,6 +169,10 @@ REFUSED = {
     "weight_dtype": (
         (Params(START.weight.astype("bfloat16"), START.bias), X, Y), {},
         r"params\.weight: expected float32, as x has, got bfloat16 of shape \(2,\); convert one",
+    ),
+    "a_column_of_weights": (
+        (Params(START.weight[:, None], START.bias), X, Y), {},
+        r"params\.weight: expected shape \(D,\), got shape \(2, 1\)",
     ),
     "rate_zero": ((START, X, Y, 0.0), {}, r"learning_rate: .* above 0, got 0\.0"),
     "rate_nan": ((START, X, Y, float("nan")), {}, r"learning_rate: .* got nan; pass 0\.1, say"),

@@ -31,12 +31,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from handgrad._checks import describe, require_same_shape
+from handgrad._checks import (
+    describe,
+    require_binary_labels,
+    require_rank,
+    require_same_shape,
+)
 from handgrad._errors import InputError
 from handgrad._types import Features, Scalar
-from handgrad.gradients import logistic
 from handgrad.gradients.cross_entropy import BinaryLabels, binary_residual
-from handgrad.gradients.linear import Params, affine_pullback, matmul
+from handgrad.gradients.linear import Params, affine_pullback, check_features, matmul
 
 FORMS = ("auto", "plain", "gram")
 BLOCK = 32
@@ -168,13 +172,15 @@ def _block(
 
 def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, form: Any) -> None:
     """Raise InputError for what cannot be used: shapes always, values where they are known."""
-    z = jax.eval_shape(logistic.logits, params, x)
-    jax.eval_shape(binary_residual, z, y)
+    require_rank("params.weight", params.weight, 1, "(D,)")
+    require_rank("params.bias", params.bias, 0, "()")
+    check_features(x, params.weight)
     for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
         if jnp.result_type(leaf) != jnp.result_type(x):
             raise InputError(
                 name, f"{jnp.result_type(x)}, as x has", describe(leaf), "convert one of them"
             )
+    require_binary_labels(y, jax.ShapeDtypeStruct(jnp.shape(x)[:1], jnp.result_type(x)))
     if form not in FORMS:
         raise InputError("form", f"one of {', '.join(FORMS)}", repr(form), "name one")
     if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 1:
