@@ -8,7 +8,7 @@ microseconds a step, medians of runs in turn, compilation apart. Parameters are 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,9 +18,12 @@ import optax
 
 import handgrad as hg
 from handgrad.gradients import logistic
+from handgrad.measure import Bar, Report
+from handgrad.measure.race import Spread
 from handgrad.train import fit, fit_many
 from handgrad.train.batches import schedule
 
+TITLE = "the compiled loop, and many models at once"
 STEPS, RATE, REPEATS = 10_000, 0.1, 3
 GATHERS = ("jax", "numpy", "inside")
 
@@ -69,7 +72,7 @@ def usual(x: np.ndarray, y: np.ndarray, params: Any, gather: str) -> Callable:
     return run
 
 
-def job() -> list[dict[str, Any]]:
+def steps() -> list[dict[str, Any]]:
     """One row for each batch size: `fit`, and the usual loop in its three ways."""
     x, y = data()
     examples, key = len(x), jax.random.key(0)
@@ -94,14 +97,13 @@ def job() -> list[dict[str, Any]]:
                 apart = np.abs(found.weight - result.params.weight).max()
                 assert apart < 1e-3 * np.abs(found.weight).max(), f"{name}: {apart:.1e} off"
                 times[name].append(seconds / steps * 1e6)
-        medians = {name: statistics.median(found) for name, found in times.items()}
         compiling = result.history.compile_seconds
-        rows.append({"batch": size, "steps": steps, "compile_s": compiling, "us": medians})
+        rows.append({"batch": size, "steps": steps, "compile_s": compiling, "us": times})
     return rows
 
 
 def many_job(models: int = 256, epochs: int = 20) -> list[dict[str, Any]]:
-    """256 learning rates at once, against one `fit` after another (16 of them, times 16)."""
+    """256 learning rates at once, against one `fit` after another (16 of them, for all)."""
     x, y = data()
     rates, rows = tuple(np.geomspace(0.001, 0.5, models)), []
     for size in (1, 32, "full"):
@@ -111,9 +113,9 @@ def many_job(models: int = 256, epochs: int = 20) -> list[dict[str, Any]]:
             many = fit_many(logistic.model(), x, y, learning_rates=rates, **run)
             once.append(many.seconds)
             spent = 0.0
-            for number in range(0, models, 16):
+            for number in range(0, models, models // 16):
                 one = fit(logistic.model(), x, y, learning_rate=rates[number], **run)
-                spent += 16 * one.history.seconds
+                spent += models // 16 * one.history.seconds
                 found = many.params(number).weight
                 apart = np.abs(found - one.params.weight).max()
                 assert apart < 1e-3 * np.abs(one.params.weight).max(), f"model {number}"
@@ -129,17 +131,36 @@ def many_job(models: int = 256, epochs: int = 20) -> list[dict[str, Any]]:
     return rows
 
 
-if __name__ == "__main__":
-    print("batch    steps  us a step: fit   usual loop, by gather                      compile s")
-    for row in job():
-        own = row["us"].pop("fit")
-        peers = ", ".join(f"{how} {us:.1f} ({us / own:.0f}x)" for how, us in row["us"].items())
-        print(
-            f"{row['batch']:5} {row['steps']:8,} {own:15.2f}   {peers:<40} {row['compile_s']:6.2f}"
-        )
-    print("\nmodels  batch    steps   at once s   one after another s   ratio")
-    for row in many_job():
-        print(
-            f"{row['models']:6} {row['batch']:>6} {row['steps']:8,} {row['at_once_s']:11.3f}"
-            f" {row['one_after_another_s']:21.3f} {row['ratio']:7.1f}"
-        )
+def job(quick: bool = False) -> Iterator[Report]:
+    """A report for each batch size, and one for many models at once."""
+    wanted = {1: 50.0, 32: 10.0}
+    for found in steps():
+        own = Spread.of(found["us"]["fit"])
+        rows = [timed(name, us, own) for name, us in found["us"].items()]
+        least = min(Spread.of(us).median for name, us in found["us"].items() if name != "fit")
+        bars = [Bar("times as fast as the usual loop", wanted[found["batch"]], least / own.median)
+                ] if found["batch"] in wanted else []  # fmt: skip
+        yield Report(
+            "loop", f"breast-cancer, batches of {found['batch']}, {found['steps']:,} steps", rows,
+            bars, [f"fit compiled in {found['compile_s']:.2f} s; seconds are of one step"],
+        )  # fmt: skip
+    for found in many_job(64 if quick else 256):
+        rows = [
+            {"name": "at once", "seconds": found["at_once_s"]},
+            {"name": "one after another", "seconds": found["one_after_another_s"]},
+        ]
+        yield Report(
+            "loop", f"{found['models']} models, batches of {found['batch']}", rows,
+            [Bar("times as fast as one after another", 10.0, found["ratio"])],
+            [f"compiled in {found['compile_s']:.2f} s; 16 of them were run one after another"],
+        )  # fmt: skip
+
+
+def timed(name: str, us: list[float], own: Spread) -> dict[str, Any]:
+    """A row: microseconds a step, and how much longer than `fit`."""
+    spread = Spread.of(us)
+    return {
+        "name": name if name == "fit" else f"usual loop, gathered by {name}",
+        "seconds": spread.median * 1e-6, "lower": spread.lower * 1e-6, "upper": spread.upper * 1e-6,
+        "of_fit": spread.median / own.median,
+    }  # fmt: skip

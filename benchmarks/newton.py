@@ -1,52 +1,34 @@
 """To the optimum: `fast.newton` beside scikit-learn's solvers and glum, in turn in one process.
 
-    python benchmarks/newton.py [synthetic] [flights] [flights-sparse] [mnist-5k] [small]
-
 Everyone gets the same float64 arrays and the same penalty, and the loosest tolerance that brings
 max |∂E/∂w| to 1e-9, as the reference gradient finds it. Who does not get there, or ends at another
-value of E, has no time. In flights-sparse the peers, not handgrad, get the one-hot columns as a
-sparse matrix, made before the clock starts.
+value of E, has no time. For flights the peers also get the one-hot columns as a sparse matrix, made
+before the clock starts.
 """
 
-import statistics
-import sys
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import handgrad as hg
+from benchmarks.peers import installed, missing, row
 from handgrad._precision import x64
 from handgrad.fast import newton
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params
+from handgrad.measure import Bar, Contender, Report, race, ratio
+from handgrad.measure.race import fastest
 
+TITLE = "to the optimum of logistic and softmax regression"
 WANTED = 1e-9
 SAME = 1e-10
 TOLERANCES = (1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
-ROUNDS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One contender on one data set; times in seconds, none if it did not get to the optimum."""
-
-    data: str
-    who: str
-    gradient: float
-    above: float
-    """E above the least E of all contenders, in nats."""
-    seconds: tuple[float, ...]
-    compile_seconds: float
-    note: str
-
-    @property
-    def median(self) -> float:
-        """The median of its times, NaN for none."""
-        return statistics.median(self.seconds) if self.seconds else float("nan")
+BUDGET = 40.0
+"""Seconds of racing for each data set."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +40,18 @@ class Problem:
     y: np.ndarray
     l2: float
     peers: tuple[str, ...]
+    wanted: float
+    """How many times as fast as the best peer handgrad is to be."""
     sparse: Any = None
 
 
-def synthetic(examples: int, features: int, name: str, peers: tuple[str, ...]) -> Problem:
+def synthetic(examples: int, features: int, peers: tuple[str, ...], wanted: float) -> Problem:
     """Independent normal features, labels drawn from the model itself."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(examples, features))
     z = 2 * (x @ draw.normal(size=features)) / np.sqrt(features) + 0.5
-    return Problem(name, x, (draw.random(examples) < 1 / (1 + np.exp(-z))).astype(int), 1e-4, peers)
+    y = (draw.random(examples) < 1 / (1 + np.exp(-z))).astype(int)
+    return Problem(f"synthetic, {examples:,} × {features}", x, y, 1e-4, peers, wanted)
 
 
 def flights(sparse: bool) -> Problem:
@@ -76,29 +61,27 @@ def flights(sparse: bool) -> Problem:
     x[:, numbers] = (x[:, numbers] - x[:, numbers].mean(axis=0)) / x[:, numbers].std(axis=0)
     peers = ("newton-cholesky", "glum", "lbfgs")
     if not sparse:
-        return Problem("flights", x, data.y, 1e-4, peers[:2])
+        return Problem("flights, one-hot", x, data.y, 1e-4, peers[:2], 3.0)
     from scipy.sparse import csr_matrix
 
-    return Problem("flights-sparse", x, data.y, 1e-4, peers, csr_matrix(x))
+    name = "flights, one-hot, sparse for the peers"
+    return Problem(name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x))
 
 
 def mnist() -> Problem:
     """MNIST-5k, pixels from 0 to 1, ten classes."""
     data = hg.load("mnist-5k")
-    return Problem("mnist-5k", data.x / 255, data.y, 1e-3, ("newton-cg", "lbfgs"))
+    return Problem("mnist-5k", data.x / 255, data.y, 1e-3, ("newton-cg", "lbfgs"), 2.0)
 
 
-PROBLEMS: dict[str, Callable[[], Problem]] = {
-    "synthetic": lambda: synthetic(
-        500_000, 100, "synthetic", ("lbfgs", "newton-cholesky", "newton-cg", "glum")
-    ),
-    "flights": lambda: flights(sparse=False),
-    "flights-sparse": lambda: flights(sparse=True),
-    "mnist-5k": mnist,
-    "small": lambda: synthetic(
-        10_000, 20, "small", ("lbfgs", "newton-cholesky", "newton-cg", "glum")
-    ),
-}
+SOLVERS = ("lbfgs", "newton-cholesky", "newton-cg", "glum")
+PROBLEMS: tuple[Callable[[], Problem], ...] = (
+    partial(synthetic, 10_000, 20, SOLVERS, 1.0),
+    partial(synthetic, 500_000, 100, SOLVERS, 3.0),
+    partial(flights, sparse=False),
+    partial(flights, sparse=True),
+    mnist,
+)
 
 
 def handgrad(problem: Problem, tol: float) -> tuple[Params, float, str]:
@@ -140,62 +123,45 @@ def judge(problem: Problem, params: Params) -> tuple[float, float]:
         return float(value), max(float(abs(part).max()) for part in gradient)
 
 
-def job(names: tuple[str, ...] = tuple(PROBLEMS), rounds: int = ROUNDS) -> list[Row]:
-    """The rows of each data set, handgrad first."""
-    rows = []
-    for name in names:
-        problem = PROBLEMS[name]()
-        runs: dict[str, Callable] = {"handgrad": lambda p, tol: handgrad(p, tol)}
-        runs |= {who: lambda p, tol, who=who: peer(who, p, tol) for who in problem.peers}
-        seen, times = {}, {}
-        for who, run in runs.items():  # the first runs: to compile, to find the tolerance, to judge
-            compiling = 0.0
-            for tol in (WANTED,) if who == "handgrad" else TOLERANCES:
-                params, seconds, note = run(problem, tol)
-                compiling += seconds
-                value, gradient = judge(problem, params)
-                if gradient <= WANTED:
-                    break
-            seen[who] = (tol, value, gradient, compiling, note)
-        least = min(value for _, value, *_ in seen.values())
-        times = {
-            who: [] for who, (_, value, gradient, *_) in seen.items()
-            if gradient <= WANTED and value - least <= SAME
-        }  # fmt: skip
-        for _ in range(rounds):
-            for who, taken in times.items():
-                began = time.perf_counter()
-                runs[who](problem, seen[who][0])
-                taken.append(time.perf_counter() - began)
-        rows += [
-            Row(name, who, gradient, value - least, tuple(times.get(who, ())), compiling, note)
-            for who, (_, value, gradient, compiling, note) in seen.items()
-        ]
-    return rows
+def job(quick: bool = False) -> Iterator[Report]:
+    """A report for each data set."""
+    warnings.simplefilter("ignore")  # peers say when they stop short; the gradient tells as well
+    for problem in PROBLEMS[: 1 if quick else None]:
+        yield one(problem())
 
 
-def table(rows: list[Row]) -> str:
-    """One line a contender; the ratio is its median over that of handgrad."""
-    lines = [
-        f"{'data':<15} {'who':<16} {'median s':>9} {'from':>8} {'to':>8} {'ratio':>6} "
-        f"{'max |dE/dw|':>12} {'E above':>9} {'compile s':>9}"
-    ]
-    for row in rows:
-        mine = next(r for r in rows if r.data == row.data and r.who == "handgrad")
-        spent = (
-            f"{row.median:9.4f} {min(row.seconds):8.4f} {max(row.seconds):8.4f} "
-            f"{row.median / mine.median:6.2f}"
-            if row.seconds
-            else f"{'not there':>9} {'':>8} {'':>8} {'':>6}"
-        )
-        compiling = f"{row.compile_seconds:9.2f}" if row.compile_seconds else f"{'-':>9}"
-        lines.append(
-            f"{row.data:<15} {row.who:<16} {spent} {row.gradient:12.1e} {row.above:9.1e} "
-            f"{compiling}  {row.note}"
-        )
-    return "\n".join(lines)
+def one(problem: Problem) -> Report:
+    """Who gets to the optimum, and how fast."""
+    peers = [who for who in problem.peers if who != "glum" or installed("glum")]
+    runs = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
+    found = {who: loosest(problem, run, who) for who, run in runs.items()}
+    least = min(value for _, value, *_ in found.values())
+    contenders, rows, notes = [], [], []
+    for who, (tol, value, gradient, compiling, note) in found.items():
+        if gradient > WANTED or value - least > SAME:
+            notes.append(
+                f"{who} is not there: gradient {gradient:.1e}, E {value - least:.1e} above"
+            )
+            continue
+        run = partial(runs[who], problem, tol)
+        contenders.append(Contender(who, run, compile_seconds=compiling, first_seconds=0.5))
+        notes.append(f"{who}: {note}, max |∂E/∂w| {gradient:.1e}, E {value - least:.1e} above")
+    timings = race(contenders, BUDGET / 4)
+    mine = timings["handgrad"]
+    best = fastest([timing for name, timing in timings.items() if name != "handgrad"])
+    rows = [row(timing, best) for timing in timings.values()]
+    bar = Bar(f"times as fast as the best peer, {best.name}", problem.wanted,
+              ratio(best, mine).median)  # fmt: skip
+    return Report("newton", problem.name, rows, [bar], [*notes, *missing(["glum"])])
 
 
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    print(table(job(tuple(sys.argv[1:]) or tuple(PROBLEMS))))
+def loosest(problem: Problem, run: Callable, who: str) -> tuple[float, float, float, float, str]:
+    """The loosest tolerance that gets there; E, the gradient, seconds compiled and the note."""
+    compiling = 0.0
+    for tol in (WANTED,) if who == "handgrad" else TOLERANCES:
+        params, seconds, note = run(problem, tol)
+        compiling += seconds
+        value, gradient = judge(problem, params)
+        if gradient <= WANTED:
+            break
+    return tol, value, gradient, compiling, note

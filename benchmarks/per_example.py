@@ -1,27 +1,28 @@
-"""One pass of per-example logistic descent: handgrad beside numba and scikit-learn, interleaved.
+"""One pass of per-example logistic descent: handgrad beside numba and scikit-learn.
 
-Every row is held equal to the loop in numba, or in handgrad's reference where there is no numba,
-before a time is shown. Times are nanoseconds an example, medians; the first call, which compiles,
-is apart. scikit-learn's `fit` is one epoch with a constant rate and no penalty.
+Every contender is held equal to the loop of `fit` before it is timed. scikit-learn's `fit` is one
+epoch in order, with a constant rate and no penalty.
 """
 
-import importlib.util
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.peers import installed, missing, row
 from handgrad.fast.per_example import per_example
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params
+from handgrad.measure import Bar, Report, plain, race, ratio
 from handgrad.train import fit
 
+TITLE = "descent on one example after the other"
 SIZES = ((32, 100_000), (1_024, 10_000))
-RATE, REPEATS = 0.1, 15
+RATE = 0.1
 
 
 def problem(features: int, examples: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -67,63 +68,49 @@ def sklearn_loop(x: np.ndarray, y: np.ndarray) -> Callable[[], np.ndarray]:
     return lambda: model.fit(x, labels).coef_[0]
 
 
-def job(dtype: str = "float32", sizes: tuple = SIZES) -> list[dict[str, Any]]:
-    """One row for each size and implementation."""
-    rows = []
-    with jax.enable_x64(dtype == "float64"):
-        for features, examples in sizes:
-            x, y = problem(features, examples, dtype)
-            start = Params(jnp.zeros(features, dtype), jnp.zeros((), dtype))
-            on_device = jnp.asarray(x), jnp.asarray(y)
-
-            def ours(form: str, start: Params = start, data: tuple = on_device) -> np.ndarray:
-                return np.asarray(per_example(start, *data, RATE, form=form).weight)
-
-            runs = {
-                "handgrad": lambda: ours("auto"),
-                "handgrad, plain": lambda: ours("plain"),
-                "handgrad, gram": lambda: ours("gram"),
-                "scikit-learn": sklearn_loop(x, y),
-            }
-            if importlib.util.find_spec("numba"):
-                runs["numba"] = numba_loop(x, y)
-            first, times = {}, {name: [] for name in runs}
-            reference = fit(
-                logistic.model(), x, y, batch_size=1, shuffle=False, epochs=1, learning_rate=RATE,
-                params=start,
-            ).params.weight  # fmt: skip
-            for name, run in runs.items():
-                began = time.perf_counter()
-                found = run()
-                first[name] = time.perf_counter() - began
-                apart = np.abs(found - reference).max() / np.abs(reference).max()
-                assert apart < 1e3 * np.finfo(dtype).eps, f"{name} is {apart:.1e} off"
-            for _ in range(REPEATS):
-                for name, run in runs.items():
-                    began = time.perf_counter()
-                    run()
-                    times[name].append((time.perf_counter() - began) / examples * 1e9)
-            medians = {name: statistics.median(found) for name, found in times.items()}
-            for name, median in medians.items():
-                rows.append(
-                    {
-                        "features": features, "examples": examples, "dtype": dtype, "name": name,
-                        "ns": median, "fastest_ns": min(times[name]), "first_s": first[name],
-                        "sklearn_ratio": medians["scikit-learn"] / median,
-                        "numba_ratio": median / medians["numba"] if "numba" in medians else None,
-                    }
-                )  # fmt: skip
-    return rows
-
-
-if __name__ == "__main__":
+def job(quick: bool = False) -> Iterator[Report]:
+    """A report for each size and dtype."""
     for dtype in ("float32", "float64"):
-        print(
-            f"{dtype}\n     D  implementation      ns/example  x scikit-learn  numba = 1   first s"
-        )
-        for row in job(dtype):
-            against = "no numba" if row["numba_ratio"] is None else f"{row['numba_ratio']:.2f}"
-            print(
-                f"{row['features']:6,}  {row['name']:<18} {row['ns']:11.1f}"
-                f" {row['sklearn_ratio']:15.1f} {against:>10} {row['first_s']:9.2f}"
-            )
+        for features, examples in SIZES:
+            with jax.enable_x64(dtype == "float64"):
+                yield one(features, examples // 10 if quick else examples, dtype)
+
+
+def one(features: int, examples: int, dtype: str) -> Report:
+    """All contenders at one size."""
+    x, y = problem(features, examples, dtype)
+    start = Params(jnp.zeros(features, dtype), jnp.zeros((), dtype))
+    on_device = jnp.asarray(x), jnp.asarray(y)
+    reference = fit(
+        logistic.model(), x, y, batch_size=1, shuffle=False, epochs=1, learning_rate=RATE,
+        params=start,
+    ).params.weight  # fmt: skip
+
+    def ours(form: str) -> np.ndarray:
+        return np.asarray(per_example(start, *on_device, RATE, form=form).weight)
+
+    def check(found: Any) -> None:
+        apart = np.abs(found - reference).max() / np.abs(reference).max()
+        assert apart < 1e3 * np.finfo(dtype).eps, f"{apart:.1e} off"
+
+    runs = {
+        "handgrad": partial(ours, "auto"),
+        "handgrad, plain": partial(ours, "plain"),
+        "handgrad, gram": partial(ours, "gram"),
+        "scikit-learn": sklearn_loop(x, y),
+    }
+    if installed("numba"):
+        runs["numba"] = numba_loop(x, y)
+    contenders = []
+    for name, run in runs.items():
+        first = plain(name, run, check)  # compiles, where there is something to compile
+        contenders.append(replace(plain(name, run), compile_seconds=first.first_seconds))
+    timings = race(contenders, 5.0)
+    mine, theirs = timings["handgrad"], timings["scikit-learn"]
+    bars = [Bar("times as fast as scikit-learn", 2.0, ratio(theirs, mine).median)]
+    if "numba" in timings:
+        bars.append(Bar("of numba's time", 2.5, ratio(mine, timings["numba"]).median, True))
+    rows = [row(t, theirs, ns_an_example=t.spread.median / examples * 1e9)
+            for t in timings.values()]  # fmt: skip
+    notes = ["compiled in: what the first run took", *missing(["numba"])]
+    return Report("per_example", f"{examples:,} × {features} {dtype}", rows, bars, notes)

@@ -52,12 +52,12 @@ def categorical(z: Array, y: Array) -> tuple[Array, Array]:
 
 def many_classes(z: Array, y: Array) -> tuple[Array, Array]:
     """The same for logits (K, R) and integers (R,), as whole arrays."""
-    true = jnp.arange(z.shape[0], dtype=y.dtype)[:, None] == y
+    true = jnp.arange(z.shape[0], dtype=y.dtype)[:, None] == y[None, :]
     top = jnp.max(z, axis=0)
     gap = top - jnp.sum(jnp.where(true, z, 0), axis=0)
-    others = jnp.where(true, 0, jnp.exp(z - top))
+    others = jnp.where(true, 0, jnp.exp(z - top[None, :]))
     rest = jnp.sum(others, axis=0)
     total = rest + jnp.exp(-gap)
     losses = gap + jnp.log1p(jnp.where(gap == 0, rest, total - 1))
     valid = jnp.where((y >= 0) & (y < z.shape[0]), 1 / total, jnp.nan)
-    return jnp.sum(losses + 0 * valid), jnp.where(true, -rest, others) * valid
+    return jnp.sum(losses + 0 * valid), jnp.where(true, -rest[None, :], others) * valid[None, :]
