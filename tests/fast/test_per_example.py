@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import SGDClassifier
 
 from handgrad._errors import InputError
+from handgrad._precision import x64
 from handgrad.fast import per_example as module
 from handgrad.fast.per_example import dot, per_example
 from handgrad.gradients import logistic
@@ -64,19 +65,19 @@ def test_epochs_and_an_order(form, dtype):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_scikit_learn_walks_the_same_way(form, dtype):
-    if dtype == "float32":
-        pytest.skip("its bias is a float64")
-    start, x, y = problem(200, 8, dtype)
-    theirs = SGDClassifier(
-        loss="log_loss", penalty=None, learning_rate="constant", eta0=0.2, shuffle=False,
-        max_iter=2, tol=None,
-    ).fit(
-        x, np.asarray(y, int), coef_init=np.array(start.weight), intercept_init=np.array([0.25])
-    )  # fmt: skip
-    ours = per_example(start, x, y, 0.2, epochs=2, form=form)
-    np.testing.assert_allclose(ours.weight, theirs.coef_[0], rtol=0, atol=1e-9)
-    np.testing.assert_allclose(ours.bias, theirs.intercept_[0], rtol=0, atol=1e-9)
+def test_scikit_learn_walks_the_same_way(form):
+    with x64():
+        start, x, y = problem(200, 8, "float64")
+        theirs = SGDClassifier(
+            loss="log_loss", penalty=None, learning_rate="constant", eta0=0.2, shuffle=False,
+            max_iter=2, tol=None,
+        ).fit(
+            x, np.asarray(y, int), coef_init=np.array(start.weight),
+            intercept_init=np.array([0.25]),
+        )  # fmt: skip
+        ours = per_example(start, x, y, 0.2, epochs=2, form=form)
+        np.testing.assert_allclose(ours.weight, theirs.coef_[0], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(ours.bias, theirs.intercept_[0], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("form", FORMS)
