@@ -112,14 +112,19 @@ def fit(
         penalty = np.append(np.full(x.shape[1], float(l2)), 0.0)
         programs = Programs()
         part = _sample(x, y, max(SAMPLE, EXAMPLES_A_FEATURE * x.shape[1]), seed)
-        scaling = Scaling(*map(np.asarray, programs.run(passes.moments, part[0])))
+        laid = lay_out(x, y)
+        whole = laid.rest.shape[0] == len(y)  # few examples, which JAX has by now
+        moments = programs.run(passes.moments, laid.rest if whole else part[0])
+        scaling = Scaling(*map(np.asarray, moments))
         if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
             refuse_features(x)
         near = params is None and len(part[1]) < len(y)
         if near:
             theta = _on_sample(programs, *part, scaling, penalty, theta)
-        problem = Problem(lay_out(x, y), penalty, scaling, programs)
-        curvature = _curvature(programs, x, y, scaling, penalty, theta, seed)
+        problem = Problem(laid, penalty, scaling, programs)
+        curvature = _curvature(
+            programs, laid.rest if whole else x, y, scaling, penalty, theta, seed
+        )
         point, stopped, steps = descend(
             problem, curvature, theta, tol, max_passes, near=near, at_start=partial(_check, x)
         )
