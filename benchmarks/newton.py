@@ -28,6 +28,8 @@ WANTED = 1e-9
 SAME = 1e-10
 TOLERANCES = (1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
 ROUNDS, FEW = 5, 20_000
+PAUSE = 0.2
+"""Seconds before each run: the threads of the one before spin for a while after their work."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def job(names: tuple[str, ...] = tuple(PROBLEMS), rounds: int = ROUNDS) -> list[
         there = list(times)
         for turn in range(rounds if len(problem.y) > FEW else 5 * rounds):
             for who in there[turn % len(there) :] + there[: turn % len(there)]:  # no one's heir
+                time.sleep(PAUSE)
                 began = time.perf_counter()
                 runs[who](problem, seen[who][0])
                 times[who].append(time.perf_counter() - began)

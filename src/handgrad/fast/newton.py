@@ -12,10 +12,11 @@ Source: the gradient and Hessian are those of `gradients.logistic` and
 
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from handgrad._precision import x64
 from handgrad.fast import passes
@@ -105,7 +106,7 @@ def fit(
     """
     check_options(l2, tol, max_passes, seed)
     began = time.perf_counter()
-    with x64():
+    with x64(), _blas().limit(limits=1):
         x = as_features(x)
         y, classes = as_labels(y, x.shape[0], params)
         theta = as_theta(params, x, classes)
@@ -140,6 +141,15 @@ def fit(
         compile_seconds=programs.seconds,
         seconds=time.perf_counter() - began - programs.seconds,
     )
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads of BLAS under NumPy and SciPy: after a Cholesky they spin, waiting for another.
+
+    Small matrices need only one, and a pass needs the cores: 60 of 240 ms went that way.
+    """
+    return ThreadpoolController()
 
 
 def _check(x: Any, point: Point) -> None:
