@@ -12,10 +12,11 @@ Source: the gradient and Hessian are those of `gradients.logistic` and
 
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from handgrad._precision import x64
 from handgrad.fast import passes
@@ -105,21 +106,26 @@ def fit(
     """
     check_options(l2, tol, max_passes, seed)
     began = time.perf_counter()
-    with x64():
+    with x64(), _blas().limit(limits=1):
         x = as_features(x)
         y, classes = as_labels(y, x.shape[0], params)
         theta = as_theta(params, x, classes)
         penalty = np.append(np.full(x.shape[1], float(l2)), 0.0)
         programs = Programs()
         part = _sample(x, y, max(SAMPLE, EXAMPLES_A_FEATURE * x.shape[1]), seed)
-        scaling = Scaling(*map(np.asarray, programs.run(passes.moments, part[0])))
+        laid = lay_out(x, y)
+        whole = laid.rest.shape[0] == len(y)  # few examples, which JAX has by now
+        moments = programs.run(passes.moments, laid.rest if whole else part[0])
+        scaling = Scaling(*map(np.asarray, moments))
         if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
             refuse_features(x)
         near = params is None and len(part[1]) < len(y)
         if near:
             theta = _on_sample(programs, *part, scaling, penalty, theta)
-        problem = Problem(lay_out(x, y), penalty, scaling, programs)
-        curvature = _curvature(programs, x, y, scaling, penalty, theta, seed)
+        problem = Problem(laid, penalty, scaling, programs)
+        curvature = _curvature(
+            programs, laid.rest if whole else x, y, scaling, penalty, theta, seed
+        )
         point, stopped, steps = descend(
             problem, curvature, theta, tol, max_passes, near=near, at_start=partial(_check, x)
         )
@@ -135,6 +141,15 @@ def fit(
         compile_seconds=programs.seconds,
         seconds=time.perf_counter() - began - programs.seconds,
     )
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads of BLAS under NumPy and SciPy: after a Cholesky they spin, waiting for another.
+
+    Small matrices need only one, and a pass needs the cores: 60 of 240 ms went that way.
+    """
+    return ThreadpoolController()
 
 
 def _check(x: Any, point: Point) -> None:

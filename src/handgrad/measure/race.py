@@ -15,7 +15,7 @@ import numpy as np
 from handgrad.measure.contenders import Contender
 
 FEWEST, MOST = 5, 31
-REST = 0.02
+REST = 0.1
 """Seconds before each run: threads of the one before may spin a while for work that never comes."""
 
 
