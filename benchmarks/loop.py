@@ -162,5 +162,5 @@ def timed(name: str, us: list[float], own: Spread) -> dict[str, Any]:
     return {
         "name": name if name == "fit" else f"usual loop, gathered by {name}",
         "seconds": spread.median * 1e-6, "lower": spread.lower * 1e-6, "upper": spread.upper * 1e-6,
-        "of_fit": spread.median / own.median,
+        "times_fit": spread.median / own.median,
     }  # fmt: skip

@@ -53,10 +53,14 @@ def one(examples: int, features: int, classes: int) -> Report:
     began = time.perf_counter()
     packed = jax.block_until_ready(one_pass.pack(x, y))
     packing = time.perf_counter() - began
-    ours = compiled("one pass", one_pass.value_and_gradient, params, packed, check=check)
+    one = one_pass.value_and_gradient
+    ours = [
+        compiled("one pass", one, params, held, labels, check=check),
+        compiled("one pass, packed", one, params, packed, check=check),
+    ]
     contenders = [
         baseline,
-        ours,
+        *ours,
         compiled(
             "handgrad, plain", reference.value_and_gradient, params, held, labels, check=check
         ),
@@ -64,11 +68,13 @@ def one(examples: int, features: int, classes: int) -> Report:
     ]
     limits = readers(held, params.weight)
     timings = race([*contenders, *limits])
-    slow, fast = timings[baseline.name], timings[ours.name]
+    slow, plainly = timings[baseline.name], timings[ours[0].name]
+    fast = fastest([timings[c.name] for c in ours])
+    packed_timing = timings[ours[1].name]
     read = fastest([timings[limit.name] for limit in limits])
-    others = [timings[c.name] for c in contenders if c not in (baseline, ours)]
+    others = [timings[c.name] for c in contenders if c not in (baseline, *ours)]
     best = fastest([slow, *(t for t in others if t.name != "handgrad, plain")])
-    gained = slow.spread.median - fast.spread.median
+    gained = plainly.spread.median - packed_timing.spread.median
     rows = [row(timings[c.name], slow, of_read=ratio(read, timings[c.name]).median)
             for c in [*contenders, *limits]]  # fmt: skip
     bars = [Bar("times as fast as optax + jax.grad", 2.0 if classes > 1 else 2.5,
@@ -78,7 +84,7 @@ def one(examples: int, features: int, classes: int) -> Report:
             Bar(f"times as fast as the best peer, {best.name}", 1.4, ratio(best, fast).median),
             Bar("of the speed of reading x once", 0.65, ratio(read, fast).median),
         ]
-    repaid = f"{packing / gained:.0f} passes" if gained > 0 else "never"
+    repaid = f"after {packing / gained:.0f} passes" if gained > 0 else "never"
     return Report(
         job="one_pass",
         title=f"{examples:,} × {features} float32, "
@@ -86,7 +92,7 @@ def one(examples: int, features: int, classes: int) -> Report:
         rows=rows,
         bars=bars,
         notes=[
-            f"packing took {packing:.2f} s, paid back after {repaid}",
+            f"packing took {packing:.2f} s, paid back beside the plain pass {repaid}",
             f"x is {held.nbytes / 1e6:,.0f} MB, read at "
             f"{held.nbytes / read.spread.median / 1e9:.1f} GB/s",
             *missing(["torch"]),

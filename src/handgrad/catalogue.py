@@ -66,6 +66,9 @@ def in_blocks(params: Params, x: Array, y: Array) -> Params:
     return fast.one_pass.gradient(params, fast.one_pass.pack(x, y, rows=5))
 
 
+by_rows = partial(fast.one_pass.gradient, rows=5)
+
+
 # --- points of each domain ------------------------------------------------------------------------
 
 
@@ -190,6 +193,8 @@ CASES = (
     Case("loss_linear_softmax", linear_cross_entropy.loss, jax.grad(partial(losses.linear_softmax_cross_entropy, chunk=4), (0, 1)), _tokens, "linear_cross_entropy", NEURAL, (0, 1)),
     Case("one_pass_logistic", logistic.loss, in_blocks, partial(_data, init=logistic.init), "logistic", NEURAL),
     Case("one_pass_logistic_soft", logistic.loss, in_blocks, partial(_data, init=logistic.init, soft=True), "logistic", NEURAL),
+    Case("one_pass_rows_logistic", logistic.loss, by_rows, partial(_data, init=logistic.init), "logistic", NEURAL),
+    Case("one_pass_rows_softmax_regression", softmax_regression.loss, by_rows, partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
     Case("one_pass_softmax_regression", softmax_regression.loss, in_blocks, partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
     Case("one_pass_softmax_regression_soft", softmax_regression.loss, in_blocks, partial(_data, init=softmax_regression.init, classes=4, soft=True), "softmax_regression", NEURAL),
 )

@@ -11,7 +11,7 @@ from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params
 
-jitted = jax.jit(one_pass.value_and_gradient)
+jitted = jax.jit(one_pass.value_and_gradient, static_argnames="rows")
 
 
 def problem(n, d, k, labels, seed=0):
@@ -35,7 +35,7 @@ def test_it_equals_the_reference(n, rows, k, labels):
     with x64():
         params, x, y, reference = problem(n, 6, k, labels)
         value, gradient = jitted(params, one_pass.pack(x, y, rows), l2=0.3)
-        whole_value, whole = jitted(params, jnp.asarray(x), jnp.asarray(y), l2=0.3)
+        whole_value, whole = jitted(params, jnp.asarray(x), jnp.asarray(y), l2=0.3, rows=rows)
         expected_value, expected = reference.value_and_gradient(
             params, jnp.asarray(x), jnp.asarray(y), 0.3
         )
@@ -98,6 +98,9 @@ CLASSES = Params(jnp.ones((3, 2), jnp.float32), jnp.zeros(2, jnp.float32))
         (lambda: one_pass.pack(X, Y, rows=0), "rows"),
         (lambda: one_pass.pack(X, Y, rows=2.5), "rows"),
         (lambda: one_pass.value_and_gradient(BINARY, X), "y"),
+        (lambda: one_pass.value_and_gradient(BINARY, X, Y, rows=-1), "rows"),
+        (lambda: one_pass.value_and_gradient(BINARY, X, Y[:2]), "y"),
+        (lambda: one_pass.value_and_gradient(CLASSES, X, Y), "y"),
         (lambda: one_pass.value_and_gradient(BINARY, one_pass.pack(X, Y), Y), "y"),
         (lambda: one_pass.value_and_gradient(BINARY, one_pass.pack(X, Y[:, None])), "y"),
         (lambda: one_pass.value_and_gradient(CLASSES, one_pass.pack(X, Y)), "y"),

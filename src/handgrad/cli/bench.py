@@ -125,7 +125,9 @@ def shown(key: str, row: dict[str, Any]) -> str:
         return f"{value / 1e6:,.1f} MB"
     if key.startswith("of_"):
         return f"{value:.0%}"
-    return f"{value:,.3g}" if isinstance(value, float) else escape(f"{value}")
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return escape(f"{value}")
 
 
 def duration(seconds: float) -> str:

@@ -54,7 +54,7 @@ def _share(row: dict[str, Any]) -> float:
 
 
 def _colour(row: dict[str, Any]) -> str:
-    ours = ("one pass", "in the forward pass", "the loss alone")
+    ours = ("one pass", "one pass, packed", "in the forward pass", "the loss alone")
     return COLOURS[0] if row["name"] in ours else "#b8b8b8"
 
 
