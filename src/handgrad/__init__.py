@@ -18,6 +18,7 @@ _ROOMS = {
     "agree": "verify",
     "verify": "verify",
     "exact": "exact",
+    "explain": "explain",
     "Verdict": "verify",
     "accuracy": "train",
     "baseline": "train",

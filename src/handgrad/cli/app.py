@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from handgrad.cli.exhaust import exhaust
+from handgrad.cli.explain import explain
 from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
 from handgrad.cli.notes import notes
@@ -31,6 +32,7 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(explain)
 app.command()(figures)
 app.command()(notes)
 app.command()(mutants)

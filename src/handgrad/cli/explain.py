@@ -1,0 +1,147 @@
+"""`handgrad explain`: the derivation, the tape, and the agreement of hand, tape and jax.grad."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from handgrad._errors import InputError
+from handgrad.cli.output import check_writable, console, say, write_json, write_whole
+from handgrad.cli.userfile import load_arguments, load_function
+from handgrad.cli.verify import parse_wrt
+
+WRONG = 1
+FORWARD, BACKWARD = "green", "red"
+
+
+def explain(
+    what: Annotated[str, typer.Argument(help="A case of the catalogue, or my.py:loss.")],
+    at: Annotated[
+        str | None,
+        typer.Option(help="Arguments of my.py:loss: my.py:example, a tuple or function."),
+    ] = None,
+    gradient: Annotated[
+        str | None, typer.Option(help="my.py:gradient, by hand, to set beside the tape's end.")
+    ] = None,
+    wrt: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
+    seed: Annotated[int, typer.Option(help="Of the example of a case.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was shown as data.")] = None,
+) -> None:
+    """Show what jax.grad does with a loss: every equation, its value, and the way back."""
+    check_writable("--html", html, ".html")
+    check_writable("--json", json, ".json")
+    found = of_file(what, at, gradient, wrt) if ":" in what else of_case(what, at, gradient, seed)
+    if found.lines:
+        print_derivation(found)
+    print_forward(found)
+    print_backward(found)
+    print_agreement(found)
+    if html:
+        write_whole(html, found.to_html().encode())
+        say(f"wrote {html}")
+    if json:
+        write_json(json, found.to_data())
+    if found.hand_equal is False:
+        raise typer.Exit(WRONG)
+
+
+def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
+    """A case of the catalogue explained; with a word if the name is that of its derivation."""
+    from handgrad.explain.explanation import explain_case
+
+    if at or gradient:
+        raise InputError(
+            "what", "my.py:loss beside --at or --gradient", repr(what), "name a loss in a file"
+        )
+    found = explain_case(what, seed)
+    if found.name != what:
+        say(f"{what}: its first case, {found.name}")
+    return found
+
+
+def of_file(what: str, at: str | None, gradient: str | None, wrt: str) -> Any:
+    """A loss of a user's own file explained, in float64."""
+    from handgrad._precision import x64
+    from handgrad.explain.explanation import explain as explained
+
+    if at is None:
+        raise InputError(
+            "--at", "the arguments to run it with", "nothing", "write --at my.py:example"
+        )
+    with x64():
+        loss, args = load_function("what", what), load_arguments("--at", at)
+        hand = load_function("--gradient", gradient) if gradient else None
+        return explained(loss, *args, wrt=parse_wrt(wrt), gradient=hand)
+
+
+def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:
+    """A table without lines; the cells are text, whatever is in them."""
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=Text(title) if title else None,
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    for index, head in enumerate(heads):
+        table.add_column(head, style=styles.get(index, ""), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def print_derivation(found: Any) -> None:
+    """Each line with its reason, and what it works out of what the tape holds."""
+    from handgrad.explain.text import derivation_rows
+
+    heads = ("", "", "because", "on the tape")
+    rows = derivation_rows(found)
+    say("")
+    console.print(table_of(found.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
+
+
+def print_forward(found: Any) -> None:
+    """The arguments, then every equation with its local derivative and its value."""
+    from handgrad.explain.text import argument_rows, forward_rows, headline
+
+    rows: list[tuple[str, ...]] = [
+        ("", name, "", value, "") for name, value in argument_rows(found.tape)
+    ]
+    equations = forward_rows(found.tape)
+    say("")
+    rows += [(str(i), *cells) for i, cells in enumerate(equations, 1)]
+    heads = ("", "forward", "local derivative", "value", "line")
+    console.print(
+        table_of(
+            f"{found.name}: {headline(found.tape)}",
+            heads,
+            rows,
+            {0: "dim", 3: FORWARD, 4: "dim"},
+        )
+    )
+
+
+def print_backward(found: Any) -> None:
+    """Every equation that sends something back, last first."""
+    from handgrad.explain.text import backward_rows
+
+    numbers = [str(e.index + 1) for e in found.tape.backward]
+    rows = [(n, *cells) for n, cells in zip(numbers, backward_rows(found.tape), strict=True)]
+    heads = ("", "backward", "∂ loss/∂ it", "sent")
+    say("")
+    console.print(table_of("", heads, rows, {0: "dim", 2: BACKWARD, 3: BACKWARD}))
+
+
+def print_agreement(found: Any) -> None:
+    """The gradient three times, and in a sentence."""
+    from handgrad.explain.text import agreement_rows
+
+    head, *rows = agreement_rows(found)
+    say("")
+    console.print(table_of("", head, rows, {}))
+    ends = "is jax.grad's, bit for bit" if found.identical else "is jax.grad's but for rounding"
+    hand = {True: ", and the hand-derived one's up to rounding", False: "; the hand-derived one is "
+            "different", None: ""}[found.hand_equal]  # fmt: skip
+    say(f"\nthe tape's gradient {ends}{hand}")
+    for note in found.notes:
+        console.print(note, markup=False, soft_wrap=True)

@@ -1,0 +1,143 @@
+"""The page: one HTML file with its style, its script and its data inside, and nothing outside.
+
+Whatever comes from a user's file is text: `escape` in the HTML, `<` as \\u003c in the data, and
+`textContent` in the script. Beside that the page's own policy lets no script run but the one whose
+hash it names, and nothing be fetched.
+"""
+
+import base64
+import hashlib
+import json
+from html import escape
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from handgrad.explain.data import as_data, block
+from handgrad.explain.drawing import as_svg, draw
+from handgrad.explain.mathml import as_mathml
+from handgrad.explain.summary import summarise
+
+if TYPE_CHECKING:
+    from handgrad.explain.agreement import Leaf
+    from handgrad.explain.explanation import Explanation
+
+DIGITS = 12
+"""Of the gradient in the agreement."""
+
+
+def as_html(explanation: "Explanation") -> str:
+    """The whole page."""
+    parts = {
+        "TITLE": escape(explanation.name),
+        "LEAD": _lead(explanation),
+        "DERIVATION": _derivation(explanation),
+        "GRAPH": as_svg(draw(explanation.tape)),
+        "AGREEMENT": _agreement(explanation),
+        "TAPE": _tape(explanation),
+        "STYLE": _resource("page.css"),
+        "SCRIPT": _resource("page.js"),
+        "DATA": _data(explanation),
+        "LAST": str(_steps(explanation) - 1),
+    }
+    parts["HASH"] = base64.b64encode(hashlib.sha256(parts["SCRIPT"].encode()).digest()).decode()
+    pieces = _resource("page.html").split("%%")  # text, NAME, text, NAME, ...
+    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))
+
+
+def _resource(name: str) -> str:
+    return (resources.files("handgrad.explain") / name).read_text(encoding="utf-8")
+
+
+def _data(explanation: "Explanation") -> str:
+    text = json.dumps(as_data(explanation), ensure_ascii=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def _steps(explanation: "Explanation") -> int:
+    """The arguments, every equation forward, the loss, every equation back, the gradient."""
+    return len(explanation.tape.equations) + len(explanation.tape.backward) + 3
+
+
+def _lead(explanation: "Explanation") -> str:
+    tape = explanation.tape
+    loss = escape(summarise(tape.loss.array).text)
+    wanted = ", ".join(f"<b>{escape(tape.values[i].name)}</b>" for i in tape.wanted)
+    ends = (
+        "the very bits that <code>jax.grad</code> gives"
+        if explanation.identical
+        else "what <code>jax.grad</code> gives, but for rounding"
+    )
+    return (
+        f"{len(tape.equations)} equations forward to the loss <b>{loss}</b>, "
+        f"{len(tape.backward)} back to its gradient in {wanted}: {ends}."
+    )
+
+
+def _derivation(explanation: "Explanation") -> str:
+    if not explanation.lines:
+        return '<p class="quiet">There is no derivation by hand for this loss.</p>'
+    rows = []
+    for number, line in enumerate(explanation.lines):
+        met = bool(line.meets)
+        state = "" if met else " disabled"
+        rows.append(
+            f'<li data-line="{number}"><button type="button" class="line"{state} '
+            f'aria-describedby="why{number}">{as_mathml(line.formula)}</button>'
+            f'<p class="why" id="why{number}"><span class="number">{number + 1}</span> '
+            f"{escape(line.reason)}</p></li>"
+        )
+    return (
+        f'<p class="of">{as_mathml(explanation.of)}</p>'
+        f'<ol class="lines">{"".join(rows)}</ol>'
+        f'<p class="quiet">{escape(explanation.given)}</p>'
+    )
+
+
+def _agreement(explanation: "Explanation") -> str:
+    hand = explanation.hand_equal is not None
+    heads = ["", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad"]
+    rows = "".join(_row(leaf, hand) for leaf in explanation.leaves)
+    head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in explanation.notes)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        + (f'<ul class="quiet">{notes}</ul>' if notes else "")
+    )
+
+
+def _row(leaf: "Leaf", hand: bool) -> str:
+    shown = [_cell(leaf.tape, "tape", leaf.name, "")]
+    if hand and leaf.hand_equal is not None and leaf.hand_ulp is not None:
+        said = f"equal, within {leaf.hand_ulp:.3g} ulp" if leaf.hand_equal else "different"
+        shown.append(_cell(leaf.hand, "hand", leaf.name, "equal" if leaf.hand_ulp == 0 else said))
+    apart = "the same bits" if leaf.identical else f"{leaf.autodiff_ulp:.3g} ulp apart"
+    shown.append(_cell(leaf.autodiff, "autodiff", leaf.name, apart))
+    return f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(shown)}</tr>'
+
+
+def _cell(array: object, who: str, name: str, said: str) -> str:
+    summary = summarise(array, DIGITS)
+    mark = f'<span class="said{" wrong" if said == "different" else ""}">{said}</span>'
+    return (
+        f'<td><pre data-who="{who}" data-leaf="{escape(name)}">{escape(block(summary))}</pre>'
+        f"{mark if said else ''}</td>"
+    )
+
+
+def _tape(explanation: "Explanation") -> str:
+    tape, rows = explanation.tape, []
+    for equation in tape.equations:
+        outputs = [tape.values[i] for i in equation.outputs]
+        value = "; ".join(summarise(v.array).text for v in outputs)
+        sent = "; ".join(summarise(v.cotangent).text for v in outputs if v.cotangent is not None)
+        place = escape(str(equation.origin)) if equation.origin else ""
+        rows.append(
+            f'<tr><td>{equation.index + 1}</td><th scope="row">{escape(tape.formula(equation))}'
+            f"</th><td>{escape(value)}</td><td>{escape(sent)}</td><td>{place}</td></tr>"
+        )
+    heads = ("", "equation", "value", "cotangent", "line")
+    head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

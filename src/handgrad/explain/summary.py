@@ -1,0 +1,117 @@
+"""Numbers as a person reads them: small arrays whole, large ones by shape, range and corners."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+WHOLE = 12
+"""Up to this many entries an array is shown whole."""
+CORNER = 3
+LONG = 6
+"""Entries on a line of a vector that is shown whole."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is told of an array: entries in rows of text, and the extremes if not all are shown."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    rows: tuple[tuple[str, ...], ...]
+    """All entries if `whole`, else the corner of the first matrix, with … for what is left out."""
+    whole: bool
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """`float64[12, 3]`."""
+        return f"{self.dtype}{list(self.shape) if self.shape else ''}"
+
+    @property
+    def text(self) -> str:
+        """One line, short enough for a node of the graph."""
+        if not self.shape:
+            return self.rows[0][0]
+        if 0 in self.shape:
+            return self.kind
+        if self.whole and len(self.rows) == 1 and len(self.rows[0]) <= CORNER:
+            return f"[{', '.join(self.rows[0])}]"
+        if self.low is None or self.high is None or self.mean is None:
+            return self.kind
+        if self.dtype == "bool":
+            size = math.prod(self.shape)
+            return f"{round(self.mean * size)} of {size} true"
+        if self.low == self.high:
+            return f"all {number(self.low)}"
+        return f"{number(self.low, 3)} … {number(self.high, 3)}"
+
+
+def number(value: Any, digits: int = 5) -> str:
+    """A number to a few significant digits, with a real minus sign; booleans and integers whole.
+
+    >>> number(-0.25), number(1.5e-9), number(float("nan")), number(True)
+    ('−0.25', '1.5e−9', 'nan', 'true')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, int | np.integer):
+        return str(int(value)).replace("-", "−")
+    if not math.isfinite(value):
+        return str(float(value)).replace("inf", "∞").replace("-", "−")
+    text = f"{float(value):.{digits}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", "−")
+
+
+def plain(array: Any) -> np.ndarray | None:
+    """An array as NumPy's, small floats widened; None for what holds no numbers (random keys)."""
+    if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.extended):
+        return None
+    found = np.asarray(array)
+    if found.dtype.kind not in "biufc":  # bfloat16 and its like
+        found = found.astype(np.float64)
+    return found
+
+
+def summarise(array: Any, digits: int = 5) -> Summary:
+    """The summary of an array of any size, dtype and rank."""
+    found = plain(array)
+    if found is None:
+        return Summary(tuple(np.shape(array)), "key", (("random key",),), False)
+    dtype, shape = str(array.dtype if hasattr(array, "dtype") else found.dtype), found.shape
+    if found.size == 0:
+        return Summary(shape, dtype, ((),), True)
+    if found.dtype.kind == "c":
+        return Summary(shape, dtype, (("complex",),), False)
+    extremes = found.astype(np.float64)
+    with np.errstate(all="ignore"):
+        told = (float(extremes.min()), float(extremes.max()), float(extremes.mean()))
+    whole = found.size <= WHOLE
+    matrix = found.reshape(-1, found.shape[-1]) if found.ndim else found.reshape(1, 1)
+    if whole and found.ndim == 1:
+        entries = [number(x, digits) for x in found.tolist()]
+        entries += [""] * (-len(entries) % LONG if len(entries) > LONG else 0)
+        per_row = LONG if len(entries) > LONG else len(entries)
+        rows = tuple(zip(*[iter(entries)] * per_row, strict=True))
+    elif whole:
+        rows = tuple(tuple(number(x, digits) for x in row) for row in matrix.tolist())
+    else:
+        top = [_ends(row, digits) for row in (matrix[:CORNER] if len(matrix) > 4 else matrix)]
+        if len(matrix) > 4:
+            top += [("⋮",) * len(top[0]), _ends(matrix[-1], digits)]
+        rows = tuple(top)
+    return Summary(shape, dtype, rows, whole, *told)
+
+
+def _ends(row: np.ndarray, digits: int) -> tuple[str, ...]:
+    if len(row) <= CORNER + 2:
+        return tuple(number(x, digits) for x in row.tolist())
+    first = tuple(number(x, digits) for x in row[:CORNER].tolist())
+    return (*first, "…", number(row[-1].item(), digits))

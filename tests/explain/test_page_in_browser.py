@@ -1,0 +1,388 @@
+"""The page as a person has it: in a browser, by keys and slider, wide, narrow, light, dark."""
+
+import functools
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import handgrad as hg
+from handgrad._precision import x64
+from handgrad.catalogue import case
+from handgrad.explain.explanation import explain_case, resolved
+from handgrad.gradients import cross_entropy, logistic
+
+PAGES = ("logistic", "softmax_regression", "mlp", "linear_cross_entropy", "with_scan")
+LOOKS = [(size, scheme) for size in ("desktop", "phone") for scheme in ("light", "dark")]
+HEIGHTS = "return [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
+SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (360, 640)}
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory, user):
+    """name -> (path of the page, jax.grad's gradient), each made once."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    @functools.cache
+    def made(name):
+        with x64():
+            if name == "with_scan":
+                found = hg.explain(user.loss, *user.example, gradient=user.gradient)
+                expected = jax.grad(user.loss)(*user.example)
+            else:
+                found, entry = explain_case(name), resolved(name)
+                expected = jax.grad(entry.loss, entry.wrt)(*entry.example(jax.random.key(0)))
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(expected)]
+        path = folder / f"{name}.html"
+        path.write_text(found.to_html(), encoding="utf-8")
+        return path, leaves
+
+    return made
+
+
+class Page:
+    """An open page, and what can be done with it."""
+
+    def __init__(self, browser, path, size="desktop", scheme="light"):
+        self.browser = browser
+        width, height = SIZES[size]
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1}
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", metrics | {"mobile": size != "desktop"}
+        )
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get_log("browser"), browser.get_log("performance")
+        browser.get(path.as_uri())
+
+    def run(self, script, *args):
+        return self.browser.execute_script(script, *args)
+
+    def text(self, identifier):
+        return self.run("return document.getElementById(arguments[0]).innerText", identifier)
+
+    def key(self, name):
+        """A key, pressed by a person: the browser decides what has the focus."""
+        codes = {"ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35, "Tab": 9, "Enter": 13}
+        event = {"key": name, "code": name, "windowsVirtualKeyCode": codes[name]}
+        for kind in ("rawKeyDown", "keyUp"):
+            self.browser.execute_cdp_cmd("Input.dispatchKeyEvent", event | {"type": kind})
+
+    @property
+    def step(self):
+        return int(self.text("count").split("/")[0])
+
+    @property
+    def last(self):
+        return int(self.text("count").split("/")[1])
+
+    def slide(self, number):
+        """The slider, set as dragging sets it."""
+        self.run(
+            "const s = document.getElementById('slider'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('input', {bubbles: true}))",
+            number,
+        )
+
+    def lit_nodes(self):
+        return self.run(
+            "return [...document.querySelectorAll('.node.now .var')].map(n => n.textContent)"
+        )
+
+    def lit_lines(self):
+        return self.run(
+            "return [...document.querySelectorAll('.lines li.lit')]"
+            ".map(n => Number(n.dataset.line))"
+        )
+
+    def facts(self):
+        """label -> block of numbers, of the step that is shown."""
+        pairs = self.run(
+            "return [...document.querySelectorAll('#step-body .fact')]"
+            ".filter(f => f.querySelector('pre'))"
+            ".map(f => [[...f.querySelector('.label').childNodes]"
+            ".filter(n => n.className !== 'quiet')"
+            ".map(n => n.textContent).join('').trim(), f.querySelector('pre').textContent])"
+        )
+        return dict(pairs)
+
+    def requests(self):
+        """Every address that the page asked for."""
+        events = [json.loads(e["message"])["message"] for e in self.browser.get_log("performance")]
+        sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [e["request"]["url"] for e in sent]
+
+    def complaints(self):
+        return [e["message"] for e in self.browser.get_log("browser")]
+
+
+def number(text):
+    return float(text.replace("−", "-").replace("∞", "inf"))
+
+
+def read(block, shape):
+    """{index: number} for the entries that a block shows of an array of this shape."""
+    rows, found = [re.findall(r"[^\s\[\]]+", line) for line in block.splitlines()], {}
+    if len(shape) < 2:
+        rows = [[cell for row in rows for cell in row]]
+    matrix = (int(np.prod(shape[:-1], dtype=int)), shape[-1]) if shape else (1, 1)
+    for line, row in enumerate(rows):
+        if "⋮" in row:
+            continue
+        at = matrix[0] - 1 if line == len(rows) - 1 else line
+        for place, cell in enumerate(row):
+            if cell != "…":
+                column = matrix[1] - 1 if "…" in row and place == len(row) - 1 else place
+                found[at, column] = number(cell)
+    return found
+
+
+def agree(block, expected, digits):
+    """The numbers shown are those expected, to the digits that are shown; how many they are."""
+    shown = read(block, expected.shape)
+    flat = expected.reshape(-1, expected.shape[-1]) if expected.ndim else expected.reshape(1, 1)
+    for index, value in shown.items():
+        assert value == pytest.approx(flat[index], rel=10.0 ** (1 - digits), abs=1e-300), index
+    assert len(shown) >= min(expected.size, 4)
+    return len(shown)
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name, size):
+    path, expected = pages(name)
+    page = Page(chromium, path, size)
+    assert page.step == 0
+    data = json.loads(page.run("return document.getElementById('data').textContent"))
+    equations = data["equations"]
+    kickers = []
+    for number_of_step in range(1, page.last + 1):
+        page.key("ArrowRight")
+        assert page.step == number_of_step
+        kickers.append(page.text("step-kicker").lower())
+        assert page.lit_nodes()
+    assert sum(k.startswith("forward") for k in kickers) == len(equations)
+    assert sum(k.startswith("backward") for k in kickers) == len(data["backward"])
+    shown = page.facts()
+    assert len(shown) == len(expected)
+    for block, leaf in zip(shown.values(), expected, strict=True):
+        agree(block, leaf, 5)
+    blocks = page.run(
+        "return [...document.querySelectorAll('pre[data-who=tape]')].map(p => p.textContent)"
+    )
+    for block, leaf in zip(blocks, expected, strict=True):
+        agree(block, leaf, 11)
+    page.key("Home")
+    assert page.step == 0
+    page.key("End")
+    assert page.step == page.last
+    page.key("ArrowLeft")
+    assert page.step == page.last - 1
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_slider_and_the_way_back_show_the_same_steps(chromium, pages, name):
+    page = Page(chromium, pages(name)[0])
+    told = []
+    for step in range(page.last + 1):
+        page.slide(step)
+        told.append((page.text("step-kicker"), page.text("step-title"), page.lit_nodes()))
+    for step in reversed(range(page.last + 1)):
+        assert (page.text("step-kicker"), page.text("step-title"), page.lit_nodes()) == told[step]
+        page.key("ArrowLeft")
+    assert page.step == 0
+    assert len({title for _, title, _ in told}) > len(told) // 3
+
+
+def test_the_cotangent_of_the_logits_is_the_residual(chromium, pages):
+    """What the page shows half way back is −(y − ŷ)/N, which jax.grad by the logits gives too."""
+    with x64():
+        params, x, y = case("logistic").example(jax.random.key(0))
+        z = logistic.logits(params, x)
+        expected = np.asarray(jax.grad(lambda z: jnp.mean(cross_entropy.binary(z, y)))(z))
+        by_hand = np.asarray(cross_entropy.binary_residual(z, y) / len(y))
+    page = Page(chromium, pages("logistic")[0])
+    np.testing.assert_allclose(by_hand, expected, rtol=1e-12)
+    seen = None
+    for step in range(page.last + 1):
+        page.slide(step)
+        facts = page.facts()
+        if "altogether ∂ loss/∂logits" in facts:
+            seen = step, facts["altogether ∂ loss/∂logits"]
+            lines = page.lit_lines()
+    assert seen is not None
+    assert agree(seen[1], expected, 5) == 12
+    assert lines, "the derivation works out the residual too"
+
+
+@pytest.mark.parametrize("name", PAGES[:-1])
+def test_the_last_line_of_the_derivation_is_lit_at_the_gradient(chromium, pages, name):
+    page = Page(chromium, pages(name)[0])
+    lines = page.run("return document.querySelectorAll('.lines li').length")
+    page.key("End")
+    assert page.lit_lines() == [lines - 1]
+    lit = set()
+    for step in range(page.last + 1):
+        page.slide(step)
+        lit.update(page.lit_lines())
+    assert len(lit) >= 3
+    heights = page.run(HEIGHTS)
+    assert len(heights) == lines + 1
+    assert min(heights) > 10
+
+
+def test_a_line_leads_to_its_place_in_the_graph(chromium, pages):
+    page = Page(chromium, pages("logistic")[0])
+    page.run("document.querySelectorAll('.lines li.met button')[1].click()")
+    assert page.step > 0
+    assert page.run("return document.querySelectorAll('.node.pointed').length") > 0
+
+
+def test_a_node_leads_to_its_step_by_keyboard(chromium, pages):
+    page = Page(chromium, pages("logistic")[0])
+    page.slide(3)
+    focused = "return document.activeElement.classList.contains('node')"
+    for _ in range(12):
+        page.key("Tab")
+        if page.run(focused):
+            break
+    assert page.run(focused)
+    page.key("ArrowRight")
+    assert page.step == 4
+    page.run("document.querySelector('.node.loss').focus()")
+    page.key("Enter")
+    assert page.run("return document.querySelector('.node.loss').getAttribute('aria-current')")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_leaves_the_page_and_it_opens_at_once(chromium, pages, name):
+    path, _ = pages(name)
+    assert path.stat().st_size < 2_000_000
+    times = []
+    for _ in range(3):
+        page = Page(chromium, path)
+        times.append(page.run("return performance.getEntriesByType('navigation')[0].loadEventEnd"))
+        page.slide(page.last)
+        asked = [url for url in page.requests() if not url.startswith("data:")]
+        assert asked == [path.as_uri()]
+    assert min(times) < 1_000, times
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("size", "scheme"), LOOKS)
+def test_no_serious_finding_of_axe(chromium, pages, axe, name, size, scheme):
+    page = Page(chromium, pages(name)[0], size, scheme)
+    page.run("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    page.run(axe)
+    for step in (page.last // 3, page.last - 2) if name == "logistic" else (page.last - 2,):
+        page.slide(step)
+        result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        assert len(result["passes"]) > 10
+        serious = [
+            (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"])
+            for v in result["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+
+
+def test_axe_would_find_a_fault(chromium, pages, axe):
+    page = Page(chromium, pages("logistic")[0])
+    page.run("document.documentElement.style.setProperty('--quiet', '#cccccc')")
+    page.run("document.getElementById('slider').removeAttribute('aria-label')")
+    page.run(axe)
+    result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    assert {"color-contrast", "label"} <= {v["id"] for v in result["violations"]}
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_is_as_wide_as_the_screen(chromium, pages, name, size):
+    page = Page(chromium, pages(name)[0], size)
+    for step in (0, page.last // 2, page.last):
+        page.slide(step)
+        wide = page.run("return document.documentElement.scrollWidth")
+        assert wide <= SIZES[size][0]
+        box = page.run(
+            "const n = document.querySelector('.node.now').getBoundingClientRect();"
+            "const v = document.getElementById('viewport').getBoundingClientRect();"
+            "return [n.left - v.left, v.right - n.right, n.top - v.top, v.bottom - n.bottom]"
+        )
+        assert min(box) > -1, "the current node is in view"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_follow_the_system_and_the_button(chromium, pages, scheme):
+    page = Page(chromium, pages("logistic")[0], scheme=scheme)
+
+    def brightness():
+        rgb = page.run("return getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", rgb)[:3])) / 3
+
+    other = {"light": "dark", "dark": "light"}[scheme]
+    for expected in (scheme, other, scheme):
+        assert (brightness() > 128) == (expected == "light")
+        pressed = page.run("return document.getElementById('theme').getAttribute('aria-pressed')")
+        assert pressed == str(expected == "dark").lower()
+        page.run("document.getElementById('theme').click()")
+
+
+def test_what_is_spoken_at_a_step(chromium, pages):
+    page = Page(chromium, pages("logistic")[0])
+    page.key("ArrowRight")
+    live = page.run("return document.querySelector('[aria-live]').textContent")
+    assert live.startswith("Forward, equation 1 of 18. matmul = x · params.weight.")
+    assert "matmul is" in live
+    assert "Forward" in page.run("return document.getElementById('slider').ariaValueText")
+
+
+# --- what comes from a user's file ----------------------------------------------------------------
+
+MARKUP = '<img src=x onerror="window.broken=1"></script><script>window.broken=1</script>'
+
+
+def test_markup_in_names_stays_text(chromium, tmp_path):
+    def loss(w):
+        return jnp.sum(named(w) * 2)
+
+    @jax.jit
+    def named(w):
+        return jnp.exp(w) * w
+
+    for function in (loss, named.__wrapped__):
+        function.__name__ = function.__qualname__ = MARKUP
+    called = jax.jit(named.__wrapped__)
+    called.__name__ = MARKUP
+
+    def outer(weights):
+        return jnp.sum(called(weights[MARKUP]))
+
+    outer.__name__ = MARKUP
+    found = hg.explain(outer, {MARKUP: jnp.arange(3.0)})
+    assert found.name == MARKUP
+    path = tmp_path / "markup.html"
+    path.write_text(found.to_html(), encoding="utf-8")
+    page = Page(chromium, path)
+    assert page.text("count").startswith("0 /")
+    for _ in range(page.last):
+        page.key("ArrowRight")
+    assert page.run("return window.broken") is None
+    assert page.run("return document.images.length") == 0
+    assert page.run("return document.scripts.length") == 2
+    assert MARKUP in page.run("return document.querySelector('h1').textContent")
+    assert page.complaints() == []
+
+
+def test_a_script_that_got_in_would_not_run(chromium, pages, tmp_path):
+    """The second lock: the page's policy, if escaping had a hole."""
+    path = tmp_path / "hole.html"
+    text = pages("logistic")[0].read_text(encoding="utf-8")
+    path.write_text(text.replace("<main>", f"<main>{MARKUP}"), encoding="utf-8")
+    page = Page(chromium, path)
+    assert page.run("return document.images.length") == 1
+    assert page.run("return window.broken") is None
+    assert any("Content Security Policy" in said for said in page.complaints())

@@ -1,0 +1,295 @@
+"""The parts of an explanation, each by itself: numbers, names, formulas, the layout, the page."""
+
+import json
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import handgrad as hg
+from handgrad import derivations
+from handgrad._errors import InputError
+from handgrad._precision import x64
+from handgrad.explain.agreement import compare, ulps_apart
+from handgrad.explain.drawing import HEIGHT, WIDTH, draw
+from handgrad.explain.layout import lay_out
+from handgrad.explain.matching import Meeting, meetings, sifted, worked_out
+from handgrad.explain.mathml import as_mathml
+from handgrad.explain.recording import record
+from handgrad.explain.summary import summarise
+from handgrad.explain.written import as_line
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (jnp.float32(0.5), "0.5"),
+        (jnp.array([1.0, -2.0]), "[1, −2]"),
+        (jnp.arange(100.0), "0 … 99"),
+        (jnp.full((3, 4, 5), 7.0), "all 7"),
+        (jnp.array([True, False, True, True]), "3 of 4 true"),
+        (jnp.array([0.0, jnp.nan, 1.0, 2.0]), "nan … nan"),
+        (jnp.array([0.0, -jnp.inf, 1.0, 2.0]), "−∞ … 2"),
+        (jnp.zeros((0, 3)), "float32[0, 3]"),
+        (jnp.bfloat16(1.5), "1.5"),
+        (np.int64(-3), "−3"),
+        (jax.random.key(0), "random key"),
+    ],
+)
+def test_one_line_for_any_array(array, text):
+    assert summarise(array).text == text
+
+
+def test_a_large_matrix_is_its_corners():
+    rows = summarise(jnp.arange(600.0).reshape(20, 30)).rows
+    assert rows[0] == ("0", "1", "2", "…", "29")
+    assert rows[3] == ("⋮",) * 5
+    assert rows[4] == ("570", "571", "572", "…", "599")
+
+
+def test_units_in_the_last_place():
+    b = np.array([1.0, 4.0, 0.0, np.nan, np.inf])
+    assert ulps_apart(b, b) == 0
+    assert ulps_apart(np.array([1 + 2**-52]), np.array([1.0])) == 1
+    assert ulps_apart(np.array([1.0]), np.array([np.nan])) == np.inf
+
+
+def test_the_sign_of_a_zero_is_a_bit():
+    (leaf,) = compare(["w"], (0,), jnp.array([0.0]), jnp.array([-0.0]), jnp.array([0.0]))
+    assert not leaf.identical
+    assert (leaf.autodiff_ulp, leaf.hand_equal) == (0, True)
+    (leaf,) = compare(["w"], (0,), jnp.array([1.0]), jnp.array([1.0]), jnp.array([1.0, 2.0]))
+    assert leaf.identical
+    assert leaf.hand_equal is False
+
+
+# --- formulas -----------------------------------------------------------------------------------
+
+FORMULAS = [
+    (derivation.name, latex)
+    for derivation in derivations.DERIVATIONS
+    for latex in (derivation.of, *(step.formula for step in derivation.steps))
+]
+
+
+def test_every_formula_of_every_derivation_can_be_shown():
+    assert len(FORMULAS) > 60
+    for name, latex in FORMULAS:
+        math = as_mathml(latex)
+        assert math.startswith('<math display="block">'), name
+        assert "\\" not in math, (name, latex)
+        line = as_line(latex)
+        assert line, name
+        assert not re.search(r"[\\{}$&]", line.replace("{", "").replace("}", "")), (name, line)
+
+
+@pytest.mark.parametrize(
+    ("latex", "line"),
+    [
+        (r"\hat y - y", "ŷ − y"),
+        (r"= -\frac{1}{N} \sum_n (y_n - \hat y_n)(x_n, 1)", "= −1/N ∑ₙ (yₙ − ŷₙ)(xₙ, 1)"),
+        (r"\sigma(z) \left(1 - \sigma(z)\right)", "σ(z)(1 − σ(z))"),
+        (r"\frac{a+b}{c}", "(a + b)/c"),
+        (r"x^{T}", "xᵀ"),
+        (r"x_{ij}", "xᵢⱼ"),
+        (r"\sqrt{2}", "√2"),
+    ],
+)
+def test_a_formula_on_a_line(latex, line):
+    assert as_line(latex) == line
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("latex", [r"\left( x", "{", "a & b", r"\text{<img src=x onerror=1>}"])
+def test_what_is_no_latex_is_refused(latex):
+    with pytest.raises(InputError, match="formula: expected LaTeX that becomes MathML"):
+        as_mathml(latex)
+
+
+@pytest.mark.parametrize(
+    "latex", [r"\text{<script>alert(1)</script>}", "<script>1</script>", r"\text{a<b/>c}"]
+)
+def test_a_formula_cannot_bring_markup(latex):
+    """The library passes on what stands in a text: only tags and attributes that draw are kept."""
+    math = as_mathml(latex)
+    assert set(re.findall(r"</?([a-z]+)", math)) <= {"math", "mrow", "mi", "mo", "mn", "mtext"}
+    assert "<script" not in math
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_values_have_the_names_of_the_file():
+    def layer(w, x):
+        return x @ w
+
+    def loss(params, x):
+        hidden = layer(params["first"], x)
+        hidden = jnp.tanh(hidden)
+        last, unused = layer(params["second"], hidden), 3.0
+        return jnp.mean(last) * unused
+
+    params = {"first": jnp.ones((2, 3)), "second": jnp.ones((3, 1))}
+    tape, _ = record(loss, (params, jnp.ones((4, 2))))
+    names = [tape.values[i].name for e in tape.equations for i in e.outputs]
+    assert names == ["hidden₁", "hidden₂", "layer", "v₁", "v₂", "loss"]
+    leaves = [tape.values[i].name for i in tape.inputs]
+    assert leaves == ["params['first']", "params['second']", "x"]
+    assert tape.equations[0].origin.code == "x @ w"
+
+
+def test_a_function_without_a_file_is_explained_too():
+    namespace = {"jnp": jnp}
+    exec("def loss(w):\n    z = w * 2\n    return jnp.sum(z)", namespace)
+    tape, gradient = record(namespace["loss"], (jnp.ones(2),))
+    assert gradient.tolist() == [2.0, 2.0]
+    assert tape.formula(tape.equations[0]) == "v₁ = w × 2"
+
+
+# --- the layout ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_do_not_touch_and_edges_run_down(seed):
+    rng = np.random.default_rng(seed)
+    count = 24
+    takes = [rng.integers(0, b, rng.integers(1, 4)) for b in range(1, count)]
+    edges = [(int(a), b) for b, above in enumerate(takes, 1) for a in above]
+    laid = lay_out(list(range(count)), edges, (100, 40))
+    boxes = list(laid.centres.values())
+    for i, (x, y) in enumerate(boxes):
+        assert x >= 50 - 1e-6
+        assert x <= laid.width - 50 + 1e-6
+        assert 20 <= y <= laid.height - 20
+        for u, v in boxes[:i]:
+            assert abs(x - u) >= 100 or abs(y - v) >= 40
+    assert set(laid.edges) == set(edges)
+    for (a, b), points in laid.edges.items():
+        assert points[0] == laid.centres[a]
+        assert points[-1] == laid.centres[b]
+        heights = [y for _, y in points]
+        assert heights == sorted(heights)
+        for x, y in points[1:-1]:  # a passing edge keeps clear of the boxes of its layer
+            assert all(abs(x - u) > 50 for u, v in boxes if v == y)
+
+
+def test_two_chains_do_not_cross():
+    laid = lay_out([0, 1, 2, 3], [(0, 3), (1, 2)], (100, 40))
+    left = laid.centres[0][0] < laid.centres[1][0]
+    assert left == (laid.centres[3][0] < laid.centres[2][0])
+
+
+def test_what_is_drawn_and_what_only_told():
+    def loss(w, labels):
+        mask = (labels == 2).astype(w.dtype) * 1.5
+        return jnp.sum(jnp.exp(w) * mask)
+
+    tape, _ = record(loss, (jnp.ones(3), jnp.arange(3)))
+    drawing = draw(tape)
+    names = [node.title.split(" =")[0] for node in drawing.nodes]
+    assert names == ["w", "labels", "mask", "v₃", "v₄", "loss"]
+    assert [node.kind for node in drawing.nodes][:3] == ["wanted", "input", "beside"]
+    hidden = [e.index for e in tape.equations if e.primitive == "eq"]
+    mask = next(v.index for v in tape.values if v.name == "mask")
+    assert all(drawing.stands_for[i] == mask for i in hidden)
+    labels = tape.inputs[1]
+    assert (labels, mask) in drawing.edges
+    assert {len(c) for c in drawing.laid.centres.values()} == {2}
+    assert drawing.laid.height >= HEIGHT
+    assert drawing.laid.width >= WIDTH
+
+
+# --- where a derivation meets the tape ----------------------------------------------------------
+
+
+def test_a_line_meets_the_tape_where_their_numbers_are_one():
+    with x64():
+        z, y = jnp.array([0.3, -1.2, 2.0]), jnp.array([1.0, 0.0, 0.25])
+
+        def loss(z, y):
+            p = 1 / (1 + jnp.exp(-z))
+            return jnp.sum(-y * jnp.log(p) - (1 - y) * jnp.log(1 - p))
+
+        tape, _ = record(loss, (z, y))
+
+        def textbook(z, y):
+            return 1 / (1 + jnp.exp(-z)) - y
+
+        def slightly_wrong(z, y):
+            return (1 / (1 + jnp.exp(-z)) - y) * (1 + 1e-7)
+
+        result, arrays = worked_out(textbook, (z, y))
+        np.testing.assert_allclose(result[0], textbook(z, y))
+        met = {(tape.name(m.index), m.cotangent) for m in meetings(arrays, (z, y), tape)}
+        assert {("p", False), ("z", True)} <= met
+        _, arrays = worked_out(slightly_wrong, (z, y))
+        assert ("z", True) in {
+            (tape.name(m.index), m.cotangent) for m in meetings(arrays, (z, y), tape)
+        }, "the unscaled residual is worked out on the way"
+        met = meetings([slightly_wrong(z, y)], (z, y), tape)
+        assert met == ()
+
+
+def test_a_meeting_stays_where_it_says_most():
+    value, end, other = Meeting(0, False), Meeting(1, True), Meeting(2, True)
+    tape = SimpleNamespace(wanted=(1,))
+    kept = sifted([(value, end, other), (value, end, other), (value, end, other)], tape)
+    assert kept == [(value,), (other,), (end, other)]
+
+
+# --- the page, as text --------------------------------------------------------------------------
+
+MARKUP = '<img src=x onerror="alert(1)">'
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        self.data = []
+        self.inside = None
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.inside = dict(attrs).get("id")
+
+    def handle_data(self, data):
+        if self.inside == "data":
+            self.data.append(data)
+
+
+def test_a_page_is_escaped_and_self_contained():
+    closing = "</script><script>alert(1)</script>"
+
+    def loss(w):
+        return jnp.sum(w[MARKUP] * w[closing])
+
+    loss.__name__ = MARKUP
+    found = hg.explain(loss, {MARKUP: jnp.ones(2), closing: jnp.ones(2)})
+    page = found.to_html()
+    tags = Tags()
+    tags.feed(page)
+    names = [tag for tag, _ in tags.found]
+    assert "img" not in names
+    assert names.count("script") == 2
+    assert not any(key.startswith("on") for _, attrs in tags.found for key in attrs)
+    links = [a.get("src") or a.get("href") for _, a in tags.found if a.get("src") or a.get("href")]
+    assert set(links) == {"data:,", "#step"}
+    assert json.loads("".join(tags.data))["name"] == MARKUP
+    assert "http" not in re.sub(r"http-equiv", "", page)
+    assert "url(" not in page
+    assert len(page.encode()) < 2_000_000
+
+
+def test_the_data_has_only_what_json_has():
+    found = hg.explain(lambda w: jnp.sum(jnp.log(w)), jnp.array([0.0, 1.0, jnp.nan]))
+    text = json.dumps(found.to_data(), allow_nan=False)
+    (leaf,) = json.loads(text)["gradient"]
+    assert leaf["tape"] == ["inf", 1.0, "nan"]
+    assert found.identical

@@ -1,0 +1,348 @@
+"""The tape ends where eager `jax.grad` does, bit for bit, and says what happened on the way."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import handgrad as hg
+from handgrad._errors import InputError
+from handgrad._precision import x64
+from handgrad.catalogue import CASES, case
+from handgrad.explain import backward
+from handgrad.explain.recording import record
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(6, 3))
+W = rng.normal(size=3)
+
+
+def bits(tree):
+    """Dtype, shape and bytes of every leaf: signs of zeros and NaN included."""
+    return [(str(a.dtype), a.shape, np.asarray(a).tobytes()) for a in jax.tree.leaves(tree)]
+
+
+def same_bits(f, args, wrt=0):
+    tape, gradient = record(f, args, wrt)
+    expected = jax.grad(f, wrt)(*args)
+    assert jax.tree.structure(gradient) == jax.tree.structure(expected)
+    assert bits(gradient) == bits(expected)
+    return tape
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in CASES])
+def test_every_case_of_the_catalogue_bit_for_bit(name):
+    entry = case(name)
+    with x64():
+        args = entry.example(jax.random.key(0))
+        tape = same_bits(entry.loss, args, entry.wrt)
+        assert all(str(tape.values[i].array.dtype) == "float64" for i in tape.wanted)
+        assert len(tape.backward) >= (entry.name != "step")
+        np.testing.assert_allclose(tape.loss.array, entry.loss(*args), rtol=1e-15)
+
+
+# --- where the order of the additions decides the last bit ----------------------------------------
+
+
+def reused(x):
+    """Every intermediate is used several times, by equations whose pullbacks add in themselves."""
+    a = jnp.tanh(x)
+    b = a * x + lax.logistic(x) * a
+    c = b / x + jnp.tanh(b) * a
+    return jnp.sum(c * b + a * a * x)
+
+
+def test_cotangents_are_added_in_the_order_of_jax():
+    with x64():
+        for seed in range(8):
+            same_bits(reused, (jax.random.normal(jax.random.key(seed), (40,)),))
+
+
+def test_another_order_of_addition_is_seen(monkeypatch):
+    """Each equation's cotangents summed first, then added: right to rounding, and not the bits."""
+    pullback = backward._pullback
+
+    def summed_first(step, at, chosen, beside):
+        pull, moved = pullback(step, at, chosen, [])
+        if not beside:
+            return pull, moved
+        held = list(beside)
+
+        def added(cotangents):
+            own = list(pull(cotangents[: len(chosen)]))
+            for index, before in zip(held, cotangents[len(chosen) :], strict=True):
+                own[index] = before + own[index]
+            return own
+
+        return added, moved
+
+    monkeypatch.setattr(backward, "_pullback", summed_first)
+    with x64():
+        x = jax.random.normal(jax.random.key(0), (40,))
+        _, gradient = record(reused, (x,))
+        expected = jax.grad(reused)(x)
+        assert bits(gradient) != bits(expected)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-12)
+        assert not hg.explain(reused, x).identical
+
+
+def test_one_wrong_bit_in_one_pullback_is_seen(monkeypatch):
+    add = backward._note
+
+    def nudged(record, index, cotangent):
+        add(record, index, cotangent)
+
+    pull = backward._pull
+
+    def wrong(step, scope, held, outputs, record):
+        if step.equation.primitive.name == "neg":
+            outputs = [np.nextafter(np.asarray(o), np.inf) for o in outputs]
+        pull(step, scope, held, outputs, record)
+
+    monkeypatch.setattr(backward, "_note", nudged)
+    monkeypatch.setattr(backward, "_pull", wrong)
+    with x64():
+        found = hg.explain(lambda x: jnp.sum(-jnp.exp(x)), jnp.asarray(W))
+        assert not found.identical
+        assert 0 < found.leaves[0].autodiff_ulp < 3
+
+
+# --- loops, branches, rules, calls ----------------------------------------------------------------
+
+
+def with_scan(w, xs):
+    def body(h, x):
+        return jnp.tanh(w[0] * h + w[1] * x), h * x
+
+    h, outputs = lax.scan(body, jnp.zeros((), xs.dtype), xs)
+    return h**2 + jnp.sum(outputs)
+
+
+def with_cond(w, flag):
+    return jnp.sum(lax.cond(flag, lambda v: v**3, lambda v: jnp.sin(v) * v, w))
+
+
+def with_while(w, n):
+    steps = lax.while_loop(lambda i: i < n, lambda i: i + 3, 0)
+    return jnp.sum(w**2) * steps.astype(w.dtype)
+
+
+def with_fori(w):
+    return jnp.sum(lax.fori_loop(0, 4, lambda i, v: v * jnp.cos(v), w))
+
+
+@jax.custom_vjp
+def clipped(x):
+    return x
+
+
+clipped.defvjp(lambda x: (x, None), lambda _, ct: (jnp.clip(ct, -0.5, 0.5),))
+
+
+@partial(jax.jit, static_argnums=1)
+def power(x, n):
+    return x**n * jnp.where(x > 0, x, 2 * x)
+
+
+def with_key(w, key):
+    return jnp.sum(w * jax.random.normal(key, w.shape, w.dtype))
+
+
+LOSSES = {
+    "scan": (with_scan, lambda: (jnp.asarray(W), jnp.asarray(X[:, 0])), "scan"),
+    "scan_of_inputs": (with_scan, lambda: (jnp.asarray(W), jnp.asarray(X[:, 0])), "scan"),
+    "cond_true": (with_cond, lambda: (jnp.asarray(W), jnp.asarray(True)), "cond"),
+    "cond_false": (with_cond, lambda: (jnp.asarray(W), jnp.asarray(False)), "cond"),
+    "while": (with_while, lambda: (jnp.asarray(W), 7), "while"),
+    "fori": (with_fori, lambda: (jnp.asarray(W),), "scan"),
+    "custom_vjp": (
+        lambda w: jnp.sum(clipped(w) * clipped(jnp.sin(w))),
+        lambda: (jnp.asarray(W),),
+        "custom_vjp_call",
+    ),
+    "checkpoint": (
+        lambda w: jnp.sum(jax.checkpoint(lambda v: jnp.sin(v) * v)(w)),
+        lambda: (jnp.asarray(W),),
+        "remat2",
+    ),
+    "jit": (lambda w: jnp.sum(power(w, 3)), lambda: (jnp.asarray(W),), "integer_pow"),
+    "key": (with_key, lambda: (jnp.asarray(W), jax.random.key(1)), "mul"),
+    "stop_gradient": (
+        lambda w: jnp.sum(lax.stop_gradient(w) * w),
+        lambda: (jnp.asarray(W),),
+        "stop_gradient",
+    ),
+    "indices": (
+        lambda w, i: jnp.sum(w[i] ** 2),
+        lambda: (jnp.asarray(W), jnp.array([0, 2, 2])),
+        "gather",
+    ),
+    "sorting": (
+        lambda w: jnp.sum(jnp.sort(w) * jnp.arange(3.0)),
+        lambda: (jnp.asarray(W),),
+        "sort",
+    ),
+    "unused": (lambda w: jnp.zeros(()), lambda: (jnp.asarray(W),), None),
+    "identity": (lambda w: w, lambda: (jnp.asarray(1.5),), None),
+    "python_float": (lambda w: w * w, lambda: (0.1,), "mul"),
+    "numpy": (lambda w: jnp.sum(jnp.exp(w)), lambda: (W,), "exp"),
+    "dictionary": (
+        lambda p: jnp.sum(p["b"] * p["a"]),
+        lambda: ({"a": jnp.ones(2), "b": jnp.arange(2.0)},),
+        "mul",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "args", "primitive"), LOSSES.values(), ids=LOSSES)
+def test_loops_branches_rules_and_calls_bit_for_bit(f, args, primitive):
+    with x64():
+        tape = same_bits(f, args())
+    older = {"checkpoint": "remat2", "remat": "remat2"}
+    named = [older.get(e.primitive, e.primitive) for e in tape.equations]
+    assert primitive in named if primitive else not named or named == ["broadcast_in_dim"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_narrow_dtypes_bit_for_bit(dtype):
+    same_bits(
+        lambda w, x: jnp.sum(jnp.tanh(w * x) * w),
+        (jnp.asarray(W, dtype), jnp.asarray(W[::-1], dtype)),
+    )
+
+
+def test_several_arguments_and_a_negative_position():
+    with x64():
+        args = (jnp.asarray(W), jnp.asarray(X))
+        tape = same_bits(lambda w, x: jnp.sum(jnp.tanh(x @ w)), args, (0, 1))
+        assert [tape.values[i].name for i in tape.wanted] == ["w", "x"]
+        same_bits(lambda w, x: jnp.sum(jnp.tanh(x @ w)), args, -1)
+
+
+def test_a_loop_is_one_equation_with_its_body_inside():
+    with x64():
+        tape, _ = record(with_scan, (jnp.asarray(W), jnp.asarray(X[:, 0])))
+    (loop,) = [e for e in tape.equations if e.primitive == "scan"]
+    assert loop.opened == "the first of 6 iterations"
+    names = [inner.primitive for inner in loop.body]
+    assert "tanh" in names
+    first = next(inner for inner in loop.body if inner.primitive == "tanh")
+    np.testing.assert_allclose(first.array, np.tanh(W[1] * X[0, 0]), rtol=1e-15)
+
+
+def test_the_branch_that_was_taken_is_the_one_shown():
+    with x64():
+        for flag, primitive in ((True, "integer_pow"), (False, "sin")):
+            tape, _ = record(with_cond, (jnp.asarray(W), jnp.asarray(flag)))
+            (branch,) = [e for e in tape.equations if e.primitive == "cond"]
+            assert primitive in [inner.primitive for inner in branch.body]
+            assert branch.opened == f"branch {int(flag)} of 2"
+
+
+# --- what the tape says ---------------------------------------------------------------------------
+
+
+def test_values_slopes_and_cotangents_of_a_tape_worked_on_paper():
+    def loss(w, x):
+        z = w * x
+        return z**2
+
+    with x64():
+        tape, gradient = record(loss, (jnp.asarray(3.0), jnp.asarray(-0.5)))
+    product, square = tape.equations
+    assert tape.formula(product) == "z = w × x"
+    assert tape.formula(square) == "loss = z²"
+    assert [float(tape.values[i].array) for i in (*product.outputs, *square.outputs)] == [
+        -1.5,
+        2.25,
+    ]
+    assert float(square.slopes[0].entries) == float(square.sent[0]) == -3.0
+    assert float(product.slopes[0].entries) == -0.5
+    assert float(product.sent[0]) == float(gradient) == 1.5
+    assert product.sent[1] is None
+    assert (product.origin.function, product.origin.code) == ("loss", "w * x")
+    assert product.origin.file == "test_tape.py"
+
+
+def test_every_cotangent_is_the_derivative_of_the_loss_by_that_value():
+    """Cut the loss at each value of the tape: jax.grad of the rest is the cotangent there."""
+    with x64():
+        z = jnp.asarray(W)
+
+        def parts(a):
+            b = jnp.exp(a)
+            c = b * a
+            d = jnp.tanh(c) + b
+            return b, c, d, jnp.sum(d * c)
+
+        tape, _ = record(lambda a: parts(a)[3], (z,))
+        b, c, d, _ = parts(z)
+        rests = {
+            "b": (b, lambda b: jnp.sum((jnp.tanh(b * z) + b) * (b * z))),
+            "c": (c, lambda c: jnp.sum((jnp.tanh(c) + b) * c)),
+            "d": (d, lambda d: jnp.sum(d * c)),
+        }
+        found = {v.name: v for v in tape.values}
+        for name, (at, rest) in rests.items():
+            np.testing.assert_array_equal(found[name].array, at)
+            np.testing.assert_allclose(found[name].cotangent, jax.grad(rest)(at), rtol=1e-14)
+
+
+def test_dead_code_is_left_out():
+    def loss(w):
+        jnp.cos(w)
+        return jnp.sum(w)
+
+    tape, _ = record(loss, (jnp.ones(3),))
+    assert [e.primitive for e in tape.equations] == ["reduce_sum"]
+
+
+def test_a_large_array_is_never_written_out():
+    explanation = hg.explain(lambda w: jnp.sum(jnp.exp(w)), jnp.linspace(0.0, 1.0, 100_000))
+    assert len(str(explanation)) < 3_000
+    assert len(explanation.to_html()) < 60_000
+    assert "float32[100000] 1 … 2.72" in str(explanation)
+
+
+def test_the_room_is_its_function():
+    explanation = hg.explain(lambda w: w**2, 3.0)
+    assert float(explanation.gradient) == 6.0
+    assert explanation.identical
+    assert explanation.hand_equal is None
+    assert isinstance(explanation, hg.explain.Explanation)
+
+
+def test_a_gradient_by_hand_stands_beside_it():
+    right = hg.explain(lambda w: w**2, 3.0, gradient=lambda w: 2 * w)
+    wrong = hg.explain(lambda w: w**2, 3.0, gradient=lambda w: 2.001 * w)
+    assert (right.hand_equal, wrong.hand_equal) == (True, False)
+    assert "different" in str(wrong)
+
+
+REFUSED = {
+    "vector": (lambda w: w, (jnp.ones(2),), 0, "f: expected a loss with one real number"),
+    "integer": (
+        lambda w: jnp.sum(w),
+        (jnp.arange(2),),
+        0,
+        "wrt: expected arguments of real numbers",
+    ),
+    "position": (lambda w: w, (1.0,), 1, "wrt: expected positions among the 1 arguments"),
+    "raises": (lambda w: w @ w, (1.0,), 0, "f: expected a loss that JAX can trace"),
+    "while": (
+        lambda w: lax.while_loop(lambda v: v < 9, lambda v: v * 2, w),
+        (1.0,),
+        0,
+        "f: expected a loss that jax.grad can differentiate",
+    ),
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("f", "args", "wrt", "words"), REFUSED.values(), ids=REFUSED)
+def test_refused(f, args, wrt, words):
+    with pytest.raises(InputError, match=words.replace(".", r"\.")):
+        hg.explain(f, *args, wrt=wrt)
