@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import random
 
-from handgrad import losses
+from handgrad import fast, losses
 from handgrad._errors import InputError
 from handgrad._types import Array, Key
 from handgrad.derivations.scalars import along, paired, total
-from handgrad.fast import one_pass
 from handgrad.gradients import (
     activations,
     bernoulli,
@@ -64,7 +63,7 @@ def summed_derivative(loss: Callable) -> Callable:
 
 def in_blocks(params: Params, x: Array, y: Array) -> Params:
     """The one-pass gradient over blocks of five examples, the last one shorter."""
-    return one_pass.gradient(params, one_pass.pack(x, y, rows=5))
+    return fast.one_pass.gradient(params, fast.one_pass.pack(x, y, rows=5))
 
 
 # --- points of each domain ------------------------------------------------------------------------
@@ -187,6 +186,8 @@ CASES = (
     Case("mlp_sigmoid_multiclass", partial(mlp.loss, activation="sigmoid"), partial(mlp.gradient, activation="sigmoid"), partial(_data, init=_two_layers, classes=4), "mlp_sigmoid_multiclass", NEURAL),
     Case("mlp_relu_deep", partial(mlp.loss, activation="relu", l2=_ridge), partial(mlp.gradient, activation="relu", l2=_ridge), partial(_data, init=_three_layers, classes=4), "mlp_relu_deep", NEURAL),
     Case("linear_cross_entropy", linear_cross_entropy.loss, linear_cross_entropy.gradient, _tokens, "linear_cross_entropy", NEURAL, (0, 1)),
+    Case("linear_cross_entropy_chunked", linear_cross_entropy.loss, partial(fast.linear_cross_entropy.gradient, chunk=4), _tokens, "linear_cross_entropy", NEURAL, (0, 1)),
+    Case("loss_linear_softmax", linear_cross_entropy.loss, jax.grad(partial(losses.linear_softmax_cross_entropy, chunk=4), (0, 1)), _tokens, "linear_cross_entropy", NEURAL, (0, 1)),
     Case("one_pass_logistic", logistic.loss, in_blocks, partial(_data, init=logistic.init), "logistic", NEURAL),
     Case("one_pass_logistic_soft", logistic.loss, in_blocks, partial(_data, init=logistic.init, soft=True), "logistic", NEURAL),
     Case("one_pass_softmax_regression", softmax_regression.loss, in_blocks, partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),

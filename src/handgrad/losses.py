@@ -11,16 +11,22 @@ differentiates by the formulas of `gradients.cross_entropy` instead of by autodi
 -4.1399...e-08
 """
 
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from handgrad._types import Scalar
+from handgrad.fast import linear_cross_entropy
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.sigmoid import sigmoid_derivative
 from handgrad.gradients.softmax import log_softmax_jvp, log_softmax_vjp, softmax_jvp
 
 __all__ = [
+    "linear_softmax_cross_entropy",
     "sigmoid_binary_cross_entropy",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
@@ -147,3 +153,43 @@ def _indexed_residual(logits: Array, labels: Array) -> Array:
 def _indexed_residual_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (z, y), (z_dot, _) = primals, tangents
     return _indexed_residual(z, y), softmax_jvp(z, z_dot)
+
+
+# --- the output layer of a language model ---------------------------------------------------------
+
+
+def linear_softmax_cross_entropy(
+    hidden: Float[Array, "T D"],
+    weight: Float[Array, "D V"],
+    labels: Int[Array, " T"],
+    **settings: Any,
+) -> Scalar:
+    """Mean cross-entropy of softmax(h W), in nats, in memory that does not grow with T × V.
+
+    Under `jax.grad` both gradients are taken in the forward pass, a chunk of tokens at a time;
+    without, only the loss is. `settings` are those of `fast.linear_cross_entropy`: chunk,
+    label_smoothing, ignore, operands, axis_name. Reverse mode, first order. Raises InputError for
+    shapes, dtypes and settings that cannot be.
+
+    >>> h, w, y = jnp.ones((4, 2)), jnp.zeros((2, 2)), jnp.array([0, 0, 0, 1])
+    >>> jax.grad(linear_softmax_cross_entropy, 1)(h, w, y).tolist()
+    [[-0.25, 0.25], [-0.25, 0.25]]
+    """
+    return _linear(tuple(sorted(settings.items())), hidden, weight, labels)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _linear(settings: tuple, hidden: Array, weight: Array, labels: Array) -> Array:
+    return linear_cross_entropy.loss(hidden, weight, labels, **dict(settings))
+
+
+def _linear_forward(settings: tuple, hidden: Array, weight: Array, labels: Array) -> tuple:
+    return linear_cross_entropy.value_and_gradient(hidden, weight, labels, **dict(settings))
+
+
+def _linear_backward(settings: tuple, gradients: tuple, cotangent: Array) -> tuple:
+    scaled = jax.tree.map(lambda g: (cotangent * g).astype(g.dtype), gradients)
+    return *scaled, None
+
+
+_linear.defvjp(_linear_forward, _linear_backward)

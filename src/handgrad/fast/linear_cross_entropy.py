@@ -1,0 +1,206 @@
+"""The output layer of a language model in bounded memory: the gradient taken in the forward pass.
+
+All T × V logits at once are what a language model cannot hold, and computing them again for the
+backward pass costs a third more: 8 TDV flops for 6. Here the tokens go by in chunks of C. While
+the logits of a chunk are there, its loss, its residual and its part of both gradients are taken:
+
+    z = h W,   R = (p − q) / M,   ∂E/∂h = R Wᵀ,   ∂E/∂W = Σ_chunks hᵀ R         z, R: (C, V)
+
+q is 1 at the label, or 1 − ε there and ε/V everywhere with label smoothing; M counts the labels
+that are not ignored. At the label p − 1 is −Σ_{j≠y} p_j, which does not cancel. Memory beyond the
+outputs is one chunk of logits and a slice of ∂E/∂W, whatever T is.
+
+Equals: `gradients.linear_cross_entropy.value_and_gradient`.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from handgrad._errors import InputError
+from handgrad._types import DTypeLike, Scalar
+from handgrad.gradients.linear_cross_entropy import Hidden, Weight
+from handgrad.gradients.linear_cross_entropy import logits as check_shapes
+
+Labels = Int[Array, " T"]
+SLICES = 16
+"""On a CPU a chunk's part of ∂E/∂W is added in this many slices: its product takes no more room."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the layer is asked for, beside its arrays."""
+
+    chunk: int | None = None
+    """Tokens whose logits are held at once; None takes a sixteenth, but not too few."""
+    label_smoothing: float = 0.0
+    """ε in [0, 1): how much of the label is spread evenly over the vocabulary."""
+    ignore: int | None = None
+    """The label of tokens that do not count, such as −100; the mean is over the others."""
+    operands: DTypeLike | None = None
+    """The dtype in which products take their factors; sums, losses and logs stay in float32."""
+    gradient_dtype: DTypeLike | None = None
+    """The dtype of ∂E/∂W; None takes that of the weight."""
+    axis_name: str | None = None
+    """The mesh axis over which tokens are split, inside `jax.shard_map`: loss and ∂E/∂W are summed
+    over it."""
+
+
+def loss(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Scalar:
+    """E alone, a chunk at a time: for evaluation. Arguments as `value_and_gradient`."""
+    return _run(hidden, weight, y, _settings(settings), with_gradient=False)[0]
+
+
+def value_and_gradient(
+    hidden: Hidden, weight: Weight, y: Labels, **settings: Any
+) -> tuple[Scalar, tuple[Hidden, Float[Array, "D V"]]]:
+    """(E, (∂E/∂h, ∂E/∂W)): mean cross-entropy in nats over the tokens that are not ignored.
+
+    hidden (T, D), weight (D, V), y (T,) integers in 0..V−1. `settings` are the fields of
+    `Settings`. An index out of range gives NaN; so does a mean over no token. Raises InputError
+    for shapes, dtypes and settings that cannot be.
+
+    >>> h, w = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, -1.0], [0.5, 0.5]])
+    >>> value, (by_hidden, by_weight) = value_and_gradient(h, w, jnp.array([0, 1]), chunk=1)
+    >>> round(float(value), 4), by_weight.shape
+    (0.41, (2, 2))
+    """
+    return _run(hidden, weight, y, _settings(settings), with_gradient=True)
+
+
+def gradient(
+    hidden: Hidden, weight: Weight, y: Labels, **settings: Any
+) -> tuple[Hidden, Float[Array, "D V"]]:
+    """(∂E/∂h, ∂E/∂W); see `value_and_gradient`."""
+    return value_and_gradient(hidden, weight, y, **settings)[1]
+
+
+def _run(
+    hidden: Array, weight: Array, y: Array, settings: Settings, with_gradient: bool
+) -> tuple[Scalar, Any]:
+    _check(hidden, weight, y, settings)
+    tokens, (features, words) = hidden.shape[0], weight.shape
+    wide = _wider(weight.dtype, jnp.float32)
+    operands = weight.dtype if settings.operands is None else jnp.dtype(settings.operands)
+    precise = lax.Precision.HIGHEST if operands == wide else None
+    factor = weight.astype(operands)
+    counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
+    many = _summed(jnp.sum(counts.astype(wide)), settings)
+
+    def product(a: Array, b: Array) -> Array:
+        pair = a.astype(operands), b.astype(operands)
+        return jnp.matmul(*pair, precision=precise, preferred_element_type=wide)
+
+    slices = SLICES if jax.default_backend() == "cpu" else 1
+    width = -(-words // slices)
+    dtype = jnp.dtype(settings.gradient_dtype or weight.dtype)
+    sums = _wider(dtype, wide)
+
+    def step(carry: tuple, chunk: tuple) -> tuple[tuple, Any]:
+        by_weight, total = carry
+        h, labels, valid = chunk
+        losses, residual = _chunk(product(h, factor), labels, valid, settings.label_smoothing)
+        if not with_gradient:
+            return (by_weight, total + losses), None
+        r = (residual / many).astype(operands)
+
+        def add(start: Array | int, many: int, so_far: Array) -> Array:
+            part = product(h.T, lax.dynamic_slice_in_dim(r, start, many, axis=1)).astype(sums)
+            before = lax.dynamic_slice_in_dim(so_far, start, many, axis=1)
+            return lax.dynamic_update_slice_in_dim(so_far, before + part, start, axis=1)
+
+        whole = words // width
+        by_weight = lax.fori_loop(0, whole, lambda i, g: add(i * width, width, g), by_weight)
+        if words % width:
+            by_weight = add(whole * width, words % width, by_weight)
+        return (by_weight, total + losses), product(r, factor.T).astype(hidden.dtype)
+
+    size = chunk_size(tokens, settings.chunk)
+    zeros = jnp.zeros((features, words) if with_gradient else (), sums)
+    chunks = (_cut(hidden, size), _cut(y, size), _cut(counts, size))
+    (by_weight, total), by_hidden = lax.scan(step, (zeros, jnp.zeros((), wide)), chunks)
+    value = (_summed(total, settings) / many).astype(hidden.dtype)
+    if not with_gradient:
+        return value, None
+    by_weight = _summed(by_weight, settings).astype(dtype)
+    return value, (jnp.reshape(by_hidden, (-1, features))[:tokens], by_weight)
+
+
+def _chunk(z: Array, y: Array, valid: Array, smoothing: float) -> tuple[Array, Array]:
+    """(Σ ℓ, p − q) over a chunk of logits (C, V); rows that are not valid count as 0.
+
+    What is not at the label is kept as it is summed: XLA puts it, and the residual, where z was.
+    """
+    words = z.shape[1]
+    true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
+    top = jnp.max(z, axis=1)
+    at_label = jnp.take_along_axis(z, y[:, None], axis=1, mode="clip")[:, 0]
+    others = jnp.where(true, 0, jnp.exp(z - top[:, None]))
+    rest = jnp.sum(others, axis=1)
+    gap = top - at_label
+    total = rest + jnp.exp(-gap)
+    losses = gap + jnp.log1p(jnp.where(gap == 0, rest, total - 1))
+    if smoothing:
+        losses = losses + smoothing * (at_label - jnp.mean(z, axis=1))
+    known = jnp.where((y >= 0) & (y < words), jnp.ones((), z.dtype), jnp.nan)
+    scale = jnp.where(valid, known / total, 0)
+    at_true = -rest * scale + jnp.where(valid, smoothing, 0)
+    residual = jnp.where(true, at_true[:, None], others * scale[:, None])
+    if smoothing:
+        residual = residual - jnp.where(valid, smoothing / words, 0)[:, None]
+    return jnp.sum(jnp.where(valid, losses * known, 0)), residual
+
+
+def chunk_size(tokens: int, asked: int | None) -> int:
+    """C: as asked, at most T; else a sixteenth of T, but enough to keep the products large."""
+    if asked is not None:
+        return min(asked, tokens)
+    enough = 256 if jax.default_backend() == "cpu" else 2048
+    return min(tokens, max(enough, -(-tokens // 16)))
+
+
+def _cut(array: Array, size: int) -> Array:
+    """(T, ...) as (chunks, C, ...), the last filled up with zeros, which count as not valid."""
+    missing = -array.shape[0] % size
+    padded = jnp.pad(array, ((0, missing), *((0, 0) for _ in array.shape[1:])))
+    return padded.reshape(-1, size, *array.shape[1:])
+
+
+def _summed(value: Array, settings: Settings) -> Array:
+    return value if settings.axis_name is None else lax.psum(value, settings.axis_name)
+
+
+def _wider(a: DTypeLike, b: DTypeLike) -> Any:
+    return max(jnp.dtype(b), jnp.dtype(a), key=lambda dtype: dtype.itemsize)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    known = [field.name for field in fields(Settings)]
+    for name in given:
+        if name not in known:
+            raise InputError(name, f"one of {', '.join(known)}", repr(name), "leave it out")
+    return Settings(**given)
+
+
+def _check(hidden: Array, weight: Array, y: Array, settings: Settings) -> None:
+    jax.eval_shape(check_shapes, hidden, weight)
+    if not jnp.issubdtype(jnp.result_type(y), jnp.integer) or jnp.shape(y) != hidden.shape[:1]:
+        raise InputError(
+            "y", f"integers of shape {hidden.shape[:1]}",
+            f"{jnp.result_type(y)} of shape {jnp.shape(y)}", "pass one index for each token",
+        )  # fmt: skip
+    chunk, smoothing = settings.chunk, settings.label_smoothing
+    if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
+        raise InputError("chunk", "a whole number above 0", repr(chunk), "pass 256, or leave it")
+    if not (isinstance(smoothing, int | float) and 0 <= smoothing < 1):
+        raise InputError("label_smoothing", "a number in [0, 1)", repr(smoothing), "pass 0.1, say")
+    if settings.ignore is not None and not isinstance(settings.ignore, int):
+        raise InputError("ignore", "an integer label", repr(settings.ignore), "pass -100, say")
+    for name in ("operands", "gradient_dtype"):
+        dtype = getattr(settings, name)
+        if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+            raise InputError(name, "a floating dtype", repr(dtype), "pass jnp.bfloat16, say")

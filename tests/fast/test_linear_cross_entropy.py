@@ -1,0 +1,190 @@
+"""The chunked output layer equals the direct one, in value, gradients and memory kept."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from handgrad import losses
+from handgrad._errors import InputError
+from handgrad._precision import x64
+from handgrad.fast import linear_cross_entropy as fast
+from handgrad.gradients import linear_cross_entropy as reference
+
+
+def problem(tokens=23, features=5, words=37, dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(tokens, features)).astype(dtype)
+    weight = rng.normal(size=(features, words)).astype(dtype)
+    return jnp.asarray(hidden), jnp.asarray(weight), jnp.asarray(rng.integers(0, words, tokens))
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 8, 23, 100])
+def test_it_equals_the_reference(chunk):
+    with x64():
+        at = problem()
+        value, gradient = jax.jit(lambda *a: fast.value_and_gradient(*a, chunk=chunk))(*at)
+        expected_value, expected = reference.value_and_gradient(*at)
+        np.testing.assert_allclose(value, expected_value, rtol=1e-14)
+        np.testing.assert_allclose(fast.loss(*at, chunk=chunk), expected_value, rtol=1e-14)
+        for a, b in zip(gradient, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("words", [1, 15, 16, 17, 33])
+def test_any_vocabulary_is_sliced_whole(words):
+    with x64():
+        at = problem(words=words)
+        for a, b in zip(fast.gradient(*at, chunk=7), reference.gradient(*at), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_ignored_labels_do_not_count():
+    with x64():
+        hidden, weight, y = problem()
+        kept = np.arange(23) % 3 != 0
+        marked = jnp.where(kept, y, -100)
+        value, (by_hidden, by_weight) = fast.value_and_gradient(
+            hidden, weight, marked, ignore=-100, chunk=4
+        )
+        expected_value, expected = reference.value_and_gradient(hidden[kept], weight, y[kept])
+        np.testing.assert_allclose(value, expected_value, rtol=1e-14)
+        np.testing.assert_allclose(by_hidden[kept], expected[0], rtol=1e-12)
+        np.testing.assert_allclose(by_weight, expected[1], rtol=1e-12, atol=1e-16)
+        assert not by_hidden[~kept].any()
+
+
+def test_label_smoothing_is_that_of_optax():
+    with x64():
+        hidden, weight, y = problem()
+
+        def loss(hidden, weight):
+            target = optax.smooth_labels(jax.nn.one_hot(y, 37, dtype=hidden.dtype), 0.1)
+            return optax.softmax_cross_entropy(hidden @ weight, target).mean()
+
+        value, gradient = fast.value_and_gradient(hidden, weight, y, label_smoothing=0.1, chunk=6)
+        expected = jax.value_and_grad(loss, (0, 1))(hidden, weight)
+        np.testing.assert_allclose(value, expected[0], rtol=1e-13)
+        for a, b in zip(gradient, expected[1], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
+
+
+def test_bfloat16_operands_keep_sums_in_float32():
+    hidden, weight, y = problem(tokens=512, features=64, words=300, dtype=np.float32)
+    value, gradient = fast.value_and_gradient(
+        hidden.astype(jnp.bfloat16), weight.astype(jnp.bfloat16), y, gradient_dtype=jnp.float32
+    )
+    rounded = hidden.astype(jnp.bfloat16).astype(jnp.float32), weight.astype(jnp.bfloat16)
+    expected = reference.gradient(rounded[0], rounded[1].astype(jnp.float32), y)
+    assert gradient[0].dtype == jnp.bfloat16
+    assert gradient[1].dtype == jnp.float32
+    error = np.abs(np.asarray(gradient[1] - expected[1])).max()
+    assert error < 2**-8 * np.abs(np.asarray(expected[1])).max()
+    assert np.isfinite(float(value))
+
+
+def test_a_certain_label_keeps_its_digits_and_a_wrong_index_is_nan():
+    hidden = jnp.array([[1.0]], jnp.float32)
+    weight = jnp.array([[17.0, 0.0]], jnp.float32)
+    value, (_, by_weight) = fast.value_and_gradient(hidden, weight, jnp.array([0]))
+    np.testing.assert_allclose(value, 4.1399374e-8, rtol=1e-6)
+    np.testing.assert_allclose(by_weight, [[-4.1399374e-8, 4.1399374e-8]], rtol=1e-6)
+    assert np.isnan(fast.value_and_gradient(hidden, weight, jnp.array([2]))[0])
+
+
+def test_temporaries_do_not_grow_with_the_tokens():
+    def temporaries(tokens):
+        at = (
+            jax.ShapeDtypeStruct((tokens, 16), jnp.float32),
+            jax.ShapeDtypeStruct((16, 4096), jnp.float32),
+            jax.ShapeDtypeStruct((tokens,), jnp.int32),
+        )
+        program = jax.jit(lambda *a: fast.value_and_gradient(*a, chunk=64)).lower(*at).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    few, many = temporaries(512), temporaries(4096)
+    assert few < 3 * 64 * 4096 * 4
+    assert many - few < 2 * (4096 - 512) * 16 * 4  # the hidden states themselves, cut
+
+
+def test_the_loss_drops_into_a_model():
+    with x64():
+        hidden, weight, y = problem()
+
+        def through(loss):
+            return jax.value_and_grad(lambda h, w: 3 * loss(jnp.tanh(h), w), (0, 1))(hidden, weight)
+
+        value, gradient = through(
+            lambda h, w: losses.linear_softmax_cross_entropy(h, w, y, chunk=8)
+        )
+        expected_value, expected = through(lambda h, w: reference.loss(h, w, y))
+        np.testing.assert_allclose(value, expected_value, rtol=1e-13)
+        for a, b in zip(gradient, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
+        np.testing.assert_allclose(
+            losses.linear_softmax_cross_entropy(jnp.tanh(hidden), weight, y),
+            expected_value / 3,
+            rtol=1e-13,
+        )
+
+
+SHARDED = """
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp, numpy as np
+from functools import partial
+from jax.sharding import PartitionSpec as P
+from handgrad.fast import linear_cross_entropy as fast
+from handgrad.gradients import linear_cross_entropy as reference
+rng = np.random.default_rng(0)
+at = rng.normal(size=(24, 5)), rng.normal(size=(5, 37)), rng.integers(0, 37, 24)
+mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+over = jax.jit(jax.shard_map(
+    partial(fast.value_and_gradient, axis_name="data", chunk=4), mesh=mesh,
+    in_specs=(P("data"), P(), P("data")), out_specs=(P(), (P("data"), P())), check_vma=False))
+for a, b in zip(jax.tree.leaves(over(*at)), jax.tree.leaves(reference.value_and_gradient(*at))):
+    np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
+"""
+
+
+def test_tokens_split_over_devices_give_the_same():
+    subprocess.run([sys.executable, "-c", SHARDED], check=True, timeout=120)
+
+
+H, W, Y = np.ones((4, 3), np.float32), np.ones((3, 2), np.float32), np.zeros(4, np.int32)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda: fast.loss(H.astype(int), W, Y), "hidden"),
+        (lambda: fast.loss(H[0], W, Y), "hidden"),
+        (lambda: fast.loss(H[:, :2], W, Y), "hidden"),
+        (lambda: fast.loss(H, W[0], Y), "weight"),
+        (lambda: fast.loss(H, W, Y[:3]), "y"),
+        (lambda: fast.loss(H, W, Y.astype(np.float32)), "y"),
+        (lambda: fast.loss(H, W, Y, chunk=0), "chunk"),
+        (lambda: fast.loss(H, W, Y, chunk=2.0), "chunk"),
+        (lambda: fast.loss(H, W, Y, label_smoothing=1.0), "label_smoothing"),
+        (lambda: fast.loss(H, W, Y, ignore="pad"), "ignore"),
+        (lambda: fast.loss(H, W, Y, operands=np.int8), "operands"),
+        (lambda: losses.linear_softmax_cross_entropy(H, W, Y, chunk=-1), "chunk"),
+    ],
+)
+def test_bad_input(call, argument):
+    with pytest.raises(InputError) as error:
+        call()
+    assert error.value.argument == argument
+
+
+@pytest.mark.bad_input
+def test_an_unknown_setting_is_named():
+    with pytest.raises(InputError) as error:
+        fast.loss(H, W, Y, chunks=2)
+    assert error.value.argument == "chunks"
