@@ -1,4 +1,4 @@
-"""How Sphinx builds the book: `make docs`. Nothing is fetched while it is built, or by its pages."""
+"""How Sphinx builds the book: `make docs`. Neither the build nor a page fetches anything."""
 
 import os
 import sys
@@ -25,6 +25,8 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 toc_object_entries = False
+suppress_warnings = ["ref.python"]
+"""A class named in an annotation may have a namesake in another room: then it is not linked."""
 
 BESIDE = HERE / "generated" / "beside"
 BESIDE.mkdir(parents=True, exist_ok=True)

@@ -60,11 +60,9 @@ def top_names() -> str:
         else:
             room = found.__name__
             inner = getattr(found, name, None)
-            link = (
-                f"{{py:func}}`{inner.__module__}.{inner.__qualname__}`, and the room {{py:mod}}`{room}`"
-                if callable(inner)
-                else f"the room {{py:mod}}`{room}`"
-            )
+            link = f"the room {{py:mod}}`{room}`"
+            if callable(inner):
+                link = f"{{py:func}}`{inner.__module__}.{inner.__qualname__}`, and {link}"
         rows.append(f"| `hg.{name}` | {link} |")
     return "\n".join(rows)
 

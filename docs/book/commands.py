@@ -6,8 +6,9 @@ from typing import Any
 
 def page() -> str:
     """Every command with what it does, its arguments and its options."""
-    from handgrad.cli.app import app
     from typer.main import get_command
+
+    from handgrad.cli.app import app
 
     whole: Any = get_command(app)
     parts = ["# The command `handgrad`", "", whole.help or "", ""]

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from book.running import Page, PageError
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from book.running import Page, PageError
 
 LOG = logging.getLogger(__name__)
 

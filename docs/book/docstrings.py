@@ -8,8 +8,10 @@ import re
 from typing import Any
 
 BOLD = re.compile(r"\*\*[^*]+\*\*")
-SPECIAL = re.compile(r"([\\*|_<>])")
-PART = re.compile(r"(`+)(.+?)\1")
+SPECIAL = re.compile(r"([\\*|_<>`])")
+CODE = re.compile(r"(`+)([^`]+)\1", re.DOTALL)
+SECTION = re.compile(r"^(Raises|Returns|Args|Yields|Notes?):$")
+ITEM = re.compile(r"^(- |\d+\. )")
 
 
 def as_rst(lines: list[str]) -> list[str]:
@@ -19,34 +21,35 @@ def as_rst(lines: list[str]) -> list[str]:
     ['x\\\\_n \\\\| ``a_b``:', '', '::', '', '    E = |x|', '', 'Then **so**.']
     """
     out: list[str] = []
-    paragraphs = _paragraphs(_joined(lines))
-    for paragraph in paragraphs:
-        first = paragraph[0]
-        if first.lstrip().startswith(">>>"):
-            out += [*paragraph, ""]
-        elif first.startswith("  "):
-            literal = len(out) >= 2 and out[-2].startswith("    ") and not out[-2].strip() == "::"
-            out += [*paragraph, ""] if literal and _in_literal(out) else ["::", "", *paragraph, ""]
-        else:
-            out += [*_prose("\n".join(paragraph)).split("\n"), ""]
+    literal = False
+    for paragraph in _paragraphs(lines):
+        if paragraph[0].startswith("  "):
+            out += [*([] if literal else ["::", ""]), *paragraph, ""]
+            literal = True
+            continue
+        literal = False
+        if SECTION.match(paragraph[0]):
+            out += [*_section(paragraph), ""]
+            continue
+        for part in _parts(paragraph):
+            example = part[0].startswith(">>>")
+            out += [*(part if example else _prose(part)), ""]
     return out[:-1]
 
 
-def _in_literal(out: list[str]) -> bool:
-    """Whether the paragraph just written is a literal one, which this one goes on with."""
-    for line in reversed(out):
-        if line == "::":
-            return True
-        if line and not line.startswith(" "):
-            return False
-    return False
-
-
-def _joined(lines: list[str]) -> list[str]:
-    return "\n".join(lines).rstrip().split("\n")
+def _section(paragraph: list[str]) -> list[str]:
+    """'Raises:' and its entries, each with lines that go on further in, as a list."""
+    entries: list[str] = []
+    for line in paragraph[1:]:
+        if line.startswith("     ") and entries:
+            entries[-1] += " " + line.strip()
+        else:
+            entries.append(line.strip())
+    return [_plain(paragraph[0]), "", *(f"- {_prose([entry])[0]}" for entry in entries)]
 
 
 def _paragraphs(lines: list[str]) -> list[list[str]]:
+    """Runs of lines without an empty one between them."""
     found: list[list[str]] = [[]]
     for line in lines:
         if line.strip():
@@ -56,17 +59,33 @@ def _paragraphs(lines: list[str]) -> list[list[str]]:
     return [paragraph for paragraph in found if paragraph]
 
 
-def _prose(text: str) -> str:
-    """Code as code, bold as bold, all else literally."""
+def _parts(paragraph: list[str]) -> list[list[str]]:
+    """A paragraph cut where a list item, or an example, begins."""
+    found: list[list[str]] = []
+    for line in paragraph:
+        inside = bool(found) and found[-1][0].startswith(">>>")
+        begins = ITEM.match(line) or (line.startswith(">>>") and not inside)
+        if not found or begins:
+            found.append([])
+        found[-1].append(line)
+    return found
+
+
+def _prose(lines: list[str]) -> list[str]:
+    """Code as code, bold as bold, all else literally; lines that go on are not indented."""
+    first, *rest = lines
+    item = ITEM.match(first)
+    mark = item[0] if item else ""
+    text = " ".join([first[len(mark) :], *(line.strip() for line in rest)])
     out, at = "", 0
-    for part in PART.finditer(text):
-        out += _plain(text[at : part.start()]) + _code(part[2])
-        at = part.end()
-    return _spaced(out + _plain(text[at:]))
-
-
-def _code(text: str) -> str:
-    return f"``{text}``"
+    for code in CODE.finditer(text):
+        before = _plain(text[at : code.start()])
+        glued = "" if not before or before[-1] in " (" else r"\ "
+        after = text[code.end() : code.end() + 1]
+        out += before + (glued if out or before else "") + f"``{code[2].strip()}``"
+        out += r"\ " if after.isalnum() or after in ("_", "ʼ") else ""
+        at = code.end()
+    return [mark + out + _plain(text[at:])]
 
 
 def _plain(text: str) -> str:
@@ -77,16 +96,8 @@ def _plain(text: str) -> str:
     return out + SPECIAL.sub(r"\\\1", text[at:])
 
 
-def _spaced(text: str) -> str:
-    """Markup that touches a letter needs a break that is not seen."""
-    text = re.sub(r"(``[^`]+``)(?=\w)", r"\1\\ ", text)
-    return re.sub(r"(?<=[\w(])(?<!`)(``[^`]+``)", lambda m: f"\\ {m[1]}", text)
-
-
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """What autodoc calls for every docstring."""
-    if lines and obj is not None and getattr(obj, "__doc__", None) in (dict.__doc__, tuple.__doc__):
-        lines.clear()
     lines[:] = as_rst(lines) if any(line.strip() for line in lines) else []
 
 

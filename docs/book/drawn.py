@@ -12,11 +12,12 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
 from handgrad.derivations import DERIVATIONS, check, derivation
 from handgrad.explain import figures
 from handgrad.explain.mathml import as_mathml
-from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
 LOG = logging.getLogger(__name__)
 GENERATED = "generated"
@@ -96,12 +97,28 @@ class Drawn(SphinxDirective):
         """Draw into the generated folder, and show."""
         name = self.arguments[0]
         suffix, whole = figures.content(name)
-        write(Path(self.env.srcdir) / GENERATED / f"{name}{suffix}", whole)
-        image = nodes.image(uri=f"/{GENERATED}/{name}{suffix}", alt=self.options["alt"])
-        caption = nodes.caption()
-        text, messages = self.parse_inline(" ".join(self.content))
-        caption += text
-        return [nodes.figure("", image, caption, classes=["drawn"]), *messages]
+        return shown(self, f"{name}{suffix}", whole)
+
+
+class EveryLogit(SphinxDirective):
+    """The figure of `handgrad exhaust` for a sample of inputs; the content is its caption."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        """Measure now, and draw; a form of the package that does not hold is an error."""
+        from handgrad.evidence import every_logit
+        from handgrad.explain.every_logit import every_logit_figure
+        from handgrad.explain.training import png
+
+        outcomes = every_logit.sweep(sample=int(self.arguments[0]))
+        for fault in every_logit.faults(outcomes):
+            LOG.error("%s", fault, location=self.get_location())
+        told = f"worst by unit of z, {outcomes[0].inputs:,} inputs; grey: truth below 2⁻¹²⁶"
+        whole = png(every_logit_figure(outcomes, told))
+        return shown(self, "every_logit.png", whole)
 
 
 class Explained(SphinxDirective):
@@ -131,6 +148,15 @@ class Explained(SphinxDirective):
         return [nodes.raw("", f"{frame}\n<p>{opened}</p>", format="html")]
 
 
+def shown(directive: SphinxDirective, name: str, whole: bytes) -> list[nodes.Node]:
+    """A picture written beneath the source folder, with its caption."""
+    write(Path(directive.env.srcdir) / GENERATED / name, whole)
+    image = nodes.image(uri=f"/{GENERATED}/{name}", alt=directive.options["alt"])
+    text, messages = directive.parse_inline(" ".join(directive.content))
+    figure = nodes.figure("", image, nodes.caption("", "", *text), classes=["drawn"])
+    return [figure, *messages]
+
+
 def write(path: Path, whole: bytes) -> None:
     """Write a generated file, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,4 +168,5 @@ def setup(app: Any) -> None:
     app.add_directive("derivation", DerivationDirective)
     app.add_directive("all-derivations", AllDerivations)
     app.add_directive("drawn", Drawn)
+    app.add_directive("every-logit", EveryLogit)
     app.add_directive("explained", Explained)

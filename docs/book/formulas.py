@@ -3,9 +3,10 @@
 from typing import Any
 
 from docutils import nodes
+from sphinx.util import logging
+
 from handgrad._errors import InputError
 from handgrad.explain.mathml import as_mathml
-from sphinx.util import logging
 
 LOG = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import linecache
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ class Page:
         self.name = name
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.ran = self.checked = 0
+        self._lines: list[str] = []
 
     def run(self, text: str, line: int) -> str:
         """Execute a block that starts at `line` of the page; what it prints."""
@@ -48,6 +50,11 @@ class Page:
             return str(eval(self._compiled(text.strip(), line, "eval"), self.names))
 
     def _compiled(self, text: str, line: int, mode: str) -> Any:
+        missing = line - 1 - len(self._lines)
+        self._lines += ["\n"] * missing + text.rstrip("\n").splitlines(keepends=True)
+        self._lines[-1] += "\n"
+        # so that whoever asks for the source of a line of the page, as a tape does, finds it
+        linecache.cache[self.name] = (sum(map(len, self._lines)), None, self._lines, self.name)
         return compile("\n" * (line - 1) + text, self.name, mode)  # line numbers are the page's
 
     @contextlib.contextmanager
