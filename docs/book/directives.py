@@ -18,10 +18,10 @@ def page_of(env: Any) -> Page:
 
 
 class Run(SphinxDirective):
-    """Python that is shown, and beneath it what it prints."""
+    """Python that is shown, and beneath it what it prints; `:wrap:` breaks long lines."""
 
     has_content = True
-    option_spec = {"quiet": directives.flag}  # noqa: RUF012
+    option_spec = {"wrap": directives.flag}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """Execute, then show."""
@@ -33,9 +33,10 @@ class Run(SphinxDirective):
         except PageError as fault:
             LOG.error("%s", fault, location=shown)
             return [shown]
-        if not printed or "quiet" in self.options:
+        if not printed:
             return [shown]
-        output = nodes.literal_block(printed, printed, language="text", classes=["printed"])
+        classes = ["printed", *(["wrapped"] if "wrap" in self.options else [])]
+        output = nodes.literal_block(printed, printed, language="text", classes=classes)
         return [nodes.container("", shown, output, classes=["run"])]
 
 
@@ -68,7 +69,7 @@ class Value(SphinxRole):
 
 def first_line(directive: SphinxDirective) -> int:
     """The line of the page on which the directive's text begins."""
-    return directive.content_offset + 1
+    return directive.lineno + directive.content_offset + 1
 
 
 def tell_what_ran(app: Any, doctree: nodes.document) -> None:

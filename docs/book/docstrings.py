@@ -101,6 +101,13 @@ def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
     lines[:] = as_rst(lines) if any(line.strip() for line in lines) else []
 
 
+def skip(app: Any, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Fields of a named tuple that say no more than their number are left out."""
+    said = getattr(obj, "__doc__", None) or ""
+    return True if said.startswith("Alias for field number") else None
+
+
 def setup(app: Any) -> None:
     """Hook into autodoc."""
+    app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", process)

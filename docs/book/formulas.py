@@ -25,10 +25,13 @@ def visit_math_block(translator: Any, node: nodes.math_block) -> None:
 
 def _written(node: nodes.Element, display: bool) -> str:
     try:
-        return as_mathml(node.astext(), display)
+        written = as_mathml(node.astext(), display)
     except InputError as fault:
         LOG.warning("%s", fault, location=node)
         return ""
+    if "\\" in written:  # the library leaves what it does not know as it stands
+        LOG.warning("formula: a command that is unknown in %r", node.astext(), location=node)
+    return written
 
 
 def setup(app: Any) -> None:

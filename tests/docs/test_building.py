@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from book import apidoc, commands, docstrings, drawn, outside, results
 from handgrad.derivations import DERIVATIONS, Checked, check, derivation
@@ -27,7 +28,7 @@ def build(folder, text):
         "html_math_renderer": "mathml",
         "myst_enable_extensions": ["dollarmath"],
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), patch_docutils(), docutils_namespace():
         warnings.simplefilter("ignore")  # those of Sphinx's own dependencies
         app = Sphinx(source, None, out, folder / "trees", "html", options, io.StringIO(), said)
         app.build()
@@ -67,7 +68,9 @@ assert 1 + 1 == 2
         ("# A\n\n```{check}\nassert 1 == 2\n```\n", "index.md:4: AssertionError"),
         ("# A\n\n```{run}\n1 / 0\n```\n", "index.md:4: ZeroDivisionError"),
         ("# A\n\n{value}`1 / 0`\n", "index.md:3: ZeroDivisionError"),
-        ("# A\n\n$\\frac{1}$\n", "formula: expected LaTeX that becomes MathML"),
+        ("# A\n\n```{run}\n:wrap:\n\n1 / 0\n```\n", "index.md:6: ZeroDivisionError"),
+        ("# A\n\n$\\left( x$\n", "formula: expected LaTeX that becomes MathML"),
+        ("# A\n\n$\\nothing x$\n", "formula: a command that is unknown"),
         ('# A\n\n<img src="https://a.net/b.png">\n', "loaded from elsewhere: index.html"),
     ],
 )
