@@ -16,6 +16,10 @@ from handgrad.explain.explanation import explain_case, resolved
 from handgrad.gradients import cross_entropy, logistic
 
 PAGES = ("logistic", "softmax_regression", "mlp", "linear_cross_entropy", "with_scan")
+LONG = {
+    name: pytest.param(name, marks=pytest.mark.slow)
+    for name in ("softmax_regression", "mlp", "linear_cross_entropy")
+}
 LOOKS = [(size, scheme) for size in ("desktop", "phone") for scheme in ("light", "dark")]
 HEIGHTS = "return [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (360, 640)}
@@ -174,7 +178,7 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
         "return [...document.querySelectorAll('pre[data-who=tape]')].map(p => p.textContent)"
     )
     for block, leaf in zip(blocks, expected, strict=True):
-        agree(block, leaf, 11)
+        agree(block, leaf, 9)
     page.key("Home")
     assert page.step == 0
     page.key("End")
@@ -184,7 +188,7 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [LONG.get(name, name) for name in PAGES])
 def test_the_slider_and_the_way_back_show_the_same_steps(chromium, pages, name):
     page = Page(chromium, pages(name)[0])
     told = []
@@ -381,7 +385,7 @@ def test_a_script_that_got_in_would_not_run(chromium, pages, tmp_path):
     """The second lock: the page's policy, if escaping had a hole."""
     path = tmp_path / "hole.html"
     text = pages("logistic")[0].read_text(encoding="utf-8")
-    path.write_text(text.replace("<main>", f"<main>{MARKUP}"), encoding="utf-8")
+    path.write_text(text.replace("<main", f"{MARKUP}<main"), encoding="utf-8")
     page = Page(chromium, path)
     assert page.run("return document.images.length") == 1
     assert page.run("return window.broken") is None

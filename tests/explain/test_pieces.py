@@ -14,8 +14,10 @@ import handgrad as hg
 from handgrad import derivations
 from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.catalogue import CASES
 from handgrad.explain.agreement import compare, ulps_apart
 from handgrad.explain.drawing import HEIGHT, WIDTH, draw
+from handgrad.explain.explanation import explain_case
 from handgrad.explain.layout import lay_out
 from handgrad.explain.matching import Meeting, meetings, sifted, worked_out
 from handgrad.explain.mathml import as_mathml
@@ -285,6 +287,18 @@ def test_a_page_is_escaped_and_self_contained():
     assert "http" not in re.sub(r"http-equiv", "", page)
     assert "url(" not in page
     assert len(page.encode()) < 2_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [entry.name for entry in CASES])
+def test_every_case_can_be_explained(name):
+    found = explain_case(name)
+    assert found.identical
+    assert found.hand_equal
+    assert found.lines
+    assert found.lines[-1].meets or name == "step", "its last line is the gradient on the tape"
+    assert len(found.to_html().encode()) < 2_000_000
+    assert found.name in str(found)
 
 
 def test_the_data_has_only_what_json_has():

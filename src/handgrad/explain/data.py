@@ -22,7 +22,8 @@ def as_data(explanation: "Explanation") -> dict[str, Any]:
     lights = draw(tape).stands_for
     values = [
         {
-            "name": tape.name(v.index), "kind": v.kind, "wanted": v.index in tape.wanted,
+            "name": v.name or tape.name(v.index), "kind": v.kind,
+            "fixed": v.index in tape.fixed, "wanted": v.index in tape.wanted,
             "active": v.active, "array": array_data(v.array),
             "cotangent": None if v.cotangent is None else array_data(v.cotangent),
         }
@@ -85,10 +86,7 @@ def _equation(tape: Tape, equation: Equation) -> dict[str, Any]:
         ],
         "sent": [None if s is None else array_data(s) for s in equation.sent],
         "opened": equation.opened,
-        "body": [
-            f"{i.name} = {i.primitive}({', '.join(i.inputs)})   {summarise(i.array).text}"
-            for i in equation.body
-        ],
+        "body": [f"{inner}   {summarise(inner.array).text}" for inner in equation.body],
     }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from handgrad.explain.programs import CALLS, as_function, closed, literal, programs_in, variables
+from handgrad.explain.symbols import detail
 from handgrad.explain.tape import Inner
 
 
@@ -76,7 +77,9 @@ def _run(program: Any, operands: list) -> tuple[Inner, ...]:
                 for variable, array in zip(equation.outvars, outputs, strict=True):
                     names[variable] = letter()
                     primitive = equation.primitive.name
-                    found.append(Inner(names[variable], primitive, tuple(taken), array))
+                    found.append(
+                        Inner(names[variable], primitive, detail(equation), tuple(taken), array)
+                    )
             env.update(zip(equation.outvars, outputs, strict=True))
         return [read(a) for a in jaxpr.outvars], [name(a) for a in jaxpr.outvars]
 

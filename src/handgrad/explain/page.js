@@ -65,7 +65,7 @@
 
   const fore = (index) => {
     const e = equations[index];
-    const taken = [...new Set(e.inputs)].filter((v) => values[v].kind !== "constant");
+    const taken = [...new Set(e.inputs)].filter((v) => !values[v].fixed);
     const body = [];
     if (taken.length) body.push(row(taken.map((v) => fact("", [name(v)], values[v].array))));
     e.outputs.forEach((v) => body.push(fact("fore", [name(v), " is"], values[v].array)));
@@ -186,7 +186,7 @@
     });
     const first = items.find((item) => item.classList.contains("lit"));
     const frame = by("derivation");
-    if (first && (first.offsetTop < frame.scrollTop + 44 || first.offsetTop + first.offsetHeight > frame.scrollTop + frame.clientHeight)) {
+    if (frame && first && (first.offsetTop < frame.scrollTop + 44 || first.offsetTop + first.offsetHeight > frame.scrollTop + frame.clientHeight)) {
       frame.scrollTop = first.offsetTop - 44;
     }
     const slider = by("slider");

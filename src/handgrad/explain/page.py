@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from handgrad.explain.agreement import Leaf
     from handgrad.explain.explanation import Explanation
 
-DIGITS = 12
+DIGITS = 10
 """Of the gradient in the agreement."""
 
 
@@ -31,6 +31,7 @@ def as_html(explanation: "Explanation") -> str:
         "TITLE": escape(explanation.name),
         "LEAD": _lead(explanation),
         "DERIVATION": _derivation(explanation),
+        "MAIN": "both" if explanation.lines else "alone",
         "GRAPH": as_svg(draw(explanation.tape)),
         "AGREEMENT": _agreement(explanation),
         "TAPE": _tape(explanation),
@@ -77,7 +78,7 @@ def _lead(explanation: "Explanation") -> str:
 
 def _derivation(explanation: "Explanation") -> str:
     if not explanation.lines:
-        return '<p class="quiet">There is no derivation by hand for this loss.</p>'
+        return ""
     rows = []
     for number, line in enumerate(explanation.lines):
         met = bool(line.meets)
@@ -89,9 +90,11 @@ def _derivation(explanation: "Explanation") -> str:
             f"{escape(line.reason)}</p></li>"
         )
     return (
+        '<section class="derivation" id="derivation" aria-labelledby="derivation-title" '
+        'tabindex="0"><h2 id="derivation-title">The derivation</h2>'
         f'<p class="of">{as_mathml(explanation.of)}</p>'
         f'<ol class="lines">{"".join(rows)}</ol>'
-        f'<p class="quiet">{escape(explanation.given)}</p>'
+        f'<p class="quiet">{escape(explanation.given)}</p></section>'
     )
 
 

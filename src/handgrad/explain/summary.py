@@ -10,7 +10,7 @@ import numpy as np
 WHOLE = 12
 """Up to this many entries an array is shown whole."""
 CORNER = 3
-LONG = 6
+LONG = 4
 """Entries on a line of a vector that is shown whole."""
 
 

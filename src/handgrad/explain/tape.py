@@ -36,8 +36,13 @@ class Inner:
 
     name: str
     primitive: str
+    detail: str
     inputs: tuple[str, ...]
     array: Any
+
+    def __str__(self) -> str:
+        formula = expression(self.primitive, self.detail, list(self.inputs))
+        return f"{self.name} = {formula}"
 
 
 @dataclass(frozen=True)
