@@ -1,11 +1,12 @@
 # `make demo` and `make test` each work as the first command on a machine with Python 3.11 or newer.
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs docs lint mutants exhaust format clean
+.PHONY: help demo test proofs docs lint mutants bench exhaust format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,8 +22,8 @@ demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 	$(BIN)/handgrad train breast-cancer
 
 test: $(READY)  ## the tests, then the gradients' tests again with every annotation enforced
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest tests/gradients tests/test_losses.py -q -m 'not bad_input and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) tests/gradients tests/test_losses.py -q -m 'not bad_input and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
 
 proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
 	$(BIN)/python -m pytest -m slow
@@ -37,6 +38,10 @@ lint: $(READY)  ## style, formatting and types
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
 	$(BIN)/handgrad mutants
+
+bench: $(READY)  ## every race on this machine, with the peers
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/handgrad bench
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust

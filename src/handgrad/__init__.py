@@ -23,6 +23,7 @@ _ROOMS = {
     "accuracy": "train",
     "baseline": "train",
     "fit": "train",
+    "fit_many": "train",
     "load": "data",
     "split": "data",
     "standardise": "data",

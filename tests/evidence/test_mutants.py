@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import case
 from handgrad.evidence.mutants import JUDGES, Bench, all_cases, sample, summary, try_mutants
@@ -98,3 +99,11 @@ def test_a_sample_of_mutants():
     assert everything["different"] >= 14
     missed = [everything["different"] - everything[judge]["killed"] for judge in JUDGES]
     assert missed[0] == 0 < min(missed[1:])
+
+
+def test_only_gradients_without_loops_are_mutated():
+    names = [case.name for case in all_cases(None)]
+    assert len(names) == 42
+    assert "one_pass_logistic" not in names
+    with pytest.raises(InputError):
+        all_cases(["linear_cross_entropy_chunked"])

@@ -11,8 +11,9 @@ import pytest
 from handgrad._errors import DivergedError
 from handgrad._precision import x64
 from handgrad.gradients import logistic, mlp, softmax_regression
-from handgrad.train import accuracy, fit, fitting
+from handgrad.train import accuracy, fit, fitting, pace
 from handgrad.train.batches import schedule
+from handgrad.train.loop import initial_state, make_chunk
 
 
 @pytest.fixture
@@ -131,16 +132,18 @@ def test_chunks_do_not_change_the_result(points, monkeypatch):
     run = {"epochs": 9, "batch_size": 7, "optimizer": "momentum"}
     usual = fit(logistic.model(), *points, **run)
     for chunks in (1, 3, 10_000):
-        monkeypatch.setattr(fitting, "CHUNKS", chunks)
+        monkeypatch.setattr(pace, "MOST_CHUNKS", chunks)
+        monkeypatch.setattr(pace, "FEWEST_CHUNKS", chunks)
         assert_same(usual, fit(logistic.model(), *points, **run))
 
 
 def test_chunks_are_short_enough_for_their_indices(points, monkeypatch):
     run = {"epochs": 9, "batch_size": 7}
     usual = fit(logistic.model(), *points, **run)
-    monkeypatch.setattr(fitting, "MOST_INDICES", 14)
-    short = fit(logistic.model(), *points, **run)
-    assert short.history.steps[0] == 2
+    monkeypatch.setattr(pace, "MOST_INDICES", 14)
+    seen = []
+    short = fit(logistic.model(), *points, **run, progress=seen.append)
+    assert seen[0].step == 2
     assert_same(usual, short)
 
 
@@ -179,7 +182,8 @@ def diverging(points, batch_size, learning_rate=2.0, l2=10.0):
 def test_divergence_names_the_step(points, monkeypatch, batch_size, chunks):
     """A penalty whose step is too long: the weights grow nineteen-fold a step."""
     expected, key, params = diverging(points, batch_size)
-    monkeypatch.setattr(fitting, "CHUNKS", chunks)
+    monkeypatch.setattr(pace, "MOST_CHUNKS", chunks)
+    monkeypatch.setattr(pace, "FEWEST_CHUNKS", chunks)
     with pytest.raises(
         DivergedError, match=rf"the loss is inf at step {expected}; lower the learning rate"
     ) as caught:
@@ -214,11 +218,15 @@ def test_an_interrupt_keeps_what_was_learnt(points):
         if len(seen) == 3:
             raise KeyboardInterrupt
 
-    run = {"epochs": 50, "batch_size": "full"}
+    run = {"epochs": 50, "batch_size": "full", "tol": 0.0}
     result = fit(logistic.model(), *points, progress=interrupt, **run)
     assert result.history.stopped == "interrupted"
-    assert result.history.steps.tolist() == [1, 2, 3]
+    assert [p.step for p in seen] == [1, 2, 3]
+    assert result.history.steps.tolist() == [3]  # a look at what was learnt, before leaving
     assert len(result.history.batch_losses) == 3
+    assert result.loss == pytest.approx(
+        float(logistic.loss(result.params, *map(jnp.asarray, points))), rel=1e-6
+    )
     assert_same(result, fit(logistic.model(), *points, **run | {"epochs": 3}))
 
 
@@ -232,12 +240,43 @@ def test_an_interrupt_before_anything_is_learnt_is_passed_on(points, monkeypatch
 
 
 def test_progress_says_where_the_run_stands(points):
+    """After every chunk: what all the data say where they were looked at, else its batches."""
     seen = []
-    result = fit(logistic.model(), *points, epochs=4, batch_size=8, progress=seen.append)
-    assert [p.step for p in seen] == result.history.steps.tolist()
-    assert {p.steps for p in seen} == {25}
-    assert [p.loss for p in seen] == result.history.losses.tolist()
-    assert [p.gradient_max for p in seen] == result.history.gradient_max.tolist()
+    result = fit(logistic.model(), *points, epochs=30, batch_size=8, progress=seen.append)
+    history = result.history
+    assert [p.step for p in seen] == [38, 76, 114, 152, 188]
+    assert {p.steps for p in seen} == {188}
+    looked = [p for p in seen if p.gradient_max is not None]
+    assert [p.step for p in looked] == history.steps.tolist()
+    assert [p.loss for p in looked] == history.losses.tolist()
+    assert [p.gradient_max for p in looked] == history.gradient_max.tolist()
+
+
+def test_looks_are_as_rare_as_they_must_be(points):
+    """Three epochs apart, ten full batches apart, and at the end; also where none was due."""
+    for batch_size, epochs, expected in (
+        (10, 2, [10]), (10, 7, [15, 30, 35]), ("full", 9, [9]), ("full", 25, [10, 20, 25]),
+    ):  # fmt: skip
+        seen = []
+        run = {"batch_size": batch_size, "epochs": epochs, "tol": 0.0, "progress": seen.append}
+        result = fit(logistic.model(), *points, **run)
+        assert result.history.steps.tolist() == expected
+        assert [p.step for p in seen] == list(range(1, expected[-1] + 1))
+        unlooked = next((p for p in seen if p.step not in expected), None)
+        losses = result.history.batch_losses
+        assert unlooked is None or unlooked.loss == pytest.approx(losses[unlooked.step - 1])
+
+
+def test_no_step_copies_the_data(points):
+    """The operands of a conditional are copied: there is none in a chunk."""
+    x, y = map(jnp.asarray, points)
+    rule = optax.sgd(0.1)
+    state = initial_state(logistic.init(jax.random.key(0), 3), rule)
+    chunk = make_chunk(logistic.model().value_and_gradient, rule, False)
+    program = jax.jit(chunk).lower(state, x, y, jnp.zeros((4, 2), jnp.int32), jnp.int32(4))
+    compiled = program.compile().as_text()
+    assert " conditional(" not in compiled
+    assert f"copy(f32[{x.shape[0]},{x.shape[1]}]" not in compiled
 
 
 def test_any_optax_rule(points):

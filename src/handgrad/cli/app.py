@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.figures import figures
@@ -37,3 +38,4 @@ app.command()(figures)
 app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)
+app.command()(bench)

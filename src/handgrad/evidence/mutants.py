@@ -16,8 +16,10 @@ import numpy as np
 from jax.test_util import check_grads, check_vjp
 
 from handgrad import exact
+from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case
+from handgrad.catalogue import case as case_called
 from handgrad.evidence.mutations import Mutation, mutant, mutations
 from handgrad.evidence.second_opinion import MANY, differ, opinion
 from handgrad.verify import verify
@@ -31,6 +33,7 @@ DRAWN = 6
 """Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
 SCALES = (7.0, 60.0, 300.0)
 DIGITS = 30
+LOOPS = ("scan", "while", "cond", "optimization_barrier")
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,26 @@ def summary(trials: list[Trial]) -> list[dict[str, Any]]:
 
 
 def all_cases(names: list[str] | None) -> tuple[Case, ...]:
-    """The cases of these names, or the whole catalogue."""
-    from handgrad.catalogue import case
+    """The cases of these names, or all of the catalogue that the second opinion can read.
 
-    return tuple(case(name) for name in names) if names else CASES
+    Those are the gradients without loops: the fast forms, which have some, repeat their formulas.
+    Raises InputError for a name that is none of them.
+    """
+    readable = tuple(entry for entry in CASES if is_straight(entry))
+    if not names:
+        return readable
+    chosen = tuple(case_called(name) for name in names)
+    for entry in chosen:
+        if entry not in readable:
+            raise InputError(
+                "CASES", "a gradient without loops", repr(entry.name), "name the reference form"
+            )
+    return chosen
+
+
+def is_straight(entry: Case) -> bool:
+    """Whether a gradient's program is one run of equations, with no loop and no barrier."""
+    with x64():
+        program = jax.make_jaxpr(entry.gradient)(*entry.example(jax.random.key(0)))
+    text = str(program)
+    return not any(f" {name}[" in text or f" {name} " in text for name in LOOPS)

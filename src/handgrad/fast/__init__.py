@@ -1,5 +1,5 @@
-"""The same formulas shaped for hardware; each file names the gradient or optimum it must equal."""
+"""The same formulas shaped for hardware; each names the gradient, loop or optimum it must equal."""
 
-from handgrad.fast import linear_cross_entropy, one_pass
+from handgrad.fast import linear_cross_entropy, newton, one_pass, per_example
 
-__all__ = ["linear_cross_entropy", "one_pass"]
+__all__ = ["linear_cross_entropy", "newton", "one_pass", "per_example"]

@@ -2,6 +2,8 @@
 
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
 from handgrad.train.fitting import FitResult, History, Progress, fit
+from handgrad.train.grid import Setting, folds
+from handgrad.train.many import ManyResult, fit_many
 from handgrad.train.optax_baseline import OPTAX, baseline
 from handgrad.train.optimizers import adam, momentum, sgd
 
@@ -9,12 +11,16 @@ __all__ = [
     "OPTAX",
     "FitResult",
     "History",
+    "ManyResult",
     "ParameterDifference",
     "Progress",
+    "Setting",
     "accuracy",
     "adam",
     "baseline",
     "fit",
+    "fit_many",
+    "folds",
     "momentum",
     "parameter_difference",
     "sgd",

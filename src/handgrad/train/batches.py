@@ -2,8 +2,8 @@
 
 Every epoch visits each example once, in a fresh order or in the order of the data. The batches are
 cut from the stream of epochs without regard to their ends, so all batches have one size and no
-example is dropped. The order of an epoch depends on the key and on the epoch's number alone: a run
-can be taken up at any step.
+example is dropped. The order of an epoch depends on the key, on the number of examples and on the
+epoch's number alone: a run can be taken up at any step.
 """
 
 import math
@@ -16,6 +16,9 @@ import numpy as np
 from handgrad._errors import InputError
 from handgrad._types import Key
 from handgrad.train.arguments import is_whole
+
+BLOCK = 2**15
+"""About how many indices are drawn at once: the epochs of small data share a generator."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,30 @@ class Batches:
         """The examples of steps first, first+1, ...: (count, size) int32; empty if `full`."""
         if self.full:
             return np.zeros((count, 0), np.int32)
-        place = np.arange(first * self.size, (first + count) * self.size)
-        epoch, within = np.divmod(place, self.examples)
+        begin, end = first * self.size, (first + count) * self.size
         if not self.shuffle:
-            return within.astype(np.int32).reshape(count, self.size)
-        order = [_order(self.examples, self.seed, int(e)) for e in range(epoch[0], epoch[-1] + 1)]
-        return np.stack(order)[epoch - epoch[0], within].reshape(count, self.size)
+            place = np.arange(begin, end) % self.examples
+            return place.astype(np.int32).reshape(count, self.size)
+        block = max(1, BLOCK // self.examples) * self.examples  # whole epochs
+        numbers = range(begin // block, (end - 1) // block + 1)
+        stream = np.concatenate([_orders(self.examples, block, self.seed, n) for n in numbers])
+        begin, end = begin - numbers[0] * block, end - numbers[0] * block
+        return stream[begin:end].reshape(count, self.size)
 
 
 @lru_cache(maxsize=2)
-def _order(examples: int, seed: tuple[int, ...], epoch: int) -> np.ndarray:
-    return np.random.default_rng([*seed, epoch]).permutation(examples).astype(np.int32)
+def _orders(examples: int, block: int, seed: tuple[int, ...], number: int) -> np.ndarray:
+    """The epochs of block `number`, one after the other: each sorts the examples by random keys.
+
+    A key has the example's own number in its low digits, so that no two are equal and the sorted
+    keys are the order; a generator for each epoch would take longer than its steps.
+    """
+    generator, epochs = np.random.default_rng([*seed, number]), block // examples
+    keys = generator.integers(np.iinfo(np.int64).max // examples, size=(epochs, examples))
+    keys *= examples
+    keys += np.arange(examples)
+    keys.sort(axis=1)
+    return (keys % examples).astype(np.int32).ravel()
 
 
 DEFAULT_SIZE = 32

@@ -22,12 +22,9 @@ from handgrad.train.arguments import (
     class_count,
 )
 from handgrad.train.batches import Batches, schedule
-from handgrad.train.loop import State, initial_state, make_chunk
+from handgrad.train.loop import State, initial_state, make_chunk, make_look
 from handgrad.train.optimizers import resolve
-
-CHUNKS = 50
-"""Into how many chunks a run is divided, as long as a chunk has at most MOST_INDICES indices."""
-MOST_INDICES = 2**22
+from handgrad.train.pace import chunk_length, steps_between_looks
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,9 @@ class Progress:
     step: int
     steps: int
     loss: float
-    gradient_max: float
+    """On all the data if they were looked at after this chunk, else the mean of its batches."""
+    gradient_max: float | None
+    """The largest |∂E/∂w| over all the data; None where they were not looked at."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ class History:
     """What happened: losses in nats, times in seconds.
 
     `batch_losses` has the loss of each step on its batch, before the update; `steps`, `losses` and
-    `gradient_max` say at which steps all the data were looked at, and what was seen.
+    `gradient_max` say at which steps all the data were looked at, and what was seen. The last look
+    is at the end; the others are so far apart that they cost little beside the steps.
     """
 
     batch_losses: np.ndarray
@@ -96,8 +96,8 @@ def fit(
     `optimizer` is 'sgd', 'momentum' or 'adam' at `learning_rate` (0.1 if not given), or any
     `optax.GradientTransformation`. `batch_size` is 'full', or a number (32 if not given, or all the
     examples where there are fewer): 1 with `shuffle=False` updates on every point in the order of
-    the data. The run ends after `epochs`, or when the
-    largest |∂E/∂w| over all the data is at most `tol`, or at Ctrl-C, which keeps what was learnt.
+    the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
+    be at most `tol` (it is looked at every few epochs), or at Ctrl-C, which keeps what was learnt.
     It starts at `params`, or at random weights drawn with `key`.
 
     Raises InputError for arguments that cannot be used, before anything is computed, and
@@ -134,38 +134,48 @@ def _run(
     progress: Callable[[Progress], None] | None,
 ) -> FitResult:
     steps = batches.steps(epochs)
-    length = max(1, min(math.ceil(steps / CHUNKS), MOST_INDICES // batches.size))
+    length = chunk_length(steps, batches.size, x.shape[1], fine=tol is not None)
+    apart = steps_between_looks(batches)
     began = time.perf_counter()
     chunk = jax.jit(make_chunk(model.value_and_gradient, rule, batches.full))
-    compiled = chunk.lower(state, x, y, *_chunk_inputs(batches, 0, length, steps)).compile()
+    indices = batches.indices(0, length)
+    take = chunk.lower(state, x, y, indices, np.int32(0)).compile()
+    look = jax.jit(make_look(model.value_and_gradient)).lower(state.params, x, y).compile()
     compile_seconds = time.perf_counter() - began
 
-    batch_losses, seen_at, losses, gradient_max = [], [], [], []
-    stopped, done, began = "epochs", 0, time.perf_counter()
+    batch_losses: list[np.ndarray] = []
+    looks: list[tuple[int, float, float]] = []
+    stopped, done, due, began = "epochs", 0, apart, time.perf_counter()
     try:
         while done < steps:
-            after, seen = compiled(state, x, y, *_chunk_inputs(batches, done, length, steps))
-            new = np.asarray(seen.losses)[: steps - done]  # waits here: so does an interrupt
-            _check_finite(new, float(seen.loss), done)
-            state, done = after, done + len(new)
+            count = min(length, steps - done)
+            after, losses = take(state, x, y, indices, np.int32(count))
+            indices = batches.indices(done + length, length)  # the next ones, while it works
+            new = np.asarray(losses)[:count]  # waits here: so does an interrupt
+            _check_finite(new, done)
+            state, done = after, done + count
             batch_losses.append(new)
-            seen_at.append(done)
-            losses.append(float(seen.loss))
-            gradient_max.append(float(seen.gradient_max))
+            if looked := done >= due or done == steps:
+                looks.append(_look(look, state, x, y, done))
+                due = done + apart
             if progress:
-                progress(Progress(done, steps, losses[-1], gradient_max[-1]))
-            if tol is not None and gradient_max[-1] <= tol:
+                shown = looks[-1] if looked else (done, float(np.mean(new)), None)
+                progress(Progress(done, steps, *shown[1:]))
+            if looked and tol is not None and looks[-1][2] <= tol:
                 stopped = "tolerance"
                 break
     except KeyboardInterrupt:
-        if not losses:
+        if not batch_losses:
             raise
         stopped = "interrupted"
+        if not looks or looks[-1][0] < done:
+            looks.append(_look(look, state, x, y, done))
+    seen_at, on_all, largest = zip(*looks, strict=True)
     history = History(
         batch_losses=np.concatenate(batch_losses),
         steps=np.array(seen_at),
-        losses=np.array(losses),
-        gradient_max=np.array(gradient_max),
+        losses=np.array(on_all),
+        gradient_max=np.array(largest),
         compile_seconds=compile_seconds,
         seconds=time.perf_counter() - began,
         stopped=stopped,
@@ -173,18 +183,19 @@ def _run(
     return FitResult(state.params, history)
 
 
-def _chunk_inputs(batches: Batches, done: int, length: int, steps: int) -> tuple:
-    return batches.indices(done, length), np.arange(done, done + length) < steps
-
-
-def _check_finite(batch_losses: np.ndarray, loss: float, done: int) -> None:
-    """Raise DivergedError at the first step, counted from 1, whose loss is not finite.
-
-    Step k looks at its loss before it moves, so the loss after k steps is that of step k + 1.
+def _look(look: Callable, state: State, x: Array, y: Array, done: int) -> tuple[int, float, float]:
+    """(done, loss, largest |∂E/∂w|). Step k looks at its loss before it moves, so the loss after
+    `done` steps is that of step done + 1.
     """
+    seen = jax.device_get(look(state.params, x, y))
+    if not math.isfinite(seen.loss):
+        raise DivergedError(done + 1, float(seen.loss))
+    return done, float(seen.loss), float(seen.gradient_max)
+
+
+def _check_finite(batch_losses: np.ndarray, done: int) -> None:
+    """Raise DivergedError at the first step, counted from 1, whose loss is not finite."""
     bad = ~np.isfinite(batch_losses)
     if bad.any():
         first = int(np.argmax(bad))
         raise DivergedError(done + first + 1, float(batch_losses[first]))
-    if not math.isfinite(loss):
-        raise DivergedError(done + len(batch_losses) + 1, loss)

@@ -1,9 +1,12 @@
-"""The compiled part of training: a chunk of steps of fixed length, compiled once a run.
+"""The compiled parts of training: a chunk of steps, and a look at all the data; once a run each.
 
-A chunk is a `lax.scan` over steps. Steps past the end of the run, and steps after the first loss
-that is not finite, leave the state as it is; so one program serves the last chunk too. At its end
-the chunk looks at all the data once: that loss and gradient are what tolerance is about. Everything
-else (progress, stopping, interrupts, checkpoints) happens between chunks, in Python.
+A chunk has room for a fixed number of steps and is told how many of them to take, so one program
+serves the last chunk too. Everything else (progress, stopping, interrupts, checkpoints) happens
+between chunks, in Python.
+
+Nothing in a step is conditional. The operands of a `lax.cond` are copied on a CPU, and the data
+among them cost more than the step; a loss that is not finite is found in the losses of the chunk
+instead, and its state thrown away.
 """
 
 from collections.abc import Callable
@@ -24,55 +27,55 @@ class State(NamedTuple):
 
     params: Params
     optimizer: Any
-    alive: Array
-    """Whether every loss so far was finite."""
 
 
-class Seen(NamedTuple):
-    """What a chunk reports: the loss of each step, then loss and largest |∂E/∂w| on all data."""
+class Look(NamedTuple):
+    """What all the data say: the loss, and the largest |∂E/∂w|."""
 
-    losses: Array
     loss: Array
     gradient_max: Array
 
 
 def initial_state(params: Params, optimizer: optax.GradientTransformation) -> State:
     """The state before the first step."""
-    return State(params, optimizer.init(params), jnp.array(True))
+    return State(params, optimizer.init(params))
 
 
 def make_chunk(
     value_and_gradient: Callable, optimizer: optax.GradientTransformation, full_batch: bool
-) -> Callable[[State, Array, Array, Array, Array], tuple[State, Seen]]:
-    """chunk(state, x, y, indices (L, B), active (L,)) -> (state, seen)."""
+) -> Callable[[State, Array, Array, Array, Array], tuple[State, Array]]:
+    """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""
 
     def chunk(
-        state: State, x: Array, y: Array, indices: Array, active: Array
-    ) -> tuple[State, Seen]:
-        def step(state: State, inputs: tuple[Array, Array]) -> tuple[State, Array]:
-            picked, wanted = inputs
+        state: State, x: Array, y: Array, indices: Array, count: Array
+    ) -> tuple[State, Array]:
+        def step(number: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, losses = carry
+            batch = (x, y) if full_batch else pick(x, y, indices, number)
+            loss, gradient = value_and_gradient(state.params, *batch)
+            updates, memory = optimizer.update(gradient, state.optimizer, state.params)
+            moved = State(optax.apply_updates(state.params, updates), memory)
+            return moved, losses.at[number].set(loss)
 
-            def move(state: State) -> tuple[State, Array]:
-                batch = (x, y) if full_batch else (x[picked], y[picked])
-                loss, gradient = value_and_gradient(state.params, *batch)
-                updates, memory = optimizer.update(gradient, state.optimizer, state.params)
-                moved = State(optax.apply_updates(state.params, updates), memory, jnp.array(True))
-                return _choose(
-                    jnp.isfinite(loss), moved, state._replace(alive=jnp.array(False))
-                ), loss
-
-            def rest(state: State) -> tuple[State, Array]:
-                return state, jnp.zeros((), x.dtype)
-
-            return lax.cond(wanted & state.alive, move, rest, state)
-
-        state, losses = lax.scan(step, state, (indices, active))
-        loss, gradient = value_and_gradient(state.params, x, y)
-        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
-        return state, Seen(losses, loss, jnp.max(largest))
+        none = jnp.zeros(indices.shape[0], x.dtype)
+        return lax.fori_loop(0, count, step, (state, none))
 
     return chunk
 
 
-def _choose(condition: Array, yes: State, no: State) -> State:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+def pick(x: Array, y: Array, indices: Array, number: Array) -> tuple[Array, Array]:
+    """The batch of step `number`: rows of x and y. The indices are in range."""
+    rows = lax.dynamic_index_in_dim(indices, number, 0, keepdims=False)
+    mode = "promise_in_bounds"
+    return x.at[rows].get(mode=mode), y.at[rows].get(mode=mode)
+
+
+def make_look(value_and_gradient: Callable) -> Callable[[Params, Array, Array], Look]:
+    """look(params, x, y) -> Look."""
+
+    def look(params: Params, x: Array, y: Array) -> Look:
+        loss, gradient = value_and_gradient(params, x, y)
+        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
+        return Look(loss, jnp.max(largest))
+
+    return look

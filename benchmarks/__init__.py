@@ -1,0 +1,1 @@
+"""One script a job: what is raced against what, and which bars it is held to."""

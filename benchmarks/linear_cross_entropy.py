@@ -1,0 +1,119 @@
+"""The output layer of a language model: loss and both gradients, time and memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import random
+
+from benchmarks.peers import installed, missing, row
+from handgrad.fast import linear_cross_entropy
+from handgrad.measure import Bar, Contender, Report, compiled, plain, race, ratio
+from handgrad.measure.limits import multipliers
+
+TITLE = "the output layer of a language model, its gradient taken in the forward pass"
+ON_CPU = ((2048, 512, 32_768, "float32"), (8192, 256, 65_536, "float32"))
+ON_ACCELERATOR = (
+    (4096, 2304, 128_256, "bfloat16"),
+    (16_384, 4096, 128_256, "bfloat16"),
+    (32_768, 2304, 256_000, "bfloat16"),
+)
+TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2}
+TORCH_LIMIT = 2**31
+"""Bytes of logits up to which PyTorch, which holds them several times, takes part on a CPU."""
+
+
+def job(quick: bool = False) -> Iterator[Report]:
+    """A report for each shape that suits the device."""
+    for tokens, features, words, dtype in (
+        ON_CPU if jax.default_backend() == "cpu" else ON_ACCELERATOR
+    ):
+        yield one(tokens // 8 if quick else tokens, features, words // (8 if quick else 1), dtype)
+
+
+def one(tokens: int, features: int, words: int, dtype: str) -> Report:
+    """All contenders at one shape."""
+    keys = random.split(random.key(0), 3)
+    hidden = random.normal(keys[0], (tokens, features)).astype(dtype)
+    weight = (random.normal(keys[1], (features, words)) / np.sqrt(features)).astype(dtype)
+    y = random.randint(keys[2], (tokens,), 0, words)
+
+    def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
+        z = jnp.matmul(hidden, weight, preferred_element_type=jnp.float32)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
+
+    at = (hidden, weight, y)
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
+    truth = [np.asarray(leaf, np.float32) for leaf in baseline.answer[1]]
+
+    def check(answer: Any) -> None:
+        for got, expected in zip(answer[1], truth, strict=True):
+            error = np.abs(np.asarray(got, np.float32) - expected).max() / np.abs(expected).max()
+            assert error <= TOLERANCES[dtype], f"off by {error:.1e} of the largest"
+
+    ours = compiled(
+        "in the forward pass", linear_cross_entropy.value_and_gradient, *at, check=check
+    )
+    evaluation = compiled("the loss alone", linear_cross_entropy.loss, *at)
+    peers = by_torch(hidden, weight, y, check)
+    products = multipliers(dtype)
+    timings = race([baseline, ours, evaluation, *peers, *(c for c, _ in products.values())], 60.0)
+    peak = max(flops / timings[name].spread.median for name, (_, flops) in products.items())
+    slow, fast = timings[baseline.name], timings[ours.name]
+    flops = 6.0 * tokens * features * words
+    rows = []
+    for timing in (slow, fast, timings[evaluation.name], *(timings[p.name] for p in peers)):
+        work = flops / 3 if timing.name == evaluation.name else flops
+        rows.append(row(timing, slow, of_peak=work / timing.spread.median / peak))
+    assert baseline.memory is not None
+    assert ours.memory is not None
+    share = ours.memory.temporaries / baseline.memory.temporaries
+    accelerated = jax.default_backend() != "cpu"
+    bars = [
+        Bar("of optax + jax.grad's temporaries", 1 / 5 if accelerated else 1 / 12, share, True),
+        Bar("of optax + jax.grad's time", 1.0, 1 / ratio(slow, fast).median, True),
+    ]
+    if not accelerated:
+        bars.append(Bar("of the matrix peak", 0.80, flops / fast.spread.median / peak))
+    bars += [Bar(f"times as fast as {p.name}", 2.5, ratio(timings[p.name], fast).median)
+             for p in peers]  # fmt: skip
+    return Report(
+        job="linear_cross_entropy",
+        title=f"{tokens:,} tokens, {features} features, {words:,} words, {dtype}",
+        rows=rows,
+        bars=bars,
+        notes=[
+            f"6 TDV = {flops / 1e9:,.0f} Gflop, matrix peak {peak / 1e9:,.0f} Gflop/s",
+            f"temporaries {ours.memory.temporaries / 1e6:,.1f} MB against "
+            f"{baseline.memory.temporaries / 1e6:,.1f} MB",
+            *missing(["torch"]),
+        ],
+        figure={
+            "kind": "roofline",
+            "bytes": hidden.nbytes + 2 * weight.nbytes,
+            "flops": flops,
+            "peak": peak,
+        },
+    )
+
+
+def by_torch(hidden: jax.Array, weight: jax.Array, y: jax.Array, check: Any) -> list[Contender]:
+    """PyTorch's dense layer with autograd, where it is installed and the logits fit."""
+    torch = installed("torch")
+    if torch is None or hidden.dtype != jnp.float32:
+        return []
+    if 4 * len(hidden) * weight.shape[1] > TORCH_LIMIT:
+        return []
+    h = torch.tensor(np.asarray(hidden)).requires_grad_()
+    w = torch.tensor(np.asarray(weight)).requires_grad_()
+    labels = torch.tensor(np.asarray(y, np.int64))
+
+    def run() -> Any:
+        value = torch.nn.functional.cross_entropy(h @ w, labels)
+        gradient = torch.autograd.grad(value, (h, w))
+        return float(value.detach()), tuple(part.numpy() for part in gradient)
+
+    return [plain("PyTorch, autograd", run, check)]

@@ -1,0 +1,168 @@
+"""One gradient of logistic or softmax regression over all the data, beside memory's speed."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.peers import installed, missing, row
+from handgrad.fast import one_pass
+from handgrad.gradients import logistic, softmax_regression
+from handgrad.gradients.linear import Params
+from handgrad.measure import Bar, Contender, Report, compiled, plain, race, ratio
+from handgrad.measure.limits import readers
+from handgrad.measure.race import fastest
+
+TITLE = "the gradient of logistic and softmax regression, from one read of the data"
+SHAPES = ((1_000_000, 64, 1), (100_000, 512, 1), (1_000_000, 64, 10), (100_000, 512, 10))
+TOLERANCE = 1e-4
+"""Sums of a million float32 products, in whatever order: relative to the largest coordinate."""
+
+
+def job(quick: bool = False) -> Iterator[Report]:
+    """A report for each shape."""
+    for examples, features, classes in SHAPES:
+        yield one(examples // 50 if quick else examples, features, classes)
+
+
+def one(examples: int, features: int, classes: int) -> Report:
+    """All contenders at one shape."""
+    params, x, y = problem(examples, features, classes)
+    reference = softmax_regression if classes > 1 else logistic
+    held, labels = jnp.asarray(x), jnp.asarray(y)
+
+    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+        z = x @ params.weight + params.bias
+        if classes > 1:
+            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(z, y))
+
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), params, held, labels)
+    truth = [np.asarray(leaf, np.float64) for leaf in baseline.answer[1]]
+
+    def check(answer: Any) -> None:
+        for got, expected in zip(answer[1], truth, strict=True):
+            error = np.abs(np.asarray(got, np.float64) - expected).max()
+            largest = np.abs(expected).max()
+            assert error <= TOLERANCE * largest, f"off by {error / largest:.1e} of the largest"
+
+    began = time.perf_counter()
+    packed = jax.block_until_ready(one_pass.pack(x, y))
+    packing = time.perf_counter() - began
+    ours = compiled("one pass", one_pass.value_and_gradient, params, packed, check=check)
+    contenders = [
+        baseline,
+        ours,
+        compiled(
+            "handgrad, plain", reference.value_and_gradient, params, held, labels, check=check
+        ),
+        *peers(params, x, y, classes, check),
+    ]
+    limits = readers(held, params.weight)
+    timings = race([*contenders, *limits])
+    slow, fast = timings[baseline.name], timings[ours.name]
+    read = fastest([timings[limit.name] for limit in limits])
+    others = [timings[c.name] for c in contenders if c not in (baseline, ours)]
+    best = fastest([slow, *(t for t in others if t.name != "handgrad, plain")])
+    gained = slow.spread.median - fast.spread.median
+    rows = [row(timings[c.name], slow, of_read=ratio(read, timings[c.name]).median)
+            for c in [*contenders, *limits]]  # fmt: skip
+    bars = [Bar("times as fast as optax + jax.grad", 2.0 if classes > 1 else 2.5,
+                ratio(slow, fast).median)]  # fmt: skip
+    if classes == 1:
+        bars += [
+            Bar(f"times as fast as the best peer, {best.name}", 1.4, ratio(best, fast).median),
+            Bar("of the speed of reading x once", 0.65, ratio(read, fast).median),
+        ]
+    repaid = f"{packing / gained:.0f} passes" if gained > 0 else "never"
+    return Report(
+        job="one_pass",
+        title=f"{examples:,} × {features} float32, "
+        + (f"{classes} classes" if classes > 1 else "binary"),
+        rows=rows,
+        bars=bars,
+        notes=[
+            f"packing took {packing:.2f} s, paid back after {repaid}",
+            f"x is {held.nbytes / 1e6:,.0f} MB, read at "
+            f"{held.nbytes / read.spread.median / 1e9:.1f} GB/s",
+            *missing(["torch"]),
+        ],
+        figure={
+            "kind": "roofline",
+            "bytes": held.nbytes,
+            "flops": 4.0 * examples * features * classes,
+            "bandwidth": held.nbytes / read.spread.median,
+        },
+    )
+
+
+def problem(examples: int, features: int, classes: int) -> tuple[Params, np.ndarray, np.ndarray]:
+    """Normal features, random labels, and weights at which the residuals are of all sizes."""
+    rng = np.random.default_rng(0)
+    outputs = (classes,) if classes > 1 else ()
+    weight = rng.standard_normal((features, *outputs), np.float32) / 8
+    x = rng.standard_normal((examples, features), np.float32)
+    labels = rng.integers(0, max(classes, 2), examples)
+    y = labels.astype(np.int32 if classes > 1 else np.float32)
+    return Params(jnp.asarray(weight), jnp.zeros(outputs, jnp.float32)), x, y
+
+
+def peers(
+    params: Params, x: np.ndarray, y: np.ndarray, classes: int, check: Any
+) -> list[Contender]:
+    """NumPy, and PyTorch by hand and by autograd, where it is installed."""
+    weight, bias = np.asarray(params.weight), np.asarray(params.bias)
+    n = np.float32(len(x))
+
+    def by_numpy() -> Any:
+        z = x @ weight + bias
+        if classes > 1:
+            z -= z.max(axis=1, keepdims=True)
+            e = np.exp(z)
+            total = e.sum(axis=1, keepdims=True)
+            value = np.mean(np.log(total[:, 0]) - z[np.arange(len(x)), y])
+            r = e / total
+            r[np.arange(len(x)), y] -= 1
+        else:
+            value = np.mean(np.logaddexp(0, z) - y * z)
+            r = 1 / (1 + np.exp(-z)) - y
+        return value, (x.T @ r / n, r.sum(axis=0) / n)
+
+    found = [plain("NumPy", by_numpy, check)]
+    torch = installed("torch")
+    if torch is None:
+        return found
+    tx, tw, tb = torch.from_numpy(x), torch.tensor(weight), torch.tensor(bias)
+    ty = torch.from_numpy(y.astype(np.int64) if classes > 1 else y)
+    functional = torch.nn.functional
+    grown, grown_bias = tw.clone().requires_grad_(), tb.clone().requires_grad_()
+
+    def by_autograd(loss: Any) -> Any:
+        value = loss(grown, grown_bias)
+        gradient = torch.autograd.grad(value, (grown, grown_bias))
+        return float(value.detach()), tuple(part.numpy() for part in gradient)
+
+    def torch_loss(w: Any, b: Any) -> Any:
+        if classes > 1:
+            return functional.cross_entropy(tx @ w + b, ty)
+        return functional.binary_cross_entropy_with_logits(tx @ w + b, ty)
+
+    def by_hand() -> Any:
+        z = tx @ tw + tb
+        if classes > 1:
+            r = torch.softmax(z, 1)
+            r[torch.arange(len(x)), ty] -= 1
+        else:
+            r = torch.sigmoid(z) - ty
+        r /= float(n)
+        return 0.0, ((tx.T @ r).numpy(), r.sum(0).numpy())
+
+    found += [
+        plain("PyTorch, by hand", by_hand, check),
+        plain("PyTorch, autograd", lambda: by_autograd(torch_loss), check),
+    ]
+    return found

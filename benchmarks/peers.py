@@ -1,0 +1,40 @@
+"""Peers that are installed, and what every job does with timings."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from handgrad.measure.race import Timing, ratio
+
+
+def installed(name: str) -> Any | None:
+    """The module of a peer, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def row(timing: Timing, against: Timing, **more: Any) -> dict[str, Any]:
+    """What every table shows of a contender; its speed is 1 where it takes as long as `against`."""
+    spread, times = timing.spread, ratio(against, timing)
+    memory = timing.contender.memory
+    return {
+        "name": timing.name,
+        "seconds": spread.median,
+        "lower": spread.lower,
+        "upper": spread.upper,
+        "rounds": len(timing.seconds),
+        "speed": times.median,
+        "speed_lower": times.lower,
+        "speed_upper": times.upper,
+        "compile_seconds": timing.contender.compile_seconds,
+        "first_seconds": timing.contender.first_seconds,
+        "temporaries": None if memory is None else memory.temporaries,
+        **more,
+    }
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """A note for each peer that is not installed."""
+    return [f"{name} is not installed: left out" for name in names if installed(name) is None]

@@ -1,0 +1,120 @@
+"""Cost against size: N, D, K and V grow, one at a time, and an exponent is fitted."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import random
+
+from handgrad.fast import linear_cross_entropy, one_pass
+from handgrad.gradients.linear import Params
+from handgrad.measure import Contender, Report, compiled, race
+
+TITLE = "how cost grows with examples, features, classes and vocabulary"
+MOST_BYTES = 2 * 2**30
+"""Arrays larger than this are left out, whatever the machine could hold."""
+
+Problem = Callable[[int], list[Contender]]
+
+
+def job(quick: bool = False) -> Iterator[Report]:
+    """A table for each size that grows."""
+    shrink = 10 if quick else 1
+    sizes = {
+        "N": ("examples, 64 features, binary", [10**3, 10**4, 10**5, 10**6, 10**7], 10**4,
+              lambda n: binary(n, 64)),
+        "D": ("features, 20,000 examples, binary", [10, 10**2, 10**3, 10**4], 10**2,
+              lambda d: binary(20_000, d)),
+        "K": ("classes, 20,000 examples × 64", [2, 10, 100, 1_000], 10,
+              lambda k: classes(20_000, 64, k)),
+        "T": ("tokens, 256 features, 8,192 words", [64, 256, 1_024, 4_096], 256,
+              lambda t: tokens(t, 256, 8_192)),
+        "V": ("words, 512 tokens × 256", [10**3, 10**4, 10**5], 10**4,
+              lambda v: tokens(512, 256, v)),
+    }  # fmt: skip
+    for letter, (what, values, from_size, problem) in sizes.items():
+        yield one(
+            letter,
+            what,
+            [max(2, v // shrink) for v in values],
+            from_size // shrink,
+            problem,
+            0.3 if quick else 3.0,
+        )
+
+
+def one(
+    letter: str, what: str, values: list[int], from_size: int, problem: Problem, budget: float
+) -> Report:
+    """Steady times at each size; log time against log size gives the exponent of the large ones."""
+    rows: list[dict[str, Any]] = []
+    for value in values:
+        timings = race(problem(value), budget)
+        for timing in timings.values():
+            rows.append({
+                "name": f"{timing.name}, {letter} = {value:,}",
+                "series": timing.name, letter: value, "seconds": timing.spread.median,
+                "lower": timing.spread.lower, "upper": timing.spread.upper,
+                "temporaries": getattr(timing.contender.memory, "temporaries", None),
+            })  # fmt: skip
+    notes = []
+    for series in dict.fromkeys(row["series"] for row in rows):
+        some = [r for r in rows if r["series"] == series and r[letter] >= from_size]
+        if len(some) > 1:
+            exponent = np.polyfit(*np.log([[r[letter], r["seconds"]] for r in some]).T, 1)[0]
+            notes.append(f"{series}: seconds grow as {letter}^{exponent:.2f} from {from_size:,} on")
+    return Report("scaling", f"{letter}: {what}", rows, notes=notes,
+                  figure={"kind": "scaling", "along": letter})  # fmt: skip
+
+
+def binary(examples: int, features: int) -> list[Contender]:
+    """Logistic regression: one pass over packed data, and optax + jax.grad."""
+    if 4 * examples * features > 2 * MOST_BYTES:
+        return []
+    x = random.normal(random.key(0), (examples, features))
+    y = random.bernoulli(random.key(1), 0.5, (examples,)).astype(jnp.float32)
+    params = Params(random.normal(random.key(2), (features,)) / 8, jnp.zeros(()))
+    return regression(params, x, y, optax.sigmoid_binary_cross_entropy)
+
+
+def classes(examples: int, features: int, many: int) -> list[Contender]:
+    """Softmax regression likewise."""
+    x = random.normal(random.key(0), (examples, features))
+    y = random.randint(random.key(1), (examples,), 0, many)
+    params = Params(random.normal(random.key(2), (features, many)) / 8, jnp.zeros(many))
+    return regression(params, x, y, optax.softmax_cross_entropy_with_integer_labels)
+
+
+def regression(
+    params: Params, x: jax.Array, y: jax.Array, per_example: Callable
+) -> list[Contender]:
+    """Both contenders for one model."""
+
+    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.mean(per_example(x @ params.weight + params.bias, y))
+
+    packed = one_pass.pack(x, y)
+    return [
+        compiled("one pass", one_pass.value_and_gradient, params, packed),
+        compiled("optax + jax.grad", jax.value_and_grad(loss), params, x, y),
+    ]
+
+
+def tokens(many: int, features: int, words: int) -> list[Contender]:
+    """The output layer in the forward pass, and optax + jax.grad."""
+    hidden = random.normal(random.key(0), (many, features))
+    weight = random.normal(random.key(1), (features, words)) / 16
+    y = random.randint(random.key(2), (many,), 0, words)
+
+    def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(hidden @ weight, y))
+
+    forward = partial(linear_cross_entropy.value_and_gradient)
+    return [
+        compiled("in the forward pass", forward, hidden, weight, y),
+        compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), hidden, weight, y),
+    ]

@@ -1,0 +1,205 @@
+"""Logistic and softmax regression to the optimum, in as few passes over the data as can be.
+
+    θ ← θ − t B ∇E(θ)          B ≈ (∇²E)⁻¹, t = 1 nearly always
+
+A sample brings θ within its sampling error of the optimum; one pass then takes the gradient, exact
+in float64, and the Hessian, in float32; a few more take the gradient alone. Every point judged is
+judged by all the data in float64.
+
+Source: the gradient and Hessian are those of `gradients.logistic` and
+`gradients.softmax_regression`; "Neural networks", section on gradient descent, for the objective.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from handgrad._precision import x64
+from handgrad.fast import passes
+from handgrad.fast.arguments import as_features, as_labels, as_theta, check_options, refuse_features
+from handgrad.fast.conjugate import ConjugateGradients
+from handgrad.fast.descent import descend
+from handgrad.fast.hessian import KeptHessian
+from handgrad.fast.passes import Programs
+from handgrad.fast.problem import Point, Problem, Scaling
+from handgrad.fast.rows import lay_out
+from handgrad.gradients.linear import Params
+
+SAMPLE = 16_384
+"""Examples of the sample to start on, where there are four times as many."""
+CURVATURE_BYTES = 2**26
+"""The examples that a product with the Hessian reads, in float32."""
+EXACT_BYTES = 2**22
+"""So few that products in float64 cost nothing."""
+EXAMPLES_A_FEATURE = 40
+MOST_SAMPLE_PASSES = 30
+MOST_FEATURES = 1_024
+"""Of a Hessian that is formed."""
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where the gradient vanishes, and what it took to get there."""
+
+    params: Params
+    """float64 NumPy arrays: weight (D,) and bias (), or (D, K) and (K,)."""
+    loss: float
+    """E in nats, penalty included."""
+    gradient_norm: float
+    """max |∂E/∂w|, of the mean over the examples."""
+    stopped: str
+    """'tolerance'; 'separable': no optimum exists; 'rounding': E has no digits left; 'passes'."""
+    passes: int
+    """Passes over all the examples in float64."""
+    hessians: int
+    """How many of these took the Hessian too."""
+    products: int
+    """Products with the Hessian in float32, each two reads of at most CURVATURE_BYTES."""
+    iterations: int
+    """Steps taken on all the examples."""
+    compile_seconds: float
+    seconds: float
+    """Of the run without `compile_seconds`."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the gradient is within the tolerance of an optimum."""
+        return self.stopped == "tolerance"
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss has no minimum because some weights tell the classes apart."""
+        return self.stopped == "separable"
+
+
+def fit(
+    params: Params | None,
+    x: Any,
+    y: Any,
+    l2: float = 0.0,
+    *,
+    tol: float = 1e-9,
+    max_passes: int = 200,
+    seed: int = 0,
+) -> Optimum:
+    """The least E over x (N, D), y and λ = `l2`: E is the mean cross-entropy in nats + ½ λ ‖w‖².
+
+    Logistic regression for labels (N,) in {0, 1} or [0, 1]; softmax regression for (N,) integers of
+    more classes, or (N, K) probabilities. `params`, the point to start at, decides if given; None
+    starts on a sample drawn with `seed`, or at zero where there are few examples. Ends where
+    max |∂E/∂w| ≤ `tol`, or where `Optimum.stopped` says. A NumPy array in row-major order is read
+    where it lies; another is copied once. All is in float64, whatever the dtype of `x`.
+
+    Raises InputError for shapes and dtypes that do not fit, features that are not finite, labels
+    out of range, a class with no example, and options that cannot be used.
+
+    >>> x, y = np.array([[-2.0], [-1.0], [0.5], [-0.5], [1.0], [2.0]]), np.array([0, 0, 0, 1, 1, 1])
+    >>> optimum = fit(None, x, y, l2=0.1)
+    >>> optimum.converged, optimum.params.weight.round(3).tolist()
+    (True, [0.898])
+    >>> fit(None, x[[0, 1, 4, 5]], y[[0, 1, 4, 5]]).stopped  # no weight is large enough
+    'separable'
+    """
+    check_options(l2, tol, max_passes, seed)
+    began = time.perf_counter()
+    with x64(), _blas().limit(limits=1):
+        x = as_features(x)
+        y, classes = as_labels(y, x.shape[0], params)
+        theta = as_theta(params, x, classes)
+        penalty = np.append(np.full(x.shape[1], float(l2)), 0.0)
+        programs = Programs()
+        part = _sample(x, y, max(SAMPLE, EXAMPLES_A_FEATURE * x.shape[1]), seed)
+        laid = lay_out(x, y)
+        whole = laid.rest.shape[0] == len(y)  # few examples, which JAX has by now
+        moments = programs.run(passes.moments, laid.rest if whole else part[0])
+        scaling = Scaling(*map(np.asarray, moments))
+        if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
+            refuse_features(x)
+        near = params is None and len(part[1]) < len(y)
+        if near:
+            theta = _on_sample(programs, *part, scaling, penalty, theta)
+        problem = Problem(laid, penalty, scaling, programs)
+        curvature = _curvature(
+            programs, laid.rest if whole else x, y, scaling, penalty, theta, seed
+        )
+        point, stopped, steps = descend(
+            problem, curvature, theta, tol, max_passes, near=near, at_start=partial(_check, x)
+        )
+    return Optimum(
+        params=Params(weight=point.theta[..., :-1].T, bias=point.theta[..., -1]),  # type: ignore[arg-type]
+        loss=point.loss,
+        gradient_norm=point.gradient_max,
+        stopped=stopped,
+        passes=problem.passes,
+        hessians=problem.hessians,
+        products=getattr(curvature, "products", 0),
+        iterations=steps,
+        compile_seconds=programs.seconds,
+        seconds=time.perf_counter() - began - programs.seconds,
+    )
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The threads of BLAS under NumPy and SciPy: after a Cholesky they spin, waiting for another.
+
+    Small matrices need only one, and a pass needs the cores: 60 of 240 ms went that way.
+    """
+    return ThreadpoolController()
+
+
+def _check(x: Any, point: Point) -> None:
+    """One value that is not finite makes the gradient not finite, at any θ."""
+    if not point.finite:
+        refuse_features(x)
+
+
+def _sample(x: Any, y: np.ndarray, size: int, seed: int) -> tuple[Any, np.ndarray]:
+    """One example of each of `size` stretches; all, unless there are four times as many."""
+    stretch = len(y) // size
+    if stretch < 4:
+        return x, y
+    chosen = np.arange(size) * stretch + np.random.default_rng(seed).integers(0, stretch, size)
+    return x[chosen], y[chosen]
+
+
+def _on_sample(
+    programs: Programs,
+    x: Any,
+    y: np.ndarray,
+    scaling: Scaling,
+    penalty: np.ndarray,
+    theta: np.ndarray,
+) -> np.ndarray:
+    """The optimum on a sample, until what is left to gain is small beside its sampling error.
+
+    A ridge of 1/n for each scaled feature, also small beside it, keeps weights finite where the
+    sample happens to be separable, or lacks a category.
+    """
+    penalty = penalty + np.append(scaling.scale**2, 0.0) / len(y)
+    curvature = _curvature(programs, x, y, scaling, penalty, theta, 0)
+    problem = Problem(lay_out(x, y), penalty, scaling, programs)
+    enough = 0.01 * theta.size / len(y)
+    return descend(problem, curvature, theta, 0.0, MOST_SAMPLE_PASSES, enough=enough)[0].theta
+
+
+def _curvature(
+    programs: Programs,
+    x: Any,
+    y: np.ndarray,
+    scaling: Scaling,
+    penalty: np.ndarray,
+    theta: np.ndarray,
+    seed: int,
+) -> KeptHessian | ConjugateGradients:
+    """The Hessian itself for two classes and not too many features, else products with it."""
+    if theta.ndim == 1 and theta.size <= MOST_FEATURES:
+        return KeptHessian(scaling)
+    part = _sample(x, y, CURVATURE_BYTES // (4 * x.shape[1]), seed)[0]
+    dtype = "float64" if part.size * 8 <= EXACT_BYTES else "float32"
+    scaled = programs.run(passes.scaled, part, scaling.mean, scaling.scale, dtype=dtype)
+    return ConjugateGradients(scaling, penalty, scaled, programs)
