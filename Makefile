@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs lint mutants bench exhaust format clean
+.PHONY: help demo test proofs docs lint mutants bench exhaust format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handgrad needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
@@ -27,6 +27,9 @@ test: $(READY)  ## the tests, then the gradients' tests again with every annotat
 
 proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
 	$(BIN)/python -m pytest -m slow
+
+docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
+	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html
 
 lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .
@@ -48,4 +51,4 @@ format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environment and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,172 @@
+"""`{derivation}`, `{drawn}` and `{explained}`: what the package derives, draws and explains.
+
+Nothing of it is written into the book by hand: a derivation comes from `handgrad.derivations`, and
+is checked line by line as its page is built; a figure from the function that `handgrad figures`
+calls; a page of the tape from `handgrad explain`.
+"""
+
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from handgrad.derivations import DERIVATIONS, check, derivation
+from handgrad.explain import figures
+from handgrad.explain.mathml import as_mathml
+
+LOG = logging.getLogger(__name__)
+GENERATED = "generated"
+"""Beneath the source folder, out of version control: pictures, and pages of the tape."""
+
+
+@cache
+def verdict_on(name: str) -> tuple[bool, str]:
+    """Whether a derivation holds, and a sentence about it."""
+    found = check(derivation(name))
+    if not found.ok:
+        return False, f"derivation {name}: {found.fault}"
+    return True, (
+        f"{len(found.lines)} lines; each equals the one before to {found.digits} digits, at "
+        f"{found.points} drawn points, in {found.compared} comparisons made as this page was built."
+    )
+
+
+def derivation_html(name: str) -> str:
+    """The lines of a derivation as an ordered list: number, formula, reason."""
+    entry = derivation(name)
+    said = verdict_on(name)[1]
+    rows = "\n".join(
+        f'<li id="{name}-{number}"><span class="number" aria-hidden="true">{number}</span>'
+        f'<div class="line" tabindex="0">{as_mathml(step.formula)}</div>'
+        f'<div class="why">{escape(step.reason)}</div></li>'
+        for number, step in enumerate(entry.steps, 1)
+    )
+    return (
+        f'<div class="derivation" id="derivation-{name}">\n'
+        f'<p class="derivation-title">{escape(entry.title)}</p>\n'
+        f'<p class="given">{escape(entry.given)}</p>\n'
+        f'<div class="line of" tabindex="0">{as_mathml(entry.of)}</div>\n'
+        f'<ol>\n{rows}\n</ol>\n<p class="checked">{escape(said)}</p>\n</div>'
+    )
+
+
+class DerivationDirective(SphinxDirective):
+    """One derivation by its name, checked."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Check, then write; a wrong line is an error of the build."""
+        name = self.arguments[0]
+        holds, said = verdict_on(name)
+        if not holds:
+            LOG.error("%s", said, location=self.get_location())
+        return [nodes.raw("", derivation_html(name), format="html")]
+
+
+class AllDerivations(SphinxDirective):
+    """Every derivation of the table, each under a heading of its own."""
+
+    def run(self) -> list[nodes.Node]:
+        """All of them, in the order of the table."""
+        found: list[nodes.Node] = []
+        for entry in DERIVATIONS:
+            holds, said = verdict_on(entry.name)
+            if not holds:
+                LOG.error("%s", said, location=self.get_location())
+            section = nodes.section(ids=[nodes.make_id(entry.name)], names=[entry.name])
+            section += nodes.title(entry.title, entry.title)
+            section += nodes.raw("", derivation_html(entry.name), format="html")
+            found.append(section)
+        return found
+
+
+class Drawn(SphinxDirective):
+    """A figure of `handgrad figures`, drawn now; the content is its caption."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        """Draw into the generated folder, and show."""
+        name = self.arguments[0]
+        suffix, whole = figures.content(name)
+        return shown(self, f"{name}{suffix}", whole)
+
+
+class EveryLogit(SphinxDirective):
+    """The figure of `handgrad exhaust` for a sample of inputs; the content is its caption."""
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        """Measure now, and draw; a form of the package that does not hold is an error."""
+        from handgrad.evidence import every_logit
+        from handgrad.explain.every_logit import every_logit_figure
+        from handgrad.explain.training import png
+
+        outcomes = every_logit.sweep(sample=int(self.arguments[0]))
+        for fault in every_logit.faults(outcomes):
+            LOG.error("%s", fault, location=self.get_location())
+        told = f"worst by unit of z, {outcomes[0].inputs:,} inputs; grey: truth below 2⁻¹²⁶"
+        whole = png(every_logit_figure(outcomes, told))
+        return shown(self, "every_logit.png", whole)
+
+
+class Explained(SphinxDirective):
+    """The page of the tape of a case, within this page and to be opened by itself."""
+
+    required_arguments = 1
+    option_spec = {"link": directives.flag}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        """Write the page beside the book; frame it, or only link to it."""
+        from handgrad.explain import explain_case
+
+        name = self.arguments[0]
+        found = explain_case(name)
+        if not (found.identical and found.hand_equal):
+            LOG.error("the tape of %s does not agree", name, location=self.get_location())
+        folder = Path(self.env.srcdir) / GENERATED / "beside" / "explain"
+        write(folder / f"{name}.html", found.to_html().encode())
+        there = "../" * self.env.docname.count("/") + f"explain/{escape(name)}.html"
+        opened = f'<a class="open" href="{there}">{escape(name)}: the tape on a page of its own</a>'
+        if "link" in self.options:
+            return [nodes.raw("", f"<p>{opened}</p>", format="html")]
+        frame = (
+            f'<iframe class="tape" src="{there}" loading="lazy" '
+            f'title="{escape(name)}: the tape, to step through"></iframe>'
+        )
+        return [nodes.raw("", f"{frame}\n<p>{opened}</p>", format="html")]
+
+
+def shown(directive: SphinxDirective, name: str, whole: bytes) -> list[nodes.Node]:
+    """A picture written beneath the source folder, with its caption."""
+    write(Path(directive.env.srcdir) / GENERATED / name, whole)
+    image = nodes.image(uri=f"/{GENERATED}/{name}", alt=directive.options["alt"])
+    text, messages = directive.parse_inline(" ".join(directive.content))
+    figure = nodes.figure("", image, nodes.caption("", "", *text), classes=["drawn"])
+    return [figure, *messages]
+
+
+def write(path: Path, whole: bytes) -> None:
+    """Write a generated file, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(whole)
+
+
+def setup(app: Any) -> None:
+    """Register the directives."""
+    app.add_directive("derivation", DerivationDirective)
+    app.add_directive("all-derivations", AllDerivations)
+    app.add_directive("drawn", Drawn)
+    app.add_directive("every-logit", EveryLogit)
+    app.add_directive("explained", Explained)

@@ -1,0 +1,192 @@
+"""The parts of the build: what is wrong on a page is a warning, which fails `make docs`."""
+
+import dataclasses
+import io
+import warnings
+from pathlib import Path
+
+import pytest
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+from book import apidoc, commands, docstrings, drawn, outside, results
+from handgrad.derivations import DERIVATIONS, Checked, check, derivation
+
+ROOT = Path(__file__).parents[2]
+PARTS = ["myst_parser", "book.formulas", "book.directives", "book.drawn", "book.results",
+         "book.outside"]  # fmt: skip
+
+
+def build(folder, text):
+    """A site of one page: (its HTML, what the build complained of)."""
+    source, out = folder / "source", folder / "out"
+    source.mkdir()
+    (source / "index.md").write_text(text)
+    said = io.StringIO()
+    options = {
+        "extensions": PARTS,
+        "html_math_renderer": "mathml",
+        "myst_enable_extensions": ["dollarmath"],
+    }
+    with warnings.catch_warnings(), patch_docutils(), docutils_namespace():
+        warnings.simplefilter("ignore")  # those of Sphinx's own dependencies
+        app = Sphinx(source, None, out, folder / "trees", "html", options, io.StringIO(), said)
+        app.build()
+    return (out / "index.html").read_text(), said.getvalue()
+
+
+def test_a_page_that_is_in_order(tmp_path):
+    page = """# A page
+
+A formula $\\frac{1}{2}$, and a value {value}`6 * 7`.
+
+```{run}
+print("seen")
+```
+
+```{check}
+assert 1 + 1 == 2
+```
+
+```{derivation} log_sigmoid
+```
+"""
+    html, said = build(tmp_path, page)
+    assert said == ""
+    assert "<mfrac>" in html
+    assert ">42<" in html
+    assert "seen" in html
+    assert "assert" not in html
+    assert "1 block of code and 1 claim" in html
+    assert html.count('<li id="log_sigmoid-') == len(derivation("log_sigmoid").steps)
+    assert "to 60 digits" in html
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("# A\n\n```{check}\nassert 1 == 2\n```\n", "index.md:4: AssertionError"),
+        ("# A\n\n```{run}\n1 / 0\n```\n", "index.md:4: ZeroDivisionError"),
+        ("# A\n\n{value}`1 / 0`\n", "index.md:3: ZeroDivisionError"),
+        ("# A\n\n```{run}\n:wrap:\n\n1 / 0\n```\n", "index.md:6: ZeroDivisionError"),
+        ("# A\n\n$\\left( x$\n", "formula: expected LaTeX that becomes MathML"),
+        ("# A\n\n$\\nothing x$\n", "formula: a command that is unknown"),
+        ('# A\n\n<img src="https://a.net/b.png">\n', "loaded from elsewhere: index.html"),
+    ],
+)
+def test_a_page_that_is_not(page, said, tmp_path):
+    assert said in build(tmp_path, page)[1]
+
+
+def test_a_wrong_line_of_a_derivation_is_an_error(tmp_path, monkeypatch):
+    entry = derivation("log_sigmoid")
+    last = entry.steps[-1]
+    spoilt = dataclasses.replace(last, value=lambda z: 1.001 * last.value(z))
+    wrong = dataclasses.replace(entry, steps=(*entry.steps[:-1], spoilt))
+    monkeypatch.setattr(drawn, "derivation", lambda name: wrong)
+    drawn.verdict_on.cache_clear()
+    try:
+        said = build(tmp_path, "# A\n\n```{derivation} log_sigmoid\n```\n")[1]
+    finally:
+        drawn.verdict_on.cache_clear()
+    assert "derivation log_sigmoid: line 5" in said
+
+
+def test_every_formula_of_every_derivation_becomes_mathml(monkeypatch):
+    """With no verdict, which the derivations' own tests give."""
+    monkeypatch.setattr(drawn, "verdict_on", lambda name: (True, ""))
+    for entry in DERIVATIONS:
+        html = drawn.derivation_html(entry.name)
+        assert html.count("<math") == 1 + len(entry.steps)
+        assert "\\" not in html, entry.name
+
+
+def test_the_sentence_under_a_derivation_is_that_of_its_check():
+    found = check(derivation("softplus"))
+    assert isinstance(found, Checked)
+    holds, said = drawn.verdict_on("softplus")
+    assert holds
+    assert f"in {found.compared} comparisons" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script src="//a.net/b.js"></script>',
+        '<link rel="stylesheet" href="http://a.net/b.css">',
+        '<link rel="preconnect" href="https://fonts.net">',
+        '<img srcset="a.png 1x, https://a.net/b.png 2x">',
+        "<style>@import 'https://a.net/b.css';</style>",
+        '<p style="background: url(https://a.net/b.png)">',
+        '<iframe src="https://a.net"></iframe>',
+    ],
+)
+def test_loads_from_elsewhere_are_seen(text):
+    assert len(outside.loads_of_html(text)) == 1
+
+
+def test_links_and_what_is_beside_are_no_loads():
+    page = (
+        '<a href="https://a.net">a</a><img src="b.png"><script src="_static/c.js"></script>'
+        '<link rel="canonical" href="https://a.net"><style>p { background: url(b.png) }</style>'
+        '<img src="data:image/png;base64,AA//BB">'
+    )
+    assert outside.loads_of_html(page) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rst"),
+    [
+        ("a * b, |x|, x_n", r"a \* b, \|x\|, x\_n"),
+        ("`f(x)`s and `**`", r"``f(x)``\ s and ``**``"),
+        ("**The kink.** At 0", "**The kink.** At 0"),
+        ("- one `a\n  b`\n- two", "- one ``a b``\n\n- two"),
+        ("Raises:\n    E: what\n        more\n    F: that", "Raises:\n\n- E: what more\n- F: that"),
+        ("Says:\n>>> 1 * 2\n2", "Says:\n\n>>> 1 * 2\n2"),
+    ],
+)
+def test_docstrings_are_text_and_not_markup(text, rst):
+    assert "\n".join(docstrings.as_rst(text.split("\n"))) == rst
+
+
+def test_the_reference_has_every_room_and_file():
+    rooms = apidoc.rooms()
+    assert {"gradients", "verify", "exact", "explain", "train", "losses"} <= set(rooms)
+    assert not {"cli", "_errors"} & set(rooms)
+    assert ".. automodule:: handgrad.gradients.sigmoid\n   :members:" in apidoc.page("gradients")
+    names = apidoc.top_names()
+    assert "`hg.verify` | {py:func}`handgrad.verify.judge.verify`" in names
+
+
+def test_the_page_of_the_command_has_every_option():
+    page = commands.page()
+    for name in ("train", "verify", "recheck", "explain", "figures", "notes", "mutants", "exhaust"):
+        assert f"## `handgrad {name}`" in page
+    assert "`--learning-rate`" in page
+
+
+REPORT = {
+    "job": "one", "title": "One pass", "notes": ["quiet"], "figure": None,
+    "rows": [{"name": "hand", "seconds": 0.0123, "temp_bytes": 2**20, "inner": [1]}],
+    "bars": [{"name": "faster", "wanted": 1.0, "got": 1.5, "at_most": False}],
+}  # fmt: skip
+
+
+def test_results_become_tables(tmp_path, monkeypatch):
+    import json
+
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    file = tmp_path / "results" / "cpu.json"
+    machine = {"device": "A chip", "platform": "cpu"}
+    file.write_text(json.dumps({"machine": machine, "reports": [REPORT]}))
+    (tmp_path / "a").mkdir()
+    html, said = build(tmp_path / "a", "# A\n\n```{results}\n```\n")
+    assert said == ""
+    for words in ("One pass", "A chip (cpu)", "12.3 ms", "1.0 MiB", "faster: 1.5", "quiet"):
+        assert words in html
+    file.write_text("{}")
+    (tmp_path / "b").mkdir()
+    html, said = build(tmp_path / "b", "# A\n\n```{results}\n```\n")
+    assert "cpu.json: no result" in said
+    assert "This copy holds no results" in html
