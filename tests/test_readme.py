@@ -12,6 +12,7 @@ import pytest
 
 import handgrad
 from handgrad.cli import main
+from handgrad.measure import read_report
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)
@@ -72,3 +73,18 @@ def test_one_version_and_one_licence():
     assert citation.startswith("cff-version: 1.2.0\n")
     assert f"\nlicense: {project['license']}\n" in citation
     assert f"\n## [{handgrad.__version__}]" in changelog
+
+
+def test_the_races_are_those_of_the_results():
+    """Every bar of the committed results stands in the table as it was measured, and no other."""
+    folder = Path(__file__).parents[1] / "benchmarks" / "results" / "cpu-amd-epyc-2-cores"
+    measured = set()
+    for file in folder.glob("*.json"):
+        for report in read_report(file)[1]:
+            for bar in report.bars:
+                found = f"{bar.got:.3g}" if bar.met else f"**{bar.got:.3g}**"
+                side = "≤" if bar.at_most else "≥"
+                measured.add((report.title, bar.name, f"{side} {bar.wanted:.3g}", found))
+    table = README.split("| job | measured | asked for | found |")[1].split("\n\n")[0]
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert {tuple(line) for line in lines} == measured
