@@ -15,7 +15,7 @@ Source: Nocedal & Wright, "Numerical Optimization", sections 4.1 and 10.3 (Leven
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,7 @@ TOUCHING = 1e-4
 """How far below 0 a margin may be along a step that hurts nobody, relative to the step."""
 
 
+@runtime_checkable
 class Curvature(Protocol):
     """What knows how E bends."""
 
