@@ -135,7 +135,7 @@ def _box(drawing: Drawing, node: Node) -> str:
     x, y = drawing.laid.centres[node.value]
     left, top = x - WIDTH / 2 + PAD, y - HEIGHT / 2 + PAD
     told = fitted(value.array)
-    sent = "" if value.cotangent is None else fitted(value.cotangent)
+    sent = "" if value.cotangent is None else fitted(value.cotangent, after="∂ ")
     label = f"{node.title}; value {told}" + (f"; cotangent {sent}" if sent else "")
     title, formula = _short(node.title, value.name)
     lines = [
@@ -157,11 +157,11 @@ def _box(drawing: Drawing, node: Node) -> str:
     )
 
 
-def fitted(array: Any) -> str:
+def fitted(array: Any, after: str = "") -> str:
     """A value as long as a node is wide: fewer digits for a short vector, or its range."""
     for digits in (5, 3, 2):
         text = summarise(array, digits).text
-        if len(text) <= LETTERS + 1:
+        if len(after + text) <= LETTERS + 1:
             return text
     return replace(summarise(array), whole=False).text
 
