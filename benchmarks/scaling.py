@@ -1,7 +1,6 @@
 """Cost against size: N, D, K and V grow, one at a time, and an exponent is fitted."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -113,7 +112,7 @@ def tokens(many: int, features: int, words: int) -> list[Contender]:
     def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(hidden @ weight, y))
 
-    forward = partial(linear_cross_entropy.value_and_gradient)
+    forward = linear_cross_entropy.value_and_gradient
     return [
         compiled("in the forward pass", forward, hidden, weight, y),
         compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), hidden, weight, y),
