@@ -11,7 +11,7 @@ import pytest
 from handgrad._errors import DivergedError
 from handgrad._precision import x64
 from handgrad.gradients import logistic, mlp, softmax_regression
-from handgrad.train import accuracy, fit, fitting, pace
+from handgrad.train import accuracy, engine, fit, pace, running
 from handgrad.train.batches import schedule
 from handgrad.train.loop import initial_state, make_chunk
 
@@ -63,13 +63,13 @@ def test_one_compilation_a_run(points, batch_size):
 def test_one_program_serves_every_chunk(points, monkeypatch):
     """What is compiled is compiled ahead of the loop; another shape would be refused."""
     lowered = []
-    real = fitting.make_chunk
+    real = engine.make_chunk
 
     def make_chunk(*args):
         lowered.append(args)
         return real(*args)
 
-    monkeypatch.setattr(fitting, "make_chunk", make_chunk)
+    monkeypatch.setattr(engine, "make_chunk", make_chunk)
     result = fit(logistic.model(), *points, epochs=41, batch_size=7)
     assert len(lowered) == 1
     steps = result.history.steps
@@ -234,7 +234,7 @@ def test_an_interrupt_before_anything_is_learnt_is_passed_on(points, monkeypatch
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "_check_finite", interrupt)
+    monkeypatch.setattr(running, "check_finite", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit(logistic.model(), *points)
 

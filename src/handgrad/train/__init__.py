@@ -1,11 +1,12 @@
 """The training loop, compiled; update rules by hand; and the optax baseline in the same loop."""
 
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
-from handgrad.train.fitting import FitResult, History, Progress, fit
+from handgrad.train.fitting import FitResult, fit
 from handgrad.train.grid import Setting, folds
 from handgrad.train.many import ManyResult, fit_many
 from handgrad.train.optax_baseline import OPTAX, baseline
 from handgrad.train.optimizers import adam, momentum, sgd
+from handgrad.train.running import History, Progress
 
 __all__ = [
     "OPTAX",

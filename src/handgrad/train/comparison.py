@@ -15,8 +15,9 @@ from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
 from handgrad.train import optax_baseline
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
-from handgrad.train.fitting import FitResult, Progress, fit
+from handgrad.train.fitting import FitResult, fit
 from handgrad.train.optimizers import resolve
+from handgrad.train.running import Progress
 from handgrad.verify import Agreement, agree
 
 MODELS = ("logistic", "softmax", "perceptron", "mlp")

@@ -1,17 +1,13 @@
-"""fit: the Python loop over compiled chunks, and what it returns."""
+"""fit: a model, data and an update rule to trained parameters."""
 
-import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
-from handgrad._errors import DivergedError
-from handgrad._types import Array, ArrayLike, Key
+from handgrad._types import ArrayLike, Key
 from handgrad.gradients.model import Model
 from handgrad.train.arguments import (
     as_arrays,
@@ -21,46 +17,11 @@ from handgrad.train.arguments import (
     check_run,
     class_count,
 )
-from handgrad.train.batches import Batches, schedule
-from handgrad.train.loop import State, initial_state, make_chunk, make_look
+from handgrad.train.batches import schedule
+from handgrad.train.engine import InMemory
+from handgrad.train.loop import initial_state
 from handgrad.train.optimizers import resolve
-from handgrad.train.pace import chunk_length, steps_between_looks
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands after a chunk."""
-
-    step: int
-    steps: int
-    loss: float
-    """On all the data if they were looked at after this chunk, else the mean of its batches."""
-    gradient_max: float | None
-    """The largest |∂E/∂w| over all the data; None where they were not looked at."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened: losses in nats, times in seconds.
-
-    `batch_losses` has the loss of each step on its batch, before the update; `steps`, `losses` and
-    `gradient_max` say at which steps all the data were looked at, and what was seen. The last look
-    is at the end; the others are so far apart that they cost little beside the steps.
-    """
-
-    batch_losses: np.ndarray
-    steps: np.ndarray
-    losses: np.ndarray
-    gradient_max: np.ndarray
-    compile_seconds: float
-    seconds: float
-    stopped: str
-    """'epochs', 'tolerance' or 'interrupted'."""
-
-    @property
-    def steps_per_second(self) -> float:
-        """Steps a second, compilation left out."""
-        return len(self.batch_losses) / self.seconds if self.seconds else math.inf
+from handgrad.train.running import History, Progress, run
 
 
 @dataclass(frozen=True)
@@ -119,83 +80,10 @@ def fit(
     if params is None:
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
-    return _run(model, rule, batches, initial_state(params, rule), x, y, epochs, tol, progress)
-
-
-def _run(
-    model: Model,
-    rule: optax.GradientTransformation,
-    batches: Batches,
-    state: State,
-    x: Array,
-    y: Array,
-    epochs: int,
-    tol: float | None,
-    progress: Callable[[Progress], None] | None,
-) -> FitResult:
-    steps = batches.steps(epochs)
-    length = chunk_length(steps, batches.size, x.shape[1], fine=tol is not None)
-    apart = steps_between_looks(batches)
-    began = time.perf_counter()
-    chunk = jax.jit(make_chunk(model.value_and_gradient, rule, batches.full))
-    indices = batches.indices(0, length)
-    take = chunk.lower(state, x, y, indices, np.int32(0)).compile()
-    look = jax.jit(make_look(model.value_and_gradient)).lower(state.params, x, y).compile()
-    compile_seconds = time.perf_counter() - began
-
-    batch_losses: list[np.ndarray] = []
-    looks: list[tuple[int, float, float]] = []
-    stopped, done, due, began = "epochs", 0, apart, time.perf_counter()
-    try:
-        while done < steps:
-            count = min(length, steps - done)
-            after, losses = take(state, x, y, indices, np.int32(count))
-            indices = batches.indices(done + length, length)  # the next ones, while it works
-            new = np.asarray(losses)[:count]  # waits here: so does an interrupt
-            _check_finite(new, done)
-            state, done = after, done + count
-            batch_losses.append(new)
-            if looked := done >= due or done == steps:
-                looks.append(_look(look, state, x, y, done))
-                due = done + apart
-            if progress:
-                shown = looks[-1] if looked else (done, float(np.mean(new)), None)
-                progress(Progress(done, steps, *shown[1:]))
-            if looked and tol is not None and looks[-1][2] <= tol:
-                stopped = "tolerance"
-                break
-    except KeyboardInterrupt:
-        if not batch_losses:
-            raise
-        stopped = "interrupted"
-        if not looks or looks[-1][0] < done:
-            looks.append(_look(look, state, x, y, done))
-    seen_at, on_all, largest = zip(*looks, strict=True)
-    history = History(
-        batch_losses=np.concatenate(batch_losses),
-        steps=np.array(seen_at),
-        losses=np.array(on_all),
-        gradient_max=np.array(largest),
-        compile_seconds=compile_seconds,
-        seconds=time.perf_counter() - began,
-        stopped=stopped,
+    state = initial_state(params, rule)
+    engine = InMemory(
+        model.value_and_gradient, rule, batches, epochs, state, x, y, fine=tol is not None
     )
+    watchers = [lambda state, seen: progress(seen)] if progress else []
+    state, history = run(engine, state, tol=tol, watchers=watchers)
     return FitResult(state.params, history)
-
-
-def _look(look: Callable, state: State, x: Array, y: Array, done: int) -> tuple[int, float, float]:
-    """(done, loss, largest |∂E/∂w|). Step k looks at its loss before it moves, so the loss after
-    `done` steps is that of step done + 1.
-    """
-    seen = jax.device_get(look(state.params, x, y))
-    if not math.isfinite(seen.loss):
-        raise DivergedError(done + 1, float(seen.loss))
-    return done, float(seen.loss), float(seen.gradient_max)
-
-
-def _check_finite(batch_losses: np.ndarray, done: int) -> None:
-    """Raise DivergedError at the first step, counted from 1, whose loss is not finite."""
-    bad = ~np.isfinite(batch_losses)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise DivergedError(done + first + 1, float(batch_losses[first]))
