@@ -17,7 +17,7 @@ import numpy as np
 from handgrad._precision import x64
 from handgrad.verify.hypotheses import Evidence, chain_findings
 from handgrad.verify.intermediates import Loss, Point, constants_of, intermediates
-from handgrad.verify.naming import Surroundings, close
+from handgrad.verify.naming import Surroundings, close, ratio_shown
 from handgrad.verify.relations import Finding, Leaf, relations
 from handgrad.verify.replaced import replaced_findings
 from handgrad.verify.witnesses import Argnums, is_float, named_leaves
@@ -86,12 +86,14 @@ def ratios(hand: Any, truth: Any) -> str:
 
     >>> ratios(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
     'hand/truth: [2, 1.5]'
+    >>> ratios(np.array([1.0, 1.0]), np.array([1.0, 1.0 - 2**-40]))
+    'hand/truth: [1, 1 + 9.1e-13]'
     """
     parts = []
     for (name, h), (_, t) in zip(named_leaves(hand), named_leaves(truth), strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = np.ravel(np.asarray(h, np.float64) / np.asarray(t, np.float64))
-        shown = ", ".join(f"{q:.6g}" for q in quotient[:8])
+        shown = ", ".join(map(ratio_shown, quotient[:8].tolist()))
         more = f", … {quotient.size - 8} more" if quotient.size > 8 else ""
         parts.append(f"{name} [{shown}{more}]".strip())
     return "hand/truth: " + "; ".join(parts)
