@@ -86,8 +86,6 @@ def ratios(hand: Any, truth: Any) -> str:
 
     >>> ratios(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
     'hand/truth: [2, 1.5]'
-    >>> ratios(np.array([1.0, 1.0]), np.array([1.0, 1.0 - 2**-40]))
-    'hand/truth: [1, 1 + 9.1e-13]'
     """
     parts = []
     for (name, h), (_, t) in zip(named_leaves(hand), named_leaves(truth), strict=True):
