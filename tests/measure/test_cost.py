@@ -14,7 +14,7 @@ MACHINE = Machine(read=3e9, multiply=5e10, memory=1e9, link=1e8, latency=1e-4, o
 
 
 def ring(size, devices, machine):
-    """Pass the chunks round, first to add and then to spread, and let each message take its time."""
+    """Pass the chunks round, first to add and then to spread, counting their time."""
     held = [[{d} for _ in range(devices)] for d in range(devices)]
     seconds = 0.0
     for turn in range(2 * (devices - 1)):
