@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,10 +19,14 @@ from handgrad.train.arguments import (
     class_count,
 )
 from handgrad.train.batches import schedule
+from handgrad.train.checkpoints import Checkpoints
 from handgrad.train.engine import InMemory
+from handgrad.train.identity import identity
 from handgrad.train.loop import initial_state
 from handgrad.train.optimizers import resolve
-from handgrad.train.running import History, Progress, run
+from handgrad.train.record import Record
+from handgrad.train.running import History, Progress
+from handgrad.train.supervising import supervise
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,10 @@ def fit(
     params: Any = None,
     shuffle: bool = True,
     progress: Callable[[Progress], None] | None = None,
+    update_seconds: float | None = None,
+    checkpoint: Checkpoints | None = None,
+    resume: bool = False,
+    log: Record | Path | str | None = None,
 ) -> FitResult:
     """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
 
@@ -60,6 +69,11 @@ def fit(
     the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
     be at most `tol` (it is looked at every few epochs), or at Ctrl-C, which keeps what was learnt.
     It starts at `params`, or at random weights drawn with `key`.
+
+    With `checkpoint` the run is saved as it goes and at its end, and Ctrl-C or SIGTERM end it after
+    the chunk at hand; with `resume` it goes on from what was saved last, to the same bits, or from
+    the start if nothing was. `log` is a file of JSON lines that grows with the run (see `Record`).
+    `update_seconds` is about how far apart two calls of `progress` may be.
 
     Raises InputError for arguments that cannot be used, before anything is computed, and
     DivergedError, which names the step, at the first loss that is not finite.
@@ -81,9 +95,14 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
-    engine = InMemory(
-        model.value_and_gradient, rule, batches, epochs, state, x, y, fine=tol is not None
-    )
-    watchers = [lambda state, seen: progress(seen)] if progress else []
-    state, history = run(engine, state, tol=tol, watchers=watchers)
+    state, history = supervise(
+        lambda at: InMemory(
+            model.value_and_gradient, rule, batches, epochs, at, x, y, fine=tol is not None
+        ),
+        state,
+        lambda: identity(model.value_and_gradient, rule, batches, state, x, y),
+        checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+        watchers=[lambda state, seen: progress(seen)] if progress else [],
+        update_seconds=update_seconds,
+    )  # fmt: skip
     return FitResult(state.params, history)
