@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from handgrad._types import ArrayLike, Key
 from handgrad.gradients.model import Model
@@ -18,10 +19,13 @@ from handgrad.train.arguments import (
     class_count,
 )
 from handgrad.train.batches import schedule
-from handgrad.train.engine import InMemory
+from handgrad.train.engine import Engine, InMemory
+from handgrad.train.lanes import lanes_for
 from handgrad.train.loop import initial_state
+from handgrad.train.meshes import as_mesh
 from handgrad.train.optimizers import resolve
 from handgrad.train.running import History, Progress, run
+from handgrad.train.sharding import Sharded, here
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def fit(
     key: Key | None = None,
     params: Any = None,
     shuffle: bool = True,
+    mesh: Mesh | int | str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> FitResult:
     """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
@@ -60,6 +65,10 @@ def fit(
     the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
     be at most `tol` (it is looked at every few epochs), or at Ctrl-C, which keeps what was learnt.
     It starts at `params`, or at random weights drawn with `key`.
+
+    `mesh` spreads the examples over several devices: a `jax.sharding.Mesh` with one axis, a number
+    of devices, or 'all'. Batches are then drawn from lanes of rows (see `train.lanes`), the same
+    ones on 1, 2, 4 and 8 devices; the result is that of one device up to rounding.
 
     Raises InputError for arguments that cannot be used, before anything is computed, and
     DivergedError, which names the step, at the first loss that is not finite.
@@ -73,7 +82,8 @@ def fit(
     """
     check_model(model)
     check_run(epochs, tol)
-    x, y = as_arrays(x, y)
+    spread = None if mesh is None else as_mesh(mesh)
+    x, y = as_arrays(x, y, on_host=spread is not None)
     init_key, order_key = jax.random.split(check_key(key))
     batches = schedule(x.shape[0], batch_size, shuffle, order_key)
     rule = resolve(optimizer, learning_rate)
@@ -81,9 +91,13 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
-    engine = InMemory(
-        model.value_and_gradient, rule, batches, epochs, state, x, y, fine=tol is not None
-    )
+    with_rule, fine = (model.value_and_gradient, rule), tol is not None
+    engine: Engine
+    if spread is None:
+        engine = InMemory(*with_rule, batches, epochs, state, x, y, fine)
+    else:
+        lanes = lanes_for(batches, spread.size)
+        engine = Sharded(*with_rule, lanes, epochs, state, lambda n: (x[n], y[n]), spread, fine)
     watchers = [lambda state, seen: progress(seen)] if progress else []
     state, history = run(engine, state, tol=tol, watchers=watchers)
-    return FitResult(state.params, history)
+    return FitResult(state.params if spread is None else here(state.params), history)
