@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from handgrad._types import ArrayLike, Key
 from handgrad.gradients.model import Model
@@ -20,12 +21,15 @@ from handgrad.train.arguments import (
 )
 from handgrad.train.batches import schedule
 from handgrad.train.checkpoints import Checkpoints
-from handgrad.train.engine import InMemory
+from handgrad.train.engine import Engine, InMemory
 from handgrad.train.identity import identity
-from handgrad.train.loop import initial_state
+from handgrad.train.lanes import lanes_for
+from handgrad.train.loop import State, initial_state
+from handgrad.train.meshes import as_mesh
 from handgrad.train.optimizers import resolve
 from handgrad.train.record import Record
 from handgrad.train.running import History, Progress
+from handgrad.train.sharding import Sharded, here
 from handgrad.train.supervising import supervise
 
 
@@ -55,6 +59,7 @@ def fit(
     key: Key | None = None,
     params: Any = None,
     shuffle: bool = True,
+    mesh: Mesh | int | str | None = None,
     progress: Callable[[Progress], None] | None = None,
     update_seconds: float | None = None,
     checkpoint: Checkpoints | None = None,
@@ -75,6 +80,10 @@ def fit(
     the start if nothing was. `log` is a file of JSON lines that grows with the run (see `Record`).
     `update_seconds` is about how far apart two calls of `progress` may be.
 
+    `mesh` spreads the examples over several devices: a `jax.sharding.Mesh` with one axis, a number
+    of devices, or 'all'. Batches are then drawn from lanes of rows (see `train.lanes`), the same
+    ones on 1, 2, 4 and 8 devices; the result is that of one device up to rounding.
+
     Raises InputError for arguments that cannot be used, before anything is computed, and
     DivergedError, which names the step, at the first loss that is not finite.
 
@@ -87,7 +96,8 @@ def fit(
     """
     check_model(model)
     check_run(epochs, tol)
-    x, y = as_arrays(x, y)
+    spread = None if mesh is None else as_mesh(mesh)
+    x, y = as_arrays(x, y, on_host=spread is not None)
     init_key, order_key = jax.random.split(check_key(key))
     batches = schedule(x.shape[0], batch_size, shuffle, order_key)
     rule = resolve(optimizer, learning_rate)
@@ -95,14 +105,20 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
+
+    def engine(at: State) -> Engine:
+        parts, fine = (model.value_and_gradient, rule), tol is not None
+        if spread is None:
+            return InMemory(*parts, batches, epochs, at, x, y, fine)
+        lanes = lanes_for(batches, spread.size)
+        return Sharded(*parts, lanes, epochs, at, lambda rows: (x[rows], y[rows]), spread, fine)
+
     state, history = supervise(
-        lambda at: InMemory(
-            model.value_and_gradient, rule, batches, epochs, at, x, y, fine=tol is not None
-        ),
+        engine,
         state,
         lambda: identity(model.value_and_gradient, rule, batches, state, x, y),
         checkpoint=checkpoint, resume=resume, log=log, tol=tol,
         watchers=[lambda state, seen: progress(seen)] if progress else [],
         update_seconds=update_seconds,
     )  # fmt: skip
-    return FitResult(state.params, history)
+    return FitResult(state.params if spread is None else here(state.params), history)
