@@ -116,7 +116,10 @@ def fit(
     state, history = supervise(
         engine,
         state,
-        lambda: identity(model.value_and_gradient, rule, batches, state, x, y),
+        lambda: {
+            "devices": 1 if spread is None else spread.size,
+            **identity(model.value_and_gradient, rule, batches, state, x, y),
+        },
         checkpoint=checkpoint, resume=resume, log=log, tol=tol,
         watchers=[lambda state, seen: progress(seen)] if progress else [],
         update_seconds=update_seconds,
