@@ -9,11 +9,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from handgrad._errors import DivergedError, InputError
 from handgrad.cli.output import check_writable, console, say, write_json, write_whole
+from handgrad.cli.streaming import is_streamed, say_prepared
 from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
+    data: Annotated[
+        str, typer.Argument(help="A data set by name, or a .csv, .parquet or .npy file.")
+    ],
     target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
     model: Annotated[
         str | None, typer.Option(help="logistic, softmax, perceptron or mlp; else by the labels.")
@@ -33,14 +36,15 @@ def train(
     hidden: Annotated[str, typer.Option(help="Hidden sizes of the mlp, as in 16,8.")] = "16",
     activation: Annotated[str, typer.Option(help="Of the mlp: tanh, relu or sigmoid.")] = "tanh",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    stream: Annotated[bool, typer.Option("--stream", help="Keep the file on the disk.")] = False,
     in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a figure to this PNG.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
-    from handgrad.data import load, split, standardise
-    from handgrad.train import comparison
+    from handgrad.data import load, open_parts, split, standardise
+    from handgrad.train import comparison, stream_comparison
     from handgrad.train.arguments import check_run
     from handgrad.train.batches import size_of
 
@@ -50,23 +54,30 @@ def train(
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
     check_choices(optimizer, learning_rate, l2)
     check_run(epochs, tol)
-    dataset = load(data, target)
-    name = model or ("logistic" if dataset.classes == 2 else "softmax")
-    pair = comparison.contenders(
-        name, optimizer, learning_rate, l2, parse_sizes(hidden), activation
-    )
-    comparison.check_labels_suit(name, dataset)
-    training, test = standardise(*split(dataset, seed=seed))
+    choice = optimizer, learning_rate, l2, parse_sizes(hidden), activation
+    streamed = is_streamed(data, stream)
+    training: Any
+    test: Any
+    if streamed:
+        if model:
+            comparison.contenders(model, *choice)  # what is wrong with it is not to be read for
+        training, test = open_parts(data, target, seed=seed, dtype=dtype)
+        say_prepared(training, test)
+    else:
+        training, test = standardise(*split(load(data, target), seed=seed))
+    name = model or ("logistic" if training.classes == 2 else "softmax")
+    pair = comparison.contenders(name, *choice)
+    comparison.check_labels_suit(name, training)
     size = size_of(parse_batch_size(batch_size), training.examples)
     say(
-        f"[bold]{escape(dataset.name)}[/]: {training.examples:,} training and {test.examples:,} "
-        f"test examples, {dataset.features} features, {dataset.classes} classes"
+        f"[bold]{escape(training.name)}[/]: {training.examples:,} training and {test.examples:,} "
+        f"test examples, {training.features} features, {training.classes} classes"
     )
     say(
         f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batches of {size:,}, "
         f"{epochs:,} epochs, {dtype}"
     )
-    report: dict[str, Any] = {"data": dataset.name, "model": name}
+    report: dict[str, Any] = {"data": training.name, "model": name}
     try:
         with (
             x64(dtype == "float64"),
@@ -77,7 +88,8 @@ def train(
             ) as bar,
         ):  # fmt: skip
             tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
-            result = comparison.compare(
+            compare: Any = stream_comparison.compare if streamed else comparison.compare
+            result = compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
                 checked=lambda check: report_check(check, report),
@@ -95,8 +107,9 @@ def train(
         if plot:
             from handgrad.explain.training import png, training_figure
 
+            shown = training.shown() if streamed else training
             with x64(dtype == "float64"):
-                figure = training_figure(result.results, pair[0].model, training, dtype)
+                figure = training_figure(result.results, pair[0].model, shown, dtype)
             write_whole(plot, png(figure))
             say(f"figure: {escape(str(plot))}")
     if json:

@@ -36,7 +36,9 @@ def encode_target(column: Any, name: str, file: str) -> tuple[np.ndarray, tuple[
 def check_classes(found: np.ndarray, where: str, rows: int) -> None:
     """Raise InputError unless the different values of a target in so many rows can be classes."""
     if too_many(len(found), rows):
-        raise InputError(where, "classes", f"{len(found):,} different values in {rows:,} rows", QUANTITY)
+        raise InputError(
+            where, "classes", f"{len(found):,} different values in {rows:,} rows", QUANTITY
+        )
     if len(found) == 1:
         raise InputError(
             where,

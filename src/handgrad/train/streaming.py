@@ -34,7 +34,7 @@ class Passes:
     def __init__(self, value_and_gradient: Callable, params: Any, stream: Stream):
         self._examples, self._rows = stream.examples, stream.block_rows
         self._blocks = -(-self._examples // self._rows)
-        self._ahead = ReadAhead(stream, ring(self._examples, self._rows), self._rows)
+        self._ahead = ReadAhead(stream.copy, ring(self._examples, self._rows), self._rows)
         self._done = 0
         self._dtype = np.dtype(stream.dtype)
         self._nothing = jnp.zeros((), self._dtype), jax.tree.map(jnp.zeros_like, params)
@@ -137,7 +137,7 @@ class StreamedBatches:
         self.length = windows.batches * max(1, wanted // windows.batches)
         self.apart = windows.steps(EPOCHS_BETWEEN_LOOKS)
         began = time.perf_counter()
-        self._ahead = ReadAhead(stream, windows.ranges, windows.rows)
+        self._ahead = ReadAhead(stream.copy, windows.ranges, windows.rows)
         self._passes = Passes(value_and_gradient, state.params, stream)
         chunk = jax.jit(make_chunk(value_and_gradient, rule, full_batch=False))
         self._chunk = chunk.lower(

@@ -66,7 +66,9 @@ class Encoding:
             assert among is not None
             shares = np.array([among.counts[value] for value in seen.distinct]) / self.train_rows
             means.append(shares)
-            scales.append(np.where((shares == 0) | (shares == 1), 1, np.sqrt(shares * (1 - shares))))
+            scales.append(
+                np.where((shares == 0) | (shares == 1), 1, np.sqrt(shares * (1 - shares)))
+            )
             constant &= len(seen.distinct) == 1
         self.feature_names = tuple(names)
         if constant:

@@ -109,7 +109,7 @@ def read_header(path: Path) -> tuple[int, tuple[int, int], np.dtype]:
 
 def read_into(file: io.FileIO | Any, buffer: np.ndarray, path: Path) -> None:
     """Fill `buffer` from a file without a buffer of its own. Raises InputError at its end."""
-    view = memoryview(buffer).cast("B")
+    view = buffer.data.cast("B")
     done = 0
     while done < len(view):
         try:

@@ -7,6 +7,7 @@ writes the encoded and standardised rows to the working copy. The file is not ne
 import time
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def _open(
     if file.stat().st_size == 0:
         raise InputError(file.name, "a table", "an empty file", "write the table again")
     before = Fingerprint.of(file)
-    source: Source = Npy(file, target) if file.suffix.lower() == ".npy" else Tables(file, target)
+    source = _source(file, target)
     source.settle()
     encoding = Encoding(source)
     for block in source.blocks():
@@ -149,6 +150,14 @@ def _write(
             for copy, mine in zip(copies, (~held[part], held[part]), strict=True):
                 copy.append(x[mine], y[part][mine])
     return copies
+
+
+def _source(file: Path, target: Any) -> Source:
+    if file.suffix.lower() == ".npy":
+        return Npy(file, target)
+    if target is not None and not isinstance(target, str):
+        raise InputError("target", "the name of a column", repr(target), "pass a string")
+    return Tables(file, target)
 
 
 def _held(draw: Draw | None, first: int, count: int) -> np.ndarray:

@@ -8,41 +8,23 @@ import mmap
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
+
+from handgrad.data.streams.working_copy import WorkingCopy
 
 Ranges = list[tuple[int, int]]
 BUFFERS = 3
 """One worked on, one at hand, one being read."""
 
 
-class Rows(Protocol):
-    """What windows are read from: a Stream."""
-
-    features: int
-    dtype: str
-
-    @property
-    def label_dtype(self) -> str: ...
-
-    @property
-    def copy(self) -> "Reads": ...
-
-
-class Reads(Protocol):
-    """What fills arrays with rows: a working copy."""
-
-    def read(self, begin: int, x: np.ndarray, y: np.ndarray) -> None: ...
-
-
 class ReadAhead:
-    """Window `number` of a stream holds the rows of the ranges plan(number), at most `rows`."""
+    """Window `number` holds the rows of the ranges plan(number), at most `rows` in all."""
 
-    def __init__(self, stream: Rows, plan: Callable[[int], Ranges], rows: int):
-        self._copy, self._plan = stream.copy, plan
+    def __init__(self, copy: WorkingCopy, plan: Callable[[int], Ranges], rows: int):
+        self._copy, self._plan = copy, plan
         self._buffers = [
-            (aligned((rows, stream.features), stream.dtype), aligned((rows,), stream.label_dtype))
+            (aligned((rows, copy.features), copy.dtype), aligned((rows,), copy.label_dtype))
             for _ in range(BUFFERS)
         ]
         self._turn = 0
@@ -109,7 +91,7 @@ def ring(examples: int, rows: int) -> Callable[[int], Ranges]:
     return plan
 
 
-def aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array of zeros that begins at a page of memory."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = int(np.prod(shape)) * dtype.itemsize
     return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, int(np.prod(shape))).reshape(shape)

@@ -1,6 +1,6 @@
 """Sources: a file as blocks of rows, read from the beginning as often as is wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import fspath
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -33,10 +33,13 @@ class Source(Protocol):
     """A file that can be read block by block."""
 
     path: Path
-    names: list[tuple[str, ...]]
-    """Of the columns in each part of a block."""
     target: str
     """What messages call the target."""
+
+    @property
+    def names(self) -> Sequence[tuple[str, ...]]:
+        """Of the columns in each part of a block."""
+        ...
 
     def settle(self) -> None:
         """Find out the types of the columns; before `blocks`."""

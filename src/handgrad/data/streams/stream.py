@@ -6,6 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
+from handgrad.data.dataset import Dataset
 from handgrad.data.streams.read_ahead import ReadAhead, ring
 from handgrad.data.streams.working_copy import WorkingCopy
 
@@ -62,7 +63,7 @@ class Stream:
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All rows in order, in blocks: x (R, D), y (R,). Each is overwritten two blocks later."""
-        with ReadAhead(self, ring(self.examples, self.block_rows), self.block_rows) as ahead:
+        with ReadAhead(self.copy, ring(self.examples, self.block_rows), self.block_rows) as ahead:
             for number in range(-(-self.examples // self.block_rows)):
                 yield ahead.get(number)
 
@@ -74,6 +75,18 @@ class Stream:
         starts = [number * self.examples // runs for number in range(runs)]
         parts = [self.rows(start, start + 16) for start in starts]
         return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+    def shown(self, most: int = 1_000) -> Dataset:
+        """A sample as a Dataset, to draw."""
+        x, y = self.sample(most)
+        return Dataset(
+            self.name,
+            x.astype(np.float64),
+            y.astype(np.float64) if self.soft else y,
+            self.feature_names,
+            self.class_names,
+            f"A sample. {self.source}",
+        )
 
     def close(self) -> None:
         """Give the disk back that the working copy takes."""

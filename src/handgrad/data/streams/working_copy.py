@@ -22,10 +22,10 @@ class WorkingCopy:
 
     def __init__(self, folder: Path, features: int, dtype: str, label_dtype: str):
         self.folder, self.rows = folder, 0
-        self._dtype, self._features = np.dtype(dtype), features
-        self._label_dtype = np.dtype(label_dtype)
+        self.dtype, self.features = np.dtype(dtype), features
+        self.label_dtype = np.dtype(label_dtype)
         try:
-            self._files = [tempfile.TemporaryFile(dir=folder, buffering=0) for _ in "xy"]
+            self._files = [tempfile.TemporaryFile(dir=folder, buffering=0) for _ in "xy"]  # noqa: SIM115
         except OSError as error:
             raise no_room(folder, str(error.strerror)) from error
         self._close = weakref.finalize(self, _close, self._files)
@@ -33,9 +33,9 @@ class WorkingCopy:
 
     def append(self, x: np.ndarray, y: np.ndarray) -> None:
         """Write rows behind those there are. Raises InputError if the disk is full."""
-        arrays = np.ascontiguousarray(x, self._dtype), np.ascontiguousarray(y, self._label_dtype)
+        arrays = np.ascontiguousarray(x, self.dtype), np.ascontiguousarray(y, self.label_dtype)
         for file, array in zip(self._files, arrays, strict=True):
-            view = memoryview(array).cast("B") if array.size else memoryview(b"")
+            view = array.data.cast("B") if array.size else memoryview(b"")
             done = 0
             try:
                 while done < len(view):
@@ -45,11 +45,23 @@ class WorkingCopy:
         self.rows += len(y)
 
     def read(self, begin: int, x: np.ndarray, y: np.ndarray) -> None:
-        """Fill x (R, D) and y (R,), row-major and of the right dtypes, with rows begin, begin+1 …"""
+        """Fill x (R, D) and y (R,), row-major and of the right dtypes, from row `begin` on."""
         with self._lock:  # one place to read from in each file
             for file, array in zip(self._files, (x, y), strict=True):
                 file.seek(begin * array[:1].nbytes)
                 read_into(file, array, self.folder)
+
+    def forget(self) -> None:
+        """Have the system drop what it keeps of these files in memory, where it can be asked."""
+        for file in self._files if hasattr(os, "posix_fadvise") else ():
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the disk."""
+        row = self.features * self.dtype.itemsize + self.label_dtype.itemsize
+        return self.rows * row
 
     def close(self) -> None:
         """Give the disk back."""
