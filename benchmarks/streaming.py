@@ -58,14 +58,14 @@ def one(file: Path, rows: int, rounds: int) -> Report:
         table, bars = [], []
         for mode in MODES:
             both = [(streamed.ask(mode), in_memory.ask(mode)) for _ in range(rounds)]
-            share = Spread.of(
-                [one["rows_per_second"] / two["rows_per_second"] for one, two in both]
-            )
+            speeds = np.array([[answer["rows_per_second"] for answer in pair] for pair in both])
+            share = Spread.of(list(speeds[:, 0] / speeds[:, 1]))
+            streamed_speed, memory_speed = np.median(speeds, axis=0)
             peak = max(one["peak"] for one, _ in both)
             table.append({
                 "name": mode,
-                "streamed_rows_per_s": f"{np.median([a['rows_per_second'] for a, _ in both]):,.0f}",
-                "in_memory_rows_per_s": f"{np.median([b['rows_per_second'] for _, b in both]):,.0f}",
+                "streamed_rows_per_s": f"{streamed_speed:,.0f}",
+                "in_memory_rows_per_s": f"{memory_speed:,.0f}",
                 "share": round(share.median, 2),
                 "lower": share.lower, "upper": share.upper, "rounds": rounds,
                 "resident": f"{peak / 1e6:,.0f} MB",

@@ -168,8 +168,8 @@ def _check_none_missing(missing: np.ndarray, where: str, otherwise: str, first: 
         raise InputError(
             where,
             "a value in every row",
-            f"{int(missing.sum()):,} missing, the first in row {first + int(np.argmax(missing)) + 1:,} "
-            "of the data",
+            f"{int(missing.sum()):,} missing, the first in row "
+            f"{first + int(np.argmax(missing)) + 1:,} of the data",
             f"drop those rows, {otherwise}",
         )
 

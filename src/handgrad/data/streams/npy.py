@@ -55,7 +55,7 @@ class Npy:
                 yield Block(
                     first,
                     [table[:, side] for side in self._sides],
-                    table[:, self._column].astype(bool if self._dtype == bool else np.float64),
+                    table[:, self._column].astype(bool if self._dtype.kind == "b" else np.float64),
                 )
 
     def _check(self, table: np.ndarray, first: int) -> None:
