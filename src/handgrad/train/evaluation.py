@@ -8,13 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._types import ArrayLike
+from handgrad.data import Stream
 from handgrad.gradients.model import Model
 
 
 def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
     """The share of examples whose most probable class is their label's most probable class."""
-    guess = _classes(jax.jit(model.predict)(params, jnp.asarray(x)))
-    return float(np.mean(guess == _classes(y)))
+    return float(np.mean(right(jax.jit(model.predict)(params, jnp.asarray(x)), y)))
+
+
+def stream_accuracy(model: Model, params: Any, stream: Stream) -> float:
+    """`accuracy` on the examples of a stream, by one pass."""
+    predict = jax.jit(model.predict)
+    hits = sum(int(np.sum(right(predict(params, x), y))) for x, y in stream.blocks())
+    return hits / stream.examples
+
+
+def right(probabilities: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """(N,) of bool: whether the most probable class is the label's most probable class."""
+    return _classes(probabilities) == _classes(y)
 
 
 def _classes(a: ArrayLike) -> np.ndarray:

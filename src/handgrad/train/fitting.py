@@ -105,12 +105,13 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
+    lanes = None if spread is None else lanes_for(batches, spread.size)
+    parted = f"in {lanes.count} lanes" if lanes else ""
 
     def engine(at: State) -> Engine:
         parts, fine = (model.value_and_gradient, rule), tol is not None
-        if spread is None:
+        if spread is None or lanes is None:
             return InMemory(*parts, batches, epochs, at, x, y, fine)
-        lanes = lanes_for(batches, spread.size)
         return Sharded(*parts, lanes, epochs, at, lambda rows: (x[rows], y[rows]), spread, fine)
 
     state, history = supervise(
@@ -118,7 +119,7 @@ def fit(
         state,
         lambda: {
             "devices": 1 if spread is None else spread.size,
-            **identity(model.value_and_gradient, rule, batches, state, x, y),
+            **identity(model.value_and_gradient, rule, batches, state, x, y, parted=parted),
         },
         checkpoint=checkpoint, resume=resume, log=log, tol=tol,
         watchers=[lambda state, seen: progress(seen)] if progress else [],

@@ -52,6 +52,7 @@ def supervise(
         start = saving.start if saving else 0
         record = log if isinstance(log, Record) or log is None else Record(log, resume)
         engine = make_engine(state)
+        stack.callback(engine.close)
         if record:
             record.start(known, start, engine.steps)
             watchers = [*watchers, record]
