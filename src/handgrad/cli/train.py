@@ -9,9 +9,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from handgrad._errors import DivergedError, InputError
 from handgrad.cli.output import check_writable, console, say, write_json, write_whole
+from handgrad.cli.several import by_several, speaks
 from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
 
 
+@by_several
 def train(
     data: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
     target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
@@ -34,6 +36,14 @@ def train(
     activation: Annotated[str, typer.Option(help="Of the mlp: tanh, relu or sigmoid.")] = "tanh",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
+    devices: Annotated[
+        str | None, typer.Option(help="Spread the examples over: a number of devices, or all.")
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0, or auto in a cluster.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="How many there are.")] = None,
+    process_id: Annotated[int | None, typer.Option(help="The number of this one, from 0.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a figure to this PNG.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
@@ -43,6 +53,7 @@ def train(
     from handgrad.train import comparison
     from handgrad.train.arguments import check_run
     from handgrad.train.batches import size_of
+    from handgrad.train.meshes import check_spread
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
@@ -58,6 +69,8 @@ def train(
     comparison.check_labels_suit(name, dataset)
     training, test = standardise(*split(dataset, seed=seed))
     size = size_of(parse_batch_size(batch_size), training.examples)
+    mesh = parse_devices(devices, several=coordinator is not None)
+    check_spread(mesh, size, training.examples)
     say(
         f"[bold]{escape(dataset.name)}[/]: {training.examples:,} training and {test.examples:,} "
         f"test examples, {dataset.features} features, {dataset.classes} classes"
@@ -79,7 +92,7 @@ def train(
             tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
-                batch_size=size, shuffle=not in_order,
+                batch_size=size, shuffle=not in_order, mesh=mesh,
                 checked=lambda check: report_check(check, report),
                 progress=lambda side, p: bar.update(
                     tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
@@ -92,14 +105,14 @@ def train(
     else:
         report |= outcomes_as_data(result)
         print_outcomes(result)
-        if plot:
+        if plot and speaks():
             from handgrad.explain.training import png, training_figure
 
             with x64(dtype == "float64"):
                 figure = training_figure(result.results, pair[0].model, training, dtype)
             write_whole(plot, png(figure))
             say(f"figure: {escape(str(plot))}")
-    if json:
+    if json and speaks():
         write_json(json, report)
     if not report["check"]["ok"]:
         raise typer.Exit(1)
@@ -117,6 +130,13 @@ def check_choices(optimizer: str, learning_rate: float, l2: float) -> None:
 def parse_batch_size(text: str | None) -> int | str | None:
     """'full', or a whole number, or None if none was given."""
     return int(text) if text and text.removeprefix("-").isdecimal() else text
+
+
+def parse_devices(text: str | None, several: bool) -> int | str | None:
+    """A whole number, or 'all', or None; with several processes all are taken if none is named."""
+    if text is None:
+        return "all" if several else None
+    return int(text) if text.isdecimal() else text
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ def compare(
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
     `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
-    epochs, tol, shuffle. Both sides start at the same parameters and see the same batches.
+    epochs, tol, shuffle, mesh. Both sides start at the same parameters and see the same batches.
     """
     hand, _ = pair
     x, y = np.asarray(train.x, dtype), train.y

@@ -19,6 +19,7 @@ from handgrad.train.arguments import (
     class_count,
 )
 from handgrad.train.batches import schedule
+from handgrad.train.distributed import interrupts_agreed
 from handgrad.train.engine import Engine, InMemory
 from handgrad.train.lanes import lanes_for
 from handgrad.train.loop import initial_state
@@ -99,5 +100,6 @@ def fit(
         lanes = lanes_for(batches, spread.size)
         engine = Sharded(*with_rule, lanes, epochs, state, lambda n: (x[n], y[n]), spread, fine)
     watchers = [lambda state, seen: progress(seen)] if progress else []
-    state, history = run(engine, state, tol=tol, watchers=watchers)
+    with interrupts_agreed() as agreed:
+        state, history = run(engine, state, tol=tol, watchers=[*watchers, agreed])
     return FitResult(state.params if spread is None else here(state.params), history)
