@@ -130,9 +130,9 @@ def compare(
 
     `train` and `test` are in memory, or both streams, in `dtype`. `checked` is told the outcome of
     the check before any training. `run` goes to `fit` or `fit_stream`: batch_size, epochs, tol,
-    shuffle; so does what `kept` gives for a side: its checkpoint, its log. Both sides start at the
-    same parameters and see the same batches. Raises StoppedError if a signal stops a side that has
-    a checkpoint.
+    shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both sides start
+    at the same parameters and see the same batches. Raises StoppedError if a signal stops a side
+    that has a checkpoint.
     """
     hand, _ = pair
     key = jax.random.key(seed)

@@ -27,8 +27,10 @@ from handgrad.train.rollcall import enrol, gather, listen
 from handgrad.train.watch import Peer, Watch, named
 
 START_SECONDS = 60.0
-HEARTBEAT_SECONDS = 45
-"""JAX's own watch, behind ours: it aborts, and not in one line."""
+HEARTBEAT_SECONDS = 300
+"""Of JAX's own watch, behind ours: it aborts, with a stack trace, and also where all processes were
+suspended for so long."""
+PARTING_SECONDS = 60
 SETTLING_SECONDS = 10.0
 """How long a sum that failed waits to hear who was lost."""
 LOST = 2
@@ -70,6 +72,7 @@ def together(
         host, port, processes, process = check_addresses(coordinator, processes, process)
         watch = _by_address(host, port, processes, process, about, start_seconds, lost)
     try:
+        _first_sum()
         yield
         jax.distributed.shutdown()
         watch.leave({"left": True})
@@ -181,9 +184,24 @@ def _start_jax(seconds: float, **given: Any) -> None:
     jax.distributed.initialize(
         initialization_timeout=int(seconds),
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+        shutdown_timeout_seconds=PARTING_SECONDS,
         **given,
     )
+
+
+def _first_sum() -> None:
+    """All devices, once: gloo greets on standard output when they meet, which is not its own."""
+    from jax.experimental import multihost_utils
+
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        multihost_utils.sync_global_devices("handgrad")
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _in_short(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from handgrad.train.arguments import (
 )
 from handgrad.train.batches import schedule
 from handgrad.train.checkpoints import Checkpoints
+from handgrad.train.distributed import interrupts_agreed
 from handgrad.train.engine import Engine, InMemory
 from handgrad.train.identity import identity
 from handgrad.train.lanes import lanes_for
@@ -114,15 +115,14 @@ def fit(
             return InMemory(*parts, batches, epochs, at, x, y, fine)
         return Sharded(*parts, lanes, epochs, at, lambda rows: (x[rows], y[rows]), spread, fine)
 
-    state, history = supervise(
-        engine,
-        state,
-        lambda: {
-            "devices": 1 if spread is None else spread.size,
-            **identity(model.value_and_gradient, rule, batches, state, x, y, parted=parted),
-        },
-        checkpoint=checkpoint, resume=resume, log=log, tol=tol,
-        watchers=[lambda state, seen: progress(seen)] if progress else [],
-        update_seconds=update_seconds,
-    )  # fmt: skip
+    def facts() -> dict[str, Any]:
+        same = identity(model.value_and_gradient, rule, batches, state, x, y, parted=parted)
+        return {"devices": 1 if spread is None else spread.size, **same}
+
+    with interrupts_agreed() as agreed:
+        state, history = supervise(
+            engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+            watchers=[*([lambda state, seen: progress(seen)] if progress else []), agreed],
+            update_seconds=update_seconds,
+        )  # fmt: skip
     return FitResult(state.params if spread is None else here(state.params), history)

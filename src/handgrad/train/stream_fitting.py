@@ -75,7 +75,9 @@ def fit_stream(
     def facts() -> dict[str, Any]:
         block: Any = shapes(stream, order.rows)
         parted = f"in windows of {order.rows:,} rows, blocks of {order.block:,}"
-        return identity(gradient, rule, order, state, *block, stream.copy.digest, parted)
+        return identity(
+            gradient, rule, order, state, block[0], block[1], stream.copy.digest, parted
+        )
 
     state, history = supervise(
         engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,

@@ -98,7 +98,7 @@ class Watch(threading.Thread):
                 if messages is None:
                     selector.unregister(key.fileobj)
                     if not peer.left:
-                        self._report(f"{named([number], self._processes)} was lost", number)
+                        self._report(self._loss(number, "its connection closed"), number)
             if time.monotonic() - beat >= BEAT_SECONDS:
                 beat = time.monotonic()
                 self._beat()
@@ -108,10 +108,14 @@ class Watch(threading.Thread):
             peer.send()
             peer.silent += 1
             if peer.silent == SILENT_BEATS and not peer.left:
-                who = named([number], self._processes)
-                self._report(
-                    f"{who} was lost: nothing from it for {SILENT_BEATS * BEAT_SECONDS:g} s", number
-                )
+                why = f"nothing came from it for {SILENT_BEATS * BEAT_SECONDS:g} s"
+                self._report(self._loss(number, why), number)
+
+    def _loss(self, number: int, why: str) -> str:
+        return (
+            f"{named([number], self._processes)} was lost: {why}; the others cannot go on without "
+            f"it, so start all {self._processes} again"
+        )
 
     def _report(self, message: str, source: int) -> None:
         """Tell the others, then whoever asked to be told; nothing once this process has left."""
