@@ -26,13 +26,12 @@ from handgrad._checks import (
     require_examples,
     require_floating,
     require_rank,
-    require_same_shape,
     shape_of,
 )
 from handgrad._errors import InputError
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
 from handgrad.fast.residuals import binary, categorical
-from handgrad.gradients.linear import Params, matmul, penalty, penalty_gradient
+from handgrad.gradients.linear import Params, check_params, matmul, penalty, penalty_gradient
 
 ROW_BYTES = 3_500_000
 """Of a block of rows: it stays in the last cache, and is large enough for all cores to share."""
@@ -200,15 +199,9 @@ def _check(
     params: Params, x_shape: tuple[int, ...], y_shape: tuple[int, ...], y_dtype: DTypeLike
 ) -> None:
     """Raise InputError unless the parameters fit the features, and the labels the logits."""
-    require_floating("params.weight", params.weight)
-    if params.weight.ndim not in (1, 2):
-        raise InputError(
-            "params.weight", "shape (D,) or (D, K)", f"shape {params.weight.shape}", "reshape it"
-        )
+    check_params(params)
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
-    outputs, dtype = params.weight.shape[1:], params.weight.dtype
-    one_row = jax.ShapeDtypeStruct(outputs, dtype)
-    require_same_shape("params.bias", params.bias, "one row of logits", one_row)
+    outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels
     logits = jax.ShapeDtypeStruct((x_shape[0], *outputs), dtype)
     check(jax.ShapeDtypeStruct(y_shape, y_dtype), logits)
