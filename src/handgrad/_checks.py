@@ -21,7 +21,7 @@ MOST = 2**31 - 1
 def dtype_of(name: str, array: Any) -> np.dtype:
     """The dtype that JAX gives to an array, a tracer or a Python number.
 
-    Raises InputError for anything else: a list, a mask, strings, objects, what JAX has no dtype for.
+    Raises InputError for anything else: lists, masks, strings, objects, dtypes JAX does not have.
     """
     wanted = isinstance(array, ARRAYS) or hasattr(array, "__jax_array__")
     try:
@@ -61,7 +61,7 @@ def require_floating(name: str, array: Any) -> None:
 def require_real(name: str, array: Any) -> None:
     """Raise InputError unless `array` has a floating dtype, or one of integers or booleans."""
     dtype = dtype_of(name, array)
-    if dtype != bool and not jnp.issubdtype(dtype, jnp.integer):
+    if not jnp.issubdtype(dtype, jnp.bool_) and not jnp.issubdtype(dtype, jnp.integer):
         require_floating(name, array)
 
 

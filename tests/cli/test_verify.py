@@ -93,7 +93,7 @@ def test_a_right_gradient_and_its_certificate_hold(command, user):
     assert certificate["ok"]
     assert certificate["hand"] == certificate["autodiff"] == "identical"
     assert {row["dtype"] for row in certificate["numerics"]} == {"float32", "float64"}
-    again = command("recheck", "certificate.json")
+    again = command("recheck", "certificate.json", "mine.py")
     assert (again.code, again.out) == (0, "mine.py:gradient: holds\n")
 
 
@@ -102,7 +102,7 @@ def test_an_altered_certificate_no_longer_holds(command, user):
     data = json.loads((user / "certificate.json").read_text())
     data["certificates"][0]["numerics"][0]["hand_max_ulp"] = 0.0
     (user / "certificate.json").write_text(json.dumps(data))
-    ran = command("recheck", "certificate.json")
+    ran = command("recheck", "certificate.json", "mine.py")
     assert ran.code == 1
     assert "no longer holds" in ran.out
     assert "float32 hand_max_ulp: 0.0 then, " in ran.out

@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +62,11 @@ class Outcomes:
     def hold(self, call: Callable[[], object], *described: object) -> None:
         """Run `call`: it works, or raises a HandgradError. Whatever else it does is a fault."""
         try:
-            with limited():
+            with limited(), warnings.catch_warnings():
+                # What a user is told by a warning works; a promise to break later does not.
+                for category in (RuntimeWarning, UserWarning):
+                    warnings.simplefilter("ignore", category)
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 accepted = call()
         except HandgradError as error:
             self.counts["refused"] += 1

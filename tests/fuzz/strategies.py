@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import fractions
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,8 @@ def arrays(draw, shape=None, dtype=None):
         values.reshape(-1)[place] = draw(st.sampled_from(SPECIAL))
     if values.size and draw(st.integers(0, 5)) == 0:
         values = np.full(shape, draw(st.sampled_from(SPECIAL)))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         found = converted(np.asarray(values), dtype)
     return placed(draw, found)
 
@@ -76,7 +78,7 @@ def placed(draw, array):
         return array.tolist()
     if how == "fortran":
         return np.asfortranarray(array)[..., ::1]
-    if how == "frozen":
+    if how == "frozen" and isinstance(array, np.ndarray):
         array.flags.writeable = False
     return array
 

@@ -80,7 +80,7 @@ def test_train(draw, outcomes, folder):
         model=st.sampled_from(["logistic", "softmax", "perceptron", "mlp"]),
         optimizer=st.sampled_from(["sgd", "momentum", "adam"]), learning_rate=NUMBERS,
         batch_size=NUMBERS, tol=NUMBERS, seed=NUMBERS, l2=NUMBERS,
-        epochs=st.sampled_from(["1", "2", "0", "-1", str(10**9), str(10**18), str(10**30), "1.5"]),
+        epochs=st.sampled_from(["1", "2", "0", "-1", str(10**18), str(10**30), "1.5"]),
         hidden=st.sampled_from(["3", "3,2", "0", "-1", "", ",", "1,", str(10**9), str(10**18), "9" * 50,
                                 "1e3", "1" + ",1" * 999]),
         activation=st.sampled_from(["tanh", "relu"]), dtype=st.sampled_from(["float64", "float16"]),

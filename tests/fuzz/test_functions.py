@@ -50,7 +50,8 @@ def spoiled(draw, args):
             if np.issubdtype(leaf.dtype, np.integer):
                 value = int(np.clip(np.nan_to_num(value), -(2**31), 2**31 - 1))
             changed.reshape(-1)[draw(st.integers(0, leaf.size - 1))] = value
-        leaves[place] = jnp.asarray(changed) if draw(st.booleans()) else changed
+        numeric = changed.dtype.kind in "fiu" and draw(st.booleans())
+        leaves[place] = jnp.asarray(changed) if numeric else changed
     elif how == "dtype":
         leaves[place] = draw(arrays(shape=leaf.shape))
     else:

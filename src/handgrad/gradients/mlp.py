@@ -77,7 +77,8 @@ def check_layers(params: Params) -> None:
         raise InputError("params", "layers", type(params).__name__, "pass what init returns")
     for depth, layer in enumerate(layers):
         linear.check_params(layer, f"params.layers[{depth}]")
-    for depth, (before, after) in enumerate(zip(layers, layers[1:], strict=False), 1):
+    for depth in range(1, len(layers)):
+        before, after = layers[depth - 1], layers[depth]
         if jnp.shape(before.weight)[1:] != jnp.shape(after.weight)[:1]:
             raise InputError(
                 f"params.layers[{depth}].weight", "the width of the layer before, "
