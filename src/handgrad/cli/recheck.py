@@ -51,9 +51,8 @@ def recheck(
         )  # fmt: skip
         changed = what_changed(data, verdict)
         broken = broken or bool(changed)
-        say(
-            f"{escape(data['name'])}: {'[bold red]no longer holds[/]' if changed else '[green]holds[/]'}"
-        )
+        said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
+        say(f"{escape(data['name'])}: {said}")
         for line in changed:
             console.print(printable(f"  {line}"), markup=False, soft_wrap=True)
     if broken:
