@@ -13,7 +13,12 @@ import numpy as np
 from handgrad._errors import InputError
 from handgrad._types import Array
 
-ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, jax.ShapeDtypeStruct)
+
+class Shaped(jax.ShapeDtypeStruct):
+    """The shape and dtype of an array that is not there, for checks alone."""
+
+
+ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, Shaped)
 MOST = 2**31 - 1
 """Of one size: positions in an array are 32-bit integers."""
 
@@ -25,7 +30,7 @@ def dtype_of(name: str, array: Any) -> np.dtype:
     """
     wanted = isinstance(array, ARRAYS) or hasattr(array, "__jax_array__")
     try:
-        if not wanted or isinstance(array, np.ma.MaskedArray):
+        if not wanted or isinstance(array, np.ma.MaskedArray | str | bytes):
             raise TypeError
         dtype = jnp.result_type(array)
         if isinstance(array, int | float | complex):
@@ -103,7 +108,7 @@ def floating_dtype(dtype: Any, name: str = "dtype") -> Any:
     """A floating dtype as JAX has it; the default one for None. Raises InputError for another."""
     try:
         found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-        require_floating(name, jax.ShapeDtypeStruct((), found))
+        require_floating(name, Shaped((), found))
     except (TypeError, ValueError):  # an InputError is a ValueError
         raise InputError(name, "a floating dtype", repr(dtype), "pass 'float32', say") from None
     return found

@@ -113,6 +113,7 @@ def test_train_on_files(draw, outcomes, folder):
 
 MY = """
 import jax.numpy as jnp
+import numpy as np
 import sys
 def loss(x): return jnp.sum(x ** 3)
 def gradient(x): return 3 * x ** 2
@@ -126,7 +127,7 @@ def points(key): return (jnp.ones(2),)
 def many(*args): return args
 example = (jnp.array([0.5, -2.0]),)
 empty, none, number, text = (), None, 3, "x"
-strings, objects, huge = ("x",), (object(),), (jnp.array([1e300]),)
+strings, objects, huge = ("x",), (object(),), (np.array([1e300]),)
 ragged = ([[1.0], [1.0, 2.0]],)
 """
 INSIDE = st.sampled_from([
@@ -146,13 +147,13 @@ FILES = st.sampled_from(["my.py", "my.py", "my.py", "own.py", "folder.py", "fifo
 
 
 def spec(draw, good):
-    """FILE:NAME, right in half the cases."""
-    if draw(st.booleans()):
+    """FILE:NAME, right in most cases."""
+    if draw(st.integers(0, 3)):
         return good
     return f"{draw(FILES)}:{draw(INSIDE)}" if draw(st.integers(0, 5)) else argument(draw(WORDS))
 
 
-@campaign("handgrad verify", 500, 12)
+@campaign("handgrad verify", 400, 8)
 def test_verify(draw, outcomes, folder):
     furnish(folder)
     number = len(list(folder.glob("own*.py")))
@@ -303,7 +304,7 @@ LINES = (
 )  # fmt: skip
 
 
-@campaign("real processes", 60, 4)
+@campaign("real processes", 24, 2)
 def test_real_processes(draw, outcomes, folder):
     import subprocess
 

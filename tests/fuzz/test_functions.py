@@ -66,6 +66,8 @@ def test_catalogue(draw, outcomes, folder):
     entry = draw(st.sampled_from(CASES))
     args = spoiled(draw, EXAMPLES[entry.name])
     function = draw(st.sampled_from([entry.gradient, entry.loss]))
+    if entry.name.startswith("loss_"):  # its gradient is jax.grad itself
+        function = entry.loss
     outcomes.hold(lambda: jax.block_until_ready(function(*args)), entry.name, args)
 
 

@@ -20,6 +20,8 @@ from jax import lax
 from jaxtyping import Array
 
 from handgrad._checks import (
+    Shaped,
+    dtype_of,
     require_axis,
     require_binary_labels,
     require_class_labels,
@@ -187,6 +189,7 @@ def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | N
     require_examples("x", x)
     if y is None:
         raise InputError("y", "labels beside an array of features", "None", "pass y")
+    dtype_of("y", y)
     if len(shape_of(y)) not in (1, 2):
         raise InputError("y", "shape (N,) or (N, K)", f"shape {shape_of(y)}", "reshape the labels")
     require_axis("y", y, 0, shape_of(x)[0], "examples, as x has")
@@ -203,5 +206,5 @@ def _check(
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
     outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels
-    logits = jax.ShapeDtypeStruct((x_shape[0], *outputs), dtype)
-    check(jax.ShapeDtypeStruct(y_shape, y_dtype), logits)
+    logits = Shaped((x_shape[0], *outputs), dtype)
+    check(Shaped(y_shape, y_dtype), logits)

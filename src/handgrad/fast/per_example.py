@@ -32,6 +32,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from handgrad._checks import (
+    Shaped,
     describe,
     require_binary_labels,
     require_rank,
@@ -182,7 +183,7 @@ def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, f
             raise InputError(
                 name, f"{jnp.result_type(x)}, as x has", describe(leaf), "convert one of them"
             )
-    require_binary_labels(y, jax.ShapeDtypeStruct(jnp.shape(x)[:1], jnp.result_type(x)))
+    require_binary_labels(y, Shaped(jnp.shape(x)[:1], jnp.result_type(x)))
     if not isinstance(form, str) or form not in FORMS:
         raise InputError("form", f"one of {', '.join(FORMS)}", repr(form), "name one")
     require_size("epochs", epochs)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from handgrad._checks import (
     as_index,
+    dtype_of,
     require_binary_labels,
     require_class_labels,
     require_floating,
@@ -159,7 +160,7 @@ def categorical_residual(
     >>> categorical_residual(jnp.array([[17.0, 0.0]]), jnp.array([0])).tolist()
     [[-4.1399...e-08, 4.1399...e-08]]
     """
-    indexed = jnp.issubdtype(jnp.result_type(y), jnp.integer)
+    indexed = jnp.issubdtype(dtype_of("y", y), jnp.integer)
     y, p = _class_probabilities(logits, y), softmax(logits)
     if indexed:  # one label a row: −Σ_{j≠i} p_j at the label, p elsewhere, by one masked sum
         others = jnp.where(y == 1, 0.0, p)

@@ -72,6 +72,7 @@ def check_params(params: Params, name: str = "params") -> None:
 
 def check_tangent(tangent: Params, params: Params) -> None:
     """Raise InputError unless `tangent` has the shapes of `params`."""
+    check_params(params)
     check_params(tangent, "tangent")
     if shape_of(tangent.weight) != shape_of(params.weight):
         raise InputError(
