@@ -75,7 +75,9 @@ def test_data(draw, outcomes, folder):
         st.sampled_from(["dataset", "split", "standardise", "values", "labels", "accuracy"])
     )
     if what == "dataset":
-        x, y, names, classes = spoiled(draw, (DATA.astype(float), np.int32(BINARY), "abc", "uv"))
+        x, y, names, classes = spoiled(
+            draw, (DATA.astype(float), np.int32(BINARY), *map(tuple, ("abc", "uv")))
+        )
         outcomes.hold(lambda: Dataset("made up", x, y, names, classes, "Made up."), x, y, names)
     elif what == "split":
         data, fraction, seed = (draw(st.one_of(st.just(good), numbers)) for good in (IRIS, 0.25, 0))
