@@ -9,6 +9,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from handgrad._errors import InputError
 from handgrad._types import ArrayLike, Key
 from handgrad.gradients.model import Model
 from handgrad.train.arguments import (
@@ -97,6 +98,8 @@ def fit(
     """
     check_model(model)
     check_run(epochs, tol)
+    if progress is not None and not callable(progress):
+        raise InputError("progress", "a function", repr(progress), "pass print, say")
     spread = None if mesh is None else as_mesh(mesh)
     x, y = as_arrays(x, y, on_host=spread is not None)
     init_key, order_key = jax.random.split(check_key(key))
