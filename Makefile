@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs docs lint mutants bench exhaust format clean
+.PHONY: help demo test proofs docs lint mutants bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handgrad needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data]' --group test --group lint --group docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,checkpoint]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
@@ -45,6 +45,9 @@ bench: $(READY)  ## every race on this machine, with the peers
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust
+
+faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
+	$(BIN)/handgrad faults
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .

@@ -114,9 +114,7 @@ def main(quick):
         for batch_size in ("full", 32) if not quick or name == "logistic" else (32,):
             label = f"{name} {batch_size}"
             found["differences"][label] = differences(name, batch_size, quick)
-            found["programs"][label] = {
-                str(n): compiled(name, n, batch_size) for n in sizes
-            }
+            found["programs"][label] = {str(n): compiled(name, n, batch_size) for n in sizes}
     found["programs"]["output layer"] = {str(n): output_layer(n) for n in (64, 640)}
     found["planted"] = compiled("logistic", 1_000, "full", fault=twice)
     print(json.dumps(found))

@@ -72,7 +72,9 @@ class Together:
         end = time.monotonic() + seconds
         while said not in self.out(number):
             assert time.monotonic() < end, f"{number} said {self.out(number)!r}"
-            assert self.processes[number].poll() is None, Path(self._files[number][1].name).read_text()
+            assert self.processes[number].poll() is None, Path(
+                self._files[number][1].name
+            ).read_text()
             time.sleep(0.05)
 
     def ended(self, seconds=180):

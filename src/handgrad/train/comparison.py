@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from handgrad._errors import InputError
+from handgrad._errors import HandgradError, InputError
 from handgrad.data import Dataset
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
@@ -17,7 +17,7 @@ from handgrad.train import optax_baseline
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
 from handgrad.train.fitting import FitResult, fit
 from handgrad.train.optimizers import resolve
-from handgrad.train.running import Progress
+from handgrad.train.running import History, Progress
 from handgrad.verify import Agreement, agree
 
 MODELS = ("logistic", "softmax", "perceptron", "mlp")
@@ -54,6 +54,14 @@ class Comparison:
     optax: Outcome
     difference: ParameterDifference
     results: dict[str, FitResult]
+
+
+class StoppedError(HandgradError):
+    """A side with a checkpoint was stopped by a signal: the other one waits until it is resumed."""
+
+    def __init__(self, side: str, history: History):
+        self.side, self.history = side, history
+        super().__init__(f"{side} stopped at step {history.end:,}")
 
 
 def contenders(
@@ -107,12 +115,15 @@ def compare(
     seed: int = 0,
     checked: Callable[[Agreement], None] | None = None,
     progress: Callable[[str, Progress], None] | None = None,
+    kept: Callable[[str], dict[str, Any]] | None = None,
     **run: Any,
 ) -> Comparison:
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
     `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
-    epochs, tol, shuffle, mesh. Both sides start at the same parameters and see the same batches.
+    epochs, tol, shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both sides
+    start at the same parameters and see the same batches. Raises StoppedError if a signal stops a
+    side that has a checkpoint.
     """
     hand, _ = pair
     x, y = np.asarray(train.x, dtype), train.y
@@ -129,9 +140,12 @@ def compare(
     results = {}
     for side in pair:
         report = partial(progress, side.name) if progress else None
+        own = run | (kept(side.name) if kept else {})
         results[side.name] = fit(
-            side.model, x, y, optimizer=side.rule, params=params, key=key, progress=report, **run
+            side.model, x, y, optimizer=side.rule, params=params, key=key, progress=report, **own
         )
+        if own.get("checkpoint") and results[side.name].history.stopped == "interrupted":
+            raise StoppedError(side.name, results[side.name].history)
     outcomes = [_outcome(side, results[side.name], train, test, dtype) for side in pair]
     difference = parameter_difference(results["hand"].params, results["optax"].params)
     return Comparison(check, outcomes[0], outcomes[1], difference, results)
@@ -149,7 +163,7 @@ def _outcome(
         train_accuracy=score(train),
         test_accuracy=score(test),
         steps_per_second=history.steps_per_second,
-        steps=len(history.batch_losses),
+        steps=history.end,
         stopped=history.stopped,
         compile_seconds=history.compile_seconds,
     )

@@ -10,10 +10,8 @@ Where one process is lost, none of the others can go on: they say who it was, an
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -208,36 +206,3 @@ def _in_short(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return (str(error).splitlines() or [type(error).__name__])[0][:500]
-
-
-@contextmanager
-def interrupts_agreed() -> Iterator[Callable[..., None]]:
-    """A watcher for the loop: an interrupt of any process stops all of them after the same chunk.
-
-    Ctrl-C reaches one process, or all at different steps; who stops at once leaves the others alone
-    in a sum. So the first one is only noted, until all have been asked. A second one is not.
-    """
-    if jax.process_count() == 1 or threading.current_thread() is not threading.main_thread():
-        yield lambda *_: None
-        return
-    from jax.experimental import multihost_utils
-
-    noted = False
-
-    def note(number: int, frame: Any) -> None:
-        nonlocal noted
-        if noted:
-            raise KeyboardInterrupt
-        noted = True
-
-    def ask(*_: Any) -> None:
-        nonlocal noted
-        if multihost_utils.process_allgather(np.int32(noted)).any():
-            noted = False
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield ask
-    finally:
-        signal.signal(signal.SIGINT, before)

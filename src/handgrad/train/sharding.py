@@ -110,9 +110,7 @@ def programs(
     rows, columns = P(AXIS), P(None, AXIS)
     return (
         jax.jit(
-            jax.shard_map(
-                chunk, mesh=mesh, in_specs=(P(), rows, rows, columns, P()), out_specs=P()
-            )
+            jax.shard_map(chunk, mesh=mesh, in_specs=(P(), rows, rows, columns, P()), out_specs=P())
         ),
         jax.jit(jax.shard_map(look, mesh=mesh, in_specs=(P(), rows, rows), out_specs=P())),
     )
@@ -146,9 +144,7 @@ def over_all(value_and_gradient: Callable, lanes: Lanes, devices: int) -> Reduce
 
         copies = jax.vmap(one)(x[last], y[last])
         return summed(
-            jax.tree.map(
-                lambda a, b: share * a - jnp.tensordot(copy, b, 1), whole, copies
-            )
+            jax.tree.map(lambda a, b: share * a - jnp.tensordot(copy, b, 1), whole, copies)
         )
 
     return reduced
