@@ -121,9 +121,9 @@ def compare(
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
     `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
-    epochs, tol, shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both sides
-    start at the same parameters and see the same batches. Raises StoppedError if a signal stops a
-    side that has a checkpoint.
+    epochs, tol, shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both
+    sides start at the same parameters and see the same batches. Raises StoppedError if a signal
+    stops a side that has a checkpoint.
     """
     hand, _ = pair
     x, y = np.asarray(train.x, dtype), train.y

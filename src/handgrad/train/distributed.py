@@ -55,9 +55,9 @@ def together(
     """Inside, JAX sees the devices of all processes; nothing of JAX may have been computed before.
 
     `coordinator` is HOST:PORT, where process 0 of `processes` listens and the others find it; or
-    'auto' where JAX knows by itself (SLURM, Open MPI, Kubernetes, TPU pods). `about` names what must
-    be the same everywhere. `lost` is called, from another thread and while this one waits for ever,
-    with a message that names the process that was lost; it should end the process.
+    'auto' where JAX knows by itself (SLURM, Open MPI, Kubernetes, TPU pods). `about` names what
+    must be the same everywhere. `lost` is called, from another thread and while this one waits for
+    ever, with a message that names the process that was lost; it should end the process.
 
     Raises InputError for numbers that cannot be, a coordinator that does not answer within
     `start_seconds`, and a process that does not fit the others.
@@ -142,7 +142,7 @@ def _by_cluster(
     seconds: float,
     lost: Callable[[str], None],
 ) -> Watch:
-    """JAX first, which knows the cluster; then meet at an address that process 0 tells through it."""
+    """JAX first, which knows the cluster; then meet at an address that process 0 tells so."""
     from jax.experimental import multihost_utils
 
     try:
