@@ -162,13 +162,11 @@ def summed(tree: Any, scale: float = 1.0) -> Any:
 def own(params: Params) -> Params:
     """The parameters as each device's own: else `jax.grad` would sum its gradient by itself."""
     if not hasattr(lax, "pcast"):  # jax 0.7
-        return jax.tree.map(lambda leaf: lax.pvary(leaf, AXIS)  # type: ignore[attr-defined], params)
+        return jax.tree.map(lambda leaf: lax.pvary(leaf, AXIS), params)  # type: ignore[attr-defined]
     return jax.tree.map(lambda leaf: lax.pcast(leaf, AXIS, to="varying"), params)
 
 
-def spread(
-    rows: Rows, lanes: Lanes, mesh: Mesh
-) -> tuple[Array, Array]:
+def spread(rows: Rows, lanes: Lanes, mesh: Mesh) -> tuple[Array, Array]:
     """x and y with the lanes of each device on it, one after the other."""
     each = lanes.count // mesh.size
     held = {}
