@@ -90,7 +90,8 @@ def _run(
     precise = lax.Precision.HIGHEST if operands == wide else None
     factor = weight.astype(operands)
     counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
-    many = _summed(jnp.sum(counts.astype(wide)), settings)
+    known = settings.ignore is None  # then the sum over an axis is its size, and no message
+    many = _summed(tokens if known else jnp.sum(counts.astype(wide)), settings)
 
     def product(a: Array, b: Array) -> Array:
         pair = a.astype(operands), b.astype(operands)
