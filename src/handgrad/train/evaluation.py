@@ -22,6 +22,8 @@ def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")
     check_labels(y, examples=x.shape[0])
+    for leaf in jax.tree.leaves(params):
+        require_floating("params", leaf)
     guess = _classes(jax.jit(model.predict)(params, jnp.asarray(x)))
     return float(np.mean(guess == _classes(y)))
 
