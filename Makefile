@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs fuzz docs lint mutants bench exhaust format clean
+.PHONY: help demo test proofs fuzz docs lint mutants bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ bench: $(READY)  ## every race on this machine, with the peers
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust
+
+faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
+	$(BIN)/handgrad faults
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .

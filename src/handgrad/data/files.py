@@ -21,12 +21,32 @@ def read_table(path: Path, target: str | None) -> Any:
             an ill-named column, or no such target.
         MissingExtraError: pyarrow is not installed.
     """
+    check_path(path)
+    pyarrow = import_pyarrow()
+    read = _read_csv if path.suffix.lower() == ".csv" else _read_parquet
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(path.name, "a table", "an empty file", "write the table again")
+        table = read(path, target)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
+        ) from error
+    except (pyarrow.ArrowException, OSError) as error:
+        raise unreadable(path, error) from error
+    if table.num_rows == 0:
+        raise InputError(path.name, "at least one row", "column names alone", "add some rows")
+    return table
+
+
+def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+    """Raise InputError unless there is a file with one of these suffixes."""
     if isdir(path):
         raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         raise InputError(
             path.name,
-            "a .csv or a .parquet file",
+            " or ".join(f"a {suffix}" for suffix in suffixes) + " file",
             f"the suffix {path.suffix!r}" if path.suffix else "a name without a suffix",
             "convert the file, or rename it if that is what it holds",
         )
@@ -41,28 +61,18 @@ def read_table(path: Path, target: str | None) -> Any:
             f"nothing at {path}",
             "check the spelling and the folder",
         )
-    pyarrow = import_pyarrow()
-    read = _read_csv if path.suffix.lower() == ".csv" else _read_parquet
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(path.name, "a table", "an empty file", "write the table again")
-        table = read(path, target)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
-        ) from error
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
-        raise InputError(
-            path.name,
-            f"a readable {path.suffix.lower()[1:]} file",
-            f"a failure ({reason})",
-            "the file may be damaged or hold something else: write it again",
-        ) from error
-    if table.num_rows == 0:
-        raise InputError(path.name, "at least one row", "column names alone", "add some rows")
-    return table
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """What to raise where a reader failed: its reason in one line."""
+    reason = " ".join(str(error).split())[:200]
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
+    return InputError(
+        path.name,
+        f"a readable {path.suffix.lower()[1:]} file",
+        f"a failure ({reason})",
+        "the file may be damaged or hold something else: write it again",
+    )
 
 
 def import_pyarrow() -> ModuleType:

@@ -9,6 +9,7 @@ import numpy as np
 
 from handgrad._checks import as_numpy, require_floating, require_rank
 from handgrad._types import ArrayLike
+from handgrad.data import Stream
 from handgrad.data.checks import check_labels
 from handgrad.gradients.model import Model
 
@@ -24,8 +25,19 @@ def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
     check_labels(y, examples=x.shape[0])
     for leaf in jax.tree.leaves(params):
         require_floating("params", leaf)
-    guess = _classes(jax.jit(model.predict)(params, jnp.asarray(x)))
-    return float(np.mean(guess == _classes(y)))
+    return float(np.mean(right(jax.jit(model.predict)(params, jnp.asarray(x)), y)))
+
+
+def stream_accuracy(model: Model, params: Any, stream: Stream) -> float:
+    """`accuracy` on the examples of a stream, by one pass."""
+    predict = jax.jit(model.predict)
+    hits = sum(int(np.sum(right(predict(params, x), y))) for x, y in stream.blocks())
+    return hits / stream.examples
+
+
+def right(probabilities: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """(N,) of bool: whether the most probable class is the label's most probable class."""
+    return _classes(probabilities) == _classes(y)
 
 
 def _classes(a: ArrayLike) -> np.ndarray:

@@ -22,6 +22,7 @@ from handgrad.train.arguments import (
 )
 from handgrad.train.batches import schedule
 from handgrad.train.checkpoints import Checkpoints
+from handgrad.train.distributed import interrupts_agreed
 from handgrad.train.engine import Engine, InMemory
 from handgrad.train.identity import identity
 from handgrad.train.lanes import lanes_for
@@ -108,20 +109,23 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
+    lanes = None if spread is None else lanes_for(batches, spread.size)
+    parted = f"in {lanes.count} lanes" if lanes else ""
 
     def engine(at: State) -> Engine:
         parts, fine = (model.value_and_gradient, rule), tol is not None
-        if spread is None:
+        if spread is None or lanes is None:
             return InMemory(*parts, batches, epochs, at, x, y, fine)
-        lanes = lanes_for(batches, spread.size)
         return Sharded(*parts, lanes, epochs, at, lambda rows: (x[rows], y[rows]), spread, fine)
 
-    state, history = supervise(
-        engine,
-        state,
-        lambda: identity(model.value_and_gradient, rule, batches, state, x, y),
-        checkpoint=checkpoint, resume=resume, log=log, tol=tol,
-        watchers=[lambda state, seen: progress(seen)] if progress else [],
-        update_seconds=update_seconds,
-    )  # fmt: skip
+    def facts() -> dict[str, Any]:
+        same = identity(model.value_and_gradient, rule, batches, state, x, y, parted=parted)
+        return {"devices": 1 if spread is None else spread.size, **same}
+
+    with interrupts_agreed() as agreed:
+        state, history = supervise(
+            engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+            watchers=[*([lambda state, seen: progress(seen)] if progress else []), agreed],
+            update_seconds=update_seconds,
+        )  # fmt: skip
     return FitResult(state.params if spread is None else here(state.params), history)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from handgrad._errors import DivergedError
 from handgrad.train.checkpoints import Checkpoints, Saving
 from handgrad.train.engine import Engine
@@ -37,8 +39,9 @@ def supervise(
 
     `facts` are those that a checkpoint must share with the run (`identity`); they are asked for
     only where there is a checkpoint or a record. With a checkpoint, Ctrl-C and SIGTERM end the run
-    after the chunk at hand, and it is saved at the end. Raises what `Checkpoints.open`, `Record`
-    and `run` do.
+    after the chunk at hand, and it is saved at the end. (Where many processes run together, chunks
+    are whole and signals do what they do: their engine sees to that.) Raises what
+    `Checkpoints.open`, `Record` and `run` do.
     """
     known = facts() if checkpoint or log is not None else {}
     with ExitStack() as stack:
@@ -48,7 +51,9 @@ def supervise(
             state = saving.state
         start = saving.start if saving else 0
         record = log if isinstance(log, Record) or log is None else Record(log, resume)
+        record = record if jax.process_index() == 0 else None
         engine = make_engine(state)
+        stack.callback(engine.close)
         if record:
             record.start(known, start, engine.steps)
             watchers = [*watchers, record]
@@ -58,7 +63,9 @@ def supervise(
             update_seconds = UPDATE_SECONDS
         if saving and saving.options.every_seconds and update_seconds:
             update_seconds = min(update_seconds, saving.options.every_seconds)
-        signals = stack.enter_context(noted()) if saving else None
+        if jax.process_count() > 1:
+            update_seconds = None  # the processes must cut alike, and no two clocks agree
+        signals = stack.enter_context(noted()) if saving and jax.process_count() == 1 else None
         try:
             state, history = run(
                 engine, state, start=start, tol=tol, watchers=watchers,
