@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handgrad needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data]' --group test --group lint --group docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,checkpoint]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side

@@ -9,10 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.data import load
-from handgrad.fast import link, newton, passes, rows
-from handgrad.fast.descent import descend
-from handgrad.fast.hessian import KeptHessian
-from handgrad.fast.problem import Problem, Scaling
+from handgrad.fast import newton
+from handgrad.fast.newton import link, optimum, passes, rows
+from handgrad.fast.newton.descent import descend
+from handgrad.fast.newton.hessian import KeptHessian
+from handgrad.fast.newton.problem import Problem, Scaling
 from handgrad.gradients import cross_entropy, logistic, softmax_regression
 from handgrad.gradients.linear import Params
 
@@ -43,8 +44,8 @@ def at_params(params, x, y, l2):
 def small_blocks(monkeypatch):
     """Blocks of 256 rows and a sample of 512, so that a few thousand rows take every path."""
     monkeypatch.setattr(rows, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(newton, "SAMPLE", 512)
-    monkeypatch.setattr(newton, "EXAMPLES_A_FEATURE", 1)
+    monkeypatch.setattr(optimum, "SAMPLE", 512)
+    monkeypatch.setattr(optimum, "EXAMPLES_A_FEATURE", 1)
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-3, 1.0])

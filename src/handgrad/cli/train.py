@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from handgrad._errors import DivergedError, InputError
+from handgrad.cli.bars import UPDATE_SECONDS, bars
 from handgrad.cli.output import check_writable, console, say, write_json, write_whole
+from handgrad.cli.saving import Keeping, write_parameters
 from handgrad.cli.streaming import is_streamed, say_prepared
 from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
 
@@ -40,6 +41,16 @@ def train(
     in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a figure to this PNG.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    params: Annotated[Path | None, typer.Option(help="Write the parameters to this .npz.")] = None,
+    log: Annotated[Path | None, typer.Option(help="JSON lines that grow with the run.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Save the run in this folder; Ctrl-C saves and leaves.")
+    ] = None,
+    every_steps: Annotated[int | None, typer.Option(help="Save every so many steps.")] = None,
+    every_seconds: Annotated[
+        float | None, typer.Option(help="Save every so many seconds; else 60.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what is saved.")] = False,
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
@@ -50,6 +61,7 @@ def train(
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
+    check_writable("--params", params, ".npz")
     if dtype not in ("float32", "float64"):
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
     check_choices(optimizer, learning_rate, l2)
@@ -69,6 +81,12 @@ def train(
     pair = comparison.contenders(name, *choice)
     comparison.check_labels_suit(name, training)
     size = size_of(parse_batch_size(batch_size), training.examples)
+    keeping = Keeping(
+        checkpoint, every_steps, every_seconds, resume, log,
+        {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
+         "learning rate": learning_rate, "l2": l2},
+    )  # fmt: skip
+    keeping.check()
     say(
         f"[bold]{escape(training.name)}[/]: {training.examples:,} training and {test.examples:,} "
         f"test examples, {training.features} features, {training.classes} classes"
@@ -81,22 +99,18 @@ def train(
     try:
         with (
             x64(dtype == "float64"),
-            Progress(
-                TextColumn("{task.description:>5}"), BarColumn(),
-                TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn(),
-                console=console, transient=True, disable=not console.is_terminal,
-            ) as bar,
-        ):  # fmt: skip
-            tasks = {side.name: bar.add_task(side.name, total=None, loss="") for side in pair}
+            keeping.open() as kept,
+            bars([side.name for side in pair]) as bar,
+        ):
             compare: Any = stream_comparison.compare if streamed else comparison.compare
             result = compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
-                checked=lambda check: report_check(check, report),
-                progress=lambda side, p: bar.update(
-                    tasks[side], completed=p.step, total=p.steps, loss=f"{p.loss:.6f}"
-                ),
+                checked=lambda check: report_check(check, report), progress=bar, kept=kept,
+                update_seconds=UPDATE_SECONDS if console.is_terminal else None,
             )  # fmt: skip
+    except comparison.StoppedError as stopped:
+        raise keeping.leave(stopped) from None
     except DivergedError as error:
         if "check" not in report or report["check"]["ok"]:
             raise
@@ -112,8 +126,13 @@ def train(
                 figure = training_figure(result.results, pair[0].model, shown, dtype)
             write_whole(plot, png(figure))
             say(f"figure: {escape(str(plot))}")
+        if params:
+            write_parameters(params, result.results)
+            say(f"parameters: {escape(str(params))}")
     if json:
         write_json(json, report)
+    if "hand" in report:
+        keeping.report(result.results)
     if not report["check"]["ok"]:
         raise typer.Exit(1)
 

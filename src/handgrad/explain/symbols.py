@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from handgrad.verify.intermediates import called
+
 INFIX = {
     "add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷", "dot_general": "·",
     "eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "and", "or": "or",
@@ -27,14 +29,8 @@ def detail(equation: Any) -> str:
     if name == "scan":
         return str(params["length"])
     if name in ("custom_jvp_call", "custom_vjp_call"):
-        return str(params.get("name", "")) or _of_program(params)
+        return str(params.get("name", "")) or called(params)
     return ""
-
-
-def _of_program(params: dict) -> str:
-    program = params.get("call_jaxpr") or params.get("fun_jaxpr")
-    info = getattr(getattr(program, "jaxpr", program), "debug_info", None)
-    return str(getattr(info, "func_name", "") or "")
 
 
 def operator(primitive: str, detail: str) -> str:

@@ -50,11 +50,13 @@ def check_key(key: Any) -> Key:
     return key
 
 
-def as_arrays(x: Any, y: Any) -> tuple[Array, Array]:
+def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     """x and y as JAX has them, float labels in the dtype of x. Raises InputError for their values.
 
     Features keep their floating dtype if JAX has it enabled; integers take the default one.
+    `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
     """
+    place = np.asarray if on_host else jnp.asarray
     check_values(x, y)
     y = jnp.asarray(y)
     given = np.asarray(x).dtype
@@ -62,7 +64,7 @@ def as_arrays(x: Any, y: Any) -> tuple[Array, Array]:
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     y = y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y
     if dtype == given:
-        return jnp.asarray(x), y
+        return place(x), place(y)
     with np.errstate(over="ignore"):
         features = np.asarray(x).astype(dtype)
     lost = ~np.isfinite(features)
@@ -73,7 +75,7 @@ def as_arrays(x: Any, y: Any) -> tuple[Array, Array]:
             np.asarray(x)[lost][0],
             "rescale them, or enable float64 in JAX",
         )
-    return jnp.asarray(features), y
+    return place(features), place(y)
 
 
 def class_count(y: Array) -> int:

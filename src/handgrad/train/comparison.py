@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from handgrad._errors import InputError
+from handgrad._errors import HandgradError, InputError
 from handgrad.data import Dataset
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
@@ -17,7 +17,7 @@ from handgrad.train import optax_baseline
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
 from handgrad.train.fitting import FitResult, fit
 from handgrad.train.optimizers import resolve
-from handgrad.train.running import Progress
+from handgrad.train.running import History, Progress
 from handgrad.verify import Agreement, agree
 
 MODELS = ("logistic", "softmax", "perceptron", "mlp")
@@ -54,6 +54,14 @@ class Comparison:
     optax: Outcome
     difference: ParameterDifference
     results: dict[str, FitResult]
+
+
+class StoppedError(HandgradError):
+    """A side with a checkpoint was stopped by a signal: the other one waits until it is resumed."""
+
+    def __init__(self, side: str, history: History):
+        self.side, self.history = side, history
+        super().__init__(f"{side} stopped at step {history.end:,}")
 
 
 def contenders(
@@ -107,49 +115,80 @@ def compare(
     seed: int = 0,
     checked: Callable[[Agreement], None] | None = None,
     progress: Callable[[str, Progress], None] | None = None,
+    kept: Callable[[str], dict[str, Any]] | None = None,
     **run: Any,
 ) -> Comparison:
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
     `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
-    epochs, tol, shuffle. Both sides start at the same parameters and see the same batches.
+    epochs, tol, shuffle; so does what `kept` gives for a side: its checkpoint, its log. Both sides
+    start at the same parameters and see the same batches. Raises StoppedError if a signal stops a
+    side that has a checkpoint.
     """
-    hand, _ = pair
     x, y = np.asarray(train.x, dtype), train.y
     key = jax.random.key(seed)
-    params = hand.model.init(key, x.shape[1], train.classes, dtype)
+    params = pair[0].model.init(key, x.shape[1], train.classes, dtype)
+    check = check_gradient(pair[0].model, params, x, y, train.name)
+    if checked:
+        checked(check)
+    results = train_both(
+        pair, partial(fit, x=x, y=y, params=params, key=key, **run), progress, kept
+    )
+
+    def score(side: Contender, data: Dataset) -> float:
+        return accuracy(side.model, results[side.name].params, data.x.astype(dtype), data.y)
+
+    return compared(check, pair, results, lambda side: (score(side, train), score(side, test)))
+
+
+def check_gradient(model: Model, params: Any, x: Any, y: Any, name: str) -> Agreement:
+    """The gradient that trains, compiled as it trains, against autodiff at these examples."""
 
     @jax.jit
     def trained_by(*at: Any) -> Any:
-        return hand.model.value_and_gradient(*at)[1]
+        return model.value_and_gradient(*at)[1]
 
-    check = agree(trained_by, of=hand.model.loss, at=(params, x, y), name=train.name)
-    if checked:
-        checked(check)
+    return agree(trained_by, of=model.loss, at=(params, x, y), name=name)
+
+
+def train_both(
+    pair: tuple[Contender, Contender],
+    train: Callable[..., FitResult],
+    progress: Callable[[str, Progress], None] | None,
+    kept: Callable[[str], dict[str, Any]] | None,
+) -> dict[str, FitResult]:
+    """`train`, which is `fit` given all that both share, for each side. See `compare`."""
     results = {}
     for side in pair:
+        own = kept(side.name) if kept else {}
         report = partial(progress, side.name) if progress else None
-        results[side.name] = fit(
-            side.model, x, y, optimizer=side.rule, params=params, key=key, progress=report, **run
+        result = train(model=side.model, optimizer=side.rule, progress=report, **own)
+        if own.get("checkpoint") and result.history.stopped == "interrupted":
+            raise StoppedError(side.name, result.history)
+        results[side.name] = result
+    return results
+
+
+def compared(
+    check: Agreement,
+    pair: tuple[Contender, Contender],
+    results: dict[str, FitResult],
+    accuracies: Callable[[Contender], tuple[float, float]],
+) -> Comparison:
+    """How both did; `accuracies` are those of a side on the training and the test part."""
+
+    def outcome(side: Contender) -> Outcome:
+        history = results[side.name].history
+        on_train, on_test = accuracies(side)
+        return Outcome(
+            loss=results[side.name].loss,
+            train_accuracy=on_train,
+            test_accuracy=on_test,
+            steps_per_second=history.steps_per_second,
+            steps=history.end,
+            stopped=history.stopped,
+            compile_seconds=history.compile_seconds,
         )
-    outcomes = [_outcome(side, results[side.name], train, test, dtype) for side in pair]
+
     difference = parameter_difference(results["hand"].params, results["optax"].params)
-    return Comparison(check, outcomes[0], outcomes[1], difference, results)
-
-
-def _outcome(
-    side: Contender, result: FitResult, train: Dataset, test: Dataset, dtype: str
-) -> Outcome:
-    def score(data: Dataset) -> float:
-        return accuracy(side.model, result.params, data.x.astype(dtype), data.y)
-
-    history = result.history
-    return Outcome(
-        loss=result.loss,
-        train_accuracy=score(train),
-        test_accuracy=score(test),
-        steps_per_second=history.steps_per_second,
-        steps=len(history.batch_losses),
-        stopped=history.stopped,
-        compile_seconds=history.compile_seconds,
-    )
+    return Comparison(check, outcome(pair[0]), outcome(pair[1]), difference, results)

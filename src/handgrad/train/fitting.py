@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from handgrad._types import ArrayLike, Key
 from handgrad.gradients.model import Model
@@ -18,10 +20,17 @@ from handgrad.train.arguments import (
     class_count,
 )
 from handgrad.train.batches import schedule
-from handgrad.train.engine import InMemory
-from handgrad.train.loop import initial_state
+from handgrad.train.checkpoints import Checkpoints
+from handgrad.train.engine import Engine, InMemory
+from handgrad.train.identity import identity
+from handgrad.train.lanes import lanes_for
+from handgrad.train.loop import State, initial_state
+from handgrad.train.meshes import as_mesh
 from handgrad.train.optimizers import resolve
-from handgrad.train.running import History, Progress, run
+from handgrad.train.record import Record
+from handgrad.train.running import History, Progress
+from handgrad.train.sharding import Sharded, here
+from handgrad.train.supervising import supervise
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,12 @@ def fit(
     key: Key | None = None,
     params: Any = None,
     shuffle: bool = True,
+    mesh: Mesh | int | str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    update_seconds: float | None = None,
+    checkpoint: Checkpoints | None = None,
+    resume: bool = False,
+    log: Record | Path | str | None = None,
 ) -> FitResult:
     """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
 
@@ -60,6 +74,15 @@ def fit(
     the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
     be at most `tol` (it is looked at every few epochs), or at Ctrl-C, which keeps what was learnt.
     It starts at `params`, or at random weights drawn with `key`.
+
+    With `checkpoint` the run is saved as it goes and at its end, and Ctrl-C or SIGTERM end it after
+    the chunk at hand; with `resume` it goes on from what was saved last, to the same bits, or from
+    the start if nothing was. `log` is a file of JSON lines that grows with the run (see `Record`).
+    `update_seconds` is about how far apart two calls of `progress` may be.
+
+    `mesh` spreads the examples over several devices: a `jax.sharding.Mesh` with one axis, a number
+    of devices, or 'all'. Batches are then drawn from lanes of rows (see `train.lanes`), the same
+    ones on 1, 2, 4 and 8 devices; the result is that of one device up to rounding.
 
     Raises InputError for arguments that cannot be used, before anything is computed, and
     DivergedError, which names the step, at the first loss that is not finite.
@@ -73,7 +96,8 @@ def fit(
     """
     check_model(model)
     check_run(epochs, tol)
-    x, y = as_arrays(x, y)
+    spread = None if mesh is None else as_mesh(mesh)
+    x, y = as_arrays(x, y, on_host=spread is not None)
     init_key, order_key = jax.random.split(check_key(key))
     batches = schedule(x.shape[0], batch_size, shuffle, order_key)
     rule = resolve(optimizer, learning_rate)
@@ -81,9 +105,20 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
-    engine = InMemory(
-        model.value_and_gradient, rule, batches, epochs, state, x, y, fine=tol is not None
-    )
-    watchers = [lambda state, seen: progress(seen)] if progress else []
-    state, history = run(engine, state, tol=tol, watchers=watchers)
-    return FitResult(state.params, history)
+
+    def engine(at: State) -> Engine:
+        parts, fine = (model.value_and_gradient, rule), tol is not None
+        if spread is None:
+            return InMemory(*parts, batches, epochs, at, x, y, fine)
+        lanes = lanes_for(batches, spread.size)
+        return Sharded(*parts, lanes, epochs, at, lambda rows: (x[rows], y[rows]), spread, fine)
+
+    state, history = supervise(
+        engine,
+        state,
+        lambda: identity(model.value_and_gradient, rule, batches, state, x, y),
+        checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+        watchers=[lambda state, seen: progress(seen)] if progress else [],
+        update_seconds=update_seconds,
+    )  # fmt: skip
+    return FitResult(state.params if spread is None else here(state.params), history)

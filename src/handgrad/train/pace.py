@@ -7,6 +7,9 @@ the time of the steps between them.
 """
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from handgrad.train.batches import Batches
 
@@ -45,3 +48,22 @@ def steps_between_looks(batches: Batches) -> int:
     30
     """
     return FULL_BATCHES_BETWEEN_LOOKS if batches.full else batches.steps(EPOCHS_BETWEEN_LOOKS)
+
+
+class Pace:
+    """How many steps fit into so many seconds, by the chunk before; without seconds, any number."""
+
+    def __init__(self, seconds: float | None):
+        self.seconds = seconds
+        self.steps: float = math.inf if seconds is None else 1
+        """The most that the next chunk may have."""
+        self.steps_per_second = 0.0
+
+    @contextmanager
+    def timed(self, count: int) -> Iterator[None]:
+        """Around a chunk of `count` steps."""
+        began = time.perf_counter()
+        yield
+        self.steps_per_second = count / max(time.perf_counter() - began, 1e-9)
+        if self.seconds is not None:
+            self.steps = max(1.0, self.steps_per_second * self.seconds)

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from handgrad.data import Stream
-from handgrad.train.comparison import Comparison, Contender, Outcome
-from handgrad.train.evaluation import parameter_difference, right
-from handgrad.train.fitting import FitResult
+from handgrad.gradients.model import Model
+from handgrad.train.comparison import Comparison, Contender, check_gradient, compared, train_both
+from handgrad.train.evaluation import right
 from handgrad.train.running import Progress
 from handgrad.train.stream_fitting import fit_stream
-from handgrad.verify import Agreement, agree
+from handgrad.verify import Agreement
 
 CHECKED = 4_096
 """Examples that the gradient is checked on, spread over the whole stream."""
@@ -28,6 +28,7 @@ def compare(
     seed: int = 0,
     checked: Callable[[Agreement], None] | None = None,
     progress: Callable[[str, Progress], None] | None = None,
+    kept: Callable[[str], dict[str, Any]] | None = None,
     **run: Any,
 ) -> Comparison:
     """Check the gradient that trains on a sample, train both sides alike, and compare.
@@ -35,44 +36,23 @@ def compare(
     The arguments are those of `comparison.compare`; `run` goes to `fit_stream`. Both streams are in
     `dtype`.
     """
-    hand, _ = pair
     key = jax.random.key(seed)
-    params = hand.model.init(key, train.features, train.classes, dtype)
-
-    @jax.jit
-    def trained_by(*at: Any) -> Any:
-        return hand.model.value_and_gradient(*at)[1]
-
-    sample = train.sample(CHECKED)
-    check = agree(trained_by, of=hand.model.loss, at=(params, *sample), name=train.name)
+    params = pair[0].model.init(key, train.features, train.classes, dtype)
+    check = check_gradient(pair[0].model, params, *train.sample(CHECKED), train.name)
     if checked:
         checked(check)
-    results = {}
-    for side in pair:
-        report = partial(progress, side.name) if progress else None
-        results[side.name] = fit_stream(
-            side.model, train, optimizer=side.rule, params=params, key=key, progress=report, **run
-        )
-    outcomes = [_outcome(side, results[side.name], train, test) for side in pair]
-    difference = parameter_difference(results["hand"].params, results["optax"].params)
-    return Comparison(check, outcomes[0], outcomes[1], difference, results)
+    shared = partial(fit_stream, stream=train, params=params, key=key, **run)
+    results = train_both(pair, shared, progress, kept)
+
+    def scores(side: Contender) -> tuple[float, float]:
+        params = results[side.name].params
+        return stream_accuracy(side.model, params, train), stream_accuracy(side.model, params, test)
+
+    return compared(check, pair, results, scores)
 
 
-def _outcome(side: Contender, result: FitResult, train: Stream, test: Stream) -> Outcome:
-    history = result.history
-    return Outcome(
-        loss=result.loss,
-        train_accuracy=stream_accuracy(side, result.params, train),
-        test_accuracy=stream_accuracy(side, result.params, test),
-        steps_per_second=history.steps_per_second,
-        steps=len(history.batch_losses),
-        stopped=history.stopped,
-        compile_seconds=history.compile_seconds,
-    )
-
-
-def stream_accuracy(side: Contender, params: Any, stream: Stream) -> float:
+def stream_accuracy(model: Model, params: Any, stream: Stream) -> float:
     """The share of examples that are classed right, by one pass."""
-    predict = jax.jit(side.model.predict)
+    predict = jax.jit(model.predict)
     hits = sum(int(np.sum(right(predict(params, x), y))) for x, y in stream.blocks())
     return hits / stream.examples

@@ -1,6 +1,8 @@
 """fit_stream: what `fit` does, with examples that stay on the disk."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,11 +15,16 @@ from handgrad._types import Key
 from handgrad.data import Stream
 from handgrad.gradients.model import Model
 from handgrad.train.arguments import check_key, check_labels_fit, check_model, check_run
+from handgrad.train.checkpoints import Checkpoints
+from handgrad.train.engine import Engine
 from handgrad.train.fitting import FitResult
-from handgrad.train.loop import initial_state
+from handgrad.train.loop import State, initial_state
 from handgrad.train.optimizers import resolve
-from handgrad.train.running import Progress, run
+from handgrad.train.record import Record
+from handgrad.train.running import Progress
+from handgrad.train.stream_identity import stream_identity
 from handgrad.train.streaming import StreamedBatches, StreamedPasses
+from handgrad.train.supervising import supervise
 from handgrad.train.windows import windows
 
 
@@ -34,12 +41,17 @@ def fit_stream(
     params: Any = None,
     shuffle: bool = True,
     progress: Callable[[Progress], None] | None = None,
+    update_seconds: float | None = None,
+    checkpoint: Checkpoints | None = None,
+    resume: bool = False,
+    log: Record | Path | str | None = None,
 ) -> FitResult:
     """Train `model` on the rows of `stream`, in its dtype, in memory that does not grow with it.
 
     The arguments are those of `fit`. A full batch reads the stream once a step. Smaller batches are
     drawn from windows of rows (`train.windows`), in another order than that of `fit`; with
-    `shuffle=False` they are the very batches of `fit`.
+    `shuffle=False` they are the very batches of `fit`. A run that is saved is resumed with a stream
+    of the same file: every step sees again what it saw.
 
     Raises InputError as `fit` does, and for batches that are too large to be kept in memory;
     DivergedError, which names the step, at the first loss that is not finite.
@@ -55,17 +67,27 @@ def fit_stream(
         params = model.init(init_key, stream.features, max(2, stream.classes), stream.dtype)
     check_labels_fit(model, params, *_first_rows(stream))
     state = initial_state(params, rule)
-    gradient = model.value_and_gradient
-    engine = (
-        StreamedPasses(gradient, rule, epochs, state, stream)
-        if order.full
-        else StreamedBatches(gradient, rule, order, epochs, state, stream, fine=tol is not None)
-    )
-    watchers = [lambda state, seen: progress(seen)] if progress else []
-    try:
-        state, history = run(engine, state, tol=tol, watchers=watchers)
-    finally:
-        engine.close()
+    parts = model.value_and_gradient, rule
+    fine = tol is not None
+    with ExitStack() as stack:
+
+        def engine(at: State) -> Engine:
+            made: StreamedPasses | StreamedBatches = (
+                StreamedPasses(*parts, epochs, at, stream)
+                if order.full
+                else StreamedBatches(*parts, order, epochs, at, stream, fine)
+            )
+            stack.callback(made.close)
+            return made
+
+        state, history = supervise(
+            engine,
+            state,
+            lambda: stream_identity(*parts, order, state, stream),
+            checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+            watchers=[lambda state, seen: progress(seen)] if progress else [],
+            update_seconds=update_seconds,
+        )  # fmt: skip
     return FitResult(state.params, history)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from handgrad._precision import x64
 from handgrad.verify.hypotheses import Evidence, chain_findings
 from handgrad.verify.intermediates import Loss, Point, constants_of, intermediates
-from handgrad.verify.naming import Surroundings, close
+from handgrad.verify.naming import Surroundings, close, ratio_shown
 from handgrad.verify.relations import Finding, Leaf, relations
 from handgrad.verify.replaced import replaced_findings
 from handgrad.verify.witnesses import Argnums, is_float, named_leaves
@@ -91,7 +91,7 @@ def ratios(hand: Any, truth: Any) -> str:
     for (name, h), (_, t) in zip(named_leaves(hand), named_leaves(truth), strict=True):
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = np.ravel(np.asarray(h, np.float64) / np.asarray(t, np.float64))
-        shown = ", ".join(f"{q:.6g}" for q in quotient[:8])
+        shown = ", ".join(map(ratio_shown, quotient[:8].tolist()))
         more = f", … {quotient.size - 8} more" if quotient.size > 8 else ""
         parts.append(f"{name} [{shown}{more}]".strip())
     return "hand/truth: " + "; ".join(parts)

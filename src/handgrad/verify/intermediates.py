@@ -77,6 +77,13 @@ def _is_real(value: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
 
 
+def called(params: dict) -> str:
+    """The name of the function with a derivative of its own that an equation calls, or nothing."""
+    program = params.get("call_jaxpr") or params.get("fun_jaxpr")
+    info = getattr(getattr(program, "jaxpr", program), "debug_info", None)
+    return str(getattr(info, "func_name", "") or "")
+
+
 def _is_worth_a_name(equation: Any, value: Any) -> bool:
     if not _is_real(value) or np.size(value) > MAX_SIZE:
         return False
@@ -129,7 +136,7 @@ class _Walk:
         labelled = []
         for value in out if equation.primitive.multiple_results else [out]:
             if _is_worth_a_name(equation, value):
-                made = equation.primitive.name.removesuffix("_call")
+                made = called(equation.params) or equation.primitive.name.removesuffix("_call")
                 name = f"`{made}`{_short_place(equation)}"
                 point = Visited(name, equation.primitive.name, tuple(marks))
                 value = self.visit(value, point, values)

@@ -38,6 +38,18 @@ def is_exactly(a: float, b: float) -> bool:
     return math.isfinite(b) and abs(a - b) <= 1e-10 * abs(b)
 
 
+def ratio_shown(ratio: float) -> str:
+    """A ratio with six digits, and one that would look like 1 by what it has beside it.
+
+    >>> ratio_shown(1.5), ratio_shown(1 - 2**-40)
+    ('1.5', '1 − 9.1e-13')
+    """
+    beside = ratio - 1
+    if 0 < abs(beside) < 5e-6:
+        return f"1 {'+' if beside > 0 else '−'} {abs(beside):.2g}"
+    return f"{ratio:.6g}"
+
+
 def name_ratio(ratio: float, around: Surroundings) -> tuple[float, str] | None:
     """What a ratio hand : truth says, with its cost; None for a number that means nothing here."""
     if not math.isfinite(ratio) or ratio == 0:

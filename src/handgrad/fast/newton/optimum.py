@@ -19,14 +19,20 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from handgrad._precision import x64
-from handgrad.fast import passes
-from handgrad.fast.arguments import as_features, as_labels, as_theta, check_options, refuse_features
-from handgrad.fast.conjugate import ConjugateGradients
-from handgrad.fast.descent import descend
-from handgrad.fast.hessian import KeptHessian
-from handgrad.fast.passes import Programs
-from handgrad.fast.problem import Point, Problem, Scaling
-from handgrad.fast.rows import lay_out
+from handgrad.fast.newton import passes
+from handgrad.fast.newton.arguments import (
+    as_features,
+    as_labels,
+    as_theta,
+    check_options,
+    refuse_features,
+)
+from handgrad.fast.newton.conjugate import ConjugateGradients
+from handgrad.fast.newton.descent import descend
+from handgrad.fast.newton.hessian import KeptHessian
+from handgrad.fast.newton.passes import Programs
+from handgrad.fast.newton.problem import Point, Problem, Scaling
+from handgrad.fast.newton.rows import lay_out
 from handgrad.gradients.linear import Params
 
 SAMPLE = 16_384

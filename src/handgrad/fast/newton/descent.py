@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from handgrad.fast.problem import Point, Problem
+from handgrad.fast.newton.problem import Point, Problem
 
 PROMISED = 1e-4
 """The part of the promised fall of the loss that a step has to bring."""

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.fast import passes
-from handgrad.fast.passes import Programs
-from handgrad.fast.rows import Rows
+from handgrad.fast.newton import passes
+from handgrad.fast.newton.passes import Programs
+from handgrad.fast.newton.rows import Rows
 
 
 class Point(NamedTuple):

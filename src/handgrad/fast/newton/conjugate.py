@@ -16,9 +16,9 @@ import numpy as np
 from jax import lax
 
 from handgrad._types import Array
-from handgrad.fast import passes
-from handgrad.fast.passes import Programs
-from handgrad.fast.problem import Point, Scaling
+from handgrad.fast.newton import passes
+from handgrad.fast.newton.passes import Programs
+from handgrad.fast.newton.problem import Point, Scaling
 from handgrad.gradients.sigmoid import sigmoid_derivative
 
 MOST_PRODUCTS = 400

@@ -16,7 +16,7 @@ Source: Nocedal & Wright, "Numerical Optimization", section 7.2; the Hessian is 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from handgrad.fast.problem import Point, Scaling
+from handgrad.fast.newton.problem import Point, Scaling
 
 RIDGE = 3e-7
 """What float32 products may be off by, relative to the diagonal."""

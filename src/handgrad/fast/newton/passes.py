@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from handgrad._types import Array
-from handgrad.fast import link
-from handgrad.fast.rows import Rows, fold
+from handgrad.fast.newton import link
+from handgrad.fast.newton.rows import Rows, fold
 from handgrad.gradients.linear import matmul
 
 MOST_PROGRAMS = 64
