@@ -20,7 +20,7 @@ LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to train, long enough to be killed in the middle of it, in ten intervals or so."""
+    """A way to train, long enough to be killed in the middle of it, in six intervals or so."""
 
     name: str
     args: tuple[str, ...]
@@ -28,11 +28,11 @@ class Kind:
 
 KINDS = (
     Kind("full batch", ("breast-cancer", "--batch-size", "full", "--optimizer", "momentum",
-                        "--epochs", "30000", "--every-steps", "3000")),
+                        "--epochs", "60000", "--every-steps", "10000")),
     Kind("mini-batch", ("breast-cancer", "--optimizer", "adam", "--learning-rate", "0.001",
-                        "--epochs", "3000", "--every-steps", "4000")),
+                        "--epochs", "3000", "--every-steps", "8000")),
     Kind("per example", ("breast-cancer", "--batch-size", "1", "--learning-rate", "0.01",
-                         "--epochs", "200", "--every-steps", "8000", "--dtype", "float64")),
+                         "--epochs", "600", "--every-steps", "40000", "--dtype", "float64")),
 )  # fmt: skip
 
 
