@@ -14,7 +14,7 @@ import pytest
 from handgrad.cli.bars import bars, time_left
 from handgrad.train.running import Progress
 
-LONG = ("breast-cancer", "--batch-size", "1", "--epochs", "100000", "--every-seconds", "0.5")
+LONG = ("breast-cancer", "--batch-size", "1", "--epochs", "1000000", "--every-seconds", "0.5")
 
 
 def started(*args):
