@@ -36,6 +36,12 @@ KINDS = (
 )  # fmt: skip
 
 
+def streaming(table: Path) -> Kind:
+    """Training on a file of breast-cancer that stays on the disk."""
+    file = (str(table), "--target", "label", "--stream")
+    return Kind("streaming", (*file, "--epochs", "300", "--every-steps", "800"))
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a run ended: its exit code, or minus the signal that killed it, and what it said."""
@@ -93,8 +99,10 @@ class Server:
     def close(self) -> None:
         """End the server."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
+        self._process.stdout.close()
 
 
 def is_there(process: int) -> bool:
