@@ -11,12 +11,15 @@ from handgrad.cli.bars import UPDATE_SECONDS, bars
 from handgrad.cli.output import check_writable, console, say, write_json, write_whole
 from handgrad.cli.saving import Keeping, write_parameters
 from handgrad.cli.several import by_several, speaks
+from handgrad.cli.streaming import is_streamed, say_prepared
 from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
 
 
 @by_several
 def train(
-    data: Annotated[str, typer.Argument(help="A data set by name, or a .csv or .parquet file.")],
+    data: Annotated[
+        str, typer.Argument(help="A data set by name, or a .csv, .parquet or .npy file.")
+    ],
     target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
     model: Annotated[
         str | None, typer.Option(help="logistic, softmax, perceptron or mlp; else by the labels.")
@@ -36,6 +39,7 @@ def train(
     hidden: Annotated[str, typer.Option(help="Hidden sizes of the mlp, as in 16,8.")] = "16",
     activation: Annotated[str, typer.Option(help="Of the mlp: tanh, relu or sigmoid.")] = "tanh",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    stream: Annotated[bool, typer.Option("--stream", help="Keep the file on the disk.")] = False,
     in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
     devices: Annotated[
         str | None, typer.Option(help="Spread the examples over: a number of devices, or all.")
@@ -60,7 +64,7 @@ def train(
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
-    from handgrad.data import load, split, standardise
+    from handgrad.data import load, open_parts, split, standardise
     from handgrad.train import comparison
     from handgrad.train.arguments import check_run
     from handgrad.train.batches import size_of
@@ -73,31 +77,43 @@ def train(
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
     check_choices(optimizer, learning_rate, l2)
     check_run(epochs, tol)
-    dataset = load(data, target)
-    name = model or ("logistic" if dataset.classes == 2 else "softmax")
-    pair = comparison.contenders(
-        name, optimizer, learning_rate, l2, parse_sizes(hidden), activation
-    )
-    comparison.check_labels_suit(name, dataset)
-    training, test = standardise(*split(dataset, seed=seed))
+    choice = optimizer, learning_rate, l2, parse_sizes(hidden), activation
+    streamed = is_streamed(data, stream)
+    training: Any
+    test: Any
+    if streamed:
+        if model:
+            comparison.contenders(model, *choice)  # what is wrong with it is not to be read for
+        training, test = open_parts(data, target, seed=seed, dtype=dtype)
+        say_prepared(training, test)
+    else:
+        training, test = standardise(*split(load(data, target), seed=seed))
+    name = model or ("logistic" if training.classes == 2 else "softmax")
+    pair = comparison.contenders(name, *choice)
+    comparison.check_labels_suit(name, training)
     size = size_of(parse_batch_size(batch_size), training.examples)
     mesh = parse_devices(devices, several=coordinator is not None)
+    if streamed and mesh is not None:
+        raise InputError(
+            "--coordinator" if coordinator else "--devices", "a data set in memory",
+            f"{data}, which is streamed", "train on it with one process and one device",
+        )  # fmt: skip
     check_spread(mesh, size, training.examples)
     keeping = Keeping(
         checkpoint, every_steps, every_seconds, resume, log,
-        {"data": dataset.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
+        {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
          "learning rate": learning_rate, "l2": l2},
     )  # fmt: skip
     keeping.check()
     say(
-        f"[bold]{escape(dataset.name)}[/]: {training.examples:,} training and {test.examples:,} "
-        f"test examples, {dataset.features} features, {dataset.classes} classes"
+        f"[bold]{escape(training.name)}[/]: {training.examples:,} training and {test.examples:,} "
+        f"test examples, {training.features} features, {training.classes} classes"
     )
     say(
         f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batches of {size:,}, "
         f"{epochs:,} epochs, {dtype}"
     )
-    report: dict[str, Any] = {"data": dataset.name, "model": name}
+    report: dict[str, Any] = {"data": training.name, "model": name}
     try:
         with (
             x64(dtype == "float64"),
@@ -106,9 +122,10 @@ def train(
         ):
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
-                batch_size=size, shuffle=not in_order, mesh=mesh,
+                batch_size=size, shuffle=not in_order,
                 checked=lambda check: report_check(check, report), progress=bar, kept=kept,
                 update_seconds=UPDATE_SECONDS if console.is_terminal else None,
+                **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
     except comparison.StoppedError as stopped:
         raise keeping.leave(stopped) from None
@@ -122,8 +139,9 @@ def train(
         if plot and speaks():
             from handgrad.explain.training import png, training_figure
 
+            shown = training.shown() if streamed else training
             with x64(dtype == "float64"):
-                figure = training_figure(result.results, pair[0].model, training, dtype)
+                figure = training_figure(result.results, pair[0].model, shown, dtype)
             write_whole(plot, png(figure))
             say(f"figure: {escape(str(plot))}")
         if params and speaks():

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._checks import describe, require_axis, require_examples, require_rank
+from handgrad._checks import as_numpy, describe, require_axis, require_examples, require_rank
 from handgrad._errors import InputError
 
 
@@ -183,12 +183,7 @@ def _count(bad: np.ndarray, noun: str) -> str:
 
 def _numbers(name: str, array: Any) -> np.ndarray:
     """`array` as NumPy integers or floats (bfloat16 too), or InputError."""
-    try:
-        values = np.asarray(array)
-    except ValueError as error:
-        raise InputError(
-            name, "an array of numbers", "rows of unequal length", "make the rows equally long"
-        ) from error
+    values = as_numpy(name, array)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         dtype = "int32" if values.dtype == bool else "float32"
         raise InputError(

@@ -1,5 +1,6 @@
 """Columns of a table to numbers: as they are, 0 and 1 for booleans, one-hot for strings."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,11 @@ def encode_features(table: Any, file: str) -> tuple[np.ndarray, tuple[str, ...]]
     return x, tuple(names)
 
 
-def column_values(column: Any, where: str, otherwise: str) -> np.ndarray:
+def column_values(column: Any, where: str, otherwise: str, first: int = 0) -> np.ndarray:
     """One column as float64, bool or object (of str), with nothing missing and all finite.
 
-    `where` names the column in messages; `otherwise` is the remedy besides dropping the rows.
+    `where` names the column in messages; `otherwise` is the remedy besides dropping the rows. Of a
+    column that is read in blocks, this one begins after `first` rows.
 
     Raises:
         InputError: any other type, by name; a missing or non-finite value, with its row.
@@ -89,9 +91,9 @@ def column_values(column: Any, where: str, otherwise: str) -> np.ndarray:
         raise InputError(where, "numbers, booleans or strings", str(kind), remedy)
     missing = column.is_null().to_numpy().astype(bool)
     if number:
-        _check_none_missing(missing, where, otherwise)
+        _check_none_missing(missing, where, otherwise, first)
         values = _floats(column, where)
-        _check_finite(values, where, otherwise)
+        check_finite(values, where, otherwise, first)
         return values
     try:
         values = column.to_numpy()
@@ -101,28 +103,38 @@ def column_values(column: Any, where: str, otherwise: str) -> np.ndarray:
         ) from error
     if string:  # a CSV file cannot tell an empty string from a missing one
         missing |= values == ""
-    _check_none_missing(missing, where, otherwise)
+    _check_none_missing(missing, where, otherwise, first)
     return values.astype(object if string else bool)
 
 
 def check_categories(values: np.ndarray, where: str, remedy: str) -> None:
     """Raise InputError if strings look like an id, or like numbers that were spoiled."""
-    distinct = sorted(set(values))
+
+    def first_row(value: str) -> int:
+        return int(np.argmax(values == value))
+
+    check_distinct(sorted(set(values)), len(values), first_row, where, remedy)
+
+
+def check_distinct(
+    distinct: list[str], rows: int, first_row: Callable[[str], int], where: str, remedy: str
+) -> None:
+    """The same, from the sorted values of a column and the row, from 0, where each is first."""
     if len(distinct) > FEW_CATEGORIES:
         odd = [value for value in distinct if not _is_number(value)]
         if 0 < len(odd) < len(distinct) / 2:
-            row = int(np.argmax(values == odd[0])) + 1
+            row = first_row(odd[0]) + 1
             raise InputError(
                 where,
                 "numbers, or a few categories",
-                f"mostly numbers, but {odd[0]!r} in row {row} of the data",
+                f"mostly numbers, but {odd[0]!r} in row {row:,} of the data",
                 "mend that value, or drop its row",
             )
-    if too_many(len(distinct), len(values)):
+    if too_many(len(distinct), rows):
         raise InputError(
             where,
             f"at most {MOST_CATEGORIES:,} different values, each in two rows or more",
-            f"{len(distinct):,} in {len(values):,} rows, such as {distinct[0]!r}: an id or a text?",
+            f"{len(distinct):,} in {rows:,} rows, such as {distinct[0]!r}: an id or a text?",
             remedy,
         )
 
@@ -151,25 +163,26 @@ def _floats(column: Any, where: str) -> np.ndarray:
         ) from error
 
 
-def _check_none_missing(missing: np.ndarray, where: str, otherwise: str) -> None:
+def _check_none_missing(missing: np.ndarray, where: str, otherwise: str, first: int) -> None:
     if missing.any():
         raise InputError(
             where,
             "a value in every row",
-            f"{int(missing.sum()):,} missing, the first in row {int(np.argmax(missing)) + 1} "
-            "of the data",
+            f"{int(missing.sum()):,} missing, the first in row "
+            f"{first + int(np.argmax(missing)) + 1:,} of the data",
             f"drop those rows, {otherwise}",
         )
 
 
-def _check_finite(values: np.ndarray, where: str, otherwise: str) -> None:
+def check_finite(values: np.ndarray, where: str, otherwise: str, first: int = 0) -> None:
+    """Raise InputError for a number that is not finite, with its row, counted from `first` on."""
     bad = ~np.isfinite(values)
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
             where,
             "finite numbers",
-            f"{int(bad.sum()):,} that are not, the first {values[row]} in row {row + 1} "
+            f"{int(bad.sum()):,} that are not, the first {values[row]} in row {first + row + 1:,} "
             "of the data",
             f"drop those rows, {otherwise}",
         )

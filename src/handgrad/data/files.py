@@ -1,6 +1,7 @@
 """A user's own CSV or Parquet file, read by pyarrow into a table of named columns."""
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from os.path import exists, isdir, isfile  # unlike those of Path, these never raise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,22 +21,7 @@ def read_table(path: Path, target: str | None) -> Any:
             an ill-named column, or no such target.
         MissingExtraError: pyarrow is not installed.
     """
-    if path.is_dir():
-        raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            path.name,
-            "a .csv or a .parquet file",
-            f"the suffix {path.suffix!r}" if path.suffix else "a name without a suffix",
-            "convert the file, or rename it if that is what it holds",
-        )
-    if not path.is_file():
-        raise InputError(
-            path.name,
-            "a file that exists",
-            f"nothing at {path}",
-            "check the spelling and the folder",
-        )
+    check_path(path)
     pyarrow = import_pyarrow()
     read = _read_csv if path.suffix.lower() == ".csv" else _read_parquet
     try:
@@ -47,17 +33,46 @@ def read_table(path: Path, target: str | None) -> Any:
             path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
         ) from error
     except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
-        raise InputError(
-            path.name,
-            f"a readable {path.suffix.lower()[1:]} file",
-            f"a failure ({reason})",
-            "the file may be damaged or hold something else: write it again",
-        ) from error
+        raise unreadable(path, error) from error
     if table.num_rows == 0:
         raise InputError(path.name, "at least one row", "column names alone", "add some rows")
     return table
+
+
+def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
+    """Raise InputError unless there is a file with one of these suffixes."""
+    if isdir(path):
+        raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            path.name,
+            " or ".join(f"a {suffix}" for suffix in suffixes) + " file",
+            f"the suffix {path.suffix!r}" if path.suffix else "a name without a suffix",
+            "convert the file, or rename it if that is what it holds",
+        )
+    if exists(path) and not isfile(path):
+        raise InputError(
+            path.name, "a file", f"a device, a pipe or a socket at {path}", "copy it to a file"
+        )
+    if not isfile(path):
+        raise InputError(
+            path.name,
+            "a file that exists",
+            f"nothing at {path}",
+            "check the spelling and the folder",
+        )
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """What to raise where a reader failed: its reason in one line."""
+    reason = " ".join(str(error).split())[:200]
+    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
+    return InputError(
+        path.name,
+        f"a readable {path.suffix.lower()[1:]} file",
+        f"a failure ({reason})",
+        "the file may be damaged or hold something else: write it again",
+    )
 
 
 def import_pyarrow() -> ModuleType:

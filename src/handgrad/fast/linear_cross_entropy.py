@@ -21,10 +21,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from handgrad._checks import MOST, as_index, describe, dtype_of, floating_dtype
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Scalar
-from handgrad.gradients.linear_cross_entropy import Hidden, Weight
-from handgrad.gradients.linear_cross_entropy import logits as check_shapes
+from handgrad.gradients.linear_cross_entropy import Hidden, Weight, check_shapes
 
 Labels = Int[Array, " T"]
 SLICES = 16
@@ -83,9 +83,10 @@ def _run(
     hidden: Array, weight: Array, y: Array, settings: Settings, with_gradient: bool
 ) -> tuple[Scalar, Any]:
     _check(hidden, weight, y, settings)
+    hidden, weight, y = jnp.asarray(hidden), jnp.asarray(weight), as_index(y)
     tokens, (features, words) = hidden.shape[0], weight.shape
     wide = _wider(weight.dtype, jnp.float32)
-    operands = weight.dtype if settings.operands is None else jnp.dtype(settings.operands)
+    operands = weight.dtype if settings.operands is None else floating_dtype(settings.operands)
     precise = lax.Precision.HIGHEST if operands == wide else None
     factor = weight.astype(operands)
     counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
@@ -98,7 +99,7 @@ def _run(
 
     slices = SLICES if jax.default_backend() == "cpu" else 1
     width = -(-words // slices)
-    dtype = jnp.dtype(settings.gradient_dtype or weight.dtype)
+    dtype = floating_dtype(settings.gradient_dtype or weight.dtype)
     sums = _wider(dtype, wide)
 
     def step(carry: tuple, chunk: tuple) -> tuple[tuple, Any]:
@@ -179,6 +180,13 @@ def _wider(a: DTypeLike, b: DTypeLike) -> Any:
     return max(jnp.dtype(b), jnp.dtype(a), key=lambda dtype: dtype.itemsize)
 
 
+def check(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Settings:
+    """The settings. Raises InputError for shapes, dtypes and settings that cannot be."""
+    made = _settings(settings)
+    _check(hidden, weight, y, made)
+    return made
+
+
 def _settings(given: dict[str, Any]) -> Settings:
     known = [field.name for field in fields(Settings)]
     for name in given:
@@ -188,20 +196,23 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _check(hidden: Array, weight: Array, y: Array, settings: Settings) -> None:
-    jax.eval_shape(check_shapes, hidden, weight)
-    if not jnp.issubdtype(jnp.result_type(y), jnp.integer) or jnp.shape(y) != hidden.shape[:1]:
+    check_shapes(hidden, weight)
+    if not jnp.issubdtype(dtype_of("y", y), jnp.integer) or jnp.shape(y) != jnp.shape(hidden)[:1]:
         raise InputError(
-            "y", f"integers of shape {hidden.shape[:1]}",
-            f"{jnp.result_type(y)} of shape {jnp.shape(y)}", "pass one index for each token",
+            "y", f"integers of shape {jnp.shape(hidden)[:1]}", describe(y),
+            "pass one index for each token",
         )  # fmt: skip
     chunk, smoothing = settings.chunk, settings.label_smoothing
     if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
         raise InputError("chunk", "a whole number above 0", repr(chunk), "pass 256, or leave it")
     if not (isinstance(smoothing, int | float) and 0 <= smoothing < 1):
         raise InputError("label_smoothing", "a number in [0, 1)", repr(smoothing), "pass 0.1, say")
-    if settings.ignore is not None and not isinstance(settings.ignore, int):
+    ignore = settings.ignore
+    if ignore is not None and not (isinstance(ignore, int) and abs(ignore) <= MOST):
         raise InputError("ignore", "an integer label", repr(settings.ignore), "pass -100, say")
     for name in ("operands", "gradient_dtype"):
-        dtype = getattr(settings, name)
-        if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
-            raise InputError(name, "a floating dtype", repr(dtype), "pass jnp.bfloat16, say")
+        floating_dtype(getattr(settings, name), name)
+    if not isinstance(settings.axis_name, str | None):
+        raise InputError(
+            "axis_name", "the name of an axis", repr(settings.axis_name), "pass 'data', say"
+        )

@@ -20,19 +20,20 @@ from jax import lax
 from jaxtyping import Array
 
 from handgrad._checks import (
+    Shaped,
+    dtype_of,
     require_axis,
     require_binary_labels,
     require_class_labels,
     require_examples,
     require_floating,
     require_rank,
-    require_same_shape,
     shape_of,
 )
 from handgrad._errors import InputError
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
 from handgrad.fast.residuals import binary, categorical
-from handgrad.gradients.linear import Params, matmul, penalty, penalty_gradient
+from handgrad.gradients.linear import Params, check_params, matmul, penalty, penalty_gradient
 
 ROW_BYTES = 3_500_000
 """Of a block of rows: it stays in the last cache, and is large enough for all cores to share."""
@@ -188,6 +189,7 @@ def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | N
     require_examples("x", x)
     if y is None:
         raise InputError("y", "labels beside an array of features", "None", "pass y")
+    dtype_of("y", y)
     if len(shape_of(y)) not in (1, 2):
         raise InputError("y", "shape (N,) or (N, K)", f"shape {shape_of(y)}", "reshape the labels")
     require_axis("y", y, 0, shape_of(x)[0], "examples, as x has")
@@ -200,15 +202,9 @@ def _check(
     params: Params, x_shape: tuple[int, ...], y_shape: tuple[int, ...], y_dtype: DTypeLike
 ) -> None:
     """Raise InputError unless the parameters fit the features, and the labels the logits."""
-    require_floating("params.weight", params.weight)
-    if params.weight.ndim not in (1, 2):
-        raise InputError(
-            "params.weight", "shape (D,) or (D, K)", f"shape {params.weight.shape}", "reshape it"
-        )
+    check_params(params)
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
-    outputs, dtype = params.weight.shape[1:], params.weight.dtype
-    one_row = jax.ShapeDtypeStruct(outputs, dtype)
-    require_same_shape("params.bias", params.bias, "one row of logits", one_row)
+    outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels
-    logits = jax.ShapeDtypeStruct((x_shape[0], *outputs), dtype)
-    check(jax.ShapeDtypeStruct(y_shape, y_dtype), logits)
+    logits = Shaped((x_shape[0], *outputs), dtype)
+    check(Shaped(y_shape, y_dtype), logits)

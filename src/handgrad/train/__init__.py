@@ -7,6 +7,7 @@ from handgrad.train.many import ManyResult, fit_many
 from handgrad.train.optax_baseline import OPTAX, baseline
 from handgrad.train.optimizers import adam, momentum, sgd
 from handgrad.train.running import History, Progress
+from handgrad.train.stream_fitting import fit_stream
 
 __all__ = [
     "OPTAX",
@@ -21,6 +22,7 @@ __all__ = [
     "baseline",
     "fit",
     "fit_many",
+    "fit_stream",
     "folds",
     "momentum",
     "parameter_difference",

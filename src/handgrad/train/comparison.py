@@ -10,16 +10,24 @@ import numpy as np
 import optax
 
 from handgrad._errors import HandgradError, InputError
-from handgrad.data import Dataset
+from handgrad.data import Dataset, Stream
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
 from handgrad.train import optax_baseline
-from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
+from handgrad.train.evaluation import (
+    ParameterDifference,
+    accuracy,
+    parameter_difference,
+    stream_accuracy,
+)
 from handgrad.train.fitting import FitResult, fit
 from handgrad.train.optimizers import resolve
 from handgrad.train.running import History, Progress
+from handgrad.train.stream_fitting import fit_stream
 from handgrad.verify import Agreement, agree
 
+CHECKED = 4_096
+"""Examples of a stream that the gradient is checked on."""
 MODELS = ("logistic", "softmax", "perceptron", "mlp")
 
 
@@ -94,7 +102,7 @@ def contenders(
     )
 
 
-def check_labels_suit(name: str, data: Dataset) -> None:
+def check_labels_suit(name: str, data: Dataset | Stream) -> None:
     """Raise InputError if a model of that name cannot learn labels of that kind."""
     if name in ("logistic", "perceptron") and data.classes != 2:
         raise InputError(
@@ -108,8 +116,8 @@ def check_labels_suit(name: str, data: Dataset) -> None:
 
 def compare(
     pair: tuple[Contender, Contender],
-    train: Dataset,
-    test: Dataset,
+    train: Dataset | Stream,
+    test: Dataset | Stream,
     *,
     dtype: str,
     seed: int = 0,
@@ -120,29 +128,33 @@ def compare(
 ) -> Comparison:
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
-    `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
-    epochs, tol, shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both
-    sides start at the same parameters and see the same batches. Raises StoppedError if a signal
-    stops a side that has a checkpoint.
+    `train` and `test` are in memory, or both streams, in `dtype`. `checked` is told the outcome of
+    the check before any training. `run` goes to `fit` or `fit_stream`: batch_size, epochs, tol,
+    shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both sides start
+    at the same parameters and see the same batches. Raises StoppedError if a signal stops a side
+    that has a checkpoint.
     """
     hand, _ = pair
-    x, y = np.asarray(train.x, dtype), train.y
     key = jax.random.key(seed)
-    params = hand.model.init(key, x.shape[1], train.classes, dtype)
+    params = hand.model.init(key, train.features, train.classes, dtype)
 
     @jax.jit
     def trained_by(*at: Any) -> Any:
         return hand.model.value_and_gradient(*at)[1]
 
-    check = agree(trained_by, of=hand.model.loss, at=(params, x, y), name=train.name)
+    at = params, *_examples(train, dtype)
+    check = agree(trained_by, of=hand.model.loss, at=at, name=train.name)
     if checked:
         checked(check)
     results = {}
     for side in pair:
         report = partial(progress, side.name) if progress else None
         own = run | (kept(side.name) if kept else {})
-        results[side.name] = fit(
-            side.model, x, y, optimizer=side.rule, params=params, key=key, progress=report, **own
+        own |= {"optimizer": side.rule, "params": params, "key": key, "progress": report}
+        results[side.name] = (
+            fit_stream(side.model, train, **own)
+            if isinstance(train, Stream)
+            else fit(side.model, np.asarray(train.x, dtype), train.y, **own)
         )
         if own.get("checkpoint") and results[side.name].history.stopped == "interrupted":
             raise StoppedError(side.name, results[side.name].history)
@@ -151,10 +163,19 @@ def compare(
     return Comparison(check, outcomes[0], outcomes[1], difference, results)
 
 
+def _examples(data: Dataset | Stream, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """All of them, or a sample spread over the whole stream."""
+    if isinstance(data, Stream):
+        return data.sample(CHECKED)
+    return np.asarray(data.x, dtype), data.y
+
+
 def _outcome(
-    side: Contender, result: FitResult, train: Dataset, test: Dataset, dtype: str
+    side: Contender, result: FitResult, train: Dataset | Stream, test: Dataset | Stream, dtype: str
 ) -> Outcome:
-    def score(data: Dataset) -> float:
+    def score(data: Dataset | Stream) -> float:
+        if isinstance(data, Stream):
+            return stream_accuracy(side.model, result.params, data)
         return accuracy(side.model, result.params, data.x.astype(dtype), data.y)
 
     history = result.history

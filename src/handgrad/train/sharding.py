@@ -81,6 +81,9 @@ class Sharded:
         """See `Engine`."""
         return self._look(everywhere(state.params, self._mesh), self._x, self._y)
 
+    def close(self) -> None:
+        """See `Engine`: there is nothing."""
+
     def _draw(self, first: int) -> Array:
         """The places for steps first+1, …: (length, B), each device's own columns on it."""
         lanes, devices = self._lanes, self._mesh.size

@@ -52,7 +52,9 @@ def supervise(
             state = saving.state
         start = saving.start if saving else 0
         record = log if isinstance(log, Record) or log is None else Record(log, resume)
+        record = record if jax.process_index() == 0 else None
         engine = make_engine(state)
+        stack.callback(engine.close)
         if record:
             record.start(known, start, engine.steps)
             watchers = [*watchers, record]
