@@ -52,12 +52,26 @@ def check_writable(option: str, path: Path | None, suffix: str) -> None:
         raise InputError(
             option, "a file, or nothing yet", f"{str(path)!r}, which is something else", "rename it"
         )
+    try:  # what a folder says of itself is not always so
+        part = part_of(path)
+        part.open("xb").close()
+        part.unlink()
+    except OSError as error:
+        raise InputError(
+            option, "a file in a folder that can be written to",
+            f"{str(path)!r} ({error.strerror})", "name another",
+        ) from error  # fmt: skip
 
 
 def check_seed(seed: int) -> None:
     """Raise InputError unless a random key, and a generator, can begin with it."""
     if not 0 <= seed < 2**32:
         raise InputError("--seed", "0 or more, and below 2^32", seed, "pass 0, say")
+
+
+def part_of(path: Path) -> Path:
+    """A name beside `path` that nobody else has."""
+    return path.with_name(f".handgrad-{token_hex(8)}.part")
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -71,7 +85,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
     The part that grows has a name that nobody else has, and is no link to another file.
     """
-    part = path.with_name(f".handgrad-{token_hex(8)}.part")
+    part = part_of(path)
     try:
         with part.open("xb") as file:
             file.write(content)

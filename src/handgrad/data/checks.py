@@ -9,7 +9,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._checks import as_numpy, describe, require_axis, require_examples, require_rank
+from handgrad._checks import (
+    as_numpy,
+    describe,
+    require_axis,
+    require_examples,
+    require_rank,
+    require_size,
+)
 from handgrad._errors import InputError
 
 
@@ -57,6 +64,9 @@ def check_labels(y: Any, examples: int, classes: int | None = None) -> None:
     The forms are those of `check_values`. That two classes occur is not asked: a small test set
     may hold only one.
     """
+    require_size("examples", examples)
+    if classes is not None:
+        require_size("classes", classes)
     labels = _numbers("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         raise InputError(

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from flint import arb
 
+from handgrad._checks import require_real
 from handgrad._errors import InputError
 from handgrad.exact.differences import derivative_jaxpr, one_sided_jaxpr
-from handgrad.exact.evaluation import Rules, check_leaves, trace
+from handgrad.exact.evaluation import Rules, check_leaves, is_ball_array, trace
 
 ESTIMATE = "estimate agreed at two steps"
 
@@ -51,6 +52,8 @@ def _traced(f: Callable[..., Any], at: Any, direction: Any, dtype: Any) -> tuple
             "give one array for each array of `at`, or None where it does not move",
         )
     for move, leaf in zip(moves, traced.leaves, strict=True):
+        if move is not None and not is_ball_array(move):
+            require_real("direction", move)
         if move is not None and np.shape(move) not in ((), np.shape(leaf)):
             raise InputError(
                 "direction", f"shape {np.shape(leaf)}, as `at` has", f"shape {np.shape(move)}",

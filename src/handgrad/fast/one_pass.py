@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from handgrad._checks import (
     Shaped,
+    describe,
     dtype_of,
     require_axis,
     require_binary_labels,
@@ -144,6 +145,9 @@ def _by_rows(
     _check_examples(x, y, rows)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
+    for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
+        if jnp.result_type(leaf) != x.dtype:
+            raise InputError(name, f"{x.dtype}, as x has", describe(leaf), "convert one of them")
     examples, features = x.shape
     size = min(examples, rows or max(1, ROW_BYTES // (features * x.dtype.itemsize) // 16 * 16))
     flat, whole = x.reshape(-1), examples // size

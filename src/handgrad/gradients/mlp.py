@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_key, require_size
+from handgrad._checks import MOST, require_key, require_size
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
 from handgrad.gradients import cross_entropy, linear
@@ -59,6 +59,8 @@ def init(
     """Weights w ~ N(0, 1/fan-in), zero biases; two classes take one logit, K > 2 take K."""
     if any(not isinstance(width, int) or width < 1 for width in hidden):
         raise InputError("hidden", "sizes of 1 or more", tuple(hidden), "pass e.g. (16,)")
+    if any(width > MOST for width in hidden):
+        raise InputError("hidden", f"sizes of at most {MOST:,}", tuple(hidden), "pass e.g. (16,)")
     require_size("classes", classes)
     require_key(key)
     if classes < 2:

@@ -23,6 +23,8 @@ def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")
     check_labels(y, examples=x.shape[0])
+    for leaf in jax.tree.leaves(params):
+        require_floating("params", leaf)
     return float(np.mean(right(jax.jit(model.predict)(params, jnp.asarray(x)), y)))
 
 

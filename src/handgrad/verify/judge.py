@@ -220,7 +220,8 @@ def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _outside(outcomes: list[Outcome], layout: Layout, dtypes: tuple[str, ...]) -> str | None:
-    found = (outside_bound(o.sights, layout, d) for o, d in zip(outcomes, dtypes, strict=True))
+    judged = zip(outcomes, dtypes, strict=bool(outcomes))  # none, where there is no truth
+    found = (outside_bound(o.sights, layout, d) for o, d in judged)
     return next((fault for fault in found if fault), None)
 
 
