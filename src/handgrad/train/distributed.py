@@ -5,9 +5,10 @@
         if jax.process_index() == 0:
             print(result.loss)
 
-All processes run the same program, and get the same result. Sums over devices cross from one to another; whatever is decided
-between chunks (the tolerance, a loss that is not finite) is decided from such sums, and so alike.
-Where one process is lost, none of the others can go on: they say who it was, and end.
+All processes run the same program, and get the same result. Sums over devices cross from one to
+another; whatever is decided between chunks (the tolerance, a loss that is not finite) is decided
+from such sums, and so alike. Where one process is lost, none of the others can go on: they say who
+it was, and end.
 """
 
 import logging
