@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs fuzz docs lint mutants bench exhaust faults format clean
+.PHONY: help demo test proofs processes fuzz docs lint mutants bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with 
 
 fuzz: $(READY)  ## ten thousand inputs of every bad kind: each works or is refused in one line
 	HANDGRAD_FUZZ=whole $(BIN)/python -m pytest -q tests/fuzz
+
+processes: $(READY)  ## many devices and many processes: the result of one, and an end in words
+	$(BIN)/python -m pytest -s tests/train/test_rollcall.py tests/train/test_distributed.py tests/train/test_sharding.py -m 'slow or not slow'
 
 docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html

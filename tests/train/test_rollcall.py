@@ -29,7 +29,7 @@ def coordinator(port):
     def call():
         try:
             with listen("127.0.0.1", port) as server:
-                result["peers"] = gather(server, 3, ABOUT, 3.0)
+                result["peers"] = gather(server, 3, ABOUT, 5.0)
             for peer in result["peers"].values():
                 peer.send({"met": True})
         except InputError as error:
@@ -91,18 +91,20 @@ def test_a_number_taken_twice_is_refused_and_the_first_stays(port, coordinator):
     second, refused = joined(port, 1)
     second.join()
     assert "there is a process 1 already" in str(refused[0])
-    last, _ = joined(port, 2)
+    last, other = joined(port, 2)
     for thread in (first, last):
         thread.join()
     assert kept[0][1] == {"met": True}
+    for answers in (kept, other):
+        answers[0][0].connection.close()
 
 
 def test_who_is_missing_is_named_to_all(port, coordinator):
     thread, answers = joined(port, 2)
     thread.join()
     coordinator["thread"].join()
-    assert "process 1 of 3 did not come within 3 s" in str(coordinator["error"])
-    assert "process 1 of 3 did not come within 3 s" in str(answers[0])
+    assert "process 1 of 3 did not come within 5 s" in str(coordinator["error"])
+    assert "process 1 of 3 did not come within 5 s" in str(answers[0])
 
 
 def test_no_coordinator(port):

@@ -92,7 +92,7 @@ def _run(
     factor = weight.astype(operands)
     counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
     known = settings.ignore is None  # then the sum over an axis is its size, and no message
-    many = _summed(tokens if known else jnp.sum(counts.astype(wide)), settings)
+    many: Any = _summed(tokens if known else jnp.sum(counts.astype(wide)), settings)
 
     def product(a: Array, b: Array) -> Array:
         pair = a.astype(operands), b.astype(operands)
@@ -158,7 +158,7 @@ def _cut(array: Array, size: int) -> Array:
     return padded.reshape(-1, size, *array.shape[1:])
 
 
-def _summed(value: Array, settings: Settings) -> Array:
+def _summed(value: Any, settings: Settings) -> Any:
     return value if settings.axis_name is None else lax.psum(value, settings.axis_name)
 
 

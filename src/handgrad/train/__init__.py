@@ -1,5 +1,6 @@
 """The training loop, compiled; update rules by hand; and the optax baseline in the same loop."""
 
+from handgrad.train.distributed import together
 from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
 from handgrad.train.fitting import FitResult, fit
 from handgrad.train.grid import Setting, folds
@@ -27,4 +28,5 @@ __all__ = [
     "momentum",
     "parameter_difference",
     "sgd",
+    "together",
 ]

@@ -46,6 +46,7 @@ def gather(
             reason = f"{named(missing, processes)} did not come within {seconds:g} s"
             for peer in peers.values():
                 peer.send({"refused": reason})
+                peer.connection.close()
             raise InputError(
                 "processes", f"{processes} processes at the coordinator",
                 f"{len(peers) + 1}: {reason}", "start them all, with one coordinator",
@@ -112,11 +113,13 @@ def enrol(
     peer.send({"process": process, "processes": processes, "about": about})
     answer = peer.wait_for(max(1.0, end - time.monotonic()) + 5)  # the coordinator's own patience
     if answer is None:
+        connection.close()
         raise InputError(
             "coordinator", "process 0 of handgrad at that address",
             f"something else, or nothing more, from {address}", "correct the address",
         )  # fmt: skip
     if "refused" in answer:
+        connection.close()
         raise InputError(
             "process-id", "a process that fits the others", answer["refused"], "start it to match"
         )
