@@ -1,4 +1,4 @@
-"""Starts several processes that belong together, waits for them a bounded time, and ends them all."""
+"""Starts several processes that belong together, waits a bounded time, and ends them all."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-HANDGRAD = (sys.executable, "-m", "handgrad.cli")
+HANDGRAD = (str(Path(sys.executable).with_name("handgrad")),)
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,20 @@ def free_port():
         return server.getsockname()[1]
 
 
-def environment(devices=1):
-    """On the CPU, with so many devices a process."""
-    return os.environ | {
+def environment(devices=1, strict=False):
+    """On the CPU, with so many devices a process; `strict`: with float64, promoting nothing."""
+    wanted = {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "COLUMNS": "200",
     }
+    if strict:
+        wanted |= {
+            "JAX_ENABLE_X64": "1",
+            "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+            "JAX_NUMPY_RANK_PROMOTION": "raise",
+        }
+    return os.environ | wanted
 
 
 class Together:
@@ -43,7 +50,7 @@ class Together:
         self.began = time.monotonic()
         self._files, self.processes = [], []
         for number, command in enumerate(commands):
-            out, err = (open(folder / f"{number}.{kind}", "w+") for kind in ("out", "err"))
+            out, err = ((folder / f"{number}.{kind}").open("w") for kind in ("out", "err"))
             self._files.append((out, err))
             self.processes.append(
                 subprocess.Popen(
@@ -67,14 +74,16 @@ class Together:
         """What a process has said so far."""
         return Path(self._files[number][0].name).read_text()
 
+    def err(self, number):
+        """What a process has said of errors so far."""
+        return Path(self._files[number][1].name).read_text()
+
     def wait_until(self, said, number=0, seconds=300):
         """Until process `number` has said that."""
         end = time.monotonic() + seconds
         while said not in self.out(number):
             assert time.monotonic() < end, f"{number} said {self.out(number)!r}"
-            assert self.processes[number].poll() is None, Path(
-                self._files[number][1].name
-            ).read_text()
+            assert self.processes[number].poll() is None, self.err(number)
             time.sleep(0.05)
 
     def ended(self, seconds=180):
@@ -87,13 +96,11 @@ class Together:
         for process in left.values():
             process.kill()
             process.wait()
+        left_over = dict.fromkeys(left, (None, seconds))
         return [
-            Ended(
-                done.get(n, (None, seconds))[0], self.out(n), Path(err.name).read_text(),
-                done.get(n, (None, seconds))[1],
-            )
-            for n, (_, err) in enumerate(self._files)
-        ]  # fmt: skip
+            Ended(code, self.out(n), self.err(n), passed)
+            for n, (code, passed) in sorted((left_over | done).items())
+        ]
 
 
 def handgrad_train(processes, *options, port=None):

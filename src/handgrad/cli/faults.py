@@ -60,7 +60,7 @@ def kill(server: Any, folder: Path, count: int, seed: int, report: dict[str, Any
     from handgrad.evidence.killing import SAVING, STARTING, TRAINING, trials
     from handgrad.evidence.runs import KINDS
 
-    found = []
+    found: list[Any] = []
     for place, kind in enumerate(KINDS):
         share = count // len(KINDS) + (place < count % len(KINDS))
         runs = trials(server, kind, share, folder / kind.name, seed)

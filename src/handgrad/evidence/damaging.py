@@ -64,7 +64,7 @@ def harmed(
         _harm(run / file, harm, chance)
         ended = server.run(saved_args(kind, run), run)
         passed_over = (run / checkpoint).with_name(f"step-{step}.refused").is_dir()
-        told = passed_over and f"step-{step}, which is damaged" in ended.out.replace("\n", " ")
+        told = passed_over and f"step-{step} is damaged" in ended.out.replace("\n", " ")
         yield _damage(harm, file.relative_to(checkpoint).as_posix(), told, run, expected, ended)
 
 

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from handgrad._checks import MOST, as_index, describe, dtype_of, floating_dtype
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Scalar
+from handgrad.fast.residuals import at_label, many_classes
 from handgrad.gradients.linear_cross_entropy import Hidden, Weight, check_shapes
 
 Labels = Int[Array, " T"]
@@ -90,7 +91,8 @@ def _run(
     precise = lax.Precision.HIGHEST if operands == wide else None
     factor = weight.astype(operands)
     counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
-    many = _summed(jnp.sum(counts.astype(wide)), settings)
+    known = settings.ignore is None  # then the sum over an axis is its size, and no message
+    many = _summed(tokens if known else jnp.sum(counts.astype(wide)), settings)
 
     def product(a: Array, b: Array) -> Array:
         pair = a.astype(operands), b.astype(operands)
@@ -132,28 +134,13 @@ def _run(
 
 
 def _chunk(z: Array, y: Array, valid: Array, smoothing: float) -> tuple[Array, Array]:
-    """(Σ ℓ, p − q) over a chunk of logits (C, V); rows that are not valid count as 0.
-
-    What is not at the label is kept as it is summed: XLA puts it, and the residual, where z was.
-    """
-    words = z.shape[1]
-    true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
-    top = jnp.max(z, axis=1)
-    at_label = jnp.take_along_axis(z, y[:, None], axis=1, mode="clip")[:, 0]
-    others = jnp.where(true, 0, jnp.exp(z - top[:, None]))
-    rest = jnp.sum(others, axis=1)
-    gap = top - at_label
-    total = rest + jnp.exp(-gap)
-    losses = gap + jnp.log1p(jnp.where(gap == 0, rest, total - 1))
+    """(Σ ℓ, p − q) over a chunk of logits (C, V); rows that are not valid count as 0."""
+    losses, residual = many_classes(z, y, axis=1)
     if smoothing:
-        losses = losses + smoothing * (at_label - jnp.mean(z, axis=1))
-    known = jnp.where((y >= 0) & (y < words), jnp.ones((), z.dtype), jnp.nan)
-    scale = jnp.where(valid, known / total, 0)
-    at_true = -rest * scale + jnp.where(valid, smoothing, 0)
-    residual = jnp.where(true, at_true[:, None], others * scale[:, None])
-    if smoothing:
-        residual = residual - jnp.where(valid, smoothing / words, 0)[:, None]
-    return jnp.sum(jnp.where(valid, losses * known, 0)), residual
+        losses = losses + smoothing * (at_label(z, y, axis=1) - jnp.mean(z, axis=1))
+        true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
+        residual = residual + jnp.where(true, smoothing, 0) - smoothing / z.shape[1]
+    return jnp.sum(jnp.where(valid, losses, 0)), jnp.where(valid[:, None], residual, 0)
 
 
 def chunk_size(tokens: int, asked: int | None) -> int:

@@ -57,7 +57,7 @@ def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     Features keep their floating dtype if JAX has it enabled; integers take the default one.
     `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
     """
-    place = np.asarray if on_host else jnp.asarray
+    place: Any = np.asarray if on_host else jnp.asarray
     check_values(x, y)
     y = jnp.asarray(y)
     given = np.asarray(x).dtype

@@ -10,10 +10,8 @@ Where one process is lost, none of the others can go on: they say who it was, an
 
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,9 +55,9 @@ def together(
     """Inside, JAX sees the devices of all processes; nothing of JAX may have been computed before.
 
     `coordinator` is HOST:PORT, where process 0 of `processes` listens and the others find it; or
-    'auto' where JAX knows by itself (SLURM, Open MPI, Kubernetes, TPU pods). `about` names what must
-    be the same everywhere. `lost` is called, from another thread and while this one waits for ever,
-    with a message that names the process that was lost; it should end the process.
+    'auto' where JAX knows by itself (SLURM, Open MPI, Kubernetes, TPU pods). `about` names what
+    must be the same everywhere. `lost` is called, from another thread and while this one waits for
+    ever, with a message that names the process that was lost; it should end the process.
 
     Raises InputError for numbers that cannot be, a coordinator that does not answer within
     `start_seconds`, and a process that does not fit the others.
@@ -144,7 +142,7 @@ def _by_cluster(
     seconds: float,
     lost: Callable[[str], None],
 ) -> Watch:
-    """JAX first, which knows the cluster; then meet at an address that process 0 tells through it."""
+    """JAX first, which knows the cluster; then meet at an address that process 0 tells so."""
     from jax.experimental import multihost_utils
 
     try:
@@ -208,36 +206,3 @@ def _in_short(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return (str(error).splitlines() or [type(error).__name__])[0][:500]
-
-
-@contextmanager
-def interrupts_agreed() -> Iterator[Callable[..., None]]:
-    """A watcher for the loop: an interrupt of any process stops all of them after the same chunk.
-
-    Ctrl-C reaches one process, or all at different steps; who stops at once leaves the others alone
-    in a sum. So the first one is only noted, until all have been asked. A second one is not.
-    """
-    if jax.process_count() == 1 or threading.current_thread() is not threading.main_thread():
-        yield lambda *_: None
-        return
-    from jax.experimental import multihost_utils
-
-    noted = False
-
-    def note(number: int, frame: Any) -> None:
-        nonlocal noted
-        if noted:
-            raise KeyboardInterrupt
-        noted = True
-
-    def ask(*_: Any) -> None:
-        nonlocal noted
-        if multihost_utils.process_allgather(np.int32(noted)).any():
-            noted = False
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield ask
-    finally:
-        signal.signal(signal.SIGINT, before)

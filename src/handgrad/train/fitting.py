@@ -22,7 +22,6 @@ from handgrad.train.arguments import (
 )
 from handgrad.train.batches import schedule
 from handgrad.train.checkpoints import Checkpoints
-from handgrad.train.distributed import interrupts_agreed
 from handgrad.train.engine import Engine, InMemory
 from handgrad.train.identity import identity
 from handgrad.train.lanes import lanes_for
@@ -122,10 +121,9 @@ def fit(
         same = identity(model.value_and_gradient, rule, batches, state, x, y, parted=parted)
         return {"devices": 1 if spread is None else spread.size, **same}
 
-    with interrupts_agreed() as agreed:
-        state, history = supervise(
-            engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,
-            watchers=[*([lambda state, seen: progress(seen)] if progress else []), agreed],
-            update_seconds=update_seconds,
-        )  # fmt: skip
+    state, history = supervise(
+        engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+        watchers=[lambda state, seen: progress(seen)] if progress else [],
+        update_seconds=update_seconds,
+    )  # fmt: skip
     return FitResult(state.params if spread is None else here(state.params), history)

@@ -56,7 +56,7 @@ class Passes:
         for number in range(first, first + self._blocks):
             busy.make_room()
             x, y = self._ahead.get(number)
-            sums = self._add[len(y)](sums, params, *on_device(x, y), self._share(len(y)))
+            sums = self._add[len(y)](sums, params, *placed(x, y), self._share(len(y)))
             busy.add(sums)
         self._done += 1
         return jax.block_until_ready(sums)
@@ -139,9 +139,10 @@ class StreamedBatches:
         began = time.perf_counter()
         self._ahead = ReadAhead(stream.copy, windows.ranges, windows.rows)
         self._passes = Passes(value_and_gradient, state.params, stream)
+        self._drawn = 0, windows.indices(0)
         chunk = jax.jit(make_chunk(value_and_gradient, rule, full_batch=False))
         self._chunk = chunk.lower(
-            state, *shapes(stream, windows.rows), windows.indices(0), np.int32(0)
+            state, *shapes(stream, windows.rows), self._drawn[1], np.int32(0)
         ).compile()
         self.compile_seconds = time.perf_counter() - began
 
@@ -149,12 +150,12 @@ class StreamedBatches:
         """See `Engine`. The windows that these steps begin and end in may be entered midway."""
         busy, losses = Busy(), []
         for window, skipped, number in self._cuts(first, count):
-            indices = self._windows.indices(window)
-            if skipped:
-                indices = np.roll(indices, -skipped, axis=0)
+            if self._drawn[0] != window:
+                self._drawn = window, self._windows.indices(window)
+            indices = np.roll(self._drawn[1], -skipped, axis=0) if skipped else self._drawn[1]
             busy.make_room()
             x, y = self._ahead.get(window)
-            state, seen = self._chunk(state, *on_device(x, y), indices, np.int32(number))
+            state, seen = self._chunk(state, *placed(x, y), indices, np.int32(number))
             busy.add(seen)
             losses.append((seen, number))
         return state, jnp.asarray(np.concatenate([np.asarray(seen)[:n] for seen, n in losses]))
@@ -194,7 +195,7 @@ class Busy:
         self._asked.append(result)
 
 
-def on_device(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
+def placed(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
     """Both as JAX arrays; on a CPU where they are, which their alignment allows."""
     return jax.device_put(x, may_alias=True), jax.device_put(y, may_alias=True)
 

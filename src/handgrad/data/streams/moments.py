@@ -26,7 +26,9 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):
             mean = x.mean(axis=0)
             apart = x - mean
-            squares = np.einsum("rc,rc->c", apart, apart) - apart.sum(axis=0) ** 2 / len(x)
+            off = apart.mean(axis=0)  # what rounding has done to the mean
+            mean += off
+            squares = np.einsum("rc,rc->c", apart, apart) - len(x) * off**2
             total = self.count + len(x)
             step = mean - self.mean
             self.mean = self.mean + step * (len(x) / total)
