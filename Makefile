@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs docs lint mutants bench exhaust format clean
+.PHONY: help demo test proofs fuzz docs lint mutants bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ test: $(READY)  ## the tests, then the gradients' tests again with every annotat
 proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
 	$(BIN)/python -m pytest -m slow
 
+fuzz: $(READY)  ## ten thousand inputs of every bad kind: each works or is refused in one line
+	HANDGRAD_FUZZ=whole $(BIN)/python -m pytest -q tests/fuzz
+
 docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html
 
@@ -45,6 +48,9 @@ bench: $(READY)  ## every race on this machine, with the peers
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust
+
+faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
+	$(BIN)/handgrad faults
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .

@@ -18,11 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from handgrad.data import Stream, open_stream
-from handgrad.data.streams.read_ahead import aligned
 from handgrad.data.streams.working_copy import check_room, workplace
 from handgrad.measure import Bar, Report
 from handgrad.measure.race import Spread

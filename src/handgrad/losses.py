@@ -11,6 +11,7 @@ differentiates by the formulas of `gradients.cross_entropy` instead of by autodi
 -4.1399...e-08
 """
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,8 +19,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from handgrad._checks import (
+    as_index,
+    describe,
+    require_binary_labels,
+    require_class_labels,
+    require_floating,
+)
+from handgrad._errors import InputError
 from handgrad._types import Scalar
 from handgrad.fast import linear_cross_entropy
+from handgrad.fast.linear_cross_entropy import Settings
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.sigmoid import sigmoid_derivative
@@ -43,9 +53,9 @@ def sigmoid_binary_cross_entropy(
     `labels` has the shape of `logits` (optax broadcasts; this raises InputError) and values in
     [0, 1]. ∂ℓ/∂z = (1−y) σ(z) − y σ(−z), ∂ℓ/∂y = −z.
     """
-    if not jnp.issubdtype(jnp.result_type(labels), jnp.floating):
-        labels = jnp.asarray(labels, jnp.result_type(logits))
-    return _binary(logits, labels)
+    require_floating("logits", logits)
+    require_binary_labels(labels, logits)
+    return _binary(logits, jnp.asarray(labels, jnp.result_type(logits)))
 
 
 @jax.custom_jvp
@@ -82,6 +92,9 @@ def softmax_cross_entropy(
     `labels` has the shape of `logits`; rows need not sum to 1. ∂ℓ/∂z_i = p_i Σ_{j≠i} y_j −
     y_i Σ_{j≠i} p_j, ∂ℓ/∂y_i = −log p_i. Raises InputError if the shapes differ.
     """
+    require_floating("logits", logits)
+    require_floating("labels", labels)
+    require_class_labels(labels, logits)
     return _categorical(logits, labels)
 
 
@@ -130,7 +143,11 @@ def softmax_cross_entropy_with_integer_labels(
     A label out of range gives NaN, as it cannot be refused under jit. Raises InputError if the
     shape of `labels` is not that of `logits` without its last axis.
     """
-    return _indexed(logits, labels)
+    require_floating("logits", logits)
+    require_class_labels(labels, logits)
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise InputError("labels", "integers", describe(labels), "or use softmax_cross_entropy")
+    return _indexed(logits, as_index(labels))
 
 
 @jax.custom_jvp
@@ -175,19 +192,20 @@ def linear_softmax_cross_entropy(
     >>> jax.grad(linear_softmax_cross_entropy, 1)(h, w, y).tolist()
     [[-0.25, 0.25], [-0.25, 0.25]]
     """
-    return _linear(tuple(sorted(settings.items())), hidden, weight, labels)
+    checked = linear_cross_entropy.check(hidden, weight, labels, **settings)
+    return _linear(checked, hidden, weight, as_index(labels))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _linear(settings: tuple, hidden: Array, weight: Array, labels: Array) -> Array:
-    return linear_cross_entropy.loss(hidden, weight, labels, **dict(settings))
+def _linear(settings: Settings, hidden: Array, weight: Array, labels: Array) -> Array:
+    return linear_cross_entropy.loss(hidden, weight, labels, **asdict(settings))
 
 
-def _linear_forward(settings: tuple, hidden: Array, weight: Array, labels: Array) -> tuple:
-    return linear_cross_entropy.value_and_gradient(hidden, weight, labels, **dict(settings))
+def _linear_forward(settings: Settings, hidden: Array, weight: Array, labels: Array) -> tuple:
+    return linear_cross_entropy.value_and_gradient(hidden, weight, labels, **asdict(settings))
 
 
-def _linear_backward(settings: tuple, gradients: tuple, cotangent: Array) -> tuple:
+def _linear_backward(settings: Settings, gradients: tuple, cotangent: Array) -> tuple:
     scaled = jax.tree.map(lambda g: (cotangent * g).astype(g.dtype), gradients)
     return *scaled, None
 

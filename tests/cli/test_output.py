@@ -1,11 +1,12 @@
 """Files are written whole or not at all, and hold what JSON can hold."""
 
 import json
+import os
 
 import pytest
 
 from handgrad._errors import InputError
-from handgrad.cli.output import say, ulps, write_json, write_whole
+from handgrad.cli.output import check_writable, printable, say, ulps, write_json, write_whole
 
 
 def test_json_has_no_nan(tmp_path):
@@ -47,3 +48,34 @@ def test_ulps(value, text):
 def test_prose_is_not_broken_where_nobody_asked(capsys):
     say("word " * 40)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_no_other_file_is_written_to(tmp_path):
+    """Not one that happens to be called `.part`, and not one that a link leads to."""
+    for name in ("out.json.part", "data.csv"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "out.json").symlink_to("data.csv")
+    write_whole(tmp_path / "out.json", b"new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "out.json": "new", "out.json.part": "mine", "data.csv": "mine",
+    }  # fmt: skip
+    assert not (tmp_path / "out.json").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".json", "fifo.json", "null.json", "loop.json"])
+def test_what_no_file_can_take_is_refused_before_any_work(tmp_path, name):
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "null.json").symlink_to("/dev/null")
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    with pytest.raises(InputError, match="--json: expected a "):
+        check_writable("--json", tmp_path / name, ".json")
+    check_writable("--json", tmp_path / ("x" * 250 + ".json"), ".json")
+
+
+def test_names_cannot_steer_the_terminal():
+    assert printable("a\x1b[31m\udcffé赤\n") == "a\\x1b[31m\\udcffé赤\n"
+
+
+def test_json_of_a_name_that_is_no_text(tmp_path):
+    write_json(tmp_path / "out.json", {"data": "\udcff"})
+    assert json.loads((tmp_path / "out.json").read_bytes()) == {"data": "\udcff"}

@@ -1,6 +1,7 @@
 """`handgrad verify` and `handgrad recheck`: the catalogue, a user's own file, its certificate."""
 
 import json
+import os
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_a_right_gradient_and_its_certificate_hold(command, user):
     assert certificate["ok"]
     assert certificate["hand"] == certificate["autodiff"] == "identical"
     assert {row["dtype"] for row in certificate["numerics"]} == {"float32", "float64"}
-    again = command("recheck", "certificate.json")
+    again = command("recheck", "certificate.json", "mine.py")
     assert (again.code, again.out) == (0, "mine.py:gradient: holds\n")
 
 
@@ -102,7 +103,7 @@ def test_an_altered_certificate_no_longer_holds(command, user):
     data = json.loads((user / "certificate.json").read_text())
     data["certificates"][0]["numerics"][0]["hand_max_ulp"] = 0.0
     (user / "certificate.json").write_text(json.dumps(data))
-    ran = command("recheck", "certificate.json")
+    ran = command("recheck", "certificate.json", "mine.py")
     assert ran.code == 1
     assert "no longer holds" in ran.out
     assert "float32 hand_max_ulp: 0.0 then, " in ran.out
@@ -192,3 +193,98 @@ def test_what_is_no_certificate(command, user, text, words):
     ran = command("recheck", "c.json")
     assert ran.code == 2
     assert words in ran.err
+
+
+LEAVES = """
+import sys
+import jax.numpy as jnp
+def loss(x): return jnp.sum(x * x)
+def leaves(x): sys.exit(0)
+def silent(x): raise ValueError
+def example(): sys.exit(0)
+point = (jnp.ones(2),)
+"""
+
+
+@pytest.mark.parametrize("name", ["leaves", "silent"])
+def test_a_gradient_that_leaves_is_no_right_gradient(command, user, name):
+    (user / "leaves.py").write_text(LEAVES)
+    names = [f"leaves.py:{name}", "--of", "leaves.py:loss", "--at", "leaves.py:point"]
+    ran = command("verify", *names, *QUICK)
+    assert ran.code == 2
+    assert "error: gradient: expected a function of the arguments" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_file_that_leaves(command, user):
+    (user / "exits.py").write_text("import sys; sys.exit(0)")
+    ran = command("verify", "exits.py:f", "--of", "mine.py:loss", "--at", "mine.py:example")
+    assert ran.code == 2
+    assert "error: gradient: expected exits.py to load, got SystemExit: 0" in ran.err
+    (user / "leaves.py").write_text(LEAVES)
+    ran = judged(command, "mine.py:gradient", at="leaves.py:example")
+    assert ran.code == 2
+    assert "called sys.exit(0)" in ran.err
+
+
+def test_a_search_without_end_is_refused(command):
+    ran = command("verify", "sigmoid", "--evaluations", str(10**18))
+    assert ran.code == 2
+    assert "error: evaluations: expected 0 to 10,000,000, got 1000000000000000000" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "expected JSON"),
+        ('{"certificates": []}', "at least one certificate, got none"),
+        ('{"certificates": [{"format": "handgrad certificate 1"}]}', "without hand, inputs"),
+    ],
+    ids=["deep", "none", "empty"],
+)
+def test_a_certificate_that_cannot_be_read(command, user, text, words):
+    (user / "c.json").write_text(text)
+    ran = command("recheck", "c.json")
+    assert ran.code == 2
+    assert words in ran.err
+
+
+def test_a_pipe_is_no_certificate(command, user):
+    os.mkfifo(user / "c.json")
+    assert "a certificate, got c.json, which is none" in command("recheck", "c.json").err
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("name",), 3), (("question", "digits"), "60"), (("question", "wrt"), None),
+     (("inputs",), [3]),
+     (("numerics", 0), {}), (("inputs", 0, "values"), ["0x1p99999"]), (("subject", "case"), [1]),
+     (("subject", "seed"), 10**30), (("question", "dtypes"), [["float32"]]),
+     (("reference",), "me")],
+    ids=str,
+)  # fmt: skip
+def test_an_edited_certificate_is_refused_in_words(command, user, sigmoid_certificate, path, value):
+    data = json.loads(sigmoid_certificate)
+    place = data["certificates"][0]
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (user / "c.json").write_text(json.dumps(data))
+    ran = command("recheck", "c.json")
+    assert ran.code == 2, ran.out
+    assert ran.err.startswith("error: ")
+
+
+@pytest.fixture(scope="module")
+def sigmoid_certificate():
+    from handgrad.cli.verify import judge_case
+
+    options = {"dtypes": ("float32",), "digits": 20, "evaluations": 0, "seed": 0}
+    return '{"certificates": [' + judge_case(options, "sigmoid").to_json() + "]}"
+
+
+def test_a_name_with_markup_is_shown_as_it_is(command, user, sigmoid_certificate):
+    data = json.loads(sigmoid_certificate)
+    data["certificates"][0]["name"] = "[/bold]"
+    (user / "c.json").write_text(json.dumps(data))
+    assert command("recheck", "c.json").out == "[/bold]: holds\n"

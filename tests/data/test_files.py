@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import sys
 from contextlib import suppress
 
@@ -168,3 +169,11 @@ def test_a_missing_extra_names_itself(read, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"CSV and Parquet files needs .*handgrad\[data\]"):
         read("age,label\n1,x\n2,y\n")
+
+
+@pytest.mark.parametrize("name", ["pipe.csv", "device.csv", "x" * 300 + ".csv"])
+def test_what_is_no_file(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe.csv")  # nobody writes to it: to open it would be to wait for ever
+    (tmp_path / "device.csv").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"expected a file, got a device, a pipe|that exists, got"):
+        load(tmp_path / name, "label")

@@ -66,6 +66,17 @@ def test_a_certain_class_keeps_its_digits():
     np.testing.assert_allclose(gradient.weight[0], [-4.1399374e-8, 4.1399374e-8], rtol=1e-6)
 
 
+def test_many_classes_keep_their_digits_and_know_their_labels():
+    """With the classes last; an index out of range gives NaN, above and below."""
+    params = Params(jnp.zeros((1, 40), jnp.float32).at[0, 3].set(17.0), jnp.zeros(40, jnp.float32))
+    x, y = jnp.ones((3, 1), jnp.float32), jnp.full(3, 3, jnp.int32)
+    value, gradient = one_pass.value_and_gradient(params, x, y, rows=2)
+    np.testing.assert_allclose(value, 39 * 4.1399374e-8, rtol=3e-6)
+    np.testing.assert_allclose(gradient.weight[0, 3], -39 * 4.1399374e-8, rtol=3e-6)
+    for wrong in (-1, 40):
+        assert jnp.isnan(one_pass.value_and_gradient(params, x, y.at[1].set(wrong))[0])
+
+
 def test_a_block_fills_its_bytes_and_blocks_stay_few():
     assert one_pass.rows_of_block(10**6, 64, 4) == one_pass.BLOCK_BYTES // 256
     assert -(-(10**8) // one_pass.rows_of_block(10**8, 64, 4)) <= one_pass.MOST_BLOCKS

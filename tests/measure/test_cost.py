@@ -10,7 +10,16 @@ from handgrad._errors import InputError
 from handgrad.gradients import softmax_regression
 from handgrad.measure.cost import Machine, Work, all_reduce, step
 
-MACHINE = Machine(read=3e9, multiply=5e10, memory=1e9, link=1e8, latency=1e-4, overhead=1e-5)
+MACHINE = Machine(
+    read=3e9,
+    gather=1e9,
+    multiply=5e10,
+    logits=2e8,
+    memory=1e9,
+    link=1e8,
+    latency=1e-4,
+    overhead=1e-5,
+)
 
 
 def ring(size, devices, machine):
@@ -56,7 +65,7 @@ def test_the_bytes_are_those_of_the_arrays():
     x, y = np.zeros((1_000, 20), "float32"), np.zeros(1_000, "int32")
     held = x.nbytes + y.nbytes + 2 * 4 * work.parameters
     assert step(work, MACHINE).memory == held
-    assert step(work, MACHINE).read == x.nbytes / 10 / MACHINE.read
+    assert step(work, MACHINE).read == x.nbytes / 10 / MACHINE.gather
 
 
 def test_more_examples_do_not_make_the_all_reduce_longer():
@@ -64,7 +73,7 @@ def test_more_examples_do_not_make_the_all_reduce_longer():
     assert small.reduce == large.reduce > 0
     assert small.limit == "reduce"
     assert large.limit == "read"
-    assert large.seconds == pytest.approx(large.overhead + large.read + large.reduce)
+    assert large.seconds == pytest.approx(large.overhead + large.read + large.logits + large.reduce)
 
 
 def test_a_hessian_is_multiplied_and_sent():
@@ -73,7 +82,7 @@ def test_a_hessian_is_multiplied_and_sent():
     assert step(newton, MACHINE, 4).limit == "multiply"
 
 
-@pytest.mark.parametrize("name", ["read", "multiply", "memory", "link"])
+@pytest.mark.parametrize("name", ["read", "gather", "multiply", "logits", "memory", "link"])
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_machine_has_limits(name, value):
     with pytest.raises(InputError, match=f"{name}: expected a finite number above 0"):

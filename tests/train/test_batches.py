@@ -84,3 +84,12 @@ def test_a_batch_beyond_the_data():
         InputError, match=r"batch_size: expected at most the 1,000 training .* got 1001; pass 'fu"
     ):
         size_of(1001, 1000)
+
+
+def test_more_steps_than_can_be_counted():
+    """Refused at once: rules of update count steps in 32 bits, and nobody would see the end."""
+    batches = Batches(10, 5, True, (0,))
+    assert batches.steps(2**30 - 1) == 2**31 - 2
+    for epochs in (2**30, 10**18, 10**30):
+        with pytest.raises(InputError, match="epochs: expected at most 2,147,483,647 steps, got"):
+            batches.steps(epochs)

@@ -16,9 +16,9 @@ from handgrad.data import open_parts, open_stream
 from handgrad.data.streams import stream as streams
 from handgrad.data.streams.read_ahead import ReadAhead, ring
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
-from handgrad.train import baseline, fit, fit_stream, stream_comparison, windows
+from handgrad.train import baseline, fit, fit_stream, windows
 from handgrad.train.checkpoints import Checkpoints
-from handgrad.train.comparison import contenders
+from handgrad.train.comparison import compare, contenders
 from handgrad.train.loop import initial_state
 from handgrad.train.optimizers import resolve
 from handgrad.train.streaming import Passes, StreamedBatches, StreamedPasses
@@ -311,9 +311,7 @@ def test_side_by_side(file, small_blocks):
     with x64():
         train, test = open_parts(file, 4, dtype="float64")
         pair = contenders("softmax", "sgd", 0.2)
-        found = stream_comparison.compare(
-            pair, train, test, dtype="float64", epochs=3, batch_size=32
-        )
+        found = compare(pair, train, test, dtype="float64", epochs=3, batch_size=32)
         assert found.check.ok
         assert found.difference.relative < 1e-12
         params = found.results["hand"].params

@@ -260,7 +260,7 @@ REFUSED = {
     "loss not scalar": ({"of": lambda x: x * x}, "of: expected a loss with one real number"),
     "loss raises": ({"of": raises}, "of: .*RuntimeError: out of ideas"),
     "gradient raises": ({"gradient": raises}, "gradient: .*RuntimeError: out of ideas"),
-    "evaluations": ({"evaluations": -1}, "evaluations: expected 0 or more"),
+    "evaluations": ({"evaluations": -1}, "evaluations: expected 0 to 10,000,000"),
     "evaluations a float": ({"evaluations": 2.5}, "evaluations: expected an integer"),
     "digits": ({"digits": 0}, "digits: expected 1 to 1,000"),
     "seed": ({"seed": "lucky"}, "seed: expected an integer"),

@@ -1,6 +1,7 @@
 """The command `handgrad`: the only place that prints."""
 
 import sys
+from io import TextIOWrapper
 
 from handgrad.cli.app import app
 
@@ -12,6 +13,9 @@ def main() -> None:
     """Run the command; a HandgradError is one clear line, or all with --traceback, and exit 2."""
     from handgrad._errors import HandgradError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that is no text, a terminal without UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except HandgradError as error:
@@ -28,9 +32,11 @@ def refuse(message: str) -> None:
     """Say what is wrong on standard error, and leave with exit code 2."""
     from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    from handgrad.cli.output import printable
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     console.print("error:", style="bold red", end=" ")
-    console.print(message, markup=False)
+    console.print(printable(" ".join(message.split())), markup=False)
     sys.exit(BAD_INPUT)
 
 

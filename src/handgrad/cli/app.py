@@ -7,6 +7,7 @@ import typer
 from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
+from handgrad.cli.faults import faults
 from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
 from handgrad.cli.notes import notes
@@ -38,4 +39,5 @@ app.command()(figures)
 app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)
+app.command()(faults)
 app.command()(bench)

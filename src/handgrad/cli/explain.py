@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from handgrad._errors import InputError
-from handgrad.cli.output import check_writable, console, say, write_json, write_whole
+from handgrad.cli.output import check_seed, check_writable, console, say, write_json, write_whole
 from handgrad.cli.userfile import load_arguments, load_function
 from handgrad.cli.verify import parse_wrt
 
@@ -33,6 +34,7 @@ def explain(
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
     check_writable("--html", html, ".html")
     check_writable("--json", json, ".json")
+    check_seed(seed)
     found = of_file(what, at, gradient, wrt) if ":" in what else of_case(what, at, gradient, seed)
     if found.lines:
         print_derivation(found)
@@ -40,8 +42,8 @@ def explain(
     print_backward(found)
     print_agreement(found)
     if html:
-        write_whole(html, found.to_html().encode())
-        say(f"wrote {html}")
+        write_whole(html, found.to_html().encode(errors="xmlcharrefreplace"))
+        say(f"wrote {escape(str(html))}")
     if json:
         write_json(json, found.to_data())
     if found.hand_equal is False:

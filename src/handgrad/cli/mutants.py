@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from handgrad._errors import InputError
-from handgrad.cli.output import check_writable, console, say, write_json
+from handgrad.cli.output import check_seed, check_writable, console, say, write_json
 
 WRONG = 1
 FEW, PROCESSES = 3, 2
@@ -31,6 +31,7 @@ def mutants(
     from handgrad.evidence import mutants as room
 
     check_writable("--json", json, ".json")
+    check_seed(seed)
     if limit < 1:
         raise InputError("limit", "a whole number above 0", limit, "pass 100, say")
     chosen = choose(tuple(cases or ()), limit, seed)

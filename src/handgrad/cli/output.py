@@ -4,18 +4,34 @@ import json
 import math
 import os
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from rich.console import Console
 
 from handgrad._errors import InputError
 
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
     """Print one line of prose; the terminal wraps it, a file gets it whole."""
-    console.print(text, soft_wrap=True)
+    console.print(printable(text), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal written out: names come from users' files.
+
+    >>> printable("red: \x1b[31m")
+    'red: \\x1b[31m'
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
+    )
+
+
+LONGEST = 255
+"""Bytes in the name of a file, on every file system in common use."""
 
 
 def check_writable(option: str, path: Path | None, suffix: str) -> None:
@@ -24,23 +40,55 @@ def check_writable(option: str, path: Path | None, suffix: str) -> None:
         return
     if path.suffix.lower() != suffix:
         raise InputError(option, f"a file name ending in {suffix}", repr(str(path)), "rename it")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if os.path.isdir(path) or not os.access(path.parent, os.W_OK) or not os.path.isdir(path.parent):
         raise InputError(
             option, "a file in a folder that can be written to", repr(str(path)), "make the folder"
         )
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise InputError(
+            option, f"a name of at most {LONGEST} bytes", repr(path.name), "shorten it"
+        )
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(
+            option, "a file, or nothing yet", f"{str(path)!r}, which is something else", "rename it"
+        )
+    try:  # what a folder says of itself is not always so
+        part = part_of(path)
+        part.open("xb").close()
+        part.unlink()
+    except OSError as error:
+        raise InputError(
+            option, "a file in a folder that can be written to",
+            f"{str(path)!r} ({error.strerror})", "name another",
+        ) from error  # fmt: skip
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError unless a random key, and a generator, can begin with it."""
+    if not 0 <= seed < 2**32:
+        raise InputError("--seed", "0 or more, and below 2^32", seed, "pass 0, say")
+
+
+def part_of(path: Path) -> Path:
+    """A name beside `path` that nobody else has."""
+    return path.with_name(f".handgrad-{token_hex(8)}.part")
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write `data` whole or not at all; numbers that JSON lacks become null."""
     text = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, text.encode())
+    write_whole(path, text.encode(errors="backslashreplace"))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises InputError if the disk refuses."""
-    part = path.with_name(path.name + ".part")
+    """Write a file whole or not at all. Raises InputError if the disk refuses.
+
+    The part that grows has a name that nobody else has, and is no link to another file.
+    """
+    part = part_of(path)
     try:
-        part.write_bytes(content)
+        with part.open("xb") as file:
+            file.write(content)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -1,23 +1,36 @@
-"""`handgrad recheck`: judge again what a certificate says, and say what no longer holds."""
+"""`handgrad recheck`: judge again what a certificate says, and say what no longer holds.
+
+A certificate is data. It names Python files, but none is run because it says so: only those that
+stand beside it on the command line are.
+"""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from handgrad._errors import InputError
-from handgrad.cli.output import console, say
+from handgrad.cli.output import console, printable, say
 from handgrad.cli.userfile import load_arguments, load_function
 
 WRONG = 1
+LARGEST = 2**28
+"""Bytes of a certificate file: more is something else."""
+FUNCTIONS = ("gradient", "of", "at", "points")
 
 
 def recheck(
     file: Annotated[Path, typer.Argument(help="What handgrad verify --json wrote.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="The Python files that it names, which are run.")
+    ] = None,
     gradient: Annotated[str | None, typer.Option(help="my.py:gradient, if it has moved.")] = None,
     of: Annotated[str | None, typer.Option(help="my.py:loss, if it has moved.")] = None,
     at: Annotated[str | None, typer.Option(help="my.py:example, if it has moved.")] = None,
+    points: Annotated[str | None, typer.Option(help="my.py:points, if it has moved.")] = None,
 ) -> None:
     """Judge again at the recorded inputs, and compare with the certificate."""
     from handgrad.verify import verify as judge
@@ -26,9 +39,8 @@ def recheck(
     broken = False
     for text in _certificates(file):
         data = read_certificate(text, str(file))
-        named = {**data["subject"], **{k: v for k, v in
-                 {"gradient": gradient, "of": of, "at": at}.items() if v}}  # fmt: skip
-        function, question = _question(named)
+        given = {"gradient": gradient, "of": of, "at": at, "points": points}
+        function, question = _question(_named(data["subject"], given, files or []))
         question["at"] = with_recorded_inputs(question["at"], data)
         asked = data["question"]
         question["wrt"] = tuple(asked["wrt"]) if isinstance(asked["wrt"], list) else asked["wrt"]
@@ -39,24 +51,49 @@ def recheck(
         )  # fmt: skip
         changed = what_changed(data, verdict)
         broken = broken or bool(changed)
-        say(f"{data['name']}: {'[bold red]no longer holds[/]' if changed else '[green]holds[/]'}")
+        said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
+        say(f"{escape(data['name'])}: {said}")
         for line in changed:
-            console.print(f"  {line}", markup=False, soft_wrap=True)
+            console.print(printable(f"  {line}"), markup=False, soft_wrap=True)
     if broken:
         raise typer.Exit(WRONG)
 
 
 def _certificates(file: Path) -> list[str]:
+    if not os.path.isfile(file) or os.path.getsize(file) > LARGEST:
+        raise InputError("FILE", "a certificate", f"{file}, which is none", "name a file")
     try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as fault:
+        data = json.loads(file.read_bytes())
+        many = data.get("certificates") if isinstance(data, dict) else None
+        texts = [json.dumps(one) for one in many] if isinstance(many, list) else [json.dumps(data)]
+    except OSError as fault:
         raise InputError("FILE", "a certificate", f"{file}: {fault}", "name a file") from None
-    try:
-        data = json.loads(text)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise InputError("FILE", "JSON", f"{file}: {fault}", "write it again") from None
-    many = data.get("certificates") if isinstance(data, dict) else None
-    return [json.dumps(one) for one in many] if isinstance(many, list) else [text]
+    if not texts:
+        raise InputError("FILE", "at least one certificate", f"none in {file}", "write it again")
+    return texts
+
+
+def _named(
+    recorded: dict[str, Any], given: dict[str, str | None], files: list[Path]
+) -> dict[str, Any]:
+    """What is to be judged: as given, else as recorded, if it lies in one of `files`."""
+    known = [os.path.realpath(file) for file in files]
+    named = {key: recorded[key] for key in ("case", "seed") if key in recorded}
+    for key in FUNCTIONS:
+        spec = given[key] or recorded.get(key)
+        if spec and not given[key]:
+            path = spec.rpartition(":")[0] if isinstance(spec, str) else ""
+            if os.path.realpath(path) not in known:
+                raise InputError(
+                    "FILE", "beside the certificate the Python files to run",
+                    f"none called {path!r}, of which it names {spec!r}",
+                    f"read {path} first; if you trust it, add it: recheck FILE {path}",
+                )  # fmt: skip
+        if spec:
+            named[key] = spec
+    return named
 
 
 def _question(named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -66,10 +103,14 @@ def _question(named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
         from handgrad._precision import x64
         from handgrad.catalogue import case
+        from handgrad.verify.options import MOST_SEEDS
 
-        entry = case(named["case"])
+        name, seed = named["case"], named.get("seed", 0)
+        if not isinstance(name, str) or not (isinstance(seed, int) and 0 <= seed < MOST_SEEDS):
+            raise InputError("FILE", "a case and a seed", f"{name!r}, {seed!r}", "write it again")
+        entry = case(name)
         with x64():
-            example = entry.example(jax.random.key(named.get("seed", 0)))
+            example = entry.example(jax.random.key(seed))
         return entry.gradient, {"of": entry.loss, "at": example}
     missing = [key for key in ("gradient", "of", "at") if not named.get(key)]
     if missing:

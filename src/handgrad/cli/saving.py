@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from handgrad._errors import InputError
 from handgrad.cli.output import say, write_whole
+from handgrad.cli.several import speaks
 
 SIDES = ("hand", "optax")
 SECONDS = 60.0
@@ -45,7 +46,7 @@ class Keeping:
             check_folder(self.folder, SIDES)
             for side in SIDES:
                 self._checkpoints(side).check(self.resume)
-        if self.log is not None:
+        if self.log is not None and speaks():
             Record(self.log, self.resume)
 
     @contextmanager
@@ -57,9 +58,14 @@ class Keeping:
 
         with ExitStack() as stack:
             if self.folder is not None:
-                stack.enter_context(lock_folder(self.folder))
+                if speaks():
+                    stack.enter_context(lock_folder(self.folder))
                 stack.enter_context(noted())
-            record = self.log and Record(self.log, self.resume, facts=self.settings, say=warn)
+            record = (
+                self.log
+                and speaks()
+                and Record(self.log, self.resume, facts=self.settings, say=warn)
+            )
 
             def of(side: str) -> dict[str, Any]:
                 kept: dict[str, Any] = {"resume": self.resume}

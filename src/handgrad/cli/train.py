@@ -10,10 +10,12 @@ from handgrad._errors import DivergedError, InputError
 from handgrad.cli.bars import UPDATE_SECONDS, bars
 from handgrad.cli.output import check_writable, console, say, write_json, write_whole
 from handgrad.cli.saving import Keeping, write_parameters
+from handgrad.cli.several import by_several, speaks
 from handgrad.cli.streaming import is_streamed, say_prepared
 from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
 
 
+@by_several
 def train(
     data: Annotated[
         str, typer.Argument(help="A data set by name, or a .csv, .parquet or .npy file.")
@@ -39,6 +41,14 @@ def train(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     stream: Annotated[bool, typer.Option("--stream", help="Keep the file on the disk.")] = False,
     in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
+    devices: Annotated[
+        str | None, typer.Option(help="Spread the examples over: a number of devices, or all.")
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0, or auto in a cluster.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="How many there are.")] = None,
+    process_id: Annotated[int | None, typer.Option(help="The number of this one, from 0.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a figure to this PNG.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
     params: Annotated[Path | None, typer.Option(help="Write the parameters to this .npz.")] = None,
@@ -55,9 +65,10 @@ def train(
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
     from handgrad.data import load, open_parts, split, standardise
-    from handgrad.train import comparison, stream_comparison
+    from handgrad.train import comparison
     from handgrad.train.arguments import check_run
     from handgrad.train.batches import size_of
+    from handgrad.train.meshes import check_spread
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
@@ -81,6 +92,13 @@ def train(
     pair = comparison.contenders(name, *choice)
     comparison.check_labels_suit(name, training)
     size = size_of(parse_batch_size(batch_size), training.examples)
+    mesh = parse_devices(devices, several=coordinator is not None)
+    if streamed and mesh is not None:
+        raise InputError(
+            "--coordinator" if coordinator else "--devices", "a data set in memory",
+            f"{data}, which is streamed", "train on it with one process and one device",
+        )  # fmt: skip
+    check_spread(mesh, size, training.examples)
     keeping = Keeping(
         checkpoint, every_steps, every_seconds, resume, log,
         {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
@@ -102,12 +120,12 @@ def train(
             keeping.open() as kept,
             bars([side.name for side in pair]) as bar,
         ):
-            compare: Any = stream_comparison.compare if streamed else comparison.compare
-            result = compare(
+            result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
                 checked=lambda check: report_check(check, report), progress=bar, kept=kept,
                 update_seconds=UPDATE_SECONDS if console.is_terminal else None,
+                **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
     except comparison.StoppedError as stopped:
         raise keeping.leave(stopped) from None
@@ -118,7 +136,7 @@ def train(
     else:
         report |= outcomes_as_data(result)
         print_outcomes(result)
-        if plot:
+        if plot and speaks():
             from handgrad.explain.training import png, training_figure
 
             shown = training.shown() if streamed else training
@@ -126,10 +144,10 @@ def train(
                 figure = training_figure(result.results, pair[0].model, shown, dtype)
             write_whole(plot, png(figure))
             say(f"figure: {escape(str(plot))}")
-        if params:
+        if params and speaks():
             write_parameters(params, result.results)
             say(f"parameters: {escape(str(params))}")
-    if json:
+    if json and speaks():
         write_json(json, report)
     if "hand" in report:
         keeping.report(result.results)
@@ -149,6 +167,13 @@ def check_choices(optimizer: str, learning_rate: float, l2: float) -> None:
 def parse_batch_size(text: str | None) -> int | str | None:
     """'full', or a whole number, or None if none was given."""
     return int(text) if text and text.removeprefix("-").isdecimal() else text
+
+
+def parse_devices(text: str | None, several: bool) -> int | str | None:
+    """A whole number, or 'all', or None; with several processes all are taken if none is named."""
+    if text is None:
+        return "all" if several else None
+    return int(text) if text.isdecimal() else text
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

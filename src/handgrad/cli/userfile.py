@@ -1,9 +1,12 @@
 """Functions from a user's own Python file, named as `my.py:gradient`: the file is run."""
 
 import difflib
+import functools
 import importlib.util
+import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +37,20 @@ def load_function(option: str, spec: str) -> Any:
     found = load_named(option, spec)
     if not callable(found):
         raise InputError(option, "a function", f"{spec}, a {type(found).__name__}", "name another")
-    return found
+    return staying(found)
+
+
+def staying(function: Callable) -> Callable:
+    """The function, whose `sys.exit` is a fault like any other: the verdict is the exit code."""
+
+    @functools.wraps(function, updated=())
+    def stays(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except SystemExit as left:
+            raise RuntimeError(f"it called sys.exit({left.code!r})") from left
+
+    return stays
 
 
 def load_arguments(option: str, spec: str) -> tuple:
@@ -42,7 +58,7 @@ def load_arguments(option: str, spec: str) -> tuple:
     found = load_named(option, spec)
     if callable(found):
         try:
-            found = found()
+            found = staying(found)()
         except Exception as fault:
             raise InputError(
                 option, "a tuple, or a function without arguments that returns one",
@@ -62,7 +78,7 @@ _loaded: dict[Path, ModuleType] = {}
 
 
 def _load_file(option: str, path: Path) -> ModuleType:
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not os.path.isfile(path):
         raise InputError(option, "a Python file", repr(str(path)), "name a file ending in .py")
     resolved = path.resolve()
     if resolved in _loaded:
@@ -79,7 +95,9 @@ def _load_file(option: str, path: Path) -> ModuleType:
             option, f"Python in {path}", f"a syntax error in line {fault.lineno}: {fault.msg}",
             "mend that line",
         ) from fault  # fmt: skip
-    except Exception as fault:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # sys.exit too: the verdict is the exit code
         raise InputError(
             option, f"{path} to load", _told(fault), "run the file with python to see it"
         ) from fault
@@ -89,8 +107,12 @@ def _load_file(option: str, path: Path) -> ModuleType:
     return module
 
 
-def _told(fault: Exception) -> str:
+def _told(fault: BaseException) -> str:
     """An exception in one line, with the line of the user's file where there is one."""
     frames = [f for f in traceback.extract_tb(fault.__traceback__) if "handgrad" not in f.filename]
     place = f" in line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
-    return f"{type(fault).__name__}: {fault}{place}"
+    try:
+        words = str(fault)
+    except Exception:  # the user's own exception, which cannot say
+        words = "(no words)"
+    return f"{type(fault).__name__}: {words}{place}"

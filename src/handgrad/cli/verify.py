@@ -12,7 +12,15 @@ from rich.progress import track
 from rich.table import Table
 
 from handgrad._errors import InputError
-from handgrad.cli.output import check_writable, console, say, ulps, write_whole
+from handgrad.cli.output import (
+    check_seed,
+    check_writable,
+    console,
+    printable,
+    say,
+    ulps,
+    write_whole,
+)
 from handgrad.cli.userfile import load_arguments, load_function
 
 WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
@@ -41,6 +49,7 @@ def verify(
 ) -> None:
     """Judge gradients: mathematics in exact arithmetic, then numerics against the truth."""
     check_writable("--json", json, ".json")
+    check_seed(seed)
     options: dict[str, Any] = {
         "dtypes": tuple(dtype) if dtype else ("float32", "float64"),
         "digits": digits, "evaluations": evaluations, "reference": reference, "strict": strict,
@@ -53,13 +62,13 @@ def verify(
     else:
         verdicts = judge_catalogue(what, options)
     if len(verdicts) == 1:
-        console.print(str(verdicts[0]), markup=False, soft_wrap=True)
+        console.print(printable(str(verdicts[0])), markup=False, soft_wrap=True)
     else:
         print_table(verdicts)
     if json:
         texts = [jsonlib.loads(verdict.to_json()) for verdict in verdicts]
         text = jsonlib.dumps({"certificates": texts}, indent=2, ensure_ascii=False)
-        write_whole(json, (text + "\n").encode())
+        write_whole(json, (text + "\n").encode(errors="backslashreplace"))
     if any(verdict.structure != "ok" for verdict in verdicts):
         raise typer.Exit(BAD_INPUT)
     if not all(verdict.ok for verdict in verdicts):

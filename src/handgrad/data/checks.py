@@ -9,7 +9,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._checks import describe, require_axis, require_examples, require_rank
+from handgrad._checks import (
+    as_numpy,
+    describe,
+    require_axis,
+    require_examples,
+    require_rank,
+    require_size,
+)
 from handgrad._errors import InputError
 
 
@@ -57,6 +64,9 @@ def check_labels(y: Any, examples: int, classes: int | None = None) -> None:
     The forms are those of `check_values`. That two classes occur is not asked: a small test set
     may hold only one.
     """
+    require_size("examples", examples)
+    if classes is not None:
+        require_size("classes", classes)
     labels = _numbers("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         raise InputError(
@@ -183,12 +193,7 @@ def _count(bad: np.ndarray, noun: str) -> str:
 
 def _numbers(name: str, array: Any) -> np.ndarray:
     """`array` as NumPy integers or floats (bfloat16 too), or InputError."""
-    try:
-        values = np.asarray(array)
-    except ValueError as error:
-        raise InputError(
-            name, "an array of numbers", "rows of unequal length", "make the rows equally long"
-        ) from error
+    values = as_numpy(name, array)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         dtype = "int32" if values.dtype == bool else "float32"
         raise InputError(

@@ -36,6 +36,14 @@ class Dataset:
     source: str
 
     def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+                raise InputError(name, "a NumPy array", type(array).__name__, "pass np.array(...)")
+        for name in ("feature_names", "class_names"):
+            words = getattr(self, name)
+            if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+                raise InputError(name, "a tuple of strings", repr(words)[:80], "pass ('a', 'b')")
         check_features(self.x)
         if self.x.dtype != np.float64:
             raise InputError("x", "float64", str(self.x.dtype), "convert it: x.astype('float64')")

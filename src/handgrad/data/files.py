@@ -1,6 +1,7 @@
 """A user's own CSV or Parquet file, read by pyarrow into a table of named columns."""
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from os.path import exists, isdir, isfile  # unlike those of Path, these never raise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,7 +41,7 @@ def read_table(path: Path, target: str | None) -> Any:
 
 def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """Raise InputError unless there is a file with one of these suffixes."""
-    if path.is_dir():
+    if isdir(path):
         raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
     if path.suffix.lower() not in suffixes:
         raise InputError(
@@ -49,7 +50,11 @@ def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
             f"the suffix {path.suffix!r}" if path.suffix else "a name without a suffix",
             "convert the file, or rename it if that is what it holds",
         )
-    if not path.is_file():
+    if exists(path) and not isfile(path):
+        raise InputError(
+            path.name, "a file", f"a device, a pipe or a socket at {path}", "copy it to a file"
+        )
+    if not isfile(path):
         raise InputError(
             path.name,
             "a file that exists",

@@ -24,7 +24,8 @@ def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple
     """
     from sklearn.model_selection import train_test_split
 
-    if isinstance(test_fraction, bool) or not 0 < test_fraction < 1:
+    _check_dataset("dataset", dataset)
+    if not isinstance(test_fraction, float | np.floating) or not 0 < test_fraction < 1:
         raise InputError(
             "test_fraction", "a number between 0 and 1", str(test_fraction), "pass 0.25, say"
         )
@@ -63,6 +64,8 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     """
     from sklearn.preprocessing import StandardScaler
 
+    for name, part in (("train", train), *(("others", other) for other in others)):
+        _check_dataset(name, part)
     for other in others:
         if other.feature_names != train.feature_names:
             raise InputError(
@@ -86,6 +89,11 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
             "rescale that feature first",
         )
     return tuple(replace(part, x=x) for part, x in zip((train, *others), scaled, strict=True))
+
+
+def _check_dataset(name: str, dataset: Dataset) -> None:
+    if not isinstance(dataset, Dataset):
+        raise InputError(name, "a Dataset", type(dataset).__name__, "pass what load returns")
 
 
 def _can_stratify(dataset: Dataset, held_out: int) -> bool:

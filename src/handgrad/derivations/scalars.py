@@ -9,7 +9,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from handgrad._checks import require_floating, require_same_shape
 from handgrad._types import Array
+from handgrad.gradients.linear import check_tangent
 
 
 def total(f: Callable) -> Callable:
@@ -25,7 +27,10 @@ def paired(f: Callable) -> Callable:
     """⟨c, f(z)⟩ as a function of (c, z): its gradient in z is the vjp of f at c."""
 
     def paired_with_f(cotangent: Array, z: Array) -> Array:
-        return jnp.sum(cotangent * f(z))
+        value = f(z)
+        require_floating("cotangent", cotangent)
+        require_same_shape("cotangent", cotangent, "what it is paired with", value)
+        return jnp.sum(cotangent * value)
 
     return paired_with_f
 
@@ -34,6 +39,7 @@ def along(gradient: Callable) -> Callable:
     """⟨∇E(params), v⟩ as a function of (params, v, x, y): its gradient is the Hessian times v."""
 
     def gradient_along(params: tuple, v: tuple, x: Array, y: Array) -> Array:
+        check_tangent(v, params)
         products = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient(params, x, y), v)
         return sum(jax.tree.leaves(products), jnp.zeros((), x.dtype))
 

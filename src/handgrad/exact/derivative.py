@@ -15,9 +15,10 @@ import jax
 import numpy as np
 from flint import arb
 
+from handgrad._checks import require_real
 from handgrad._errors import InputError
 from handgrad.exact.differences import derivative_jaxpr, one_sided_jaxpr
-from handgrad.exact.evaluation import Rules, trace
+from handgrad.exact.evaluation import Rules, check_leaves, is_ball_array, trace
 
 ESTIMATE = "estimate agreed at two steps"
 
@@ -41,6 +42,7 @@ def _traced(f: Callable[..., Any], at: Any, direction: Any, dtype: Any) -> tuple
     point = at if type(at) is tuple else (at,)
     along = direction if type(at) is tuple else (direction,)
     traced = trace(f, *point, dtype=dtype)
+    check_leaves("direction", along)
     moves = jax.tree.leaves(along, is_leaf=lambda leaf: leaf is None)
     if len(moves) != len(traced.leaves):
         raise InputError(
@@ -49,6 +51,14 @@ def _traced(f: Callable[..., Any], at: Any, direction: Any, dtype: Any) -> tuple
             f"{len(moves)} leaves",
             "give one array for each array of `at`, or None where it does not move",
         )
+    for move, leaf in zip(moves, traced.leaves, strict=True):
+        if move is not None and not is_ball_array(move):
+            require_real("direction", move)
+        if move is not None and np.shape(move) not in ((), np.shape(leaf)):
+            raise InputError(
+                "direction", f"shape {np.shape(leaf)}, as `at` has", f"shape {np.shape(move)}",
+                "give one number for each number of `at`",
+            )  # fmt: skip
     return traced, moves
 
 

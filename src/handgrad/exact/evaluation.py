@@ -9,6 +9,8 @@ import numpy as np
 from flint import arb, ctx
 from jax.extend.core import ClosedJaxpr
 
+from handgrad._checks import dtype_of, floating_dtype
+from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.exact.balls import as_balls, is_accurate, kind
 from handgrad.exact.errors import Undecided
@@ -19,6 +21,7 @@ Rules = Mapping[str, Callable[..., Any]]
 # Bits beyond those asked for, so that ordinary rounding needs no second run.
 GUARD_BITS = 64
 MAX_BITS = 1 << 15
+MOST_DIGITS = 100_000
 
 
 class Traced(NamedTuple):
@@ -35,6 +38,8 @@ def bits_of(digits: float) -> int:
     >>> bits_of(60)
     200
     """
+    if not isinstance(digits, int | float) or not 1 <= digits <= MOST_DIGITS:
+        raise InputError("digits", f"1 to {MOST_DIGITS:,}", repr(digits), "60 is the custom here")
     return math.ceil(digits * math.log2(10))
 
 
@@ -59,17 +64,37 @@ def abstract(leaf: Any, dtype: Any) -> Any:
     return jax.ShapeDtypeStruct(np.shape(leaf), own)
 
 
+def check_leaves(name: str, tree: Any) -> None:
+    """Raise InputError unless every leaf is an array of real numbers, integers, keys or balls."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        called = f"{name}{jax.tree_util.keystr(path)}"
+        if isinstance(leaf, np.ndarray) and leaf.dtype == object:
+            if not all(isinstance(ball, arb) for ball in leaf.ravel()):
+                raise InputError(called, "balls in an object array", "others", "pass flint.arb")
+        elif not isinstance(leaf, arb) and kind(dtype_of(called, leaf)) == "complex":
+            raise InputError(called, "real numbers", "complex ones", "pass both parts")
+
+
 def trace(f: Callable[..., Any], *args: Any, dtype: Any = "float64") -> Traced:
     """The program of f at arguments of these shapes, with every float traced as `dtype`.
 
     Constants that the trace folds are rounded to `dtype`, and random draws differ between
     dtypes: trace at float64 for the mathematics, at the judged dtype for the numerics.
     """
-    dtype = jax.numpy.dtype(dtype)
+    with x64():
+        dtype = np.dtype(floating_dtype(dtype))
     leaves, tree = jax.tree.flatten(args)
     with x64(dtype == np.float64):
+        check_leaves("args", args)
         specs = [abstract(leaf, dtype) for leaf in leaves]
-        jaxpr, out = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(tree, specs))
+        try:
+            jaxpr, out = jax.make_jaxpr(f, return_shape=True)(*jax.tree.unflatten(tree, specs))
+        except Exception as fault:
+            raise InputError(
+                "f", "a function that JAX can trace at these arguments",
+                f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}",
+                "call f(*args) by itself",
+            ) from fault  # fmt: skip
     return Traced(jaxpr, leaves, jax.tree.structure(out))
 
 

@@ -75,6 +75,8 @@ def explain(
     >>> explanation.gradient.tolist(), explanation.identical
     ([6.0, 12.0], True)
     """
+    if not isinstance(name, str | None):
+        raise InputError("name", "text", repr(name), "pass a string")
     tape, found = record(f, args, wrt)
     hand = None if gradient is None else _by_hand(gradient, args)
     return Explanation(

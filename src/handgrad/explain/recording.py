@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from handgrad._checks import dtype_of
 from handgrad._errors import InputError
 from handgrad.explain.backward import run_backward
 from handgrad.explain.forward import Recording, index_of, run_forward
@@ -26,6 +27,8 @@ def record(
     Raises InputError for a loss that cannot be traced or is no real number, and for `wrt` that
     names no float argument.
     """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(args):
+        dtype_of(f"args{jax.tree_util.keystr(path)}", leaf)
     leaves, tree = jax.tree.flatten(args)
     positions = jax.tree.unflatten(tree, range(len(leaves)))
     chosen, structure = _chosen(positions, leaves, args, wrt)
@@ -68,6 +71,8 @@ def record(
 def _chosen(positions: tuple, leaves: list, args: tuple, wrt: Argnums) -> tuple[list[int], Any]:
     """The flat positions of the differentiated leaves, and the gradient's structure."""
     numbers = wrt if isinstance(wrt, tuple) else (wrt,)
+    if not numbers:
+        raise InputError("wrt", "at least one position", "none", "pass wrt=0, say")
     for number in numbers:
         if not isinstance(number, int) or not -len(args) <= number < len(args):
             raise InputError(

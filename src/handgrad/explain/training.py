@@ -14,6 +14,8 @@ from handgrad.gradients.model import Model
 from handgrad.train import FitResult
 
 HAND, OPTAX = "#0b6e4f", "#ffb03b"
+LONGEST = 60
+"""Letters of a name that a figure shows."""
 CLASS_COLOURS = ("#3d5a80", "#e07a5f", "#81b29a", "#f2cc8f", "#6d597a")
 
 
@@ -25,7 +27,7 @@ def training_figure(
     figure = Figure(figsize=(10.5 if plane else 6.4, 4.4), layout="constrained")
     axes = figure.subplots(1, 2 if plane else 1, squeeze=False)[0]
     draw_losses(axes[0], results)
-    axes[0].set_title(f"{data.name}: loss by hand and by optax")
+    axes[0].set_title(f"{as_written(data.name)}: loss by hand and by optax")
     if plane:
         draw_boundary(axes[1], model, results["hand"].params, data, dtype)
     return figure
@@ -78,12 +80,24 @@ def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: s
     for number, (name, colour) in enumerate(zip(data.class_names, colours, strict=True)):
         first, second = data.x[labels == number].T
         axes.scatter(
-            first, second, color=colour, s=14, edgecolor="white", linewidth=0.4, label=name
+            first,
+            second,
+            color=colour,
+            s=14,
+            edgecolor="white",
+            linewidth=0.4,
+            label=as_written(name),
         )
     axes.legend(loc="best", framealpha=0.85)
-    axes.set_xlabel(f"{data.feature_names[0]} (standardised)")
-    axes.set_ylabel(f"{data.feature_names[1]} (standardised)")
+    axes.set_xlabel(f"{as_written(data.feature_names[0])} (standardised)")
+    axes.set_ylabel(f"{as_written(data.feature_names[1])} (standardised)")
     axes.set_title("decision boundary, training points")
+
+
+def as_written(name: str) -> str:
+    """A name from a user's file as text: a dollar begins no formula."""
+    kept = "".join(letter if letter.isprintable() else "?" for letter in name[:LONGEST])
+    return kept.replace("$", r"\$")
 
 
 def png(figure: Figure) -> bytes:

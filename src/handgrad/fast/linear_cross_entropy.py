@@ -21,10 +21,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from handgrad._checks import MOST, as_index, describe, dtype_of, floating_dtype
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Scalar
-from handgrad.gradients.linear_cross_entropy import Hidden, Weight
-from handgrad.gradients.linear_cross_entropy import logits as check_shapes
+from handgrad.fast.residuals import at_label, many_classes
+from handgrad.gradients.linear_cross_entropy import Hidden, Weight, check_shapes
 
 Labels = Int[Array, " T"]
 SLICES = 16
@@ -83,13 +84,15 @@ def _run(
     hidden: Array, weight: Array, y: Array, settings: Settings, with_gradient: bool
 ) -> tuple[Scalar, Any]:
     _check(hidden, weight, y, settings)
+    hidden, weight, y = jnp.asarray(hidden), jnp.asarray(weight), as_index(y)
     tokens, (features, words) = hidden.shape[0], weight.shape
     wide = _wider(weight.dtype, jnp.float32)
-    operands = weight.dtype if settings.operands is None else jnp.dtype(settings.operands)
+    operands = weight.dtype if settings.operands is None else floating_dtype(settings.operands)
     precise = lax.Precision.HIGHEST if operands == wide else None
     factor = weight.astype(operands)
     counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
-    many = _summed(jnp.sum(counts.astype(wide)), settings)
+    known = settings.ignore is None  # then the sum over an axis is its size, and no message
+    many = _summed(tokens if known else jnp.sum(counts.astype(wide)), settings)
 
     def product(a: Array, b: Array) -> Array:
         pair = a.astype(operands), b.astype(operands)
@@ -97,7 +100,7 @@ def _run(
 
     slices = SLICES if jax.default_backend() == "cpu" else 1
     width = -(-words // slices)
-    dtype = jnp.dtype(settings.gradient_dtype or weight.dtype)
+    dtype = floating_dtype(settings.gradient_dtype or weight.dtype)
     sums = _wider(dtype, wide)
 
     def step(carry: tuple, chunk: tuple) -> tuple[tuple, Any]:
@@ -131,28 +134,13 @@ def _run(
 
 
 def _chunk(z: Array, y: Array, valid: Array, smoothing: float) -> tuple[Array, Array]:
-    """(Σ ℓ, p − q) over a chunk of logits (C, V); rows that are not valid count as 0.
-
-    What is not at the label is kept as it is summed: XLA puts it, and the residual, where z was.
-    """
-    words = z.shape[1]
-    true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
-    top = jnp.max(z, axis=1)
-    at_label = jnp.take_along_axis(z, y[:, None], axis=1, mode="clip")[:, 0]
-    others = jnp.where(true, 0, jnp.exp(z - top[:, None]))
-    rest = jnp.sum(others, axis=1)
-    gap = top - at_label
-    total = rest + jnp.exp(-gap)
-    losses = gap + jnp.log1p(jnp.where(gap == 0, rest, total - 1))
+    """(Σ ℓ, p − q) over a chunk of logits (C, V); rows that are not valid count as 0."""
+    losses, residual = many_classes(z, y, axis=1)
     if smoothing:
-        losses = losses + smoothing * (at_label - jnp.mean(z, axis=1))
-    known = jnp.where((y >= 0) & (y < words), jnp.ones((), z.dtype), jnp.nan)
-    scale = jnp.where(valid, known / total, 0)
-    at_true = -rest * scale + jnp.where(valid, smoothing, 0)
-    residual = jnp.where(true, at_true[:, None], others * scale[:, None])
-    if smoothing:
-        residual = residual - jnp.where(valid, smoothing / words, 0)[:, None]
-    return jnp.sum(jnp.where(valid, losses * known, 0)), residual
+        losses = losses + smoothing * (at_label(z, y, axis=1) - jnp.mean(z, axis=1))
+        true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
+        residual = residual + jnp.where(true, smoothing, 0) - smoothing / z.shape[1]
+    return jnp.sum(jnp.where(valid, losses, 0)), jnp.where(valid[:, None], residual, 0)
 
 
 def chunk_size(tokens: int, asked: int | None) -> int:
@@ -178,6 +166,13 @@ def _wider(a: DTypeLike, b: DTypeLike) -> Any:
     return max(jnp.dtype(b), jnp.dtype(a), key=lambda dtype: dtype.itemsize)
 
 
+def check(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Settings:
+    """The settings. Raises InputError for shapes, dtypes and settings that cannot be."""
+    made = _settings(settings)
+    _check(hidden, weight, y, made)
+    return made
+
+
 def _settings(given: dict[str, Any]) -> Settings:
     known = [field.name for field in fields(Settings)]
     for name in given:
@@ -187,20 +182,23 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _check(hidden: Array, weight: Array, y: Array, settings: Settings) -> None:
-    jax.eval_shape(check_shapes, hidden, weight)
-    if not jnp.issubdtype(jnp.result_type(y), jnp.integer) or jnp.shape(y) != hidden.shape[:1]:
+    check_shapes(hidden, weight)
+    if not jnp.issubdtype(dtype_of("y", y), jnp.integer) or jnp.shape(y) != jnp.shape(hidden)[:1]:
         raise InputError(
-            "y", f"integers of shape {hidden.shape[:1]}",
-            f"{jnp.result_type(y)} of shape {jnp.shape(y)}", "pass one index for each token",
+            "y", f"integers of shape {jnp.shape(hidden)[:1]}", describe(y),
+            "pass one index for each token",
         )  # fmt: skip
     chunk, smoothing = settings.chunk, settings.label_smoothing
     if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
         raise InputError("chunk", "a whole number above 0", repr(chunk), "pass 256, or leave it")
     if not (isinstance(smoothing, int | float) and 0 <= smoothing < 1):
         raise InputError("label_smoothing", "a number in [0, 1)", repr(smoothing), "pass 0.1, say")
-    if settings.ignore is not None and not isinstance(settings.ignore, int):
+    ignore = settings.ignore
+    if ignore is not None and not (isinstance(ignore, int) and abs(ignore) <= MOST):
         raise InputError("ignore", "an integer label", repr(settings.ignore), "pass -100, say")
     for name in ("operands", "gradient_dtype"):
-        dtype = getattr(settings, name)
-        if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
-            raise InputError(name, "a floating dtype", repr(dtype), "pass jnp.bfloat16, say")
+        floating_dtype(getattr(settings, name), name)
+    if not isinstance(settings.axis_name, str | None):
+        raise InputError(
+            "axis_name", "the name of an axis", repr(settings.axis_name), "pass 'data', say"
+        )

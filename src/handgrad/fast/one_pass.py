@@ -20,22 +20,26 @@ from jax import lax
 from jaxtyping import Array
 
 from handgrad._checks import (
+    Shaped,
+    describe,
+    dtype_of,
     require_axis,
     require_binary_labels,
     require_class_labels,
     require_examples,
     require_floating,
     require_rank,
-    require_same_shape,
     shape_of,
 )
 from handgrad._errors import InputError
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
-from handgrad.fast.residuals import binary, categorical
-from handgrad.gradients.linear import Params, matmul, penalty, penalty_gradient
+from handgrad.fast.residuals import FEW, binary, categorical
+from handgrad.gradients.linear import Params, check_params, matmul, penalty, penalty_gradient
 
 ROW_BYTES = 3_500_000
 """Of a block of rows: it stays in the last cache, and is large enough for all cores to share."""
+WIDE_BYTES = 5_000_000
+"""Of a block of rows and its logits, where the classes are many."""
 BLOCK_BYTES = 8 * 2**20
 """Of a packed block: it fits the last cache of most machines."""
 MOST_BLOCKS = 128
@@ -143,31 +147,56 @@ def _by_rows(
     _check_examples(x, y, rows)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
+    for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
+        if jnp.result_type(leaf) != x.dtype:
+            raise InputError(name, f"{x.dtype}, as x has", describe(leaf), "convert one of them")
     examples, features = x.shape
-    size = min(examples, rows or max(1, ROW_BYTES // (features * x.dtype.itemsize) // 16 * 16))
+    wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
+    size = min(examples, rows or _rows_at_once(x, params.weight.shape[1] if wide else 0))
     flat, whole = x.reshape(-1), examples // size
-    residual = binary if params.weight.ndim == 1 else categorical
-
-    def add(sums: tuple, block: Array, labels: Array) -> tuple:
-        z = lax.dot_general(
-            params.weight, block, (((0,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
-        )
-        losses, r = residual(z + params.bias[..., None], labels.T)
-        share = losses, Params(matmul(r, block), jnp.sum(r, axis=-1))
-        return jax.tree.map(jnp.add, sums, share)
+    share = _rows_first if wide else _classes_first
 
     def step(sums: tuple, numbered: tuple[Array, Array]) -> tuple[tuple, None]:
         number, labels = numbered
         block = lax.dynamic_slice_in_dim(flat, number * (size * features), size * features)
-        return add(sums, block.reshape(size, features), labels), None
+        block = block.reshape(size, features)
+        return jax.tree.map(jnp.add, sums, share(params, block, labels)), None
 
-    weight = jnp.zeros(params.weight.T.shape, params.weight.dtype)
-    sums = jnp.zeros((), x.dtype), Params(weight, jnp.zeros_like(params.bias))
+    across = jnp.zeros(params.weight.T.shape, params.weight.dtype)
+    sums = jnp.zeros((), x.dtype), Params(across, jnp.zeros_like(params.bias))
     labels = y[: whole * size].reshape(whole, size, *y.shape[1:])
     sums, _ = lax.scan(step, sums, (jnp.arange(whole), labels))
     if examples % size:
-        sums = add(sums, x[whole * size :], y[whole * size :])
+        rest = share(params, x[whole * size :], y[whole * size :])
+        sums = jax.tree.map(jnp.add, sums, rest)
     return sums[0], sums[1]._replace(weight=sums[1].weight.T)
+
+
+def _rows_at_once(x: Array, classes: int) -> int:
+    """The rows of a block of x; with many classes their logits count too, and outgrow it."""
+    numbers = (WIDE_BYTES if classes else ROW_BYTES) // x.dtype.itemsize
+    rows = numbers // (x.shape[1] + classes)
+    return max(1, rows if rows < 16 else rows // 16 * 16)
+
+
+def _classes_first(params: Params, block: Array, labels: Array) -> tuple[Array, Params]:
+    """(Σ ℓ, its gradient) over a block of rows (R, D), by logits (R,) or (K, R); ∂/∂W is (K, D).
+
+    XLA would turn rᵀ x, transposed at once, into xᵀ r, which takes up to twice as long.
+    """
+    residual = binary if params.weight.ndim == 1 else categorical
+    z = lax.dot_general(
+        params.weight, block, (((0,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
+    )
+    losses, r = residual(z + params.bias[..., None], labels.T)
+    return losses, Params(matmul(r, block), jnp.sum(r, axis=-1))
+
+
+def _rows_first(params: Params, block: Array, labels: Array) -> tuple[Array, Params]:
+    """The same by logits (R, K): the softmax of a row then reads its logits from one place."""
+    z = matmul(block, params.weight) + params.bias[None]
+    losses, r = categorical(z, labels, axis=1)
+    return losses, Params(matmul(r.T, block), jnp.sum(r, axis=0))
 
 
 def gradient(
@@ -188,6 +217,7 @@ def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | N
     require_examples("x", x)
     if y is None:
         raise InputError("y", "labels beside an array of features", "None", "pass y")
+    dtype_of("y", y)
     if len(shape_of(y)) not in (1, 2):
         raise InputError("y", "shape (N,) or (N, K)", f"shape {shape_of(y)}", "reshape the labels")
     require_axis("y", y, 0, shape_of(x)[0], "examples, as x has")
@@ -200,15 +230,9 @@ def _check(
     params: Params, x_shape: tuple[int, ...], y_shape: tuple[int, ...], y_dtype: DTypeLike
 ) -> None:
     """Raise InputError unless the parameters fit the features, and the labels the logits."""
-    require_floating("params.weight", params.weight)
-    if params.weight.ndim not in (1, 2):
-        raise InputError(
-            "params.weight", "shape (D,) or (D, K)", f"shape {params.weight.shape}", "reshape it"
-        )
+    check_params(params)
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
-    outputs, dtype = params.weight.shape[1:], params.weight.dtype
-    one_row = jax.ShapeDtypeStruct(outputs, dtype)
-    require_same_shape("params.bias", params.bias, "one row of logits", one_row)
+    outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels
-    logits = jax.ShapeDtypeStruct((x_shape[0], *outputs), dtype)
-    check(jax.ShapeDtypeStruct(y_shape, y_dtype), logits)
+    logits = Shaped((x_shape[0], *outputs), dtype)
+    check(Shaped(y_shape, y_dtype), logits)

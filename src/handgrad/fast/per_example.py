@@ -32,15 +32,18 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from handgrad._checks import (
+    Shaped,
     describe,
     require_binary_labels,
     require_rank,
     require_same_shape,
+    require_scalar,
+    require_size,
 )
 from handgrad._errors import InputError
 from handgrad._types import Features, Scalar
 from handgrad.gradients.cross_entropy import BinaryLabels, binary_residual
-from handgrad.gradients.linear import Params, affine_pullback, check_features, matmul
+from handgrad.gradients.linear import Params, affine_pullback, check_features, check_params, matmul
 
 FORMS = ("auto", "plain", "gram")
 BLOCK = 32
@@ -172,20 +175,20 @@ def _block(
 
 def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, form: Any) -> None:
     """Raise InputError for what cannot be used: shapes always, values where they are known."""
+    check_params(params)
     require_rank("params.weight", params.weight, 1, "(D,)")
-    require_rank("params.bias", params.bias, 0, "()")
     check_features(x, params.weight)
     for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
         if jnp.result_type(leaf) != jnp.result_type(x):
             raise InputError(
                 name, f"{jnp.result_type(x)}, as x has", describe(leaf), "convert one of them"
             )
-    require_binary_labels(y, jax.ShapeDtypeStruct(jnp.shape(x)[:1], jnp.result_type(x)))
-    if form not in FORMS:
+    require_binary_labels(y, Shaped(jnp.shape(x)[:1], jnp.result_type(x)))
+    if not isinstance(form, str) or form not in FORMS:
         raise InputError("form", f"one of {', '.join(FORMS)}", repr(form), "name one")
-    if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 1:
-        raise InputError("epochs", "a whole number above 0", repr(epochs), "pass 1, say")
-    if _known(rate) and not (jnp.ndim(rate) == 0 and 0 < rate < math.inf):
+    require_size("epochs", epochs)
+    require_scalar("learning_rate", rate)
+    if _known(rate) and not 0 < rate < math.inf:
         raise InputError("learning_rate", "a finite number above 0", rate, "pass 0.1, say")
     if order is not None:
         require_same_shape("order", order, "y", y)

@@ -1,63 +1,93 @@
-"""Summed cross-entropy and residuals of a block of logits, classes first, from one exponential.
+"""Cross-entropy and its residuals for a block of logits, from one exponential of each.
 
     binary:       ℓ = max(z, 0) − y z + log(1 + e^−|z|),  r = (1−y) σ(z) − y σ(−z)
     categorical:  ℓ = log Σ_j e^{z_j} − z_y,               r_i = p_i, and at the label −Σ_{j≠y} p_j
 
-Equals: `cross_entropy.binary` and `categorical`, summed, and their residuals.
+The only place where the fast forms have these formulas. Equals: `cross_entropy.binary` and
+`categorical`, and their residuals.
 """
 
 from functools import reduce
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from handgrad.gradients import cross_entropy
 
 FEW = 32
-"""Classes up to which the rows of logits are separate vectors."""
+"""Classes up to which logits are best kept classes first, their rows as separate vectors."""
+
+
+def sigmoids(z: Array) -> tuple[Array, Array, Array]:
+    """σ(z), σ(−z) and e^−|z|."""
+    e = jnp.exp(-jnp.abs(z))
+    near = 1 / (1 + e)  # σ(|z|); and σ(−|z|) = e σ(|z|), with no cancellation
+    return jnp.where(z >= 0, near, e * near), jnp.where(z >= 0, e * near, near), e
 
 
 def binary(z: Array, y: Array) -> tuple[Array, Array]:
     """(Σ ℓ, r) for logits (R,) and labels (R,) in [0, 1]."""
     y = y.astype(z.dtype)
-    e = jnp.exp(-jnp.abs(z))
-    near = 1 / (1 + e)  # σ(|z|); and σ(−|z|) = e σ(|z|), with no cancellation
-    positive, negative = jnp.where(z >= 0, near, e * near), jnp.where(z >= 0, e * near, near)
+    positive, negative, e = sigmoids(z)
     linear = jnp.sum(jnp.maximum(z, 0) - y * z)
     return linear + jnp.sum(jnp.log1p(e)), (1 - y) * positive - y * negative
 
 
-def categorical(z: Array, y: Array) -> tuple[Array, Array]:
+def categorical(z: Array, y: Array, axis: int = 0) -> tuple[Array, Array]:
     """(Σ ℓ, r) for logits (K, R) and labels (R,) integers, or (K, R) probabilities.
 
-    An index out of range gives NaN, as in the reference.
+    With `axis` 1 the classes come last: logits (R, K), which is faster for many. An index out of
+    range gives NaN, as in the reference.
     """
     if y.ndim == 2:
-        y = y.astype(z.dtype)
-        losses = cross_entropy.categorical(z.T, y.T)
-        return jnp.sum(losses), cross_entropy.categorical_residual(z.T, y.T).T
-    if z.shape[0] > FEW:
-        return many_classes(z, y)
-    rows = list(z)  # the few classes as separate vectors: XLA fuses them into one run over R
+        rows = (z, y.astype(z.dtype)) if axis else (z.T, y.T.astype(z.dtype))
+        residuals = cross_entropy.categorical_residual(*rows)
+        return jnp.sum(cross_entropy.categorical(*rows)), residuals if axis else residuals.T
+    few = axis == 0 and z.shape[0] <= FEW
+    losses, residuals = few_classes(z, y) if few else many_classes(z, y, axis)
+    return jnp.sum(losses), residuals
+
+
+def few_classes(z: Array, y: Array) -> tuple[Array, Array]:
+    """(ℓ, r) for logits (K, R) and integers (R,), each class a vector of its own.
+
+    XLA fuses them into one run over R.
+    """
+    rows = list(z)
     top = reduce(jnp.maximum, rows)
     gap = top - sum(jnp.where(y == k, row, 0) for k, row in enumerate(rows))
     others = [jnp.where(y == k, 0, jnp.exp(row - top)) for k, row in enumerate(rows)]
-    rest = sum(others)
+    rest = reduce(jnp.add, others)
+    losses, scale = from_sums(gap, rest, y, len(rows))
+    residuals = [jnp.where(y == k, -rest, other) * scale for k, other in enumerate(others)]
+    return losses, jnp.stack(residuals)
+
+
+def many_classes(z: Array, y: Array, axis: int) -> tuple[Array, Array]:
+    """(ℓ, r) for logits whose classes run along `axis`, and integers (R,), as whole arrays.
+
+    What is not at the label is kept as it is summed: XLA puts it, and the residual, where z was.
+    """
+    true = lax.broadcasted_iota(y.dtype, z.shape, axis) == jnp.expand_dims(y, axis)
+    top = jnp.max(z, axis=axis, keepdims=True)
+    others = jnp.where(true, 0, jnp.exp(z - top))
+    rest = jnp.sum(others, axis=axis)
+    gap = jnp.squeeze(top, axis) - at_label(z, y, axis)
+    losses, scale = from_sums(gap, rest, y, z.shape[axis])
+    at_true = jnp.expand_dims(-rest * scale, axis)
+    return losses, jnp.where(true, at_true, others * jnp.expand_dims(scale, axis))
+
+
+def at_label(z: Array, y: Array, axis: int) -> Array:
+    """z_y (R,); of the nearest class if there is no such."""
+    picked = jnp.take_along_axis(z, jnp.expand_dims(y, axis), axis=axis, mode="clip")
+    return jnp.squeeze(picked, axis)
+
+
+def from_sums(gap: Array, rest: Array, y: Array, classes: int) -> tuple[Array, Array]:
+    """(ℓ, 1/Σ_j e^{z_j − max z}) from max z − z_y and Σ_{j≠y} e^{z_j − max z}; NaN for no class."""
+    known = jnp.where((y >= 0) & (y < classes), jnp.ones((), rest.dtype), jnp.nan)
     total = rest + jnp.exp(-gap)
     losses = gap + jnp.log1p(jnp.where(gap == 0, rest, total - 1))  # at the top total is 1 + rest
-    valid = jnp.where((y >= 0) & (y < len(rows)), 1 / total, jnp.nan)
-    residuals = [jnp.where(y == k, -rest, other) * valid for k, other in enumerate(others)]
-    return jnp.sum(losses + 0 * valid), jnp.stack(residuals)
-
-
-def many_classes(z: Array, y: Array) -> tuple[Array, Array]:
-    """The same for logits (K, R) and integers (R,), as whole arrays."""
-    true = jnp.arange(z.shape[0], dtype=y.dtype)[:, None] == y[None, :]
-    top = jnp.max(z, axis=0)
-    gap = top - jnp.sum(jnp.where(true, z, 0), axis=0)
-    others = jnp.where(true, 0, jnp.exp(z - top[None, :]))
-    rest = jnp.sum(others, axis=0)
-    total = rest + jnp.exp(-gap)
-    losses = gap + jnp.log1p(jnp.where(gap == 0, rest, total - 1))
-    valid = jnp.where((y >= 0) & (y < z.shape[0]), 1 / total, jnp.nan)
-    return jnp.sum(losses + 0 * valid), jnp.where(true, -rest[None, :], others) * valid[None, :]
+    return losses * known, known / total

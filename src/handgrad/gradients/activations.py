@@ -9,12 +9,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from handgrad._checks import require_floating
 from handgrad._errors import InputError
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
 
 def tanh(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """tanh z = (eᶻ − e⁻ᶻ)/(eᶻ + e⁻ᶻ), in (−1, 1)."""
+    require_floating("z", z)
     return jnp.tanh(z)
 
 
@@ -23,6 +25,7 @@ def tanh_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
     Where q underflows, 4q may yet be a normal number; there it is (2e^−|z|)².
     """
+    require_floating("z", z)
     minus_abs = jnp.where(z < 0, z, -z)  # jnp.abs has slope 0 at 0, which falsifies tanh‴(0) = −2
     q = jnp.exp(2 * minus_abs)  # and not the square of e^−|z|, which doubles the error of exp
     far = jnp.square(2 * jnp.exp(minus_abs))
@@ -31,11 +34,13 @@ def tanh_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def relu(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """max(z, 0). A kink at z = 0."""
+    require_floating("z", z)
     return jnp.where(z > 0, z, jnp.zeros_like(z))
 
 
 def relu_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1 where z > 0, else 0; at the kink anything in [0, 1] is a subgradient, and 0 is taken."""
+    require_floating("z", z)
     return jnp.where(z > 0, jnp.ones_like(z), jnp.zeros_like(z))
 
 
@@ -55,6 +60,6 @@ ACTIVATIONS = {
 
 def activation(name: str) -> Activation:
     """The activation called `name`. Raises InputError for any other name."""
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise InputError("activation", f"one of {', '.join(ACTIVATIONS)}", repr(name), "name one")
     return ACTIVATIONS[name]

@@ -15,16 +15,24 @@ Bernoulli trials; "Neural networks", sections on maximum likelihood and cross en
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_examples, require_floating, require_rank, require_same_shape
+from handgrad._checks import (
+    require_examples,
+    require_floating,
+    require_rank,
+    require_real,
+    require_same_shape,
+)
 from handgrad._types import Scalar
 from handgrad.gradients.exclusive import exclusive_product
 
 
-def _probability(p: Array, y: Array) -> Array:
-    """p, and NaN where it is no probability."""
+def _trial(p: Array, y: Array) -> tuple[Array, Array]:
+    """p, and NaN where it is no probability; y in the dtype of p."""
     require_floating("p", p)
+    require_real("y", y)
     require_same_shape("y", y, "p", p)
-    return jnp.where((p >= 0) & (p <= 1), p, jnp.nan)
+    p = jnp.asarray(p)
+    return jnp.where((p >= 0) & (p <= 1), p, jnp.nan), jnp.asarray(y, p.dtype)
 
 
 def _check_many(p: Array) -> None:
@@ -45,7 +53,7 @@ def trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, 
     >>> [f"{p:.2f}" for p in trial(jnp.array([0.8, 0.8]), jnp.array([1.0, 0.0]))]
     ['0.80', '0.20']
     """
-    p = _probability(p, y)
+    p, y = _trial(p, y)
     return jnp.power(p, y) * jnp.power(1 - p, 1 - y)
 
 
@@ -54,7 +62,7 @@ def trial_gradient(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Floa
 
     For hard labels this is +1 at y = 1 and −1 at y = 0: the trial is linear in p.
     """
-    p = _probability(p, y)
+    p, y = _trial(p, y)
     success = _present(y, jnp.power(p, y - 1) * jnp.power(1 - p, 1 - y))
     failure = _present(1 - y, jnp.power(p, y) * jnp.power(1 - p, -y))
     return success - failure
@@ -85,7 +93,7 @@ def log_trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Arr
 
     log(1−p) is computed as log1p(−p), which keeps its digits for small p.
     """
-    p = _probability(p, y)
+    p, y = _trial(p, y)
     success = jnp.where((y == 0) & (p < jnp.finfo(p.dtype).tiny), 1.0, p)
     failure = jnp.where((y == 1) & (p == 1), 0.0, p)
     return y * jnp.log(success) + (1 - y) * jnp.log1p(-failure)
@@ -98,7 +106,7 @@ def log_trial_gradient(
 
     For soft labels the two terms cancel near p = y; there the problem itself is ill-conditioned.
     """
-    p = _probability(p, y)
+    p, y = _trial(p, y)
     return _present(y, 1 / p) - _present(1 - y, 1 / (1 - p))
 
 

@@ -18,11 +18,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from handgrad._checks import (
+    as_index,
+    dtype_of,
     require_binary_labels,
     require_class_labels,
     require_floating,
+    require_real,
     require_same_shape,
+    shape_of,
 )
+from handgrad._errors import InputError
 from handgrad.gradients import bernoulli
 from handgrad.gradients.exclusive import exclusive_sum
 from handgrad.gradients.sigmoid import sigmoid, softplus
@@ -44,10 +49,20 @@ def _class_probabilities(logits: Array, y: Array) -> Array:
     require_class_labels(y, logits)
     if not jnp.issubdtype(jnp.result_type(y), jnp.integer):
         return jnp.asarray(y, jnp.result_type(logits))
-    y, axis = jnp.asarray(y)[..., None], logits.ndim - 1
-    one_hot = y == lax.broadcasted_iota(y.dtype, logits.shape, axis)
-    in_range = (y >= 0) & (y < logits.shape[axis])
+    y, axis = as_index(y)[..., None], jnp.ndim(logits) - 1
+    one_hot = y == lax.broadcasted_iota(y.dtype, jnp.shape(logits), axis)
+    in_range = (y >= 0) & (y < jnp.shape(logits)[axis])
     return jnp.where(in_range, jnp.asarray(one_hot, jnp.result_type(logits)), jnp.nan)
+
+
+def _probabilities(p: Array, y: Array) -> tuple[Array, Array]:
+    require_floating("p", p)
+    require_real("y", y)
+    require_same_shape("y", y, "p", p)
+    if not shape_of(p):
+        raise InputError("p", "shape (..., K)", "shape ()", "pass one number for each class")
+    p = jnp.asarray(p)
+    return p, jnp.asarray(y, p.dtype)
 
 
 def _weighted(y: Array, value: Array) -> Array:
@@ -145,7 +160,7 @@ def categorical_residual(
     >>> categorical_residual(jnp.array([[17.0, 0.0]]), jnp.array([0])).tolist()
     [[-4.1399...e-08, 4.1399...e-08]]
     """
-    indexed = jnp.issubdtype(jnp.result_type(y), jnp.integer)
+    indexed = jnp.issubdtype(dtype_of("y", y), jnp.integer)
     y, p = _class_probabilities(logits, y), softmax(logits)
     if indexed:  # one label a row: −Σ_{j≠i} p_j at the label, p elsewhere, by one masked sum
         others = jnp.where(y == 1, 0.0, p)
@@ -173,8 +188,7 @@ def categorical_from_probabilities(
     p: Float[Array, "*batch K"], y: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch"]:
     """ℓ = −Σ_i y_i log p_i, in nats, per example: the textbook form, for one-hot or soft labels."""
-    require_floating("p", p)
-    require_same_shape("y", y, "p", p)
+    p, y = _probabilities(p, y)
     impossible = (y == 0) & (p < jnp.finfo(p.dtype).tiny)
     return -jnp.sum(y * jnp.log(jnp.where(impossible, 1.0, p)), axis=-1)
 
@@ -183,6 +197,5 @@ def categorical_from_probabilities_gradient(
     p: Float[Array, "*batch K"], y: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
     """∂ℓ/∂p_i = −y_i / p_i, and 0 where y_i = 0."""
-    require_floating("p", p)
-    require_same_shape("y", y, "p", p)
+    p, y = _probabilities(p, y)
     return -y / jnp.where(y == 0, 1.0, p)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from handgrad._checks import require_axis, require_examples, require_floating, require_rank
+from handgrad._errors import InputError
 from handgrad._types import Scalar
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.linear import matmul
@@ -22,13 +23,20 @@ Weight = Float[Array, "D V"]
 Labels = Int[Array, " T"] | Float[Array, "T V"]
 
 
-def logits(hidden: Hidden, weight: Weight) -> Float[Array, "T V"]:
-    """z = h W. Raises InputError if the shapes do not fit."""
+def check_shapes(hidden: Hidden, weight: Weight) -> None:
+    """Raise InputError unless `hidden` is (T, D) for T > 0 and `weight` (D, V) for V > 0."""
     for name, array, letters in (("hidden", hidden, "(T, D)"), ("weight", weight, "(D, V)")):
         require_floating(name, array)
         require_rank(name, array, 2, letters)
     require_examples("hidden", hidden)
     require_axis("hidden", hidden, 1, jnp.shape(weight)[0], "features, as the weight has")
+    if jnp.shape(weight)[1] == 0:
+        raise InputError("weight", "at least one word", f"shape {jnp.shape(weight)}", "pass (D, V)")
+
+
+def logits(hidden: Hidden, weight: Weight) -> Float[Array, "T V"]:
+    """z = h W. Raises InputError if the shapes do not fit."""
+    check_shapes(hidden, weight)
     return matmul(hidden, weight)
 
 

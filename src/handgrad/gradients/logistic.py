@@ -15,6 +15,7 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from handgrad._checks import require_size
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
 from handgrad.gradients import cross_entropy
@@ -24,6 +25,8 @@ from handgrad.gradients.linear import (
     affine,
     affine_pullback,
     check_features,
+    check_params,
+    check_tangent,
     matmul,
     penalty,
     penalty_gradient,
@@ -35,6 +38,7 @@ from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
 def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = None) -> Params:
     """Random weights (D,) and a zero bias (). Raises InputError unless there are two classes."""
+    require_size("classes", classes)
     if classes != 2:
         raise InputError("classes", "2", classes, "use softmax_regression for more classes")
     return linear_init(key, features, (), dtype)
@@ -42,6 +46,7 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
 
 def logits(params: Params, x: Features) -> Float[Array, " N"]:
     """z = x·w + b. Raises InputError if the shapes do not fit."""
+    check_params(params)
     check_features(x, params.weight)
     return affine(params, x)
 
@@ -96,6 +101,7 @@ def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float
     """∇²E v = Xᵀ(s ∘ (X v_w + v_b))/N + λ v_w, without forming the Hessian."""
     z = logits(params, x)
     cross_entropy.binary_residual(z, y)
+    check_tangent(tangent, params)
     data = affine_pullback(sigmoid_derivative(z) * affine(tangent, x) / z.shape[0], x)
     return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Float
 
+from handgrad._checks import MOST, require_key, require_size
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
 from handgrad.gradients import cross_entropy, linear
@@ -58,6 +59,10 @@ def init(
     """Weights w ~ N(0, 1/fan-in), zero biases; two classes take one logit, K > 2 take K."""
     if any(not isinstance(width, int) or width < 1 for width in hidden):
         raise InputError("hidden", "sizes of 1 or more", tuple(hidden), "pass e.g. (16,)")
+    if any(width > MOST for width in hidden):
+        raise InputError("hidden", f"sizes of at most {MOST:,}", tuple(hidden), "pass e.g. (16,)")
+    require_size("classes", classes)
+    require_key(key)
     if classes < 2:
         raise InputError("classes", "2 or more", classes, "pass the number of classes")
     widths = (features, *hidden)
@@ -67,8 +72,26 @@ def init(
     return Params(tuple(linear.init(k, n, out, dtype) for k, n, out in layers))
 
 
+def check_layers(params: Params) -> None:
+    """Raise InputError unless `params` has layers, each as wide as the next one takes."""
+    layers = getattr(params, "layers", None)
+    if not isinstance(layers, tuple | list) or not layers:
+        raise InputError("params", "layers", type(params).__name__, "pass what init returns")
+    for depth, layer in enumerate(layers):
+        linear.check_params(layer, f"params.layers[{depth}]")
+    for depth in range(1, len(layers)):
+        before, after = layers[depth - 1], layers[depth]
+        if jnp.shape(before.weight)[1:] != jnp.shape(after.weight)[:1]:
+            raise InputError(
+                f"params.layers[{depth}].weight", "the width of the layer before, "
+                f"{jnp.shape(before.weight)[1:]}", f"shape {jnp.shape(after.weight)}",
+                "pass what init returns",
+            )  # fmt: skip
+
+
 def forward(params: Params, x: Features, activation: str = "tanh") -> tuple[Logits, Residuals]:
     """Logits, (N,) or (N, K), and the residuals that `backward` takes."""
+    check_layers(params)
     linear.check_features(x, params.layers[0].weight)
     act, a = activation_called(activation), x
     inputs, hidden = [x], []
@@ -162,6 +185,8 @@ def gradient(
 def model(hidden: Sequence[int] = (16,), activation: str = "tanh", l2: float = 0.0) -> Model:
     """An MLP with hidden sizes, activation and penalty bound: the record that `fit` trains."""
     activation_called(activation)
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str | bytes):
+        raise InputError("hidden", "a tuple of sizes", repr(hidden), "pass (16,), say")
     return Model(
         init=partial(init, hidden=tuple(hidden)),
         logits=partial(logits, activation=activation),

@@ -18,7 +18,7 @@ Source: "Neural networks", sections on the error function and on the gradient de
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_binary_labels
+from handgrad._checks import require_binary_labels, require_rank, require_scalar
 from handgrad._types import Features, Scalar
 from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.linear import Params, affine_pullback
@@ -74,7 +74,10 @@ def rule(params: Params, x: Float[Array, " D"], y: Scalar, learning_rate: float 
     >>> rule(zero, jnp.array([1.0, 2.0]), jnp.array(1.0)).weight.tolist()
     [1.0, 2.0]
     """
-    push = gradient(params, x[None, :], y[None])
+    require_rank("x", x, 1, "(D,)")
+    require_rank("y", y, 0, "()")
+    require_scalar("learning_rate", learning_rate)
+    push = gradient(params, x[None, :], jnp.asarray(y)[None])
     return Params(*(p - learning_rate * g for p, g in zip(params, push, strict=True)))
 
 

@@ -42,6 +42,7 @@ def sigmoid_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> float(sigmoid_derivative(jnp.array(17.0)))
     4.139937...e-08
     """
+    require_floating("z", z)
     return sigmoid(z) * sigmoid(-z)
 
 
@@ -68,9 +69,11 @@ def softplus_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def log_sigmoid(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """log σ(z) = −log(1 + e⁻ᶻ) = −softplus(−z); log(1 − σ(z)) is log_sigmoid(−z)."""
+    require_floating("z", z)
     return -softplus(-z)
 
 
 def log_sigmoid_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """d/dz log σ(z) = 1 − σ(z) = σ(−z)."""
+    require_floating("z", z)
     return sigmoid(-z)

@@ -25,6 +25,12 @@ def _check(z: Array) -> None:
         )
 
 
+def _check_beside(name: str, array: Array, z: Array) -> None:
+    require_floating(name, array)
+    _check(z)
+    require_same_shape(name, array, "z", z)
+
+
 def softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     """p_i = e^{z_i − m} / Σ_j e^{z_j − m} with m = max z, so that nothing overflows.
 
@@ -56,7 +62,7 @@ def softmax_jvp(
     >>> softmax_jvp(jnp.array([17.0, 0.0]), jnp.array([1.0, 0.0])).tolist()
     [4.1399...e-08, -4.1399...e-08]
     """
-    require_same_shape("tangent", tangent, "z", z)
+    _check_beside("tangent", tangent, z)
     p, tangent = softmax(z), _from_top(z, tangent)
     return p * (tangent - jnp.sum(p * tangent, axis=-1, keepdims=True))
 
@@ -65,7 +71,7 @@ def softmax_vjp(
     cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
     """p̄ᵀ (diag(p) − p pᵀ) = p ∘ (p̄ − ⟨p, p̄⟩): the Jacobian is symmetric."""
-    require_same_shape("cotangent", cotangent, "z", z)
+    _check_beside("cotangent", cotangent, z)
     return softmax_jvp(z, cotangent)
 
 
@@ -108,7 +114,7 @@ def log_softmax_jvp(
     z: Float[Array, "*batch K"], tangent: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
     """(I − 1 pᵀ) ż = ż − ⟨p, ż⟩, with ż counted from its value at the largest logit."""
-    require_same_shape("tangent", tangent, "z", z)
+    _check_beside("tangent", tangent, z)
     tangent = _from_top(z, tangent)
     return tangent - jnp.sum(softmax(z) * tangent, axis=-1, keepdims=True)
 
@@ -117,6 +123,6 @@ def log_softmax_vjp(
     cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
     """ℓ̄ᵀ (I − 1 pᵀ) = ℓ̄ − p Σ_j ℓ̄_j, as ℓ̄_i Σ_{j≠i} p_j − p_i Σ_{j≠i} ℓ̄_j: 1 − p_i cancels."""
-    require_same_shape("cotangent", cotangent, "z", z)
+    _check_beside("cotangent", cotangent, z)
     p = softmax(z)
     return cotangent * exclusive_sum(p) - p * exclusive_sum(cotangent)

@@ -16,6 +16,7 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from handgrad._checks import require_size
 from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
 from handgrad.gradients import cross_entropy
@@ -25,6 +26,8 @@ from handgrad.gradients.linear import (
     affine,
     affine_pullback,
     check_features,
+    check_params,
+    check_tangent,
     matmul,
     penalty,
     penalty_gradient,
@@ -36,6 +39,7 @@ from handgrad.gradients.softmax import softmax, softmax_jvp
 
 def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = None) -> Params:
     """Random weights (D, K) and zero biases (K,). Raises InputError for fewer than two classes."""
+    require_size("classes", classes)
     if classes < 2:
         raise InputError("classes", "2 or more", classes, "pass the number of classes")
     return linear_init(key, features, (classes,), dtype)
@@ -43,6 +47,7 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
 
 def logits(params: Params, x: Features) -> Float[Array, "N K"]:
     """z = x W + b. Raises InputError if the shapes do not fit."""
+    check_params(params)
     check_features(x, params.weight)
     return affine(params, x)
 
@@ -97,6 +102,7 @@ def hvp(params: Params, tangent: Params, x: Features, y: ClassLabels, l2: float 
     """∇²E V = (x, 1)ᵀ [softmax′(z) (x V_w + v_b)]/N + λ V_w, without forming the Hessian."""
     z = logits(params, x)
     cross_entropy.categorical_residual(z, y)
+    check_tangent(tangent, params)
     data = affine_pullback(softmax_jvp(z, affine(tangent, x)) / z.shape[0], x)
     return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
 

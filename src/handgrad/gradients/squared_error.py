@@ -10,17 +10,23 @@ Source: "How did binary cross-entropy loss come into existence?", section on sca
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_floating, require_same_shape
+from handgrad._checks import require_floating, require_same_shape, require_scalar
 from handgrad.gradients.cross_entropy import binary_residual
 from handgrad.gradients.sigmoid import sigmoid_derivative
+
+
+def _check(prediction: Array, y: Array, scale: float) -> None:
+    require_floating("prediction", prediction)
+    require_floating("y", y)
+    require_same_shape("y", y, "the prediction", prediction)
+    require_scalar("scale", scale)
 
 
 def squared_error(
     prediction: Float[Array, "*shape"], y: Float[Array, "*shape"], scale: float = 1.0
 ) -> Float[Array, "*shape"]:
     """k (ŷ − y)², elementwise; with y = 0 it is the parabola k x²."""
-    require_floating("prediction", prediction)
-    require_same_shape("y", y, "the prediction", prediction)
+    _check(prediction, y, scale)
     return scale * jnp.square(prediction - y)
 
 
@@ -28,8 +34,7 @@ def squared_error_gradient(
     prediction: Float[Array, "*shape"], y: Float[Array, "*shape"], scale: float = 1.0
 ) -> Float[Array, "*shape"]:
     """∂/∂ŷ k (ŷ − y)² = 2k (ŷ − y): zero at ŷ = y, whatever k > 0 is."""
-    require_floating("prediction", prediction)
-    require_same_shape("y", y, "the prediction", prediction)
+    _check(prediction, y, scale)
     return 2 * scale * (prediction - y)
 
 

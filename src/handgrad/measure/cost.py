@@ -1,16 +1,18 @@
 """What a data-parallel step costs on paper: reading or multiplying, then one all-reduce.
 
-P devices hold N/P rows each. A step reads its rows once, multiplies them twice (z = x W, then
-xᵀ r), and adds up the loss and the gradient, S bytes, over all devices:
+P devices hold N/P rows each. A step reads its rows, multiplies them twice (z = x W, then xᵀ r),
+takes losses and residuals from the logits, and adds up the loss and the gradient, S bytes, over all
+devices:
 
-    t = overhead + max(read, multiply) + all-reduce
-    read       = s D B/P / bandwidth           B rows a step: N for a full batch
+    t = overhead + max(read, multiply) + logits + all-reduce
+    read       = s D B/P / bandwidth           B rows a step: N for a full batch; a batch is picked
     multiply   = 4 D K B/P / peak              2 D² B/P more for a Hessian of two classes
+    logits     = K B/P / logits a second
     all-reduce = min(ring, tree)
     ring       = 2 (P−1) (latency + S/(P link))
     tree       = 2 ⌈log₂ P⌉ (latency + S/link)
 
-The first two shrink with P, the last grows: where they meet, more devices stop paying.
+All but the last shrink with P, that one grows: where they meet, more devices stop paying.
 
 Source: the bytes and flops are those of `fast.one_pass`; the two all-reduces are the textbook's.
 """
@@ -26,9 +28,13 @@ class Machine:
     """One device and its connection to the others: bytes, flops and seconds, measured or quoted."""
 
     read: float
-    """Bytes a second from the device's own memory, as a step reaches them."""
+    """Bytes of x a second that a step on rows in their order gets through."""
+    gather: float
+    """The same for rows picked one by one, as a batch is."""
     multiply: float
     """Flops a second in the dtype of the rows, as a step reaches them."""
+    logits: float
+    """Logits a second that become a loss and a residual."""
     memory: float
     """Bytes."""
     link: float
@@ -82,24 +88,26 @@ class Step:
     overhead: float
     read: float
     multiply: float
+    logits: float
     reduce: float
     memory: float
 
     @property
     def seconds(self) -> float:
-        """The whole step: reading and multiplying overlap, the all-reduce waits for both."""
-        return self.overhead + max(self.read, self.multiply) + self.reduce
+        """The whole step: reading and multiplying overlap, the others wait."""
+        return self.overhead + max(self.read, self.multiply) + self.logits + self.reduce
 
     @property
     def limit(self) -> str:
         """The term that the step spends most of its time in."""
-        return max(("overhead", "read", "multiply", "reduce"), key=lambda term: getattr(self, term))
+        terms = ("overhead", "read", "multiply", "logits", "reduce")
+        return max(terms, key=lambda term: getattr(self, term))
 
 
 def all_reduce(size: float, devices: int, machine: Machine) -> float:
     """Seconds for the sum of `size` bytes over `devices`: the ring's or the tree's, the less.
 
-    >>> machine = Machine(read=1e12, multiply=1e13, memory=1e11, link=1e9, latency=1e-6)
+    >>> machine = Machine(1e12, 1e12, 1e13, logits=1e11, memory=1e11, link=1e9, latency=1e-6)
     >>> [round(1e6 * all_reduce(size, 256, machine)) for size in (4, 4_000, 40_000_000)]
     [16, 80, 80198]
     """
@@ -113,10 +121,10 @@ def all_reduce(size: float, devices: int, machine: Machine) -> float:
 def step(work: Work, machine: Machine, devices: int = 1) -> Step:
     """What one step of `work` costs on `devices` machines of one kind.
 
-    >>> machine = Machine(read=1e12, multiply=1e13, memory=1e11, link=1e9, latency=1e-6)
+    >>> machine = Machine(1e12, 1e12, 1e13, logits=1e11, memory=1e11, link=1e9, latency=1e-6)
     >>> one, many = (step(Work(10**9, 100), machine, devices) for devices in (1, 256))
     >>> round(one.seconds, 3), round(many.seconds, 6), one.memory > machine.memory > many.memory
-    (0.4, 0.001585, True)
+    (0.41, 0.001624, True)
     """
     if devices < 1:
         raise InputError("devices", "a whole number above 0", repr(devices), "pass 1, say")
@@ -125,8 +133,12 @@ def step(work: Work, machine: Machine, devices: int = 1) -> Step:
     held = work.examples / devices * (work.features * work.itemsize + 4)
     return Step(
         overhead=machine.overhead,
-        read=rows * work.features * work.itemsize / machine.read,
+        read=rows
+        * work.features
+        * work.itemsize
+        / (machine.gather if work.batch else machine.read),
         multiply=rows * flops / machine.multiply,
+        logits=rows * work.outputs / machine.logits,
         reduce=all_reduce(work.reduced_bytes, devices, machine),
         memory=held + work.copies * work.parameters * work.itemsize,
     )

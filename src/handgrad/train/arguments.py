@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._checks import dtype_of
 from handgrad._errors import InputError
 from handgrad._types import Array, Key
 from handgrad.data.checks import check_values
@@ -56,7 +57,7 @@ def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     Features keep their floating dtype if JAX has it enabled; integers take the default one.
     `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
     """
-    place = np.asarray if on_host else jnp.asarray
+    place: Any = np.asarray if on_host else jnp.asarray
     check_values(x, y)
     y = jnp.asarray(y)
     given = np.asarray(x).dtype
@@ -90,7 +91,7 @@ def class_count(y: Array) -> int:
 def check_labels_fit(model: Model, params: Any, x: Array, y: Array) -> None:
     """Let the model refuse shapes that do not fit; refuse class indices beyond its logits."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if jnp.result_type(leaf) != x.dtype:
+        if dtype_of(f"params{jax.tree_util.keystr(path)}", leaf) != x.dtype:
             raise InputError(
                 f"params{jax.tree_util.keystr(path)}",
                 f"{x.dtype}, as x has",

@@ -6,13 +6,13 @@ example is dropped. The order of an epoch depends on the key, on the number of e
 epoch's number alone: a run can be taken up at any step.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
 import numpy as np
 
+from handgrad._checks import MOST
 from handgrad._errors import InputError
 from handgrad._types import Key
 from handgrad.train.arguments import is_whole
@@ -36,8 +36,17 @@ class Batches:
         return self.size == self.examples
 
     def steps(self, epochs: int) -> int:
-        """How many steps it takes to see every example `epochs` times."""
-        return math.ceil(epochs * self.examples / self.size)
+        """How many steps it takes to see every example `epochs` times.
+
+        Raises InputError for more than 2³¹ − 1: rules of update count them in 32 bits.
+        """
+        steps = -(-int(epochs) * self.examples // self.size)
+        if steps > MOST:
+            raise InputError(
+                "epochs", f"at most {MOST:,} steps", f"{epochs:,}, which take {steps:,}",
+                "pass fewer epochs",
+            )  # fmt: skip
+        return steps
 
     def indices(self, first: int, count: int) -> np.ndarray:
         """The examples of steps first, first+1, ...: (count, size) int32; empty if `full`."""

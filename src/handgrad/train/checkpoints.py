@@ -158,7 +158,7 @@ class Saving:
         if refused and self.saved is None:
             path, fault = next(iter(refused.items()))
             raise InputError(
-                "checkpoint", "a checkpoint of this run", f"{path}, {fault}",
+                "checkpoint", "a checkpoint of this run", f"{path}, which is {fault}",
                 "give the options of the run that was saved, or name another folder",
             )  # fmt: skip
         for path, fault in refused.items() if self.writes else ():
@@ -166,7 +166,7 @@ class Saving:
             discard(aside)
             path.rename(aside)
             self.options.say(
-                f"checkpoint {path}: {fault}; set aside as {aside.name}, and the one before is used"
+                f"checkpoint {path} is {fault}; set aside as {aside.name}, and the one before is used"
             )
 
     def _take(self, step: int, path: Path) -> str | None:
@@ -175,14 +175,14 @@ class Saving:
             facts = facts_of(path)
             theirs, made = facts.get("run"), facts.get("environment")
             if not isinstance(theirs, dict) or not isinstance(made, dict):
-                return "which is of another program"
+                return "of another program"
             moved = differences(made, environment())
             other = differences(theirs, self.run, leave_out=PROGRAM if moved else "")
             if other:
-                return f"which is of another run: other {', '.join(other)}"
+                return f"of another run: other {', '.join(other)}"
             arrays = arrays_of(path, [leaf for _, leaf in leaves(self.state)])
         except DamagedError as error:
-            return f"which is damaged: {error}"
+            return f"damaged: {error}"
         if moved:
             self.options.say(
                 f"the run was saved under other circumstances: {', '.join(moved)}; "

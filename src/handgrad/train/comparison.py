@@ -10,16 +10,24 @@ import numpy as np
 import optax
 
 from handgrad._errors import HandgradError, InputError
-from handgrad.data import Dataset
+from handgrad.data import Dataset, Stream
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
 from handgrad.train import optax_baseline
-from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
+from handgrad.train.evaluation import (
+    ParameterDifference,
+    accuracy,
+    parameter_difference,
+    stream_accuracy,
+)
 from handgrad.train.fitting import FitResult, fit
 from handgrad.train.optimizers import resolve
 from handgrad.train.running import History, Progress
+from handgrad.train.stream_fitting import fit_stream
 from handgrad.verify import Agreement, agree
 
+CHECKED = 4_096
+"""Examples of a stream that the gradient is checked on."""
 MODELS = ("logistic", "softmax", "perceptron", "mlp")
 
 
@@ -94,7 +102,7 @@ def contenders(
     )
 
 
-def check_labels_suit(name: str, data: Dataset) -> None:
+def check_labels_suit(name: str, data: Dataset | Stream) -> None:
     """Raise InputError if a model of that name cannot learn labels of that kind."""
     if name in ("logistic", "perceptron") and data.classes != 2:
         raise InputError(
@@ -108,8 +116,8 @@ def check_labels_suit(name: str, data: Dataset) -> None:
 
 def compare(
     pair: tuple[Contender, Contender],
-    train: Dataset,
-    test: Dataset,
+    train: Dataset | Stream,
+    test: Dataset | Stream,
     *,
     dtype: str,
     seed: int = 0,
@@ -120,75 +128,63 @@ def compare(
 ) -> Comparison:
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
-    `checked` is told the outcome of the check before any training. `run` goes to `fit`: batch_size,
-    epochs, tol, shuffle; so does what `kept` gives for a side: its checkpoint, its log. Both sides
-    start at the same parameters and see the same batches. Raises StoppedError if a signal stops a
-    side that has a checkpoint.
+    `train` and `test` are in memory, or both streams, in `dtype`. `checked` is told the outcome of
+    the check before any training. `run` goes to `fit` or `fit_stream`: batch_size, epochs, tol,
+    shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both sides start
+    at the same parameters and see the same batches. Raises StoppedError if a signal stops a side
+    that has a checkpoint.
     """
-    x, y = np.asarray(train.x, dtype), train.y
+    hand, _ = pair
     key = jax.random.key(seed)
-    params = pair[0].model.init(key, x.shape[1], train.classes, dtype)
-    check = check_gradient(pair[0].model, params, x, y, train.name)
-    if checked:
-        checked(check)
-    results = train_both(
-        pair, partial(fit, x=x, y=y, params=params, key=key, **run), progress, kept
-    )
-
-    def score(side: Contender, data: Dataset) -> float:
-        return accuracy(side.model, results[side.name].params, data.x.astype(dtype), data.y)
-
-    return compared(check, pair, results, lambda side: (score(side, train), score(side, test)))
-
-
-def check_gradient(model: Model, params: Any, x: Any, y: Any, name: str) -> Agreement:
-    """The gradient that trains, compiled as it trains, against autodiff at these examples."""
+    params = hand.model.init(key, train.features, train.classes, dtype)
 
     @jax.jit
     def trained_by(*at: Any) -> Any:
-        return model.value_and_gradient(*at)[1]
+        return hand.model.value_and_gradient(*at)[1]
 
-    return agree(trained_by, of=model.loss, at=(params, x, y), name=name)
-
-
-def train_both(
-    pair: tuple[Contender, Contender],
-    train: Callable[..., FitResult],
-    progress: Callable[[str, Progress], None] | None,
-    kept: Callable[[str], dict[str, Any]] | None,
-) -> dict[str, FitResult]:
-    """`train`, which is `fit` given all that both share, for each side. See `compare`."""
+    at = params, *_examples(train, dtype)
+    check = agree(trained_by, of=hand.model.loss, at=at, name=train.name)
+    if checked:
+        checked(check)
     results = {}
     for side in pair:
-        own = kept(side.name) if kept else {}
         report = partial(progress, side.name) if progress else None
-        result = train(model=side.model, optimizer=side.rule, progress=report, **own)
-        if own.get("checkpoint") and result.history.stopped == "interrupted":
-            raise StoppedError(side.name, result.history)
-        results[side.name] = result
-    return results
-
-
-def compared(
-    check: Agreement,
-    pair: tuple[Contender, Contender],
-    results: dict[str, FitResult],
-    accuracies: Callable[[Contender], tuple[float, float]],
-) -> Comparison:
-    """How both did; `accuracies` are those of a side on the training and the test part."""
-
-    def outcome(side: Contender) -> Outcome:
-        history = results[side.name].history
-        on_train, on_test = accuracies(side)
-        return Outcome(
-            loss=results[side.name].loss,
-            train_accuracy=on_train,
-            test_accuracy=on_test,
-            steps_per_second=history.steps_per_second,
-            steps=history.end,
-            stopped=history.stopped,
-            compile_seconds=history.compile_seconds,
+        own = run | (kept(side.name) if kept else {})
+        own |= {"optimizer": side.rule, "params": params, "key": key, "progress": report}
+        results[side.name] = (
+            fit_stream(side.model, train, **own)
+            if isinstance(train, Stream)
+            else fit(side.model, np.asarray(train.x, dtype), train.y, **own)
         )
-
+        if own.get("checkpoint") and results[side.name].history.stopped == "interrupted":
+            raise StoppedError(side.name, results[side.name].history)
+    outcomes = [_outcome(side, results[side.name], train, test, dtype) for side in pair]
     difference = parameter_difference(results["hand"].params, results["optax"].params)
-    return Comparison(check, outcome(pair[0]), outcome(pair[1]), difference, results)
+    return Comparison(check, outcomes[0], outcomes[1], difference, results)
+
+
+def _examples(data: Dataset | Stream, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """All of them, or a sample spread over the whole stream."""
+    if isinstance(data, Stream):
+        return data.sample(CHECKED)
+    return np.asarray(data.x, dtype), data.y
+
+
+def _outcome(
+    side: Contender, result: FitResult, train: Dataset | Stream, test: Dataset | Stream, dtype: str
+) -> Outcome:
+    def score(data: Dataset | Stream) -> float:
+        if isinstance(data, Stream):
+            return stream_accuracy(side.model, result.params, data)
+        return accuracy(side.model, result.params, data.x.astype(dtype), data.y)
+
+    history = result.history
+    return Outcome(
+        loss=result.loss,
+        train_accuracy=score(train),
+        test_accuracy=score(test),
+        steps_per_second=history.steps_per_second,
+        steps=history.end,
+        stopped=history.stopped,
+        compile_seconds=history.compile_seconds,
+    )

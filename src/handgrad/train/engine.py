@@ -40,6 +40,10 @@ class Engine(Protocol):
         """What all the data say."""
         ...
 
+    def close(self) -> None:
+        """Let go of what the engine reads from."""
+        ...
+
 
 class InMemory:
     """An engine over x (N, D) and y on one device."""
@@ -80,3 +84,6 @@ class InMemory:
     def look(self, state: State) -> Look:
         """See `Engine`."""
         return self._look(state.params, self._x, self._y)
+
+    def close(self) -> None:
+        """See `Engine`: there is nothing."""

@@ -7,13 +7,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._checks import as_numpy, require_floating, require_rank
 from handgrad._types import ArrayLike
+from handgrad.data import Stream
+from handgrad.data.checks import check_labels
 from handgrad.gradients.model import Model
 
 
 def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:
-    """The share of examples whose most probable class is their label's most probable class."""
+    """The share of examples whose most probable class is their label's most probable class.
+
+    Raises InputError for features and labels that do not fit.
+    """
+    x = x if isinstance(x, jax.Array) else as_numpy("x", x)
+    require_floating("x", x)
+    require_rank("x", x, 2, "(N, D)")
+    check_labels(y, examples=x.shape[0])
+    for leaf in jax.tree.leaves(params):
+        require_floating("params", leaf)
     return float(np.mean(right(jax.jit(model.predict)(params, jnp.asarray(x)), y)))
+
+
+def stream_accuracy(model: Model, params: Any, stream: Stream) -> float:
+    """`accuracy` on the examples of a stream, by one pass."""
+    predict = jax.jit(model.predict)
+    hits = sum(int(np.sum(right(predict(params, x), y))) for x, y in stream.blocks())
+    return hits / stream.examples
 
 
 def right(probabilities: ArrayLike, y: ArrayLike) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from handgrad._errors import InputError
 from handgrad._types import ArrayLike, Key
 from handgrad.gradients.model import Model
 from handgrad.train.arguments import (
@@ -96,6 +97,8 @@ def fit(
     """
     check_model(model)
     check_run(epochs, tol)
+    if progress is not None and not callable(progress):
+        raise InputError("progress", "a function", repr(progress), "pass print, say")
     spread = None if mesh is None else as_mesh(mesh)
     x, y = as_arrays(x, y, on_host=spread is not None)
     init_key, order_key = jax.random.split(check_key(key))
@@ -105,19 +108,21 @@ def fit(
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
     state = initial_state(params, rule)
+    lanes = None if spread is None else lanes_for(batches, spread.size)
+    parted = f"in {lanes.count} lanes" if lanes else ""
 
     def engine(at: State) -> Engine:
         parts, fine = (model.value_and_gradient, rule), tol is not None
-        if spread is None:
+        if spread is None or lanes is None:
             return InMemory(*parts, batches, epochs, at, x, y, fine)
-        lanes = lanes_for(batches, spread.size)
         return Sharded(*parts, lanes, epochs, at, lambda rows: (x[rows], y[rows]), spread, fine)
 
+    def facts() -> dict[str, Any]:
+        same = identity(model.value_and_gradient, rule, batches, state, x, y, parted=parted)
+        return {"devices": 1 if spread is None else spread.size, **same}
+
     state, history = supervise(
-        engine,
-        state,
-        lambda: identity(model.value_and_gradient, rule, batches, state, x, y),
-        checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+        engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,
         watchers=[lambda state, seen: progress(seen)] if progress else [],
         update_seconds=update_seconds,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from handgrad._checks import MOST, as_numpy
 from handgrad._errors import InputError
 from handgrad._types import ArrayLike
 from handgrad.train.arguments import check_key, is_real, is_whole
@@ -73,6 +74,10 @@ def folds(examples: int, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
     >>> training.shape, held_out.shape, len(set(held_out.ravel().tolist()))
     ((3, 7), (3, 3), 9)
     """
+    if not is_whole(examples) or not 2 <= examples <= MOST:
+        raise InputError("examples", f"a whole number in 2..{MOST:,}", repr(examples), "pass N")
+    if not is_whole(seed) or seed < 0:
+        raise InputError("seed", "a whole number of 0 or more", repr(seed), "pass 0, say")
     if not is_whole(count) or not 2 <= count <= examples:
         raise InputError("count", f"a whole number in 2..{examples}", repr(count), "pass 5, say")
     order = np.random.default_rng(seed).permutation(examples)
@@ -83,7 +88,7 @@ def folds(examples: int, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 def checked_rows(rows: ArrayLike, examples: int) -> np.ndarray:
     """`rows` as an array. Raises InputError unless it is (F, N′) positions in 0..N−1."""
-    found = np.asarray(rows)
+    found = as_numpy("rows", rows)
     if found.ndim != 2 or 0 in found.shape or not np.issubdtype(found.dtype, np.integer):
         raise InputError(
             "rows", "integers of shape (folds, examples)", f"{found.dtype} of shape {found.shape}",

@@ -16,6 +16,7 @@ import optax
 from handgrad._types import Array
 from handgrad.train.batches import Batches
 from handgrad.train.loop import State, make_chunk
+from handgrad.train.windows import Windows
 
 PROGRAM = "program of a step"
 """Model, loss, penalty, update rule and learning rate: whatever a step computes with."""
@@ -26,18 +27,26 @@ READABLE = 60
 def identity(
     value_and_gradient: Callable,
     rule: optax.GradientTransformation,
-    batches: Batches,
+    batches: Batches | Windows,
     state: State,
     x: Array,
     y: Array,
+    values: str | None = None,
+    parted: str = "",
 ) -> dict[str, Any]:
-    """The facts of a run in memory, in words that a person can compare."""
+    """The facts of a run, in words that a person can compare.
+
+    Of a stream x and y are the shapes of a part, and `values` is the digest of all; `parted` says
+    how the examples are parted before batches are drawn of them.
+    """
     order = "all examples" if batches.full else "shuffled" if batches.shuffle else "in order"
+    order += f" {parted}" if parted and not batches.full else ""
     seed = list(batches.seed) if batches.shuffle and not batches.full else None
     return {
         "x": shape_of(x),
         "y": shape_of(y),
-        "values of x and y": digest((x, y)),
+        "examples": batches.examples,
+        "values of x and y": values or digest((x, y)),
         "batch size": batches.size,
         "order": order,
         "key of the order": seed,
@@ -101,7 +110,7 @@ def digest(tree: Any) -> str:
 def program(
     value_and_gradient: Callable,
     rule: optax.GradientTransformation,
-    batches: Batches,
+    batches: Batches | Windows,
     state: State,
     x: Array,
     y: Array,
@@ -111,5 +120,6 @@ def program(
     Of a chunk of one step, so that it does not depend on how a run is cut into chunks.
     """
     chunk = jax.jit(make_chunk(value_and_gradient, rule, batches.full))
-    lowered = chunk.lower(state, x, y, batches.indices(0, 1), np.int32(0))
+    indices = np.zeros((1, 0 if batches.full else batches.size), np.int32)
+    lowered = chunk.lower(state, x, y, indices, np.int32(0))
     return hashlib.blake2b(lowered.as_text().encode(), digest_size=16).hexdigest()

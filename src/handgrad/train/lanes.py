@@ -1,4 +1,4 @@
-"""Which rows lie together, and which of them a step sees, when the examples are spread over devices.
+"""Which rows lie together, and which of them a step sees, when the examples are spread out.
 
 A step may not fetch rows from another device: that would be a message as long as the batch. So the
 N examples are parted into L lanes of consecutive rows, once; a device holds whole lanes, and every

@@ -44,7 +44,12 @@ def initial_state(params: Params, optimizer: optax.GradientTransformation) -> St
 def make_chunk(
     value_and_gradient: Callable, optimizer: optax.GradientTransformation, full_batch: bool
 ) -> Callable[[State, Array, Array, Array, Array], tuple[State, Array]]:
-    """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""
+    """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`.
+
+    The rule is also told the loss, its gradient and how to find them elsewhere: some, such as
+    `optax.lbfgs` and `optax.polyak_sgd`, want to know.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def chunk(
         state: State, x: Array, y: Array, indices: Array, count: Array
@@ -53,7 +58,10 @@ def make_chunk(
             state, losses = carry
             batch = (x, y) if full_batch else pick(x, y, indices, number)
             loss, gradient = value_and_gradient(state.params, *batch)
-            updates, memory = optimizer.update(gradient, state.optimizer, state.params)
+            updates, memory = optimizer.update(
+                gradient, state.optimizer, state.params,
+                value=loss, grad=gradient, value_fn=loss_of(value_and_gradient, batch),
+            )  # fmt: skip
             moved = State(optax.apply_updates(state.params, updates), memory)
             return moved, losses.at[number].set(loss)
 
@@ -61,6 +69,25 @@ def make_chunk(
         return lax.fori_loop(0, count, step, (state, none))
 
     return chunk
+
+
+def loss_of(value_and_gradient: Callable, batch: tuple) -> Callable[[Params], Array]:
+    """The loss on `batch` as a function of the parameters; `jax.grad` of it is the gradient given.
+
+    A line search asks for both at other parameters, and differentiates for itself.
+    """
+
+    @jax.custom_jvp
+    def loss(params: Params) -> Array:
+        return value_and_gradient(params, *batch)[0]
+
+    @loss.defjvp
+    def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
+        value, gradient = value_and_gradient(*point, *batch)
+        along = jax.tree.map(jnp.vdot, gradient, *direction)
+        return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
+
+    return loss
 
 
 def pick(x: Array, y: Array, indices: Array, number: Array) -> tuple[Array, Array]:

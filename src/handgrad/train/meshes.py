@@ -8,6 +8,8 @@ from jax.sharding import AxisType, Mesh
 
 from handgrad._errors import InputError
 from handgrad.train.arguments import is_whole
+from handgrad.train.batches import Batches
+from handgrad.train.lanes import lanes_for
 
 AXIS = "data"
 
@@ -50,3 +52,9 @@ def as_mesh(mesh: Any) -> Mesh:
             "pass 'all'",
         )  # fmt: skip
     return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def check_spread(mesh: Any, size: int, examples: int) -> None:
+    """Raise InputError unless batches of `size` can be spread over such a mesh; None is none."""
+    if mesh is not None:
+        lanes_for(Batches(examples, size, True, ()), as_mesh(mesh).size)

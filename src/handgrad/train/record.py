@@ -78,6 +78,8 @@ class Record:
 
     def _check(self) -> None:
         """Raise InputError unless the file is absent, empty, or the record of a resumed run."""
+        if os.path.lexists(self.path) and not os.path.isfile(self.path):
+            raise InputError("log", "a file", f"{self.path}, which is none", "name another")
         try:
             content = self.path.read_bytes()[:LAST] if self.path.exists() else b""
             if content and not self.resume:

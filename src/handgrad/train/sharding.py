@@ -14,6 +14,7 @@ that all devices run one program; what the copy adds to the sum is taken off aga
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,6 +32,8 @@ from handgrad.train.loop import Look, Params, State, make_chunk, make_look
 from handgrad.train.meshes import AXIS
 from handgrad.train.pace import chunk_length, steps_between_looks
 
+Rows = Callable[[np.ndarray], tuple[Any, Any]]
+"""x and y of the rows with these numbers."""
 Reduced = Callable[[Params, Array, Array], tuple[Array, Params]]
 
 
@@ -47,7 +50,7 @@ class Sharded:
         lanes: Lanes,
         epochs: int,
         state: State,
-        rows: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        rows: Rows,
         mesh: Mesh,
         fine: bool = False,
     ):
@@ -77,6 +80,9 @@ class Sharded:
     def look(self, state: State) -> Look:
         """See `Engine`."""
         return self._look(everywhere(state.params, self._mesh), self._x, self._y)
+
+    def close(self) -> None:
+        """See `Engine`: there is nothing."""
 
     def _draw(self, first: int) -> Array:
         """The places for steps first+1, …: (length, B), each device's own columns on it."""
@@ -151,7 +157,7 @@ def over_all(value_and_gradient: Callable, lanes: Lanes, devices: int) -> Reduce
 
 
 def summed(tree: Any, scale: float = 1.0) -> Any:
-    """The sum of `scale` times a tree over all devices, as one vector: the one message of a step."""
+    """The sum of `scale` times a tree over all devices, as one vector: the message of a step."""
     vector, back = ravel_pytree(tree)
     return back(lax.psum(vector * scale if scale != 1 else vector, AXIS))
 
@@ -159,13 +165,11 @@ def summed(tree: Any, scale: float = 1.0) -> Any:
 def own(params: Params) -> Params:
     """The parameters as each device's own: else `jax.grad` would sum its gradient by itself."""
     if not hasattr(lax, "pcast"):  # jax 0.7
-        return jax.tree.map(lambda leaf: lax.pvary(leaf, AXIS), params)
+        return jax.tree.map(lambda leaf: lax.pvary(leaf, AXIS), params)  # type: ignore[attr-defined]
     return jax.tree.map(lambda leaf: lax.pcast(leaf, AXIS, to="varying"), params)
 
 
-def spread(
-    rows: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], lanes: Lanes, mesh: Mesh
-) -> tuple[Array, Array]:
+def spread(rows: Rows, lanes: Lanes, mesh: Mesh) -> tuple[Array, Array]:
     """x and y with the lanes of each device on it, one after the other."""
     each = lanes.count // mesh.size
     held = {}
@@ -176,7 +180,7 @@ def spread(
     here = next(iter(held.values()))
     x, y = (
         placed(
-            lambda device, part=part: held[device][part],
+            partial(lambda part, device: held[device][part], part),
             (lanes.count * lanes.rows, *here[part].shape[1:]),
             mesh,
         )

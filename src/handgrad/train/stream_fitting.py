@@ -1,7 +1,6 @@
 """fit_stream: what `fit` does, with examples that stay on the disk."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from handgrad.train.arguments import check_key, check_labels_fit, check_model, c
 from handgrad.train.checkpoints import Checkpoints
 from handgrad.train.engine import Engine
 from handgrad.train.fitting import FitResult
+from handgrad.train.identity import identity
 from handgrad.train.loop import State, initial_state
 from handgrad.train.optimizers import resolve
 from handgrad.train.record import Record
 from handgrad.train.running import Progress
-from handgrad.train.stream_identity import stream_identity
-from handgrad.train.streaming import StreamedBatches, StreamedPasses
+from handgrad.train.streaming import StreamedBatches, StreamedPasses, shapes
 from handgrad.train.supervising import supervise
 from handgrad.train.windows import windows
 
@@ -50,8 +49,7 @@ def fit_stream(
 
     The arguments are those of `fit`. A full batch reads the stream once a step. Smaller batches are
     drawn from windows of rows (`train.windows`), in another order than that of `fit`; with
-    `shuffle=False` they are the very batches of `fit`. A run that is saved is resumed with a stream
-    of the same file: every step sees again what it saw.
+    `shuffle=False` they are the very batches of `fit`.
 
     Raises InputError as `fit` does, and for batches that are too large to be kept in memory;
     DivergedError, which names the step, at the first loss that is not finite.
@@ -67,27 +65,25 @@ def fit_stream(
         params = model.init(init_key, stream.features, max(2, stream.classes), stream.dtype)
     check_labels_fit(model, params, *_first_rows(stream))
     state = initial_state(params, rule)
-    parts = model.value_and_gradient, rule
-    fine = tol is not None
-    with ExitStack() as stack:
+    gradient = model.value_and_gradient
 
-        def engine(at: State) -> Engine:
-            made: StreamedPasses | StreamedBatches = (
-                StreamedPasses(*parts, epochs, at, stream)
-                if order.full
-                else StreamedBatches(*parts, order, epochs, at, stream, fine)
-            )
-            stack.callback(made.close)
-            return made
+    def engine(at: State) -> Engine:
+        if order.full:
+            return StreamedPasses(gradient, rule, epochs, at, stream)
+        return StreamedBatches(gradient, rule, order, epochs, at, stream, fine=tol is not None)
 
-        state, history = supervise(
-            engine,
-            state,
-            lambda: stream_identity(*parts, order, state, stream),
-            checkpoint=checkpoint, resume=resume, log=log, tol=tol,
-            watchers=[lambda state, seen: progress(seen)] if progress else [],
-            update_seconds=update_seconds,
-        )  # fmt: skip
+    def facts() -> dict[str, Any]:
+        block: Any = shapes(stream, order.rows)
+        parted = f"in windows of {order.rows:,} rows, blocks of {order.block:,}"
+        return identity(
+            gradient, rule, order, state, block[0], block[1], stream.copy.digest, parted
+        )
+
+    state, history = supervise(
+        engine, state, facts, checkpoint=checkpoint, resume=resume, log=log, tol=tol,
+        watchers=[lambda state, seen: progress(seen)] if progress else [],
+        update_seconds=update_seconds,
+    )  # fmt: skip
     return FitResult(state.params, history)
 
 

@@ -6,10 +6,14 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from handgrad._errors import DivergedError
+from handgrad.train.agreement import agree_on_start, is_stopped
 from handgrad.train.checkpoints import Checkpoints, Saving
 from handgrad.train.engine import Engine
 from handgrad.train.loop import State
@@ -36,9 +40,9 @@ def supervise(
     """Take the steps of an engine, from `state` or from the checkpoint that is resumed.
 
     `facts` are those that a checkpoint must share with the run (`identity`); they are asked for
-    only where there is a checkpoint or a record. With a checkpoint, Ctrl-C and SIGTERM end the run
-    after the chunk at hand, and it is saved at the end. Raises what `Checkpoints.open`, `Record`
-    and `run` do.
+    only where there is a checkpoint or a record. With a checkpoint, or with many processes, Ctrl-C
+    and SIGTERM end the run after the chunk at hand; it is saved at the end. Raises what
+    `Checkpoints.open`, `Record`, `run` and `agree_on_start` do.
     """
     known = facts() if checkpoint or log is not None else {}
     with ExitStack() as stack:
@@ -48,7 +52,9 @@ def supervise(
             state = saving.state
         start = saving.start if saving else 0
         record = log if isinstance(log, Record) or log is None else Record(log, resume)
+        record = record if jax.process_index() == 0 else None
         engine = make_engine(state)
+        stack.callback(engine.close)
         if record:
             record.start(known, start, engine.steps)
             watchers = [*watchers, record]
@@ -58,11 +64,15 @@ def supervise(
             update_seconds = UPDATE_SECONDS
         if saving and saving.options.every_seconds and update_seconds:
             update_seconds = min(update_seconds, saving.options.every_seconds)
-        signals = stack.enter_context(noted()) if saving else None
+        several = jax.process_count() > 1
+        if several:
+            agree_on_start(start)
+            update_seconds = None  # the processes must cut alike, and no two clocks agree
+        signals = stack.enter_context(noted()) if saving or several else None
         try:
             state, history = run(
                 engine, state, start=start, tol=tol, watchers=watchers,
-                stopping=signals.__bool__ if signals else None,
+                stopping=None if signals is None else partial(is_stopped, signals),
                 update_seconds=update_seconds, steps_left=saving.steps_left if saving else None,
             )  # fmt: skip
         except DivergedError as error:
@@ -72,7 +82,7 @@ def supervise(
         if saving:
             saving.save(state, history.end)
             history = replace(history, unsaved=saving.failure or "")
-        if signals and signals.signal:
+        if signals is not None and signals.signal:
             history = replace(history, signal=signals.signal)
         if record:
             record.end(history)

@@ -28,6 +28,12 @@ from handgrad.verify.witnesses import Argnums, is_float, named_leaves
 FORMAT = "handgrad certificate 1"
 MOST_ENCLOSURES = 64
 ENCLOSURE_DIGITS = 60
+QUESTION = {"wrt": int | list, "dtypes": list, "digits": int, "evaluations": int, "seed": int}
+FIELDS = {
+    "subject": dict, "question": dict, "inputs": list, "numerics": list, "name": str, "digits": int,
+    "reference": str,
+}  # fmt: skip
+"""What `recheck` reads of a certificate, and of which kind it is."""
 
 
 def describe_run(
@@ -130,7 +136,7 @@ def read_certificate(text: str, where: str) -> dict[str, Any]:
     """A certificate's data. Raises InputError unless it is one."""
     try:
         data = json.loads(text)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise InputError("FILE", "a certificate in JSON", f"{where}: {fault}", "name one") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(
@@ -145,7 +151,19 @@ def read_certificate(text: str, where: str) -> dict[str, Any]:
             "FILE", "a whole certificate", f"{where} without {', '.join(sorted(missing))}",
             "write it again",
         )  # fmt: skip
+    for place, fields in ((data, FIELDS), (data["question"], QUESTION)):
+        for name, kinds in fields.items():
+            if not isinstance(place.get(name), kinds):
+                raise _not_whole(where, f"{name!r} as {type(place.get(name)).__name__}")
+    for name, key in (("inputs", "leaf"), ("numerics", "dtype")):
+        for entry in data[name]:
+            if not (isinstance(entry, dict) and isinstance(entry.get(key), str)):
+                raise _not_whole(where, f"{name!r} without {key!r}")
     return data
+
+
+def _not_whole(where: str, fault: str) -> InputError:
+    return InputError("FILE", "a whole certificate", f"{where}, with {fault}", "write it again")
 
 
 def with_recorded_inputs(at: tuple, data: dict[str, Any]) -> tuple:
@@ -162,7 +180,7 @@ def with_recorded_inputs(at: tuple, data: dict[str, Any]) -> tuple:
             try:
                 numbers = np.array([float.fromhex(v) for v in entry["values"]])
                 leaves[index] = numbers.reshape(np.shape(leaf))
-            except (ValueError, TypeError, KeyError) as fault:
+            except (ValueError, TypeError, KeyError, OverflowError) as fault:
                 raise InputError("FILE", "hex floats as inputs", fault, "write it again") from None
     return jax.tree.unflatten(treedef, leaves)
 

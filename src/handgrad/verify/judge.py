@@ -15,7 +15,7 @@ from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.layout import Layout, rounded
 from handgrad.verify.mathematics import Finding, examine
-from handgrad.verify.options import check_options
+from handgrad.verify.options import check_helpers, check_options
 from handgrad.verify.programs import summon
 from handgrad.verify.search import GENERATIONS, MOST_NUMBERS, Field
 from handgrad.verify.trial import Case, Outcome, hold_trial
@@ -30,6 +30,7 @@ from handgrad.verify.witnesses import (
     narrow_integers,
     round_to,
     structure_fault,
+    told,
 )
 
 DRAWN_POINTS = 3
@@ -74,6 +75,7 @@ def verify(
     (False, 'different')
     """
     check_options(dtypes, digits, evaluations, seed, reference)
+    check_helpers(points, rules, name)
     name = name or str(getattr(gradient, "__name__", "gradient"))
     rng = np.random.default_rng(seed)
     with x64():
@@ -169,7 +171,7 @@ def _structure(
             try:
                 answer = jax.eval_shape(gradient, *point)
             except Exception as error:
-                return f"{dtype}: {type(error).__name__}: {str(error).splitlines()[0]}"
+                return f"{dtype}: {told(error)}"
             fault = structure_fault(answer, expected)
         if fault:
             return f"{dtype}: {fault}"
@@ -218,7 +220,8 @@ def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _outside(outcomes: list[Outcome], layout: Layout, dtypes: tuple[str, ...]) -> str | None:
-    found = (outside_bound(o.sights, layout, d) for o, d in zip(outcomes, dtypes, strict=True))
+    judged = zip(outcomes, dtypes, strict=bool(outcomes))  # none, where there is no truth
+    found = (outside_bound(o.sights, layout, d) for o, d in judged)
     return next((fault for fault in found if fault), None)
 
 

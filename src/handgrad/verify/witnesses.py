@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._checks import dtype_of
 from handgrad._errors import InputError
 
 Argnums = int | tuple[int, ...]
@@ -62,10 +63,17 @@ def structure_fault(answer: Any, expected: Any) -> str | None:
     return None
 
 
+def told(fault: Exception) -> str:
+    """The kind of an exception and its first line."""
+    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
+
+
 def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
     """Raise InputError unless `at` is a tuple, `wrt` points into it at floats, `of` is scalar."""
     if not isinstance(at, tuple):
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
+    for path, leaf in named_leaves(at):
+        dtype_of(f"at{path}", leaf)
     asked = wrt if isinstance(wrt, tuple) else (wrt,)
     if not asked or not all(isinstance(position, int) for position in asked):
         raise InputError("wrt", "an integer or a tuple of them", repr(wrt), "count from 0")
@@ -87,7 +95,7 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
     except Exception as fault:
         raise InputError(
             "of", "a loss that JAX can trace and differentiate here",
-            f"{type(fault).__name__}: {str(fault).splitlines()[0]}", "call of(*at) by itself",
+            told(fault), "call of(*at) by itself",
         ) from fault  # fmt: skip
     if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise InputError(

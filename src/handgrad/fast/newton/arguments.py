@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._checks import (
+    as_numpy,
     describe,
     require_axis,
     require_examples,
@@ -20,7 +21,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._errors import InputError
-from handgrad.gradients.linear import Params, check_features
+from handgrad.gradients.linear import Params, check_features, check_params
 
 
 def check_options(l2: Any, tol: Any, max_passes: Any, seed: Any) -> None:
@@ -37,7 +38,7 @@ def check_options(l2: Any, tol: Any, max_passes: Any, seed: Any) -> None:
 
 def as_features(x: Any) -> Any:
     """x as a JAX or NumPy array (N, D). Raises InputError for other shapes and dtypes."""
-    x = x if isinstance(x, jax.Array) else np.asarray(x)
+    x = x if isinstance(x, jax.Array) else as_numpy("x", x)
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")
     require_examples("x", x)
@@ -53,7 +54,7 @@ def as_labels(y: Any, examples: int, params: Params | None) -> tuple[np.ndarray,
     Raises InputError for labels out of range or missing, and for a class with no example, whose
     bias would fall for ever.
     """
-    y = np.asarray(y)
+    y = as_numpy("y", y)
     whole = jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool
     if not whole and not jnp.issubdtype(y.dtype, jnp.floating):
         raise InputError("y", "integers or floats", describe_numpy(y), "number the classes from 0")
@@ -102,11 +103,6 @@ def as_theta(params: Params | None, x: Any, classes: int | None) -> np.ndarray:
         return np.zeros((*(() if classes is None else (classes,)), x.shape[1] + 1))
     check_features(x, params.weight)
     weight, bias = np.asarray(params.weight, np.float64), np.asarray(params.bias, np.float64)
-    if bias.shape != weight.shape[1:]:
-        raise InputError(
-            "params.bias", f"shape {weight.shape[1:]}, as the weight needs", f"shape {bias.shape}",
-            "pass one bias a class",
-        )  # fmt: skip
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise InputError("params", "finite parameters", "some that are not", "pass None to start")
     return np.concatenate([weight.T, bias[..., None]], axis=-1)
@@ -136,13 +132,8 @@ def describe_numpy(array: np.ndarray) -> str:
 def _classes(y: np.ndarray, whole: bool, params: Params | None) -> int | None:
     """K: what `params` has, the columns of probabilities, or one more than the largest index."""
     if params is not None:
-        rank = np.ndim(params.weight)
-        if rank not in (1, 2):
-            raise InputError(
-                "params.weight", "shape (D,) or (D, K)", f"shape {np.shape(params.weight)}",
-                "pass those of logistic or softmax_regression",
-            )  # fmt: skip
-        if rank == 1:
+        check_params(params)
+        if np.ndim(params.weight) == 1:
             require_rank("y", y, 1, "(N,), for one logit an example")
             return None
         if y.ndim == 1 and not whole:

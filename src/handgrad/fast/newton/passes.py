@@ -68,7 +68,7 @@ def value_and_gradient(rows: Rows, theta: Array) -> tuple[Array, Array, Array]:
     from_logits = link.binary if theta.ndim == 1 else link.softmax
 
     def body(carry: tuple, x: Array, y: Array) -> tuple:
-        loss, residual, _, margin = from_logits(logits(theta, x), y)
+        loss, residual, margin = from_logits(logits(theta, x), y)
         return carry[0] + loss, carry[1] + pullback(residual, x), jnp.minimum(carry[2], margin)
 
     return fold(rows, body, (jnp.zeros(()), jnp.zeros(theta.shape), jnp.asarray(jnp.inf)))
@@ -81,8 +81,9 @@ def with_hessian(
     mean32, scale32 = mean.astype(jnp.float32), (1 / scale).astype(jnp.float32)
 
     def body(carry: tuple, x: Array, y: Array) -> tuple:
-        loss, residual, curvature, margin = link.binary(logits(theta, x), y)
-        root = jnp.sqrt(curvature.astype(jnp.float32))
+        z = logits(theta, x)
+        loss, residual, margin = link.binary(z, y)
+        root = jnp.sqrt(link.curvature(z).astype(jnp.float32))
         a = (x.astype(jnp.float32) - mean32[None]) * scale32[None]
         a = lax.optimization_barrier(a * root[:, None])  # or XLA computes it for each product
         products, mixed = matmul(a.T, a), matmul(root, a)

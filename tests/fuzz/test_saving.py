@@ -1,0 +1,86 @@
+"""What a run leaves and takes up again: flags of `handgrad train` that save, spoiled checkpoints."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from fuzz.harness import REFUSED, campaign, command, keeps_the_rule, snapshot
+from fuzz.test_command import GOOD_CSV, NUMBERS, PLACES, argument, flags, furnish
+
+pytest.importorskip("orbax.checkpoint")
+LINE = ["train", "in.csv", "--target", "label", "--epochs", "2", "--batch-size", "full"]
+
+
+def run(line, folder):
+    """Run it; no input is another afterwards."""
+    before = {name: (folder / name).read_bytes() for name in ("in.csv", "taken.json", "my.py")}
+    ran = command(*line)
+    keeps_the_rule(ran)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    left = [path for path in snapshot(folder) if path.endswith(".part") and "handgrad" in path]
+    assert not left, left
+    return REFUSED if ran.code == 2 else ran
+
+
+@campaign("handgrad train: --checkpoint, --log, --params", 150, 4)
+def test_flags(draw, outcomes, folder):
+    furnish(folder)
+    shutil.rmtree(folder / "saved", ignore_errors=True)
+    for name in ("log.jsonl", "out.npz"):
+        (folder / name).unlink(missing_ok=True)
+    place = st.one_of(
+        st.sampled_from(["saved", "log.jsonl"]), PLACES.map(lambda p: p.format(".json"))
+    )
+    line = [*LINE, *flags(draw, "", every_steps=NUMBERS, every_seconds=NUMBERS)]
+    for name in ("checkpoint", "log", "params"):
+        if draw(st.booleans()):
+            line += [f"--{name}", argument(draw(place))]
+    if draw(st.integers(0, 3)) == 0:
+        line.append("--resume")
+    outcomes.hold(lambda: run(line, folder), line)
+    if (folder / "in.csv").read_text() != GOOD_CSV:
+        (folder / "in.csv").write_text(GOOD_CSV)
+
+
+@campaign("handgrad train: --resume from what was spoiled", 80, 3)
+def test_spoiled(draw, outcomes, folder):
+    """One file of a checkpoint cut, flipped, exchanged, made a link or a folder, or taken away."""
+    furnish(folder)
+    saved, spoiled = folder / "saved", folder / "spoiled"
+    if not saved.exists():
+        assert command(*LINE, "--checkpoint", "saved", "--every-steps", "1").code == 0
+    shutil.rmtree(spoiled, ignore_errors=True)
+    shutil.copytree(saved, spoiled)
+    paths = sorted(path for path in spoiled.rglob("*") if path.is_file() and path.name != "lock")
+    path = draw(st.sampled_from(paths))
+    content = bytearray(path.read_bytes())
+    harm = draw(
+        st.sampled_from(
+            ["cut", "flip", "empty", "away", "link", "folder", "fifo", "pickle", "deep"]
+        )
+    )
+    path.unlink()
+    if harm == "cut":
+        path.write_bytes(content[: draw(st.integers(0, len(content)))])
+    elif harm == "flip":
+        place = draw(st.integers(0, max(0, len(content) - 1)))
+        content[place : place + 1] = bytes([draw(st.integers(0, 255))])
+        path.write_bytes(content)
+    elif harm == "empty":
+        path.write_bytes(b"")
+    elif harm == "link":
+        path.symlink_to(draw(st.sampled_from(["/etc/passwd", "/dev/zero", path.name])))
+    elif harm == "folder":
+        path.mkdir()
+    elif harm == "fifo":
+        os.mkfifo(path)
+    elif harm in ("pickle", "deep"):
+        path.write_bytes(
+            b"cos\nsystem\n(S'touch sentinel'\ntR." if harm == "pickle" else b"[" * 10**5
+        )
+    line = [*LINE, "--checkpoint", "spoiled", "--resume", "--epochs", "3"]
+    outcomes.hold(lambda: run(line, folder), harm, str(path.relative_to(spoiled)))
+    assert not Path("sentinel").exists()

@@ -1,0 +1,118 @@
+"""What is measured on eight devices of a CPU, in a process of its own: prints one JSON object.
+
+Run by test_sharding.py, as the devices have to be there before JAX starts.
+"""
+
+import json
+import sys
+from functools import partial
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+from handgrad.data import load, split, standardise
+from handgrad.fast import linear_cross_entropy
+from handgrad.gradients import logistic, mlp, softmax_regression
+from handgrad.train import baseline, fit
+from handgrad.train.batches import schedule
+from handgrad.train.evaluation import parameter_difference
+from handgrad.train.lanes import lanes_for
+from handgrad.train.loop import initial_state
+from handgrad.train.meshes import as_mesh
+from handgrad.train.optimizers import resolve
+from handgrad.train.sharding import programs
+
+MODELS = {
+    "logistic": (logistic.model(0.01), 2),
+    "optax": (baseline(logistic.model(0.01), 0.01), 2),
+    "softmax": (softmax_regression.model(0.01), 3),
+    "mlp": (mlp.model((5,), l2=0.01), 2),
+}
+
+
+def differences(name, batch_size, quick):
+    """How far 2, 4, 8 devices end from one; and whether a second run ends at the same bits."""
+    model, classes = MODELS[name]
+    data = standardise(*split(load("breast-cancer" if classes == 2 else "iris")))[0]
+    kinds = [2, 8] if quick else [2, 4, 8]
+
+    def train(mesh):
+        return fit(model, data.x, data.y, batch_size=batch_size, epochs=30, mesh=mesh,
+                   optimizer="momentum", learning_rate=0.05)  # fmt: skip
+
+    one, again = train(1), []
+    found = {"plain": parameter_difference(one.params, train(None).params).relative}
+    for devices in kinds:
+        result = train(devices)
+        found[str(devices)] = parameter_difference(one.params, result.params).relative
+        if not quick or devices == 8:
+            second = train(devices)
+            again.append(
+                all(np.array_equal(a, b) for a, b in zip(
+                    jax.tree.leaves((result.params, result.history.batch_losses)),
+                    jax.tree.leaves((second.params, second.history.batch_losses)), strict=True))
+            )  # fmt: skip
+    return found | {"again": all(again)}
+
+
+def twice(value_and_gradient):
+    """A planted fault: a second sum over all devices, of what is needed by nobody."""
+
+    def faulty(params, x, y):
+        value, gradient = value_and_gradient(params, x, y)
+        return value + 0 * lax.psum(value, "data") / 8, gradient
+
+    return faulty
+
+
+def compiled(name, examples, batch_size, devices=8, fault=None):
+    """The program of a chunk for so many examples, as XLA has compiled it; no data are needed."""
+    model, classes = MODELS[name]
+    vg = fault(model.value_and_gradient) if fault else model.value_and_gradient
+    rule, mesh = resolve("momentum", 0.1), as_mesh(devices)
+    lanes = lanes_for(schedule(examples, batch_size, True, jax.random.key(0)), devices)
+    params = model.init(jax.random.key(0), 6, classes, "float64")
+    state = initial_state(params, rule)
+    chunk, look = programs(vg, rule, lanes, mesh)
+    places = lanes.rows * lanes.count
+    shape = jax.ShapeDtypeStruct
+    x, y = shape((places, 6), "float64"), shape((places,), "int32")
+    indices = shape((10, 0 if lanes.batches.full else lanes.batches.size), "int32")
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    texts = [
+        chunk.lower(state, x, y, indices, shape((), "int32")).compile().as_text(),
+        look.lower(params, x, y).compile().as_text(),
+    ]
+    return {"text": texts, "parameters": count}
+
+
+def output_layer(tokens, devices=4):
+    """The same for linear cross-entropy, tokens split over the devices."""
+    mesh = as_mesh(devices)
+    over = jax.shard_map(
+        partial(linear_cross_entropy.value_and_gradient, axis_name="data", chunk=4), mesh=mesh,
+        in_specs=(P("data"), P(), P("data")), out_specs=(P(), (P("data"), P())), check_vma=False,
+    )  # fmt: skip
+    shape = jax.ShapeDtypeStruct
+    at = shape((tokens, 5), "float64"), shape((5, 37), "float64"), shape((tokens,), "int32")
+    return {"text": [jax.jit(over).lower(*at).compile().as_text()], "parameters": 5 * 37}
+
+
+def main(quick):
+    names = ["logistic", "softmax", "mlp"] if quick else list(MODELS)
+    sizes = [1_000, 1_000_000] if quick else [1_000, 1_003, 10_000, 100_000, 1_000_000]
+    found = {"differences": {}, "programs": {}}
+    for name in names:
+        for batch_size in ("full", 32) if not quick or name == "logistic" else (32,):
+            label = f"{name} {batch_size}"
+            found["differences"][label] = differences(name, batch_size, quick)
+            found["programs"][label] = {str(n): compiled(name, n, batch_size) for n in sizes}
+    found["programs"]["output layer"] = {str(n): output_layer(n) for n in (64, 640)}
+    found["planted"] = compiled("logistic", 1_000, "full", fault=twice)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(quick="quick" in sys.argv)
