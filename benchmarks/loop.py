@@ -102,33 +102,29 @@ def steps() -> list[dict[str, Any]]:
     return rows
 
 
-def many_job(models: int = 256, epochs: int = 20) -> list[dict[str, Any]]:
+def many_job(size: int | str, models: int = 256, epochs: int = 20) -> dict[str, Any]:
     """256 learning rates at once, against one `fit` after another (16 of them, for all)."""
     x, y = data()
-    rates, rows = tuple(np.geomspace(0.001, 0.5, models)), []
-    for size in (1, 32, "full"):
-        run = {"batch_size": size, "epochs": epochs if size != "full" else 20 * epochs}
-        once, alone = [], []
-        for _ in range(REPEATS):
-            many = fit_many(logistic.model(), x, y, learning_rates=rates, **run)
-            once.append(many.seconds)
-            spent = 0.0
-            for number in range(0, models, models // 16):
-                one = fit(logistic.model(), x, y, learning_rate=rates[number], **run)
-                spent += models // 16 * one.history.seconds
-                found = many.params(number).weight
-                apart = np.abs(found - one.params.weight).max()
-                assert apart < 1e-3 * np.abs(one.params.weight).max(), f"model {number}"
-            alone.append(spent)
-        together, single = statistics.median(once), statistics.median(alone)
-        rows.append(
-            {
-                "models": models, "batch": size, "steps": many.steps, "at_once_s": together,
-                "one_after_another_s": single, "ratio": single / together,
-                "compile_s": many.compile_seconds,
-            }
-        )  # fmt: skip
-    return rows
+    rates = tuple(np.geomspace(0.001, 0.5, models))
+    run = {"batch_size": size, "epochs": epochs if size != "full" else 20 * epochs}
+    once, alone = [], []
+    for _ in range(REPEATS):
+        many = fit_many(logistic.model(), x, y, learning_rates=rates, **run)
+        once.append(many.seconds)
+        spent = 0.0
+        for number in range(0, models, models // 16):
+            one = fit(logistic.model(), x, y, learning_rate=rates[number], **run)
+            spent += models // 16 * one.history.seconds
+            found = many.params(number).weight
+            apart = np.abs(found - one.params.weight).max()
+            assert apart < 1e-3 * np.abs(one.params.weight).max(), f"model {number}"
+        alone.append(spent)
+    together, single = statistics.median(once), statistics.median(alone)
+    return {
+        "models": models, "batch": size, "steps": many.steps, "at_once_s": together,
+        "one_after_another_s": single, "ratio": single / together,
+        "compile_s": many.compile_seconds,
+    }  # fmt: skip
 
 
 def job(quick: bool = False) -> Iterator[Report]:
@@ -144,7 +140,8 @@ def job(quick: bool = False) -> Iterator[Report]:
             "loop", f"breast-cancer, batches of {found['batch']}, {found['steps']:,} steps", rows,
             bars, [f"fit compiled in {found['compile_s']:.2f} s; seconds are of one step"],
         )  # fmt: skip
-    for found in many_job(64 if quick else 256):
+    for size in (1, 32, "full"):
+        found = many_job(size, 64 if quick else 256)
         rows = [
             {"name": "at once", "seconds": found["at_once_s"]},
             {"name": "one after another", "seconds": found["one_after_another_s"]},

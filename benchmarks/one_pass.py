@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.peers import installed, missing, row
+from benchmarks.peers import by_compile, installed, missing, row
 from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params
@@ -58,13 +58,14 @@ def one(examples: int, features: int, classes: int) -> Report:
         compiled("one pass", one, params, held, labels, check=check),
         compiled("one pass, packed", one, params, packed, check=check),
     ]
+    others_found, left_out = peers(params, x, y, classes, check)
     contenders = [
         baseline,
         *ours,
         compiled(
             "handgrad, plain", reference.value_and_gradient, params, held, labels, check=check
         ),
-        *peers(params, x, y, classes, check),
+        *others_found,
     ]
     limits = readers(held, params.weight)
     timings = race([*contenders, *limits])
@@ -95,6 +96,7 @@ def one(examples: int, features: int, classes: int) -> Report:
             f"packing took {packing:.2f} s, paid back beside the plain pass {repaid}",
             f"x is {held.nbytes / 1e6:,.0f} MB, read at "
             f"{held.nbytes / read.spread.median / 1e9:.1f} GB/s",
+            *left_out,
             *missing(["torch"]),
         ],
         figure={
@@ -119,8 +121,8 @@ def problem(examples: int, features: int, classes: int) -> tuple[Params, np.ndar
 
 def peers(
     params: Params, x: np.ndarray, y: np.ndarray, classes: int, check: Any
-) -> list[Contender]:
-    """NumPy, and PyTorch by hand and by autograd, where it is installed."""
+) -> tuple[list[Contender], list[str]]:
+    """NumPy, and PyTorch by hand, by autograd and compiled, where it is; notes of who cannot."""
     weight, bias = np.asarray(params.weight), np.asarray(params.bias)
     n = np.float32(len(x))
 
@@ -141,7 +143,7 @@ def peers(
     found = [plain("NumPy", by_numpy, check)]
     torch = installed("torch")
     if torch is None:
-        return found
+        return found, []
     tx, tw, tb = torch.from_numpy(x), torch.tensor(weight), torch.tensor(bias)
     ty = torch.from_numpy(y.astype(np.int64) if classes > 1 else y)
     functional = torch.nn.functional
@@ -167,8 +169,10 @@ def peers(
         r /= float(n)
         return 0.0, ((tx.T @ r).numpy(), r.sum(0).numpy())
 
+    compiled_too, notes = by_compile(by_autograd, torch_loss, check)
     found += [
         plain("PyTorch, by hand", by_hand, check),
         plain("PyTorch, autograd", lambda: by_autograd(torch_loss), check),
+        *compiled_too,
     ]
-    return found
+    return found, notes

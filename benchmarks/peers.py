@@ -1,9 +1,10 @@
 """Peers that are installed, and what every job does with timings."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from handgrad.measure.contenders import WrongAnswerError, plain
 from handgrad.measure.race import Timing, ratio
 
 
@@ -33,6 +34,19 @@ def row(timing: Timing, against: Timing, **more: Any) -> dict[str, Any]:
         "temporaries": None if memory is None else memory.temporaries,
         **more,
     }
+
+
+def by_compile(run: Callable[[Any], Any], function: Callable, check: Any) -> tuple[list, list[str]]:
+    """`run` with `torch.compile` of its function, as a contender; or a note of why it cannot be."""
+    torch = installed("torch")
+    try:
+        program = torch.compile(function)  # it compiles when first called, for which it wants a C++
+        return [plain("PyTorch, compiled", lambda: run(program), check)], []
+    except WrongAnswerError:
+        raise
+    except Exception as fault:  # whatever its compilers raise
+        reason = (str(fault).strip().splitlines() or [""])[0]
+        return [], [f"PyTorch, compiled, is left out: {type(fault).__name__}: {reason}"]
 
 
 def missing(names: Sequence[str]) -> list[str]:

@@ -62,6 +62,8 @@ def test_gaps_are_not_forgotten():
 def test_class_indices_keep_their_meaning():
     """2³² is not class 0, and 300 is a class beside 8-bit labels."""
     assert as_index(np.array([3, 2**32, -1, -(2**40)])).tolist() == [3, 2**31 - 1, -1, 2**31 - 1]
+    assert as_index(np.array([2**64 - 1], np.uint64)).tolist() == [2**31 - 1]
+    assert as_index(np.array([-3, 3], np.int8)).tolist() == [-3, 3]
     z = jnp.zeros((1, 300))
     value = cross_entropy.categorical(z, jnp.array([44], jnp.int8))
     assert value.item() == pytest.approx(np.log(300), rel=1e-6)

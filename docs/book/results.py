@@ -1,4 +1,4 @@
-"""`{results}`: what `handgrad bench` left under `benchmarks/results/`, as tables.
+"""`{results} [JOB ...]`: what `handgrad bench` left under `benchmarks/results/`, as tables.
 
 A file holds {"machine": facts, "reports": [...]}; a report has a title, rows that share their keys
 (seconds and bytes unless a key says otherwise), bars that were asked for, and notes.
@@ -77,12 +77,18 @@ def report_nodes(report: dict[str, Any], machine: str) -> list[nodes.Node]:
 
 
 class Results(SphinxDirective):
-    """All results there are, machine by machine."""
+    """The results of the jobs named, or all there are, machine by machine."""
+
+    optional_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         """Read the files; a file that is no result is a warning."""
         found: list[nodes.Node] = []
+        jobs = self.arguments[0].split() if self.arguments else []
         for path in sorted(FOLDER.rglob("*.json")):
+            if jobs and path.stem not in jobs:
+                continue
             self.env.note_dependency(str(path))
             try:
                 data = json.loads(path.read_text())

@@ -90,6 +90,7 @@ def as_index(y: Any) -> Array:
     """
     if isinstance(y, np.ndarray | np.generic | int):
         y = np.asarray(y)
+        y = np.minimum(y, MOST) if y.dtype == np.uint64 else y.astype(np.int64)
         return jnp.asarray(np.where((y < -MOST) | (y > MOST), MOST, y).astype(np.int32))
     y = jnp.asarray(y)
     return y.astype(jnp.int32) if jnp.iinfo(y.dtype).bits < 32 else y

@@ -42,6 +42,9 @@ ALLOWED = {
     "cli/bench.py": {"importlib.import_module"},  # the repository's own scripts, by a fixed list
     "__init__.py": {"importlib.import_module"},  # the rooms of the package, by a fixed list
     "_precision.py": {"importlib.import_module"},  # jax.experimental
+    "cli/serving.py": {"importlib.import_module"},  # what it has ready, by a fixed list
+    "evidence/damaging.py": {"subprocess"},  # mount and umount, without a shell
+    "evidence/runs.py": {"subprocess"},  # the command itself, without a shell
     "evidence/notes_judging.py": {"exec", "compile"},  # the code of the notes, which is in the file
 }
 """The files that may run code that is not theirs by name, and whose it is."""

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def test_the_tolerance_stops_a_resumed_run_where_it_stops_the_whole(points, tmp_
     whole = fit(logistic.model(0.1), *points, **run)
     end = whole.history.end
     assert whole.history.stopped == "tolerance"
-    for at in (1, 7, 13, end - 1, end):
+    for at in (1, 7, end - 1, end):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         with pytest.raises(Killed):
             saved(points, tmp_path / "run", run, at, every_steps=3)
@@ -113,10 +114,10 @@ def test_results_do_not_depend_on_how_a_run_is_cut(points, tmp_path):
 
 
 def test_chunks_are_as_long_as_they_may_be(points):
-    """The first is a step, the next as many as fit: a minute is enough for all."""
+    """The first is a step, the next as many as fit: a day is enough for all."""
     seen = []
     run = {"batch_size": 4, "epochs": 2_000}
-    fit(logistic.model(), *points, **run, update_seconds=60.0, progress=seen.append)
+    fit(logistic.model(), *points, **run, update_seconds=1e6, progress=seen.append)
     assert [p.step for p in seen] == [1, *range(5_000, 25_001, 5_000)]
     assert all(p.steps_per_second > 0 for p in seen)
 
@@ -126,7 +127,7 @@ def test_what_is_kept_and_when(points, tmp_path):
     assert list(steps_in(tmp_path)) == [60, 52, 39]  # 60 is the end
     assert sorted(p.name for p in tmp_path.iterdir()) == ["lock", "step-39", "step-52", "step-60"]
     saved(points, tmp_path / "a", every_steps=None, every_seconds=1e-6)
-    assert list(steps_in(tmp_path / "a")) == [60, 58]  # chunks of two steps
+    assert list(steps_in(tmp_path / "a")) == [60, 59]  # each fits a step
     saved(points, tmp_path / "b", every_steps=None, every_seconds=1e6)
     assert list(steps_in(tmp_path / "b")) == [60]
 
@@ -141,7 +142,18 @@ def test_a_longer_run_goes_on_from_a_shorter(points, tmp_path):
 
 def test_a_rule_with_a_random_key_and_an_mlp(points, tmp_path):
     """Keys are arrays of a dtype of their own, and some leaves of a state are scalars."""
-    rule = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(3)), optax.adam(0.01))
+
+    def init(params):
+        return jax.random.key(3), jnp.zeros((), jnp.int32)
+
+    def update(gradient, state, params=None):
+        key, use = jax.random.split(state[0])
+        noisy = jax.tree.map(
+            lambda g: -0.1 * g + 0.01 * jax.random.normal(use, g.shape, g.dtype), gradient
+        )
+        return noisy, (key, state[1] + 1)
+
+    rule = optax.GradientTransformation(init, update)
     run = {"optimizer": rule, "batch_size": 10, "epochs": 4}
     with x64():
         x, y = points[0].astype("float64"), points[1]
@@ -198,7 +210,7 @@ def test_every_bit_is_seen(copy):
             tried += 1
         file.write_bytes(content)
     assert facts_of(checkpoint)["step"] == 30
-    assert tried > 3_000
+    assert tried > 1_500
 
 
 def test_every_length_is_seen(copy):
@@ -219,7 +231,7 @@ def test_every_length_is_seen(copy):
         facts_of(checkpoint)
 
 
-@pytest.mark.parametrize("name", ["run.json", "arrays/0/0", "SHA256SUMS"])
+@pytest.mark.parametrize("name", ["run.json", "arrays/state/0", "SHA256SUMS"])
 def test_the_one_before_is_used(points, copy, name):
     """And the damaged one is set aside, with a message that names the file."""
     whole, said = fit(logistic.model(0.1), *points, batch_size="full", epochs=60), []
@@ -230,7 +242,7 @@ def test_the_one_before_is_used(points, copy, name):
     assert same(resumed, whole)
     fault = "SHA256SUMS does not fit the files" if name == "SHA256SUMS" else f"{name} is not as it"
     assert len(said) == 1
-    assert f"step-30, which is damaged: {fault}" in said[0].replace(": which", ", which")
+    assert f"step-30 is damaged: {fault}" in said[0]
     assert "set aside as step-30.refused, and the one before is used" in said[0]
     assert (copy / "step-30.refused").is_dir()
     saved(points, copy, {"resume": True}, say=said.append)  # and that folder may stay there
@@ -239,9 +251,9 @@ def test_the_one_before_is_used(points, copy, name):
 
 def test_none_left_is_an_error_that_changes_nothing(points, copy):
     for step in (20, 30):
-        (copy / f"step-{step}" / "arrays" / "0" / "0").unlink()
+        (copy / f"step-{step}" / "arrays" / "state" / "0").unlink()
     before = sorted(copy.rglob("*"))
-    with pytest.raises(InputError, match=r"step-30, which is damaged: arrays/0/0 is missing; "):
+    with pytest.raises(InputError, match=r"step-30, which is damaged: arrays/state/0 is missing; "):
         saved(points, copy, {"resume": True})
     assert sorted(copy.rglob("*")) == before
 
@@ -395,20 +407,11 @@ def test_a_crash_at_every_call_of_a_save(points, copy, tmp_path, monkeypatch):
     whole = fit(logistic.model(0.1), *points, batch_size="full", epochs=60)
     names = ("mkdir", "write_text", "write_bytes", "rename", "unlink")
     for number in range(60):
-        run, calls = Path(shutil.copytree(copy, tmp_path / f"run{number}")), []
+        run, count = Path(shutil.copytree(copy, tmp_path / f"run{number}")), Countdown(number)
         with monkeypatch.context() as patch:
             for name in names:
-                real = getattr(Path, name)
-
-                def counted(self, *args, real=real, **options):
-                    if run in self.parents:
-                        calls.append(self)
-                        if len(calls) > number:
-                            raise Killed
-                    return real(self, *args, **options)
-
-                patch.setattr(Path, name, counted)
-            patch.setattr(snapshot, "_remove", _removed_or_killed(calls, number))
+                patch.setattr(Path, name, count.before(getattr(Path, name), run))
+            patch.setattr(snapshot, "_remove", count.before(snapshot._remove, run))
             try:
                 saved(points, run, {"resume": True, "epochs": 50})
             except Killed:
@@ -421,14 +424,21 @@ def test_a_crash_at_every_call_of_a_save(points, copy, tmp_path, monkeypatch):
         pytest.fail("no run came to its end")
 
 
-def _removed_or_killed(calls, number):
-    def remove(path):
-        calls.append(path)
-        if len(calls) > number:
-            raise Killed
-        shutil.rmtree(path, ignore_errors=True)
+class Countdown:
+    """Lets so many calls pass; the next one is a kill."""
 
-    return remove
+    def __init__(self, calls):
+        self.left = calls
+
+    def before(self, real, folder):
+        def counted(path, *args, **options):
+            if folder in path.parents:
+                self.left -= 1
+                if self.left < 0:
+                    raise Killed
+            return real(path, *args, **options)
+
+        return counted
 
 
 # ---- reading is safe
@@ -453,23 +463,23 @@ def hostile(checkpoint, how, mark):
     """Make a checkpoint of somebody else's making, with sums that are right."""
     arrays = checkpoint / "arrays"
     if how == "pickle":
-        (arrays / "0" / "0").write_bytes(pickle.dumps(Bomb(mark)))
+        (arrays / "state" / "0").write_bytes(pickle.dumps(Bomb(mark)))
     elif how == "pickled json":
         (checkpoint / "run.json").write_bytes(pickle.dumps(Bomb(mark)))
     elif how == "object array":
-        about = json.loads((arrays / "0" / ".zarray").read_text())
+        about = json.loads((arrays / "state" / ".zarray").read_text())
         about |= {"dtype": "|O", "filters": [{"id": "pickle"}]}
-        (arrays / "0" / ".zarray").write_text(json.dumps(about))
-        (arrays / "0" / "0").write_bytes(pickle.dumps(Bomb(mark)))
+        (arrays / "state" / ".zarray").write_text(json.dumps(about))
+        (arrays / "state" / "0").write_bytes(pickle.dumps(Bomb(mark)))
     elif how == "huge":
-        about = json.loads((arrays / "0" / ".zarray").read_text())
+        about = json.loads((arrays / "state" / ".zarray").read_text())
         about |= {"shape": [10**12], "chunks": [10**12]}
-        (arrays / "0" / ".zarray").write_text(json.dumps(about))
+        (arrays / "state" / ".zarray").write_text(json.dumps(about))
     elif how == "ocdbt":
         (arrays / "manifest.ocdbt").write_bytes(b"points elsewhere")
     elif how == "names outside":
         text = (arrays / "_METADATA").read_text()
-        (arrays / "_METADATA").write_text(text.replace('"0"', '"../../../step-20/arrays/0"'))
+        (arrays / "_METADATA").write_text(text.replace("state", "../../step-20/arrays/state"))
     elif how == "deep":
         (checkpoint / "run.json").write_text("[" * 100_000)
     elif how == "no run":
@@ -488,7 +498,7 @@ def test_a_checkpoint_cannot_run_code_nor_crash(points, copy, how, tmp_path):
     assert not mark.exists()
     assert resumed.history.start == 20
     assert len(said) == 1
-    assert "step-30: which is" in said[0]
+    assert re.search("step-30 is (damaged: |of another program)", said[0])
     assert "\n" not in said[0]
 
 
@@ -498,7 +508,7 @@ def test_the_bomb_goes_off_where_pickles_are_read(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["arrays/0/0", "arrays/0", "run.json"])
+@pytest.mark.parametrize("name", ["arrays/state/0", "arrays/state", "run.json"])
 def test_a_link_is_not_followed(copy, name, tmp_path):
     path, elsewhere = copy / "step-30" / name, tmp_path / "elsewhere"
     path.rename(elsewhere)
@@ -535,11 +545,13 @@ def test_the_program_is_the_same_in_another_process(points):
     code = (
         "import jax, jax.numpy as jnp; from handgrad.gradients import mlp;"
         "from handgrad.train import adam; from handgrad.train.batches import schedule;"
-        "from handgrad.train.identity import program; from handgrad.train.loop import initial_state;"
+        "from handgrad.train.identity import program;"
+        "from handgrad.train.loop import initial_state;"
         "m, rule = mlp.model((3,), 'relu', 0.1), adam(0.01);"
         "s = initial_state(m.init(jax.random.key(0), 2, 3, jnp.float32), rule);"
         "x, y = jnp.ones((5, 2)), jnp.zeros(5, int);"
-        "print(program(m.value_and_gradient, rule, schedule(5, 2, True, jax.random.key(0)), s, x, y))"
+        "b = schedule(5, 2, True, jax.random.key(0));"
+        "print(program(m.value_and_gradient, rule, b, s, x, y))"
     )
     found = {
         subprocess.run(
@@ -563,10 +575,8 @@ def test_arrays_come_back_as_they_were(tmp_path):
     for array, back in zip(arrays, found, strict=True):
         assert (array.shape, array.dtype) == (back.shape, back.dtype)
         assert array.tobytes() == back.tobytes()
-    with pytest.raises(ValueError, match="array 0 is not of the shape"):
-        arrays_on_disk.load_arrays(tmp_path / "a", [np.zeros(5, "float32"), *arrays[1:]])
-    with pytest.raises(ValueError):
-        arrays_on_disk.load_arrays(tmp_path / "a", [arrays[0].astype("float64"), *arrays[1:]])
+    with pytest.raises(ValueError, match="state is not an array of 68 bytes"):
+        arrays_on_disk.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
 
 
 def test_identity_is_of_values_not_of_objects(points):

@@ -58,11 +58,12 @@ def faults(
 def kill(server: Any, folder: Path, count: int, seed: int, report: dict[str, Any]) -> list[Any]:
     """So many kills over all kinds of training, in a table; those that were survived badly."""
     from handgrad.evidence.killing import SAVING, STARTING, TRAINING, trials
-    from handgrad.evidence.runs import KINDS
+    from handgrad.evidence.runs import KINDS, streaming
 
     found: list[Any] = []
-    for place, kind in enumerate(KINDS):
-        share = count // len(KINDS) + (place < count % len(KINDS))
+    kinds = (*KINDS, streaming(write_table(folder / "breast-cancer.csv")))
+    for place, kind in enumerate(kinds):
+        share = count // len(kinds) + (place < count % len(kinds))
         runs = trials(server, kind, share, folder / kind.name, seed)
         found += track(runs, kind.name, share, console=console, transient=True)
     report["kills"] = [asdict(trial) for trial in found]
@@ -74,6 +75,20 @@ def kill(server: Any, folder: Path, count: int, seed: int, report: dict[str, Any
         table.add_row(name, *map(str, numbers), f"{good} of {len(these)}")
     console.print(table)
     return [trial for trial in found if not trial.ok]
+
+
+def write_table(path: Path) -> Path:
+    """The breast-cancer data as a file."""
+    import numpy as np
+
+    from handgrad.data import load
+
+    data = load("breast-cancer")
+    header = ",".join([f"x{i}" for i in range(data.features)] + ["label"])
+    table = np.column_stack([data.x, data.y])
+    form = ["%.9g"] * data.features + ["%d"]
+    np.savetxt(path, table, delimiter=",", header=header, comments="", fmt=form)
+    return path
 
 
 def damage(

@@ -80,7 +80,7 @@ def _named(
 ) -> dict[str, Any]:
     """What is to be judged: as given, else as recorded, if it lies in one of `files`."""
     known = [os.path.realpath(file) for file in files]
-    named = {key: recorded[key] for key in ("case", "seed") if key in recorded}
+    named: dict[str, Any] = {key: recorded[key] for key in ("case", "seed") if key in recorded}
     for key in FUNCTIONS:
         spec = given[key] or recorded.get(key)
         if spec and not given[key]:

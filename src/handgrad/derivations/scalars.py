@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from handgrad._checks import require_floating, require_same_shape
 from handgrad._types import Array
-from handgrad.gradients.linear import check_tangent
+from handgrad.gradients.linear import Params, check_tangent
 
 
 def total(f: Callable) -> Callable:
@@ -38,7 +38,7 @@ def paired(f: Callable) -> Callable:
 def along(gradient: Callable) -> Callable:
     """⟨∇E(params), v⟩ as a function of (params, v, x, y): its gradient is the Hessian times v."""
 
-    def gradient_along(params: tuple, v: tuple, x: Array, y: Array) -> Array:
+    def gradient_along(params: Params, v: Params, x: Array, y: Array) -> Array:
         check_tangent(v, params)
         products = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient(params, x, y), v)
         return sum(jax.tree.leaves(products), jnp.zeros((), x.dtype))

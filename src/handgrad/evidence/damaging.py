@@ -73,7 +73,7 @@ def starved(server: Server, kind: Kind, sizes: tuple[int, ...], folder: Path) ->
 
     Raises OSError where such a disk cannot be had.
     """
-    expected = undisturbed(server, kind, folder / "undisturbed")
+    expected = undisturbed(server, kind, folder / "undisturbed") if sizes else b""
     for size in sizes:
         run = folder / "run"
         run.mkdir(exist_ok=True)

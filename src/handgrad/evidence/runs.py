@@ -20,7 +20,7 @@ LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to train, long enough to be killed in the middle of it, in ten intervals or so."""
+    """A way to train, long enough to be killed in the middle of it, in six intervals or so."""
 
     name: str
     args: tuple[str, ...]
@@ -28,12 +28,18 @@ class Kind:
 
 KINDS = (
     Kind("full batch", ("breast-cancer", "--batch-size", "full", "--optimizer", "momentum",
-                        "--epochs", "30000", "--every-steps", "3000")),
+                        "--epochs", "60000", "--every-steps", "10000")),
     Kind("mini-batch", ("breast-cancer", "--optimizer", "adam", "--learning-rate", "0.001",
-                        "--epochs", "3000", "--every-steps", "4000")),
+                        "--epochs", "3000", "--every-steps", "8000")),
     Kind("per example", ("breast-cancer", "--batch-size", "1", "--learning-rate", "0.01",
-                         "--epochs", "200", "--every-steps", "8000", "--dtype", "float64")),
+                         "--epochs", "600", "--every-steps", "40000", "--dtype", "float64")),
 )  # fmt: skip
+
+
+def streaming(table: Path) -> Kind:
+    """Training on a file of breast-cancer that stays on the disk."""
+    file = (str(table), "--target", "label", "--stream")
+    return Kind("streaming", (*file, "--epochs", "300", "--every-steps", "800"))
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,10 @@ class Server:
     def close(self) -> None:
         """End the server."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=60)
+        self._process.stdout.close()
 
 
 def is_there(process: int) -> bool:

@@ -70,10 +70,11 @@ def many_classes(z: Array, y: Array, axis: int) -> tuple[Array, Array]:
     What is not at the label is kept as it is summed: XLA puts it, and the residual, where z was.
     """
     true = lax.broadcasted_iota(y.dtype, z.shape, axis) == jnp.expand_dims(y, axis)
-    top = jnp.max(z, axis=axis, keepdims=True)
-    others = jnp.where(true, 0, jnp.exp(z - top))
+    own = at_label(z, y, axis)
+    top = jnp.maximum(jnp.max(z, axis=axis), own)  # so that z_y is read before z is written over
+    others = jnp.where(true, 0, jnp.exp(z - jnp.expand_dims(top, axis)))
     rest = jnp.sum(others, axis=axis)
-    gap = jnp.squeeze(top, axis) - at_label(z, y, axis)
+    gap = top - own
     losses, scale = from_sums(gap, rest, y, z.shape[axis])
     at_true = jnp.expand_dims(-rest * scale, axis)
     return losses, jnp.where(true, at_true, others * jnp.expand_dims(scale, axis))

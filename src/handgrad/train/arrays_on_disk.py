@@ -1,8 +1,11 @@
-"""Arrays to a folder and back, by Orbax: one zarr array each, and JSON that describes them.
+"""Arrays to a folder and back, by Orbax: their bytes one after the other, as one zarr array.
 
 The files hold numbers and JSON; nothing in them is executed, and none names another file. (Orbax's
-default format, OCDBT, does: a file there may point to others.) What Orbax is asked for has names
-that this file gives, and folders with any other file in them are refused.
+default format, OCDBT, does: a file there may point to others.) What Orbax is asked for has a name
+that this file gives, and a folder with any other file in it is refused.
+
+One array, because Orbax writes many at once: where the disk is full, and the first of them fails,
+the others still write, into a folder that is given up, and complain on standard error.
 """
 
 import json
@@ -19,10 +22,9 @@ import numpy as np
 
 from handgrad._errors import MissingExtraError
 
-NAMES = re.compile(
-    r"_METADATA|_CHECKPOINT_METADATA|_sharding|commit_success\.txt|\d+/(\.zarray|[\d.]+)"
-)
-"""The files that are written, below the folder."""
+NAME = "state"
+FILES = re.compile(rf"_METADATA|_CHECKPOINT_METADATA|commit_success\.txt|{NAME}/(\.zarray|[\d.]+)")
+"""What is written, below the folder."""
 
 
 def import_orbax() -> ModuleType:
@@ -36,8 +38,10 @@ def import_orbax() -> ModuleType:
 
 def save_arrays(folder: Path, arrays: Sequence[np.ndarray]) -> None:
     """Write the arrays to a folder that does not exist yet. Raises what Orbax does if it fails."""
+    parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
     with _checkpointer() as (orbax, checkpointer):
-        checkpointer.save(folder.absolute(), args=orbax.args.PyTreeSave(_named(arrays)))
+        item = {NAME: np.concatenate(parts)}
+        checkpointer.save(folder.absolute(), args=orbax.args.PyTreeSave(item))
 
 
 def load_arrays(folder: Path, like: Sequence[Any]) -> list[np.ndarray]:
@@ -45,43 +49,34 @@ def load_arrays(folder: Path, like: Sequence[Any]) -> list[np.ndarray]:
 
     Raises ValueError if the folder holds anything else.
     """
-    _check_files(folder, like)
-    wanted = _named([np.empty(leaf.shape, leaf.dtype) for leaf in like])
+    sizes = [leaf.size * leaf.dtype.itemsize for leaf in like]
+    _check_files(folder, sum(sizes))
     with _checkpointer() as (orbax, checkpointer):
-        how = {name: orbax.RestoreArgs(restore_type=np.ndarray) for name in wanted}
+        wanted = {NAME: np.empty(sum(sizes), np.uint8)}
+        how = {NAME: orbax.RestoreArgs(restore_type=np.ndarray)}
         found = checkpointer.restore(
             folder.absolute(), args=orbax.args.PyTreeRestore(item=wanted, restore_args=how)
-        )
-    arrays = [np.asarray(found.get(str(i), empty)) for i, empty in enumerate(map(_empty, like))]
-    for array, leaf in zip(arrays, like, strict=True):
-        if (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
-            raise ValueError(f"an array is {array.dtype}{array.shape} and not as the state has it")
-    return arrays
+        )[NAME]
+    if (found.shape, found.dtype) != ((sum(sizes),), np.uint8):
+        raise ValueError(f"{NAME} is {found.dtype}{found.shape}, and not bytes")
+    parts = np.split(found, np.cumsum(sizes)[:-1])
+    return [
+        part.view(leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, like, strict=True)
+    ]
 
 
-def _named(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Each array under its number; those without a number in them hold nothing to write."""
-    return {str(i): array for i, array in enumerate(arrays) if array.size}
-
-
-def _empty(leaf: Any) -> np.ndarray:
-    return np.empty((0,) if leaf.size else leaf.shape, leaf.dtype)
-
-
-def _check_files(folder: Path, like: Sequence[Any]) -> None:
-    """Raise ValueError for a file of another name, or an array that is said to be of another shape.
+def _check_files(folder: Path, size: int) -> None:
+    """Raise ValueError for a file of another name, or an array that is said to be of another size.
 
     So nothing of another format is read, and no more memory is taken than the state takes.
     """
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or (not path.is_dir() and not NAMES.fullmatch(name)):
+        if path.is_symlink() or (not path.is_dir() and not FILES.fullmatch(name)):
             raise ValueError(f"{name} is no file of a checkpoint")
-    for i, leaf in enumerate(like):
-        if leaf.size:
-            said = json.loads((folder / str(i) / ".zarray").read_text())
-            if said["shape"] != list(leaf.shape) or said["chunks"] != list(leaf.shape):
-                raise ValueError(f"array {i} is not of the shape {leaf.shape}")
+    said = json.loads((folder / NAME / ".zarray").read_text())
+    if [said["shape"], said["chunks"], said["dtype"]] != [[size], [size], "|u1"]:
+        raise ValueError(f"{NAME} is not an array of {size} bytes")
 
 
 @contextmanager

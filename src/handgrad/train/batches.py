@@ -58,7 +58,8 @@ class Batches:
             return place.astype(np.int32).reshape(count, self.size)
         block = max(1, BLOCK // self.examples) * self.examples  # whole epochs
         numbers = range(begin // block, (end - 1) // block + 1)
-        stream = np.concatenate([_orders(self.examples, block, self.seed, n) for n in numbers])
+        blocks = [_orders(self.examples, block, self.seed, n) for n in numbers]
+        stream = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
         begin, end = begin - numbers[0] * block, end - numbers[0] * block
         return stream[begin:end].reshape(count, self.size)
 
@@ -75,7 +76,10 @@ def _orders(examples: int, block: int, seed: tuple[int, ...], number: int) -> np
     keys *= examples
     keys += np.arange(examples)
     keys.sort(axis=1)
-    return (keys % examples).astype(np.int32).ravel()
+    # keys % examples, in the 32 bits that it needs: a quarter of the time
+    quotients = (keys // examples).astype(np.uint32)
+    quotients *= np.uint32(examples)
+    return (keys.astype(np.uint32) - quotients).view(np.int32).ravel()
 
 
 DEFAULT_SIZE = 32

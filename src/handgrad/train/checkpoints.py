@@ -166,7 +166,8 @@ class Saving:
             discard(aside)
             path.rename(aside)
             self.options.say(
-                f"checkpoint {path} is {fault}; set aside as {aside.name}, and the one before is used"
+                f"checkpoint {path} is {fault}; set aside as {aside.name}, "
+                "and the one before is used"
             )
 
     def _take(self, step: int, path: Path) -> str | None:

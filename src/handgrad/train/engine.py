@@ -70,6 +70,9 @@ class InMemory:
         self._chunk = chunk.lower(state, x, y, self._drawn[1], np.int32(0)).compile()
         look = jax.jit(make_look(value_and_gradient))
         self._look = look.lower(state.params, x, y).compile()
+        # a program's first call takes longer by as much as thousands of small steps
+        jax.block_until_ready(self._chunk(state, x, y, self._drawn[1], np.int32(1)))
+        jax.block_until_ready(self.look(state))
         self.compile_seconds = time.perf_counter() - began
 
     def take(self, state: State, first: int, count: int) -> tuple[State, Array]:
@@ -78,7 +81,8 @@ class InMemory:
         if drawn_for != first:
             indices = self._batches.indices(first, self.length)
         taken = self._chunk(state, self._x, self._y, indices, np.int32(count))
-        self._drawn = first + count, self._batches.indices(first + count, self.length)
+        if first + count < self.steps:
+            self._drawn = first + count, self._batches.indices(first + count, self.length)
         return taken
 
     def look(self, state: State) -> Look:

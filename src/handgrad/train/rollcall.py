@@ -72,7 +72,9 @@ def _unfit(hello: dict, processes: int, about: dict[str, Any], peers: dict[int, 
         return f"number {number} is not one of 1 … {processes - 1}; 0 is the coordinator"
     if number in peers:
         return f"there is a process {number} already"
-    others = hello.get("about", {})
+    others = hello.get("about")
+    if not isinstance(others, dict):
+        return "it does not say what it is about to do"
     for name in about:
         if others.get(name) != about[name]:
             return f"{name} is {others.get(name)} here and {about[name]} at the coordinator"

@@ -41,7 +41,7 @@ def steps_in(folder: Path) -> dict[int, Path]:
 def write(path: Path, arrays: Sequence[np.ndarray], facts: dict[str, Any]) -> None:
     """A checkpoint at `path`, in place of any there. Raises OSError, or what Orbax does."""
     part = path.with_name(path.name + PART)
-    _remove(part)
+    clear(path.parent)
     try:
         part.mkdir()
         save_arrays(part / ARRAYS, arrays)

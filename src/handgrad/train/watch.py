@@ -52,7 +52,7 @@ class Peer:
         *lines, self._received = (self._received + received).split(b"\n")
         try:
             messages = [json.loads(line) for line in lines if line.strip()]
-        except ValueError:
+        except (ValueError, RecursionError):
             return None  # no process of handgrad
         return messages if all(isinstance(m, dict) for m in messages) else None
 

@@ -81,7 +81,7 @@ def read_header(path: Path) -> tuple[int, tuple[int, int], np.dtype]:
             start = file.tell()
     except InputError:
         raise
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the reader of headers parses them, and lets much through
         raise unreadable(path, error) from error
     if dtype.hasobject:
         remedy = f"objects are pickled and would run code when read; {remedy}"
@@ -92,7 +92,7 @@ def read_header(path: Path) -> tuple[int, tuple[int, int], np.dtype]:
         raise InputError(path.name, wanted, f"shape {shape}", remedy)
     if fortran and min(shape) > 1:
         raise InputError(path.name, wanted, "an array in column-major order", remedy)
-    if shape[0] == 0 or shape[1] < 2:
+    if shape[0] < 1 or shape[1] < 2:
         raise InputError(
             path.name, "rows of features and a target", f"shape {shape}", "add some of each"
         )
