@@ -82,11 +82,17 @@ def test_two_and_four_processes_give_the_result_of_one(tmp_path, data, batch_siz
         assert_same(one, several, label)
 
 
-def lose(folder, processes, victim, how=signal.SIGKILL, given=ENDLESS, wait=3.0):
-    """Kill one process while they train; how the others ended, and what they were told."""
+def lose(folder, processes, victim, how=signal.SIGKILL, given=ENDLESS, saved=None):
+    """Kill one process while they train; how the others ended, and what they were told.
+
+    `saved`: wait until there is a checkpoint there.
+    """
     with Together(folder, handgrad_train(processes, *given), environment()) as run:
         run.wait_until("agrees")
-        time.sleep(wait)
+        time.sleep(3)
+        while saved and not list(saved.glob("step-*")):
+            assert run.processes[0].poll() is None, run.err(0)
+            time.sleep(0.05)
         run.processes[victim].send_signal(how)
         ended = run.ended(2 * MOST_SECONDS)
     return [one for number, one in enumerate(ended) if number != victim]
@@ -107,7 +113,7 @@ def test_one_of_four_is_killed_and_all_start_again(tmp_path, victim):
     given = (*options("breast-cancer", 32, 400), "--every-steps", "100")
     undisturbed = trained_by(4, tmp_path, *given[:-2])
     given = (*given, "--checkpoint", str(tmp_path / "saved"))
-    survivors = lose(tmp_path, 4, victim, given=given, wait=2.0)
+    survivors = lose(tmp_path, 4, victim, given=given, saved=tmp_path / "saved" / "hand")
     who = "process 0 of 4, the coordinator," if victim == 0 else f"process {victim} of 4"
     for survivor in survivors:
         last = survivor.err.splitlines()[-1]
@@ -118,7 +124,6 @@ def test_one_of_four_is_killed_and_all_start_again(tmp_path, victim):
             continue
         assert survivor.code == 2
         assert f"{who} was lost" in survivor.err
-    assert list((tmp_path / "saved" / "hand").glob("step-*"))
     resumed = trained_by(4, tmp_path, *given, "--resume")
     for name, values in undisturbed.items():
         np.testing.assert_array_equal(resumed[name], values)
