@@ -17,7 +17,9 @@ from handgrad.cli.output import check_writable, console, say
 ROOT = Path(__file__).parents[3]
 WIDTH = 118
 """Of a table, on a narrower console too: a figure cut in half is worse than a long line."""
-JOBS = ("one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling")
+JOBS = (
+    "one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling", "profile",
+)  # fmt: skip
 
 
 def bench(
