@@ -1,5 +1,6 @@
 """Newton's method on a stream: each pass reads the file once."""
 
+from handgrad._precision import x64
 from handgrad.data import Stream
 from handgrad.fast import newton
 from handgrad.train.stream_fitting import check_stream
@@ -17,7 +18,8 @@ def newton_stream(
     are standardised, and in its dtype; sums are in float64. Raises InputError for what is no
     stream, and for options that cannot be used.
     """
-    check_stream(stream)
+    with x64():  # as Newton has it
+        check_stream(stream)
     classes = None if stream.soft or stream.classes == 2 else stream.classes
     blocks = newton.Blocks(stream.examples, stream.blocks)
     sample = stream.sample(SAMPLE)
