@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from handgrad.data import Stream, open_stream
+from handgrad.data.streams.read_ahead import aligned
 from handgrad.data.streams.working_copy import check_room, workplace
 from handgrad.measure import Bar, Report
 from handgrad.measure.race import Spread
@@ -28,7 +30,7 @@ from handgrad.measure.race import Spread
 TITLE = "a file larger than memory"
 FEATURES = 64
 BYTES, QUICK_BYTES = 5 * 10**9, 2 * 10**7
-ROUNDS = 3
+ROUNDS = 2
 RESIDENT, SHARE = 1e9, 0.7
 """The bars: bytes at most, and of the throughput in memory at least."""
 MODES = {"full batch": ("full", 5), "batches of 1,024": (1024, 1), "batches of 32": (32, 1),
