@@ -25,6 +25,7 @@ _ROOMS = {
     "fit": "train",
     "fit_many": "train",
     "fit_stream": "train",
+    "newton_stream": "train",
     "load": "data",
     "open_parts": "data",
     "open_stream": "data",

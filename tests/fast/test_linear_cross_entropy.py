@@ -97,18 +97,19 @@ def test_a_certain_label_keeps_its_digits_and_a_wrong_index_is_nan():
 
 
 def test_temporaries_do_not_grow_with_the_tokens():
-    def temporaries(tokens):
+    def temporaries(tokens, function=fast.value_and_gradient):
         at = (
             jax.ShapeDtypeStruct((tokens, 16), jnp.float32),
             jax.ShapeDtypeStruct((16, 4096), jnp.float32),
             jax.ShapeDtypeStruct((tokens,), jnp.int32),
         )
-        program = jax.jit(lambda *a: fast.value_and_gradient(*a, chunk=64)).lower(*at).compile()
+        program = jax.jit(lambda *a: function(*a, chunk=64)).lower(*at).compile()
         return program.memory_analysis().temp_size_in_bytes
 
     few, many = temporaries(512), temporaries(4096)
     assert few < 3 * 64 * 4096 * 4
     assert many - few < 2 * (4096 - 512) * 16 * 4  # the hidden states themselves, cut
+    assert temporaries(512, fast.loss) < 1.5 * 64 * 4096 * 4  # one chunk of logits
 
 
 def test_the_loss_drops_into_a_model():

@@ -13,7 +13,8 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from handgrad.data import load, split, standardise
-from handgrad.fast import linear_cross_entropy
+from handgrad.fast import linear_cross_entropy, newton
+from handgrad.fast.newton import parted, passes
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import baseline, fit
 from handgrad.train.batches import schedule
@@ -88,6 +89,27 @@ def compiled(name, examples, batch_size, devices=8, fault=None):
     return {"text": texts, "parameters": count}
 
 
+def second_order(examples, devices=8, hessian=True):
+    """The same for a pass of Newton's method, and how far 8 devices end from none."""
+    shape, mesh = jax.ShapeDtypeStruct, as_mesh(devices)
+    even = examples // devices * devices
+    at = [shape((even, 6), "float64"), shape((even,), "float64"),
+          shape((examples - even, 6), "float64"), shape((examples - even,), "float64"),
+          shape((7,), "float64")]  # fmt: skip
+    if hessian:
+        at += [shape((6,), "float64")] * 2
+    summed = passes.with_hessian if hessian else passes.value_and_gradient
+    program = jax.jit(partial(parted.over, summed=summed, mesh=mesh)).lower(*at).compile()
+    return {"text": [program.as_text()], "parameters": 7 + devices + 49 * hessian}
+
+
+def optimum_apart(classes):
+    """How far Newton's optimum on 8 devices is from that on one."""
+    data = standardise(*split(load("breast-cancer" if classes == 2 else "iris")))[0]
+    one, all_ = (newton.fit(None, data.x, data.y, 0.01, mesh=m) for m in (None, as_mesh(8)))
+    return parameter_difference(one.params, all_.params).relative
+
+
 def output_layer(tokens, devices=4):
     """The same for linear cross-entropy, tokens split over the devices."""
     mesh = as_mesh(devices)
@@ -110,6 +132,10 @@ def main(quick):
             found["differences"][label] = differences(name, batch_size, quick)
             found["programs"][label] = {str(n): compiled(name, n, batch_size) for n in sizes}
     found["programs"]["output layer"] = {str(n): output_layer(n) for n in (64, 640)}
+    for hessian in (False, True):
+        label = "Newton with the Hessian" if hessian else "Newton"
+        found["programs"][label] = {str(n): second_order(n, hessian=hessian) for n in sizes}
+    found["optima"] = {str(classes): optimum_apart(classes) for classes in (2, 3)}
     found["planted"] = compiled("logistic", 1_000, "full", fault=twice)
     json.dump(found, sys.stdout)
 

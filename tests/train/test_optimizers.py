@@ -8,6 +8,10 @@ import pytest
 
 from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.fast import newton
+from handgrad.gradients import logistic
+from handgrad.train import fit
+from handgrad.train.loop import loss_of
 from handgrad.train.optax_baseline import OPTAX
 from handgrad.train.optimizers import HAND, adam, check_learning_rate, momentum, resolve, sgd
 
@@ -85,3 +89,28 @@ def test_an_unknown_rule():
         resolve(optax.sgd, None)
     with pytest.raises(InputError, match=r"learning_rate: expected nothing beside an optax"):
         resolve(optax.sgd(0.1), 0.1)
+
+
+@pytest.mark.parametrize("batch_size", ["full", 32])
+def test_a_rule_that_wants_the_loss_gets_it(breast_cancer, batch_size):
+    """lbfgs searches along a line with the gradient by hand, and gets where Newton gets."""
+    train, _ = breast_cancer
+    rule = optax.lbfgs(memory_size=5)
+    model = logistic.model(l2=0.01)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        found = fit(
+            model, train.x, train.y, optimizer=rule, batch_size=batch_size, epochs=20, tol=None
+        )
+    if batch_size == "full":
+        assert found.loss == pytest.approx(newton.fit(None, train.x, train.y, 0.01).loss, rel=1e-4)
+    assert found.loss < 0.25
+
+
+def test_the_loss_a_rule_is_given_has_the_gradient_by_hand():
+    def wrong(params, x, y):
+        return jnp.sum(params * x) + y, 3 * x  # not the gradient: to see that it is the one used
+
+    loss = loss_of(wrong, (jnp.array([1.0, 2.0]), jnp.array(5.0)))
+    value, gradient = jax.value_and_grad(loss)(jnp.array([1.0, 1.0]))
+    assert float(value) == 8.0
+    assert gradient.tolist() == [3.0, 6.0]

@@ -53,6 +53,13 @@ def test_the_same_on_any_number_of_devices(found):
             assert by_devices["plain"] <= BOUND
 
 
+def test_newton_ends_at_the_same_optimum(found):
+    """Both end where no gradient is above 1e-9."""
+    assert len(found["optima"]) == 2
+    for apart in found["optima"].values():
+        assert apart <= 1e-9
+
+
 def test_the_same_bits_on_the_same_number_of_devices(found):
     assert all(by_devices["again"] for by_devices in found["differences"].values())
 

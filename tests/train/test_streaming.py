@@ -15,8 +15,9 @@ from handgrad._precision import x64
 from handgrad.data import open_parts, open_stream
 from handgrad.data.streams import stream as streams
 from handgrad.data.streams.read_ahead import ReadAhead, ring
+from handgrad.fast import newton
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
-from handgrad.train import baseline, fit, fit_stream, windows
+from handgrad.train import baseline, fit, fit_stream, newton_stream, windows
 from handgrad.train.checkpoints import Checkpoints
 from handgrad.train.comparison import compare, contenders
 from handgrad.train.loop import initial_state
@@ -318,3 +319,29 @@ def test_side_by_side(file, small_blocks):
         x, y = arrays(test)
         right = np.argmax(np.asarray(pair[0].model.predict(params, x)), axis=1) == y
         assert found.hand.test_accuracy == right.mean() > 0.7
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_newton_is_that_of_all_rows_in_memory(small_blocks, file, binary, name):
+    """The optimum, each pass summed over many blocks."""
+    with open_stream(file if name == "three" else binary, 4, dtype="float64") as stream:
+        assert len(list(stream.blocks())) > 5
+        found = newton_stream(stream, 1e-3)
+        x, y = arrays(stream)
+    expected = newton.fit(None, x, y, 1e-3)
+    assert found.converged
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+    assert apart(found.params, expected.params) < 1e-6
+
+
+def test_newton_sees_a_block_that_is_left_out(small_blocks, file):
+    with open_stream(file, 4, dtype="float64") as stream:
+        x, y = arrays(stream)
+        short = newton.Blocks(len(y), lambda: [(x[:2_000], y[:2_000])])
+        found = newton.fit_blocks(short, (x, y), 3, 1e-3)
+    assert apart(found.params, newton.fit(None, x, y, 1e-3).params) > 1e-3
+
+
+def test_newton_needs_a_stream():
+    with pytest.raises(InputError, match="stream: expected a Stream, got ndarray"):
+        newton_stream(np.eye(3))

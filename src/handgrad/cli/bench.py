@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 WIDTH = 118
 """Of a table, on a narrower console too: a figure cut in half is worse than a long line."""
 JOBS = (
-    "one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling", "streaming",
-    "processes",
+    "one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling", "profile",
+    "streaming", "processes",
 )  # fmt: skip
 
 

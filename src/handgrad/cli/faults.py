@@ -15,6 +15,7 @@ from handgrad._errors import InputError
 from handgrad.cli.output import check_writable, console, say, write_json
 
 WRONG = 1
+QUIET = not console.is_terminal
 SERVER = (sys.executable, "-c", "from handgrad.cli.serving import serve; serve()")
 
 
@@ -65,9 +66,9 @@ def kill(server: Any, folder: Path, count: int, seed: int, report: dict[str, Any
     for place, kind in enumerate(kinds):
         share = count // len(kinds) + (place < count % len(kinds))
         runs = trials(server, kind, share, folder / kind.name, seed)
-        found += track(runs, kind.name, share, console=console, transient=True)
+        found += track(runs, kind.name, share, console=console, transient=True, disable=QUIET)
     report["kills"] = [asdict(trial) for trial in found]
-    table = _table("kill -9 in", STARTING, TRAINING, SAVING, "killed", "same bits when resumed")
+    table = _table("kill -9 in", STARTING, TRAINING, SAVING, "killed", "same bits")
     for name in [*dict.fromkeys(trial.kind for trial in found), "all"]:
         these = [trial for trial in found if name in (trial.kind, "all")]
         when, good = Counter(trial.found for trial in these), sum(t.ok for t in these)
@@ -100,11 +101,13 @@ def damage(
 
     kind = KINDS[1]
     trials = harmed(server, kind, folder / "harmed", seed, harms)
-    found = list(track(trials, "damage", harms, console=console, transient=True))
+    found = list(track(trials, "damage", harms, console=console, transient=True, disable=QUIET))
     sizes = SIZES[:: max(1, len(SIZES) // disks)][:disks] if disks else ()
     try:
         trials = starved(server, kind, sizes, folder / "starved")
-        found += track(trials, "full disk", len(sizes), console=console, transient=True)
+        found += track(
+            trials, "full disk", len(sizes), console=console, transient=True, disable=QUIET
+        )
     except OSError as error:
         say(f"full disk: not tried, {error}")
     report["damages"] = [asdict(trial) for trial in found]

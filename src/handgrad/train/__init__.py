@@ -9,6 +9,7 @@ from handgrad.train.optax_baseline import OPTAX, baseline
 from handgrad.train.optimizers import adam, momentum, sgd
 from handgrad.train.running import History, Progress
 from handgrad.train.stream_fitting import fit_stream
+from handgrad.train.stream_newton import newton_stream
 
 __all__ = [
     "OPTAX",
@@ -26,6 +27,7 @@ __all__ = [
     "fit_stream",
     "folds",
     "momentum",
+    "newton_stream",
     "parameter_difference",
     "sgd",
     "together",

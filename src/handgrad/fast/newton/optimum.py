@@ -11,11 +11,13 @@ Source: the gradient and Hessian are those of `gradients.logistic` and
 """
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 
 from handgrad._precision import x64
@@ -30,9 +32,11 @@ from handgrad.fast.newton.arguments import (
 from handgrad.fast.newton.conjugate import ConjugateGradients
 from handgrad.fast.newton.descent import descend
 from handgrad.fast.newton.hessian import KeptHessian
+from handgrad.fast.newton.parted import Blocks, Spread, spread
 from handgrad.fast.newton.passes import Programs
 from handgrad.fast.newton.problem import Point, Problem, Scaling
-from handgrad.fast.newton.rows import lay_out
+from handgrad.fast.newton.result import Optimum
+from handgrad.fast.newton.rows import Rows, lay_out
 from handgrad.gradients.linear import Params
 
 SAMPLE = 16_384
@@ -47,41 +51,6 @@ MOST_FEATURES = 1_024
 """Of a Hessian that is formed."""
 
 
-@dataclass(frozen=True)
-class Optimum:
-    """Where the gradient vanishes, and what it took to get there."""
-
-    params: Params
-    """float64 NumPy arrays: weight (D,) and bias (), or (D, K) and (K,)."""
-    loss: float
-    """E in nats, penalty included."""
-    gradient_norm: float
-    """max |∂E/∂w|, of the mean over the examples."""
-    stopped: str
-    """'tolerance'; 'separable': no optimum exists; 'rounding': E has no digits left; 'passes'."""
-    passes: int
-    """Passes over all the examples in float64."""
-    hessians: int
-    """How many of these took the Hessian too."""
-    products: int
-    """Products with the Hessian in float32, each two reads of at most CURVATURE_BYTES."""
-    iterations: int
-    """Steps taken on all the examples."""
-    compile_seconds: float
-    seconds: float
-    """Of the run without `compile_seconds`."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the gradient is within the tolerance of an optimum."""
-        return self.stopped == "tolerance"
-
-    @property
-    def separable(self) -> bool:
-        """Whether the loss has no minimum because some weights tell the classes apart."""
-        return self.stopped == "separable"
-
-
 def fit(
     params: Params | None,
     x: Any,
@@ -91,6 +60,7 @@ def fit(
     tol: float = 1e-9,
     max_passes: int = 200,
     seed: int = 0,
+    mesh: Mesh | None = None,
 ) -> Optimum:
     """The least E over x (N, D), y and λ = `l2`: E is the mean cross-entropy in nats + ½ λ ‖w‖².
 
@@ -98,7 +68,8 @@ def fit(
     more classes, or (N, K) probabilities. `params`, the point to start at, decides if given; None
     starts on a sample drawn with `seed`, or at zero where there are few examples. Ends where
     max |∂E/∂w| ≤ `tol`, or where `Optimum.stopped` says. A NumPy array in row-major order is read
-    where it lies; another is copied once. All is in float64, whatever the dtype of `x`.
+    where it lies; another is copied once. All is in float64, whatever the dtype of `x`. `mesh`,
+    with one axis, spreads the examples over its devices, which send one message a pass.
 
     Raises InputError for shapes and dtypes that do not fit, features that are not finite, labels
     out of range, a class with no example, and options that cannot be used.
@@ -116,25 +87,87 @@ def fit(
         x = as_features(x)
         y, classes = as_labels(y, x.shape[0], params)
         theta = as_theta(params, x, classes)
-        penalty = np.append(np.full(x.shape[1], float(l2)), 0.0)
-        programs = Programs()
-        part = _sample(x, y, max(SAMPLE, EXAMPLES_A_FEATURE * x.shape[1]), seed)
-        laid = lay_out(x, y)
-        whole = laid.rest.shape[0] == len(y)  # few examples, which JAX has by now
-        moments = programs.run(passes.moments, laid.rest if whole else part[0])
-        scaling = Scaling(*map(np.asarray, moments))
-        if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
-            refuse_features(x)
-        near = params is None and len(part[1]) < len(y)
-        if near:
-            theta = _on_sample(programs, *part, scaling, penalty, theta)
-        problem = Problem(laid, penalty, scaling, programs)
-        curvature = _curvature(
-            programs, laid.rest if whole else x, y, scaling, penalty, theta, seed
-        )
-        point, stopped, steps = descend(
-            problem, curvature, theta, tol, max_passes, near=near, at_start=partial(_check, x)
-        )
+        laid = lay_out(x, y) if mesh is None else spread(x, y, mesh)
+        if isinstance(laid, Rows) and laid.rest.shape[0] == len(y):
+            x = laid.rest  # few examples, which JAX has by now
+        start = Start(theta, params is None, partial(_check, x), seed)
+        return _solve(laid, (x, y), start, float(l2), tol, max_passes, began)
+
+
+def fit_blocks(
+    blocks: Blocks,
+    sample: tuple[np.ndarray, np.ndarray],
+    classes: int | None = None,
+    l2: float = 0.0,
+    *,
+    tol: float = 1e-9,
+    max_passes: int = 200,
+    seed: int = 0,
+) -> Optimum:
+    """`fit` for examples that are read block by block, once a pass, in memory that does not grow.
+
+    `sample` (x, y) are some of the examples, from all over: Newton starts on them, and learns from
+    them how features vary. `classes` is K for softmax regression on integers, None for one logit.
+    Raises InputError for options that cannot be used, and features that are not finite.
+
+    >>> x, y = np.array([[-2.0], [-1.0], [0.5], [-0.5], [1.0], [2.0]]), np.array([0, 0, 0, 1, 1, 1])
+    >>> halves = Blocks(6, lambda: iter([(x[:3], y[:3]), (x[3:], y[3:])]))
+    >>> fit_blocks(halves, (x, y), l2=0.1).params.weight.round(3).tolist()
+    [0.898]
+    """
+    check_options(l2, tol, max_passes, seed)
+    began = time.perf_counter()
+    dtype = np.float64 if classes is None else np.int32
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return ((x, y.astype(dtype)) for x, y in blocks.read())
+
+    with x64(), _blas().limit(limits=1):
+        x = as_features(sample[0])
+        y = np.asarray(sample[1]).astype(dtype)
+        theta = as_theta(None, x, classes)
+        start = Start(theta, True, partial(_check, x), seed)
+        whole = Blocks(blocks.examples, read)
+        return _solve(whole, (x, y), start, float(l2), tol, max_passes, began)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts, and what it starts with."""
+
+    theta: np.ndarray
+    free: bool
+    """Whether a sample may move the start: nobody asked for this one."""
+    check: Callable[[Point], None]
+    """May refuse the first point."""
+    seed: int
+
+
+def _solve(
+    laid: Rows | Spread | Blocks,
+    some: tuple[Any, np.ndarray],
+    start: Start,
+    l2: float,
+    tol: float,
+    max_passes: int,
+    began: float,
+) -> Optimum:
+    """To the optimum over `laid`; `some` are its examples, or enough of them to sample."""
+    x, y = some
+    theta, programs = start.theta, Programs()
+    penalty = np.append(np.full(x.shape[1], l2), 0.0)
+    part = _sample(x, y, max(SAMPLE, EXAMPLES_A_FEATURE * x.shape[1]), start.seed)
+    scaling = Scaling(*map(np.asarray, programs.run(passes.moments, part[0])))
+    if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
+        refuse_features(x)
+    near = start.free and len(part[1]) < laid.examples
+    if near:
+        theta = _on_sample(programs, *part, scaling, penalty, theta)
+    problem = Problem(laid, penalty, scaling, programs)
+    curvature = _curvature(programs, x, y, scaling, penalty, theta, start.seed)
+    point, stopped, steps = descend(
+        problem, curvature, theta, tol, max_passes, near=near, at_start=start.check
+    )
     return Optimum(
         params=Params(weight=point.theta[..., :-1].T, bias=point.theta[..., -1]),  # type: ignore[arg-type]
         loss=point.loss,

@@ -7,12 +7,14 @@ conditioned; z stays the same with v = (s w, b + m·w). Parameters, gradients an
 the features as they were given.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from handgrad.fast.newton import passes
+from handgrad.fast.newton.parted import Blocks, Spread
 from handgrad.fast.newton.passes import Programs
 from handgrad.fast.newton.rows import Rows
 
@@ -69,7 +71,7 @@ class Scaling:
 class Problem:
     """E over `rows`; counts the passes, and those that took the Hessian too."""
 
-    rows: Rows
+    rows: Rows | Spread | Blocks
     penalty: np.ndarray
     scaling: Scaling
     programs: Programs
@@ -79,16 +81,15 @@ class Problem:
     def evaluate(self, theta: np.ndarray, hessian: bool = False) -> Point:
         """Value, gradient and margin at θ, by one pass over the rows."""
         self.passes += 1
-        curvature = None
         if hessian:
             self.hessians += 1
-            loss, gradient, margin, products = self.programs.run(
-                passes.with_hessian, self.rows, theta, self.scaling.mean, self.scaling.scale
-            )
-            curvature = np.asarray(products) / self.rows.examples
-            curvature[np.diag_indices_from(curvature)] += self.scaling.penalty(self.penalty)
+            found = self._sums(passes.with_hessian, theta, self.scaling.mean, self.scaling.scale)
         else:
-            loss, gradient, margin = self.programs.run(passes.value_and_gradient, self.rows, theta)
+            found = self._sums(passes.value_and_gradient, theta)
+        loss, gradient, margin, *products = found
+        curvature = np.asarray(products[0]) / self.rows.examples if products else None
+        if curvature is not None:
+            curvature[np.diag_indices_from(curvature)] += self.scaling.penalty(self.penalty)
         penalised = self.penalty * theta
         return Point(
             theta=theta,
@@ -97,3 +98,8 @@ class Problem:
             margin=float(margin),
             hessian=curvature,
         )
+
+    def _sums(self, function: Callable, *args: np.ndarray) -> tuple[Any, ...]:
+        if isinstance(self.rows, Rows):
+            return self.programs.run(function, self.rows, *args)
+        return self.rows.sums(function, self.programs, *args)

@@ -66,6 +66,20 @@ def lay_out(x: Any, y: np.ndarray) -> Rows:
     )
 
 
+def cut(x: Array, labels: Array) -> Rows:
+    """The same of arrays that are traced: the part of a device."""
+    size = max(256, BLOCK_BYTES // (8 * x.shape[1]))
+    blocks = x.shape[0] // size if x.shape[0] >= 3 * size else 0
+    inside = blocks * size
+    return Rows(
+        flat=x.reshape(-1),
+        start=np.int64(0),
+        labels=labels[:inside].reshape(blocks, size, *labels.shape[1:]),
+        rest=x[inside:],
+        rest_labels=labels[inside:],
+    )
+
+
 def fold(rows: Rows, body: Callable[[Any, Array, Array], Any], carry: Any) -> Any:
     """body(carry, x_block, y_block) over all the examples, each block in float64."""
     features = rows.rest.shape[1]

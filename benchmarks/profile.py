@@ -1,0 +1,131 @@
+"""Where one pass spends its time: each of its parts alone, and what else was tried.
+
+The parts read x from memory, each by itself: the logits, the second product (as a product, and as
+a sum of products), and the residuals, which do not read x. What was tried are whole gradients in
+other shapes; two devices take part only where JAX has them:
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 handgrad bench profile
+
+Every one is held against the plain gradient before it is timed. `MISSES.md` says what follows.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks.one_pass import TOLERANCE, problem
+from benchmarks.peers import row
+from handgrad.fast import one_pass
+from handgrad.fast.residuals import binary
+from handgrad.gradients import logistic
+from handgrad.gradients.linear import Params, matmul
+from handgrad.measure import Contender, Report, compiled, race, ratio
+from handgrad.measure.limits import readers
+from handgrad.measure.race import fastest
+
+TITLE = "where one pass spends its time, and what else was tried"
+SHAPES = ((1_000_000, 64), (100_000, 512))
+SMALL, MIDDLE, LARGE = 2**17, 2**20, 2**23
+"""Bytes of a block: for a core's own cache, for both of them, for the last one."""
+
+
+def job(quick: bool = False) -> Iterator[Report]:
+    """A report for each shape."""
+    for examples, features in SHAPES:
+        yield one(examples // 50 if quick else examples, features)
+
+
+def in_blocks(params: Params, x: jax.Array, y: jax.Array, size: int, as_sum: bool) -> tuple:
+    """(Σ ℓ, Σ r x, Σ r) over blocks of `size` rows, the second product also as a sum over rows."""
+    features = x.shape[1]
+    flat, whole = x.reshape(-1), x.shape[0] // size
+
+    def share(block: jax.Array, labels: jax.Array) -> tuple:
+        losses, r = binary(matmul(block, params.weight) + params.bias, labels)
+        by_weight = jnp.sum(r[:, None] * block, axis=0) if as_sum else matmul(r, block)
+        return losses, by_weight, jnp.sum(r)
+
+    def step(sums: tuple, numbered: tuple) -> tuple:
+        number, labels = numbered
+        block = lax.dynamic_slice_in_dim(flat, number * (size * features), size * features)
+        return jax.tree.map(jnp.add, sums, share(block.reshape(size, features), labels)), None
+
+    first = share(x[whole * size :], y[whole * size :])  # what is left over, perhaps nothing
+    labels = y[: whole * size].reshape(whole, size)
+    return lax.scan(step, first, (jnp.arange(whole), labels))[0]
+
+
+def on_two_devices(params: Params, x: np.ndarray, y: np.ndarray, check: Any) -> Contender:
+    """Each core its own half of the rows, where they lie, in blocks that stay in its own cache."""
+    mesh = Mesh(np.array(jax.devices()[:2]), ("half",))
+    halves, all_of_it = PartitionSpec("half"), PartitionSpec()
+    rows = SMALL // (4 * x.shape[1])
+
+    def run(params: Params, x: jax.Array, y: jax.Array) -> tuple:
+        return lax.psum(in_blocks(params, x, y, rows, as_sum=False), "half")
+
+    gradient = jax.shard_map(
+        run, mesh=mesh, in_specs=(all_of_it, halves, halves), out_specs=all_of_it
+    )
+    split, everywhere = NamedSharding(mesh, halves), NamedSharding(mesh, all_of_it)
+    at = jax.device_put(params, everywhere), jax.device_put(x, split), jax.device_put(y, split)
+    return compiled("tried: two devices, 128 kB", gradient, *at, check=check)
+
+
+def one(examples: int, features: int) -> Report:
+    """The parts and the attempts at one shape."""
+    params, x, y = problem(examples, features, 1)
+    held, labels = jnp.asarray(x), jnp.asarray(y)
+
+    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(x @ params.weight + params.bias, y))
+
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), params, held, labels)
+    truth = np.asarray(baseline.answer[1].weight, np.float64)
+
+    def check(answer: Any) -> None:
+        found = answer[1].weight if isinstance(answer[1], Params) else answer[1] / examples
+        error = np.abs(np.asarray(found, np.float64) - truth).max() / np.abs(truth).max()
+        assert error <= TOLERANCE, f"off by {error:.1e} of the largest"
+
+    def blocks(size: int, **options: Any) -> Callable:
+        rows = max(1, size // (4 * features))
+        return partial(in_blocks, size=min(rows, examples), **options)
+
+    at = (params, held, labels)
+    z = matmul(held, params.weight)
+    parts = [
+        compiled("part: logits, x w", matmul, held, params.weight),
+        compiled("part: loss and residuals", binary, z, labels),
+        compiled("part: rᵀ x as a product", matmul, z, held),
+        compiled(
+            "part: rᵀ x as a sum", lambda r, x: jnp.sum(r[:, None] * x, axis=0), z, held
+        ),
+    ]  # fmt: skip
+    whole = [
+        compiled("one pass", one_pass.value_and_gradient, *at, check=check),
+        compiled("plain, two reads", logistic.value_and_gradient, *at, check=check),
+        compiled("tried: two reads, a sum", blocks(held.nbytes, as_sum=True), *at, check=check),
+        compiled("tried: 8 MB blocks, a sum", blocks(LARGE, as_sum=True), *at, check=check),
+        compiled("tried: 1 MB blocks, a product", blocks(MIDDLE, as_sum=False), *at, check=check),
+    ]
+    notes = ["parts are of the whole of x; one pass has the second product's x in the cache"]
+    if jax.device_count() > 1:
+        whole.append(on_two_devices(params, x, y, check))
+    else:
+        notes.append("one device: XLA_FLAGS=--xla_force_host_platform_device_count=2 makes two")
+    limits = readers(held, params.weight)
+    timings = race([baseline, *whole, *parts, *limits])
+    slow, read = timings[baseline.name], fastest([timings[limit.name] for limit in limits])
+    rows_of = [row(timings[c.name], slow, of_read=ratio(read, timings[c.name]).median)
+               for c in [baseline, *whole, *parts, *limits]]  # fmt: skip
+    most = ratio(slow, read).median
+    notes.append(f"reading x once is {most:.2f} times as fast as optax + jax.grad: no more can be")
+    return Report("profile", f"{examples:,} × {features} float32, by parts", rows_of, [], notes)
