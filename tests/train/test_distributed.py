@@ -152,7 +152,7 @@ def test_ctrl_c_at_one_stops_all_after_the_same_step(tmp_path):
 
 @pytest.mark.slow
 def test_a_divergence_is_seen_by_all(tmp_path):
-    commands = handgrad_train(2, "digits", "--learning-rate", "1e30", "--batch-size", "full")
+    commands = handgrad_train(2, "breast-cancer", "--learning-rate", "1e38")
     with Together(tmp_path, commands, environment()) as run:
         first, second = run.ended()
     assert first.code == second.code == 2

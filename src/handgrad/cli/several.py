@@ -7,6 +7,8 @@ from functools import wraps
 from inspect import signature
 from typing import Any
 
+import typer
+
 from handgrad._errors import InputError
 from handgrad.cli import output
 
@@ -38,10 +40,15 @@ def by_several(command: Callable[..., None]) -> Callable[..., None]:
             coordinator, given["processes"], given["process_id"], about=about, lost=end_process
         ):
             output.console.quiet = not speaks()
+            code = 0
             try:
                 command(**given)
+            except typer.Exit as done:  # as all of them do: no reason to part in haste
+                code = done.exit_code
             finally:
                 output.console.quiet = False
+        if code:
+            raise typer.Exit(code)
 
     return run
 

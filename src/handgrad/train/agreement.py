@@ -5,11 +5,17 @@ signal reaches one process, or all at different steps; and each reads a checkpoi
 """
 
 import signal
+from functools import cache
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from handgrad._errors import InputError
+from handgrad.train.meshes import as_mesh
+from handgrad.train.sharding import placed
 from handgrad.train.signals import Noted
 
 
@@ -17,14 +23,14 @@ def is_stopped(noted: Noted) -> bool:
     """Whether any process has noted a signal; then all have."""
     if jax.process_count() == 1:
         return bool(noted)
-    largest = int(_of_all(noted.signal or 0).max())
+    largest = int(of_all(np.int32(noted.signal or 0)).max())
     noted.signal = signal.Signals(largest) if largest else None
     return bool(noted)
 
 
 def agree_on_start(start: int) -> None:
     """Raise InputError unless all processes go on from the same step."""
-    steps = _of_all(start)
+    steps = of_all(np.int32(start))
     if steps.min() != steps.max():
         raise InputError(
             "checkpoint", "one folder, that all processes can read",
@@ -33,8 +39,16 @@ def agree_on_start(start: int) -> None:
         )  # fmt: skip
 
 
-def _of_all(number: int) -> np.ndarray:
-    """The number of each process."""
-    from jax.experimental import multihost_utils
+def of_all(value: Any) -> np.ndarray:
+    """What each process has as `value`, by device: (devices, ...), those of process 0 first.
 
-    return np.asarray(multihost_utils.process_allgather(np.int32(number)))
+    Over all devices, as the sums of a step are, so that no other connections are made.
+    """
+    value, mesh = np.asarray(value), as_mesh("all")
+    parts = placed(lambda device: value[None], (mesh.size, *value.shape), mesh)
+    return np.asarray(jax.block_until_ready(_gathered(mesh)(parts)))
+
+
+@cache
+def _gathered(mesh: Mesh) -> Any:
+    return jax.jit(lambda parts: parts, out_shardings=NamedSharding(mesh, P()))

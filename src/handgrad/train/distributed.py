@@ -20,16 +20,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from handgrad._errors import HandgradError, InputError
+from handgrad._errors import DivergedError, HandgradError, InputError
+from handgrad.train.agreement import of_all
 from handgrad.train.arguments import is_whole
-from handgrad.train.meshes import as_mesh
 from handgrad.train.rollcall import enrol, gather, listen
-from handgrad.train.sharding import placed
 from handgrad.train.watch import Peer, Watch, named
 
 START_SECONDS = 120.0
@@ -78,10 +74,12 @@ def together(
         host, port, processes, process = check_addresses(coordinator, processes, process)
         watch = _by_address(host, port, processes, process, about, start_seconds, lost)
     try:
-        _first_sum()
+        _first_of_all(np.uint8(0))
         yield
-        jax.distributed.shutdown()
-        watch.leave({"left": True})
+        _part(watch)
+    except DivergedError:
+        _part(watch)  # as all of them do
+        raise
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, HandgradError):
             watch.join(SETTLING_SECONDS)  # a sum fails where a process is lost: hear which
@@ -151,8 +149,6 @@ def _by_cluster(
     lost: Callable[[str], None],
 ) -> Watch:
     """JAX first, which knows the cluster; then meet at an address that process 0 tells so."""
-    from jax.experimental import multihost_utils
-
     try:
         _start_jax(seconds, num_processes=processes, process_id=process)
     except ValueError as error:
@@ -166,7 +162,7 @@ def _by_cluster(
         server = socket.create_server(("", 0), backlog=512)
         text = f"{socket.gethostname()}:{server.getsockname()[1]}".encode()
         address[: len(text)] = np.frombuffer(text, np.uint8)
-    told = bytes(np.asarray(multihost_utils.broadcast_one_to_all(address))).rstrip(b"\0").decode()
+    told = bytes(_first_of_all(address)[0]).rstrip(b"\0").decode()
     host, _, port = told.rpartition(":")
     if process == 0:
         peers = _call(server, processes, about, seconds)
@@ -195,23 +191,22 @@ def _start_jax(seconds: float, **given: Any) -> None:
     )
 
 
-def _first_sum() -> None:
-    """All devices, once: gloo greets on standard output when they meet, which is not its own."""
-    from jax.experimental import multihost_utils
-
-    mesh = as_mesh("all")
-    ones = placed(lambda device: np.ones(1, np.float32), (mesh.size,), mesh)
-    total = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, P()))
+def _first_of_all(value: Any) -> np.ndarray:
+    """`of_all`, where gloo greets on standard output as all devices meet: it is not its own."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
-        total(ones).block_until_ready()
-        multihost_utils.process_allgather(np.int32(0))
+        return of_all(value)
     finally:
         os.dup2(kept, 1)
         os.close(kept)
         os.close(nowhere)
+
+
+def _part(watch: Watch) -> None:
+    jax.distributed.shutdown()
+    watch.leave({"left": True})
 
 
 def _in_short(error: BaseException) -> str:
