@@ -20,7 +20,11 @@ LONG = {
     name: pytest.param(name, marks=pytest.mark.slow)
     for name in ("softmax_regression", "mlp", "linear_cross_entropy")
 }
-LOOKS = [(size, scheme) for size in ("desktop", "phone") for scheme in ("light", "dark")]
+LOOKS = [
+    ("desktop", "light"), ("phone", "dark"),
+    pytest.param("desktop", "dark", marks=pytest.mark.slow),
+    pytest.param("phone", "light", marks=pytest.mark.slow),
+]  # fmt: skip
 HEIGHTS = "return [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (360, 640)}
 
@@ -155,7 +159,7 @@ def agree(block, expected, digits):
 
 
 @pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+@pytest.mark.parametrize("size", ["desktop", pytest.param("phone", marks=pytest.mark.slow)])
 def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name, size):
     path, expected = pages(name)
     page = Page(chromium, path, size)
