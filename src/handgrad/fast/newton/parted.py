@@ -90,7 +90,8 @@ def over(
 
     def part(x: Array, labels: Array, *args: Any) -> tuple[Any, ...]:
         loss, gradient, margin, *more = summed(cut(x, labels), *args)
-        margins = jnp.where(jnp.arange(mesh.size) == lax.axis_index(axis), margin, 0)
+        place = jnp.arange(mesh.size, dtype=jnp.int32)
+        margins = jnp.where(place == lax.axis_index(axis), margin, 0)
         vector, back = ravel_pytree((loss, gradient, margins, *more))
         loss, gradient, margins, *more = back(lax.psum(vector, axis))
         return loss, gradient, jnp.min(margins), *more
