@@ -53,8 +53,8 @@ SHELL_LINES = [
 ]
 
 
-def test_there_are_ten_chapters():
-    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 11))
+def test_there_are_eleven_chapters():
+    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 12))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

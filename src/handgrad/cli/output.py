@@ -20,7 +20,7 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with what would steer a terminal written out: names come from users' files.
+    r"""The text with what would steer a terminal written out: names come from users' files.
 
     >>> printable("red: \x1b[31m")
     'red: \\x1b[31m'
