@@ -4,6 +4,7 @@ import sys
 from io import TextIOWrapper
 
 from handgrad.cli.app import app
+from handgrad.cli.output import complain
 
 WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 """Exit codes: the judged thing is wrong; bad usage or input; undecided. 0 is all is well."""
@@ -30,13 +31,7 @@ def main() -> None:
 
 def refuse(message: str) -> None:
     """Say what is wrong on standard error, and leave with exit code 2."""
-    from rich.console import Console
-
-    from handgrad.cli.output import printable
-
-    console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-    console.print("error:", style="bold red", end=" ")
-    console.print(printable(" ".join(message.split())), markup=False)
+    complain(message)
     sys.exit(BAD_INPUT)
 
 

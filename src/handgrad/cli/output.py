@@ -34,6 +34,13 @@ LONGEST = 255
 """Bytes in the name of a file, on every file system in common use."""
 
 
+def complain(message: str) -> None:
+    """Say what is wrong, in one line on standard error."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    errors.print("error:", style="bold red", end=" ")
+    errors.print(printable(" ".join(message.split())), markup=False)
+
+
 def check_writable(option: str, path: Path | None, suffix: str) -> None:
     """Raise InputError unless a file of that kind can be written at `path`."""
     if path is None:

@@ -62,10 +62,6 @@ def speaks() -> bool:
 
 def end_process(message: str) -> None:
     """Say which process was lost, and end: this one waits for it, and for ever."""
-    from rich.console import Console
-
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print("error:", style="bold red", end=" ")
-    console.print(message, markup=False)
+    output.complain(message)
     sys.stdout.flush()
     os._exit(2)

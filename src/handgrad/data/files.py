@@ -28,11 +28,7 @@ def read_table(path: Path, target: str | None) -> Any:
         if path.stat().st_size == 0:
             raise InputError(path.name, "a table", "an empty file", "write the table again")
         table = read(path, target)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
-        ) from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except (UnicodeDecodeError, pyarrow.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
     if table.num_rows == 0:
         raise InputError(path.name, "at least one row", "column names alone", "add some rows")
@@ -65,6 +61,10 @@ def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
 
 def unreadable(path: Path, error: Exception) -> InputError:
     """What to raise where a reader failed: its reason in one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return InputError(
+            path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
+        )
     reason = " ".join(str(error).split())[:200]
     reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     return InputError(
@@ -73,6 +73,13 @@ def unreadable(path: Path, error: Exception) -> InputError:
         f"a failure ({reason})",
         "the file may be damaged or hold something else: write it again",
     )
+
+
+def check_not_utf16(path: Path) -> None:
+    """Raise InputError for a text file that begins as one in UTF-16 does."""
+    with path.open("rb") as file:
+        if file.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE):
+            raise InputError(path.name, "text in UTF-8", "text in UTF-16", "save it as UTF-8")
 
 
 def import_pyarrow() -> ModuleType:
@@ -99,9 +106,7 @@ def _read_csv(path: Path, target: str | None) -> Any:
     # One block: a quote that is never closed then runs to the end of the file, where it is
     # recognised, and not to the end of a block. One thread, so that pyarrow knows row numbers.
     whole = min(path.stat().st_size + 1, LARGEST_BLOCK)
-    with path.open("rb") as file:
-        if file.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE):
-            raise InputError(path.name, "text in UTF-8", "text in UTF-16", "save it as UTF-8")
+    check_not_utf16(path)
     try:
         table = csv.read_csv(
             path,

@@ -26,6 +26,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from handgrad._placement import everywhere
 from handgrad._types import Array
 from handgrad.train.lanes import Lanes
 from handgrad.train.loop import Look, Params, State, make_chunk, make_look
@@ -200,19 +201,6 @@ def placed(
         return of((index[axis].start or 0) // each if each else 0)
 
     return jax.make_array_from_callback(shape, NamedSharding(mesh, spec), part)
-
-
-def everywhere(tree: Any, mesh: Mesh) -> Any:
-    """Every leaf whole on each device; at no cost if it is there already."""
-    sharding = NamedSharding(mesh, P())
-
-    def put(leaf: Any) -> Array:
-        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
-            return leaf
-        value = np.asarray(leaf)
-        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
-
-    return jax.tree.map(put, tree)
 
 
 def here(tree: Any) -> Any:

@@ -7,7 +7,6 @@ next type that pyarrow would have tried, and reading begins anew.
 """
 
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from handgrad._errors import InputError
 from handgrad.data.encoders import column_values
-from handgrad.data.files import import_pyarrow, unreadable
+from handgrad.data.files import check_not_utf16, import_pyarrow, unreadable
 from handgrad.data.streams.source import Block, rows_at_once
 from handgrad.data.tables import check_columns
 
@@ -127,11 +126,7 @@ def _parquet_columns(path: Path) -> list[str]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             return list(file.schema_arrow.names)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
-        ) from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except (UnicodeDecodeError, pyarrow.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
 
 
@@ -139,18 +134,12 @@ def _csv_types(path: Path) -> dict[str, Any]:
     """The columns, with the types of the first block."""
     pyarrow = import_pyarrow()
     try:
-        with path.open("rb") as file:
-            if file.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE):
-                raise InputError(path.name, "text in UTF-8", "text in UTF-16", "save it as UTF-8")
+        check_not_utf16(path)
         with _csv_reader(path, {}) as reader:
             names = reader.schema.names
             check_columns(path.name, names, names[0])  # distinct, before they become keys
             return dict(zip(names, reader.schema.types, strict=True))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            path.name, "text in UTF-8", "column names in another encoding", "save it as UTF-8"
-        ) from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except (UnicodeDecodeError, pyarrow.ArrowException, OSError) as error:
         raise _explained(path, error) from error
 
 

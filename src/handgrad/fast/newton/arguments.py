@@ -124,6 +124,14 @@ def refuse_features(x: Any) -> None:
     )  # fmt: skip
 
 
+def refuse_blocks() -> None:
+    """Raise the InputError of rows that only their reader knows."""
+    raise InputError(
+        "blocks", "finite features, and labels of the classes", "a row with others",
+        "mend or drop it",
+    )  # fmt: skip
+
+
 def describe_numpy(array: np.ndarray) -> str:
     """Dtype and shape, for dtypes that JAX does not have."""
     return f"{array.dtype} of shape {array.shape}"

@@ -27,6 +27,7 @@ from handgrad.fast.newton.arguments import (
     as_labels,
     as_theta,
     check_options,
+    refuse_blocks,
     refuse_features,
 )
 from handgrad.fast.newton.conjugate import ConjugateGradients
@@ -90,7 +91,7 @@ def fit(
         laid = lay_out(x, y) if mesh is None else spread(x, y, mesh)
         if isinstance(laid, Rows) and laid.rest.shape[0] == len(y):
             x = laid.rest  # few examples, which JAX has by now
-        start = Start(theta, params is None, partial(_check, x), seed)
+        start = Start(theta, params is None, partial(_check, partial(refuse_features, x)), seed)
         return _solve(laid, (x, y), start, float(l2), tol, max_passes, began)
 
 
@@ -108,7 +109,8 @@ def fit_blocks(
 
     `sample` (x, y) are some of the examples, from all over: Newton starts on them, and learns from
     them how features vary. `classes` is K for softmax regression on integers, None for one logit.
-    Raises InputError for options that cannot be used, and features that are not finite.
+    Raises InputError for options that cannot be used, features that are not finite, and labels of
+    no class.
 
     >>> x, y = np.array([[-2.0], [-1.0], [0.5], [-0.5], [1.0], [2.0]]), np.array([0, 0, 0, 1, 1, 1])
     >>> halves = Blocks(6, lambda: iter([(x[:3], y[:3]), (x[3:], y[3:])]))
@@ -126,7 +128,7 @@ def fit_blocks(
         x = as_features(sample[0])
         y = np.asarray(sample[1]).astype(dtype)
         theta = as_theta(None, x, classes)
-        start = Start(theta, True, partial(_check, x), seed)
+        start = Start(theta, True, partial(_check, refuse_blocks), seed)
         whole = Blocks(blocks.examples, read)
         return _solve(whole, (x, y), start, float(l2), tol, max_passes, began)
 
@@ -191,10 +193,10 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _check(x: Any, point: Point) -> None:
+def _check(refuse: Callable[[], None], point: Point) -> None:
     """One value that is not finite makes the gradient not finite, at any θ."""
     if not point.finite:
-        refuse_features(x)
+        refuse()
 
 
 def _sample(x: Any, y: np.ndarray, size: int, seed: int) -> tuple[Any, np.ndarray]:

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from handgrad._errors import InputError
+from handgrad._placement import everywhere
 from handgrad._types import Array
 from handgrad.fast.newton.passes import Programs
 from handgrad.fast.newton.rows import Rows, cut
@@ -117,14 +118,3 @@ def whole(x: Any, y: Any) -> Rows:
     flat: Any = np.zeros(0, x.dtype)
     labels: Any = np.zeros((0, 1, *y.shape[1:]), y.dtype)
     return Rows(flat, np.int64(0), labels, x, y)
-
-
-def everywhere(tree: Any, mesh: Mesh) -> Any:
-    """Every array whole on each device."""
-    sharding = NamedSharding(mesh, P())
-
-    def put(leaf: Any) -> Array:
-        value = np.asarray(leaf)
-        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
-
-    return jax.tree.map(put, tree)
