@@ -94,7 +94,7 @@ def test_the_optimum_is_scikit_learns(name):
 
 
 def test_few_passes_and_one_hessian_from_a_sample(small_blocks):
-    x, y = draw(20_000, 4)
+    x, y = draw(20_000, 40)  # of few features a Hessian is cheap, and taken more often
     found = newton.fit(None, x, y, 1e-4)
     assert found.converged
     assert found.passes <= 8

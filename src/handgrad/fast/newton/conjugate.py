@@ -30,6 +30,7 @@ class ConjugateGradients:
 
     forms = False
     fresh = True
+    keeps = np.inf
 
     def __init__(
         self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: Programs

@@ -38,6 +38,9 @@ class Curvature(Protocol):
     forms: bool
     """Whether it lives on Hessians that passes bring."""
 
+    keeps: float
+    """It wants another unless a step left no more than this part of what there was to gain."""
+
     fresh: bool
     """Whether directions are those of the Hessian at the last point seen."""
 
@@ -83,7 +86,7 @@ def descend(
         if promise <= enough:
             return point, "enough" if promise > 0 else "rounding", steps
         if before is not None and damping == 0:
-            wanted = curvature.forms and not promise <= SLOW_GAIN * before
+            wanted = curvature.forms and not promise <= curvature.keeps * before
         if problem.passes >= most:
             return point, "passes", steps
         new = problem.evaluate(point.theta + step, wanted)

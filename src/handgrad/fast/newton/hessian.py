@@ -1,8 +1,9 @@
 """A Hessian that is kept: taken once near the optimum, factored once, corrected by every step.
 
-Near the optimum the Hessian hardly changes, while a pass that takes it costs three that do not. So
-it is kept, and each step s with its change of the gradient d = ∇E(θ + s) − ∇E(θ) ≈ H s mends the
-inverse along s, by the formula of Broyden, Fletcher, Goldfarb and Shanno:
+Near the optimum the Hessian hardly changes, while a pass that takes it costs three that do not; of
+few features, less than two. So it is kept, and each step s with its change of the gradient
+d = ∇E(θ + s) − ∇E(θ) ≈ H s mends the inverse along s, by the formula of Broyden, Fletcher, Goldfarb
+and Shanno:
 
     B ← (1 − s dᵀ/sᵀd) B (1 − d sᵀ/sᵀd) + s sᵀ/sᵀd          B⁻¹ the kept Hessian at first
 
@@ -20,6 +21,8 @@ from handgrad.fast.newton.problem import Point, Scaling
 
 RIDGE = 3e-7
 """What float32 products may be off by, relative to the diagonal."""
+FEW = 32
+"""Features of which a Hessian costs so little that it is kept only where it is nearly exact."""
 
 
 class KeptHessian:
@@ -30,6 +33,7 @@ class KeptHessian:
     def __init__(self, scaling: Scaling) -> None:
         self.scaling = scaling
         self.fresh = False
+        self.keeps = 1e-3 if scaling.mean.size <= FEW else 0.1
         self._hessian = np.eye(1)
         self._damping = -1.0
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []

@@ -85,27 +85,18 @@ def with_hessian(
         loss, residual, margin = link.binary(z, y)
         root = jnp.sqrt(link.curvature(z).astype(jnp.float32))
         a = (x.astype(jnp.float32) - mean32[None]) * scale32[None]
-        a = lax.optimization_barrier(a * root[:, None])  # or XLA computes it for each product
-        products, mixed = matmul(a.T, a), matmul(root, a)
-        total = jnp.sum(jnp.square(root))
+        a = jnp.pad(a, ((0, 0), (0, 1)), constant_values=1.0) * root[:, None]
+        a = lax.optimization_barrier(a)  # or XLA computes it for each product
         return (
             carry[0] + loss,
             carry[1] + pullback(residual, x),
             jnp.minimum(carry[2], margin),
-            carry[3] + products.astype(jnp.float64),
-            carry[4] + mixed.astype(jnp.float64),
-            carry[5] + total.astype(jnp.float64),
+            carry[3] + matmul(a.T, a).astype(jnp.float64),
         )
 
-    features = theta.shape[0] - 1
-    empty = (
-        jnp.zeros(()), jnp.zeros(theta.shape), jnp.asarray(jnp.inf),
-        jnp.zeros((features, features)), jnp.zeros(features), jnp.zeros(()),
-    )  # fmt: skip
-    loss, gradient, margin, products, mixed, total = fold(rows, body, empty)
-    top = jnp.concatenate([products, mixed[:, None]], axis=1)
-    low = jnp.concatenate([mixed, total[None]])
-    return loss, gradient, margin, jnp.concatenate([top, low[None]])
+    size = theta.shape[0]
+    empty = jnp.zeros(()), jnp.zeros(size), jnp.asarray(jnp.inf), jnp.zeros((size, size))
+    return fold(rows, body, empty)
 
 
 def moments(x: Array) -> tuple[Array, Array]:
