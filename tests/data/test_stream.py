@@ -86,6 +86,23 @@ def test_moments_in_blocks_are_those_of_exact_sums():
         assert abs(moments.scale()[column] - variance**0.5) <= 1e-9 * variance**0.5
 
 
+@pytest.mark.parametrize("row_group_size", [5_000, 100_000])
+def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_size):
+    monkeypatch.setattr(source, "BLOCK_NUMBERS", 50_000)
+    monkeypatch.setattr(tables, "BUFFERS", 2**18)
+    x = np.random.default_rng(0).normal(size=(30, 100_000)).astype("float32")
+    table = pa.table({"label": x[0] > 0} | {str(i): column for i, column in enumerate(x)})
+    path = tmp_path / "table.parquet"
+    options = {"row_group_size": row_group_size, "data_page_size": 2**14, "use_dictionary": False}
+    parquet.write_table(table, path, **options)
+    del table
+    pool = pa.default_memory_pool()  # what pyarrow reads with, whatever it is told
+    before = pool.bytes_allocated()
+    held = [pool.bytes_allocated() - before for _ in tables.Tables(path, "label").blocks()]
+    assert len(held) >= 20
+    assert max(held) < path.stat().st_size / 3
+
+
 def test_blocks_are_the_rows(tmp_path, monkeypatch):
     file = written(tmp_path / "table.parquet", mixed())
     stream = open_stream(file, "label")

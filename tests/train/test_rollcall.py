@@ -14,6 +14,8 @@ from handgrad.train.rollcall import enrol, gather, listen
 from handgrad.train.watch import Watch, named
 
 ABOUT = {"data": "iris", "epochs": 3}
+PATIENCE = 2.0
+"""Seconds for which the coordinator waits."""
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def coordinator(port):
     def call():
         try:
             with listen("127.0.0.1", port) as server:
-                result["peers"] = gather(server, 3, ABOUT, 5.0)
+                result["peers"] = gather(server, 3, ABOUT, PATIENCE)
             for peer in result["peers"].values():
                 peer.send({"met": True})
         except InputError as error:
@@ -103,8 +105,8 @@ def test_who_is_missing_is_named_to_all(port, coordinator):
     thread, answers = joined(port, 2)
     thread.join()
     coordinator["thread"].join()
-    assert "process 1 of 3 did not come within 5 s" in str(coordinator["error"])
-    assert "process 1 of 3 did not come within 5 s" in str(answers[0])
+    assert "process 1 of 3 did not come within 2 s" in str(coordinator["error"])
+    assert "process 1 of 3 did not come within 2 s" in str(answers[0])
 
 
 def test_no_coordinator(port):

@@ -73,7 +73,8 @@ class Tables:
         columns = len(self.names) + 1
         buffer = min(2**20, max(2**12, BUFFERS // columns))
         try:
-            with pyarrow.parquet.ParquetFile(self.path, buffer_size=buffer) as file:
+            reader = pyarrow.parquet.ParquetFile(self.path, buffer_size=buffer, pre_buffer=False)
+            with reader as file:  # read ahead here, by the block; pre_buffer would hold all of it
                 for batch in file.iter_batches(rows_at_once(columns)):
                     yield pyarrow.Table.from_batches([batch])
         except (pyarrow.ArrowException, OSError) as error:
