@@ -611,3 +611,12 @@ def test_orbax_is_loaded_only_when_it_is_used():
 def test_the_default_is_to_warn():
     with pytest.warns(RuntimeWarning, match="like this"):
         checkpoints.warn("like this")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(points, tmp_path):
+    saved(points, tmp_path / "saved")
+    newest = next(iter(steps_in(tmp_path / "saved").values()))
+    (newest / snapshot.SUMS).unlink()
+    os.mkfifo(newest / snapshot.SUMS)
+    with pytest.raises(DamagedError, match="is no plain file"):
+        facts_of(newest)

@@ -1,6 +1,7 @@
 """`handgrad train` on a file that is larger than memory allows: when, and what it says."""
 
 import os
+from os.path import expanduser, getsize, isfile
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ SHARE = 4
 
 def is_streamed(data: str, asked: bool) -> bool:
     """Whether to stream `data`: if asked to, if it is a .npy file, or large for this machine."""
-    path = Path(data).expanduser()
-    if not path.is_file():
+    path = Path(expanduser(data))
+    if not isfile(path):  # also for a name too long to be one, where Path.is_file may raise
         if asked and path.suffix == "":
             raise InputError(
                 "--stream", "a .csv, .parquet or .npy file", repr(data),
@@ -25,10 +26,10 @@ def is_streamed(data: str, asked: bool) -> bool:
         return asked
     if asked or path.suffix.lower() == ".npy":
         return True
-    large = path.stat().st_size > memory() / SHARE
+    large = getsize(path) > memory() / SHARE
     if large:
         say(
-            f"[dim]{path.stat().st_size / 1e9:,.1f} GB is more than a quarter of this machine's "
+            f"[dim]{getsize(path) / 1e9:,.1f} GB is more than a quarter of this machine's "
             "memory: the file is streamed[/]"
         )
     return large

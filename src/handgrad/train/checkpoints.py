@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os.path import exists, isdir
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,9 @@ class Checkpoints:
 
 def check_folder(folder: Path, known: Sequence[str] = ()) -> None:
     """Raise InputError for what is no folder, or has more in it than checkpoints and `known`."""
-    if folder.exists() and not folder.is_dir():
+    if exists(folder) and not isdir(folder):
         raise InputError("checkpoint", "a folder", f"the file {folder}", "name another")
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(folder.iterdir()) if isdir(folder) else ():
         if path.name not in (LOCK, *known) and not path.name.startswith("step-"):
             raise InputError(
                 "checkpoint", "a folder of checkpoints, or none",

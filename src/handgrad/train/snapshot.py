@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class DamagedError(Exception):
 def steps_in(folder: Path) -> dict[int, Path]:
     """The checkpoints in a folder by their step, the newest first; none is looked into."""
     found = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in folder.iterdir() if isdir(folder) else ():
         if match := STEP.fullmatch(path.name):
             found[int(match[1])] = path
     return dict(sorted(found.items(), reverse=True))
@@ -60,8 +61,8 @@ def write(path: Path, arrays: Sequence[np.ndarray], facts: dict[str, Any]) -> No
 def facts_of(path: Path) -> dict[str, Any]:
     """The facts in a checkpoint of which every bit is as it was. Raises DamagedError."""
     try:
+        found = _sums(path)  # first, as it refuses to open what is no plain file
         written = (path / SUMS).read_bytes()
-        found = _sums(path)
         if written != found:
             raise DamagedError(_fault(written, found))
         facts = json.loads((path / FACTS).read_bytes())

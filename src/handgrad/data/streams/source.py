@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from os import fspath
+from os.path import expanduser
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -85,6 +86,6 @@ def rows_at_once(columns: int, most: int = 2**16) -> int:
 def as_path(path: object) -> Path:
     """A Path, ~ expanded. Raises InputError for anything that is none."""
     try:
-        return Path(fspath(path)).expanduser()  # type: ignore[call-overload]
-    except (TypeError, RuntimeError):
+        return Path(expanduser(fspath(path)))  # type: ignore[call-overload]
+    except TypeError:
         raise InputError("path", "the path of a file", repr(path), "pass a string") from None
