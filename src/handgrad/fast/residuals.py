@@ -1,10 +1,9 @@
 """Cross-entropy and its residuals for a block of logits, from one exponential of each.
 
-    binary:       ℓ = max(z, 0) − y z + log(1 + e^−|z|),  r = (1−y) σ(z) − y σ(−z)
-    categorical:  ℓ = log Σ_j e^{z_j} − z_y,               r_i = p_i, and at the label −Σ_{j≠y} p_j
+    binary:       `cross_entropy.binary_with_residual`, summed
+    categorical:  ℓ = log Σ_j e^{z_j} − z_y,   r_i = p_i, and at the label −Σ_{j≠y} p_j
 
-The only place where the fast forms have these formulas. Equals: `cross_entropy.binary` and
-`categorical`, and their residuals.
+Equals: `cross_entropy.binary` and `categorical`, and their residuals.
 """
 
 from functools import reduce
@@ -19,19 +18,10 @@ FEW = 32
 """Classes up to which logits are best kept classes first, their rows as separate vectors."""
 
 
-def sigmoids(z: Array) -> tuple[Array, Array, Array]:
-    """σ(z), σ(−z) and e^−|z|."""
-    e = jnp.exp(-jnp.abs(z))
-    near = 1 / (1 + e)  # σ(|z|); and σ(−|z|) = e σ(|z|), with no cancellation
-    return jnp.where(z >= 0, near, e * near), jnp.where(z >= 0, e * near, near), e
-
-
 def binary(z: Array, y: Array) -> tuple[Array, Array]:
     """(Σ ℓ, r) for logits (R,) and labels (R,) in [0, 1]."""
-    y = y.astype(z.dtype)
-    positive, negative, e = sigmoids(z)
-    linear = jnp.sum(jnp.maximum(z, 0) - y * z)
-    return linear + jnp.sum(jnp.log1p(e)), (1 - y) * positive - y * negative
+    losses, residual = cross_entropy.binary_with_residual(z, y)
+    return jnp.sum(losses), residual
 
 
 def categorical(z: Array, y: Array, axis: int = 0) -> tuple[Array, Array]:

@@ -99,6 +99,25 @@ def binary_residual(logits: Float[Array, "*shape"], y: BinaryLabels) -> Float[Ar
     return (1 - y) * sigmoid(logits) - y * sigmoid(-logits)
 
 
+def binary_with_residual(
+    logits: Float[Array, "*shape"], y: BinaryLabels
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """(ℓ, ∂ℓ/∂z) as `binary` and `binary_residual` have them, from one exponential, e = e^−|z|.
+
+        ℓ = log(1 + e) + (1−y) z,   ∂ℓ/∂z = ((1−y) − y e) / (1 + e)      where z ≥ 0
+        ℓ = log(1 + e) − y z,       ∂ℓ/∂z = ((1−y) e − y) / (1 + e)      elsewhere
+
+    >>> loss, residual = binary_with_residual(jnp.array([0.0, 17.0]), jnp.array([1.0, 1.0]))
+    >>> loss.tolist(), residual.tolist()
+    ([0.693147..., 4.1399...e-08], [-0.5, -4.1399...e-08])
+    """
+    y = _binary_labels(logits, y)
+    e, right = jnp.exp(-jnp.abs(logits)), logits >= 0
+    loss = jnp.log1p(e) + jnp.where(right, 1 - y, -y) * logits
+    residual = jnp.where(right, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
+    return loss, residual
+
+
 def binary_residual_textbook(
     logits: Float[Array, "*shape"], y: BinaryLabels
 ) -> Float[Array, "*shape"]:

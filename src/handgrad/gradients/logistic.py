@@ -67,9 +67,9 @@ def value_and_gradient(
     (0.6931, [-1.25, 1.0])
     """
     z = logits(params, x)
-    residual = cross_entropy.binary_residual(z, y) / z.shape[0]
-    data = affine_pullback(residual, x)
-    value = jnp.mean(cross_entropy.binary(z, y)) + penalty(params.weight, l2)
+    losses, residual = cross_entropy.binary_with_residual(z, y)
+    data = affine_pullback(residual / z.shape[0], x)
+    value = jnp.mean(losses) + penalty(params.weight, l2)
     return value, data._replace(weight=data.weight + penalty_gradient(params.weight, l2))
 
 

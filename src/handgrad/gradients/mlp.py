@@ -130,7 +130,7 @@ def predict(params: Params, x: Features, activation: str = "tanh") -> Logits:
 def _value_and_residual(z: Array, y: Array) -> tuple[Scalar, Array]:
     """Mean cross-entropy of logits z and its derivative in z: binary for (N,), else categorical."""
     if z.ndim == 1:
-        value, residual = cross_entropy.binary(z, y), cross_entropy.binary_residual(z, y)
+        value, residual = cross_entropy.binary_with_residual(z, y)
     else:
         value, residual = cross_entropy.categorical(z, y), cross_entropy.categorical_residual(z, y)
     return jnp.mean(value), residual / z.shape[0]

@@ -7,7 +7,7 @@ epoch's number alone: a run can be taken up at any step.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import numpy as np
@@ -29,6 +29,10 @@ class Batches:
     size: int
     shuffle: bool
     seed: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        # its own: of two runs over the same batches the second would find them drawn
+        object.__setattr__(self, "_orders", lru_cache(maxsize=2)(partial(_orders, self.seed)))
 
     @property
     def full(self) -> bool:
@@ -58,14 +62,13 @@ class Batches:
             return place.astype(np.int32).reshape(count, self.size)
         block = max(1, BLOCK // self.examples) * self.examples  # whole epochs
         numbers = range(begin // block, (end - 1) // block + 1)
-        blocks = [_orders(self.examples, block, self.seed, n) for n in numbers]
+        blocks = [self._orders(self.examples, block, n) for n in numbers]  # type: ignore[attr-defined]
         stream = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
         begin, end = begin - numbers[0] * block, end - numbers[0] * block
         return stream[begin:end].reshape(count, self.size)
 
 
-@lru_cache(maxsize=2)
-def _orders(examples: int, block: int, seed: tuple[int, ...], number: int) -> np.ndarray:
+def _orders(seed: tuple[int, ...], examples: int, block: int, number: int) -> np.ndarray:
     """The epochs of block `number`, one after the other: each sorts the examples by random keys.
 
     A key has the example's own number in its low digits, so that no two are equal and the sorted

@@ -63,7 +63,7 @@ def make_chunk(
                 value=loss, grad=gradient, value_fn=loss_of(value_and_gradient, batch),
             )  # fmt: skip
             moved = State(optax.apply_updates(state.params, updates), memory)
-            return moved, losses.at[number].set(loss)
+            return moved, put(losses, loss, number)
 
         none = jnp.zeros(indices.shape[0], x.dtype)
         return lax.fori_loop(0, count, step, (state, none))
@@ -91,10 +91,15 @@ def loss_of(value_and_gradient: Callable, batch: tuple) -> Callable[[Params], Ar
 
 
 def pick(x: Array, y: Array, indices: Array, number: Array) -> tuple[Array, Array]:
-    """The batch of step `number`: rows of x and y. The indices are in range."""
-    rows = lax.dynamic_index_in_dim(indices, number, 0, keepdims=False)
+    """The batch of step `number`: rows of x and y. The indices are in range, none is negative."""
+    rows = lax.dynamic_index_in_dim(indices, number, 0, False, allow_negative_indices=False)
     mode = "promise_in_bounds"
     return x.at[rows].get(mode=mode), y.at[rows].get(mode=mode)
+
+
+def put(losses: Array, loss: Array, number: Array) -> Array:
+    """The losses with that of step `number`."""
+    return lax.dynamic_update_index_in_dim(losses, loss, number, 0, allow_negative_indices=False)
 
 
 def make_look(value_and_gradient: Callable) -> Callable[[Params, Array, Array], Look]:

@@ -16,8 +16,8 @@ from handgrad.train.batches import Batches
 MOST_CHUNKS = 50
 FEWEST_CHUNKS = 5
 """Into how many chunks a run is divided: the fewer the less there is to read in a chunk."""
-NUMBERS_IN_A_CHUNK = 2**20
-"""A chunk that reads less than this of x, about 1 ms, is made longer, to FEWEST_CHUNKS in all."""
+NUMBERS_IN_A_CHUNK = 2**21
+"""A chunk that reads less than this of x, about 2 ms, is made longer, to FEWEST_CHUNKS in all."""
 MOST_INDICES = 2**22
 """What a chunk may have in indices, however few the chunks: they are drawn at once."""
 EPOCHS_BETWEEN_LOOKS = 3
