@@ -24,7 +24,7 @@ from handgrad.train import fit, fit_many
 from handgrad.train.batches import schedule
 
 TITLE = "the compiled loop, and many models at once"
-STEPS, RATE, REPEATS = 10_000, 0.1, 3
+STEPS, RATE, REPEATS = 10_000, 0.1, 7
 GATHERS = ("jax", "numpy", "inside")
 
 
