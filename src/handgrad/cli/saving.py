@@ -33,7 +33,7 @@ class Keeping:
 
     def check(self) -> None:
         """Raise InputError unless all can be kept as asked. Writes nothing."""
-        from handgrad.train.checkpoints import check_folder
+        from handgrad.train.lock import check_folder
         from handgrad.train.record import Record
 
         if self.folder is None:
@@ -52,7 +52,7 @@ class Keeping:
     @contextmanager
     def open(self) -> Iterator[Callable[[str], dict[str, Any]]]:
         """Holds the folder and notes signals; gives what `fit` is told of it, by side."""
-        from handgrad.train.checkpoints import lock_folder
+        from handgrad.train.lock import lock_folder
         from handgrad.train.record import Record
         from handgrad.train.signals import noted
 

@@ -26,10 +26,11 @@ def is_streamed(data: str, asked: bool) -> bool:
         return asked
     if asked or path.suffix.lower() == ".npy":
         return True
-    large = getsize(path) > memory() / SHARE
+    size = getsize(path)
+    large = size > memory() / SHARE
     if large:
         say(
-            f"[dim]{getsize(path) / 1e9:,.1f} GB is more than a quarter of this machine's "
+            f"[dim]{size / 1e9:,.1f} GB is more than a quarter of this machine's "
             "memory: the file is streamed[/]"
         )
     return large

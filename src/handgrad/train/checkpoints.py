@@ -5,13 +5,11 @@ stay. A run that is taken up takes the newest checkpoint that is whole and its o
 """
 
 import math
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from os.path import exists, isdir
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,7 @@ from handgrad._errors import InputError
 from handgrad.train.arguments import is_real, is_whole
 from handgrad.train.arrays_on_disk import import_orbax
 from handgrad.train.identity import PROGRAM, differences, environment, leaves
-from handgrad.train.lock import NAME as LOCK
-from handgrad.train.lock import lock
+from handgrad.train.lock import check_folder, lock_folder
 from handgrad.train.loop import State
 from handgrad.train.running import Progress
 from handgrad.train.snapshot import (
@@ -102,35 +99,6 @@ class Checkpoints:
             saving.take_up(steps_in(self.folder))
             clear(self.folder)
             yield saving
-
-
-def check_folder(folder: Path, known: Sequence[str] = ()) -> None:
-    """Raise InputError for what is no folder, or has more in it than checkpoints and `known`."""
-    if exists(folder) and not isdir(folder):
-        raise InputError("checkpoint", "a folder", f"the file {folder}", "name another")
-    for path in sorted(folder.iterdir()) if isdir(folder) else ():
-        if path.name not in (LOCK, *known) and not path.name.startswith("step-"):
-            raise InputError(
-                "checkpoint", "a folder of checkpoints, or none",
-                f"{folder}, in which there is {path.name!r}", "name another folder",
-            )  # fmt: skip
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """A folder, made if there is none, in which no other run writes meanwhile."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = lock(folder)
-    except OSError as error:
-        raise InputError(
-            "checkpoint", f"a folder at {folder} that can be written to", reason_of(error),
-            "name another",
-        ) from error  # fmt: skip
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class Saving:

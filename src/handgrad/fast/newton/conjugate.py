@@ -28,9 +28,8 @@ LOOSEST, TIGHTEST = 0.1, 1e-3
 class ConjugateGradients:
     """Directions from products with the Hessian over `sample` (n, D), scaled, in its dtype."""
 
-    forms = False
+    keeps: float | None = None
     fresh = True
-    keeps = np.inf
 
     def __init__(
         self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: Programs

@@ -35,11 +35,9 @@ TOUCHING = 1e-4
 class Curvature(Protocol):
     """What knows how E bends."""
 
-    forms: bool
-    """Whether it lives on Hessians that passes bring."""
-
-    keeps: float
-    """It wants another unless a step left no more than this part of what there was to gain."""
+    keeps: float | None
+    """It takes another Hessian from a pass, unless a step left no more than this part of what there
+    was to gain; None takes none at all."""
 
     fresh: bool
     """Whether directions are those of the Hessian at the last point seen."""
@@ -60,18 +58,19 @@ def descend(
     *,
     enough: float = 0.0,
     near: bool = False,
-    at_start: Callable[[Point], None] | None = None,
+    refuse: Callable[[], None] | None = None,
 ) -> tuple[Point, str, int]:
     """The last point, why it is the last, and the steps taken.
 
     Stops where max |∂E/∂θ| ≤ tol, where a step promises no more than `enough` nats, or after `most`
-    passes. `near` says that the Hessian at θ will do; `at_start` may refuse the first point.
+    passes. `near` says that the Hessian at θ will do; `refuse` is called if E or ∇E at θ is not
+    finite.
     """
-    point = problem.evaluate(theta, curvature.forms)
-    if at_start:
-        at_start(point)
+    point = problem.evaluate(theta, curvature.keeps is not None)
+    if refuse and not point.finite:
+        refuse()
     curvature.see(point, None)
-    wanted = curvature.forms and not near
+    wanted = curvature.keeps is not None and not near
     bounded = bool(problem.penalty.any())
     steps, slow, damping, before = 0, 0, 0.0, None
     while True:
@@ -85,8 +84,8 @@ def descend(
         promise = -0.5 * float(np.sum(step * point.gradient))
         if promise <= enough:
             return point, "enough" if promise > 0 else "rounding", steps
-        if before is not None and damping == 0:
-            wanted = curvature.forms and not promise <= curvature.keeps * before
+        if curvature.keeps is not None and before is not None and damping == 0:
+            wanted = not promise <= curvature.keeps * before
         if problem.passes >= most:
             return point, "passes", steps
         new = problem.evaluate(point.theta + step, wanted)

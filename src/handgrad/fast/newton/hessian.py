@@ -28,7 +28,7 @@ FEW = 32
 class KeptHessian:
     """Directions for a binary problem from the last Hessian seen and the steps since."""
 
-    forms = True
+    keeps: float | None
 
     def __init__(self, scaling: Scaling) -> None:
         self.scaling = scaling

@@ -35,7 +35,7 @@ from handgrad.fast.newton.descent import descend
 from handgrad.fast.newton.hessian import KeptHessian
 from handgrad.fast.newton.parted import Blocks, Spread, spread
 from handgrad.fast.newton.passes import Programs
-from handgrad.fast.newton.problem import Point, Problem, Scaling
+from handgrad.fast.newton.problem import Problem, Scaling
 from handgrad.fast.newton.result import Optimum
 from handgrad.fast.newton.rows import Rows, lay_out
 from handgrad.gradients.linear import Params
@@ -91,7 +91,7 @@ def fit(
         laid = lay_out(x, y) if mesh is None else spread(x, y, mesh)
         if isinstance(laid, Rows) and laid.rest.shape[0] == len(y):
             x = laid.rest  # few examples, which JAX has by now
-        start = Start(theta, params is None, partial(_check, partial(refuse_features, x)), seed)
+        start = Start(theta, params is None, partial(refuse_features, x), seed)
         return _solve(laid, (x, y), start, float(l2), tol, max_passes, began)
 
 
@@ -128,7 +128,7 @@ def fit_blocks(
         x = as_features(sample[0])
         y = np.asarray(sample[1]).astype(dtype)
         theta = as_theta(None, x, classes)
-        start = Start(theta, True, partial(_check, refuse_blocks), seed)
+        start = Start(theta, True, refuse_blocks, seed)
         whole = Blocks(blocks.examples, read)
         return _solve(whole, (x, y), start, float(l2), tol, max_passes, began)
 
@@ -140,8 +140,8 @@ class Start:
     theta: np.ndarray
     free: bool
     """Whether a sample may move the start: nobody asked for this one."""
-    check: Callable[[Point], None]
-    """May refuse the first point."""
+    refuse: Callable[[], None]
+    """Called where the first point is not finite: one such value in the data is enough for that."""
     seed: int
 
 
@@ -168,7 +168,7 @@ def _solve(
     problem = Problem(laid, penalty, scaling, programs)
     curvature = _curvature(programs, x, y, scaling, penalty, theta, start.seed)
     point, stopped, steps = descend(
-        problem, curvature, theta, tol, max_passes, near=near, at_start=start.check
+        problem, curvature, theta, tol, max_passes, near=near, refuse=start.refuse
     )
     return Optimum(
         params=Params(weight=point.theta[..., :-1].T, bias=point.theta[..., -1]),  # type: ignore[arg-type]
@@ -191,12 +191,6 @@ def _blas() -> ThreadpoolController:
     Small matrices need only one, and a pass needs the cores: 60 of 240 ms went that way.
     """
     return ThreadpoolController()
-
-
-def _check(refuse: Callable[[], None], point: Point) -> None:
-    """One value that is not finite makes the gradient not finite, at any θ."""
-    if not point.finite:
-        refuse()
 
 
 def _sample(x: Any, y: np.ndarray, size: int, seed: int) -> tuple[Any, np.ndarray]:
