@@ -12,7 +12,7 @@ from jax import random
 from benchmarks.peers import by_compile, installed, missing, row
 from handgrad.fast import linear_cross_entropy
 from handgrad.measure import Bar, Contender, Report, compiled, plain, race, ratio
-from handgrad.measure.limits import multipliers
+from handgrad.measure.limits import Peak, multipliers
 
 TITLE = "the output layer of a language model, its gradient taken in the forward pass"
 ON_CPU = ((2048, 512, 32_768, "float32"), (8192, 256, 65_536, "float32"))
@@ -61,13 +61,13 @@ def one(tokens: int, features: int, words: int, dtype: str) -> Report:
     peers, left_out = by_torch(hidden, weight, y, check)
     products = multipliers(dtype)
     timings = race([baseline, ours, evaluation, *peers, *(c for c, _ in products.values())], 60.0)
-    peak = max(flops / timings[name].spread.median for name, (_, flops) in products.items())
+    peak = Peak.of(products, timings)
     slow, fast = timings[baseline.name], timings[ours.name]
     flops = 6.0 * tokens * features * words
     rows = []
     for timing in (slow, fast, timings[evaluation.name], *(timings[p.name] for p in peers)):
         work = flops / 3 if timing.name == evaluation.name else flops
-        rows.append(row(timing, slow, of_peak=work / timing.spread.median / peak))
+        rows.append(row(timing, slow, of_peak=peak.share(timing, work)))
     assert baseline.memory is not None
     assert ours.memory is not None
     share = ours.memory.temporaries / baseline.memory.temporaries
@@ -77,7 +77,7 @@ def one(tokens: int, features: int, words: int, dtype: str) -> Report:
         Bar("of optax + jax.grad's time", 1.0, 1 / ratio(slow, fast).median, True),
     ]
     if not accelerated:
-        bars.append(Bar("of the matrix peak", 0.80, flops / fast.spread.median / peak))
+        bars.append(Bar("of the matrix peak", 0.80, peak.share(fast, flops)))
     bars += [Bar(f"times as fast as {p.name}", 2.5, ratio(timings[p.name], fast).median)
              for p in peers[:1]]  # fmt: skip
     return Report(
@@ -86,7 +86,7 @@ def one(tokens: int, features: int, words: int, dtype: str) -> Report:
         rows=rows,
         bars=bars,
         notes=[
-            f"6 TDV = {flops / 1e9:,.0f} Gflop, matrix peak {peak / 1e9:,.0f} Gflop/s",
+            f"6 TDV = {flops / 1e9:,.0f} Gflop, matrix peak {peak.rate / 1e9:,.0f} Gflop/s",
             f"temporaries {ours.memory.temporaries / 1e6:,.1f} MB against "
             f"{baseline.memory.temporaries / 1e6:,.1f} MB",
             *left_out,
@@ -96,7 +96,7 @@ def one(tokens: int, features: int, words: int, dtype: str) -> Report:
             "kind": "roofline",
             "bytes": hidden.nbytes + 2 * weight.nbytes,
             "flops": flops,
-            "peak": peak,
+            "peak": peak.rate,
         },
     )
 

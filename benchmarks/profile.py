@@ -29,7 +29,7 @@ from handgrad.fast.residuals import binary, many_classes
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params, matmul
 from handgrad.measure import Contender, Report, compiled, race, ratio
-from handgrad.measure.limits import multipliers, readers
+from handgrad.measure.limits import Peak, multipliers, readers
 from handgrad.measure.race import fastest
 
 TITLE = "where one pass and the output layer spend their time, and what else was tried"
@@ -193,17 +193,14 @@ def layer(tokens: int, features: int, words: int) -> Report:
     ]
     products = multipliers("float32")
     timings = race([baseline, *whole, *parts, *(c for c, _ in products.values())], 60.0)
-    peak = max(flops / timings[name].spread.median for name, (_, flops) in products.items())
+    peak = Peak.of(products, timings)
     slow, flops = timings[baseline.name], 6.0 * tokens * features * words
     as_it_is = next(timings[c.name] for c in whole if c.name.endswith("as it is"))
 
-    def of_peak(contender: Contender) -> float:
-        return flops / timings[contender.name].spread.median / peak
-
     def of_whole(part: Contender) -> float:
-        return chunks * timings[part.name].spread.median / as_it_is.spread.median
+        return chunks * ratio(timings[part.name], as_it_is).median
 
-    rows = [row(timings[c.name], slow, of_peak=of_peak(c), of_whole=None)
+    rows = [row(timings[c.name], slow, of_peak=peak.share(timings[c.name], flops), of_whole=None)
             for c in [baseline, *whole]]  # fmt: skip
     rows += [row(timings[c.name], slow, of_peak=None, of_whole=of_whole(c)) for c in parts]
     title = f"{tokens:,} tokens, {features} features, {words:,} words, by parts"

@@ -11,8 +11,8 @@ from handgrad.measure import Bar, Report, compiled, facts, plain, race, ratio, r
 from handgrad.measure.contenders import WrongAnswerError
 from handgrad.measure.device import slug
 from handgrad.measure.figures import draw
-from handgrad.measure.limits import multipliers, readers
-from handgrad.measure.race import FEWEST, Spread, fastest
+from handgrad.measure.limits import Peak, multipliers, readers
+from handgrad.measure.race import FEWEST, Spread, Timing, fastest
 from handgrad.measure.report import write_reports
 
 
@@ -82,6 +82,19 @@ def test_limits_are_contenders():
     assert len(set(names)) == 3
     products = multipliers("float32", (32,))
     assert [flops for _, flops in products.values()] == [2.0 * 32**3]
+
+
+def test_a_share_of_the_peak_is_taken_round_by_round():
+    """The machine slows down by half in the second round, which changes no share."""
+    small, large, layer = sleeper("small", 0), sleeper("large", 0), sleeper("layer", 0)
+    timings = {
+        "small": Timing(small, (1.0, 2.0, 1.0)),  # 1 flop a second
+        "large": Timing(large, (2.0, 4.0, 2.0)),  # 2
+        "layer": Timing(layer, (3.0, 6.0, 3.0)),  # 1.5
+    }
+    peak = Peak.of({"small": (small, 1.0), "large": (large, 4.0)}, timings)
+    assert (peak.timing.name, peak.rate) == ("large", 2.0)
+    assert peak.share(timings["layer"], 4.5) == 0.75
 
 
 def test_quartiles():

@@ -4,6 +4,8 @@ No gradient of x can take less time than reading x once, and none of a matrix pr
 multiplications at the best rate this machine reaches. Both limits are measured, not looked up.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from jax import lax, random
 
 from handgrad._types import Array, DTypeLike
 from handgrad.measure.contenders import Contender, compiled
+from handgrad.measure.race import Timing, ratio
 
 READS = ("read: sum", "read: max", "read: x @ w")
 SIDES = (1024, 2048, 4096)
@@ -39,3 +42,26 @@ def multipliers(dtype: DTypeLike, sides: tuple[int, ...] = SIDES) -> dict[str, t
         name = f"multiply: {side}²"
         found[name] = (compiled(name, product, a, a), 2.0 * side**3)
     return found
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The product that had the most flops a second in a race."""
+
+    timing: Timing
+    flops: float
+
+    @classmethod
+    def of(cls, products: Mapping[str, tuple[Any, float]], timings: Mapping[str, Timing]) -> "Peak":
+        """Of what `multipliers` returned, once they have run."""
+        found = [cls(timings[name], flops) for name, (_, flops) in products.items()]
+        return max(found, key=lambda peak: peak.rate)
+
+    @property
+    def rate(self) -> float:
+        """Flops a second."""
+        return self.flops / self.timing.spread.median
+
+    def share(self, timing: Timing, flops: float) -> float:
+        """Of this rate, by a contender of the same race with so many flops, round by round."""
+        return flops / self.flops * ratio(self.timing, timing).median
