@@ -45,6 +45,26 @@ def test_it_equals_the_reference(n, rows, k, labels):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14)
 
 
+def test_blocks_of_an_array_past_32_bits_are_cut_from_rows(monkeypatch):
+    """A place in the flat view of such an array does not fit an int32, and would wrap."""
+    huge = jax.ShapeDtypeStruct((40_000_000, 64), np.float32)
+    shapes = Params(jax.ShapeDtypeStruct((64,), np.float32), jax.ShapeDtypeStruct((), np.float32))
+    labels = jax.ShapeDtypeStruct((40_000_000,), np.float32)
+    run = jax.make_jaxpr(one_pass.value_and_gradient)
+    assert "2560000000" not in str(run(shapes, huge, labels))
+    monkeypatch.setattr(one_pass, "MOST_FLAT", 100)
+    with x64():
+        params, x, y, reference = problem(700, 6, 1, "hard")
+        value, gradient = one_pass.value_and_gradient(
+            params, jnp.asarray(x), jnp.asarray(y), rows=300
+        )
+        expected_value, expected = reference.value_and_gradient(
+            params, jnp.asarray(x), jnp.asarray(y)
+        )
+    np.testing.assert_allclose(value, expected_value, rtol=1e-13)
+    np.testing.assert_allclose(gradient.weight, expected.weight, rtol=1e-11)
+
+
 @pytest.mark.parametrize(("z", "y"), [(17.0, 1.0), (-17.0, 0.0), (60.0, 1.0), (-88.0, 1.0)])
 def test_far_points_keep_their_digits(z, y):
     params = Params(jnp.array([1.0], jnp.float32), jnp.array(0.0, jnp.float32))

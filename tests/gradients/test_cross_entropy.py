@@ -137,6 +137,22 @@ def test_no_hard_label_has_a_residual_of_0_in_float32(logit):
     assert ce.binary_residual_textbook(z, jnp.float32(1)) == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_exponential_gives_both_loss_and_residual(dtype):
+    with x64():
+        z, y = np.meshgrid([0.0, -0.0, 1e-3, 1, 17, 40, 88, 1e4], [0.0, 0.25, 1.0])
+        z, y = (np.concatenate([part, part]).astype(dtype) for part in (z, y))
+        z[: len(z) // 2] *= -1
+        found = cross_entropy.binary_with_residual(jnp.asarray(z), jnp.asarray(y))
+        loss, residual = cross_entropy.binary(z, y), cross_entropy.binary_residual(z, y)
+        for got, expected in zip(found, (loss, residual), strict=True):
+            assert got.dtype == dtype
+            eps = float(jnp.finfo(dtype).eps)
+            np.testing.assert_allclose(
+                got, expected, rtol=8 * eps, atol=eps * np.abs(y * (1 - y)).max()
+            )
+
+
 @pytest.mark.parametrize("logit", CONFIDENT)
 def test_no_class_index_has_a_residual_of_0_in_float32(logit):
     z, y = jnp.float32([logit, 0, -1]), jnp.int32(0)

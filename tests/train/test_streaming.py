@@ -343,14 +343,18 @@ def test_newton_sees_a_block_that_is_left_out(small_blocks, file):
     assert apart(found.params, newton.fit(None, x, y, 1e-3).params) > 1e-3
 
 
-def test_newton_names_what_a_block_may_not_have():
-    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 2
-    spoiled = x.copy()
-    spoiled[40, 1] = np.nan
-    for features, labels in ((spoiled, y), (x, np.where(y, 7, 0))):
-        blocks = newton.Blocks(50, lambda features=features, labels=labels: [(features, labels)])
-        with pytest.raises(InputError, match="blocks: expected finite features, and labels of"):
-            newton.fit_blocks(blocks, (x, y), 2)
+@pytest.mark.parametrize("classes", [None, 2])
+@pytest.mark.parametrize("label", [7, -1, 1.9, np.nan, None])
+def test_newton_names_what_a_block_may_not_have(classes, label):
+    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 2.0
+    features, labels = x.copy(), y.copy()
+    if label is None:
+        features[40, 1] = np.nan
+    else:
+        labels[40] = label
+    blocks = newton.Blocks(50, lambda: [(features, labels)])
+    with pytest.raises(InputError, match="blocks: expected finite features, and labels of"):
+        newton.fit_blocks(blocks, (x, y), classes)
 
 
 def test_newton_needs_a_stream():

@@ -208,7 +208,7 @@ def summary(trials: list[Trial]) -> list[dict[str, Any]]:
 def all_cases(names: list[str] | None) -> tuple[Case, ...]:
     """The cases of these names, or all of the catalogue that the second opinion can read.
 
-    Those are the gradients without loops: the fast forms, which have some, repeat their formulas.
+    Those are the gradients without loops: the fast forms that have some repeat their formulas.
     Raises InputError for a name that is none of them.
     """
     readable = tuple(entry for entry in CASES if is_straight(entry))

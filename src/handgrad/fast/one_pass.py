@@ -13,6 +13,8 @@ products are faster so.
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,8 @@ WIDE_BYTES = 5_000_000
 """Of a block of rows and its logits, where the classes are many."""
 BLOCK_BYTES = 8 * 2**20
 """Of a packed block: it fits the last cache of most machines."""
+MOST_FLAT = 2**31 - 1
+"""Numbers in x whose places 32 bits can count; where there are more, blocks are cut from rows."""
 MOST_BLOCKS = 128
 """The program is unrolled over the blocks: more of them would take long to compile."""
 
@@ -117,17 +121,22 @@ def value_and_gradient(
     >>> value_and_gradient(params, x, y)[1].weight.tolist()
     [-1.25, 1.0]
     """
-    sums = _packed(params, x, y) if isinstance(x, Packed) else _by_rows(params, x, y, rows)
+    run: Any = _packed if isinstance(x, Packed) else _by_rows
+    sums = run(params, x, y, rows)
     examples = x.shape[0]
     total, gradient = jax.tree.map(lambda part: part / examples, sums)
     weight = gradient.weight + penalty_gradient(params.weight, l2)
     return total + penalty(params.weight, l2), gradient._replace(weight=weight)
 
 
-def _packed(params: Params, packed: Packed, y: ArrayLike | None) -> tuple[Scalar, Params]:
+def _packed(
+    params: Params, packed: Packed, y: ArrayLike | None, rows: int | None
+) -> tuple[Scalar, Params]:
     """Σ ℓ and its gradient over packed blocks."""
     if y is not None:
         raise InputError("y", "None, as `pack` has the labels", type(y).__name__, "leave it out")
+    if rows is not None:
+        raise InputError("rows", "None, as `pack` has cut the blocks", repr(rows), "leave it out")
     label = packed.y[0]
     _check(params, packed.shape, (packed.shape[0], *label.shape[:-1]), label.dtype)
     residual = binary if params.weight.ndim == 1 else categorical
@@ -142,7 +151,7 @@ def _packed(params: Params, packed: Packed, y: ArrayLike | None) -> tuple[Scalar
 def _by_rows(
     params: Params, x: Features, y: ArrayLike | None, rows: int | None
 ) -> tuple[Scalar, Params]:
-    """The same over blocks of rows. XLA cuts a flat array without moving it, a matrix with."""
+    """The same over blocks of rows. XLA cuts them faster from a flat array than from a matrix."""
     _check_examples(x, y, rows)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
@@ -152,14 +161,18 @@ def _by_rows(
     examples, features = x.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
     size = min(examples, rows or _rows_at_once(x, params.weight.shape[1] if wide else 0))
-    flat, whole = x.reshape(-1), examples // size
+    whole = examples // size
     share = _rows_first if wide else _classes_first
+
+    def cut(number: Array) -> Array:
+        if x.size > MOST_FLAT:
+            return lax.dynamic_slice_in_dim(x, number * size, size)
+        begin, flat = number * (size * features), x.reshape(-1)
+        return lax.dynamic_slice_in_dim(flat, begin, size * features).reshape(size, features)
 
     def step(sums: tuple, numbered: tuple[Array, Array]) -> tuple[tuple, None]:
         number, labels = numbered
-        block = lax.dynamic_slice_in_dim(flat, number * (size * features), size * features)
-        block = block.reshape(size, features)
-        return jax.tree.map(jnp.add, sums, share(params, block, labels)), None
+        return jax.tree.map(jnp.add, sums, share(params, cut(number), labels)), None
 
     across = jnp.zeros(params.weight.T.shape, params.weight.dtype)
     sums = jnp.zeros((), x.dtype), Params(across, jnp.zeros_like(params.bias))

@@ -6,8 +6,9 @@ example is dropped. The order of an epoch depends on the key, on the number of e
 epoch's number alone: a run can be taken up at any step.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import jax
 import numpy as np
@@ -30,9 +31,10 @@ class Batches:
     shuffle: bool
     seed: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        # its own: of two runs over the same batches the second would find them drawn
-        object.__setattr__(self, "_orders", lru_cache(maxsize=2)(partial(_orders, self.seed)))
+    @cached_property
+    def _orders(self) -> Callable[[int, int], np.ndarray]:
+        """The last two blocks are kept; of two equal runs each draws its own."""
+        return lru_cache(maxsize=2)(partial(_orders, self.seed, self.examples))
 
     @property
     def full(self) -> bool:
@@ -62,7 +64,7 @@ class Batches:
             return place.astype(np.int32).reshape(count, self.size)
         block = max(1, BLOCK // self.examples) * self.examples  # whole epochs
         numbers = range(begin // block, (end - 1) // block + 1)
-        blocks = [self._orders(self.examples, block, n) for n in numbers]  # type: ignore[attr-defined]
+        blocks = [self._orders(block, n) for n in numbers]
         stream = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
         begin, end = begin - numbers[0] * block, end - numbers[0] * block
         return stream[begin:end].reshape(count, self.size)

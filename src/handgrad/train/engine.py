@@ -15,7 +15,7 @@ import optax
 from handgrad._types import Array
 from handgrad.train.batches import Batches
 from handgrad.train.loop import Look, State, make_chunk, make_look
-from handgrad.train.pace import chunk_length, steps_between_looks
+from handgrad.train.pace import NUMBERS_IN_A_CHUNK, chunk_length, steps_between_looks
 
 
 class Engine(Protocol):
@@ -71,8 +71,9 @@ class InMemory:
         look = jax.jit(make_look(value_and_gradient))
         self._look = look.lower(state.params, x, y).compile()
         # a program's first call takes longer by as much as thousands of small steps
-        jax.block_until_ready(self._chunk(state, x, y, self._drawn[1], np.int32(1)))
-        jax.block_until_ready(self.look(state))
+        jax.block_until_ready(self._chunk(state, x, y, self._drawn[1], np.int32(0)))
+        if x.size < NUMBERS_IN_A_CHUNK:
+            jax.block_until_ready(self.look(state))
         self.compile_seconds = time.perf_counter() - began
 
     def take(self, state: State, first: int, count: int) -> tuple[State, Array]:

@@ -12,6 +12,7 @@ A full batch has a lane for each device.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -55,14 +56,24 @@ class Lanes:
 
     def indices(self, lane: int, first: int, count: int) -> np.ndarray:
         """The places that a lane gives to steps first, first+1, …: (count, batch_rows) int32."""
-        held = self.rows - (lane >= self.count - self.short)
-        if self.batches.full:
-            return np.zeros((count, 0), np.int32)
-        if held == self.batch_rows:
-            return np.tile(np.arange(held, dtype=np.int32), (count, 1))
-        seed = (*self.batches.seed, lane)
-        own = Batches(held, self.batch_rows, self.batches.shuffle, seed)
+        own = self._own[lane]
+        if own.full and not self.batches.full:
+            return np.tile(np.arange(own.size, dtype=np.int32), (count, 1))
         return own.indices(first, count)
+
+    @cached_property
+    def _own(self) -> tuple[Batches, ...]:
+        """The batches of each lane."""
+        whole, short = self.rows, self.count - self.short
+        return tuple(
+            Batches(
+                examples := whole - (lane >= short),
+                examples if self.batches.full else self.batch_rows,
+                self.batches.shuffle,
+                (*self.batches.seed, lane),
+            )
+            for lane in range(self.count)
+        )
 
 
 def lanes_for(batches: Batches, devices: int) -> Lanes:

@@ -183,7 +183,8 @@ def _run(
     compile_seconds, began = time.perf_counter() - began, time.perf_counter()
     for done in range(0, steps, length):
         state = take(own, state, x, y, indices, np.int32(min(length, steps - done)))
-        indices = batches.indices(done + length, length)  # the next ones, while it works
+        if done + length < steps:
+            indices = batches.indices(done + length, length)  # the next ones, while it works
     seen = jax.device_get(last(own, state.params, x, y))
     stacked = _reshape(state.params, (len(settings),), axes=2) if folded else state.params
     return ManyResult(

@@ -17,7 +17,7 @@ MOST_CHUNKS = 50
 FEWEST_CHUNKS = 5
 """Into how many chunks a run is divided: the fewer the less there is to read in a chunk."""
 NUMBERS_IN_A_CHUNK = 2**21
-"""A chunk that reads less than this of x, about 2 ms, is made longer, to FEWEST_CHUNKS in all."""
+"""A chunk that reads less than this of x is made longer, up to FEWEST_CHUNKS in all."""
 MOST_INDICES = 2**22
 """What a chunk may have in indices, however few the chunks: they are drawn at once."""
 EPOCHS_BETWEEN_LOOKS = 3
@@ -32,7 +32,7 @@ def chunk_length(steps: int, size: int, features: int, fine: bool = False) -> in
     `fine`: as short as MOST_CHUNKS allows, for a run that may have to stop at the end of one.
 
     >>> chunk_length(10_000, 32, 30), chunk_length(10_000, 1, 30), chunk_length(10_000, 1, 30, True)
-    (1093, 2000, 200)
+    (2000, 2000, 200)
     """
     length = math.ceil(steps / MOST_CHUNKS)
     if not fine:

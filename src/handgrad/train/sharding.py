@@ -75,7 +75,8 @@ class Sharded:
             indices = self._draw(first)
         state, many = everywhere(state, self._mesh), everywhere(np.int32(count), self._mesh)
         taken = self._chunk(state, self._x, self._y, indices, many)
-        self._drawn = first + count, self._draw(first + count)
+        if first + count < self.steps:
+            self._drawn = first + count, self._draw(first + count)
         return taken
 
     def look(self, state: State) -> Look:

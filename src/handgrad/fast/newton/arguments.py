@@ -132,6 +132,19 @@ def refuse_blocks() -> None:
     )  # fmt: skip
 
 
+def as_block_labels(y: Any, classes: int | None) -> np.ndarray:
+    """Labels of a block as a pass takes them: in [0, 1] for one logit, else integers below K.
+
+    Raises InputError for others.
+    """
+    given: Any = np.asarray(y)
+    most = 1 if classes is None else classes - 1
+    fits = (given >= 0) & (given <= most)
+    if not (fits if classes is None else fits & (given == np.floor(given))).all():
+        refuse_blocks()
+    return given.astype(np.float64 if classes is None else np.int32)
+
+
 def describe_numpy(array: np.ndarray) -> str:
     """Dtype and shape, for dtypes that JAX does not have."""
     return f"{array.dtype} of shape {array.shape}"

@@ -46,6 +46,8 @@ class ConjugateGradients:
         """−H⁻¹ ∇E to one digit at first and three at last, a step in θ."""
         gradient = self.scaling.gradient(point.gradient)
         size = float(np.max(np.abs(gradient)))
+        if size == 0:
+            return np.zeros_like(point.theta)
         v = self.scaling.coordinates(point.theta).astype(self.dtype)
         tolerance = self.dtype.type(min(LOOSEST, max(TIGHTEST, size**0.5)))
         step, products = self.programs.run(

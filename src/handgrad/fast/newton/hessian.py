@@ -21,6 +21,8 @@ from handgrad.fast.newton.problem import Point, Scaling
 
 RIDGE = 3e-7
 """What float32 products may be off by, relative to the diagonal."""
+NOTHING = 1e-20
+"""Of the largest: a constant column, centred, has 1e-32 from the rounding of its mean."""
 FEW = 32
 """Features of which a Hessian costs so little that it is kept only where it is nearly exact."""
 
@@ -43,7 +45,7 @@ class KeptHessian:
         self.fresh = new.hessian is not None
         if new.hessian is not None:
             diagonal = np.diag(new.hessian)
-            usable = diagonal > np.finfo(np.float32).tiny
+            usable = diagonal > NOTHING * diagonal.max()
             self._unit = 1 / np.sqrt(np.where(usable, diagonal, 1.0))
             self._hessian = new.hessian * np.outer(self._unit, self._unit)
             self._damping = -1.0

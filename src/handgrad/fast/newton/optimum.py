@@ -23,6 +23,7 @@ from threadpoolctl import ThreadpoolController
 from handgrad._precision import x64
 from handgrad.fast.newton import passes
 from handgrad.fast.newton.arguments import (
+    as_block_labels,
     as_features,
     as_labels,
     as_theta,
@@ -119,14 +120,13 @@ def fit_blocks(
     """
     check_options(l2, tol, max_passes, seed)
     began = time.perf_counter()
-    dtype = np.float64 if classes is None else np.int32
 
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return ((x, y.astype(dtype)) for x, y in blocks.read())
+        return ((x, as_block_labels(y, classes)) for x, y in blocks.read())
 
     with x64(), _blas().limit(limits=1):
         x = as_features(sample[0])
-        y = np.asarray(sample[1]).astype(dtype)
+        y = as_block_labels(sample[1], classes)
         theta = as_theta(None, x, classes)
         start = Start(theta, True, refuse_blocks, seed)
         whole = Blocks(blocks.examples, read)
