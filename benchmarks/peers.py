@@ -4,7 +4,10 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from handgrad.measure.contenders import WrongAnswerError, plain
+import jax
+import numpy as np
+
+from handgrad.measure.contenders import Check, WrongAnswerError, plain
 from handgrad.measure.race import Timing, ratio
 
 
@@ -34,6 +37,19 @@ def row(timing: Timing, against: Timing, **more: Any) -> dict[str, Any]:
         "temporaries": None if memory is None else memory.temporaries,
         **more,
     }
+
+
+def equal_to(right: Any, tolerance: float) -> Check:
+    """Holds (E, ∇E), or a part of it, to the right one, relative to the largest of each array."""
+    truth = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(right)]
+
+    def check(answer: Any) -> None:
+        for got, expected in zip(jax.tree.leaves(answer), truth, strict=True):
+            largest = np.abs(expected).max()
+            error = np.abs(np.asarray(got, np.float64) - expected).max()
+            assert error <= tolerance * largest, f"off by {error / largest:.1e} of the largest"
+
+    return check
 
 
 def by_compile(run: Callable[[Any], Any], function: Callable, check: Any) -> tuple[list, list[str]]:

@@ -1,4 +1,4 @@
-"""Where a fast form spends its time: each of its parts alone, and what else was tried.
+"""Where one pass spends its time: each of its parts alone, and what else was tried.
 
 The parts read x from memory, each by itself: the logits, the second product (as a product, and as
 a sum of products), and the residuals, which do not read x. What was tried are whole gradients in
@@ -6,9 +6,7 @@ other shapes; two devices take part only where JAX has them:
 
     XLA_FLAGS=--xla_force_host_platform_device_count=2 handgrad bench profile
 
-Every one is held against the plain gradient before it is timed. The output layer of a language
-model comes last: the parts of one chunk of its tokens, and chunks of other sizes. `MISSES.md` says
-what follows.
+Each attempt is held against optax before it is timed. `MISSES.md` says what follows.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,34 +17,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax, random
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.one_pass import TOLERANCE, problem
-from benchmarks.peers import row
-from handgrad.fast import linear_cross_entropy, one_pass
-from handgrad.fast.residuals import binary, many_classes
+from benchmarks.peers import equal_to, row
+from handgrad.fast import one_pass
+from handgrad.fast.residuals import binary
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params, matmul
 from handgrad.measure import Contender, Report, compiled, race, ratio
-from handgrad.measure.limits import Peak, multipliers, readers
+from handgrad.measure.limits import readers
 from handgrad.measure.race import fastest
 
-TITLE = "where one pass and the output layer spend their time, and what else was tried"
+TITLE = "where one pass spends its time, and what else was tried"
 SHAPES = ((1_000_000, 64), (100_000, 512))
-LAYER = (2_048, 256, 65_536)
-"""Tokens, features and words: a quarter of the tokens that the race has."""
-CHUNKS = (128, 256, 512, 1_024)
 SMALL, MIDDLE, LARGE = 2**17, 2**20, 2**23
 """Bytes of a block: for a core's own cache, for both of them, for the last one."""
 
 
 def job(quick: bool = False) -> Iterator[Report]:
-    """A report for each shape of one pass, and one for the output layer."""
+    """A report for each shape."""
     for examples, features in SHAPES:
         yield one(examples // 50 if quick else examples, features)
-    tokens, features, words = LAYER
-    yield layer(tokens, features, words // (32 if quick else 1))
 
 
 def in_blocks(params: Params, x: jax.Array, y: jax.Array, size: int, as_sum: bool) -> tuple:
@@ -110,12 +103,10 @@ def one(examples: int, features: int) -> Report:
         return jnp.mean(optax.sigmoid_binary_cross_entropy(x @ params.weight + params.bias, y))
 
     baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), params, held, labels)
-    truth = np.asarray(baseline.answer[1].weight, np.float64)
+    check = equal_to(baseline.answer, TOLERANCE)
 
-    def check(answer: Any) -> None:
-        found = answer[1].weight if isinstance(answer[1], Params) else answer[1] / examples
-        error = np.abs(np.asarray(found, np.float64) - truth).max() / np.abs(truth).max()
-        assert error <= TOLERANCE, f"off by {error:.1e} of the largest"
+    def check_sums(answer: Any) -> None:
+        check(jax.tree.map(lambda part: part / examples, answer))
 
     def blocks(size: int, **options: Any) -> Callable:
         rows = max(1, size // (4 * features))
@@ -134,15 +125,19 @@ def one(examples: int, features: int) -> Report:
     whole = [
         compiled("one pass", one_pass.value_and_gradient, *at, check=check),
         compiled("packed", one_pass.value_and_gradient, params, packed, check=check),
-        compiled("tried: packed, two at once", two_at_once, params, packed, check=check),
+        compiled("tried: packed, two at once", two_at_once, params, packed, check=check_sums),
         compiled("plain, two reads", logistic.value_and_gradient, *at, check=check),
-        compiled("tried: two reads, a sum", blocks(held.nbytes, as_sum=True), *at, check=check),
-        compiled("tried: 8 MB blocks, a sum", blocks(LARGE, as_sum=True), *at, check=check),
-        compiled("tried: 1 MB blocks, a product", blocks(MIDDLE, as_sum=False), *at, check=check),
+        compiled(
+            "tried: two reads, a sum", blocks(held.nbytes, as_sum=True), *at, check=check_sums
+        ),
+        compiled("tried: 8 MB blocks, a sum", blocks(LARGE, as_sum=True), *at, check=check_sums),
+        compiled(
+            "tried: 1 MB blocks, a product", blocks(MIDDLE, as_sum=False), *at, check=check_sums
+        ),
     ]
     notes = ["parts are of the whole of x; one pass has the second product's x in the cache"]
     if jax.device_count() > 1:
-        whole.append(on_two_devices(params, x, y, check))
+        whole.append(on_two_devices(params, x, y, check_sums))
     else:
         notes.append("one device: XLA_FLAGS=--xla_force_host_platform_device_count=2 makes two")
     limits = readers(held, params.weight)
@@ -153,56 +148,3 @@ def one(examples: int, features: int) -> Report:
     most = ratio(slow, read).median
     notes.append(f"reading x once is {most:.2f} times as fast as optax + jax.grad: no more can be")
     return Report("profile", f"{examples:,} × {features} float32, by parts", rows_of, [], notes)
-
-
-def layer(tokens: int, features: int, words: int) -> Report:
-    """The parts of the output layer's gradient, all chunks of them, and other chunks."""
-    keys = random.split(random.key(0), 3)
-    hidden = random.normal(keys[0], (tokens, features))
-    weight = random.normal(keys[1], (features, words)) / np.sqrt(features)
-    y = random.randint(keys[2], (tokens,), 0, words)
-
-    def dense(hidden: jax.Array, weight: jax.Array) -> jax.Array:
-        z = hidden @ weight
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
-
-    baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), hidden, weight)
-    truth = np.asarray(baseline.answer[1][1])
-
-    def check(answer: Any) -> None:
-        error = np.abs(np.asarray(answer[1][1]) - truth).max() / np.abs(truth).max()
-        assert error <= TOLERANCE, f"off by {error:.1e} of the largest"
-
-    usual = linear_cross_entropy.chunk_size(4 * tokens, None)
-    whole = [
-        compiled(
-            f"chunks of {size}" + (", as it is" if size == usual else ""),
-            partial(linear_cross_entropy.value_and_gradient, chunk=size),
-            hidden, weight, y, check=check,
-        )
-        for size in CHUNKS
-    ]  # fmt: skip
-    h, labels, chunks = hidden[:usual], y[:usual], tokens // usual
-    z = matmul(h, weight)
-    parts = [
-        compiled("part: logits, h W", matmul, h, weight),
-        compiled("part: loss and residuals", partial(many_classes, axis=1), z, labels),
-        compiled("part: residuals times Wᵀ", lambda r, w: matmul(r, w.T), z, weight),
-        compiled("part: hᵀ times residuals", lambda h, r: matmul(h.T, r), h, z),
-        compiled("part: copying a chunk of logits", lambda z: z + 1, z),
-    ]
-    products = multipliers("float32")
-    timings = race([baseline, *whole, *parts, *(c for c, _ in products.values())], 60.0)
-    peak = Peak.of(products, timings)
-    slow, flops = timings[baseline.name], 6.0 * tokens * features * words
-    as_it_is = next(timings[c.name] for c in whole if c.name.endswith("as it is"))
-
-    def of_whole(part: Contender) -> float:
-        return chunks * ratio(timings[part.name], as_it_is).median
-
-    rows = [row(timings[c.name], slow, of_peak=peak.share(timings[c.name], flops), of_whole=None)
-            for c in [baseline, *whole]]  # fmt: skip
-    rows += [row(timings[c.name], slow, of_peak=None, of_whole=of_whole(c)) for c in parts]
-    title = f"{tokens:,} tokens, {features} features, {words:,} words, by parts"
-    notes = [f"a part is of one chunk of {usual}, of which there are {chunks}; of_whole is of all"]
-    return Report("profile", title, rows, [], notes)

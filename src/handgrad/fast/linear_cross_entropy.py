@@ -90,9 +90,9 @@ def _run(
     operands = weight.dtype if settings.operands is None else floating_dtype(settings.operands)
     precise = lax.Precision.HIGHEST if operands == wide else None
     factor = weight.astype(operands)
-    counts = jnp.ones(tokens, bool) if settings.ignore is None else y != settings.ignore
-    known = settings.ignore is None  # then the sum over an axis is its size, and no message
-    many: Any = _summed(tokens if known else jnp.sum(counts.astype(wide)), settings)
+    every = settings.ignore is None  # then the sum over an axis is its size, and no message
+    counted: Any = jnp.ones(tokens, bool) if every else y != settings.ignore
+    total_counted: Any = _summed(tokens if every else jnp.sum(counted.astype(wide)), settings)
 
     def product(a: Array, b: Array) -> Array:
         pair = a.astype(operands), b.astype(operands)
@@ -105,15 +105,15 @@ def _run(
 
     def step(carry: tuple, chunk: tuple) -> tuple[tuple, Any]:
         by_weight, total = carry
-        h, labels, valid = chunk
-        losses, residual = _chunk(product(h, factor), labels, valid, settings.label_smoothing)
+        h, labels, some = chunk
+        losses, residual = _chunk(product(h, factor), labels, some, settings.label_smoothing)
         if not with_gradient:
             return (by_weight, total + losses), None
-        r = (residual / many).astype(operands)
+        r = (residual / total_counted).astype(operands)
 
-        def add(start: Array | int, many: int, so_far: Array) -> Array:
-            part = product(h.T, lax.dynamic_slice_in_dim(r, start, many, axis=1)).astype(sums)
-            before = lax.dynamic_slice_in_dim(so_far, start, many, axis=1)
+        def add(start: Array | int, columns: int, so_far: Array) -> Array:
+            part = product(h.T, lax.dynamic_slice_in_dim(r, start, columns, axis=1)).astype(sums)
+            before = lax.dynamic_slice_in_dim(so_far, start, columns, axis=1)
             return lax.dynamic_update_slice_in_dim(so_far, before + part, start, axis=1)
 
         whole = words // width
@@ -124,23 +124,23 @@ def _run(
 
     size = chunk_size(tokens, settings.chunk)
     zeros = jnp.zeros((features, words) if with_gradient else (), sums)
-    chunks = (_cut(hidden, size), _cut(y, size), _cut(counts, size))
+    chunks = (_cut(hidden, size), _cut(y, size), _cut(counted, size))
     (by_weight, total), by_hidden = lax.scan(step, (zeros, jnp.zeros((), wide)), chunks)
-    value = (_summed(total, settings) / many).astype(hidden.dtype)
+    value = (_summed(total, settings) / total_counted).astype(hidden.dtype)
     if not with_gradient:
         return value, None
     by_weight = _summed(by_weight, settings).astype(dtype)
     return value, (jnp.reshape(by_hidden, (-1, features))[:tokens], by_weight)
 
 
-def _chunk(z: Array, y: Array, valid: Array, smoothing: float) -> tuple[Array, Array]:
-    """(Σ ℓ, p − q) over a chunk of logits (C, V); rows that are not valid count as 0."""
+def _chunk(z: Array, y: Array, counted: Array, smoothing: float) -> tuple[Array, Array]:
+    """(Σ ℓ, p − q) over a chunk of logits (C, V), of the rows that are counted."""
     losses, residual = many_classes(z, y, axis=1)
     if smoothing:
         losses = losses + smoothing * (at_label(z, y, axis=1) - jnp.mean(z, axis=1))
         true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
         residual = residual + jnp.where(true, smoothing, 0) - smoothing / z.shape[1]
-    return jnp.sum(jnp.where(valid, losses, 0)), jnp.where(valid[:, None], residual, 0)
+    return jnp.sum(jnp.where(counted, losses, 0)), jnp.where(counted[:, None], residual, 0)
 
 
 def chunk_size(tokens: int, asked: int | None) -> int:
@@ -152,7 +152,7 @@ def chunk_size(tokens: int, asked: int | None) -> int:
 
 
 def _cut(array: Array, size: int) -> Array:
-    """(T, ...) as (chunks, C, ...), the last filled up with zeros, which count as not valid."""
+    """(T, ...) as (chunks, C, ...), the last filled up with zeros, which are not counted."""
     missing = -array.shape[0] % size
     padded = jnp.pad(array, ((0, missing), *((0, 0) for _ in array.shape[1:])))
     return padded.reshape(-1, size, *array.shape[1:])

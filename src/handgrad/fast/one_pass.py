@@ -6,9 +6,10 @@ share of the gradient are taken while it is near, and the shares are summed.
 
     E = (1/N) Σ_blocks Σ_n ℓ(z_n, y_n) + ½ λ ‖W‖²,   ∇E = (1/N) Σ_blocks (x_n, 1)ᵀ r_n + (λ W, 0)
 
-An array x (N, D) is read where it lies, as one flat view cut into blocks of rows. `pack` keeps the
-blocks features first, (D, R), and pays for that once: with many features and several classes the
-products are faster so.
+An array x (N, D) is read where it lies, block after block, as one flat view cut into rows. `pack`
+keeps the blocks features first, (D, R), each an array of its own, and pays for that once. Their
+products are faster, and as no block waits for another, XLA works on several at a time; some then
+leave the cache before their second product.
 
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """

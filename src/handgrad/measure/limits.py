@@ -1,7 +1,8 @@
 """The machine's own limits, as contenders of the same race: reading memory, multiplying matrices.
 
 No gradient of x can take less time than reading x once, and none of a matrix product less than its
-multiplications at the best rate this machine reaches. Both limits are measured, not looked up.
+multiplications at the best rate of the machine. Both are measured, not looked up: by three ways to
+read, and by products of square matrices. Another product may be a little faster than those.
 """
 
 from collections.abc import Mapping

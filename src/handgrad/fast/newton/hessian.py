@@ -1,9 +1,9 @@
-"""A Hessian that is kept: taken once near the optimum, factored once, corrected by every step.
+"""A Hessian that is kept as long as steps get on with it: factored once, corrected by every step.
 
-Near the optimum the Hessian hardly changes, while a pass that takes it costs three that do not; of
-few features, less than two. So it is kept, and each step s with its change of the gradient
-d = ∇E(θ + s) − ∇E(θ) ≈ H s mends the inverse along s, by the formula of Broyden, Fletcher, Goldfarb
-and Shanno:
+Near the optimum the Hessian hardly changes, while a pass that takes it costs several that do not.
+So it is kept until a step leaves more than a tenth of what there was to gain, or a thousandth where
+features are few. Each step s with its change of the gradient d = ∇E(θ + s) − ∇E(θ) ≈ H s mends the
+inverse along s, by the formula of Broyden, Fletcher, Goldfarb and Shanno:
 
     B ← (1 − s dᵀ/sᵀd) B (1 − d sᵀ/sᵀd) + s sᵀ/sᵀd          B⁻¹ the kept Hessian at first
 
@@ -24,7 +24,9 @@ RIDGE = 3e-7
 NOTHING = 1e-20
 """Of the largest: a constant column, centred, has 1e-32 from the rounding of its mean."""
 FEW = 32
-"""Features of which a Hessian costs so little that it is kept only where it is nearly exact."""
+"""Features of which a Hessian costs little."""
+KEEPS, KEEPS_OF_FEW = 0.1, 1e-3
+"""It is kept while a step leaves no more than this part of what there was to gain."""
 
 
 class KeptHessian:
@@ -35,7 +37,7 @@ class KeptHessian:
     def __init__(self, scaling: Scaling) -> None:
         self.scaling = scaling
         self.fresh = False
-        self.keeps = 1e-3 if scaling.mean.size <= FEW else 0.1
+        self.keeps = KEEPS_OF_FEW if scaling.mean.size <= FEW else KEEPS
         self._hessian = np.eye(1)
         self._damping = -1.0
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []

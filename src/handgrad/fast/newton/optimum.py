@@ -3,8 +3,8 @@
     θ ← θ − t B ∇E(θ)          B ≈ (∇²E)⁻¹, t = 1 nearly always
 
 A sample brings θ within its sampling error of the optimum; one pass then takes the gradient, exact
-in float64, and the Hessian, in float32; a few more take the gradient alone. Every point judged is
-judged by all the data in float64.
+in float64, and the Hessian, in float32; the next take the gradient alone while that Hessian will do
+(see `hessian`). Every point judged is judged by all the data in float64.
 
 Source: the gradient and Hessian are those of `gradients.logistic` and
 `gradients.softmax_regression`; "Neural networks", section on gradient descent, for the objective.
@@ -188,7 +188,7 @@ def _solve(
 def _blas() -> ThreadpoolController:
     """The threads of BLAS under NumPy and SciPy: after a Cholesky they spin, waiting for another.
 
-    Small matrices need only one, and a pass needs the cores: 60 of 240 ms went that way.
+    Small matrices need only one, and a pass needs the cores.
     """
     return ThreadpoolController()
 
