@@ -12,9 +12,12 @@ from handgrad.cli.bench import JOBS, duration, load_job
 
 
 def test_a_race_is_printed_and_kept(tmp_path, monkeypatch):
-    racing = import_module("handgrad.measure.race")
+    racing, limits = (import_module(f"handgrad.measure.{name}") for name in ("race", "limits"))
     monkeypatch.setattr(racing, "REST", 0.0)  # nobody reads these times
     monkeypatch.setattr(racing, "MOST", racing.FEWEST)
+    job = load_job("linear_cross_entropy")
+    monkeypatch.setattr(job, "ON_CPU", ((2_048, 32, 4_096, "float32"),))
+    monkeypatch.setattr(job, "multipliers", lambda dtype: limits.multipliers(dtype, (256,)))
     file = tmp_path / "results.json"
     outcome = CliRunner().invoke(
         app, ["bench", "linear_cross_entropy", "--quick", "--json", str(file)]

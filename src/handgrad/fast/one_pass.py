@@ -8,8 +8,7 @@ share of the gradient are taken while it is near, and the shares are summed.
 
 An array x (N, D) is read where it lies, block after block, as one flat view cut into rows. `pack`
 keeps the blocks features first, (D, R), each an array of its own, and pays for that once. Their
-products are faster, and as no block waits for another, XLA works on several at a time; some then
-leave the cache before their second product.
+products are faster, and XLA works on several blocks at a time, some of which then leave the cache.
 
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """
