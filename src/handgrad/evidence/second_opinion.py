@@ -83,6 +83,8 @@ def _apply(equation: Any, operands: list) -> np.ndarray:
         return operands[0].ravel()[moved]
     if name == "concatenate":
         return np.concatenate(operands, axis=params["dimension"])
+    if name == "stack":
+        return np.stack(operands, axis=params["axis"])
     if name in ("eq", "ne", "lt", "le", "gt", "ge"):
         return _each(getattr(operator, name), *operands).astype(bool)
     if name == "select_n":
