@@ -73,7 +73,9 @@ def per_example(
 
     `form` is 'plain', 'gram', or 'auto', which is plain on a CPU, where that is the faster one at
     32 and at 1,024 features: `handgrad bench per_example` has both. Elsewhere it is gram, whose
-    loop starts several times fewer steps; that choice is not measured.
+    loop starts several times fewer steps; that choice is not measured. On a CPU XLA makes one
+    program of the loop where a step moves less than 1 kB, 32 features in float32; for larger ones
+    raise that limit, as `benchmarks/per_example.py` says.
 
     Raises InputError if shapes, dtypes or values do not fit. Under `jit` values cannot be looked
     at, and an `order` out of range is clamped.

@@ -13,7 +13,7 @@ PACKAGES = (
 
 
 def facts() -> dict[str, Any]:
-    """Kind and number of devices, cores, Python and the packages that took part."""
+    """Kind and number of devices, cores, XLA's flags, Python and the packages that took part."""
     device = jax.devices()[0]
     versions = {}
     for name in PACKAGES:
@@ -28,6 +28,7 @@ def facts() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "versions": versions,
