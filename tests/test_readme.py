@@ -106,3 +106,28 @@ def test_the_streams_are_those_of_the_results():
         measured |= {(f"`{kind}`, {r['name']}", r["resident"], r["share"]) for r in report.rows}
     heading = "| 5 GB on the disk | resident | of the rows a second in memory |"
     assert table_under(heading) == measured
+
+
+def figures_of(job):
+    """Every number of a job's reports and bars, in each way that it may be written."""
+    seen = set()
+    for report in read_report(RESULTS / f"{job}.json")[1]:
+        values = [number for bar in report.bars for number in (bar.got, bar.wanted)]
+        values += [v for row in report.rows for v in row.values() if isinstance(v, float)]
+        for value in values:
+            seen |= {f"{value:.2f}", f"{value:.3g}", f"{value:.1f}", f"{1e3 * value:.3g}"}
+            seen |= {f"{100 * value:.0f}%", f"{100 * value:.1f}%"}
+        for note in report.notes:
+            seen |= set(re.findall(r"\d+\.\d+", note))
+    return seen
+
+
+def test_the_figures_of_the_misses_are_those_of_the_results():
+    """Every number with a point or a per cent sign is in a report that its section names."""
+    _, *sections = (RESULTS.parents[1] / "MISSES.md").read_text().split("\n## ")
+    assert sections
+    for section in sections:
+        jobs = set(re.findall(r"(\w+)\.json", section))
+        figures = set(re.findall(r"\d+\.\d+%?|\d+%", section))
+        assert figures
+        assert figures <= set().union(*map(figures_of, jobs)), section.splitlines()[0]
