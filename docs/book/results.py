@@ -1,10 +1,8 @@
 """`{results} [JOB ...]`: what `handgrad bench` left under `benchmarks/results/`, as tables.
 
-A file holds {"machine": facts, "reports": [...]}; a report has a title, rows that share their keys
-(seconds and bytes unless a key says otherwise), bars that were asked for, and notes.
+The tables are those that `handgrad bench` prints: the same columns, headings and units.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +10,12 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from handgrad._errors import InputError
+from handgrad.cli import bench
+from handgrad.measure import Report, read_report
+
 LOG = logging.getLogger(__name__)
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
-SHOWN = 7
-"""Columns of a table: more do not fit a page."""
-
-
-def cell(key: str, value: Any) -> str:
-    """A value as a person reads it: seconds, bytes, counts and ratios by their key.
-
-    >>> cell("seconds", 0.0123), cell("temporaries_bytes", 3 * 2**20), cell("D", 512)
-    ('12.3 ms', '3.0 MiB', '512')
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if key.endswith("seconds") or key == "s":
-        for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-            if abs(value) >= size:
-                return f"{value / size:.3g} {unit}"
-        return f"{value / 1e-9:.3g} ns"
-    if "bytes" in key or key in ("memory", "peak"):
-        return f"{value / 2**20:,.1f} MiB"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
-
-
-def columns_of(rows: list[dict[str, Any]]) -> list[str]:
-    """The keys of a table: those with a plain value that is in every row."""
-    plain = [
-        key
-        for key, value in rows[0].items()
-        if isinstance(value, str | int | float) and all(key in row for row in rows)
-    ]
-    return plain[:SHOWN]
 
 
 def table_of(heads: list[str], rows: list[list[str]]) -> nodes.table:
@@ -59,20 +31,20 @@ def table_of(heads: list[str], rows: list[list[str]]) -> nodes.table:
     return nodes.table("", group, classes=["results"])
 
 
-def report_nodes(report: dict[str, Any], machine: str) -> list[nodes.Node]:
+def report_nodes(report: Report, machine: str) -> list[nodes.Node]:
     """One job on one machine: title, table, bars, notes."""
-    title = nodes.paragraph("", "", nodes.strong("", report["title"]), nodes.Text(f", {machine}"))
+    title = nodes.paragraph("", "", nodes.strong("", report.title), nodes.Text(f", {machine}"))
     found: list[nodes.Node] = [title]
-    if report["rows"]:
-        keys = columns_of(report["rows"])
-        lines = [[cell(key, row[key]) for key in keys] for row in report["rows"]]
-        found.append(table_of([key.replace("_", " ") for key in keys], lines))
+    if report.rows:
+        keys = bench.columns_of(report)
+        lines = [[bench.shown(key, row) for key in keys] for row in report.rows]
+        found.append(table_of([bench.heading(key) for key in keys], lines))
     said = [
-        f"{bar['name']}: {bar['got']:.3g}, asked for at "
-        f"{'most' if bar['at_most'] else 'least'} {bar['wanted']:.3g}"
-        for bar in report.get("bars", [])
+        f"{bar.name}: {bar.got:.3g}, asked for at {'most' if bar.at_most else 'least'} "
+        f"{bar.wanted:.3g}"
+        for bar in report.bars
     ]
-    items = [nodes.list_item("", nodes.paragraph("", text)) for text in said + report["notes"]]
+    items = [nodes.list_item("", nodes.paragraph("", text)) for text in said + report.notes]
     return [*found, nodes.bullet_list("", *items)] if items else found
 
 
@@ -91,11 +63,11 @@ class Results(SphinxDirective):
                 continue
             self.env.note_dependency(str(path))
             try:
-                data = json.loads(path.read_text())
-                machine = f"{data['machine']['device']} ({data['machine']['platform']})"
-                for report in data["reports"]:
+                facts, reports = read_report(path)
+                machine = f"{facts['device']} ({facts['platform']})"
+                for report in reports:
                     found += report_nodes(report, machine)
-            except (ValueError, KeyError, TypeError, IndexError) as fault:
+            except (InputError, ValueError, KeyError, TypeError, IndexError) as fault:
                 LOG.warning("%s: no result: %r", path.name, fault, location=self.get_location())
         if not found:
             text = "This copy holds no results: nothing was measured for it yet."

@@ -72,13 +72,13 @@ def load_job(name: str) -> ModuleType:
 def print_report(report: Any) -> None:
     """The table of one report, its bars and notes."""
     say(f"\n{escape(report.title)}")
-    columns = [key for key in report.rows[0] if key not in HIDDEN]
+    columns = columns_of(report)
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for key in columns:
-        table.add_column(HEADINGS.get(key, key.replace("_", " ")),
-                         justify="left" if key == "name" else "right", no_wrap=True)  # fmt: skip
+        side: Any = "left" if key == "name" else "right"
+        table.add_column(heading(key), justify=side, no_wrap=True)
     for row in report.rows:
-        table.add_row(*(shown(key, row) for key in columns))
+        table.add_row(*(escape(shown(key, row)) for key in columns))
     Console(width=max(console.width, WIDTH), file=console.file).print(table)
     for bar in report.bars:
         mark = "[green]met[/]" if bar.met else "[bold red]missed[/]"
@@ -113,24 +113,36 @@ HEADINGS = {
 }
 
 
+def columns_of(report: Any) -> list[str]:
+    """The keys of a report's rows that a table shows."""
+    return [key for key in report.rows[0] if key not in HIDDEN]
+
+
+def heading(key: str) -> str:
+    """Of a column."""
+    return HEADINGS.get(key, key.replace("_", " "))
+
+
 def shown(key: str, row: dict[str, Any]) -> str:
     """One cell, with its unit."""
     value = row[key]
     if value is None:
         return "–"
-    if key == "seconds":
+    if key in ("seconds", "predicted"):
         return duration(value)
+    if key == "error":
+        return f"{value:+.0%}"
     if key == "speed":
         return f"{value:.2f}× ({row['speed_lower']:.2f}–{row['speed_upper']:.2f})"
     if key == "compile_seconds":
         return duration(value) if value else "–"
-    if key == "temporaries":
+    if key in ("temporaries", "memory", "predicted memory"):
         return f"{value / 1e6:,.1f} MB"
-    if key.startswith("of_"):
+    if key.startswith(("of_", "of it")):
         return f"{value:.0%}"
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return escape(f"{value}")
+    return f"{value}"
 
 
 def duration(seconds: float) -> str:
