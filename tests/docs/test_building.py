@@ -167,7 +167,7 @@ def test_the_page_of_the_command_has_every_option():
 
 REPORT = {
     "job": "one", "title": "One pass", "notes": ["quiet"], "figure": None,
-    "rows": [{"name": "hand", "seconds": 0.0123, "temp_bytes": 2**20, "inner": [1]}],
+    "rows": [{"name": "hand", "seconds": 0.0123, "temporaries": 2**20}],
     "bars": [{"name": "faster", "wanted": 1.0, "got": 1.5, "at_most": False}],
 }  # fmt: skip
 
@@ -183,7 +183,7 @@ def test_results_become_tables(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     html, said = build(tmp_path / "a", "# A\n\n```{results}\n```\n")
     assert said == ""
-    for words in ("One pass", "A chip (cpu)", "12.3 ms", "1.0 MiB", "faster: 1.5", "quiet"):
+    for words in ("One pass", "A chip (cpu)", "12.3 ms", "1.0 MB", "faster: 1.5", "quiet"):
         assert words in html
     file.write_text("{}")
     (tmp_path / "b").mkdir()
