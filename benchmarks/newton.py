@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -197,17 +197,16 @@ def one(problem: Problem) -> Report:
     peers = [who for who in problem.peers if who != "glum" or installed("glum")]
     runs = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
     found = {who: loosest(problem, run, who) for who, run in runs.items()}
-    least = min(value for _, value, *_ in found.values())
+    least = min(reached.value for reached in found.values())
     contenders, rows, notes = [], [], []
-    for who, (tol, value, gradient, compiling, first, note) in found.items():
-        if gradient > WANTED or value - least > SAME:
-            notes.append(
-                f"{who} is not there: gradient {gradient:.1e}, E {value - least:.1e} above"
-            )
+    for who, reached in found.items():
+        gradient, above = reached.gradient, reached.value - least
+        if gradient > WANTED or above > SAME:
+            notes.append(f"{who} is not there: gradient {gradient:.1e}, E {above:.1e} above")
             continue
-        run = partial(runs[who], problem, tol)
-        contenders.append(Contender(who, run, compile_seconds=compiling, first_seconds=first))
-        notes.append(f"{who}: {note}, max |∂E/∂w| {gradient:.1e}, E {value - least:.1e} above")
+        run = partial(runs[who], problem, reached.tol)
+        contenders.append(Contender(who, run, reached.compiling, reached.first))
+        notes.append(f"{who}: {reached.note}, max |∂E/∂w| {gradient:.1e}, E {above:.1e} above")
     timings = race(contenders, BUDGET / 4)
     mine = timings["handgrad"]
     best = fastest([timing for name, timing in timings.items() if name != "handgrad"])
@@ -217,10 +216,19 @@ def one(problem: Problem) -> Report:
     return Report("newton", problem.name, rows, [bar], [*notes, *missing(["glum"])])
 
 
-def loosest(
-    problem: Problem, run: Callable, who: str
-) -> tuple[float, float, float, float, float, str]:
-    """The loosest tolerance that gets there; E, ∇E, seconds compiled, of a run, and the note."""
+class Reached(NamedTuple):
+    """Where a solver got to: E and max |∂E/∂w|, and the seconds of compiling and of a run."""
+
+    tol: float
+    value: float
+    gradient: float
+    compiling: float
+    first: float
+    note: str
+
+
+def loosest(problem: Problem, run: Callable, who: str) -> Reached:
+    """By the loosest tolerance that gets there."""
     compiling = 0.0
     for tol in (WANTED,) if who == "handgrad" else TOLERANCES:
         began = time.perf_counter()
@@ -230,4 +238,4 @@ def loosest(
         value, gradient = judge(problem, params)
         if gradient <= WANTED:
             break
-    return tol, value, gradient, compiling, first, note
+    return Reached(tol, value, gradient, compiling, first, note)

@@ -131,3 +131,13 @@ def test_the_figures_of_the_misses_are_those_of_the_results():
         figures = set(re.findall(r"\d+\.\d+%?|\d+%", section))
         assert figures
         assert figures <= set().union(*map(figures_of, jobs)), section.splitlines()[0]
+
+
+def test_the_errors_of_the_cost_model_are_as_chapter_10_says():
+    """Full batches within a third, mini-batches within a half, five classes two to three times."""
+    for report in read_report(RESULTS / "processes.json")[1]:
+        for row in report.rows:
+            if "classes" in row["name"]:
+                assert 2 < row["seconds"] / row["predicted"] < 3
+            else:
+                assert abs(row["error"]) < (1 / 3 if "full" in row["name"] else 1 / 2), row["name"]

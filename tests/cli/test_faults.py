@@ -7,15 +7,15 @@ from handgrad.evidence import killing, runs
 
 
 def test_a_sample(command, tmp_path):
-    """A kill, one harmed checkpoint and, where disks can be mounted, a full one."""
+    """Two kills, one harmed checkpoint and, where disks can be mounted, a full one."""
     path = tmp_path / "faults.json"
-    ran = command("faults", "--kills", 1, "--harms", 1, "--disks", 1, "--json", path)
+    ran = command("faults", "--kills", 2, "--harms", 1, "--disks", 1, "--json", path)
     assert (ran.code, ran.err) == (0, ""), ran.out
     found = json.loads(path.read_text())
-    assert [trial["same"] for trial in found["kills"]] == [True]
+    assert [trial["same"] for trial in found["kills"]] == [True, True]
     assert found["damages"]
     assert all(trial["same"] and trial["told"] for trial in found["damages"])
-    assert "1 of 1" in ran.out
+    assert "2 of 2" in ran.out
 
 
 class Forgetful:

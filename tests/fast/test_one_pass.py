@@ -29,10 +29,8 @@ def problem(n, d, k, labels, seed=0):
 
 
 @pytest.mark.parametrize("labels", ["hard", "soft"])
-@pytest.mark.parametrize(
-    ("n", "rows", "k"),
-    [(700, 300, 1), (700, 300, 2), (700, 300, 5), (700, 300, 40), (1, 4, 1), (7, 1, 5)],
-)
+@pytest.mark.parametrize("k", [1, 2, 5, 40])
+@pytest.mark.parametrize(("n", "rows"), [(1, 4), (700, 300), (7, 1)])
 def test_it_equals_the_reference(n, rows, k, labels):
     with x64():
         params, x, y, reference = problem(n, 6, k, labels)

@@ -75,8 +75,7 @@ def print_report(report: Any) -> None:
     columns = columns_of(report)
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for key in columns:
-        side: Any = "left" if key == "name" else "right"
-        table.add_column(heading(key), justify=side, no_wrap=True)
+        table.add_column(heading(key), justify="left" if key == "name" else "right", no_wrap=True)
     for row in report.rows:
         table.add_row(*(escape(shown(key, row)) for key in columns))
     Console(width=max(console.width, WIDTH), file=console.file).print(table)

@@ -64,16 +64,14 @@ class Lanes:
     @cached_property
     def _own(self) -> tuple[Batches, ...]:
         """The batches of each lane."""
-        whole, short = self.rows, self.count - self.short
-        return tuple(
-            Batches(
-                examples := whole - (lane >= short),
-                examples if self.batches.full else self.batch_rows,
-                self.batches.shuffle,
-                (*self.batches.seed, lane),
-            )
-            for lane in range(self.count)
-        )
+        run = self.batches
+
+        def of(lane: int) -> Batches:
+            held = self.rows - (lane >= self.count - self.short)
+            size = held if run.full else self.batch_rows
+            return Batches(held, size, run.shuffle, (*run.seed, lane))
+
+        return tuple(map(of, range(self.count)))
 
 
 def lanes_for(batches: Batches, devices: int) -> Lanes:
