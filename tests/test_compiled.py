@@ -1,0 +1,33 @@
+"""The workers of one run share a folder of compiled programs, which JAX writes in place."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+
+def keep_programs_in(folder):
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder for compiled programs of one test."""
+    before = jax.config.jax_compilation_cache_dir
+    keep_programs_in(tmp_path)
+    yield tmp_path
+    keep_programs_in(before)
+
+
+def test_a_program_that_is_half_written(folder):
+    x = jnp.arange(3.0)
+
+    def twice(x):
+        return x + x
+
+    jax.jit(twice)(x)
+    (entry,) = folder.glob("jit_twice*-cache")
+    entry.write_bytes(entry.read_bytes()[:100])
+    jax.clear_caches()
+    assert jax.jit(twice)(x).tolist() == [0, 2, 4]
