@@ -106,7 +106,8 @@ def second_order(examples, devices=8, hessian=True):
 def optimum_apart(classes):
     """How far Newton's optimum on 8 devices is from that on one."""
     data = standardise(*split(load("breast-cancer" if classes == 2 else "iris")))[0]
-    one, all_ = (newton.fit(None, data.x, data.y, 0.01, mesh=m) for m in (None, as_mesh(8)))
+    fit = partial(newton.fit, None, data.x, data.y, 0.01, tol=1e-12)
+    one, all_ = (fit(mesh=mesh) for mesh in (None, as_mesh(8)))
     return parameter_difference(one.params, all_.params).relative
 
 

@@ -29,7 +29,7 @@ class ConjugateGradients:
     """Directions from products with the Hessian over `sample` (n, D), scaled, in its dtype."""
 
     keeps: float | None = None
-    fresh = True
+    ready = fresh = True
 
     def __init__(
         self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: Programs

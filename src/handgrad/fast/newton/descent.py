@@ -39,6 +39,9 @@ class Curvature(Protocol):
     """It takes another Hessian from a pass, unless a step left no more than this part of what there
     was to gain; None takes none at all."""
 
+    ready: bool
+    """It has a Hessian to begin with, or needs none."""
+
     fresh: bool
     """Whether directions are those of the Hessian at the last point seen."""
 
@@ -66,7 +69,7 @@ def descend(
     passes. `near` says that the Hessian at θ will do; `refuse` is called if E or ∇E at θ is not
     finite.
     """
-    point = problem.evaluate(theta, curvature.keeps is not None)
+    point = problem.evaluate(theta, not curvature.ready)
     if refuse and not point.finite:
         refuse()
     curvature.see(point, None)

@@ -1,9 +1,9 @@
 """A Hessian that is kept as long as steps get on with it: factored once, corrected by every step.
 
 Near the optimum the Hessian hardly changes, while a pass that takes it costs several that do not.
-So it is kept until a step leaves more than a tenth of what there was to gain, or a thousandth where
-features are few. Each step s with its change of the gradient d = ∇E(θ + s) − ∇E(θ) ≈ H s mends the
-inverse along s, by the formula of Broyden, Fletcher, Goldfarb and Shanno:
+So it is kept until a step leaves more than a tenth of what there was to gain. Each step s, with its
+change of the gradient d = ∇E(θ + s) − ∇E(θ) ≈ H s, mends the inverse along s, by the formula of
+Broyden, Fletcher, Goldfarb and Shanno:
 
     B ← (1 − s dᵀ/sᵀd) B (1 − d sᵀ/sᵀd) + s sᵀ/sᵀd          B⁻¹ the kept Hessian at first
 
@@ -23,40 +23,43 @@ RIDGE = 3e-7
 """What float32 products may be off by, relative to the diagonal."""
 NOTHING = 1e-20
 """Of the largest: a constant column, centred, has 1e-32 from the rounding of its mean."""
-FEW = 32
-"""Features of which a Hessian costs little."""
-KEEPS, KEEPS_OF_FEW = 0.1, 1e-3
+KEEPS = 0.1
 """It is kept while a step leaves no more than this part of what there was to gain."""
 
 
 class KeptHessian:
-    """Directions for a binary problem from the last Hessian seen and the steps since."""
+    """Directions for a binary problem from the last Hessian seen and the steps since.
 
-    keeps: float | None
+    `hessian`, if there is one, is that of a point nearby.
+    """
 
-    def __init__(self, scaling: Scaling) -> None:
+    keeps: float | None = KEEPS
+
+    def __init__(self, scaling: Scaling, hessian: np.ndarray | None = None) -> None:
         self.scaling = scaling
+        self.ready = hessian is not None
         self.fresh = False
-        self.keeps = KEEPS_OF_FEW if scaling.mean.size <= FEW else KEEPS
-        self._hessian = np.eye(1)
-        self._damping = -1.0
-        self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        if hessian is not None:
+            self._take(hessian)
 
     def see(self, new: Point, old: Point | None) -> None:
         """Take in an accepted point: its Hessian if it has one, else the step from `old`."""
         self.fresh = new.hessian is not None
         if new.hessian is not None:
-            diagonal = np.diag(new.hessian)
-            usable = diagonal > NOTHING * diagonal.max()
-            self._unit = 1 / np.sqrt(np.where(usable, diagonal, 1.0))
-            self._hessian = new.hessian * np.outer(self._unit, self._unit)
-            self._damping = -1.0
-            self._pairs = []
+            self._take(new.hessian)
         elif old is not None:
             s = self.scaling.coordinates(new.theta - old.theta)
             d = self.scaling.gradient(new.gradient - old.gradient)
             if s @ d > 0:
                 self._pairs.append((s, d))
+
+    def _take(self, hessian: np.ndarray) -> None:
+        diagonal = np.diag(hessian)
+        usable = diagonal > NOTHING * diagonal.max()
+        self._unit = 1 / np.sqrt(np.where(usable, diagonal, 1.0))
+        self._hessian = hessian * np.outer(self._unit, self._unit)
+        self._damping = -1.0
+        self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
 
     def direction(self, point: Point, damping: float) -> np.ndarray:
         """−B ∇E, a step in θ."""

@@ -4,7 +4,8 @@
 
 A sample brings θ within its sampling error of the optimum; one pass then takes the gradient, exact
 in float64, and the Hessian, in float32; the next take the gradient alone while that Hessian will do
-(see `hessian`). Every point judged is judged by all the data in float64.
+(see `hessian`). Few examples of few features are taken to the optimum at once (see `straight`).
+Every point judged is judged by all the data in float64.
 
 Source: the gradient and Hessian are those of `gradients.logistic` and
 `gradients.softmax_regression`; "Neural networks", section on gradient descent, for the objective.
@@ -21,7 +22,7 @@ from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 
 from handgrad._precision import x64
-from handgrad.fast.newton import passes
+from handgrad.fast.newton import passes, sample, straight
 from handgrad.fast.newton.arguments import (
     as_block_labels,
     as_features,
@@ -31,26 +32,15 @@ from handgrad.fast.newton.arguments import (
     refuse_blocks,
     refuse_features,
 )
-from handgrad.fast.newton.conjugate import ConjugateGradients
+from handgrad.fast.newton.curvature import choose
 from handgrad.fast.newton.descent import descend
-from handgrad.fast.newton.hessian import KeptHessian
 from handgrad.fast.newton.parted import Blocks, Spread, spread
 from handgrad.fast.newton.passes import Programs
 from handgrad.fast.newton.problem import Problem, Scaling
 from handgrad.fast.newton.result import Optimum
-from handgrad.fast.newton.rows import Rows, lay_out
+from handgrad.fast.newton.rows import Rows, lay_out, some_of
+from handgrad.fast.newton.straight import Ahead
 from handgrad.gradients.linear import Params
-
-SAMPLE = 16_384
-"""Examples of the sample to start on, where there are four times as many."""
-CURVATURE_BYTES = 2**26
-"""The examples that a product with the Hessian reads, in float32."""
-EXACT_BYTES = 2**22
-"""So few that products in float64 cost nothing."""
-EXAMPLES_A_FEATURE = 40
-MOST_SAMPLE_PASSES = 30
-MOST_FEATURES = 1_024
-"""Of a Hessian that is formed."""
 
 
 def fit(
@@ -90,7 +80,7 @@ def fit(
         y, classes = as_labels(y, x.shape[0], params)
         theta = as_theta(params, x, classes)
         laid = lay_out(x, y) if mesh is None else spread(x, y, mesh)
-        if isinstance(laid, Rows) and laid.rest.shape[0] == len(y):
+        if isinstance(laid, Rows) and laid.few:
             x = laid.rest  # few examples, which JAX has by now
         start = Start(theta, params is None, partial(refuse_features, x), seed)
         return _solve(laid, (x, y), start, float(l2), tol, max_passes, began)
@@ -158,17 +148,19 @@ def _solve(
     x, y = some
     theta, programs = start.theta, Programs()
     penalty = np.append(np.full(x.shape[1], l2), 0.0)
-    part = _sample(x, y, max(SAMPLE, EXAMPLES_A_FEATURE * x.shape[1]), start.seed)
+    part = some_of(x, y, sample.size(x.shape[1]), start.seed)
     scaling = Scaling(*map(np.asarray, programs.run(passes.moments, part[0])))
     if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
         refuse_features(x)
-    near = start.free and len(part[1]) < laid.examples
-    if near:
-        theta = _on_sample(programs, *part, scaling, penalty, theta)
-    problem = Problem(laid, penalty, scaling, programs)
-    curvature = _curvature(programs, x, y, scaling, penalty, theta, start.seed)
+    problem, ahead, near = Problem(laid, penalty, scaling, programs), Ahead(theta), False
+    if start.free and len(part[1]) < laid.examples:
+        theta, near = sample.solve(programs, *part, scaling, penalty, theta), True
+    elif start.free and straight.pays(laid, theta, max_passes):
+        ahead, near = straight.solve(problem, theta, tol, max_passes - 2), True
+        theta = ahead.theta
+    bends = choose(programs, x, y, scaling, penalty, theta, start.seed, ahead.hessian)
     point, stopped, steps = descend(
-        problem, curvature, theta, tol, max_passes, near=near, refuse=start.refuse
+        problem, bends, theta, tol, max_passes, near=near, refuse=start.refuse
     )
     return Optimum(
         params=Params(weight=point.theta[..., :-1].T, bias=point.theta[..., -1]),  # type: ignore[arg-type]
@@ -177,8 +169,8 @@ def _solve(
         stopped=stopped,
         passes=problem.passes,
         hessians=problem.hessians,
-        products=getattr(curvature, "products", 0),
-        iterations=steps,
+        products=getattr(bends, "products", 0),
+        iterations=ahead.steps + steps,
         compile_seconds=programs.seconds,
         seconds=time.perf_counter() - began - programs.seconds,
     )
@@ -191,50 +183,3 @@ def _blas() -> ThreadpoolController:
     Small matrices need only one, and a pass needs the cores.
     """
     return ThreadpoolController()
-
-
-def _sample(x: Any, y: np.ndarray, size: int, seed: int) -> tuple[Any, np.ndarray]:
-    """One example of each of `size` stretches; all, unless there are four times as many."""
-    stretch = len(y) // size
-    if stretch < 4:
-        return x, y
-    chosen = np.arange(size) * stretch + np.random.default_rng(seed).integers(0, stretch, size)
-    return x[chosen], y[chosen]
-
-
-def _on_sample(
-    programs: Programs,
-    x: Any,
-    y: np.ndarray,
-    scaling: Scaling,
-    penalty: np.ndarray,
-    theta: np.ndarray,
-) -> np.ndarray:
-    """The optimum on a sample, until what is left to gain is small beside its sampling error.
-
-    A ridge of 1/n for each scaled feature, also small beside it, keeps weights finite where the
-    sample happens to be separable, or lacks a category.
-    """
-    penalty = penalty + np.append(scaling.scale**2, 0.0) / len(y)
-    curvature = _curvature(programs, x, y, scaling, penalty, theta, 0)
-    problem = Problem(lay_out(x, y), penalty, scaling, programs)
-    enough = 0.01 * theta.size / len(y)
-    return descend(problem, curvature, theta, 0.0, MOST_SAMPLE_PASSES, enough=enough)[0].theta
-
-
-def _curvature(
-    programs: Programs,
-    x: Any,
-    y: np.ndarray,
-    scaling: Scaling,
-    penalty: np.ndarray,
-    theta: np.ndarray,
-    seed: int,
-) -> KeptHessian | ConjugateGradients:
-    """The Hessian itself for two classes and not too many features, else products with it."""
-    if theta.ndim == 1 and theta.size <= MOST_FEATURES:
-        return KeptHessian(scaling)
-    part = _sample(x, y, CURVATURE_BYTES // (4 * x.shape[1]), seed)[0]
-    dtype = "float64" if part.size * 8 <= EXACT_BYTES else "float32"
-    scaled = programs.run(passes.scaled, part, scaling.mean, scaling.scale, dtype=dtype)
-    return ConjugateGradients(scaling, penalty, scaled, programs)

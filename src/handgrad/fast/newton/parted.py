@@ -36,7 +36,7 @@ class Blocks(NamedTuple):
         """What a pass finds over all blocks."""
         total: tuple[Any, ...] | None = None
         for x, y in self.read():
-            found = tuple(map(np.asarray, programs.run(function, whole(x, y), *args)))
+            found = tuple(map(np.asarray, programs.run(function, Rows(x, y), *args)))
             total = found if total is None else added(total, found, np.minimum)
         if total is None:
             raise InputError("blocks", "at least one", "none", "pass some examples")
@@ -102,7 +102,7 @@ def over(
     found = sums(x, labels, *args)
     if not tail.shape[0]:
         return found
-    return added(found, summed(whole(tail, tail_labels), *args), jnp.minimum)
+    return added(found, summed(Rows(tail, tail_labels), *args), jnp.minimum)
 
 
 def added(a: tuple[Any, ...], b: tuple[Any, ...], least: Callable) -> tuple[Any, ...]:
@@ -111,10 +111,3 @@ def added(a: tuple[Any, ...], b: tuple[Any, ...], least: Callable) -> tuple[Any,
         least(p, q) if place == 2 else p + q for place, (p, q) in enumerate(zip(a, b, strict=True))
     )
     return loss, gradient, margin, *more
-
-
-def whole(x: Any, y: Any) -> Rows:
-    """Few rows, to be read at once."""
-    flat: Any = np.zeros(0, x.dtype)
-    labels: Any = np.zeros((0, 1, *y.shape[1:]), y.dtype)
-    return Rows(flat, np.int64(0), labels, x, y)

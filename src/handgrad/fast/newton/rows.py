@@ -23,26 +23,31 @@ ALIGNMENT = 64
 
 
 class Rows(NamedTuple):
-    """N examples: `labels.shape[0]` blocks inside `flat` from number `start` on, and `rest`."""
+    """N examples: `rest`, and `labels.shape[0]` blocks inside `flat` from number `start` on."""
 
-    flat: Array
-    start: Any
-    labels: Array
-    rest: Array
-    rest_labels: Array
+    rest: Any
+    rest_labels: Any
+    flat: Array | None = None
+    start: Any = None
+    labels: Array | None = None
+
+    @property
+    def few(self) -> bool:
+        """Whether all the examples are read at once."""
+        return self.labels is None
 
     @property
     def examples(self) -> int:
         """N."""
-        return self.labels.shape[0] * self.labels.shape[1] + self.rest.shape[0]
+        inside = 0 if self.labels is None else self.labels.shape[0] * self.labels.shape[1]
+        return inside + self.rest.shape[0]
 
 
 def lay_out(x: Any, y: np.ndarray) -> Rows:
     """Rows of x (N, D) and its labels (N,) or (N, K). A row-major NumPy array is not copied."""
     size = max(256, BLOCK_BYTES // (8 * x.shape[1]))
     if x.shape[0] < 3 * size:  # small enough for the cache as a whole
-        empty = np.zeros(0, x.dtype), np.int64(0), np.zeros((0, size, *y.shape[1:]), y.dtype)
-        return Rows(*jax.device_put((*empty, np.asarray(x), y)))
+        return Rows(*jax.device_put((np.asarray(x), y)))
     if isinstance(x, jax.Array) and next(iter(x.devices())).platform != "cpu":
         flat, skipped, spare = x.reshape(-1), 0, 0
     else:
@@ -66,10 +71,21 @@ def lay_out(x: Any, y: np.ndarray) -> Rows:
     )
 
 
+def some_of(x: Any, y: np.ndarray, size: int, seed: int) -> tuple[Any, np.ndarray]:
+    """One example of each of `size` stretches; all, unless there are four times as many."""
+    stretch = len(y) // size
+    if stretch < 4:
+        return x, y
+    chosen = np.arange(size) * stretch + np.random.default_rng(seed).integers(0, stretch, size)
+    return x[chosen], y[chosen]
+
+
 def cut(x: Array, labels: Array) -> Rows:
     """The same of arrays that are traced: the part of a device."""
     size = max(256, BLOCK_BYTES // (8 * x.shape[1]))
-    blocks = x.shape[0] // size if x.shape[0] >= 3 * size else 0
+    if x.shape[0] < 3 * size:
+        return Rows(x, labels)
+    blocks = x.shape[0] // size
     inside = blocks * size
     return Rows(
         flat=x.reshape(-1),
@@ -82,17 +98,17 @@ def cut(x: Array, labels: Array) -> Rows:
 
 def fold(rows: Rows, body: Callable[[Any, Array, Array], Any], carry: Any) -> Any:
     """body(carry, x_block, y_block) over all the examples, each block in float64."""
-    features = rows.rest.shape[1]
-    blocks, size = rows.labels.shape[:2]
     if rows.rest.shape[0]:
         carry = body(carry, rows.rest.astype(jnp.float64), rows.rest_labels)
-    if not blocks:
+    if rows.flat is None or rows.labels is None:
         return carry
+    flat, features = rows.flat, rows.rest.shape[1]
+    blocks, size = rows.labels.shape[:2]
 
     def step(carry: Any, numbered: tuple[Array, Array]) -> tuple[Any, None]:
         number, labels = numbered
         begin = rows.start + number * (size * features)
-        block = lax.dynamic_slice(rows.flat, (begin,), (size * features,))
+        block = lax.dynamic_slice(flat, (begin,), (size * features,))
         return body(carry, block.reshape(size, features).astype(jnp.float64), labels), None
 
     return lax.scan(step, carry, (jnp.arange(blocks, dtype=jnp.int64), rows.labels))[0]
