@@ -1,4 +1,4 @@
-"""Where one pass spends its time: each of its parts alone, and what else was tried.
+"""Where a fast form spends its time: each of its parts alone, and what else was tried.
 
 The parts read x from memory, each by itself: the logits, the second product (as a product, and as
 a sum of products), and the residuals, which do not read x. What was tried are whole gradients in
@@ -6,7 +6,8 @@ other shapes; two devices take part only where JAX has them:
 
     XLA_FLAGS=--xla_force_host_platform_device_count=2 handgrad bench profile
 
-Each attempt is held against optax before it is timed. `MISSES.md` says what follows.
+Each attempt is held against optax before it is timed. The output layer comes last
+(`profile_layer`). `MISSES.md` says what follows.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.one_pass import TOLERANCE, problem
 from benchmarks.peers import equal_to, row
+from benchmarks.profile_layer import layer
 from handgrad.fast import one_pass
 from handgrad.fast.residuals import binary
 from handgrad.gradients import logistic
@@ -30,16 +32,20 @@ from handgrad.measure import Contender, Report, compiled, race, ratio
 from handgrad.measure.limits import readers
 from handgrad.measure.race import fastest
 
-TITLE = "where one pass spends its time, and what else was tried"
+TITLE = "where one pass and the output layer spend their time, and what else was tried"
 SHAPES = ((1_000_000, 64), (100_000, 512))
+LAYER = (2_048, 256, 65_536)
+"""Tokens, features and words: a quarter of the tokens that the race has."""
 SMALL, MIDDLE, LARGE = 2**17, 2**20, 2**23
 """Bytes of a block: for a core's own cache, for both of them, for the last one."""
 
 
 def job(quick: bool = False) -> Iterator[Report]:
-    """A report for each shape."""
+    """A report for each shape of one pass, and one for the output layer."""
     for examples, features in SHAPES:
         yield one(examples // 50 if quick else examples, features)
+    tokens, features, words = LAYER
+    yield layer(tokens, features, words // (32 if quick else 1))
 
 
 def in_blocks(params: Params, x: jax.Array, y: jax.Array, size: int, as_sum: bool) -> tuple:
