@@ -83,7 +83,7 @@ def layer(tokens: int, features: int, words: int) -> Report:
     tried = compiled(
         "tried: no pass that scales", partial(unscaled, size=usual, slices=4), *at, check=check
     )
-    whole = [*map(of, CHUNKS), tried]
+    whole = [*map(of, sorted({*CHUNKS, usual})), tried]
     h, labels, chunks = hidden[:usual], y[:usual], tokens // usual
     z = matmul(h, weight)
     parts = [
@@ -107,7 +107,8 @@ def layer(tokens: int, features: int, words: int) -> Report:
     ]  # fmt: skip
     title = f"{tokens:,} tokens, {features} features, {words:,} words, by parts"
     notes = [
-        f"a part is of one chunk of {usual}, of which there are {chunks}; of_whole is of all",
+        f"a part is of one chunk of {usual}, of which there are {chunks}; of_whole is of all, and "
+        "more than the run's own: alone, a part writes where nothing has been written yet",
         f"matrix peak {peak.rate / 1e9:,.0f} Gflop/s",
     ]
     return Report("profile", title, rows, [], notes)

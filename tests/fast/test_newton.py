@@ -10,7 +10,7 @@ from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.data import load
 from handgrad.fast import newton
-from handgrad.fast.newton import link, passes, rows, sample, straight
+from handgrad.fast.newton import link, passes, rows, sampling, straight
 from handgrad.fast.newton.descent import descend
 from handgrad.fast.newton.hessian import KeptHessian
 from handgrad.fast.newton.problem import Problem, Scaling
@@ -44,8 +44,8 @@ def at_params(params, x, y, l2):
 def small_blocks(monkeypatch):
     """Blocks of 256 rows and a sample of 512, so that a few thousand rows take every path."""
     monkeypatch.setattr(rows, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(sample, "EXAMPLES", 512)
-    monkeypatch.setattr(sample, "EXAMPLES_A_FEATURE", 1)
+    monkeypatch.setattr(sampling, "EXAMPLES", 512)
+    monkeypatch.setattr(sampling, "EXAMPLES_A_FEATURE", 1)
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-3, 1.0])
@@ -122,15 +122,22 @@ def test_few_passes_from_a_sample_and_fewer_hessians(small_blocks, features):
     assert found.hessians <= 3
 
 
-@pytest.mark.parametrize("l2", [0.0, 1e-2])
+@pytest.mark.parametrize("l2", [1e-25, 1e-2])
 def test_few_examples_go_straight_to_the_same_optimum(l2):
     """A start that is given is not left without being judged; None is, in one program."""
     x, y = draw(600, 4)
+    x = np.hstack([x, np.full((600, 1), 0.1)])  # a constant that does not centre to 0
     found = newton.fit(None, x, y, l2)
-    careful = newton.fit(Params(np.zeros(4), np.zeros(())), x, y, l2)
+    careful = newton.fit(Params(np.zeros(5), np.zeros(())), x, y, l2)
     assert found.converged
-    assert (found.passes, found.hessians, found.iterations) == (7, 6, 5)
-    np.testing.assert_allclose(found.params.weight, careful.params.weight, rtol=0, atol=1e-8)
+    assert found.passes <= 9
+    assert (found.hessians, found.iterations) == (found.passes - 1, found.passes - 2)
+    with x64():
+        laid, start = rows.lay_out(x, y.astype(float)), np.zeros(6)
+        assert straight.pays(laid, start, l2, 200)
+        assert not straight.pays(laid, start, 0.0, 200)  # there may be no optimum
+        assert not straight.pays(laid, start, l2, straight.MOST_STEPS)
+    np.testing.assert_allclose(found.params.weight, careful.params.weight, rtol=0, atol=1e-7)
     assert found.loss == pytest.approx(careful.loss, abs=1e-14)
 
 
@@ -240,8 +247,8 @@ def test_what_only_looks_separable_is_not_flagged():
 
 def test_collinear_and_constant_features_without_a_penalty():
     x, y = draw(600, 4)
-    wide = np.hstack([x, x[:, :1], np.full((600, 1), 2013.0), np.zeros((600, 1))])
-    found = newton.fit(None, wide, y)
+    constants = np.tile([2013.0, 0.1, 0.0], (600, 1))
+    found = newton.fit(None, np.hstack([x, x[:, :1], constants]), y)
     assert found.converged
     assert found.loss == pytest.approx(newton.fit(None, x, y).loss, abs=1e-12)
 
@@ -309,19 +316,19 @@ def test_the_hessian_is_the_reference(small_blocks):
 
 
 def test_a_wrong_gradient_does_not_pass_for_an_optimum(monkeypatch):
-    """Planted: one coordinate of the pass is 0.1% off; the reference gradient is then not zero."""
+    """Planted: one residual is half as large again; the reference gradient is then not zero."""
     x, y = draw(600, 4)
 
-    def faulty(residual, block):
-        gradient = right(residual, block)
-        return gradient.at[2].multiply(1.001)
+    def faulty(z, labels):
+        loss, residual, margin = right(z, labels)
+        return loss, residual.at[0].multiply(1.5), margin
 
-    right = passes.pullback
-    monkeypatch.setattr(passes, "pullback", faulty)
+    right = link.binary
+    monkeypatch.setattr(link, "binary", faulty)
     monkeypatch.setattr(passes, "_PROGRAMS", {})
     for start in (None, Params(np.zeros(4), np.zeros(()))):
         found = newton.fit(start, x, y, 1e-2)
-        assert reference(found, x, y, 1e-2)[1] > 1e-8
+        assert reference(found, x, y, 1e-2)[1] > 1e-5
 
 
 def test_a_step_too_long_is_damped():
@@ -331,8 +338,8 @@ def test_a_step_too_long_is_damped():
     with x64():
         one = Scaling(np.zeros(4), np.ones(4))
         problem = Problem(rows.lay_out(x, y.astype(float)), np.zeros(5), one, passes.Programs())
-        ahead = straight.solve(problem, start, 1e-9, 100)
-        assert (ahead.steps, ahead.theta.tolist()) == (1, start.tolist())  # no further
+        ahead = straight.solve(problem, start, 1e-9)
+        assert (ahead.steps, ahead.theta.tolist()) == (0, start.tolist())  # no further
         for hessian in (None, ahead.hessian):
             point, stopped, _ = descend(problem, KeptHessian(one, hessian), start, 1e-9, 100)
             assert stopped == "tolerance"

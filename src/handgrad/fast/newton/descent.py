@@ -43,7 +43,7 @@ class Curvature(Protocol):
     """It has a Hessian to begin with, or needs none."""
 
     fresh: bool
-    """Whether directions are those of the Hessian at the last point seen."""
+    """Whether directions are known to be those of the Hessian at the last point seen."""
 
     def see(self, new: Point, old: Point | None) -> None:
         """Take in an accepted point."""

@@ -1,9 +1,9 @@
 """A Hessian that is kept as long as steps get on with it: factored once, corrected by every step.
 
 Near the optimum the Hessian hardly changes, while a pass that takes it costs several that do not.
-So it is kept until a step leaves more than a tenth of what there was to gain. Each step s, with its
-change of the gradient d = ∇E(θ + s) − ∇E(θ) ≈ H s, mends the inverse along s, by the formula of
-Broyden, Fletcher, Goldfarb and Shanno:
+So it is kept until a step leaves more than a tenth of what there was to gain, or a thousandth where
+features are few. Each step s, with its change of the gradient d = ∇E(θ + s) − ∇E(θ) ≈ H s, mends
+the inverse along s, by the formula of Broyden, Fletcher, Goldfarb and Shanno:
 
     B ← (1 − s dᵀ/sᵀd) B (1 − d sᵀ/sᵀd) + s sᵀ/sᵀd          B⁻¹ the kept Hessian at first
 
@@ -23,7 +23,9 @@ RIDGE = 3e-7
 """What float32 products may be off by, relative to the diagonal."""
 NOTHING = 1e-20
 """Of the largest: a constant column, centred, has 1e-32 from the rounding of its mean."""
-KEEPS = 0.1
+FEW = 32
+"""Features of which a Hessian costs little."""
+KEEPS, KEEPS_OF_FEW = 0.1, 1e-3
 """It is kept while a step leaves no more than this part of what there was to gain."""
 
 
@@ -33,12 +35,13 @@ class KeptHessian:
     `hessian`, if there is one, is that of a point nearby.
     """
 
-    keeps: float | None = KEEPS
+    keeps: float | None
 
     def __init__(self, scaling: Scaling, hessian: np.ndarray | None = None) -> None:
         self.scaling = scaling
         self.ready = hessian is not None
         self.fresh = False
+        self.keeps = KEEPS_OF_FEW if scaling.mean.size <= FEW else KEEPS
         if hessian is not None:
             self._take(hessian)
 

@@ -4,7 +4,7 @@
 
 A sample brings θ within its sampling error of the optimum; one pass then takes the gradient, exact
 in float64, and the Hessian, in float32; the next take the gradient alone while that Hessian will do
-(see `hessian`). Few examples of few features are taken to the optimum at once (see `straight`).
+(see `hessian`). Few examples of few features, with a penalty, go there at once (see `straight`).
 Every point judged is judged by all the data in float64.
 
 Source: the gradient and Hessian are those of `gradients.logistic` and
@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from threadpoolctl import ThreadpoolController
 
 from handgrad._precision import x64
-from handgrad.fast.newton import passes, sample, straight
+from handgrad.fast.newton import passes, sampling, straight
 from handgrad.fast.newton.arguments import (
     as_block_labels,
     as_features,
@@ -129,7 +129,7 @@ class Start:
 
     theta: np.ndarray
     free: bool
-    """Whether a sample may move the start: nobody asked for this one."""
+    """Whether it may be moved before the first point is judged: nobody asked for this one."""
     refuse: Callable[[], None]
     """Called where the first point is not finite: one such value in the data is enough for that."""
     seed: int
@@ -148,16 +148,16 @@ def _solve(
     x, y = some
     theta, programs = start.theta, Programs()
     penalty = np.append(np.full(x.shape[1], l2), 0.0)
-    part = some_of(x, y, sample.size(x.shape[1]), start.seed)
+    part = some_of(x, y, sampling.size(x.shape[1]), start.seed)
     scaling = Scaling(*map(np.asarray, programs.run(passes.moments, part[0])))
     if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
         refuse_features(x)
     problem, ahead, near = Problem(laid, penalty, scaling, programs), Ahead(theta), False
     if start.free and len(part[1]) < laid.examples:
-        theta, near = sample.solve(programs, *part, scaling, penalty, theta), True
-    elif start.free and straight.pays(laid, theta, max_passes):
-        ahead, near = straight.solve(problem, theta, tol, max_passes - 2), True
-        theta = ahead.theta
+        theta, near = sampling.solve(programs, *part, scaling, penalty, theta), True
+    elif start.free and straight.pays(laid, theta, l2, max_passes):
+        ahead = straight.solve(problem, theta, tol)
+        theta, near = ahead.theta, ahead.hessian is not None
     bends = choose(programs, x, y, scaling, penalty, theta, start.seed, ahead.hessian)
     point, stopped, steps = descend(
         problem, bends, theta, tol, max_passes, near=near, refuse=start.refuse
