@@ -142,6 +142,8 @@ def _elementwise() -> dict[str, Callable[[dict], Callable]]:
         return a / b
 
     def power(a: Any, b: Any) -> Any:
+        if b == 0 or a == 1:
+            return mp.mpf(1)  # whatever the other is, NaN too, as IEEE 754 has it
         if a == 0 and b < 0:
             return mp.inf
         return mp.nan if a < 0 and b != mp.floor(b) else mp.power(a, b)
