@@ -20,14 +20,18 @@ def folder(tmp_path):
     keep_programs_in(before)
 
 
-def test_a_program_that_is_half_written(folder):
-    x = jnp.arange(3.0)
+def program():
+    """The same program, which this process has not compiled yet."""
 
     def twice(x):
         return x + x
 
-    jax.jit(twice)(x)
+    return jax.jit(twice)
+
+
+def test_a_program_that_is_half_written(folder):
+    x = jnp.arange(3.0)
+    program()(x)
     (entry,) = folder.glob("jit_twice*-cache")
     entry.write_bytes(entry.read_bytes()[:100])
-    jax.clear_caches()
-    assert jax.jit(twice)(x).tolist() == [0, 2, 4]
+    assert program()(x).tolist() == [0, 2, 4]
