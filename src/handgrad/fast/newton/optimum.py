@@ -158,7 +158,7 @@ def _solve(
     elif start.free and straight.pays(laid, theta, l2, max_passes):
         ahead = straight.solve(problem, theta, tol)
         theta, near = ahead.theta, ahead.hessian is not None
-    bends = choose(programs, x, y, scaling, penalty, theta, start.seed, ahead.hessian)
+    bends = choose(problem, x, y, theta, start.seed, ahead.hessian)
     point, stopped, steps = descend(
         problem, bends, theta, tol, max_passes, near=near, refuse=start.refuse
     )

@@ -35,7 +35,7 @@ def solve(
     sample happens to be separable, or lacks a category.
     """
     penalty = penalty + np.append(scaling.scale**2, 0.0) / len(y)
-    bends = choose(programs, x, y, scaling, penalty, theta)
     problem = Problem(lay_out(x, y), penalty, scaling, programs)
+    bends = choose(problem, x, y, theta)
     enough = 0.01 * theta.size / len(y)
     return descend(problem, bends, theta, 0.0, MOST_PASSES, enough=enough)[0].theta
