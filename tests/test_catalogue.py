@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
+from handgrad.errors import InputError
 from handgrad.verify import agree, agreement, witnesses
 
 DTYPES = ("float32", "float64")
@@ -44,7 +44,7 @@ def right_answer(name, dtype):
 
 def judged(name, gradient, dtypes=DTYPES):
     entry = case(name)
-    return agree(gradient, of=entry.loss, at=point(name), wrt=entry.wrt, dtypes=dtypes)
+    return agree(gradient, of=entry.loss, at=point(name), argnums=entry.argnums, dtypes=dtypes)
 
 
 def planted(name, leaf, index):

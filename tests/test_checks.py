@@ -17,7 +17,7 @@ from handgrad._checks import (
     require_floating,
     require_key,
 )
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, logistic, mlp, softmax_regression
 from handgrad.gradients.linear import Params
 

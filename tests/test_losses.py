@@ -9,8 +9,8 @@ import pytest
 from jax.test_util import check_grads
 
 from handgrad import losses
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 
 RNG = np.random.default_rng(0)
 LOGITS = 2 * RNG.normal(size=(5, 4))

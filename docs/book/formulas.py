@@ -5,7 +5,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.util import logging
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.explain.mathml import as_mathml
 
 LOG = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.cli import bench
 from handgrad.measure import Report, read_report
 

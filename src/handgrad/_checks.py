@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad._types import Array
+from handgrad.errors import InputError
 
 
 class Shaped(jax.ShapeDtypeStruct):

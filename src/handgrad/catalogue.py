@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from jax import random
 
 from handgrad import fast, losses
-from handgrad._errors import InputError
 from handgrad._types import Array, Key
 from handgrad.derivations.scalars import along, paired, total
+from handgrad.errors import InputError
 from handgrad.gradients import (
     activations,
     bernoulli,
@@ -40,7 +40,7 @@ BINARY = "How did binary cross-entropy loss come into existence?"
 
 @dataclass(frozen=True)
 class Case:
-    """One gradient: `gradient(*example(key))` claims to be `jax.grad(loss, wrt)(*example(key))`."""
+    """One gradient: `gradient(*example(key))` claims to be `jax.grad(loss, argnums)(*example(key))`."""
 
     name: str
     loss: Callable[..., Array]
@@ -50,7 +50,7 @@ class Case:
     derivation: str
     """The name of the derivation whose last line is this gradient."""
     source: str
-    wrt: int | tuple[int, ...] = 0
+    argnums: int | tuple[int, ...] = 0
 
 
 # --- the drop-in losses under autodiff -------------------------------------------------------------
@@ -145,7 +145,7 @@ _three_layers = partial(mlp.init, hidden=(5, 4))
 _ridge = 0.3
 
 # fmt: off
-# --- the table: name, loss, gradient, example, derivation, source, wrt ----------------------------
+# --- the table: name, loss, gradient, example, derivation, source, argnums ----------------------------
 CASES = (
     Case("bernoulli_trial", total(bernoulli.trial), bernoulli.trial_gradient, _soft_trials, "bernoulli_trial", BINARY),
     Case("likelihood", bernoulli.likelihood, bernoulli.likelihood_gradient, _trials, "likelihood", BINARY),

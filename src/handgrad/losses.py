@@ -26,8 +26,8 @@ from handgrad._checks import (
     require_class_labels,
     require_floating,
 )
-from handgrad._errors import InputError
 from handgrad._types import Scalar
+from handgrad.errors import InputError
 from handgrad.fast import linear_cross_entropy
 from handgrad.fast.linear_cross_entropy import Settings
 from handgrad.gradients import cross_entropy

@@ -20,7 +20,7 @@ def assert_gradient(
     *,
     of: Callable,
     at: tuple,
-    wrt: int | tuple[int, ...] = 0,
+    argnums: int | tuple[int, ...] = 0,
     dtypes: tuple[str, ...] = ("float32", "float64"),
     digits: int = 60,
     points: Callable | None = None,
@@ -49,7 +49,7 @@ def assert_gradient(
     from handgrad.verify.judge import verify
 
     verdict = verify(
-        gradient, of=of, at=at, wrt=wrt, dtypes=dtypes, digits=digits, points=points,
+        gradient, of=of, at=at, argnums=argnums, dtypes=dtypes, digits=digits, points=points,
         evaluations=evaluations, seed=seed, reference=reference, strict=strict, name=name,
         rules=rules,
     )  # fmt: skip

@@ -127,7 +127,10 @@ REFUSED = {
     "vector": (("mine.py:vector", "--at", "mine.py:example"), "f: expected a loss with one real"),
     "html": (("logistic", "--html", "page.txt"), "a file name ending in .html"),
     "no_folder": (("logistic", "--json", "none/p.json"), "a folder that can be written to"),
-    "wrt": (("mine.py:loss", "--at", "mine.py:example", "--wrt", "3"), "wrt: expected positions"),
+    "argnums": (
+        ("mine.py:loss", "--at", "mine.py:example", "--argnums", "3"),
+        "argnums: expected positions",
+    ),
 }
 
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from handgrad._errors import InputError
 from handgrad.cli.output import check_writable, printable, say, ulps, write_json, write_whole
+from handgrad.errors import InputError
 
 
 def test_json_has_no_nan(tmp_path):

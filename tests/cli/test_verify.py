@@ -123,7 +123,9 @@ def test_numpy_is_judged_by_its_numbers(command, user):
 
 
 def test_points_and_argnums_may_be_named(command, user):
-    assert judged(command, "mine.py:gradient", "--points", "mine.py:draw", "--wrt", "0").code == 0
+    assert (
+        judged(command, "mine.py:gradient", "--points", "mine.py:draw", "--argnums", "0").code == 0
+    )
 
 
 REFUSED = {
@@ -139,7 +141,7 @@ REFUSED = {
     "no_function": (("mine.py:example",), {}, "expected a function, got mine.py:example"),
     "no_tuple": (("mine.py:gradient",), {"at": "mine.py:rng"}, "at: expected a tuple"),
     "broken_at": (("mine.py:gradient",), {"at": "mine.py:broken_example"}, "ZeroDivisionError"),
-    "wrt": (("mine.py:gradient", "--wrt", "x"), {}, "--wrt: expected 0, or 0,1"),
+    "argnums": (("mine.py:gradient", "--argnums", "x"), {}, "--argnums: expected 0, or 0,1"),
     "dtype": (("mine.py:gradient", "--dtype", "int8"), {}, "dtypes: expected some of float64"),
 }
 
@@ -175,8 +177,8 @@ def test_what_must_be_named_together(command, user):
 
 
 def test_a_traceback_is_shown_if_asked_for(command, user, monkeypatch):
-    from handgrad._errors import InputError
     from handgrad.cli import main
+    from handgrad.errors import InputError
 
     monkeypatch.setattr("sys.argv", ["handgrad", "--traceback", "verify", "nothing"])
     with pytest.raises(InputError, match="case: expected a name from the catalogue"):
@@ -256,7 +258,7 @@ def test_a_pipe_is_no_certificate(command, user):
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [(("name",), 3), (("question", "digits"), "60"), (("question", "wrt"), None),
+    [(("name",), 3), (("question", "digits"), "60"), (("question", "argnums"), None),
      (("inputs",), [3]),
      (("numerics", 0), {}), (("inputs", 0, "values"), ["0x1p99999"]), (("subject", "case"), [1]),
      (("subject", "seed"), 10**30), (("question", "dtypes"), [["float32"]]),

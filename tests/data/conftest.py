@@ -1,7 +1,7 @@
 import pytest
 
-from handgrad._errors import InputError
 from handgrad.data import load
+from handgrad.errors import InputError
 
 
 @pytest.fixture

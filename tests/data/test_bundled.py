@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError, MissingExtraError
 from handgrad.data import check_values, load, names
+from handgrad.errors import InputError, MissingExtraError
 
 # name: examples, features, class names, share of each class
 SETS = {

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad._errors import InputError
 from handgrad.data import check_features, check_labels, check_two_classes, check_values
+from handgrad.errors import InputError
 
 X = np.arange(12.0).reshape(4, 3)
 

@@ -3,8 +3,8 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
 from handgrad.data import Dataset
+from handgrad.errors import InputError
 
 GOOD = Dataset(
     "four",

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow
 import pytest
 
-from handgrad._errors import InputError
 from handgrad.data.encoders import MOST_CATEGORIES, encode_features
+from handgrad.errors import InputError
 
 
 def encode(column, **others):

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from handgrad._errors import InputError, MissingExtraError
 from handgrad.data import load
+from handgrad.errors import InputError, MissingExtraError
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).map(
     lambda word: f"w{word}"  # so that no word reads as a number, a date or nothing

@@ -3,9 +3,9 @@ import datetime
 import numpy as np
 import pytest
 
-from handgrad._errors import MissingExtraError
 from handgrad.data import flights as room
 from handgrad.data import load
+from handgrad.errors import MissingExtraError
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow
 import pytest
 
-from handgrad._errors import InputError
 from handgrad.data.labels import encode_target
+from handgrad.errors import InputError
 
 
 def encode(values):

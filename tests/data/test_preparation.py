@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad._errors import InputError
 from handgrad.data import Dataset, load, split, standardise
+from handgrad.errors import InputError
 
 
 def made(y, x=None, classes=2):

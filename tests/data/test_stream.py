@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from handgrad._errors import InputError
 from handgrad.data import load, open_parts, open_stream, standardise
 from handgrad.data.streams import opening, source, tables, working_copy
 from handgrad.data.streams.held_out import Draw
 from handgrad.data.streams.moments import Moments
+from handgrad.errors import InputError
 
 ROWS = 3_000
 WRITERS = {".parquet": parquet.write_table, ".csv": csv.write_csv}

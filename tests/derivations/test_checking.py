@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.derivations import Limit, Step, check, derivation
+from handgrad.errors import InputError
 
 ENTRY = derivation("relu")
 ROOT = derivation("sigmoid")

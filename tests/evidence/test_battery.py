@@ -35,7 +35,12 @@ def mostly_slow(entries):
 def test_wrong_algebra_is_different_and_its_cause_is_named(entry):
     at = entry.example(jax.random.key(0))
     verdict = verify(
-        entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, dtypes=("float32",), evaluations=0
+        entry.gradient,
+        of=entry.loss,
+        at=at,
+        argnums=entry.argnums,
+        dtypes=("float32",),
+        evaluations=0,
     )
     assert verdict.hand == "different"
     # the trace of erf's derivative holds a rounded 2/√π: sixty digits cannot be had
@@ -50,7 +55,12 @@ def test_right_algebra_is_identical_and_its_floats_are_not(entry):
     with x64(dtype == "float64"):
         at = entry.example(jax.random.key(0))
     verdict = verify(
-        entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, dtypes=(dtype,), evaluations=200
+        entry.gradient,
+        of=entry.loss,
+        at=at,
+        argnums=entry.argnums,
+        dtypes=(dtype,),
+        evaluations=200,
     )
     assert verdict.hand == "identical"
     (row,) = verdict.numerics
@@ -83,7 +93,12 @@ def _as(entry, dtype):
 def test_controls_pass_and_bad_conventions_do_not(entry):
     at = entry.example(jax.random.key(0))
     verdict = verify(
-        entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, dtypes=("float32",), evaluations=200
+        entry.gradient,
+        of=entry.loss,
+        at=at,
+        argnums=entry.argnums,
+        dtypes=("float32",),
+        evaluations=200,
     )
     assert verdict.hand == entry.expected
     assert verdict.ok == (entry.expected != "different")

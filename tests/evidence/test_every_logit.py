@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.evidence import every_logit
 from handgrad.evidence.every_logit import LIMIT_ULP, faults, sweep
 from handgrad.evidence.forms import (

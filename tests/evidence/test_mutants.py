@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import case
+from handgrad.errors import InputError
 from handgrad.evidence.mutants import JUDGES, Bench, all_cases, sample, summary, try_mutants
 from handgrad.evidence.mutations import mutant, mutations
 from handgrad.evidence.second_opinion import differ, opinion

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flint import arb
 
-from handgrad._errors import InputError
 from handgrad.catalogue import BINARY, NEURAL
+from handgrad.errors import InputError
 from handgrad.evidence import notes, notes_checks, notes_judging
 from handgrad.evidence import notes_records as records
 from handgrad.evidence import wrong_binary as wb

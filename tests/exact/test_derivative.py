@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flint import arb, ctx
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.exact import Undecided, derivative, derivative_jaxpr, evaluate, one_sided, trace
 
 HARD = {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.explain import figures, figures_curves, figures_descent, figures_moons
 from handgrad.explain import figures_pushing as pushing
 from handgrad.gradients import logistic

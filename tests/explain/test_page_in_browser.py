@@ -43,7 +43,7 @@ def pages(tmp_path_factory, user):
                 expected = jax.grad(user.loss)(*user.example)
             else:
                 found, entry = explain_case(name), resolved(name)
-                expected = jax.grad(entry.loss, entry.wrt)(*entry.example(jax.random.key(0)))
+                expected = jax.grad(entry.loss, entry.argnums)(*entry.example(jax.random.key(0)))
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(expected)]
         path = folder / f"{name}.html"
         path.write_text(found.to_html(), encoding="utf-8")

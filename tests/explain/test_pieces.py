@@ -12,9 +12,9 @@ import pytest
 
 import handgrad as hg
 from handgrad import derivations
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES
+from handgrad.errors import InputError
 from handgrad.explain.agreement import compare, ulps_apart
 from handgrad.explain.drawing import HEIGHT, WIDTH, draw
 from handgrad.explain.explanation import explain_case

@@ -9,9 +9,9 @@ import pytest
 from jax import lax
 
 import handgrad as hg
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
+from handgrad.errors import InputError
 from handgrad.explain import backward
 from handgrad.explain.recording import record
 
@@ -25,9 +25,9 @@ def bits(tree):
     return [(str(a.dtype), a.shape, np.asarray(a).tobytes()) for a in jax.tree.leaves(tree)]
 
 
-def same_bits(f, args, wrt=0):
-    tape, gradient = record(f, args, wrt)
-    expected = jax.grad(f, wrt)(*args)
+def same_bits(f, args, argnums=0):
+    tape, gradient = record(f, args, argnums)
+    expected = jax.grad(f, argnums)(*args)
     assert jax.tree.structure(gradient) == jax.tree.structure(expected)
     assert bits(gradient) == bits(expected)
     return tape
@@ -38,7 +38,7 @@ def test_every_case_of_the_catalogue_bit_for_bit(name):
     entry = case(name)
     with x64():
         args = entry.example(jax.random.key(0))
-        tape = same_bits(entry.loss, args, entry.wrt)
+        tape = same_bits(entry.loss, args, entry.argnums)
         assert all(str(tape.values[i].array.dtype) == "float64" for i in tape.wanted)
         assert len(tape.backward) >= (entry.name != "step")
         np.testing.assert_allclose(tape.loss.array, entry.loss(*args), rtol=1e-15)
@@ -328,9 +328,9 @@ REFUSED = {
         lambda w: jnp.sum(w),
         (jnp.arange(2),),
         0,
-        "wrt: expected arguments of real numbers",
+        "argnums: expected arguments of real numbers",
     ),
-    "position": (lambda w: w, (1.0,), 1, "wrt: expected positions among the 1 arguments"),
+    "position": (lambda w: w, (1.0,), 1, "argnums: expected positions among the 1 arguments"),
     "raises": (lambda w: w @ w, (1.0,), 0, "f: expected a loss that JAX can trace"),
     "while": (
         lambda w: lax.while_loop(lambda v: v < 9, lambda v: v * 2, w),
@@ -342,7 +342,7 @@ REFUSED = {
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize(("f", "args", "wrt", "words"), REFUSED.values(), ids=REFUSED)
-def test_refused(f, args, wrt, words):
+@pytest.mark.parametrize(("f", "args", "argnums", "words"), REFUSED.values(), ids=REFUSED)
+def test_refused(f, args, argnums, words):
     with pytest.raises(InputError, match=words.replace(".", r"\.")):
-        hg.explain(f, *args, wrt=wrt)
+        hg.explain(f, *args, argnums=argnums)

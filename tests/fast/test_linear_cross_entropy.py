@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from handgrad import losses
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.fast import linear_cross_entropy as fast
 from handgrad.gradients import linear_cross_entropy as reference
 

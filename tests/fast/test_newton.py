@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.data import load
+from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.fast.newton import link, passes, rows, sampling, straight
 from handgrad.fast.newton.descent import descend

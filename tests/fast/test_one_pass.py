@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import SGDClassifier
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.fast import per_example as module
 from handgrad.fast.per_example import dot, per_example
 from handgrad.gradients import logistic

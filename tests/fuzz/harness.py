@@ -19,7 +19,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from handgrad._errors import HandgradError
+from handgrad.errors import HandgradError
 
 WHOLE = bool(os.environ.get("HANDGRAD_FUZZ"))
 """Whether to draw all inputs (`make fuzz`) or a sample of them."""

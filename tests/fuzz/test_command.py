@@ -164,7 +164,7 @@ def test_verify(draw, outcomes, folder):
     line = ["verify", what, "--of", spec(draw, "my.py:loss").replace("own.py", own),
             "--at", spec(draw, "my.py:example").replace("own.py", own), *quick]  # fmt: skip
     line += flags(
-        draw, "", wrt=st.sampled_from(["0", "0,", "1", "-1", "(0)", "0,0", "x"]), seed=NUMBERS,
+        draw, "", argnums=st.sampled_from(["0", "0,", "1", "-1", "(0)", "0,0", "x"]), seed=NUMBERS,
         dtype=st.sampled_from(["bfloat16", "float64"]), points=st.just("my.py:points"),
         reference=st.sampled_from(["autodiff"]), digits=st.sampled_from(["1", "0", str(10**9), str(10**30)]),
         evaluations=st.sampled_from(["1", "-1", str(10**18), str(10**30)]),
@@ -182,12 +182,12 @@ def test_explain(draw, outcomes, folder):
         draw,
         "",
         gradient=st.just("my.py:gradient"),
-        wrt=st.sampled_from(["0", "0,", "1", "x"]),
+        argnums=st.sampled_from(["0", "0,", "1", "x"]),
         seed=NUMBERS,
     )
     if draw(st.integers(0, 3)) == 0:
         line = ["explain", draw(st.sampled_from(["sigmoid", "residual", "no", "<b>"])),
-                *flags(draw, "", seed=NUMBERS, wrt=NUMBERS)]  # fmt: skip
+                *flags(draw, "", seed=NUMBERS, argnums=NUMBERS)]  # fmt: skip
     named, allowed = outputs(draw, folder, json=".json", html=".html")
     outcomes.hold(lambda: run_and_look([*line, *named], folder, allowed), line, named)
 

@@ -193,7 +193,7 @@ def test_verify(draw, outcomes, folder):
             draw, digits=st.sampled_from([1, 10, 0, 10**9]), evaluations=st.sampled_from([0, 10**18]),
             seed=st.sampled_from([0, 2**32, 2**64]), reference=st.sampled_from(["autodiff", "me"]),
             dtypes=st.sampled_from(["float32", ("bfloat16",), ("int8",), (None,), (["float32"],), 3]),
-            wrt=st.sampled_from([0, 1, (0, 1), (0, 0), (), -1, 2, "0", 0.0, (0, "1"), True]),
+            argnums=st.sampled_from([0, 1, (0, 1), (0, 0), (), -1, 2, "0", 0.0, (0, "1"), True]),
             name=st.just("energy"), rules=st.just({}), strict=st.booleans(),
         )  # fmt: skip
     outcomes.hold(lambda: str(hg.verify(gradient, of=of, at=at, **extra)) and None,
@@ -234,7 +234,7 @@ def test_explain(draw, outcomes, folder):
     of = energy if draw(st.booleans()) else draw(st.one_of(st.sampled_from(NOT_LOSSES), things))
     args = spoiled(draw, at) if draw(st.booleans()) else at
     extra = options(
-        draw, wrt=st.sampled_from([0, 1, (0, 1), (), -3, "0", 10**30]), name=st.just("<script>"),
+        draw, argnums=st.sampled_from([0, 1, (0, 1), (), -3, "0", 10**30]), name=st.just("<script>"),
         gradient=st.sampled_from(GRADIENTS),
     )  # fmt: skip
 

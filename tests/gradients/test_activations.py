@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients.activations import (
     ACTIVATIONS,
     activation,

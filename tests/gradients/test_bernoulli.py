@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.gradients import bernoulli
 
 DOORS = (0.8, 0.7, 0.1)

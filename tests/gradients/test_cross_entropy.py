@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.sigmoid import sigmoid
 from handgrad.gradients.softmax import softmax
@@ -200,8 +200,8 @@ DERIVATIVES = {
     "categorical label": (ce.categorical, ce.categorical_label_derivative, 1),
 }
 COMPILED = {
-    name: (hand, jax.jit(jax.grad(lambda z, y, value=value: value(z, y).sum(), wrt)))
-    for name, (value, hand, wrt) in DERIVATIVES.items()
+    name: (hand, jax.jit(jax.grad(lambda z, y, value=value: value(z, y).sum(), argnums)))
+    for name, (value, hand, argnums) in DERIVATIVES.items()
 }
 
 

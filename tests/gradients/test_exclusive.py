@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.gradients.exclusive import exclusive_product, exclusive_sum
 
 rows = arrays(np.float64, (2, 5), elements=st.integers(-9, 9).map(float))

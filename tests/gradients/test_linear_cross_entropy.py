@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.gradients import linear_cross_entropy as lce
 from handgrad.gradients import softmax_regression
 from handgrad.gradients.linear import Params

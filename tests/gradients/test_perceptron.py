@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients import logistic, perceptron
 from handgrad.gradients.linear import Params
 

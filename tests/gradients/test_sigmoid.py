@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients import sigmoid as s
 from handgrad.verify.ulp import ulp_error
 

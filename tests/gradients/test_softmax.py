@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.gradients import softmax
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 from handgrad.verify.ulp import ulp_error

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients import softmax_regression
 from handgrad.measure.cost import Machine, Work, all_reduce, step
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.measure import Bar, Report, compiled, facts, plain, race, ratio, read_report
 from handgrad.measure.contenders import WrongAnswerError
 from handgrad.measure.device import slug

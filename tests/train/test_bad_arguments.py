@@ -5,9 +5,9 @@ import numpy as np
 import optax
 import pytest
 
-from handgrad._errors import HandgradError, InputError
 from handgrad._precision import x64
 from handgrad.data import Dataset
+from handgrad.errors import HandgradError, InputError
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import baseline, comparison, fit
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.batches import Batches, schedule, size_of
 
 SIZES = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 import pytest
 
-from handgrad._errors import InputError, MissingExtraError
 from handgrad._precision import x64
+from handgrad.errors import InputError, MissingExtraError
 from handgrad.gradients import logistic, mlp
 from handgrad.train import arrays_on_disk, checkpoints, fit, running, snapshot
 from handgrad.train.checkpoints import Checkpoints

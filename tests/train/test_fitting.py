@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from handgrad._errors import DivergedError
 from handgrad._precision import x64
+from handgrad.errors import DivergedError
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import accuracy, engine, fit, pace, running
 from handgrad.train.batches import schedule

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients import logistic
 from handgrad.train import fit
 from handgrad.train.batches import Batches, schedule

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from handgrad._errors import DivergedError, InputError
 from handgrad._precision import x64
+from handgrad.errors import DivergedError, InputError
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import fit, fit_many, folds
 

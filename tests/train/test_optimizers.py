@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic
 from handgrad.train import fit

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from handgrad._errors import DivergedError, InputError
+from handgrad.errors import DivergedError, InputError
 from handgrad.gradients import logistic
 from handgrad.train import fit, record
 from handgrad.train.checkpoints import Checkpoints

@@ -7,7 +7,7 @@ import time
 import pytest
 from processes import free_port
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train import watch
 from handgrad.train.distributed import check_addresses
 from handgrad.train.rollcall import enrol, gather, listen

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from handgrad._errors import DivergedError, InputError
 from handgrad._precision import x64
 from handgrad.data import open_parts, open_stream
 from handgrad.data.streams import stream as streams
 from handgrad.data.streams.read_ahead import ReadAhead, ring
+from handgrad.errors import DivergedError, InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.train import baseline, fit, fit_stream, newton_stream, windows

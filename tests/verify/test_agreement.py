@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.verify import agree
 
 
@@ -49,15 +49,15 @@ def test_half_precision_is_judged_on_request():
     assert [leaf.dtype for leaf in result.leaves] == ["bfloat16", "float16"]
 
 
-def test_wrt_is_argnums():
+def test_argnums_is_argnums():
     def loss(x, y):
         return jnp.sum(x * x * y)
 
-    both = agree(lambda x, y: (2 * x * y, x * x), of=loss, at=(X, X), wrt=(0, 1))
+    both = agree(lambda x, y: (2 * x * y, x * x), of=loss, at=(X, X), argnums=(0, 1))
     assert both.ok
     assert [leaf.leaf for leaf in both.leaves] == ["[0]", "[1]"] * 2
-    assert agree(lambda x, y: x * x, of=loss, at=(X, X), wrt=1).ok
-    assert not agree(lambda x, y: x * x, of=loss, at=(X, X), wrt=0).ok
+    assert agree(lambda x, y: x * x, of=loss, at=(X, X), argnums=1).ok
+    assert not agree(lambda x, y: x * x, of=loss, at=(X, X), argnums=0).ok
 
 
 def test_arguments_that_are_not_differentiated_may_be_integers():
@@ -198,17 +198,17 @@ def test_a_gradient_that_ignores_the_dtype_it_is_judged_in_fails():
 
 REFUSED = {
     "at is not a tuple": ({"at": X}, "at: expected a tuple of arguments, got ArrayImpl; write at="),
-    "wrt out of range": (
-        {"at": (X,), "wrt": 1},
-        "wrt: expected positions within 1 arguments, got 1",
+    "argnums out of range": (
+        {"at": (X,), "argnums": 1},
+        "argnums: expected positions within 1 arguments, got 1",
     ),
     "integer leaf": (
         {"at": (jnp.arange(3),)},
-        "wrt: expected floating leaves, got argument 0 of dtype int32; differentiate",
+        "argnums: expected floating leaves, got argument 0 of dtype int32; differentiate",
     ),
     "integer leaf in a tree": (
         {"at": ({"a": X, "n": jnp.arange(3)},), "of": lambda p: squares(p["a"])},
-        "wrt: expected floating leaves, got argument 0['n'] of dtype int32",
+        "argnums: expected floating leaves, got argument 0['n'] of dtype int32",
     ),
     "loss is not a scalar": (
         {"at": (X,), "of": lambda x: x},

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.verify.judge import verify
 
 RNG = np.random.default_rng(0)

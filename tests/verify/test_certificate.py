@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.verify.certificate import (
     import_path,
     read_certificate,
@@ -49,7 +49,7 @@ def test_it_holds_all_that_is_needed_to_reach_it_again(text):
     assert [float.fromhex(v) for v in data["inputs"][0]["values"]] == [0.1, -2.0]
     assert data["inputs"][1] == {"leaf": "[1]", "dtype": "int32", "values": 3}
     assert data["question"] == {
-        "wrt": 0, "dtypes": ["float32", "float64"], "digits": 60, "evaluations": 100, "seed": 0,
+        "argnums": 0, "dtypes": ["float32", "float64"], "digits": 60, "evaluations": 100, "seed": 0,
         "strict": False,
     }  # fmt: skip
     assert {"jax", "numpy", "python_flint", "python", "device"} <= set(data["machine"])

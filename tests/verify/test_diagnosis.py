@@ -31,9 +31,9 @@ def two_leaves(params, x, y):
     return jnp.mean(jnp.square(jnp.tanh(x @ a) @ b - y))
 
 
-def truth_of(loss, at, wrt=0):
+def truth_of(loss, at, argnums=0):
     with x64():
-        return jax.tree.map(np.asarray, jax.grad(loss, wrt)(*at))
+        return jax.tree.map(np.asarray, jax.grad(loss, argnums)(*at))
 
 
 def told(spoil, loss=mean_square, at=(W, X, Y)):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import handgrad as hg
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
+from handgrad.errors import InputError
 from handgrad.verify.agreement import ALLOWANCE
 from handgrad.verify.judge import verify
 
@@ -34,7 +34,7 @@ def judged(name, **options):
     entry = case(name)
     with x64():
         at = entry.example(jax.random.key(0))
-    return verify(entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, name=name, **options)
+    return verify(entry.gradient, of=entry.loss, at=at, argnums=entry.argnums, name=name, **options)
 
 
 # --- the catalogue --------------------------------------------------------------------------------
@@ -196,16 +196,16 @@ def product(a, b):
     return jnp.sum(a * a * b)
 
 
-def test_wrt_is_that_of_jax_grad():
+def test_argnums_is_that_of_jax_grad():
     at = np.array([1.5, 2.0]), np.array([3.0, 4.0])
     options = {"of": product, "at": at, "evaluations": 0}
-    assert verify(lambda a, b: (a * a, 2 * a * b), wrt=(1, 0), **options).ok
-    assert verify(lambda a, b: a * a, wrt=-1, **options).ok
-    swapped = verify(lambda a, b: (2 * a * b, a * a), wrt=(1, 0), **options)
+    assert verify(lambda a, b: (a * a, 2 * a * b), argnums=(1, 0), **options).ok
+    assert verify(lambda a, b: a * a, argnums=-1, **options).ok
+    swapped = verify(lambda a, b: (2 * a * b, a * a), argnums=(1, 0), **options)
     assert (swapped.ok, swapped.hand) == (False, "different")
 
 
-def test_wrt_may_be_a_tree():
+def test_argnums_may_be_a_tree():
     def loss(params, x):
         return jnp.sum(params["w"] ** 2 * x) + params["b"] ** 3
 
@@ -249,14 +249,17 @@ REFUSED = {
     "at is no tuple": ({"at": AT[0]}, "at: expected a tuple"),
     "NaN in at": ({"at": (np.array([np.nan, 1.0]),)}, "at: expected finite numbers"),
     "too large": ({"at": (np.array([1e6]),), "dtypes": ("float16",)}, "finite numbers in float16"),
-    "integers": ({"at": (np.arange(3),)}, "wrt: expected floating leaves, got argument 0 of dtype"),
+    "integers": (
+        {"at": (np.arange(3),)},
+        "argnums: expected floating leaves, got argument 0 of dtype",
+    ),
     "integer leaf": (
         {"of": lambda p: p["a"], "at": ({"a": np.float64(1), "n": np.int32(3)},)},
         r"argument 0\['n'\] of dtype int32",
     ),
-    "wrt beyond": ({"wrt": 3}, "wrt: expected positions within 1"),
-    "wrt a name": ({"wrt": "x"}, "wrt: expected an integer"),
-    "wrt nothing": ({"wrt": ()}, "wrt: expected an integer"),
+    "argnums beyond": ({"argnums": 3}, "argnums: expected positions within 1"),
+    "argnums a name": ({"argnums": "x"}, "argnums: expected an integer"),
+    "argnums nothing": ({"argnums": ()}, "argnums: expected an integer"),
     "loss not scalar": ({"of": lambda x: x * x}, "of: expected a loss with one real number"),
     "loss raises": ({"of": raises}, "of: .*RuntimeError: out of ideas"),
     "gradient raises": ({"gradient": raises}, "gradient: .*RuntimeError: out of ideas"),

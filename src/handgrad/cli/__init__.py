@@ -12,7 +12,7 @@ WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 
 def main() -> None:
     """Run the command; a HandgradError is one clear line, or all with --traceback, and exit 2."""
-    from handgrad._errors import HandgradError
+    from handgrad.errors import HandgradError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that is no text, a terminal without UTF-8

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from handgrad._errors import InputError
 from handgrad.cli.output import check_writable, console, say
+from handgrad.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 WIDTH = 118

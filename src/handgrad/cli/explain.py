@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from handgrad._errors import InputError
 from handgrad.cli.output import check_seed, check_writable, console, say, write_json, write_whole
 from handgrad.cli.userfile import load_arguments, load_function
-from handgrad.cli.verify import parse_wrt
+from handgrad.cli.verify import parse_argnums
+from handgrad.errors import InputError
 
 WRONG = 1
 FORWARD, BACKWARD = "green", "red"
@@ -26,7 +26,7 @@ def explain(
     gradient: Annotated[
         str | None, typer.Option(help="my.py:gradient, by hand, to set beside the tape's end.")
     ] = None,
-    wrt: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
+    argnums: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
     seed: Annotated[int, typer.Option(help="Of the example of a case.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was shown as data.")] = None,
@@ -35,7 +35,9 @@ def explain(
     check_writable("--html", html, ".html")
     check_writable("--json", json, ".json")
     check_seed(seed)
-    found = of_file(what, at, gradient, wrt) if ":" in what else of_case(what, at, gradient, seed)
+    found = (
+        of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
+    )
     if found.lines:
         print_derivation(found)
     print_forward(found)
@@ -64,7 +66,7 @@ def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
     return found
 
 
-def of_file(what: str, at: str | None, gradient: str | None, wrt: str) -> Any:
+def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> Any:
     """A loss of a user's own file explained, in float64."""
     from handgrad._precision import x64
     from handgrad.explain.explanation import explain as explained
@@ -76,7 +78,7 @@ def of_file(what: str, at: str | None, gradient: str | None, wrt: str) -> Any:
     with x64():
         loss, args = load_function("what", what), load_arguments("--at", at)
         hand = load_function("--gradient", gradient) if gradient else None
-        return explained(loss, *args, wrt=parse_wrt(wrt), gradient=hand)
+        return explained(loss, *args, argnums=parse_argnums(argnums), gradient=hand)
 
 
 def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:

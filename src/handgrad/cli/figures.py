@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from handgrad._errors import InputError
 from handgrad.cli.output import say, write_whole
+from handgrad.errors import InputError
 
 
 def figures(

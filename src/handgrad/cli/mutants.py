@@ -11,8 +11,8 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from handgrad._errors import InputError
 from handgrad.cli.output import check_seed, check_writable, console, say, write_json
+from handgrad.errors import InputError
 
 WRONG = 1
 FEW, PROCESSES = 3, 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 console = Console(highlight=False, emoji=False)
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad._errors import InputError
 from handgrad.cli.output import console, printable, say
 from handgrad.cli.userfile import load_arguments, load_function
+from handgrad.errors import InputError
 
 WRONG = 1
 LARGEST = 2**28
@@ -43,7 +43,9 @@ def recheck(
         function, question = _question(_named(data["subject"], given, files or []))
         question["at"] = with_recorded_inputs(question["at"], data)
         asked = data["question"]
-        question["wrt"] = tuple(asked["wrt"]) if isinstance(asked["wrt"], list) else asked["wrt"]
+        question["argnums"] = (
+            tuple(asked["argnums"]) if isinstance(asked["argnums"], list) else asked["argnums"]
+        )
         verdict = judge(
             function, name=data["name"], **question, dtypes=tuple(asked["dtypes"]),
             digits=asked["digits"], evaluations=asked["evaluations"], seed=asked["seed"],

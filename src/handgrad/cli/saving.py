@@ -10,9 +10,9 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from handgrad._errors import InputError
 from handgrad.cli.output import say, write_whole
 from handgrad.cli.several import speaks
+from handgrad.errors import InputError
 
 SIDES = ("hand", "optax")
 SECONDS = 60.0

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from handgrad._errors import InputError
 from handgrad.cli import output
+from handgrad.errors import InputError
 
 HERE = ("process_id", "plot", "json")
 """Options that may differ from one process to another."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from handgrad._errors import InputError
 from handgrad.cli.output import say
+from handgrad.errors import InputError
 
 SHARE = 4
 """A file of more than a SHARE-th of the memory is streamed unasked: encoded, it may be larger."""

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad._errors import DivergedError, InputError
 from handgrad.cli.bars import UPDATE_SECONDS, bars
 from handgrad.cli.output import check_writable, console, say, write_json, write_whole
 from handgrad.cli.saving import Keeping, write_parameters
 from handgrad.cli.several import by_several, speaks
 from handgrad.cli.streaming import is_streamed, say_prepared
 from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
+from handgrad.errors import DivergedError, InputError
 
 
 @by_several

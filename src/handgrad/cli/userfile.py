@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 
 def load_named(option: str, spec: str) -> Any:

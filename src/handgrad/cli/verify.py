@@ -11,7 +11,6 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from handgrad._errors import InputError
 from handgrad.cli.output import (
     check_seed,
     check_writable,
@@ -22,6 +21,7 @@ from handgrad.cli.output import (
     write_whole,
 )
 from handgrad.cli.userfile import load_arguments, load_function
+from handgrad.errors import InputError
 
 WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 FEW, PROCESSES = 3, 2
@@ -36,7 +36,7 @@ def verify(
     of: Annotated[str | None, typer.Option(help="The loss of a my.py:gradient.")] = None,
     at: Annotated[str | None, typer.Option(help="Its arguments: a tuple, or a function.")] = None,
     points: Annotated[str | None, typer.Option(help="key -> further arguments.")] = None,
-    wrt: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
+    argnums: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
     dtype: Annotated[
         list[str] | None, typer.Option(help="float32, float64, bfloat16 or float16; repeatable.")
     ] = None,
@@ -56,7 +56,7 @@ def verify(
         "seed": seed,
     }  # fmt: skip
     if any(":" in name for name in what or ()):
-        verdicts = [judge_file(what or [], of, at, points, wrt, options)]
+        verdicts = [judge_file(what or [], of, at, points, argnums, options)]
     elif of or at or points:
         raise InputError("what", "my.py:gradient beside --of and --at", what, "name it first")
     else:
@@ -99,7 +99,9 @@ def judge_case(options: dict[str, Any], name: str) -> Any:
     entry = case(name)
     with x64():
         at = entry.example(jax.random.key(options["seed"]))
-    verdict = judge(entry.gradient, of=entry.loss, at=at, wrt=entry.wrt, name=name, **options)
+    verdict = judge(
+        entry.gradient, of=entry.loss, at=at, argnums=entry.argnums, name=name, **options
+    )
     verdict.record["subject"] = {"case": name, "seed": options["seed"]}
     return verdict
 
@@ -109,7 +111,7 @@ def judge_file(
     of: str | None,
     at: str | None,
     points: str | None,
-    wrt: str,
+    argnums: str,
     options: dict[str, Any],
 ) -> Any:
     """The verdict on a gradient of a user's own file."""
@@ -122,21 +124,21 @@ def judge_file(
         )  # fmt: skip
     verdict = judge(
         load_function("gradient", what[0]), of=load_function("--of", of),
-        at=load_arguments("--at", at), wrt=parse_wrt(wrt), name=what[0],
+        at=load_arguments("--at", at), argnums=parse_argnums(argnums), name=what[0],
         points=load_function("--points", points) if points else None, **options,
     )  # fmt: skip
     verdict.record["subject"] = {"gradient": what[0], "of": of, "at": at, "points": points}
     return verdict
 
 
-def parse_wrt(text: str) -> int | tuple[int, ...]:
+def parse_argnums(text: str) -> int | tuple[int, ...]:
     """'0' as 0, '0,1' as (0, 1)."""
     try:
         numbers = tuple(int(part) for part in text.strip("()").split(",") if part.strip())
     except ValueError:
         numbers = ()
     if not numbers:
-        raise InputError("--wrt", "0, or 0,1", repr(text), "count the arguments from 0")
+        raise InputError("--argnums", "0, or 0,1", repr(text), "count the arguments from 0")
     return numbers if "," in text else numbers[0]
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._errors import MissingExtraError
 from handgrad.data.dataset import Dataset
 from handgrad.data.flights import flights
+from handgrad.errors import MissingExtraError
 
 DRAWN_POINTS = 1_000
 DRAWN_SEED = 0

@@ -17,7 +17,7 @@ from handgrad._checks import (
     require_rank,
     require_size,
 )
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 
 def check_values(x: Any, y: Any, classes: int | None = None) -> None:
@@ -31,7 +31,7 @@ def check_values(x: Any, y: Any, classes: int | None = None) -> None:
     >>> check_values(np.eye(3), np.array([0, 2, -1]), classes=3)
     Traceback (most recent call last):
         ...
-    handgrad._errors.InputError: y: expected class indices in 0..2, got -1 at position 2 (1 of 3
+    handgrad.errors.InputError: y: expected class indices in 0..2, got -1 at position 2 (1 of 3
     labels is out of range); number the classes from 0, or pass the right number of classes
     """
     check_features(x)

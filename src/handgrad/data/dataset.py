@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.checks import check_features, check_labels
+from handgrad.errors import InputError
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.files import import_pyarrow
+from handgrad.errors import InputError
 
 MOST_CATEGORIES = 1_000
 FEW_CATEGORIES = 20

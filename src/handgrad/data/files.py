@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from handgrad._errors import InputError, MissingExtraError
 from handgrad.data.tables import check_columns
+from handgrad.errors import InputError, MissingExtraError
 
 SUFFIXES = (".csv", ".parquet")
 LARGEST_BLOCK = 2**31 - 1

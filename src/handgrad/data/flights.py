@@ -7,10 +7,10 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from handgrad._errors import MissingExtraError
 from handgrad.data.dataset import Dataset
 from handgrad.data.encoders import encode_features
 from handgrad.data.files import import_pyarrow
+from handgrad.errors import MissingExtraError
 
 LATE_MINUTES = 15
 SOURCE = (

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.encoders import check_categories, column_values, too_many
+from handgrad.errors import InputError
 
 SOFT_CLASSES = ("0", "1")
 QUANTITY = "choose another target: this one looks like a quantity or an id, not like classes"

@@ -4,13 +4,13 @@ from os import PathLike
 from os.path import exists, expanduser  # unlike those of Path, these never raise
 from pathlib import Path
 
-from handgrad._errors import InputError
 from handgrad.data.bundled import BUNDLED
 from handgrad.data.dataset import Dataset
 from handgrad.data.encoders import encode_features
 from handgrad.data.files import SUFFIXES, read_table
 from handgrad.data.labels import encode_target
 from handgrad.data.tables import closest, listed
+from handgrad.errors import InputError
 
 
 def names() -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.dataset import Dataset
+from handgrad.errors import InputError
 
 
 def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 SHOWN = 20
 

@@ -15,11 +15,11 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad import exact
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad._types import Key
 from handgrad.derivations.limit import Limit
 from handgrad.derivations.steps import Derivation, Step
+from handgrad.errors import InputError
 from handgrad.verify.mathematics import agreed_digits
 from handgrad.verify.witnesses import named_leaves
 
@@ -123,7 +123,7 @@ def line_values(step: Step, points: list[tuple], digits: int) -> list[Value]:
     try:
         if isinstance(step.value, Limit):
             with x64():
-                spec = jax.eval_shape(jax.jacobian(step.value.of, step.value.wrt), *points[0])
+                spec = jax.eval_shape(jax.jacobian(step.value.of, step.value.argnums), *points[0])
             names = tuple(path for path, _ in named_leaves(spec))
             return [Value(names, tuple(step.value.balls(args, asked))) for args in points]
         traced = exact.trace(step.value, *points[0])

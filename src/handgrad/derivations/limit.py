@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad import exact
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.verify.layout import Layout
 from handgrad.verify.witnesses import Argnums
 
@@ -25,10 +25,10 @@ FLOAT_DIGITS = 20
 
 @dataclass(frozen=True)
 class Limit:
-    """∂of/∂(the arguments at `wrt`) by definition; of may have many outputs, as in a Jacobian.
+    """∂of/∂(the arguments at `argnums`) by definition; of may have many outputs, as in a Jacobian.
 
     Called with numbers it gives the limit rounded to their dtype, in the structure that
-    `jax.jacobian(of, wrt)` has (for a scalar that is `jax.grad`'s).
+    `jax.jacobian(of, argnums)` has (for a scalar that is `jax.grad`'s).
 
     >>> square = Limit(lambda x: jnp.sum(x**2))
     >>> square(jnp.array([3.0, -0.5])).tolist()
@@ -36,7 +36,7 @@ class Limit:
     """
 
     of: Callable[..., Any]
-    wrt: Argnums = 0
+    argnums: Argnums = 0
 
     def __call__(self, *args: Any) -> Any:
         """The limit in floats. Raises InputError under jit, where there is no number to move."""
@@ -45,7 +45,7 @@ class Limit:
                 "args", "numbers", "the tracers of jit or grad",
                 "call the first line outside; its limit is taken from values",
             )  # fmt: skip
-        expected: Any = jax.eval_shape(jax.jacobian(self.of, self.wrt), *args)
+        expected: Any = jax.eval_shape(jax.jacobian(self.of, self.argnums), *args)
         specs, tree = jax.tree.flatten(expected)
         balls = self.balls(args, FLOAT_DIGITS)
         floats = [
@@ -60,12 +60,12 @@ class Limit:
         Raises `Undecided` at a kink.
         """
         with x64():
-            traced, layout = exact.trace(self.of, *args), Layout.of(args, self.wrt)
+            traced, layout = exact.trace(self.of, *args), Layout.of(args, self.argnums)
         columns = []
         for index in range(layout.size):
             moves: list[Any] = [None] * len(traced.leaves)
             direction = layout.split(np.eye(1, layout.size, index)[0])
-            for position, part in zip(layout.wrt, direction, strict=True):
+            for position, part in zip(layout.argnums, direction, strict=True):
                 moves[position] = part
             columns.append(exact.derivative_jaxpr(traced.jaxpr, traced.leaves, moves, digits)[0])
         matrix = np.stack(columns, axis=1)  # every output by every coordinate

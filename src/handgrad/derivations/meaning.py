@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from handgrad._errors import HandgradError
+from handgrad.errors import HandgradError
 from handgrad.gradients.sigmoid import sigmoid, softplus, step
 
 Env = dict[str, Any]

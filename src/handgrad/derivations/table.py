@@ -2,7 +2,6 @@
 
 import difflib
 
-from handgrad._errors import InputError
 from handgrad.derivations import (
     activations,
     bernoulli,
@@ -24,6 +23,7 @@ from handgrad.derivations import (
     squared_error,
 )
 from handgrad.derivations.steps import Derivation
+from handgrad.errors import InputError
 
 DERIVATIONS: tuple[Derivation, ...] = (
     bernoulli.TRIAL,

@@ -39,7 +39,7 @@ class Wrong:
     expected: str
     cause: str | None
     source: str
-    wrt: int | tuple[int, ...] = 0
+    argnums: int | tuple[int, ...] = 0
     shows: tuple[str, str] | None = None
     """For "numerics": the dtype, and "NaN", "zero" or "wrong digits"."""
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.evidence.forms import FORMS, LIBRARY, OWN, Form
 from handgrad.evidence.measuring import ALL_BLOCKS, BLOCK, MAXIMA, MEASURES, Laboratory
 from handgrad.verify.ulp import ulp_error

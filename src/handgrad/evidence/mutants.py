@@ -17,10 +17,10 @@ import numpy as np
 from jax.test_util import check_grads, check_vjp
 
 from handgrad import exact
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case
 from handgrad.catalogue import case as case_called
+from handgrad.errors import InputError
 from handgrad.evidence.mutations import Mutation, mutant, mutations
 from handgrad.evidence.second_opinion import MANY, differ, opinion
 from handgrad.verify import verify
@@ -95,7 +95,7 @@ class Bench:
             self.at = case.example(jax.random.key(0))
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
             self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
-            self.programs: Programs = summon(None, case.loss, self.at, case.wrt, "float64", {})
+            self.programs: Programs = summon(None, case.loss, self.at, case.argnums, "float64", {})
 
     def trial(self, mutation: Mutation) -> Trial:
         """One mutant before the second opinion and before every judge."""
@@ -125,7 +125,7 @@ class Bench:
                 if examine(programs, leaves, DIGITS, rng, "truth").hand == "different":
                     return True
         verdict = verify(
-            changed, of=self.case.loss, at=self.at, wrt=self.case.wrt, dtypes=("float64",),
+            changed, of=self.case.loss, at=self.at, argnums=self.case.argnums, dtypes=("float64",),
             digits=DIGITS, evaluations=400, points=self.case.example,
         )  # fmt: skip
         return verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
@@ -134,12 +134,14 @@ class Bench:
         """Whether a check of JAX's fails the loss with this derivative, at its own tolerance."""
         with x64(dtype == "float64"):
             args = round_to(self.at, dtype)
-            wrt = (self.case.wrt,) if isinstance(self.case.wrt, int) else self.case.wrt
+            argnums = (
+                (self.case.argnums,) if isinstance(self.case.argnums, int) else self.case.argnums
+            )
             loss = partial(self.case.loss)
 
             def put(chosen: tuple) -> tuple:
                 full = list(args)
-                for position, value in zip(wrt, chosen, strict=True):
+                for position, value in zip(argnums, chosen, strict=True):
                     full[position] = value
                 return tuple(full)
 
@@ -149,12 +151,12 @@ class Bench:
 
             def backward(chosen: tuple, cotangent: Any) -> tuple:
                 gradient = changed(*put(chosen))
-                gradient = (gradient,) if isinstance(self.case.wrt, int) else tuple(gradient)
+                gradient = (gradient,) if isinstance(self.case.argnums, int) else tuple(gradient)
                 return jax.tree.map(lambda g: cotangent * g, gradient)
 
             f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
             try:
-                check(f, tuple(args[position] for position in wrt))
+                check(f, tuple(args[position] for position in argnums))
             except AssertionError:
                 return True
             return False
@@ -170,21 +172,21 @@ def _check_vjp(f: Callable, args: tuple) -> None:
 
 def scaled(case: Case, args: tuple, by: float) -> tuple:
     """The arguments with the differentiated leaves scaled up: where a tail is."""
-    wrt = {case.wrt} if isinstance(case.wrt, int) else set(case.wrt)
+    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
     return tuple(
-        jax.tree.map(lambda leaf: jnp.asarray(leaf) * by, arg) if i in wrt else arg
+        jax.tree.map(lambda leaf: jnp.asarray(leaf) * by, arg) if i in argnums else arg
         for i, arg in enumerate(args)
     )
 
 
 def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
     """The arguments with zeros among the differentiated numbers drawn anew: a bias starts at 0."""
-    wrt = {case.wrt} if isinstance(case.wrt, int) else set(case.wrt)
+    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
 
     def moved(leaf: Any) -> Any:
         return jnp.where(leaf == 0, jax.random.normal(key, jnp.shape(leaf)) / 2, leaf)
 
-    return tuple(jax.tree.map(moved, arg) if i in wrt else arg for i, arg in enumerate(args))
+    return tuple(jax.tree.map(moved, arg) if i in argnums else arg for i, arg in enumerate(args))
 
 
 def summary(trials: list[Trial]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ is nothing in them to compute: the history of the loss, how much it is used, and
 
 from collections.abc import Iterator
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.evidence import (
     notes_algorithm,
     notes_bernoulli,

@@ -14,11 +14,13 @@ from handgrad.verify.judge import verify
 from handgrad.verify.verdict import Verdict, fault_of
 
 
-def gradient(loss: Callable[..., Array], at: tuple, wrt: int | tuple[int, ...] = 0) -> Check:
+def gradient(loss: Callable[..., Array], at: tuple, argnums: int | tuple[int, ...] = 0) -> Check:
     """The claimed gradient before the judge, as mathematics: exact arithmetic, 60 digits."""
 
     def compare(claimed: Callable) -> Finding:
-        verdict = verify(claimed, of=loss, at=at, wrt=wrt, dtypes=("float32",), evaluations=0)
+        verdict = verify(
+            claimed, of=loss, at=at, argnums=argnums, dtypes=("float32",), evaluations=0
+        )
         right = verdict.hand in ("identical", "valid subgradient")
         return Finding(right, in_a_line(verdict), verdict)
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from handgrad._errors import HandgradError, MissingExtraError
+from handgrad.errors import HandgradError, MissingExtraError
 
 DIGITS = 50
 MANY = 5_000

@@ -13,10 +13,10 @@ counts as +0. `limits.py` lists what cannot be done.
 4.1399373760035016377e-8
 """
 
+from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact.balls import ulp_ball
 from handgrad.exact.derivative import Derivative, derivative, one_sided
 from handgrad.exact.differences import derivative_jaxpr, one_sided_jaxpr
-from handgrad.exact.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact.evaluation import Traced, evaluate, evaluate_jaxpr, trace
 
 __all__ = [

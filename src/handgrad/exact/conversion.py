@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb
 
+from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import order
 from handgrad.exact.balls import NAN, as_balls, kind
 from handgrad.exact.elementwise import Rule
-from handgrad.exact.errors import Undecided, UnsupportedPrimitive
 
 
 def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray:

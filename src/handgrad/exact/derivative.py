@@ -16,7 +16,7 @@ import numpy as np
 from flint import arb
 
 from handgrad._checks import require_real
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.exact.differences import derivative_jaxpr, one_sided_jaxpr
 from handgrad.exact.evaluation import Rules, check_leaves, is_ball_array, trace
 

@@ -12,9 +12,8 @@ import numpy as np
 from flint import arb, ctx
 from jax.extend.core import ClosedJaxpr
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError, Undecided
 from handgrad.exact.balls import ZERO, as_balls, is_accurate, kind
-from handgrad.exact.errors import Undecided
 from handgrad.exact.evaluation import GUARD_BITS, Rules, as_operand, bits_of, evaluate_bits
 
 # The second step is this many halvings below the first.

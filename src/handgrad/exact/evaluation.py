@@ -10,10 +10,9 @@ from flint import arb, ctx
 from jax.extend.core import ClosedJaxpr
 
 from handgrad._checks import dtype_of, floating_dtype
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError, Undecided
 from handgrad.exact.balls import as_balls, is_accurate, kind
-from handgrad.exact.errors import Undecided
 from handgrad.exact.interpreter import Interpreter
 
 Rules = Mapping[str, Callable[..., Any]]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
+from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import (
     control,
     conversion,
@@ -19,7 +20,6 @@ from handgrad.exact import (
     windows,
 )
 from handgrad.exact.balls import as_balls, kind, rounded_constant
-from handgrad.exact.errors import Undecided, UnsupportedPrimitive
 
 RULES: dict[str, Callable[..., Any]] = {
     **movement.DIRECT,

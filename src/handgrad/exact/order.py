@@ -6,8 +6,8 @@ balls leave open raises `Undecided`, and the evaluation starts again at a higher
 
 from flint import arb
 
+from handgrad.errors import Undecided
 from handgrad.exact.balls import NAN, NEG_INF, ONE, POS_INF, ZERO
-from handgrad.exact.errors import Undecided
 
 
 def short(ball: arb) -> str:

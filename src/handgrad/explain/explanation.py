@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case, case
+from handgrad.errors import InputError
 from handgrad.explain.agreement import Leaf, compare
 from handgrad.explain.lines import Line, lines_of
 from handgrad.explain.naming import argument_names, name_of
@@ -62,10 +62,10 @@ class Explanation:
 
 
 def explain(
-    f: Callable, *args: Any, wrt: Argnums = 0, gradient: Callable | None = None,
+    f: Callable, *args: Any, argnums: Argnums = 0, gradient: Callable | None = None,
     name: str | None = None,
 ) -> Explanation:  # fmt: skip
-    """What jax.grad(f, wrt)(*args) does, equation by equation.
+    """What jax.grad(f, argnums)(*args) does, equation by equation.
 
     f returns one real number. `gradient`, if given, takes the same arguments and is set beside the
     end of the tape. Raises InputError for what jax.grad would refuse.
@@ -77,11 +77,11 @@ def explain(
     """
     if not isinstance(name, str | None):
         raise InputError("name", "text", repr(name), "pass a string")
-    tape, found = record(f, args, wrt)
+    tape, found = record(f, args, argnums)
     hand = None if gradient is None else _by_hand(gradient, args)
     return Explanation(
         name=name or name_of(f), tape=tape, gradient=found,
-        leaves=_agreement(f, args, wrt, tape, found, hand), notes=_notes(tape),
+        leaves=_agreement(f, args, argnums, tape, found, hand), notes=_notes(tape),
     )  # fmt: skip
 
 
@@ -93,9 +93,9 @@ def explain_case(name: str, seed: int = 0) -> Explanation:
         names = argument_names(entry.loss, len(args))
         if any(called.startswith("argument") for called in names):  # Σ f(*args): the gradient knows
             names = argument_names(entry.gradient, len(args))
-        tape, found = record(entry.loss, args, entry.wrt, names)
+        tape, found = record(entry.loss, args, entry.argnums, names)
         hand = entry.gradient(*args)
-        leaves = _agreement(entry.loss, args, entry.wrt, tape, found, hand)
+        leaves = _agreement(entry.loss, args, entry.argnums, tape, found, hand)
         shown = lines_of(entry, args, hand, tape, seed)
     return Explanation(
         name=entry.name, tape=tape, gradient=found, leaves=leaves, title=shown.title, of=shown.of,
@@ -127,10 +127,10 @@ def _by_hand(gradient: Callable, args: tuple) -> Any:
 
 
 def _agreement(
-    f: Callable, args: tuple, wrt: Argnums, tape: Tape, found: Any, hand: Any
+    f: Callable, args: tuple, argnums: Argnums, tape: Tape, found: Any, hand: Any
 ) -> tuple[Leaf, ...]:
     names = [tape.values[index].name for index in tape.wanted]
-    return compare(names, tape.wanted, found, jax.grad(f, wrt)(*args), hand)
+    return compare(names, tape.wanted, found, jax.grad(f, argnums)(*args), hand)
 
 
 def _notes(tape: Tape) -> tuple[str, ...]:

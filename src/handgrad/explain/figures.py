@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.explain import figures_curves as curves
 from handgrad.explain.figures_descent import surface_figure
 from handgrad.explain.figures_moons import moons_figure

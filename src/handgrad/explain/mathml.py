@@ -3,7 +3,7 @@
 from html import escape
 from xml.etree import ElementTree
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 ALLOWED = frozenset(

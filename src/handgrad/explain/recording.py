@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from handgrad._checks import dtype_of
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.explain.backward import run_backward
 from handgrad.explain.forward import Recording, index_of, run_forward
 from handgrad.explain.naming import argument_names, leaf_names, named
@@ -20,18 +20,18 @@ MOST_EQUATIONS = 1_000
 
 
 def record(
-    f: Callable, args: tuple, wrt: Argnums = 0, names: list[str] | None = None
+    f: Callable, args: tuple, argnums: Argnums = 0, names: list[str] | None = None
 ) -> tuple[Tape, Any]:
     """The tape of f at args, and the gradient that it ends in, in the structure of jax.grad's.
 
-    Raises InputError for a loss that cannot be traced or is no real number, and for `wrt` that
+    Raises InputError for a loss that cannot be traced or is no real number, and for `argnums` that
     names no float argument.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(args):
         dtype_of(f"args{jax.tree_util.keystr(path)}", leaf)
     leaves, tree = jax.tree.flatten(args)
     positions = jax.tree.unflatten(tree, range(len(leaves)))
-    chosen, structure = _chosen(positions, leaves, args, wrt)
+    chosen, structure = _chosen(positions, leaves, args, argnums)
     program, avals = _traced(f, leaves, tree)
     operands = [
         leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf, aval.dtype)
@@ -68,25 +68,27 @@ def record(
     return tape, structure.unflatten(gradient)
 
 
-def _chosen(positions: tuple, leaves: list, args: tuple, wrt: Argnums) -> tuple[list[int], Any]:
+def _chosen(positions: tuple, leaves: list, args: tuple, argnums: Argnums) -> tuple[list[int], Any]:
     """The flat positions of the differentiated leaves, and the gradient's structure."""
-    numbers = wrt if isinstance(wrt, tuple) else (wrt,)
+    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
     if not numbers:
-        raise InputError("wrt", "at least one position", "none", "pass wrt=0, say")
+        raise InputError("argnums", "at least one position", "none", "pass argnums=0, say")
     for number in numbers:
         if not isinstance(number, int) or not -len(args) <= number < len(args):
             raise InputError(
-                "wrt", f"positions among the {len(args)} arguments, from 0", wrt,
-                "pass wrt=0, or wrt=(0, 1)",
+                "argnums", f"positions among the {len(args)} arguments, from 0", argnums,
+                "pass argnums=0, or argnums=(0, 1)",
             )  # fmt: skip
-    wanted = positions[wrt] if isinstance(wrt, int) else tuple(positions[i] for i in numbers)
+    wanted = (
+        positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in numbers)
+    )
     chosen, structure = jax.tree.flatten(wanted)
     for index in chosen:
         leaf = leaves[index]
         if not is_float(leaf) and not isinstance(leaf, float):
             kind = getattr(leaf, "dtype", type(leaf).__name__)
             raise InputError(
-                "wrt", "arguments of real numbers", f"a leaf of {kind}", "differentiate another"
+                "argnums", "arguments of real numbers", f"a leaf of {kind}", "differentiate another"
             )
     return chosen, structure
 

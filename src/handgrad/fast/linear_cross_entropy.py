@@ -22,8 +22,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from handgrad._checks import MOST, as_index, describe, dtype_of, floating_dtype
-from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Scalar
+from handgrad.errors import InputError
 from handgrad.fast.residuals import at_label, many_classes
 from handgrad.gradients.linear_cross_entropy import Hidden, Weight, check_shapes
 

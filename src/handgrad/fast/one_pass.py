@@ -33,8 +33,8 @@ from handgrad._checks import (
     require_rank,
     shape_of,
 )
-from handgrad._errors import InputError
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
+from handgrad.errors import InputError
 from handgrad.fast.residuals import FEW, binary, categorical
 from handgrad.gradients.linear import Params, check_params, matmul, penalty, penalty_gradient
 

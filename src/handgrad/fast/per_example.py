@@ -40,8 +40,8 @@ from handgrad._checks import (
     require_scalar,
     require_size,
 )
-from handgrad._errors import InputError
 from handgrad._types import Features, Scalar
+from handgrad.errors import InputError
 from handgrad.gradients.cross_entropy import BinaryLabels, binary_residual
 from handgrad.gradients.linear import Params, affine_pullback, check_features, check_params, matmul
 

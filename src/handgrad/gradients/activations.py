@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_floating
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
 

@@ -27,7 +27,7 @@ from handgrad._checks import (
     require_same_shape,
     shape_of,
 )
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients import bernoulli
 from handgrad.gradients.exclusive import exclusive_sum
 from handgrad.gradients.sigmoid import sigmoid, softplus

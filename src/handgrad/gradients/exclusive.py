@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 
 def _around(a: Array, running: Callable[..., Array], neutral: float) -> tuple[Array, Array]:

@@ -23,8 +23,8 @@ from handgrad._checks import (
     require_size,
     shape_of,
 )
-from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad.errors import InputError
 
 
 class Params(NamedTuple):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from handgrad._checks import require_axis, require_examples, require_floating, require_rank
-from handgrad._errors import InputError
 from handgrad._types import Scalar
+from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.linear import matmul
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_size
-from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy
 from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.linear import (

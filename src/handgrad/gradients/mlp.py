@@ -23,8 +23,8 @@ from jax import random
 from jaxtyping import Array, Float
 
 from handgrad._checks import MOST, require_key, require_size
-from handgrad._errors import InputError
 from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.activations import activation as activation_called
 from handgrad.gradients.cross_entropy import BinaryLabels, ClassLabels

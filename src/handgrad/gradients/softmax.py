@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_floating, require_same_shape
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients.exclusive import exclusive_sum
 
 

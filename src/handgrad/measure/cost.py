@@ -20,7 +20,7 @@ Source: the bytes and flops are those of `fast.one_pass`; the two all-reduces ar
 import math
 from dataclasses import dataclass
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 
 @dataclass(frozen=True)

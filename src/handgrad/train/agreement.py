@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.meshes import as_mesh
 from handgrad.train.sharding import placed
 from handgrad.train.signals import Noted

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._checks import dtype_of
-from handgrad._errors import InputError
 from handgrad._types import Array, Key
 from handgrad.data.checks import check_values
+from handgrad.errors import InputError
 from handgrad.gradients.model import Model
 
 NEEDED = ("init", "logits", "predict", "loss", "gradient", "value_and_gradient")

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from handgrad._errors import MissingExtraError
+from handgrad.errors import MissingExtraError
 
 NAME = "state"
 FILES = re.compile(rf"_METADATA|_CHECKPOINT_METADATA|commit_success\.txt|{NAME}/(\.zarray|[\d.]+)")

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 
 from handgrad._checks import MOST
-from handgrad._errors import InputError
 from handgrad._types import Key
+from handgrad.errors import InputError
 from handgrad.train.arguments import is_whole
 
 BLOCK = 2**15

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.arguments import is_real, is_whole
 from handgrad.train.arrays_on_disk import import_orbax
 from handgrad.train.identity import PROGRAM, differences, environment, leaves

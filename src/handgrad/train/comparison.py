@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import optax
 
-from handgrad._errors import HandgradError, InputError
 from handgrad.data import Dataset, Stream
+from handgrad.errors import HandgradError, InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
 from handgrad.train import optax_baseline

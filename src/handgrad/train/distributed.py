@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from handgrad._errors import DivergedError, HandgradError, InputError
+from handgrad.errors import DivergedError, HandgradError, InputError
 from handgrad.train.agreement import of_all
 from handgrad.train.arguments import is_whole
 from handgrad.train.rollcall import enrol, gather, listen

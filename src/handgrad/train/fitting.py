@@ -9,8 +9,8 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from handgrad._errors import InputError
 from handgrad._types import ArrayLike, Key
+from handgrad.errors import InputError
 from handgrad.gradients.model import Model
 from handgrad.train.arguments import (
     as_arrays,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from handgrad._checks import MOST, as_numpy
-from handgrad._errors import InputError
 from handgrad._types import ArrayLike
+from handgrad.errors import InputError
 from handgrad.train.arguments import check_key, is_real, is_whole
 from handgrad.train.optimizers import check_learning_rate
 

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.batches import Batches
 
 MOST = 8
@@ -88,7 +88,7 @@ def lanes_for(batches: Batches, devices: int) -> Lanes:
     >>> lanes_for(Batches(100, 1, True, (0,)), 2)
     Traceback (most recent call last):
         ...
-    handgrad._errors.InputError: batch_size: expected a multiple of the 2 devices, got 1; pass 2,
+    handgrad.errors.InputError: batch_size: expected a multiple of the 2 devices, got 1; pass 2,
     say, or 'full', or train on one device
     """
     if batches.full:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from os.path import exists, isdir
 from pathlib import Path
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.snapshot import reason_of
 
 NAME = "lock"

@@ -16,8 +16,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from handgrad._errors import DivergedError, InputError
 from handgrad._types import Array, ArrayLike, Key
+from handgrad.errors import DivergedError, InputError
 from handgrad.gradients.model import Model
 from handgrad.train.arguments import (
     as_arrays,

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.arguments import is_whole
 from handgrad.train.batches import Batches
 from handgrad.train.lanes import lanes_for

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.arguments import is_real
 
 Params = Any

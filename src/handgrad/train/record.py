@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.checkpoints import warn
 from handgrad.train.loop import State
 from handgrad.train.running import History, Progress

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Any
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.train.watch import Peer, named
 
 

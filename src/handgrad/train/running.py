@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from handgrad._errors import DivergedError
+from handgrad.errors import DivergedError
 from handgrad.train.engine import Engine
 from handgrad.train.loop import State
 from handgrad.train.pace import Pace

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from handgrad._errors import DivergedError
+from handgrad.errors import DivergedError
 from handgrad.train.agreement import agree_on_start, is_stopped
 from handgrad.train.checkpoints import Checkpoints, Saving
 from handgrad.train.engine import Engine

@@ -18,8 +18,8 @@ from functools import lru_cache
 import jax
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad._types import Key
+from handgrad.errors import InputError
 from handgrad.train.batches import size_of
 
 WINDOW_BYTES = 2**25

@@ -70,14 +70,14 @@ def agree(
     *,
     of: Callable,
     at: tuple,
-    wrt: Argnums = 0,
+    argnums: Argnums = 0,
     dtypes: tuple[str, ...] = ("float32", "float64"),
     name: str | None = None,
     seed: int = 0,
 ) -> Agreement:
-    """Compare `gradient(*at)` with `jax.grad(of, wrt)(*at)` in each dtype.
+    """Compare `gradient(*at)` with `jax.grad(of, argnums)(*at)` in each dtype.
 
-    Raises InputError if `at`, `wrt` or the value of `of` cannot be used.
+    Raises InputError if `at`, `argnums` or the value of `of` cannot be used.
 
     >>> agree(lambda x: 2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),)).ok
     True
@@ -87,22 +87,22 @@ def agree(
     name = name or str(getattr(gradient, "__name__", "gradient"))
     leaves: list[LeafAgreement] = []
     with x64():
-        check_arguments(of, at, wrt)
-        second = jax.jit(autodiff(of, wrt))
+        check_arguments(of, at, argnums)
+        second = jax.jit(autodiff(of, argnums))
         for dtype in dtypes:
             point = round_to(at, dtype)
             answer = gradient(*point)
             fault = structure_fault(answer, jax.eval_shape(second, *point))
             if fault:
                 return Agreement(name, False, 0, f"{dtype}: {fault}", tuple(leaves))
-            leaves += _compare_leaves(answer, second, point, wrt, dtype, seed)
+            leaves += _compare_leaves(answer, second, point, argnums, dtype, seed)
     compared = sum(leaf.compared for leaf in leaves)
     ok = compared > 0 and not any(leaf.fault for leaf in leaves)
     return Agreement(name, ok, compared, "ok" if compared else "nothing to compare", tuple(leaves))
 
 
 def _compare_leaves(
-    answer: object, second: Callable, point: tuple, wrt: Argnums, dtype: str, seed: int
+    answer: object, second: Callable, point: tuple, argnums: Argnums, dtype: str, seed: int
 ) -> list[LeafAgreement]:
     own = second(*point)
     exact_point = round_to(point, "float64")
@@ -110,7 +110,7 @@ def _compare_leaves(
     noise = [np.zeros(jnp.shape(leaf)) for leaf in jax.tree.leaves(reference)]
     rng = np.random.default_rng(seed)
     for _ in range(NOISE_DRAWS):
-        moved = jax.tree.leaves(second(*half_ulp_noise(exact_point, wrt, dtype, rng)))
+        moved = jax.tree.leaves(second(*half_ulp_noise(exact_point, argnums, dtype, rng)))
         for i, (a, b) in enumerate(zip(moved, jax.tree.leaves(reference), strict=True)):
             noise[i] = np.fmax(noise[i], np.abs(np.asarray(a) - np.asarray(b)))
     rows = zip(

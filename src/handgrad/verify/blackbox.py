@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.verify.agreement import ALLOWANCE
 from handgrad.verify.layout import Layout, rounded
 from handgrad.verify.numerics import Sight, conditioning, error_ulp
@@ -31,7 +31,7 @@ def numpy_answer(gradient: Callable, layout: Layout, leaves: list, dtype: str) -
     if got != layout.shapes:
         raise InputError(
             "gradient", f"leaves of shapes {list(layout.shapes)}, as jax.grad gives", list(got),
-            "return one array for each leaf of wrt",
+            "return one array for each leaf of argnums",
         )  # fmt: skip
     rows = [np.ravel(np.asarray(leaf)).astype(np.float64) for _, leaf in named]
     return np.concatenate(rows)

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.verify.programs import Row
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import Argnums, is_float, named_leaves
@@ -28,7 +28,7 @@ from handgrad.verify.witnesses import Argnums, is_float, named_leaves
 FORMAT = "handgrad certificate 1"
 MOST_ENCLOSURES = 64
 ENCLOSURE_DIGITS = 60
-QUESTION = {"wrt": int | list, "dtypes": list, "digits": int, "evaluations": int, "seed": int}
+QUESTION = {"argnums": int | list, "dtypes": list, "digits": int, "evaluations": int, "seed": int}
 FIELDS = {
     "subject": dict, "question": dict, "inputs": list, "numerics": list, "name": str, "digits": int,
     "reference": str,
@@ -40,7 +40,7 @@ def describe_run(
     gradient: Callable,
     of: Callable,
     at: tuple,
-    wrt: Argnums,
+    argnums: Argnums,
     dtypes: tuple[str, ...],
     digits: int,
     evaluations: int,
@@ -54,7 +54,7 @@ def describe_run(
     return {
         "subject": {"gradient": import_path(gradient), "of": import_path(of)},
         "question": {
-            "wrt": wrt if isinstance(wrt, int) else list(wrt),
+            "argnums": argnums if isinstance(argnums, int) else list(argnums),
             "dtypes": list(dtypes),
             "digits": digits,
             "evaluations": evaluations,

@@ -29,10 +29,10 @@ CHOSEN = 128
 """Coordinates of the gradient on which mistakes inside the chain are looked for."""
 
 
-def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> str | None:
+def diagnose(of: Callable, at: tuple, argnums: Argnums, hand: Any, truth: Any) -> str | None:
     """The cause of a difference in one phrase, with the leaf or coordinate; None if none is found.
 
-    `hand` and `truth` have the structure of `jax.grad(of, wrt)(*at)`, with float64 arrays.
+    `hand` and `truth` have the structure of `jax.grad(of, argnums)(*at)`, with float64 arrays.
 
     >>> import jax.numpy as jnp
     >>> x = np.array([1.0, 2.0, 4.0])
@@ -40,7 +40,7 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
     '3 times too large, 3 being axis 0 of x: a mean forgotten (ratio 3)'
     """
     named = _arguments(of, at)
-    leaves = _leaves(named, at, wrt, hand, truth)
+    leaves = _leaves(named, at, argnums, hand, truth)
     wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
     if not wrong or not all(np.isfinite(leaf.truth).all() for leaf in leaves):
         return None
@@ -54,7 +54,7 @@ def diagnose(of: Callable, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> st
         if simple and simple[1] < CHAIN:
             return simple[0]
         chosen = _choose(leaves)
-        loss = Loss(program, flat, [name for name, _ in named], _positions(at, wrt))
+        loss = Loss(program, flat, [name for name, _ in named], _positions(at, argnums))
         points = _points(loss, chosen)
     if points:
         seen = Evidence(
@@ -108,22 +108,22 @@ def _is_index(leaf: Any) -> bool:
     return np.issubdtype(getattr(leaf, "dtype", np.float64), np.integer)
 
 
-def _positions(at: tuple, wrt: Argnums) -> list[int]:
+def _positions(at: tuple, argnums: Argnums) -> list[int]:
     """The flat positions in `at` of the leaves of the gradient, in its order."""
     counts = [len(jax.tree.leaves(argument)) for argument in at]
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     return [
         int(starts[i % len(at)]) + k
-        for i in ((wrt,) if isinstance(wrt, int) else wrt)
+        for i in ((argnums,) if isinstance(argnums, int) else argnums)
         for k in range(counts[i % len(at)])
     ]
 
 
-def _leaves(named: list, at: tuple, wrt: Argnums, hand: Any, truth: Any) -> list[Leaf]:
+def _leaves(named: list, at: tuple, argnums: Argnums, hand: Any, truth: Any) -> list[Leaf]:
     flat = jax.tree.leaves(at)
-    rows = zip(named_leaves(hand), jax.tree.leaves(truth), _positions(at, wrt), strict=True)
+    rows = zip(named_leaves(hand), jax.tree.leaves(truth), _positions(at, argnums), strict=True)
     return [
-        Leaf(name if isinstance(wrt, int) else named[i][0], *(np.asarray(a, np.float64)
+        Leaf(name if isinstance(argnums, int) else named[i][0], *(np.asarray(a, np.float64)
              for a in (h, t, flat[i])))
         for (name, h), t, i in rows
     ]  # fmt: skip

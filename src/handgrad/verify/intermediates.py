@@ -1,4 +1,4 @@
-"""The inside of a loss: its intermediate values, their cotangents, and how they move with the wrt.
+"""The inside of a loss: its intermediate values, their cotangents, and how they move.
 
 A gradient is a sum over paths. Cut the loss L at an intermediate u, and the paths through u give
 Jᵤᵀ L′(u), with Jᵤ the Jacobian of u and L′(u) its cotangent. A hand-derived gradient that goes
@@ -171,22 +171,22 @@ def _directions(shapes: Sequence[tuple[int, ...]], chosen: Sequence[np.ndarray])
 
 
 class Loss(NamedTuple):
-    """A traced loss with flat arguments, float64 being enabled; `wrt` are positions of leaves."""
+    """A traced loss with flat arguments, in float64; `argnums` are positions of leaves."""
 
     program: Any
     leaves: Sequence[Any]
     names: Sequence[str]
-    wrt: Sequence[int]
+    argnums: Sequence[int]
 
     @property
     def moving(self) -> list[Any]:
         """The leaves that are differentiated."""
-        return [jnp.asarray(self.leaves[i]) for i in self.wrt]
+        return [jnp.asarray(self.leaves[i]) for i in self.argnums]
 
     def run(self, moving: Sequence[Any], shift: Shift) -> tuple[Any, list[Visited]]:
         """The value at other values of the moving leaves, with `shift` done to intermediates."""
         walk, given, labels = _Walk(shift), [jnp.asarray(leaf) for leaf in self.leaves], []
-        for i, value in zip(self.wrt, moving, strict=True):
+        for i, value in zip(self.argnums, moving, strict=True):
             given[i] = value
         for i, value in enumerate(given):
             labels.append(len(walk.visited) if _is_real(value) else -1)

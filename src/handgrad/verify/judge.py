@@ -45,7 +45,7 @@ def verify(
     *,
     of: Callable,
     at: tuple,
-    wrt: Argnums = 0,
+    argnums: Argnums = 0,
     dtypes: tuple[str, ...] = ("float32", "float64"),
     digits: int = 60,
     points: Callable | None = None,
@@ -56,9 +56,9 @@ def verify(
     name: str | None = None,
     rules: dict | None = None,
 ) -> Verdict:
-    """Judge `gradient`, which claims to be `jax.grad(of, wrt)`, at the arguments `at`.
+    """Judge `gradient`, which claims to be `jax.grad(of, argnums)`, at the arguments `at`.
 
-    `wrt` is `jax.grad`'s `argnums`. `points` draws further arguments from a key; `evaluations` is
+    `argnums` as in `jax.grad`. `points` draws further arguments from a key; `evaluations` is
     how many points the search tries in each dtype, 0 for none. `reference='autodiff'` takes
     autodiff's derivative for the truth (stop_gradient, straight-through). `strict` makes what the
     search finds count. `rules` are further rules for `handgrad.exact.evaluate`.
@@ -79,7 +79,7 @@ def verify(
     name = name or str(getattr(gradient, "__name__", "gradient"))
     rng = np.random.default_rng(seed)
     with x64():
-        check_arguments(of, at, wrt)
+        check_arguments(of, at, argnums)
         check_finite("at", at, dtypes)
         at = jax.tree.map(narrow_integers, at)
         traceable = is_traceable(gradient, at)
@@ -87,10 +87,10 @@ def verify(
         keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(count)]
         drawn = drawn_points(points, keys, at, dtypes) if points else []
         drawn, heard = drawn[:DRAWN_POINTS], drawn[DRAWN_POINTS:]
-    structure = _structure(gradient, of, at, wrt, dtypes) if traceable else "ok"
+    structure = _structure(gradient, of, at, argnums, dtypes) if traceable else "ok"
     leaves = [jax.tree.leaves(args) for args in (at, *drawn)]
     hand = gradient if traceable and structure == "ok" else None
-    trace = partial(summon, hand, of, at, wrt, rules=rules or {})
+    trace = partial(summon, hand, of, at, argnums, rules=rules or {})
     with x64():
         programs = trace(dtype="float64")
         findings = [examine(programs, point, digits, rng, reference) for point in leaves]
@@ -100,8 +100,8 @@ def verify(
     outcomes: list[Outcome] = []
     truth = _truth_program(findings)
     if structure == "ok" and truth:
-        field = _field(gradient, of, wrt, programs.layout, evaluations) if traceable else None
-        hear = partial(_hear, gradient, autodiff(of, wrt), programs.layout, field)
+        field = _field(gradient, of, argnums, programs.layout, evaluations) if traceable else None
+        hear = partial(_hear, gradient, autodiff(of, argnums), programs.layout, field)
         further = [jax.tree.leaves(args) for args in heard]
         case = Case(leaves, further, hear, field, truth, digits, reference, evaluations, seed)
         outcomes = [hold_trial(case, trace(dtype=dtype), dtype) for dtype in dtypes]
@@ -109,7 +109,7 @@ def verify(
     worst = min(findings, key=lambda found: _severity(found.hand))
     cause = None if structure == "ok" else structure
     if worst.hand == "different":
-        cause = worst.cause or _cause(of, at, wrt, programs.layout, worst)
+        cause = worst.cause or _cause(of, at, argnums, programs.layout, worst)
     outside = _outside(outcomes, programs.layout, dtypes) if not traceable else None
     notes = [note for found in findings for note in found.notes]
     if worst.hand == "different" != findings[0].hand:
@@ -144,7 +144,16 @@ def verify(
         numerics=tuple(outcome.row for outcome in outcomes),
         notes=tuple(dict.fromkeys(notes)),
         record=describe_run(
-            gradient, of, at, wrt, dtypes, digits, evaluations, seed, strict, findings[0].truth_row
+            gradient,
+            of,
+            at,
+            argnums,
+            dtypes,
+            digits,
+            evaluations,
+            seed,
+            strict,
+            findings[0].truth_row,
         ),
     )
 
@@ -162,12 +171,12 @@ def _truth_program(findings: list[Finding]) -> str | None:
 
 
 def _structure(
-    gradient: Callable, of: Callable, at: tuple, wrt: Argnums, dtypes: tuple[str, ...]
+    gradient: Callable, of: Callable, at: tuple, argnums: Argnums, dtypes: tuple[str, ...]
 ) -> str:
     for dtype in dtypes:
         with x64(dtype == "float64"):
             point = round_to(at, dtype)
-            expected = jax.eval_shape(autodiff(of, wrt), *point)
+            expected = jax.eval_shape(autodiff(of, argnums), *point)
             try:
                 answer = jax.eval_shape(gradient, *point)
             except Exception as error:
@@ -179,11 +188,11 @@ def _structure(
 
 
 def _field(
-    gradient: Callable, of: Callable, wrt: Argnums, layout: Layout, evaluations: int
+    gradient: Callable, of: Callable, argnums: Argnums, layout: Layout, evaluations: int
 ) -> Field:
     most = max(1, MOST_NUMBERS // max(1, layout.size))
     count = max(1, min(evaluations // GENERATIONS, most)) if evaluations else 1
-    return Field(gradient, autodiff(of, wrt), of, layout, count)
+    return Field(gradient, autodiff(of, argnums), of, layout, count)
 
 
 def _hear(
@@ -225,16 +234,16 @@ def _outside(outcomes: list[Outcome], layout: Layout, dtypes: tuple[str, ...]) -
     return next((fault for fault in found if fault), None)
 
 
-def _cause(of: Callable, at: tuple, wrt: Argnums, layout: Layout, found: Finding) -> str | None:
+def _cause(of: Callable, at: tuple, argnums: Argnums, layout: Layout, found: Finding) -> str | None:
     """The diagnosis of a difference, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
         return None
     with x64():
-        expected: Any = jax.eval_shape(autodiff(of, wrt), *at)
+        expected: Any = jax.eval_shape(autodiff(of, argnums), *at)
     tree = jax.tree.structure(expected)
     floats = [
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
         for row in (found.hand_row, found.truth_row)
     ]
     hand, truth = (jax.tree.unflatten(tree, layout.split(row)) for row in floats)
-    return diagnose(of, at, wrt, hand, truth) or ratios(hand, truth)
+    return diagnose(of, at, argnums, hand, truth) or ratios(hand, truth)

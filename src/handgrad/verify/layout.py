@@ -17,25 +17,27 @@ from handgrad.verify.witnesses import Argnums, is_float, named_leaves
 
 @dataclass(frozen=True)
 class Layout:
-    """How `at` is made of leaves, and where `wrt` points into them."""
+    """How `at` is made of leaves, and where `argnums` points into them."""
 
     treedef: Any
-    wrt: tuple[int, ...]
+    argnums: tuple[int, ...]
     """Flat positions of the differentiated leaves, in the order of the gradient's leaves."""
     shapes: tuple[tuple[int, ...], ...]
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, at: tuple, wrt: Argnums) -> "Layout":
+    def of(cls, at: tuple, argnums: Argnums) -> "Layout":
         """The layout of these arguments."""
         leaves, treedef = jax.tree.flatten(at)
         positions = jax.tree.unflatten(treedef, range(len(leaves)))
-        chosen: Any = positions[wrt] if isinstance(wrt, int) else tuple(positions[i] for i in wrt)
+        chosen: Any = (
+            positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in argnums)
+        )
         named = named_leaves(chosen)
         flat = tuple(position for _, position in named)
         return cls(
             treedef=treedef,
-            wrt=flat,
+            argnums=flat,
             shapes=tuple(tuple(np.shape(leaves[i])) for i in flat),
             names=tuple(name or "gradient" for name, _ in named),
         )
@@ -71,7 +73,7 @@ class Layout:
 
     def row(self, leaves: list, dtype: Any) -> np.ndarray:
         """The differentiated leaves as one row of `dtype`."""
-        parts = [np.ravel(np.asarray(leaves[i])).astype(dtype) for i in self.wrt]
+        parts = [np.ravel(np.asarray(leaves[i])).astype(dtype) for i in self.argnums]
         return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
     def split(self, row: Any) -> list:
@@ -82,7 +84,7 @@ class Layout:
     def replaced(self, leaves: list, row: Any) -> list:
         """The leaves with the differentiated ones taken from a row."""
         leaves = list(leaves)
-        for position, part in zip(self.wrt, self.split(row), strict=True):
+        for position, part in zip(self.argnums, self.split(row), strict=True):
             leaves[position] = part
         return leaves
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 MOST_EVALUATIONS = 10_000_000
 MOST_SEEDS = 2**32

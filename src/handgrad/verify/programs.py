@@ -36,7 +36,7 @@ class Programs:
     def moves(self, leaves: list, direction: np.ndarray) -> list:
         """A direction for every flat leaf: None where nothing moves."""
         moves: list[Any] = [None] * len(leaves)
-        for position, part in zip(self.layout.wrt, self.layout.split(direction), strict=True):
+        for position, part in zip(self.layout.argnums, self.layout.split(direction), strict=True):
             moves[position] = part
         return moves
 
@@ -48,15 +48,15 @@ class Programs:
 
 
 def summon(
-    gradient: Callable | None, of: Callable, at: tuple, wrt: Argnums, dtype: str, rules: dict
+    gradient: Callable | None, of: Callable, at: tuple, argnums: Argnums, dtype: str, rules: dict
 ) -> Programs:
     """Trace loss, autodiff and hand (unless it is None) at one dtype."""
     leaves = jax.tree.leaves(at)
     args = jax.tree.unflatten(jax.tree.structure(at), leaves)
     return Programs(
-        layout=Layout.of(args, wrt),
+        layout=Layout.of(args, argnums),
         loss=exact.trace(of, *args, dtype=dtype),
-        autodiff=exact.trace(autodiff(of, wrt), *args, dtype=dtype),
+        autodiff=exact.trace(autodiff(of, argnums), *args, dtype=dtype),
         hand=None if gradient is None else exact.trace(gradient, *args, dtype=dtype),
         rules=rules,
     )

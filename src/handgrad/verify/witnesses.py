@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._checks import dtype_of
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 Argnums = int | tuple[int, ...]
 
@@ -33,9 +33,9 @@ def narrow_integers(leaf: Any) -> Any:
     return narrow if (narrow == np.asarray(leaf)).all() else leaf
 
 
-def autodiff(of: Callable, wrt: Argnums) -> Callable:
+def autodiff(of: Callable, argnums: Argnums) -> Callable:
     """The second witness: `jax.grad` of the loss."""
-    return jax.grad(of, argnums=wrt)
+    return jax.grad(of, argnums=argnums)
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -68,22 +68,24 @@ def told(fault: Exception) -> str:
     return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
 
 
-def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
-    """Raise InputError unless `at` is a tuple, `wrt` points into it at floats, `of` is scalar."""
+def check_arguments(of: Callable, at: Any, argnums: Argnums) -> None:
+    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar."""
     if not isinstance(at, tuple):
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
     for path, leaf in named_leaves(at):
         dtype_of(f"at{path}", leaf)
-    asked = wrt if isinstance(wrt, tuple) else (wrt,)
+    asked = argnums if isinstance(argnums, tuple) else (argnums,)
     if not asked or not all(isinstance(position, int) for position in asked):
-        raise InputError("wrt", "an integer or a tuple of them", repr(wrt), "count from 0")
+        raise InputError("argnums", "an integer or a tuple of them", repr(argnums), "count from 0")
     for position in asked:
         if not -len(at) <= position < len(at):
-            raise InputError("wrt", f"positions within {len(at)} arguments", wrt, "count from 0")
+            raise InputError(
+                "argnums", f"positions within {len(at)} arguments", argnums, "count from 0"
+            )
         for path, leaf in named_leaves(at[position]):
             if not is_float(leaf):
                 raise InputError(
-                    "wrt",
+                    "argnums",
                     "floating leaves",
                     f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
                     "differentiate with respect to floats, or convert it",
@@ -91,7 +93,7 @@ def check_arguments(of: Callable, at: Any, wrt: Argnums) -> None:
     try:
         value = jax.eval_shape(of, *at)
         if jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating):
-            jax.eval_shape(autodiff(of, wrt), *at)
+            jax.eval_shape(autodiff(of, argnums), *at)
     except Exception as fault:
         raise InputError(
             "of", "a loss that JAX can trace and differentiate here",
@@ -139,13 +141,13 @@ def _frame(args: tuple) -> tuple[Any, list]:
     return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
 
 
-def half_ulp_noise(at: tuple, wrt: Argnums, dtype: str, rng: np.random.Generator) -> tuple:
+def half_ulp_noise(at: tuple, argnums: Argnums, dtype: str, rng: np.random.Generator) -> tuple:
     """The arguments (in float64), each number moved at random by up to half an ulp of `dtype`.
 
     Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
     point that is uncertain in them would excuse any residual.
     """
-    differentiated = {i % len(at) for i in ((wrt,) if isinstance(wrt, int) else wrt)}
+    differentiated = {i % len(at) for i in ((argnums,) if isinstance(argnums, int) else argnums)}
 
     def moved(leaf: Any, position: int) -> Any:
         if not is_float(leaf):

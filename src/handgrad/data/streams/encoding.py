@@ -7,11 +7,11 @@ it. Those of a column of 0 and 1 that holds k ones in n rows are k/n and √(k/n
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.streams.categories import Categories
 from handgrad.data.streams.labels import Labels
 from handgrad.data.streams.moments import Moments
 from handgrad.data.streams.source import Block, Source, changed
+from handgrad.errors import InputError
 
 
 class Encoding:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 TOGETHER = 2**16
 """Rows that share a generator, whatever the blocks they are read in."""

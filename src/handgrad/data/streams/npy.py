@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.encoders import check_finite
 from handgrad.data.files import unreadable
 from handgrad.data.streams.source import Block, changed, rows_at_once
+from handgrad.errors import InputError
 
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.files import SUFFIXES, check_path
 from handgrad.data.streams.encoding import Encoding
 from handgrad.data.streams.held_out import Draw, check_fraction
@@ -20,6 +19,7 @@ from handgrad.data.streams.source import Fingerprint, Source, as_path, changed
 from handgrad.data.streams.stream import Stream
 from handgrad.data.streams.tables import Tables
 from handgrad.data.streams.working_copy import WorkingCopy, check_room, workplace
+from handgrad.errors import InputError
 
 DTYPES = ("float32", "float64")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 
 BLOCK_NUMBERS = 2**21
 """Of a block: 16 MB in float64."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.encoders import column_values
 from handgrad.data.files import check_not_utf16, import_pyarrow, unreadable
 from handgrad.data.streams.source import Block, rows_at_once
 from handgrad.data.tables import check_columns
+from handgrad.errors import InputError
 
 CSV_BLOCK = 2**23
 """Bytes; no row may be longer."""

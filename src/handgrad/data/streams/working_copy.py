@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from handgrad._errors import InputError
 from handgrad.data.streams.npy import read_into
+from handgrad.errors import InputError
 
 
 class WorkingCopy:

@@ -20,7 +20,7 @@ from handgrad._checks import (
     require_floating,
     require_rank,
 )
-from handgrad._errors import InputError
+from handgrad.errors import InputError
 from handgrad.gradients.linear import Params, check_features, check_params
 
 

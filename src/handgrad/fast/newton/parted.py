@@ -16,9 +16,9 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from handgrad._errors import InputError
 from handgrad._placement import everywhere
 from handgrad._types import Array
+from handgrad.errors import InputError
 from handgrad.fast.newton.passes import Programs
 from handgrad.fast.newton.rows import Rows, cut
 

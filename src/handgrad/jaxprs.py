@@ -1,0 +1,282 @@
+"""The one walk over a jaxpr, and all that differs between versions of JAX in one.
+
+A jaxpr is a list of equations, `outputs = primitive(operands)`. `run` goes through them in order
+and asks `apply(equation, operands)` for the outputs of each, so what flows along is up to the
+caller: balls, arrays, pairs of an array and its name. `enter` does the same for an equation that
+holds programs of its own: a call, a branch, a loop. Everything else here looks at a program without
+running it.
+
+>>> import jax.numpy as jnp
+>>> program = jax.make_jaxpr(lambda x: jnp.sin(x) * 2)(1.0)
+>>> [float(out) for out in run(program, [jnp.float32(0.0)], bind)]
+[0.0]
+>>> [equation.primitive.name for equation in equations(program)]
+['sin', 'mul']
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+__all__ = [
+    "CALLS",
+    "CUSTOM_CALLS",
+    "Literal",
+    "Program",
+    "as_arrays",
+    "bind",
+    "called_program",
+    "closed",
+    "dependent_outputs",
+    "enter",
+    "equations",
+    "frames",
+    "live_equations",
+    "run",
+    "scan_counts",
+    "source_location",
+    "sub_jaxprs",
+    "variables",
+]
+
+Program = ClosedJaxpr
+"""A jaxpr together with the values of its constants."""
+
+CALLS = frozenset({"call", "closed_call", "core_call", "core_closed_call", "jit", "pjit"})
+"""Equations that only call a program."""
+REMATERIALIZED = frozenset({"checkpoint", "remat", "remat2"})
+"""Equations that call a program, and call it again on the way back."""
+CUSTOM_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
+"""Equations that call a program with a derivative rule of its own."""
+
+_PROGRAM_PARAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+
+Run = Callable[[Any, Sequence[Any]], list[Any]]
+
+
+# --- running ----------------------------------------------------------------------------------
+
+
+def as_arrays(value: Any, aval: Any) -> Any:
+    """A literal or a constant as a JAX array, in the dtype that the trace gave it."""
+    if jnp.issubdtype(aval.dtype, jax.dtypes.extended):  # random keys
+        return value
+    return jnp.asarray(value, aval.dtype)
+
+
+def run(
+    program: Any,
+    operands: Sequence[Any],
+    apply: Callable[[Any, list[Any]], Sequence[Any]],
+    constant: Callable[[Any, Any], Any] = as_arrays,
+) -> list[Any]:
+    """The outputs of a program at `operands`, with `apply` for every equation.
+
+    `constant(value, aval)` makes what flows along out of a literal or a constant of the program.
+    """
+    program = closed(program)
+    jaxpr = program.jaxpr
+    values: dict[Any, Any] = {
+        variable: constant(value, variable.aval)
+        for variable, value in zip(jaxpr.constvars, program.consts, strict=True)
+    }
+    values.update(zip(jaxpr.invars, operands, strict=True))
+
+    def read(atom: Any) -> Any:
+        return constant(atom.val, atom.aval) if isinstance(atom, Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        outputs = apply(equation, [read(atom) for atom in equation.invars])
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def bind(equation: Any, operands: Sequence[Any]) -> list[Any]:
+    """The outputs of one equation as JAX computes them."""
+    bound: Any = equation.primitive.get_bind_params(equation.params)
+    # JAX up to 0.10 returns the functions among the parameters apart.
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)
+    outputs = equation.primitive.bind(*functions, *operands, **params)
+    return list(outputs) if equation.primitive.multiple_results else [outputs]
+
+
+def enter(
+    equation: Any, operands: Sequence[Any], run: Run, stack: Callable[[list[Any]], Any] = jnp.stack
+) -> list[Any] | None:
+    """The outputs of an equation that holds programs, by `run(program, operands)`; else None.
+
+    Indices and loop conditions must be plain numbers by now. `stack` joins what the iterations of
+    a scan give, along a new first axis.
+    """
+    name, params, operands = equation.primitive.name, equation.params, list(operands)
+    program = called_program(equation)
+    if program is not None:
+        return run(program, operands)
+    if name == "cond":
+        branches = params["branches"]  # held in range, as `lax.switch` does
+        return run(branches[int(np.clip(int(operands[0]), 0, len(branches) - 1))], operands[1:])
+    if name == "while":
+        return _while(params, operands, run)
+    if name == "scan":
+        return _scan(params, operands, run, stack)
+    if name in ("custom_linear_solve", "linear_solve"):
+        return _linear_solve(params, operands, run)
+    return None
+
+
+def _while(params: Any, operands: list[Any], run: Run) -> list[Any]:
+    first = params["cond_nconsts"]
+    second = first + params["body_nconsts"]
+    condition, body, carry = operands[:first], operands[first:second], operands[second:]
+    while bool(run(params["cond_jaxpr"], [*condition, *carry])[0]):
+        carry = run(params["body_jaxpr"], [*body, *carry])
+    return carry
+
+
+def _scan(params: Any, operands: list[Any], run: Run, stack: Callable) -> list[Any]:
+    constants, carried = scan_counts(params)
+    body, length = closed(params["jaxpr"]), params["length"]
+    fixed, carry = operands[:constants], operands[constants : constants + carried]
+    inputs = operands[constants + carried :]
+    rows: list[list[Any]] = [[]] * length
+    for step in reversed(range(length)) if params["reverse"] else range(length):
+        outputs = run(body, [*fixed, *carry, *(_entry(array, step) for array in inputs)])
+        carry, rows[step] = outputs[:carried], outputs[carried:]
+    if length == 0:
+        avals = [variable.aval for variable in body.jaxpr.outvars[carried:]]
+        return carry + [jnp.zeros((0, *aval.shape), aval.dtype) for aval in avals]
+    return carry + [stack(list(column)) for column in zip(*rows, strict=True)]
+
+
+def _entry(array: Any, index: int) -> Any:
+    entry = array[index]
+    return np.asarray(entry, dtype=array.dtype) if isinstance(array, np.ndarray) else entry
+
+
+def _linear_solve(params: Any, operands: list[Any], run: Run) -> list[Any]:
+    lengths = params["const_lengths"]
+    before = lengths.matvec + lengths.vecmat
+    constants = operands[before : before + lengths.solve]
+    right = operands[before + lengths.solve + lengths.transpose_solve :]
+    return run(params["jaxprs"].solve, [*constants, *right])
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def closed(program: Any, consts: Sequence[Any] = ()) -> Program:
+    """A program with its constants, whichever way JAX handed it over."""
+    return program if hasattr(program, "consts") else ClosedJaxpr(program, list(consts))
+
+
+def called_program(equation: Any, kinds: frozenset[str] | None = None) -> Program | None:
+    """The program of a call, of any of `kinds` (all calls if None); None for another equation."""
+    if equation.primitive.name not in (kinds or CALLS | REMATERIALIZED | CUSTOM_CALLS):
+        return None
+    return closed(next(equation.params[p] for p in _PROGRAM_PARAMS if p in equation.params))
+
+
+def sub_jaxprs(equation: Any) -> list[Program]:
+    """All programs that an equation holds: a called function, branches, the body of a loop."""
+    found = []
+    for param in equation.params.values():
+        for entry in param if isinstance(param, list | tuple) else [param]:
+            if hasattr(entry, "eqns") or hasattr(getattr(entry, "jaxpr", None), "eqns"):
+                found.append(closed(entry))
+    return found
+
+
+def equations(program: Any, inside: Callable[[Any], list[Program]] = sub_jaxprs) -> Iterator[Any]:
+    """Every equation in order, each followed by those of its programs that `inside` names."""
+    for equation in closed(program).jaxpr.eqns:
+        yield equation
+        for inner in inside(equation):
+            yield from equations(inner, inside)
+
+
+def scan_counts(params: Any) -> tuple[int, int]:
+    """How many operands of a scan are constants of the loop, and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carried, _ = params["ft_in"].unpack()  # since JAX 0.11
+    return len(constants), len(carried)
+
+
+def variables(atoms: Sequence[Any]) -> list[Any]:
+    """The distinct variables among some atoms: literals have none."""
+    return list(dict.fromkeys(atom for atom in atoms if not isinstance(atom, Literal)))
+
+
+def dependent_outputs(program: Any) -> list[bool]:
+    """For each output of a program, whether it depends on any input."""
+    jaxpr = closed(program).jaxpr
+    live = set(jaxpr.invars)
+    for equation in jaxpr.eqns:
+        if live.intersection(variables(equation.invars)):
+            live.update(equation.outvars)
+    return [not isinstance(atom, Literal) and atom in live for atom in jaxpr.outvars]
+
+
+def live_equations(program: Any, outputs: Sequence[bool]) -> list[Any]:
+    """The equations that the wanted outputs depend on, in order: the rest is dead code."""
+    jaxpr = closed(program).jaxpr
+    wanted = set(variables([a for a, on in zip(jaxpr.outvars, outputs, strict=True) if on]))
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        if wanted.intersection(equation.outvars):
+            kept.append(equation)
+            wanted.update(variables(equation.invars))
+    return kept[::-1]
+
+
+# --- where an equation comes from -------------------------------------------------------------
+
+_HERE = Path(__file__).parent.as_posix()
+_LIBRARY = (
+    "/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", f"{_HERE}/jaxprs.py",
+    *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain")),
+)  # fmt: skip
+
+
+class Frame(NamedTuple):
+    """A call on the way to an equation: file, function, and the span of its expression."""
+
+    file: str
+    function: str
+    span: tuple[int, int, int, int]
+    """First line, first column, last line, last column; columns 0 where Python knows none."""
+
+
+def frames(equation: Any, library: Sequence[str] = _LIBRARY) -> list[Frame]:
+    """The user's frames under which an equation was traced, innermost first."""
+    traceback = getattr(equation.source_info, "traceback", None)
+    if traceback is None:
+        return []
+    return [
+        Frame(code.co_filename, code.co_name, _span(traceback, code, address))
+        for code, address in zip(*traceback.raw_frames(), strict=True)
+        if not any(part in code.co_filename.replace("\\", "/") for part in library)
+    ]
+
+
+def _span(traceback: Any, code: Any, address: int) -> tuple[int, int, int, int]:
+    positions = list(code.co_positions())
+    index = address // 2
+    if index < len(positions):
+        start, end, left, right = positions[index]
+        if None not in (start, end, left, right):
+            return start, left, end, right
+    line = traceback.code_addr2line(code, address)
+    return line, 0, line, 0
+
+
+def source_location(equation: Any) -> str:
+    """The line of the user's code that an equation comes from, or the equation itself."""
+    for frame in frames(equation):
+        return f"{frame.file}:{frame.span[0]} in {frame.function}"
+    return " ".join(str(equation).split())[:120]
