@@ -21,10 +21,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from handgrad.data import Stream, open_stream
-from handgrad.data.streams.read_ahead import aligned
-from handgrad.data.streams.working_copy import check_room, workplace
 from handgrad.measure import Bar, Report
+from handgrad.scale.streams import Stream, open_stream
+from handgrad.scale.streams.working_copy import aligned, check_room, workplace
 
 TITLE = "a file larger than memory"
 FEATURES = 64

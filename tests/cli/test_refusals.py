@@ -36,7 +36,7 @@ CASES = {
     "above": (f"above.csv {TARGET}", "'label' of above.csv: expected labels in .0, 1., .* 1.5"),
     "below": (f"below.csv {TARGET}", "'label' of below.csv: expected labels in .0, 1., .* -0.5"),
     "noise": (f"noise.csv {TARGET}", "(noise.csv|target): expected "),
-    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected a readable csv "),
+    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected 2 values in every"),
     "noise_parquet": (f"noise.parquet {TARGET}", "noise.parquet: expected a readable parquet file"),
     "suffix": (f"notes.txt {TARGET}", "notes.txt: expected a .csv or a .parquet file, got the "),
     "missing_column": ("gap.csv --target lable", "target: .* 'lable'; .* did you mean 'label'?"),
@@ -67,7 +67,7 @@ CASES = {
     "hidden_zero": ("iris --model mlp --hidden 0", "hidden: expected sizes of 1 or more, got .0,."),
     "hidden_text": ("iris --model mlp --hidden big", "hidden: expected sizes .* got 'big'; write"),
     "hidden_huge": ("iris --model mlp --hidden 99999999999999", "hidden: expected sizes of at"),
-    "seed": ("iris --seed -1", "seed: expected an integer in 0..2.32-1, got -1; pass 0, say"),
+    "seed": ("iris --seed -1", "seed: expected an integer in 0..2.32-1, got -1; pass 0"),
     "diverging": ("moons --l2 99 --learning-rate 1", "training diverged: the loss is inf at step"),
 }  # fmt: skip
 

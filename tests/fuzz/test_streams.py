@@ -10,7 +10,7 @@ from pyarrow import parquet
 from fuzz.harness import campaign
 from fuzz.strategies import ODD, converted
 from fuzz.test_data_files import PATHS, THINGS, csv_bytes, made, parquet_tables
-from handgrad.data import open_stream
+from handgrad.scale.streams import open_stream
 
 HEADERS = st.sampled_from([
     b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d, 3), }" % 10**30,

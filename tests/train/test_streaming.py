@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from handgrad._precision import x64
-from handgrad.data import open_parts, open_stream
-from handgrad.data.streams import stream as streams
-from handgrad.data.streams.read_ahead import ReadAhead, ring
 from handgrad.errors import DivergedError, InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
+from handgrad.scale.streams import open_parts, open_stream
+from handgrad.scale.streams import stream as streams
+from handgrad.scale.streams.working_copy import ReadAhead, ring
 from handgrad.train import baseline, fit, fit_stream, newton_stream, windows
 from handgrad.train.checkpoints import Checkpoints
 from handgrad.train.comparison import compare, contenders
@@ -254,7 +254,7 @@ def test_windows_out_of_turn(binary, small_blocks):
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
-from handgrad.data import open_stream
+from handgrad.scale.streams import open_stream
 from handgrad.gradients import logistic
 from handgrad.train import fit_stream
 

@@ -64,7 +64,8 @@ def train(
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
-    from handgrad.data import load, open_parts, split, standardise
+    from handgrad.data import load, split, standardise
+    from handgrad.scale.streams import open_parts
     from handgrad.train import comparison
     from handgrad.train.arguments import check_run
     from handgrad.train.batches import size_of

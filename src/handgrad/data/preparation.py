@@ -1,5 +1,6 @@
-"""Parting the examples into training and test, and scaling both by the training part."""
+"""Splitting the examples into training and test, and scaling both by the training part."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +26,7 @@ def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple
     from sklearn.model_selection import train_test_split
 
     _check_dataset("dataset", dataset)
-    if not isinstance(test_fraction, float | np.floating) or not 0 < test_fraction < 1:
-        raise InputError(
-            "test_fraction", "a number between 0 and 1", str(test_fraction), "pass 0.25, say"
-        )
-    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise InputError("seed", "an integer in 0..2^32-1", repr(seed), "pass 0, say")
+    check_split(test_fraction, seed)
     held_out = int(np.ceil(test_fraction * dataset.examples))  # train_test_split rounds up
     if held_out == dataset.examples:
         raise InputError(
@@ -46,6 +42,15 @@ def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple
         stratify=dataset.y if _can_stratify(dataset, held_out) else None,
     )
     return _rows(dataset, train), _rows(dataset, test)
+
+
+def check_split(test_fraction: float, seed: int) -> None:
+    """Raise InputError unless rows can be drawn with this fraction and this random seed."""
+    if not isinstance(test_fraction, float | np.floating) or not 0 < test_fraction < 1:
+        expected = "a number between 0 and 1"
+        raise InputError("test_fraction", expected, str(test_fraction), "pass 0.25")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise InputError("seed", "an integer in 0..2^32-1", repr(seed), "pass 0")
 
 
 def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
@@ -78,17 +83,22 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
         scaler = StandardScaler().fit(train.x)
         scaled = tuple(scaler.transform(part.x) for part in (train, *others))
     # The scale itself may look well: scikit-learn takes an infinite variance for a constant.
-    bad = ~np.isfinite(scaler.var_) | ~np.isfinite(scaler.mean_)
-    for x in scaled:
-        bad |= ~np.isfinite(x).all(axis=0)
-    if bad.any():
+    check_no_overflow(train.feature_names, scaler.mean_, scaler.var_, *scaled)
+    return tuple(replace(part, x=x) for part, x in zip((train, *others), scaled, strict=True))
+
+
+def check_no_overflow(feature_names: Sequence[str], *arrays: np.ndarray) -> None:
+    """Raise InputError unless every feature, along the last axis, is finite in all arrays."""
+    finite = np.ones(len(feature_names), bool)
+    for array in arrays:
+        finite &= np.isfinite(array).reshape(-1, len(feature_names)).all(axis=0)
+    if not finite.all():
         raise InputError(
-            f"feature {train.feature_names[int(np.argmax(bad))]!r}",
+            f"feature {feature_names[int(np.argmin(finite))]!r}",
             "values whose variance float64 can hold",
             "an overflow",
             "rescale that feature first",
         )
-    return tuple(replace(part, x=x) for part, x in zip((train, *others), scaled, strict=True))
 
 
 def _check_dataset(name: str, dataset: Dataset) -> None:
@@ -101,9 +111,8 @@ def _can_stratify(dataset: Dataset, held_out: int) -> bool:
         return False
     counts = np.bincount(dataset.y)
     counts = counts[counts > 0]
-    return bool(
-        counts.min() >= 2 and held_out >= len(counts) and dataset.examples - held_out >= len(counts)
-    )
+    smaller = min(held_out, dataset.examples - held_out)
+    return bool(counts.min() >= 2 and smaller >= len(counts))
 
 
 def _rows(dataset: Dataset, rows: np.ndarray) -> Dataset:

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import optax
 
-from handgrad.data import Dataset, Stream
+from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
+from handgrad.scale.streams import Stream
 from handgrad.train import optax_baseline
 from handgrad.train.evaluation import (
     ParameterDifference,

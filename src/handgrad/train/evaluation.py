@@ -9,9 +9,9 @@ import numpy as np
 
 from handgrad._checks import as_numpy, require_floating, require_rank
 from handgrad._types import ArrayLike
-from handgrad.data import Stream
 from handgrad.data.checks import check_labels
 from handgrad.gradients.model import Model
+from handgrad.scale.streams import Stream
 
 
 def accuracy(model: Model, params: Any, x: ArrayLike, y: ArrayLike) -> float:

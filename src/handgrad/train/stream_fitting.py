@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from handgrad._types import Key
-from handgrad.data import Stream
 from handgrad.errors import InputError
 from handgrad.gradients.model import Model
+from handgrad.scale.streams import Stream
 from handgrad.train.arguments import check_key, check_labels_fit, check_model, check_run
 from handgrad.train.checkpoints import Checkpoints
 from handgrad.train.engine import Engine

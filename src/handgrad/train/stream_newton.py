@@ -1,8 +1,8 @@
 """Newton's method on a stream: each pass reads the file once."""
 
 from handgrad._precision import x64
-from handgrad.data import Stream
 from handgrad.fast import newton
+from handgrad.scale.streams import Stream
 from handgrad.train.stream_fitting import check_stream
 
 SAMPLE = 65_536

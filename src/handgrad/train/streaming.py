@@ -17,8 +17,8 @@ import numpy as np
 import optax
 
 from handgrad._types import Array
-from handgrad.data import Stream
-from handgrad.data.streams.read_ahead import ReadAhead, ring
+from handgrad.scale.streams import Stream
+from handgrad.scale.streams.working_copy import ReadAhead, ring
 from handgrad.train.loop import Look, State, make_chunk
 from handgrad.train.pace import (
     EPOCHS_BETWEEN_LOOKS,

@@ -12,11 +12,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from handgrad.data import load, open_parts, open_stream, standardise
-from handgrad.data.streams import opening, source, tables, working_copy
-from handgrad.data.streams.held_out import Draw
-from handgrad.data.streams.moments import Moments
+from handgrad.data import encoders, load, standardise
 from handgrad.errors import InputError
+from handgrad.scale.streams import open_parts, open_stream, sources, working_copy
+from handgrad.scale.streams.opening import HeldOut, Standardiser
 
 ROWS = 3_000
 WRITERS = {".parquet": parquet.write_table, ".csv": csv.write_csv}
@@ -39,8 +38,8 @@ def mixed(rows=ROWS, seed=0):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """So that even a small file has many blocks, the last of them short."""
-    monkeypatch.setattr(source, "BLOCK_NUMBERS", 700)
-    monkeypatch.setattr(tables, "CSV_BLOCK", 4_096)
+    monkeypatch.setattr(sources, "BLOCK_NUMBERS", 700)
+    monkeypatch.setattr(sources, "CSV_BLOCK", 4_096)
 
 
 def written(path, table):
@@ -76,20 +75,24 @@ def test_a_stream_is_what_load_gives(tmp_path, small_blocks, suffix):
 def test_moments_in_blocks_are_those_of_exact_sums():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5_000, 3)) * [1, 1e-3, 1e6] + [0, 2013, 1e8]
-    moments = Moments(3)
+    moments = Standardiser()
     for begin in range(0, 5_000, 333):
-        moments.see(x[begin : begin + 333])
+        moments.partial_fit([x[begin : begin + 333]])
+    features = encoders.FeatureEncoder("made", [("a", "b", "c")])
+    features.partial_fit([x])
+    features.finish()
+    moments.finish(features)
     for column in range(3):
         mean = math.fsum(x[:, column]) / 5_000
         variance = math.fsum((value - mean) ** 2 for value in x[:, column]) / 5_000
         assert abs(moments.mean[column] - mean) <= 4 * np.spacing(max(abs(mean), variance**0.5))
-        assert abs(moments.scale()[column] - variance**0.5) <= 1e-9 * variance**0.5
+        assert abs(moments.scale[column] - variance**0.5) <= 1e-9 * variance**0.5
 
 
 @pytest.mark.parametrize("row_group_size", [5_000, 100_000])
 def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_size):
-    monkeypatch.setattr(source, "BLOCK_NUMBERS", 50_000)
-    monkeypatch.setattr(tables, "BUFFERS", 2**18)
+    monkeypatch.setattr(sources, "BLOCK_NUMBERS", 50_000)
+    monkeypatch.setattr(sources, "BUFFERS", 2**18)
     x = np.random.default_rng(0).normal(size=(30, 100_000)).astype("float32")
     table = pa.table({"label": x[0] > 0} | {str(i): column for i, column in enumerate(x)})
     path = tmp_path / "table.parquet"
@@ -98,7 +101,7 @@ def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_siz
     del table
     pool = pa.default_memory_pool()  # what pyarrow reads with, whatever it is told
     before = pool.bytes_allocated()
-    held = [pool.bytes_allocated() - before for _ in tables.Tables(path, "label").blocks()]
+    held = [pool.bytes_allocated() - before for _ in sources.TableSource(path, "label").blocks()]
     assert len(held) >= 20
     assert max(held) < path.stat().st_size / 3
 
@@ -106,7 +109,7 @@ def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_siz
 def test_blocks_are_the_rows(tmp_path, monkeypatch):
     file = written(tmp_path / "table.parquet", mixed())
     stream = open_stream(file, "label")
-    monkeypatch.setattr("handgrad.data.streams.stream.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("handgrad.scale.streams.stream.BLOCK_BYTES", 10_000)
     blocks = [(x.copy(), y.copy()) for x, y in stream.blocks()]
     assert len(blocks) == 10
     x, y = stream.rows(0, ROWS)
@@ -139,9 +142,9 @@ def test_parts(tmp_path, small_blocks):
     """Each row is in one part, whatever the blocks; both are scaled by the training part."""
     file = written(tmp_path / "table.csv", mixed())
     train, test = open_parts(file, "label", 0.2, seed=3, dtype="float64")
-    held = Draw(0.2, 3).held(0, ROWS)
+    held = HeldOut(0.2, 3).mask(0, ROWS)
     assert abs(held.mean() - 0.2) < 0.03
-    np.testing.assert_array_equal(Draw(0.2, 3).held(17, 100), held[17:117])
+    np.testing.assert_array_equal(HeldOut(0.2, 3).mask(17, 100), held[17:117])
     assert (test.examples, train.examples) == (held.sum(), ROWS - held.sum())
     known = load(file, "label")
     x = known.x
@@ -277,8 +280,8 @@ def test_a_file_that_changes_meanwhile(tmp_path, small_blocks, monkeypatch, how,
         else:
             np.save(file, np.zeros((2_100, 4)))
 
-    whose = opening.Encoding if when == "first pass" else working_copy.WorkingCopy
-    name = "see" if when == "first pass" else "append"
+    whose = encoders.FeatureEncoder if when == "first pass" else working_copy.WorkingCopy
+    name = "partial_fit" if when == "first pass" else "append"
     plain, calls = getattr(whose, name), []
 
     def step(self, *args):
@@ -361,8 +364,8 @@ def test_nothing_is_left_behind(tmp_path):
 MEMORY = """
 import sys
 from pathlib import Path
-from handgrad.data import open_stream
 from handgrad.gradients import logistic
+from handgrad.scale.streams import open_stream
 from handgrad.train import fit_stream
 
 def peak():

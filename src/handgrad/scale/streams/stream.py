@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
 from handgrad.data.dataset import Dataset
-from handgrad.data.streams.read_ahead import ReadAhead, ring
-from handgrad.data.streams.working_copy import WorkingCopy
+from handgrad.scale.streams.working_copy import ReadAhead, Rows, WorkingCopy, ring
 
 BLOCK_BYTES = 2**22
-"""Of a block: so little that it stays in the cache from being read to being used."""
+"""Of a block: small enough to stay in the cache from being read to being used."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,6 +22,7 @@ class Stream:
         dtype: of x, 'float32' or 'float64'; labels are int32 class indices, or soft in `dtype`.
         feature_names, class_names, source: as a Dataset has them.
         prepared_in: seconds that learning and encoding took.
+        copy: the rows.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Stream:
 
     @property
     def label_dtype(self) -> str:
-        """Of y."""
+        """The dtype of y."""
         return self.dtype if self.soft else "int32"
 
     @property
@@ -54,21 +53,21 @@ class Stream:
         blocks = -(-self.examples // max(1, BLOCK_BYTES // row))
         return -(-self.examples // blocks)
 
-    def rows(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, begin: int, end: int) -> Rows:
         """Rows begin … end − 1: x (R, D) and y (R,), new arrays."""
         x = np.empty((end - begin, self.features), self.dtype)
         y = np.empty(end - begin, self.label_dtype)
         self.copy.read(begin, x, y)
         return x, y
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def blocks(self) -> Iterator[Rows]:
         """All rows in order, in blocks: x (R, D), y (R,). Each is overwritten two blocks later."""
         with ReadAhead(self.copy, ring(self.examples, self.block_rows), self.block_rows) as ahead:
             for number in range(-(-self.examples // self.block_rows)):
                 yield ahead.get(number)
 
-    def sample(self, most: int) -> tuple[np.ndarray, np.ndarray]:
-        """At most so many rows, in runs of 16 evenly spread over all: x and y."""
+    def sample(self, most: int) -> Rows:
+        """At most `most` rows, in runs of 16 evenly spread over all: x and y."""
         runs = max(1, most // 16)
         if self.examples <= 16 * runs:
             return self.rows(0, self.examples)
@@ -77,7 +76,7 @@ class Stream:
         return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
     def shown(self, most: int = 1_000) -> Dataset:
-        """A sample as a Dataset, to draw."""
+        """A sample as a Dataset, to plot."""
         x, y = self.sample(most)
         return Dataset(
             self.name,
@@ -89,15 +88,13 @@ class Stream:
         )
 
     def close(self) -> None:
-        """Give the disk back that the working copy takes."""
+        """Free the space on the disk that the working copy takes."""
         self.copy.close()
 
     def __enter__(self) -> "Stream":
         return self
 
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -1,0 +1,1 @@
+"""What training needs when one device, one process or the memory does not hold it all."""
