@@ -56,11 +56,6 @@ class Block(NamedTuple):
     parts: Sequence[Column]
     target: Column
 
-    def rows(self, part: slice) -> "Block":
-        """The block of the rows in `part`."""
-        parts = [column[part] for column in self.parts]
-        return Block(self.first + part.start, parts, self.target[part])
-
 
 def table_block(table: "pyarrow.Table", target: str, file: str, first: int = 0) -> Block:
     """The block that a table with the label column `target` holds; it begins at row `first`."""
@@ -220,7 +215,7 @@ class LabelEncoder:
         """`where` is what messages call the target."""
         self._file, self._where = file, where
         self._counts = ValueCounts()
-        self._outside = 0
+        self._rows = self._outside = 0
         self._first_outside = 0, 0.0
         self.soft = False
         self.class_names: tuple[str, ...] = ()
@@ -232,9 +227,11 @@ class LabelEncoder:
             outside = (target < 0) | (target > 1)
             if outside.any() and not self._outside:
                 row = int(np.argmax(outside))
-                self._first_outside = self._counts.rows + row, float(target[row])
+                self._first_outside = self._rows + row, float(target[row])
             self._outside += int(outside.sum())
-        self._counts.partial_fit(target)
+        if not self.soft:  # of soft labels there may be as many as rows
+            self._counts.partial_fit(target)
+        self._rows += len(target)
 
     def finish(self) -> None:
         """Settle the classes. Raises InputError for what cannot be labels."""
@@ -255,15 +252,14 @@ class LabelEncoder:
         self.class_names = tuple(
             str(int(value)) if isinstance(value, float) else str(value) for value in self._classes
         )
-        rows = self._counts.rows
         if self._counts.like_an_id:
-            found = f"{len(self._classes):,} different values in {rows:,} rows"
+            found = f"{len(self._classes):,} different values in {self._rows:,} rows"
             raise InputError(self._where, "classes", found, NOT_CLASSES)
         if len(self._classes) == 1:
             raise InputError(
                 self._where,
                 "at least two classes",
-                f"one class only, {self.class_names[0]!r}, in all {rows:,} rows",
+                f"one class only, {self.class_names[0]!r}, in all {self._rows:,} rows",
                 "add examples of another class, or choose another target",
             )
 
@@ -310,16 +306,19 @@ class FeatureEncoder:
     def finish(self) -> None:
         """Settle the columns. Raises InputError for an id, and if no feature varies."""
         names: list[str] = []
+        numeric: list[bool] = []
         for number, (own, seen) in enumerate(zip(self._names, self._seen, strict=True)):
             if isinstance(seen, np.ndarray):
                 self.categories.append([])
                 names += own
+                numeric += [True] * len(own)
                 continue
             self._check_categories(number)
             values = sorted(seen.first)
             self.categories.append(values)
             names += [f"{own[0]}={value}" for value in values]
-        self.feature_names = tuple(names)
+            numeric += [False] * len(values)
+        self.feature_names, self.numeric = tuple(names), np.array(numeric)
         if not self._varies:
             raise InputError(
                 self._file,

@@ -5,18 +5,18 @@ writes the encoded and standardised rows to the working copy. The file is not ne
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from os import PathLike, fspath
 from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
 
-from handgrad.data.encoders import Block, FeatureEncoder, LabelEncoder, Strings, ValueCounts
+from handgrad.data.encoders import Column, FeatureEncoder, LabelEncoder, Strings, ValueCounts
 from handgrad.data.files import SUFFIXES, check_path, file_changed
 from handgrad.data.preparation import check_no_overflow, check_split
 from handgrad.errors import InputError
-from handgrad.scale.streams.sources import Source, open_source
+from handgrad.scale.streams.sources import open_source
 from handgrad.scale.streams.stream import Stream
 from handgrad.scale.streams.working_copy import WorkingCopy, check_room, workplace
 
@@ -97,42 +97,43 @@ class Standardiser:
     """
 
     def __init__(self) -> None:
-        self._seen: list = []
-        self.rows = 0
-
-    def partial_fit(self, parts: Sequence[np.ndarray | Strings]) -> None:
-        """Learn from the next training rows, the parts of a `Block`."""
         from sklearn.preprocessing import StandardScaler
 
-        if not self._seen:
-            self._seen = [
-                ValueCounts() if isinstance(part, Strings) else StandardScaler() for part in parts
-            ]
+        self._scaler = StandardScaler()
+        self._counts: list[ValueCounts] = []
+        self.rows = 0
+
+    def partial_fit(self, parts: Sequence[Column]) -> None:
+        """Learn from the next training rows, the parts of a `Block`."""
         if len(parts[0]) == 0:
             return
         self.rows += len(parts[0])
-        with np.errstate(over="ignore", invalid="ignore"):
-            for seen, part in zip(self._seen, parts, strict=True):
-                if isinstance(part, Strings):
-                    seen.partial_fit(part)
-                elif part.size:  # the target of a .npy file may be its first column
-                    seen.partial_fit(part.astype(np.float64, copy=False))
+        strings = [part for part in parts if isinstance(part, Strings)]
+        self._counts = self._counts or [ValueCounts() for _ in strings]
+        for counts, column in zip(self._counts, strings, strict=True):
+            counts.partial_fit(column)
+        # Transposed, columns of a table are copied as they lie in memory, and so are rows of .npy.
+        columns = [part.T for part in parts if isinstance(part, np.ndarray)]
+        if columns:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._scaler.partial_fit(np.concatenate(columns, dtype=np.float64).T)
 
     def finish(self, features: FeatureEncoder) -> None:
         """Settle `mean` (D,) and `scale` (D,). Raises InputError for an overflow."""
-        means, variances, scales = [], [], []
-        for seen, categories in zip(self._seen, features.categories, strict=True):
-            if isinstance(seen, ValueCounts):
-                share = np.array([seen.counts.get(value, 0) for value in categories]) / self.rows
-                means.append(share)
-                variances.append(share * (1 - share))
-                scales.append(np.where(variances[-1] == 0, 1, np.sqrt(variances[-1])))
-            elif hasattr(seen, "mean_"):
-                means.append(seen.mean_)
-                variances.append(seen.var_)
-                scales.append(seen.scale_)
-        self.mean, self.scale = np.concatenate(means), np.concatenate(scales)
-        check_no_overflow(features.feature_names, self.mean, np.concatenate(variances))
+        numeric = features.numeric
+        self.mean, variance, self.scale = (np.empty(len(numeric)) for _ in range(3))
+        if numeric.any():
+            self.mean[numeric], variance[numeric] = self._scaler.mean_, self._scaler.var_
+            self.scale[numeric] = self._scaler.scale_
+        ones = [
+            counts.counts.get(value, 0)
+            for counts, values in zip(self._counts, filter(None, features.categories), strict=True)
+            for value in values
+        ]
+        self.mean[~numeric] = share = np.array(ones) / self.rows
+        variance[~numeric] = share * (1 - share)
+        self.scale[~numeric] = np.where(share * (1 - share) > 0, np.sqrt(share * (1 - share)), 1)
+        check_no_overflow(features.feature_names, self.mean, variance)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """`x` (R, D), encoded, standardised in place."""
@@ -164,8 +165,11 @@ def _open(
     for block in source.blocks():
         labels.partial_fit(block.target)
         features.partial_fit(block.parts)
-        train = _masks(block, held_out)[0]
-        standardiser.partial_fit([part[train] for part in block.parts])
+        parts = block.parts
+        if held_out is not None:
+            train = ~held_out.mask(block.first, len(block.target))
+            parts = [part[train] for part in parts]
+        standardiser.partial_fit(parts)
     if held_out is not None and not 0 < standardiser.rows < features.rows:
         raise InputError(
             "test_fraction",
@@ -173,7 +177,8 @@ def _open(
             held_out.fraction,
             "pass another one, or more data",
         )
-    _check_same(file, before)  # errors about a file that changes would mislead
+    if _fingerprint(file) != before:  # what is wrong with its values would mislead
+        raise file_changed(file.name)
     labels.finish()
     features.finish()
     standardiser.finish(features)
@@ -183,19 +188,28 @@ def _open(
     row = len(names) * np.dtype(dtype).itemsize + np.dtype(label_dtype).itemsize
     work = workplace(folder)
     check_room(work, features.rows * row)
-    parts = 1 if held_out is None else 2
-    copies = [WorkingCopy(work, len(names), dtype, label_dtype) for _ in range(parts)]
-    for block in _slices(source, max(1, NUMBERS_AT_ONCE // len(names))):
-        x, y = features.transform(block.parts), labels.transform(block.target)
-        if standardised:
-            standardiser.transform(x)
-        with np.errstate(over="ignore"):
-            x = x.astype(dtype, copy=False)
-        check_no_overflow(names, x)
-        for copy, mine in zip(copies, _masks(block, held_out), strict=True):
-            copy.append(x[mine], y[mine])
-    _check_same(file, before)
-    if sum(copy.rows for copy in copies) != features.rows:
+    copies = [
+        WorkingCopy(work, len(names), dtype, label_dtype)
+        for _ in range(1 if held_out is None else 2)
+    ]
+    at_once = max(1, NUMBERS_AT_ONCE // len(names))  # encoded, a block may be much wider
+    for block in source.blocks():
+        for begin in range(0, len(block.target), at_once):
+            rows = slice(begin, begin + at_once)
+            x = features.transform([part[rows] for part in block.parts])
+            y = labels.transform(block.target[rows])
+            if standardised:
+                standardiser.transform(x)
+            with np.errstate(over="ignore"):
+                x = x.astype(dtype, copy=False)
+            check_no_overflow(names, x)
+            if held_out is None:
+                copies[0].append(x, y)
+            else:
+                held = held_out.mask(block.first + begin, len(y))
+                copies[0].append(x[~held], y[~held])
+                copies[1].append(x[held], y[held])
+    if _fingerprint(file) != before or sum(copy.rows for copy in copies) != features.rows:
         raise file_changed(file.name)
     described = f"Read from {file.name}, with {str(target)!r} as the target."
     took = time.perf_counter() - began
@@ -205,21 +219,6 @@ def _open(
             described, took, copy,
         ) for copy in copies
     ]  # fmt: skip
-
-
-def _masks(block: Block, held_out: HeldOut | None) -> list[np.ndarray | slice]:
-    """Which rows of a block are trained on, and, if some are held out, which are not."""
-    if held_out is None:
-        return [slice(None)]
-    held = held_out.mask(block.first, len(block.target))
-    return [~held, held]
-
-
-def _slices(source: Source, rows: int) -> Iterator[Block]:
-    """The blocks of a source, cut to at most `rows` rows: encoded, they may be much wider."""
-    for block in source.blocks():
-        for begin in range(0, len(block.target), rows):
-            yield block.rows(slice(begin, begin + rows))
 
 
 def _as_path(path: object) -> Path:
@@ -236,8 +235,3 @@ def _fingerprint(path: Path) -> tuple[int, int, int, int]:
     except OSError:
         raise file_changed(path.name) from None
     return now.st_size, now.st_mtime_ns, now.st_dev, now.st_ino
-
-
-def _check_same(path: Path, before: tuple[int, int, int, int]) -> None:
-    if _fingerprint(path) != before:
-        raise file_changed(path.name)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,35 +49,14 @@ HEADERS = {
 """Version 3 is for names of fields, which a table of plain numbers has not."""
 
 
-class Source(Protocol):
-    """A file that can be read block by block.
+class NpySource:
+    """A .npy file; `target` is the number of a column, from 0, or from −1 back.
 
     Attributes:
         path: the file.
         target: what messages call the target.
         names: of the columns in each part of a block.
     """
-
-    path: Path
-    target: str
-    names: list[tuple[str, ...]]
-
-    def blocks(self) -> Iterator[Block]:
-        """All rows. Raises InputError, with the row, for what cannot be learned from."""
-        ...
-
-
-def open_source(path: Path, target: str | int | None) -> Source:
-    """The source for the suffix of a file. Raises InputError where it cannot be opened."""
-    if path.suffix.lower() == ".npy":
-        return NpySource(path, target)
-    if target is not None and not isinstance(target, str):
-        raise InputError("target", "the name of a column", repr(target), "pass a string")
-    return TableSource(path, target)
-
-
-class NpySource:
-    """A .npy file; `target` is the number of a column, from 0, or from −1 back."""
 
     def __init__(self, path: Path, target: str | int | None):
         self.path = path
@@ -100,7 +79,7 @@ class NpySource:
         self.names: list[tuple[str, ...]] = [tuple(numbers[side]) for side in self._sides]
 
     def blocks(self) -> Iterator[Block]:
-        """See `Source`."""
+        """All rows. Raises InputError, with the row, for what cannot be learned from."""
         at_once = _rows_at_once(self._columns)
         row = self._columns * self._dtype.itemsize
         buffer = np.empty(at_once * row, np.uint8)
@@ -178,7 +157,7 @@ def read_into(file: FileIO, buffer: np.ndarray, path: Path) -> None:
 
 
 class TableSource:
-    """A .csv or .parquet file; `target` is the name of a column."""
+    """A .csv or .parquet file, with the attributes of `NpySource`; `target` names a column."""
 
     def __init__(self, path: Path, target: str | None):
         pyarrow = import_pyarrow()
@@ -199,7 +178,7 @@ class TableSource:
         self.names: list[tuple[str, ...]] = [(name,) for name in columns if name != target]
 
     def blocks(self) -> Iterator[Block]:
-        """See `Source`."""
+        """All rows. Raises InputError, with the row, for what cannot be learned from."""
         pyarrow = import_pyarrow()
         first = 0
         try:
@@ -272,6 +251,15 @@ def _table_error(path: Path, error: Exception) -> InputError:
     expected = f"rows of at most {CSV_BLOCK:,} bytes"
     found = "a longer one, or a quote that is never closed"
     return InputError(path.name, expected, found, "close the quote")
+
+
+def open_source(path: Path, target: str | int | None) -> NpySource | TableSource:
+    """The source for the suffix of a file. Raises InputError where it cannot be opened."""
+    if path.suffix.lower() == ".npy":
+        return NpySource(path, target)
+    if target is not None and not isinstance(target, str):
+        raise InputError("target", "the name of a column", repr(target), "pass a string")
+    return TableSource(path, target)
 
 
 def _rows_at_once(columns: int) -> int:
