@@ -36,6 +36,8 @@ def test_it_is_frozen_and_keeps_the_arrays_it_was_given():
 
 
 BAD = {
+    "list": ({"x": [[1.0, 2.0]] * 4}, "x: expected a NumPy array, got list"),
+    "list_of_names": ({"feature_names": ["a", "b"]}, "feature_names: expected a tuple of strings"),
     "float32": ({"x": GOOD.x.astype(np.float32)}, "x: expected float64, got float32"),
     "nan": ({"x": np.full((4, 2), np.nan)}, "finite features"),
     "int64": ({"y": GOOD.y.astype(np.int64)}, "int32 class indices.*got int64"),

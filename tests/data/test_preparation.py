@@ -107,5 +107,7 @@ def test_an_overflow_is_refused():
 
 
 def test_parts_of_other_sets_are_refused():
+    with pytest.raises(InputError, match="others: expected a Dataset, got ndarray"):
+        standardise(load("iris"), np.ones((3, 4)))
     with pytest.raises(InputError, match="the 4 features of 'iris', got 13 features in 'wine'"):
         standardise(load("iris"), load("wine"))

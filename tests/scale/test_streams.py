@@ -396,3 +396,47 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
     size, grown = map(int, done.stdout.split())
     assert size > 400_000
     assert grown < 75_000
+
+
+@pytest.mark.parametrize("target", [3, -4, "x", None, "²"])
+def test_a_column_of_npy_that_is_not_there(tmp_path, target):
+    np.save(tmp_path / "table.npy", np.ones((4, 3)))
+    message = refused(tmp_path / "table.npy", target)
+    assert "target: expected the number of a column of table.npy, 0..2" in message
+    assert message.endswith("pass 2 for the last")
+
+
+def test_a_label_of_npy_that_is_not_finite(tmp_path):
+    """Where the target is the first column, nothing is left of it."""
+    table = np.array([[0.0, 2.0], [np.inf, 1.0]])
+    np.save(tmp_path / "table.npy", table)
+    assert "target 0 of table.npy: expected finite numbers" in refused(tmp_path / "table.npy", 0)
+    table[1, 0] = 1
+    np.save(tmp_path / "table.npy", table)
+    x, y = open_stream(tmp_path / "table.npy", 0).rows(0, 2)
+    np.testing.assert_array_equal(x, [[1], [-1]])
+    np.testing.assert_array_equal(y, [0, 1])
+
+
+def test_what_a_text_file_cannot_be(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("a,label\n")
+    assert "at least one row" in refused(file)
+    file.write_bytes("town,label\nKöln,x\nBonn,y\n".encode("latin-1") * 9)
+    assert "expected numbers, booleans or strings, got binary" in refused(file)
+    file.write_text("a,label\n" + "1,x\n" * 8 + '2,"y\n')
+    assert "a value in row 9 of the data that runs to the end" in refused(file)
+
+
+def test_parts_that_would_be_empty(tmp_path):
+    file = written(tmp_path / "table.parquet", mixed(rows=8))
+    with pytest.raises(InputError, match="leaves some of 8 examples in both parts, got 0.001"):
+        open_parts(file, "label", 0.001)
+
+
+def test_a_sample_to_plot(tmp_path):
+    with open_stream(written(tmp_path / "table.parquet", mixed(rows=40)), "label") as stream:
+        assert repr(stream) == "Stream('table': 40 examples, 8 features, 2 classes)"
+        shown = stream.shown(1_000)
+    assert (shown.examples, shown.x.dtype) == (40, np.float64)
+    assert shown.source.startswith("A sample. Read from table.parquet")

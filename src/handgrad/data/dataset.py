@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handgrad.data.checks import check_features, check_labels
 from handgrad.errors import InputError
@@ -29,8 +30,8 @@ class Dataset:
     """
 
     name: str
-    x: np.ndarray
-    y: np.ndarray
+    x: NDArray[np.float64]
+    y: NDArray[np.int32] | NDArray[np.float64]
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     source: str
