@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from handgrad.exact import order
+from handgrad.exact import balls
 from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 
 Rule = Callable[..., Any]
@@ -69,7 +69,7 @@ def divide(a: arb, b: arb) -> arb:
 
 def remainder(a: arb, b: arb) -> arb:
     """a − b · truncate(a/b): the sign is that of a."""
-    return a - b * order.truncate(a / b)
+    return a - b * balls.truncate(a / b)
 
 
 def square(x: arb) -> arb:
@@ -101,7 +101,7 @@ def exponential(x: arb) -> arb:
 
 def exp2(x: arb) -> arb:
     """2**x."""
-    return x.exp() if order.is_infinite(x) else arb(2) ** x
+    return x.exp() if balls.is_infinite(x) else arb(2) ** x
 
 
 def logarithm(x: arb) -> arb:
@@ -119,6 +119,24 @@ def logistic(x: arb) -> arb:
     return 1 / (1 + (-x).exp())
 
 
+def log2(x: arb) -> arb:
+    """log(x) / log 2."""
+    return logarithm(x) / arb(2).log()
+
+
+def one_minus_square(x: arb) -> arb:
+    """1 − x², without its cancellation near ±1."""
+    return (1 - x) * (1 + x)
+
+
+def polynomial(x: Any, *coefficients: Any, **params: Any) -> np.ndarray:
+    """Σ cₖ xᵏ, by Horner's scheme."""
+    value = as_balls(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        value = _add(_multiply(value, x), coefficient)
+    return value
+
+
 def rsqrt(x: arb) -> arb:
     """1/√x, +∞ at exactly 0."""
     return POS_INF if x.is_zero() else x.rsqrt()
@@ -128,7 +146,7 @@ def cbrt(x: arb) -> arb:
     """The real cube root."""
     if x.is_zero():
         return ZERO
-    return x.root(3) if order.greater(x, ZERO) else -(-x).root(3)
+    return x.root(3) if balls.greater(x, ZERO) else -(-x).root(3)
 
 
 def arctanh(x: arb) -> arb:
@@ -151,54 +169,59 @@ def negate(x: arb) -> arb:
 def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarray:
     """The nearest integer, with JAX's two conventions for halves."""
     away = getattr(rounding_method, "value", rounding_method) == 0
-    function = order.round_half_away if away else order.round_half_even
+    function = balls.round_half_away if away else balls.round_half_even
     return boxed(np.frompyfunc(function, 1, 1)(as_balls(x)))
 
+
+_add, _multiply = elementwise(add, 2), elementwise(multiply, 2)
 
 RULES: dict[str, Rule] = {
     "abs": elementwise(absolute),
     "acos": elementwise(arb.acos),
     "acosh": elementwise(arb.acosh),
-    "add": elementwise(add, 2),
-    "add_any": elementwise(add, 2),
+    "add": _add,
+    "add_any": _add,
     "asin": elementwise(arb.asin),
     "asinh": elementwise(arb.asinh),
     "atan": elementwise(arb.atan),
     "atan2": elementwise(arb.atan2, 2),
     "atanh": elementwise(arctanh),
     "cbrt": elementwise(cbrt),
-    "ceil": elementwise(order.ceil),
-    "clamp": elementwise(order.clamp, 3),
+    "ceil": elementwise(balls.ceil),
+    "clamp": elementwise(balls.clamp, 3),
     "cos": elementwise(arb.cos),
     "cosh": elementwise(arb.cosh),
     "div": elementwise(divide, 2),
-    "eq": predicate(order.equal),
-    "eq_to": predicate(order.equal),
+    "eq": predicate(balls.equal),
+    "eq_to": predicate(balls.equal),
     "exp": elementwise(exponential),
     "exp2": elementwise(exp2),
     "expm1": elementwise(arb.expm1),
-    "floor": elementwise(order.floor),
-    "ge": predicate(order.greater_equal),
-    "gt": predicate(order.greater),
+    "floor": elementwise(balls.floor),
+    "ge": predicate(balls.greater_equal),
+    "gt": predicate(balls.greater),
     "integer_pow": integer_pow,
-    "is_finite": predicate(order.is_finite, 1),
-    "le": predicate(order.less_equal),
-    "le_to": predicate(order.less_equal),
+    "is_finite": predicate(balls.is_finite, 1),
+    "le": predicate(balls.less_equal),
+    "le_to": predicate(balls.less_equal),
     "log": elementwise(logarithm),
     "log1p": elementwise(log1p),
+    "log2": elementwise(log2),
     "logistic": elementwise(logistic),
-    "lt": predicate(order.less),
-    "lt_to": predicate(order.less),
-    "max": elementwise(order.maximum, 2),
-    "min": elementwise(order.minimum, 2),
-    "mul": elementwise(multiply, 2),
-    "ne": predicate(order.not_equal),
+    "lt": predicate(balls.less),
+    "lt_to": predicate(balls.less),
+    "max": elementwise(balls.maximum, 2),
+    "min": elementwise(balls.minimum, 2),
+    "mul": _multiply,
+    "ne": predicate(balls.not_equal),
     "neg": elementwise(negate),
+    "one_minus_square": elementwise(one_minus_square),
+    "polynomial": polynomial,
     "pow": elementwise(power, 2),
     "rem": elementwise(remainder, 2),
     "round": round_to_integer,
     "rsqrt": elementwise(rsqrt),
-    "sign": elementwise(order.sign),
+    "sign": elementwise(balls.sign),
     "sin": elementwise(arb.sin),
     "sinh": elementwise(arb.sinh),
     "sqrt": elementwise(arb.sqrt),

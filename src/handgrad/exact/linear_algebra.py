@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from flint import arb_mat
 
-from handgrad.exact import order
+from handgrad.exact import balls
 from handgrad.exact.balls import ZERO, as_balls
 from handgrad.exact.elementwise import Rule
 
@@ -97,7 +97,7 @@ def lu(a: Any, **params: Any) -> list[np.ndarray]:
         for k in range(steps):
             pivot = k
             for i in range(k + 1, rows):
-                if order.greater(abs(matrix[i, k]), abs(matrix[pivot, k])):
+                if balls.greater(abs(matrix[i, k]), abs(matrix[pivot, k])):
                     pivot = i
             pivots[place][k] = pivot
             matrix[[k, pivot]] = matrix[[pivot, k]]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from handgrad.exact.interpreter import place_of
+from handgrad.jaxprs import source_location
 
 # Operations that move or relabel what already has a name.
 _MOVES = frozenset(
@@ -93,7 +93,7 @@ def _is_worth_a_name(equation: Any, value: Any) -> bool:
 
 
 def _short_place(equation: Any) -> str:
-    place = place_of(equation)
+    place = source_location(equation)
     return f" ({place.rsplit('/', 1)[-1]})" if " in " in place else ""
 
 
