@@ -56,11 +56,16 @@ def exact_ball(number: Any) -> arb:
     return NAN if np.isnan(number) else arb(float(number))
 
 
-def settling(function: Callable[..., arb], nan_is_final: bool = True) -> Callable[..., arb]:
+def settling(
+    function: Callable[..., arb],
+    nan_is_final: bool = True,
+    outside: Callable[..., bool] | None = None,
+) -> Callable[..., arb]:
     """A function of balls that returns the settled `NAN` where no precision will help.
 
-    That is where an operand is settled already, or where all are exactly known; the latter only
-    if `nan_is_final`, since a special function may fail at one precision and not at the next.
+    That is where an operand is settled already, where all are exactly known, and where
+    `outside(*operands)` says that they surely lie outside the domain. Exact operands settle only if
+    `nan_is_final`, since a special function may fail at one precision and not at the next.
     """
 
     def careful(*balls: arb) -> arb:
@@ -69,7 +74,7 @@ def settling(function: Callable[..., arb], nan_is_final: bool = True) -> Callabl
             return result
         if any(ball is NAN for ball in balls) or (nan_is_final and all(map(is_exact, balls))):
             return NAN
-        return result
+        return NAN if outside is not None and outside(*balls) else result
 
     return careful
 
@@ -158,6 +163,8 @@ def is_exact(ball: arb) -> bool:
 
 def short(ball: arb) -> str:
     """A ball in a few digits, for messages."""
+    if is_infinite(ball):
+        return "+inf" if ball > 0 else "-inf"
     return str(ball.str(6))
 
 

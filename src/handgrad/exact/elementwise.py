@@ -16,9 +16,14 @@ from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, s
 Rule = Callable[..., Any]
 
 
-def elementwise(function: Callable[..., arb], operands: int = 1, nan_is_final: bool = True) -> Rule:
+def elementwise(
+    function: Callable[..., arb],
+    operands: int = 1,
+    nan_is_final: bool = True,
+    outside: Callable[..., bool] | None = None,
+) -> Rule:
     """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
-    ufunc = np.frompyfunc(settling(function, nan_is_final), operands, 1)
+    ufunc = np.frompyfunc(settling(function, nan_is_final, outside), operands, 1)
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
         return boxed(ufunc(*(as_balls(array) for array in arrays)))
@@ -173,19 +178,38 @@ def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarr
     return boxed(np.frompyfunc(function, 1, 1)(as_balls(x)))
 
 
+# Where functions have no real value, for sure.
+
+
+def _negative(x: arb) -> bool:
+    return bool(x < 0)
+
+
+def _below_one(x: arb) -> bool:
+    return bool(x < 1)
+
+
+def _beyond_one(x: arb) -> bool:
+    return bool(abs(x) > 1)
+
+
+def _root_of_negative(x: arb, y: arb) -> bool:
+    return bool(x < 0) and not y.contains_integer()
+
+
 _add, _multiply = elementwise(add, 2), elementwise(multiply, 2)
 
 RULES: dict[str, Rule] = {
     "abs": elementwise(absolute),
-    "acos": elementwise(arb.acos),
-    "acosh": elementwise(arb.acosh),
+    "acos": elementwise(arb.acos, outside=_beyond_one),
+    "acosh": elementwise(arb.acosh, outside=_below_one),
     "add": _add,
     "add_any": _add,
-    "asin": elementwise(arb.asin),
+    "asin": elementwise(arb.asin, outside=_beyond_one),
     "asinh": elementwise(arb.asinh),
     "atan": elementwise(arb.atan),
     "atan2": elementwise(arb.atan2, 2),
-    "atanh": elementwise(arctanh),
+    "atanh": elementwise(arctanh, outside=_beyond_one),
     "cbrt": elementwise(cbrt),
     "ceil": elementwise(balls.ceil),
     "clamp": elementwise(balls.clamp, 3),
@@ -204,9 +228,9 @@ RULES: dict[str, Rule] = {
     "is_finite": predicate(balls.is_finite, 1),
     "le": predicate(balls.less_equal),
     "le_to": predicate(balls.less_equal),
-    "log": elementwise(logarithm),
-    "log1p": elementwise(log1p),
-    "log2": elementwise(log2),
+    "log": elementwise(logarithm, outside=_negative),
+    "log1p": elementwise(log1p, outside=lambda x: x < -1),
+    "log2": elementwise(log2, outside=_negative),
     "logistic": elementwise(logistic),
     "lt": predicate(balls.less),
     "lt_to": predicate(balls.less),
@@ -217,14 +241,14 @@ RULES: dict[str, Rule] = {
     "neg": elementwise(negate),
     "one_minus_square": elementwise(one_minus_square),
     "polynomial": polynomial,
-    "pow": elementwise(power, 2),
+    "pow": elementwise(power, 2, outside=_root_of_negative),
     "rem": elementwise(remainder, 2),
     "round": round_to_integer,
-    "rsqrt": elementwise(rsqrt),
+    "rsqrt": elementwise(rsqrt, outside=_negative),
     "sign": elementwise(balls.sign),
     "sin": elementwise(arb.sin),
     "sinh": elementwise(arb.sinh),
-    "sqrt": elementwise(arb.sqrt),
+    "sqrt": elementwise(arb.sqrt, outside=_negative),
     "square": elementwise(square),
     "sub": elementwise(subtract, 2),
     "tan": elementwise(arb.tan),

@@ -132,7 +132,7 @@ RULES: dict[str, Rule] = {
     "bessel_i1e": entrywise(bessel_i1e),
     "digamma": entrywise(digamma),
     "erf": entrywise(erf),
-    "erf_inv": entrywise(erf_inv),
+    "erf_inv": entrywise(erf_inv, outside=lambda x: abs(x) > 1),
     "erfc": entrywise(erfc),
     "igamma": entrywise(igamma, 2),
     "igamma_grad_a": entrywise(igamma_grad_a, 2),
