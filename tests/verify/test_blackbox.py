@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handgrad.errors import InputError
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 
 RNG = np.random.default_rng(0)
 X, Y, W = RNG.normal(size=(12, 3)), (RNG.random(12) < 0.5).astype(float), RNG.normal(size=3)

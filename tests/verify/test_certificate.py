@@ -15,7 +15,7 @@ from handgrad.verify.certificate import (
     what_changed,
     with_recorded_inputs,
 )
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 
 SOURCE = Path(__file__).parents[2] / "src" / "handgrad"
 AT = ({"w": np.array([0.1, -2.0])}, np.int32(3))
@@ -60,7 +60,7 @@ def test_it_holds_all_that_is_needed_to_reach_it_again(text):
 
 
 def test_it_names_functions_that_can_be_imported_and_only_those():
-    assert import_path(verify) == "handgrad.verify.judge:verify"
+    assert import_path(verify) == "handgrad.verify.api:verify"
     assert import_path(lambda x: x) is None
 
 

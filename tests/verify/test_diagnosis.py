@@ -10,8 +10,8 @@ import pytest
 
 from handgrad._precision import x64
 from handgrad.verify.diagnosis import diagnose, ratios
-from handgrad.verify.intermediates import constants_of
-from handgrad.verify.naming import Surroundings, name_ratio
+from handgrad.verify.diagnosis.intermediates import constants_of
+from handgrad.verify.diagnosis.relations import Context, name_ratio
 
 W = np.array([0.3, -1.2, 0.8, 0.5])
 X = np.random.default_rng(0).normal(size=(6, 4))
@@ -198,7 +198,7 @@ def test_ratios():
 def test_numbers_written_in_a_loss_are_known():
     program = jax.make_jaxpr(lambda x: jnp.sum(x / 3.5) * 0.125)(jnp.ones(3))
     assert {3.5, 0.125} <= constants_of(program)
-    around = Surroundings({}, frozenset({3.5}), ())
+    around = Context({}, frozenset({3.5}), ())
     assert name_ratio(3.5, around)[1] == "the factor 1/3.5 of the loss forgotten (ratio 3.5)"
     assert name_ratio(1 / 3.5, around)[1].startswith("the factor 3.5 of the loss forgotten")
     assert name_ratio(1.2345, around) is None

@@ -12,7 +12,7 @@ from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
 from handgrad.errors import InputError
 from handgrad.verify.agreement import ALLOWANCE
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 
 AT = (np.array([1.0, -0.5, 3.0]),)
 SAMPLE = (

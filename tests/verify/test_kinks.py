@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handgrad.gradients import perceptron
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 
 
 def relu_total(z):

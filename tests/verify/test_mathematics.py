@@ -10,9 +10,9 @@ from flint import arb, ctx
 
 from handgrad._precision import x64
 from handgrad.verify import mathematics
-from handgrad.verify.judge import verify
-from handgrad.verify.mathematics import agreed_digits, examine
-from handgrad.verify.programs import summon
+from handgrad.verify import verify
+from handgrad.verify.mathematics import agreed_digits, compare_with_truth
+from handgrad.verify.witnesses import Problem, trace_all
 
 AT = (np.array([0.3, -1.2]),)
 
@@ -96,9 +96,9 @@ def test_as_many_digits_as_are_asked_for(digits):
 
 def finding(gradient, loss, at, reference="truth"):
     with x64():
-        programs = summon(gradient, loss, at, 0, "float64", {})
+        programs = trace_all(Problem(gradient, loss, at), "float64")
         rng = np.random.default_rng(0)
-        return examine(programs, jax.tree.leaves(at), 30, rng, reference)
+        return compare_with_truth(programs, jax.tree.leaves(at), 30, rng, reference)
 
 
 @jax.custom_vjp

@@ -11,7 +11,7 @@ from flint import arb
 
 from handgrad._precision import x64
 from handgrad.catalogue import case
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 from handgrad.verify.numerics import conditioning, error_ulp, half_ulp_balls, is_bad
 
 TINY = float(np.finfo(np.float32).tiny)
