@@ -11,8 +11,8 @@ import handgrad as hg
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
 from handgrad.errors import InputError
-from handgrad.verify.agreement import ALLOWANCE
 from handgrad.verify import verify
+from handgrad.verify.agreement import ALLOWANCE
 
 AT = (np.array([1.0, -0.5, 3.0]),)
 SAMPLE = (

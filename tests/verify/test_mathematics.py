@@ -9,8 +9,7 @@ import pytest
 from flint import arb, ctx
 
 from handgrad._precision import x64
-from handgrad.verify import mathematics
-from handgrad.verify import verify
+from handgrad.verify import mathematics, verify
 from handgrad.verify.mathematics import agreed_digits, compare_with_truth
 from handgrad.verify.witnesses import Problem, trace_all
 

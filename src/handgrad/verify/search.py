@@ -33,15 +33,15 @@ MOST_NUMBERS = 2**22
 # --- many points at once --------------------------------------------------------------------------
 
 
-class Evaluated(NamedTuple):
+class Batch(NamedTuple):
     """What one compiled call gives at each row, as float64."""
 
-    hand: np.ndarray
-    autodiff: np.ndarray
-    loss: np.ndarray
-    smallest: np.ndarray
+    hand: Any
+    autodiff: Any
+    loss: Any
+    smallest: Any
     """The smallest nonzero |number| on the way to the loss in float64; NaN in other dtypes."""
-    largest: np.ndarray
+    largest: Any
 
 
 class BatchEvaluator:
@@ -58,7 +58,7 @@ class BatchEvaluator:
         self.count = max(1, min(wanted, most))
         """How many points one call takes."""
 
-        def at_row(row: jax.Array, leaves: list) -> Evaluated:
+        def at_row(row: jax.Array, leaves: list) -> Batch:
             args = self.layout.args(self.layout.replaced(leaves, row))
             if row.dtype == np.float64:
                 loss, smallest, largest = with_magnitude_range(problem.of)(*args)
@@ -66,19 +66,19 @@ class BatchEvaluator:
                 loss = problem.of(*args)
                 smallest = largest = jnp.full((), jnp.nan, row.dtype)
             hand, auto = _as_row(problem.gradient(*args)), _as_row(problem.autodiff(*args))
-            return Evaluated(hand, auto, loss, smallest, largest)
+            return Batch(hand, auto, loss, smallest, largest)
 
-        def at_rows(rows: jax.Array, leaves: list) -> Evaluated:
+        def at_rows(rows: jax.Array, leaves: list) -> Batch:
             return jax.lax.map(lambda row: at_row(row, leaves), rows)
 
         self._program = jax.jit(at_rows)
 
-    def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Evaluated:
+    def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
         """At most `count` rows; `leaves` are the other arguments."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         with x64(dtype == "float64"):
             found = self._program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
-            return Evaluated(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
+            return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
         """The answers of hand and of autodiff at any number of rows."""
@@ -263,26 +263,26 @@ def shrink(context: SearchContext, row: np.ndarray, base: np.ndarray, witness: i
     target = 0.99 * scores(row[None, :])[0]
     if not target > 1:
         return row
-    trials, replaced = [], []
+    attempts, replaced = [], []
     for column in range(min(len(row), MOST_SHRUNK)):
         few = (_few_bits(float(row[column]), bits) for bits in (3, 8))
         for simple in (0.0, 1.0, float(base[column]), *few):
-            trial = row.copy()
+            attempt = row.copy()
             with np.errstate(over="ignore"):
-                trial[column] = np.array(simple).astype(row.dtype)
-            trials.append(trial)
+                attempt[column] = np.array(simple).astype(row.dtype)
+            attempts.append(attempt)
             replaced.append(column)
-    harmless = scores(np.stack(trials)) >= target
+    harmless = scores(np.stack(attempts)) >= target
     simpler: dict[int, np.ndarray] = {}
-    for column, trial, fine in zip(replaced, trials, harmless, strict=True):
+    for column, attempt, fine in zip(replaced, attempts, harmless, strict=True):
         if fine:
-            simpler.setdefault(column, trial[column])
+            simpler.setdefault(column, attempt[column])
     chosen = list(simpler)
     while chosen:
-        trial = row.copy()
-        trial[chosen] = np.array([simpler[c] for c in chosen], row.dtype)
-        if scores(trial[None, :])[0] >= target:
-            return trial
+        attempt = row.copy()
+        attempt[chosen] = np.array([simpler[c] for c in chosen], row.dtype)
+        if scores(attempt[None, :])[0] >= target:
+            return attempt
         chosen = chosen[: len(chosen) // 2]
     return row
 

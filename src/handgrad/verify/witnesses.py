@@ -303,7 +303,7 @@ class Layout:
     def split(self, row: Any) -> list:
         """A row, of NumPy or of JAX, cut into the shapes of the differentiated leaves."""
         ends = np.cumsum(self.sizes)[:-1]
-        parts = np.split(row, ends) if isinstance(row, np.ndarray) else jnp.split(row, ends)
+        parts: Any = np.split(row, ends) if isinstance(row, np.ndarray) else jnp.split(row, ends)
         return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def replaced(self, leaves: list, row: Any) -> list:

@@ -61,10 +61,10 @@ class _Named(NamedTuple):
 
 
 class _Labelled(NamedTuple):
-    """A value with the index of the intermediate it is, −1 for none."""
+    """A value with the position of the intermediate it is, −1 for none."""
 
     value: Any
-    index: int
+    source: int
 
 
 Shift = Callable[[int, Any, Sequence[Any]], Any]
@@ -97,15 +97,15 @@ class TracedLoss(NamedTuple):
             if inside is not None:
                 return jaxprs.run(inside, operands, apply, _unlabelled)
             values = [operand.value for operand in operands]
-            indices = tuple(operand.index for operand in operands)
+            sources = tuple(operand.source for operand in operands)
             made_by = equation.primitive.name
             outputs = []
             for value in jaxprs.bind(equation, values):
                 if _is_worth_a_name(equation, value):
-                    own = _Named(_name_of(equation), made_by, indices)
+                    own = _Named(_name_of(equation), made_by, sources)
                     outputs.append(visit(value, own, values))
                 else:
-                    outputs.append(_Labelled(value, indices[0] if made_by in _MOVES else -1))
+                    outputs.append(_Labelled(value, sources[0] if made_by in _MOVES else -1))
             return outputs
 
         given = [jnp.asarray(leaf) for leaf in self.leaves]
