@@ -261,90 +261,65 @@ def _compare_at_kink(
     auto: _Evaluated,
     notes: tuple[str, ...],
 ) -> MathResult:
-    rows = {"hand": hand.row, "autodiff": auto.row}
-    found = _subgradients(programs, leaves, digits, rng, rows)
-    return MathResult(
-        hand=found.status["hand"] if hand.row is not None else hand.status,
-        autodiff=found.status["autodiff"] if auto.row is not None else auto.status,
-        digits=digits,
-        truth="one-sided derivatives",
-        where=found.where["hand"],
-        cause=found.cause,
-        compared=found.compared,
-        hand_row=hand.row,
-        notes=(*notes, *found.notes),
-    )
-
-
-class _Subgradients(NamedTuple):
-    """The status of each witness, the coordinate it fails at, and the conventions found."""
-
-    status: dict[str, str]
-    where: dict[str, int | None]
-    cause: str | None
-    """What hand takes and may take, where it fails."""
-    compared: int
-    notes: tuple[str, ...]
-
-
-def _subgradients(
-    programs: Programs,
-    leaves: list,
-    digits: int,
-    rng: np.random.Generator,
-    rows: dict[str, Row | None],
-) -> _Subgradients:
-    """Check each row of balls against the one-sided derivatives of the loss."""
-    coordinates, notes = _coordinates_at_kink(rows, programs.layout.size, rng)
-    status = dict.fromkeys(rows, "valid subgradient")
-    where: dict[str, int | None] = dict.fromkeys(rows)
-    cause, named = None, False
+    """Each gradient against the one-sided derivatives of the loss."""
+    size = programs.layout.size
+    rows = {n: e.row for n, e in (("hand", hand), ("autodiff", auto)) if e.row is not None}
+    status = {"hand": hand.status, "autodiff": auto.status}
+    status.update(dict.fromkeys(rows, "valid subgradient"))
+    coordinates, found = _coordinates_at_kink(rows, size, rng)
+    where, cause, compared = None, None, 0
     bends: set[bool] = set()
-    compared = 0
-    for index, direction in _directions_at_kink(coordinates, programs.layout.size, rng):
+    for index, direction in _directions_at_kink(coordinates, size, rng):
         if index is None and len(bends) == 2:
-            notes.append("kinks of both signs meet here: judged coordinate by coordinate alone")
+            found.append("kinks of both signs meet here: judged coordinate by coordinate alone")
             break
         try:
             left, right = programs.one_sided(leaves, direction, digits)
         except Undecided as jump:
-            undecided = dict.fromkeys(rows, "undecided")
-            return _Subgradients(undecided, where, None, compared, (*notes, str(jump)))
+            status.update(dict.fromkeys(rows, "undecided"))
+            cause = None
+            found.append(str(jump))
+            break
         compared += 1
         for name, row in rows.items():
-            if row is None or _is_between(value := dot(row, direction), left, right, digits):
+            value = dot(row, direction)
+            if _is_between(value, left, right, digits):
                 continue
-            if status[name] != "different":  # the first to fail is named: coordinates come first
-                where[name] = index
-                if name == "hand":
-                    cause = _outside_words(value, left, right, index is None)
+            if name == "hand" and status[name] != "different":
+                where, cause = index, _outside_words(value, left, right, index is None)
             status[name] = "different"
         if left.overlaps(right):
             continue
-        bends.add(bool(right > left))
-        if index is not None and not named:
-            named = True
-            taken = ", ".join(
-                f"{n} takes {_short(r[index])}" for n, r in rows.items() if r is not None
-            )
-            notes.append(
+        if index is not None and not bends:
+            taken = ", ".join(f"{name} takes {_short(row[index])}" for name, row in rows.items())
+            found.append(
                 f"kink at {programs.layout.coordinate(index)}: "
                 f"{_short(left)} from the left, {_short(right)} from the right; {taken}"
             )
-    return _Subgradients(status, where, cause, compared, tuple(notes))
+        bends.add(bool(right > left))
+    return MathResult(
+        hand=status["hand"],
+        autodiff=status["autodiff"],
+        digits=digits,
+        truth="one-sided derivatives",
+        where=where,
+        cause=cause,
+        compared=compared,
+        hand_row=hand.row,
+        notes=(*notes, *found),
+    )
 
 
 def _coordinates_at_kink(
-    rows: dict[str, Row | None], size: int, rng: np.random.Generator
+    rows: dict[str, Row], size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[str]]:
     """The coordinates to check: of many, those at which hand and autodiff differ come first."""
     if size <= MOST_AT_KINKS:
         return np.arange(size), []
-    hand, auto = rows["hand"], rows["autodiff"]
     drawn = rng.permutation(size)
     suspect = []
-    if hand is not None and auto is not None:
-        suspect = [i for i in drawn if not hand[i].overlaps(auto[i])]
+    if len(rows) == 2:
+        suspect = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
     chosen = list(dict.fromkeys([*suspect, *drawn]))[:MOST_AT_KINKS]
     return np.sort(chosen), [f"kink: {MOST_AT_KINKS} of {size} coordinates looked at"]
 

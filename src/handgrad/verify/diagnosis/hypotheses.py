@@ -291,10 +291,9 @@ def repeats(u: Intermediate, integers: Sequence[tuple[str, np.ndarray]]) -> Iter
         if u.value.shape[: index.ndim] != index.shape or not index.ndim:
             continue
         flat = index.ravel()
-        last = np.array(
-            [i == len(flat) - 1 - flat[::-1].tolist().index(k) for i, k in enumerate(flat)]
-        )
-        first = np.array([i == flat.tolist().index(k) for i, k in enumerate(flat)])
+        first, last = np.zeros(flat.size, bool), np.zeros(flat.size, bool)
+        first[np.unique(flat, return_index=True)[1]] = True
+        last[flat.size - 1 - np.unique(flat[::-1], return_index=True)[1]] = True
         for mask, which in ((last, "last"), (first, "first")):
             if not mask.all():
                 shape = (*index.shape, *[1] * (u.value.ndim - index.ndim))
@@ -350,15 +349,14 @@ def distinct(chain: Sequence[Intermediate]) -> list[int]:
             continue
         through = u.cotangent.ravel() @ u.jacobian
         size = np.max(np.abs(through))
-        key = (
-            (u.value.shape if u.value.size > 1 else (), np.round(through / size, 9).tobytes())
-            if size
-            else None
-        )
+        if not size:
+            continue
         unit = np.max(np.abs(u.cotangent)) if u.value.size == 1 else 1.0
         flow = np.round(u.cotangent / unit, 12).tobytes()
-        if key is not None and (key, flow) not in seen:
-            seen.add((key, flow))
+        shape = u.value.shape if u.value.size > 1 else ()
+        key = (shape, np.round(through / size, 9).tobytes(), flow)
+        if key not in seen:
+            seen.add(key)
             kept.append(at)
     return kept
 
@@ -424,12 +422,8 @@ class _Test:
 
 # --- one wrong rule throughout --------------------------------------------------------------------
 
-
-COST = 24.0
-
-
-def _made_of(f: Callable, of: Callable) -> Callable[[Array, Array], Array]:
-    return lambda x, y: f(of(x, y))
+EVERYWHERE = 24.0
+"""The cost of such a cause."""
 
 
 def _slopes() -> list[tuple[str, Callable[[Array, Array], Array]]]:
@@ -442,7 +436,7 @@ def _slopes() -> list[tuple[str, Callable[[Array, Array], Array]]]:
         ("σ(its argument)", lambda x, y: jax.nn.sigmoid(x)),
     )
     return [("forgotten", lambda x, y: jnp.ones_like(y))] + [
-        (f"taken to be {formula}, v being {name}", _made_of(f, of))
+        (f"taken to be {formula}, v being {name}", lambda x, y, f=f, of=of: f(of(x, y)))
         for formula, f, _ in FACTORS[:7]
         for name, of in arguments
     ]
@@ -450,16 +444,13 @@ def _slopes() -> list[tuple[str, Callable[[Array, Array], Array]]]:
 
 def repeated_functions(chain: Sequence[Intermediate]) -> list[str]:
     """Elementwise functions of one argument that occur more than once on the way."""
-    return [
-        name
-        for name, count in Counter(p.made_by for p in chain if _is_unary(p, chain)).items()
-        if count > 1
-    ]
+    counts = Counter(u.made_by for u in chain if _is_unary(u, chain))
+    return [name for name, count in counts.items() if count > 1]
 
 
-def _is_unary(p: Intermediate, chain: Sequence[Intermediate]) -> bool:
-    alone = len(p.operands) == 1 and p.operands[0] >= 0 and p.moves and p.cotangent.any()
-    return bool(alone and chain[p.operands[0]].value.shape == p.value.shape)
+def _is_unary(u: Intermediate, chain: Sequence[Intermediate]) -> bool:
+    alone = len(u.operands) == 1 and u.operands[0] >= 0 and u.moves and u.cotangent.any()
+    return bool(alone and chain[u.operands[0]].value.shape == u.value.shape)
 
 
 def replaced_causes(
@@ -489,4 +480,4 @@ def replaced_causes(
             for i in wrong:
                 if close(leaves[i].hand, answers[i]).all():
                     phrase = f"the derivative of every `{function}` {words}"
-                    yield Cause(COST, phrase, i, leaves[i].hand.size)
+                    yield Cause(EVERYWHERE, phrase, i, leaves[i].hand.size)
