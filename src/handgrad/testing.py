@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT = "handgrad report 1"
 
 listeners: list[Callable[[Verdict], None]] = []
-"""Whoever wants to hear of every verdict; the last one does."""
+"""Called with each verdict: the last one only."""
 
 
 def assert_gradient(

@@ -164,6 +164,26 @@ def test_a_loss_that_loops():
     assert diagnose(loop, (W, X), 0, truth * [1, 2, 3, 5], truth) is None
 
 
+def test_one_wrong_rule_throughout_a_chain():
+    """Every tanh taken for the identity: no single cotangent explains the layers before."""
+    rng = np.random.default_rng(3)
+    at = (tuple(rng.normal(size=(k, 3)) for k in (4, 3, 3)), X)
+
+    def loss(params, x, activation=jnp.tanh):
+        for weight in params:
+            x = activation(x @ weight)
+        return jnp.mean(jnp.square(x))
+
+    @jax.custom_jvp
+    def careless(z):
+        return jnp.tanh(z)
+
+    careless.defjvp(lambda z, along: (jnp.tanh(*z), *along))
+    hand = truth_of(lambda *args: loss(*args, careless), at)
+    found = diagnose(loss, at, 0, hand, truth_of(loss, at))
+    assert found == "the derivative of every `tanh` forgotten"
+
+
 def test_a_custom_vjp_is_looked_into():
     @jax.custom_vjp
     def square(z):

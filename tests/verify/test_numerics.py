@@ -1,4 +1,4 @@
-"""The second question: ulps against the truth, conditioning told apart, and what counts as bad."""
+"""The second question: ulps against the truth, conditioning beside them, and what counts as bad."""
 
 import math
 from fractions import Fraction

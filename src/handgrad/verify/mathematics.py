@@ -317,11 +317,11 @@ def _coordinates_at_kink(
     if size <= MOST_AT_KINKS:
         return np.arange(size), []
     drawn = rng.permutation(size)
-    suspect = []
+    disputed = []
     if len(rows) == 2:
-        suspect = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
-    chosen = list(dict.fromkeys([*suspect, *drawn]))[:MOST_AT_KINKS]
-    return np.sort(chosen), [f"kink: {MOST_AT_KINKS} of {size} coordinates looked at"]
+        disputed = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
+    chosen = list(dict.fromkeys([*disputed, *drawn]))[:MOST_AT_KINKS]
+    return np.sort(chosen), [f"kink: {MOST_AT_KINKS} of {size} coordinates checked"]
 
 
 def _directions_at_kink(

@@ -2,11 +2,11 @@
 
 In each dtype, at the point given and at the worst points that a search finds, hand and autodiff
 are run and held against the truth in balls. The error is in ulp of the dtype at the true value.
-What the conditioning of the point alone would cost is told apart: the truth over the inputs as
+What the conditioning of the point alone would cost is given beside it: the truth over the inputs as
 half-ulp balls, whose radius no formula can be blamed for. Coordinates whose truth is subnormal, 0
 or out of range are left out of the ulps; the subnormal ones are counted.
 
-What a dtype can be asked is told by the range of the real numbers that the loss passes through. At
+What can be asked of a dtype depends on the range of the real numbers that the loss goes through. At
 weights of 1e38 the score itself overflows, and no form of the gradient can be blamed for what
 follows: such points are discarded, and counted. Where a number on the way is subnormal, a device
 that flushes subnormals to zero loses it: such points are set apart, and only NaN and infinities

@@ -199,7 +199,7 @@ def score(context: SearchContext, rows: np.ndarray, rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows worth an exact look, by what they seem to show, and how many rows were tried."""
+    """Rows to judge exactly, by what they seem to show, and how many rows were tried."""
 
     hand: np.ndarray
     autodiff: np.ndarray

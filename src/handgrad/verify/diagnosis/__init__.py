@@ -3,7 +3,7 @@
 The two gradients come rounded from balls, so a relation between them that is true holds to the
 last digits, and one that holds by accident at a relative 1e-9 on every coordinate is not to be
 expected. Relations between the numbers of a leaf come first, then mistakes inside the chain rule;
-of all that fit, the simplest one that explains every wrong leaf is told.
+of all that fit, the simplest one that explains every wrong leaf is given.
 """
 
 import inspect
@@ -219,7 +219,7 @@ def _explain(causes: list[Cause], leaves: list[GradientLeaf], wrong: list[int]) 
         for phrase, group in groups.items()
         if sum(c.coordinates for c in group) > max(c.parameters for c in group)
     }
-    left, words, dearest = set(wrong), [], 0.0
+    left, words, largest = set(wrong), [], 0.0
     while left:
         useful = [
             (not left <= covers, round(cost), -len(covers & left), cost, phrase)
@@ -229,7 +229,7 @@ def _explain(causes: list[Cause], leaves: list[GradientLeaf], wrong: list[int]) 
         if not useful:
             break
         *_, cost, phrase = min(useful)
-        dearest = max(dearest, cost)
+        largest = max(largest, cost)
         covered = sound[phrase][1] & left
         left -= covered
         words.append(_with_leaves(phrase, covered, leaves))
@@ -237,7 +237,7 @@ def _explain(causes: list[Cause], leaves: list[GradientLeaf], wrong: list[int]) 
         return None
     missing = [leaves[i].name for i in sorted(left)]
     tail = [f"{', '.join(missing)}: wrong too, perhaps in consequence"] if missing else []
-    return _Words("; ".join(words + tail), math.inf if missing else dearest)
+    return _Words("; ".join(words + tail), math.inf if missing else largest)
 
 
 def _with_leaves(phrase: str, covered: set[int], leaves: list[GradientLeaf]) -> str:

@@ -45,7 +45,7 @@ def is_exactly(a: float, b: float) -> bool:
 
 
 def format_ratio(ratio: float) -> str:
-    """A ratio with six digits, and one that would look like 1 by what it has beside it.
+    """A ratio with six digits, or its distance to 1 where the digits would hide it.
 
     >>> format_ratio(1.5), format_ratio(1 - 2**-40)
     ('1.5', '1 − 9.1e-13')
