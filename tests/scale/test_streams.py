@@ -430,7 +430,7 @@ def test_what_a_text_file_cannot_be(tmp_path):
 
 def test_parts_that_would_be_empty(tmp_path):
     file = written(tmp_path / "table.parquet", mixed(rows=8))
-    with pytest.raises(InputError, match="leaves some of 8 examples in both parts, got 0.001"):
+    with pytest.raises(InputError, match=r"leaves some of 8 examples in both parts, got 0\.001"):
         open_parts(file, "label", 0.001)
 
 
