@@ -15,7 +15,7 @@ from pyarrow import csv, parquet
 from handgrad.data import encoders, load, standardise
 from handgrad.errors import InputError
 from handgrad.scale.streams import open_parts, open_stream, sources, working_copy
-from handgrad.scale.streams.opening import HeldOut, Standardiser
+from handgrad.scale.streams.stream import HeldOut, Standardiser
 
 ROWS = 3_000
 WRITERS = {".parquet": parquet.write_table, ".csv": csv.write_csv}

@@ -1,9 +1,8 @@
 """Data sets, a user's own files, and what is done to them before training."""
 
 from handgrad.data.checks import check_features, check_labels, check_two_classes, check_values
-from handgrad.data.dataset import Dataset
+from handgrad.data.dataset import Dataset, split, standardise
 from handgrad.data.loading import load, names
-from handgrad.data.preparation import split, standardise
 
 __all__ = [
     "Dataset",

@@ -4,7 +4,6 @@ A source yields blocks of rows; the second pass writes them, encoded and standar
 copy; a Stream is what training reads from it.
 """
 
-from handgrad.scale.streams.opening import open_parts, open_stream
-from handgrad.scale.streams.stream import Stream
+from handgrad.scale.streams.stream import Stream, open_parts, open_stream
 
 __all__ = ["Stream", "open_parts", "open_stream"]
