@@ -18,7 +18,7 @@ from flint import arb
 
 from handgrad import exact
 from handgrad._checks import dtype_of
-from handgrad.errors import InputError
+from handgrad.errors import InputError, Undecided
 from handgrad.exact import Traced
 
 Argnums = int | tuple[int, ...]
@@ -347,10 +347,16 @@ class Programs:
         return row[0]
 
     def one_sided(self, leaves: list, direction: np.ndarray, digits: int) -> tuple[arb, arb]:
-        """The left and the right directional derivative of the loss."""
+        """The left and the right directional derivative of the loss.
+
+        Raises `Undecided` where one of them is infinite, or has no values to be taken from.
+        """
         moves = self.layout.moves(leaves, direction)
-        left, right = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
-        return left[0], right[0]
+        sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
+        left, right = (side[0] for side in sides)
+        if left is None or right is None or not (left.is_finite() and right.is_finite()):
+            raise Undecided("the loss has no finite derivative on one side: the edge of its domain")
+        return left, right
 
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
