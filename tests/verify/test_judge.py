@@ -12,7 +12,7 @@ from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
 from handgrad.errors import InputError
 from handgrad.verify import verify
-from handgrad.verify.agreement import ALLOWANCE
+from handgrad.verify.ulp import ALLOWANCE
 
 AT = (np.array([1.0, -0.5, 3.0]),)
 SAMPLE = ("sigmoid", "relu", "binary_cross_entropy", "softmax", "logistic_l2")
