@@ -366,11 +366,16 @@ def _lost_digits(layout: Layout, by_dtype: list[DtypeResult]) -> str | None:
             if index is None:
                 continue
             computed, true = float(point.answers["hand"][index]), point.truth[index]
-            error = error_ulp(computed, true, dtype)
+            figures = 17 if dtype == "float64" else 9
+            own, came, right = (
+                f"{number:.{figures}g}"
+                for number in (float(point.row[index]), computed, float(true.mid()))
+            )
             cost = conditioning(true, point.reach_at(index), dtype)
             return (
-                f"no digit is right in {dtype} at {layout.coordinate(index)}: {computed:.9g} for "
-                f"{float(true.mid()):.9g}, {error:.3g} ulp; rounding the inputs explains {cost:.3g}"
+                f"no digit is right in {dtype} at the point given: {layout.coordinate(index)} at "
+                f"{own} is {came}, in truth {right} ({error_ulp(computed, true, dtype):.3g} ulp; "
+                f"rounding the inputs explains {cost:.3g})"
             )
     return None
 
