@@ -10,10 +10,10 @@ from handgrad._precision import x64
 from handgrad.data import load
 from handgrad.errors import InputError
 from handgrad.fast import newton, residuals
-from handgrad.fast.newton import api, descent, problem, rows
+from handgrad.fast.newton import api, descent, objective, rows
 from handgrad.fast.newton.descent import descend
 from handgrad.fast.newton.hessian import KeptHessian
-from handgrad.fast.newton.problem import Problem, Scaling
+from handgrad.fast.newton.objective import Objective, Scaling
 from handgrad.gradients import cross_entropy, logistic, softmax_regression
 from handgrad.gradients.linear import Params
 
@@ -41,8 +41,8 @@ def at_params(params, x, y, l2):
 
 two_classes = jax.jit(logistic.value_and_gradient)
 many_classes = jax.jit(softmax_regression.value_and_gradient)
-in_one_pass = jax.jit(problem.value_and_gradient)
-with_hessian = jax.jit(problem.with_hessian)
+in_one_pass = jax.jit(objective.value_and_gradient)
+with_hessian = jax.jit(objective.with_hessian)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_column_of_seconds_since_1970_keeps_its_hessian():
         with x64():
             moved = x + np.array([shift, 0.0, 0.0])
             laid, theta = rows.lay_out(moved, y.astype(float)), np.zeros(4)
-            *_, hessian = with_hessian(laid, theta, *problem.moments(jnp.asarray(moved)))
+            *_, hessian = with_hessian(laid, theta, *objective.moments(jnp.asarray(moved)))
             found.append(np.asarray(hessian))
     np.testing.assert_allclose(found[1], found[0], atol=1e-5 * found[0].max())
 
@@ -241,7 +241,7 @@ def test_separable_classes_are_flagged():
 
 
 def test_a_mesh_of_one_device_gives_the_same(small_blocks):
-    """More devices are tried in a process that has them, in tests/scale."""
+    """More devices are tried by the tests of sharding, in a process that has them."""
     x, y = draw(2_000, 4)
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with_mesh, without = (newton.fit(None, x, y, 1e-2, mesh=m) for m in (mesh, None))
@@ -293,8 +293,8 @@ def test_other_ends():
 def binary_link(z, y):
     """What a pass takes from logits, and the same of the reference."""
     reference = jnp.sum(cross_entropy.binary(z, y)), cross_entropy.binary_residual(z, y)
-    second = problem.curvature(z), jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
-    return problem.binary(z, y)[:2], reference, second
+    second = objective.curvature(z), jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
+    return objective.binary(z, y)[:2], reference, second
 
 
 def test_the_link_is_the_reference(dtype):
@@ -309,7 +309,7 @@ def test_the_link_is_the_reference(dtype):
 @jax.jit
 def softmax_link(z, y):
     reference = jnp.sum(cross_entropy.categorical(z, y)), cross_entropy.categorical_residual(z, y)
-    return problem.softmax(z.T, y), reference
+    return objective.softmax(z.T, y), reference
 
 
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)
@@ -329,7 +329,7 @@ def test_the_hessian_is_the_reference(small_blocks):
     x, y = draw(4_099, 4)
     theta = np.array([0.3, -0.2, 0.1, 0.4, 0.05])
     with x64():
-        mean, scale = (np.asarray(part) for part in problem.moments(x))
+        mean, scale = (np.asarray(part) for part in objective.moments(x))
         np.testing.assert_allclose(scale, x.std(axis=0), rtol=1e-12)
         laid = rows.lay_out(x, y.astype(float))
         found = np.asarray(with_hessian(laid, theta, mean, scale)[3]) / len(x)
@@ -348,8 +348,8 @@ def test_a_wrong_gradient_does_not_pass_for_an_optimum(monkeypatch):
         gradient = right(residual, block)
         return gradient.at[2].multiply(1.001)
 
-    right = problem.pullback
-    monkeypatch.setattr(problem, "pullback", faulty)
+    right = objective.pullback
+    monkeypatch.setattr(objective, "pullback", faulty)
     monkeypatch.setattr(rows, "_PROGRAMS", {})
     found = newton.fit(Params(np.zeros(4), np.zeros(())), x, y, 1e-2)
     assert reference(found, x, y, 1e-2)[1] > 1e-6
@@ -376,7 +376,7 @@ def test_a_step_too_long_is_damped():
     start = np.array([30.0, -30.0, 30.0, -30.0, 5.0])
     with x64():
         one = Scaling(np.zeros(4), np.ones(4))
-        over = Problem(rows.lay_out(x, y.astype(float)), np.zeros(5), one, rows.Programs())
+        over = Objective(rows.lay_out(x, y.astype(float)), np.zeros(5), one, rows.ProgramCache())
         ahead = descent.fused_newton(over, start, 1e-9)
         assert (ahead.steps, ahead.theta.tolist()) == (0, start.tolist())  # no further
         for hessian in (None, ahead.hessian):
@@ -421,6 +421,17 @@ BAD = {
 def test_refused(x, y, options, words):
     with pytest.raises(InputError, match=words):
         newton.fit(None, x, y, **options)
+
+
+@pytest.mark.bad_input
+def test_a_feature_that_no_sample_has_is_refused_too(small_blocks):
+    x, y = draw(4_099, 4)
+    x[4_098, 2] = np.nan  # in a stretch from which another row is drawn
+    with pytest.raises(InputError, match=r"x: .* finite features, got nan at position \[4098, 2\]"):
+        newton.fit(None, x, y, 1e-2)
+    blocks = newton.Blocks(4_099, lambda: iter([(x, y)]))
+    with pytest.raises(InputError, match=r"blocks: expected finite features"):
+        newton.fit_blocks(blocks, (x[:600], y[:600]), l2=1e-2)
 
 
 @pytest.mark.bad_input

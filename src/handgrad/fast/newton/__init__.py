@@ -1,7 +1,7 @@
 """To the optimum by Newton's method, in few passes over the data: logistic and softmax regression.
 
-`api` is what a caller sees; `rows` and `problem` evaluate the objective, `hessian` and `descent`
-take the steps.
+`api` is what a caller sees; `rows` and `objective` evaluate E, `hessian` and `descent` take the
+steps.
 """
 
 from handgrad.fast.newton.api import Optimum, fit, fit_blocks

@@ -36,11 +36,11 @@ from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays
 from handgrad.fast.newton.hessian import select_hessian
-from handgrad.fast.newton.problem import Problem, Scaling, moments
+from handgrad.fast.newton.objective import Objective, Scaling, moments
 from handgrad.fast.newton.rows import (
     Blocks,
     Partitioned,
-    Programs,
+    ProgramCache,
     Rows,
     draw_sample,
     lay_out,
@@ -200,21 +200,21 @@ def _solve(
     what is wrong where the first point is not finite: one such value in the data is enough for it.
     """
     x, y = some
-    programs, features = Programs(), x.shape[1]
+    programs, features = ProgramCache(), x.shape[1]
     penalty = np.append(np.full(features, float(options.l2)), 0.0)
     sample = draw_sample(x, y, max(SAMPLE, SAMPLE_PER_FEATURE * features), options.seed)
     scaling = Scaling(*map(np.asarray, programs.run(moments, sample[0])))
     if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all()):
         raise features_error(x)
-    problem, fused, near = Problem(rows, penalty, scaling, programs), Fused(theta), False
+    objective, fused, near = Objective(rows, penalty, scaling, programs), Fused(theta), False
     if free and len(sample[1]) < rows.examples:
         theta, near = _optimum_of_sample(programs, *sample, scaling, penalty, theta), True
     elif free and fused_pays(rows, theta, options.l2, options.max_passes):
-        fused = fused_newton(problem, theta, options.tol)
+        fused = fused_newton(objective, theta, options.tol)
         theta, near = fused.theta, fused.hessian is not None
-    hessian = select_hessian(problem, x, y, theta, options.seed, fused.hessian)
+    hessian = select_hessian(objective, x, y, theta, options.seed, fused.hessian)
     point, stopped, steps = descend(
-        problem, hessian, theta, options.tol, options.max_passes, near=near
+        objective, hessian, theta, options.tol, options.max_passes, near=near
     )
     if stopped == "not finite":
         raise refusal()
@@ -223,8 +223,8 @@ def _solve(
         loss=point.loss,
         gradient_norm=point.gradient_max,
         stopped=stopped,
-        passes=problem.passes,
-        hessians=problem.hessians,
+        passes=objective.passes,
+        hessians=objective.hessians,
         products=getattr(hessian, "products", 0),
         iterations=fused.steps + steps,
         compile_seconds=programs.seconds,
@@ -233,7 +233,7 @@ def _solve(
 
 
 def _optimum_of_sample(
-    programs: Programs,
+    programs: ProgramCache,
     x: Any,
     y: np.ndarray,
     scaling: Scaling,
@@ -246,10 +246,10 @@ def _optimum_of_sample(
     sample happens to be separable, or lacks a category.
     """
     penalty = penalty + np.append(scaling.scale**2, 0.0) / len(y)
-    problem = Problem(lay_out(x, y), penalty, scaling, programs)
-    hessian = select_hessian(problem, x, y, theta)
+    objective = Objective(lay_out(x, y), penalty, scaling, programs)
+    hessian = select_hessian(objective, x, y, theta)
     enough = 0.01 * theta.size / len(y)
-    return descend(problem, hessian, theta, 0.0, MOST_PASSES_ON_SAMPLE, enough=enough)[0].theta
+    return descend(objective, hessian, theta, 0.0, MOST_PASSES_ON_SAMPLE, enough=enough)[0].theta
 
 
 @cache

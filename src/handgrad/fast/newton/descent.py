@@ -33,7 +33,7 @@ from jax import lax
 
 from handgrad._types import Array
 from handgrad.fast.newton.hessian import NOTHING, RIDGE, HessianProducts, KeptHessian
-from handgrad.fast.newton.problem import Point, Problem, binary, curvature, scaled
+from handgrad.fast.newton.objective import Evaluation, Objective, binary, curvature, scaled
 from handgrad.fast.newton.rows import Rows
 from handgrad.gradients.linear import matmul
 
@@ -54,7 +54,7 @@ UNSEEN = float(np.finfo(np.float64).max)
 
 
 def descend(
-    problem: Problem,
+    objective: Objective,
     hessian: KeptHessian | HessianProducts,
     theta: np.ndarray,
     tol: float,
@@ -62,24 +62,24 @@ def descend(
     *,
     enough: float = 0.0,
     near: bool = False,
-) -> tuple[Point, str, int]:
+) -> tuple[Evaluation, str, int]:
     """The last point, why it is the last, and the steps taken.
 
     Stops where max |∂E/∂θ| ≤ tol, where a step promises no more than `enough` nats, after `most`
     passes, or at once where E or ∇E at θ is not finite. `near` says that the Hessian at θ will do.
     """
-    point = problem.evaluate(theta, not hessian.ready)
+    point = objective.evaluate(theta, not hessian.ready)
     if not point.finite:
         return point, "not finite", 0
     hessian.update(point, None)
     wanted = hessian.keeps is not None and not near
-    bounded = bool(problem.penalty.any())
+    bounded = bool(objective.penalty.any())
     steps, slow, damping, before = 0, 0, 0.0, None
     while True:
         if not bounded and point.margin > 0:
             return point, "separable", steps
         if point.gradient_max <= tol:
-            if not bounded and is_unbounded(problem, hessian, point):
+            if not bounded and is_unbounded(objective, hessian, point):
                 return point, "separable", steps
             return point, "tolerance", steps
         step = hessian.direction(point, damping)
@@ -88,20 +88,20 @@ def descend(
             return point, "enough" if promise > 0 else "rounding", steps
         if hessian.keeps is not None and before is not None and damping == 0:
             wanted = not promise <= hessian.keeps * before
-        if problem.passes >= most:
+        if objective.passes >= most:
             return point, "passes", steps
-        new = problem.evaluate(point.theta + step, wanted)
+        new = objective.evaluate(point.theta + step, wanted)
         if is_better(new, point, promise):
             slow = slow + 1 if new.gradient_max > SLOW_GAIN * point.gradient_max else 0
             if not bounded and slow == MOST_SLOW:
                 slow = 0
-                if is_recession_direction(problem, new, step):
+                if is_recession_direction(objective, new, step):
                     return new, "separable", steps + 1
             hessian.update(new, point)
             point, before, steps = new, promise, steps + 1
             damping = damping / 10 if damping > LEAST_DAMPING else 0.0
         elif not hessian.fresh:
-            point = problem.evaluate(point.theta, True)
+            point = objective.evaluate(point.theta, True)
             hessian.update(point, None)
         elif damping > MOST_DAMPING:
             return point, "rounding", steps
@@ -109,12 +109,12 @@ def descend(
             damping = max(LEAST_DAMPING, 10 * damping)
 
 
-def _promise(step: np.ndarray, point: Point) -> float:
+def _promise(step: np.ndarray, point: Evaluation) -> float:
     """−½ ⟨step, ∇E⟩: by how much a Newton step lowers E if E is quadratic."""
     return -0.5 * float(np.sum(step * point.gradient))
 
 
-def is_better(new: Point, old: Point, promise: float) -> bool:
+def is_better(new: Evaluation, old: Evaluation, promise: float) -> bool:
     """Whether the loss fell as promised; where that is below its rounding, whether ∇E shrank."""
     if not new.finite:
         return False
@@ -123,22 +123,24 @@ def is_better(new: Point, old: Point, promise: float) -> bool:
     return new.loss <= old.loss - PROMISED * promise
 
 
-def is_unbounded(problem: Problem, hessian: KeptHessian | HessianProducts, point: Point) -> bool:
+def is_unbounded(
+    objective: Objective, hessian: KeptHessian | HessianProducts, point: Evaluation
+) -> bool:
     """Whether the gradient is small at `point` only because the optimum is infinitely far away.
 
     What a step promises is about |∇E|² at an optimum, and about |∇E| on the way to infinity.
     """
     step = hessian.direction(point, 0.0)
     far = _promise(step, point) > FAR * point.gradient_max
-    return far and is_recession_direction(problem, point, step)
+    return far and is_recession_direction(objective, point, step)
 
 
-def is_recession_direction(problem: Problem, point: Point, direction: np.ndarray) -> bool:
+def is_recession_direction(objective: Objective, point: Evaluation, direction: np.ndarray) -> bool:
     """Whether logits along `direction` favour the label of every example, or are level."""
     if not np.isfinite(point.margin):  # soft labels want finite logits
         return False
-    size = np.max(np.abs(problem.scaling.coordinates(direction)))
-    return problem.evaluate(direction / size).margin > -TOUCHING
+    size = np.max(np.abs(objective.scaling.coordinates(direction)))
+    return objective.evaluate(direction / size).margin > -TOUCHING
 
 
 # --- all the steps in one program -----------------------------------------------------------------
@@ -159,18 +161,18 @@ def fused_pays(rows: Any, theta: np.ndarray, l2: float, max_passes: int) -> bool
     return few and small and l2 > 0 and max_passes > MOST_STEPS + 1
 
 
-def fused_newton(problem: Problem, theta: np.ndarray, tol: float) -> Fused:
-    """At most MOST_STEPS from θ over the rows of `problem`, which counts the passes."""
-    rows, scaling = problem.rows, problem.scaling
+def fused_newton(objective: Objective, theta: np.ndarray, tol: float) -> Fused:
+    """At most MOST_STEPS from θ over the rows of `objective`, which counts the passes."""
+    rows, scaling = objective.rows, objective.scaling
     assert isinstance(rows, Rows)
     assert rows.few
-    last = problem.programs.run(
+    last = objective.programs.run(
         _all_steps, rows.rest, rows.rest_labels, scaling.mean, scaling.scale,
-        scaling.penalty(problem.penalty), scaling.coordinates(theta), np.float64(tol),
+        scaling.penalty(objective.penalty), scaling.coordinates(theta), np.float64(tol),
     )  # fmt: skip
     passes = int(last.passes)
-    problem.passes += passes
-    problem.hessians += passes
+    objective.passes += passes
+    objective.hessians += passes
     if last.loss == UNSEEN:
         return Fused(theta)
     steps = passes - (1 if last.falls else 2)

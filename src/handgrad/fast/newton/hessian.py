@@ -32,8 +32,8 @@ from jax import lax
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from handgrad._types import Array
-from handgrad.fast.newton.problem import Point, Problem, Scaling, logits, pullback, scaled
-from handgrad.fast.newton.rows import Programs, draw_sample
+from handgrad.fast.newton.objective import Evaluation, Objective, Scaling, logits, pullback, scaled
+from handgrad.fast.newton.rows import ProgramCache, draw_sample
 from handgrad.gradients.sigmoid import sigmoid_derivative
 
 RIDGE = 3e-7
@@ -75,7 +75,7 @@ class KeptHessian:
         if hessian is not None:
             self._take(hessian)
 
-    def update(self, new: Point, old: Point | None) -> None:
+    def update(self, new: Evaluation, old: Evaluation | None) -> None:
         """Take in an accepted point: its Hessian if it has one, else the step from `old`."""
         self.fresh = new.hessian is not None
         if new.hessian is not None:
@@ -94,7 +94,7 @@ class KeptHessian:
         self._damping = -1.0
         self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def direction(self, point: Point, damping: float) -> np.ndarray:
+    def direction(self, point: Evaluation, damping: float) -> np.ndarray:
         """−(H + μ diag H)⁻¹ ∇E or near it, a step in θ."""
         self._factor(damping)
         q = -self.scaling.gradient(point.gradient)
@@ -133,17 +133,17 @@ class HessianProducts:
     ready = fresh = True
 
     def __init__(
-        self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: Programs
+        self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: ProgramCache
     ) -> None:
         self.scaling, self.sample, self.programs = scaling, sample, programs
         self.dtype = np.dtype(sample.dtype)
         self.penalty = scaling.penalty(penalty).astype(self.dtype)
         self.products = 0
 
-    def update(self, new: Point, old: Point | None) -> None:
+    def update(self, new: Evaluation, old: Evaluation | None) -> None:
         """Nothing to take in."""
 
-    def direction(self, point: Point, damping: float) -> np.ndarray:
+    def direction(self, point: Evaluation, damping: float) -> np.ndarray:
         """−(H + μ diag H)⁻¹ ∇E to one digit at first and three at last, a step in θ."""
         gradient = self.scaling.gradient(point.gradient)
         size = float(np.max(np.abs(gradient)))
@@ -212,7 +212,7 @@ def conjugate_gradients(
 
 
 def select_hessian(
-    problem: Problem,
+    objective: Objective,
     x: Any,
     y: np.ndarray,
     theta: np.ndarray,
@@ -223,10 +223,10 @@ def select_hessian(
 
     `hessian`, if there is one, is that of a point nearby; x and y are examples to sample.
     """
-    scaling, programs = problem.scaling, problem.programs
+    scaling, programs = objective.scaling, objective.programs
     if theta.ndim == 1 and theta.size <= MOST_FEATURES:
         return KeptHessian(scaling, hessian)
     part = draw_sample(x, y, SAMPLE_BYTES // (4 * x.shape[1]), seed)[0]
     dtype = "float64" if part.size * 8 <= EXACT_BYTES else "float32"
     sample = programs.run(scaled, part, scaling.mean, scaling.scale, dtype=dtype)
-    return HessianProducts(scaling, problem.penalty, sample, programs)
+    return HessianProducts(scaling, objective.penalty, sample, programs)

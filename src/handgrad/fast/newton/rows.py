@@ -35,7 +35,7 @@ MOST_PROGRAMS = 64
 _PROGRAMS: dict[Any, Any] = {}
 
 
-class Programs:
+class ProgramCache:
     """Runs functions compiled for the shapes at hand; `seconds` is what compiling took."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Rows(NamedTuple):
         inside = 0 if self.labels is None else self.labels.shape[0] * self.labels.shape[1]
         return inside + self.rest.shape[0]
 
-    def sums(self, function: Callable, programs: Programs, *args: Any) -> tuple[Any, ...]:
+    def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all examples."""
         return programs.run(function, self, *args)
 
@@ -170,7 +170,7 @@ class Blocks(NamedTuple):
     examples: int
     read: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 
-    def sums(self, function: Callable, programs: Programs, *args: Any) -> tuple[Any, ...]:
+    def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all blocks."""
         total: tuple[Any, ...] | None = None
         for x, y in self.read():
@@ -195,7 +195,7 @@ class Partitioned(NamedTuple):
         """N."""
         return self.labels.shape[0] + self.tail_labels.shape[0]
 
-    def sums(self, function: Callable, programs: Programs, *args: Any) -> tuple[Any, ...]:
+    def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all devices."""
         same = everywhere((self.tail, self.tail_labels, *args), self.mesh)
         return programs.run(

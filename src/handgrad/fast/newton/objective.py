@@ -26,7 +26,7 @@ from jax import lax
 
 from handgrad._types import Array
 from handgrad.fast import residuals
-from handgrad.fast.newton.rows import Blocks, Partitioned, Programs, Rows, fold
+from handgrad.fast.newton.rows import Blocks, Partitioned, ProgramCache, Rows, fold
 from handgrad.gradients.linear import matmul
 
 # --- what a block gives ---------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Scaling:
         return np.append(penalty[:-1] / self.scale**2, penalty[-1])
 
 
-class Point(NamedTuple):
+class Evaluation(NamedTuple):
     """What one pass found at θ, in float64; the Hessian is that of the scaled coordinates."""
 
     theta: np.ndarray
@@ -182,17 +182,17 @@ class Point(NamedTuple):
 
 
 @dataclass
-class Problem:
+class Objective:
     """E over `rows`; counts the passes, and those that took the Hessian too."""
 
     rows: Rows | Partitioned | Blocks
     penalty: np.ndarray
     scaling: Scaling
-    programs: Programs
+    programs: ProgramCache
     passes: int = field(default=0, init=False)
     hessians: int = field(default=0, init=False)
 
-    def evaluate(self, theta: np.ndarray, hessian: bool = False) -> Point:
+    def evaluate(self, theta: np.ndarray, hessian: bool = False) -> Evaluation:
         """Value, gradient and margin at θ, by one pass over the rows."""
         self.passes += 1
         self.hessians += hessian
@@ -204,7 +204,7 @@ class Problem:
         if second is not None:
             second[np.diag_indices_from(second)] += self.scaling.penalty(self.penalty)
         penalised = self.penalty * theta
-        return Point(
+        return Evaluation(
             theta=theta,
             loss=float(loss) / self.rows.examples + 0.5 * float(np.sum(penalised * theta)),
             gradient=np.asarray(gradient) / self.rows.examples + penalised,
