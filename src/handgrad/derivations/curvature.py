@@ -20,7 +20,7 @@ from handgrad.derivations.logistic import (
     scores_open,
 )
 from handgrad.derivations.scalars import along
-from handgrad.derivations.steps import Derivation, Limit, Step, definition, slope
+from handgrad.derivations.steps import Derivation, Limit, definition, lines, slope
 from handgrad.gradients import logistic as house
 from handgrad.gradients.linear import Params, affine
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
@@ -73,53 +73,39 @@ HESSIAN = Derivation(
     of=r"\frac{\partial^2 E}{\partial (w, b)^2}",
     given=GIVEN.rsplit(" Each line", 1)[0] + " Each line holds the four blocks in w and b.",
     example=example,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0} \frac{\nabla E(\ldots, w_d+h, \ldots)"
-            r" - \nabla E(\ldots, w_d-h, \ldots)}{2h}",
-            "definition: the derivative of the gradient",
-            Limit(house.gradient),
+    steps=lines(
+        r"= \lim_{h \to 0} \frac{\nabla E(\ldots, w_d+h, \ldots)"
+        r" - \nabla E(\ldots, w_d-h, \ldots)}{2h}",
+        "definition: the derivative of the gradient",
+        Limit(house.gradient),
+        r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n (\hat y_n - y_n) (x_n, 1)",
+        "the gradient of logistic regression",
+        lambda params, x, y: jax.jacfwd(lambda p: mean_push(prediction(p, x) - y, x))(params),
+        r"= \frac{1}{N} \sum_n (x_n, 1)"
+        r" \left( \frac{\partial \hat y_n}{\partial (w, b)} \right)^{\top}",
+        "x and y are constants: the labels drop out",
+        lambda params, x, y: _mean_outer(
+            jnp.ones_like(y), _points(x), jax.jacfwd(prediction)(params, x)
         ),
-        Step(
-            r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n (\hat y_n - y_n) (x_n, 1)",
-            "the gradient of logistic regression",
-            lambda params, x, y: jax.jacfwd(lambda p: mean_push(prediction(p, x) - y, x))(params),
+        r"= \frac{1}{N} \sum_n \sigma'(z_n) (x_n, 1)"
+        r" \left( \frac{\partial z_n}{\partial (w, b)} \right)^{\top}",
+        "chain rule: ŷ = σ(z)",
+        lambda params, x, y: _mean_outer(
+            sigmoid_derivative(affine(params, x)), _points(x), jax.jacfwd(affine)(params, x)
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n (x_n, 1)"
-            r" \left( \frac{\partial \hat y_n}{\partial (w, b)} \right)^{\top}",
-            "x and y are constants: the labels drop out",
-            lambda params, x, y: _mean_outer(
-                jnp.ones_like(y), _points(x), jax.jacfwd(prediction)(params, x)
-            ),
+        r"= \frac{1}{N} \sum_n \hat y_n (1-\hat y_n) (x_n, 1)"
+        r" \left( \frac{\partial z_n}{\partial (w, b)} \right)^{\top}",
+        "σ′ = σ(1 − σ)",
+        lambda params, x, y: _mean_outer(
+            _variance(params, x), _points(x), jax.jacfwd(affine)(params, x)
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n \sigma'(z_n) (x_n, 1)"
-            r" \left( \frac{\partial z_n}{\partial (w, b)} \right)^{\top}",
-            "chain rule: ŷ = σ(z)",
-            lambda params, x, y: _mean_outer(
-                sigmoid_derivative(affine(params, x)), _points(x), jax.jacfwd(affine)(params, x)
-            ),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \hat y_n (1-\hat y_n) (x_n, 1)"
-            r" \left( \frac{\partial z_n}{\partial (w, b)} \right)^{\top}",
-            "σ′ = σ(1 − σ)",
-            lambda params, x, y: _mean_outer(
-                _variance(params, x), _points(x), jax.jacfwd(affine)(params, x)
-            ),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \hat y_n (1-\hat y_n) (x_n, 1) (x_n, 1)^{\top}",
-            "z = w·x + b is linear: ∂z/∂w = x, ∂z/∂b = 1",
-            lambda params, x, y: _mean_outer(_variance(params, x), _points(x), _points(x)),
-        ),
-        Step(
-            r"= \frac{1}{N} \begin{pmatrix} X^{\top} S X & X^{\top} s \\ s^{\top} X & \sum_n s_n"
-            r" \end{pmatrix}, \quad s_n = \sigma(z_n) \, \sigma(-z_n), \quad S = \mathrm{diag}(s)",
-            "the sum as products of matrices; 1 − σ(z) = σ(−z)",
-            lambda params, x, y: _blocks(_stable_variance(params, x) / x.shape[0], x),
-        ),
+        r"= \frac{1}{N} \sum_n \hat y_n (1-\hat y_n) (x_n, 1) (x_n, 1)^{\top}",
+        "z = w·x + b is linear: ∂z/∂w = x, ∂z/∂b = 1",
+        lambda params, x, y: _mean_outer(_variance(params, x), _points(x), _points(x)),
+        r"= \frac{1}{N} \begin{pmatrix} X^{\top} S X & X^{\top} s \\ s^{\top} X & \sum_n s_n"
+        r" \end{pmatrix}, \quad s_n = \sigma(z_n) \, \sigma(-z_n), \quad S = \mathrm{diag}(s)",
+        "the sum as products of matrices; 1 − σ(z) = σ(−z)",
+        lambda params, x, y: _blocks(_stable_variance(params, x) / x.shape[0], x),
     ),
 )
 
@@ -130,43 +116,33 @@ HVP = Derivation(
     of=r"\frac{\partial}{\partial (w, b)} \langle \nabla E, v \rangle",
     given=GIVEN + " v = (v_w, v_b) is a constant vector with the structure of (w, b).",
     example=_example_along,
-    steps=(
+    steps=lines(
         definition(
             r"\langle \nabla E(\ldots, {}, \ldots), v \rangle",
             "w_d",
             Limit(along(house.gradient)),
             EVERY,
         ),
-        Step(
-            r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n (\hat y_n - y_n) u_n,"
-            r" \quad u_n = \langle (x_n, 1), v \rangle = v_w \cdot x_n + v_b",
-            "the gradient of logistic regression; the inner product goes into the sum",
-            lambda params, v, x, y: slope(
-                lambda p: jnp.sum((prediction(p, x) - y) * affine(v, x)) / x.shape[0], params
-            ),
+        r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n (\hat y_n - y_n) u_n,"
+        r" \quad u_n = \langle (x_n, 1), v \rangle = v_w \cdot x_n + v_b",
+        "the gradient of logistic regression; the inner product goes into the sum",
+        lambda params, v, x, y: slope(
+            lambda p: jnp.sum((prediction(p, x) - y) * affine(v, x)) / x.shape[0], params
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n u_n \frac{\partial \hat y_n}{\partial (w, b)}",
-            "x, y and v are constants: the labels drop out",
-            lambda params, v, x, y: mean_open(affine(v, x), lambda p: prediction(p, x), params),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n u_n \, \hat y_n (1-\hat y_n)"
-            r" \frac{\partial z_n}{\partial (w, b)}",
-            "chain rule; σ′ = σ(1 − σ)",
-            lambda params, v, x, y: scores_open(affine(v, x) * _variance(params, x), params, x),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n u_n \, \hat y_n (1-\hat y_n) (x_n, 1)",
-            "z = w·x + b is linear: the points again, weighted by how unsure each is",
-            lambda params, v, x, y: mean_push(affine(v, x) * _variance(params, x), x),
-        ),
-        Step(
-            r"= \frac{1}{N} \left( X^{\top} (s \circ u), \sum_n s_n u_n \right),"
-            r" \quad s_n = \sigma(z_n) \, \sigma(-z_n)",
-            "the sum as products of matrices: no Hessian is formed; 1 − σ(z) = σ(−z)",
-            lambda params, v, x, y: _along_points(_stable_variance(params, x) * affine(v, x), x),
-        ),
+        r"= \frac{1}{N} \sum_n u_n \frac{\partial \hat y_n}{\partial (w, b)}",
+        "x, y and v are constants: the labels drop out",
+        lambda params, v, x, y: mean_open(affine(v, x), lambda p: prediction(p, x), params),
+        r"= \frac{1}{N} \sum_n u_n \, \hat y_n (1-\hat y_n)"
+        r" \frac{\partial z_n}{\partial (w, b)}",
+        "chain rule; σ′ = σ(1 − σ)",
+        lambda params, v, x, y: scores_open(affine(v, x) * _variance(params, x), params, x),
+        r"= \frac{1}{N} \sum_n u_n \, \hat y_n (1-\hat y_n) (x_n, 1)",
+        "z = w·x + b is linear: the points again, weighted by how unsure each is",
+        lambda params, v, x, y: mean_push(affine(v, x) * _variance(params, x), x),
+        r"= \frac{1}{N} \left( X^{\top} (s \circ u), \sum_n s_n u_n \right),"
+        r" \quad s_n = \sigma(z_n) \, \sigma(-z_n)",
+        "the sum as products of matrices: no Hessian is formed; 1 − σ(z) = σ(−z)",
+        lambda params, v, x, y: _along_points(_stable_variance(params, x) * affine(v, x), x),
     ),
 )
 
@@ -189,38 +165,30 @@ CONVEXITY = Derivation(
     of=r"\frac{d^2}{dt^2} E(w + t v_w, b + t v_b)",
     given=GIVEN.rsplit(" Each line", 1)[0] + " v = (v_w, v_b) is any direction; E along it, at t.",
     example=lambda key: (jnp.zeros(()), *_example_along(key)),
-    steps=(
-        Step(
-            r"= \lim_{h \to 0} \frac{E'(t+h) - E'(t-h)}{2h}",
-            "definition: the derivative of the slope ⟨∇E, v⟩ along the line",
-            Limit(_slope_along),
+    steps=lines(
+        r"= \lim_{h \to 0} \frac{E'(t+h) - E'(t-h)}{2h}",
+        "definition: the derivative of the slope ⟨∇E, v⟩ along the line",
+        Limit(_slope_along),
+        r"= \langle \nabla^2 E \, v, v \rangle",
+        "chain rule along a line",
+        lambda t, params, v, x, y: _inner(
+            slope(lambda p: along(house.gradient)(p, v, x, y), _moved(t, params, v)), v
         ),
-        Step(
-            r"= \langle \nabla^2 E \, v, v \rangle",
-            "chain rule along a line",
-            lambda t, params, v, x, y: _inner(
-                slope(lambda p: along(house.gradient)(p, v, x, y), _moved(t, params, v)), v
-            ),
+        r"= \frac{1}{N} \sum_n u_n \, \hat y_n (1-\hat y_n) \langle (x_n, 1), v \rangle,"
+        r" \quad u_n = \langle (x_n, 1), v \rangle",
+        "the Hessian times a vector; the inner product goes into the sum",
+        lambda t, params, v, x, y: (
+            jnp.sum(
+                affine(v, x)
+                * _variance(_moved(t, params, v), x)
+                * (x @ v.weight + jnp.broadcast_to(v.bias, y.shape))
+            )
+            / x.shape[0]
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n u_n \, \hat y_n (1-\hat y_n) \langle (x_n, 1), v \rangle,"
-            r" \quad u_n = \langle (x_n, 1), v \rangle",
-            "the Hessian times a vector; the inner product goes into the sum",
-            lambda t, params, v, x, y: (
-                jnp.sum(
-                    affine(v, x)
-                    * _variance(_moved(t, params, v), x)
-                    * (x @ v.weight + jnp.broadcast_to(v.bias, y.shape))
-                )
-                / x.shape[0]
-            ),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \hat y_n (1-\hat y_n) \, u_n^2",
-            "a mean of squares with weights above 0: never negative, so E is convex",
-            lambda t, params, v, x, y: (
-                jnp.sum(_variance(_moved(t, params, v), x) * jnp.square(affine(v, x))) / x.shape[0]
-            ),
+        r"= \frac{1}{N} \sum_n \hat y_n (1-\hat y_n) \, u_n^2",
+        "a mean of squares with weights above 0: never negative, so E is convex",
+        lambda t, params, v, x, y: (
+            jnp.sum(_variance(_moved(t, params, v), x) * jnp.square(affine(v, x))) / x.shape[0]
         ),
     ),
 )

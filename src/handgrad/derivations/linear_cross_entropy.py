@@ -13,9 +13,9 @@ from handgrad.derivations.softmax_regression import as_rows, split
 from handgrad.derivations.steps import (
     Derivation,
     Limit,
-    Step,
     drawn,
     indices,
+    lines,
     normal,
     slope,
     still_open,
@@ -92,62 +92,44 @@ LINEAR_CROSS_ENTROPY = Derivation(
         "nats. T is even, for chunks of two tokens."
     ),
     example=drawn(normal(4, 2, scale=1), normal(2, 3, scale=1), indices(4, classes=3)),
-    steps=(
-        Step(
-            r"= \lim_{\varepsilon \to 0}"
-            r" \frac{E(\ldots + \varepsilon \ldots) - E(\ldots - \varepsilon \ldots)}"
-            r"{2 \varepsilon}",
-            "definition of the partial derivative, for every entry of h and of W",
-            Limit(house.loss, (0, 1)),
+    steps=lines(
+        r"= \lim_{\varepsilon \to 0}"
+        r" \frac{E(\ldots + \varepsilon \ldots) - E(\ldots - \varepsilon \ldots)}"
+        r"{2 \varepsilon}",
+        "definition of the partial derivative, for every entry of h and of W",
+        Limit(house.loss, (0, 1)),
+        r"= -\frac{\partial}{\partial (h, W)} \frac{1}{T} \sum_t \sum_v y_{tv} \log p_{tv}",
+        "the error: the mean of categorical cross-entropy",
+        lambda h, w, y: slope(lambda both: _error(both[0] @ both[1], y), (h, w)),
+        r"= \sum_t \sum_v \frac{\partial E}{\partial z_{tv}}"
+        r" \cdot \frac{\partial z_{tv}}{\partial (h, W)}",
+        "chain rule over the logits",
+        lambda h, w, y: _both_open(slope(lambda z: _error(z, y), h @ w), h, w),
+        r"= \sum_t \sum_v R_{tv} \frac{\partial z_{tv}}{\partial (h, W)},"
+        r" \quad R_{tv} = \frac{1}{T} (p_{tv} - y_{tv})",
+        "the residual of softmax cross-entropy",
+        lambda h, w, y: _both_open(_residual(h, w, y), h, w),
+        r"= \left( R W^{\top},"
+        r" \sum_t \sum_v R_{tv} \frac{\partial z_{tv}}{\partial W} \right)",
+        "z_tv = Σ_d h_td W_dv: ∂z_tv/∂h_td = W_dv, and other tokens are not in it",
+        lambda h, w, y: (
+            _residual(h, w, y) @ w.T,
+            still_open(_residual(h, w, y), lambda b: h @ b, w),
         ),
-        Step(
-            r"= -\frac{\partial}{\partial (h, W)} \frac{1}{T} \sum_t \sum_v y_{tv} \log p_{tv}",
-            "the error: the mean of categorical cross-entropy",
-            lambda h, w, y: slope(lambda both: _error(both[0] @ both[1], y), (h, w)),
-        ),
-        Step(
-            r"= \sum_t \sum_v \frac{\partial E}{\partial z_{tv}}"
-            r" \cdot \frac{\partial z_{tv}}{\partial (h, W)}",
-            "chain rule over the logits",
-            lambda h, w, y: _both_open(slope(lambda z: _error(z, y), h @ w), h, w),
-        ),
-        Step(
-            r"= \sum_t \sum_v R_{tv} \frac{\partial z_{tv}}{\partial (h, W)},"
-            r" \quad R_{tv} = \frac{1}{T} (p_{tv} - y_{tv})",
-            "the residual of softmax cross-entropy",
-            lambda h, w, y: _both_open(_residual(h, w, y), h, w),
-        ),
-        Step(
-            r"= \left( R W^{\top},"
-            r" \sum_t \sum_v R_{tv} \frac{\partial z_{tv}}{\partial W} \right)",
-            "z_tv = Σ_d h_td W_dv: ∂z_tv/∂h_td = W_dv, and other tokens are not in it",
-            lambda h, w, y: (
-                _residual(h, w, y) @ w.T,
-                still_open(_residual(h, w, y), lambda b: h @ b, w),
-            ),
-        ),
-        Step(
-            r"= \left( R W^{\top}, h^{\top} R \right)",
-            "∂z_tv/∂W_dv = h_td, and other words are not in it",
-            lambda h, w, y: (_residual(h, w, y) @ w.T, h.T @ _residual(h, w, y)),
-        ),
-        Step(
-            r"= \left( [R_1 W^{\top}; R_2 W^{\top}; \ldots], \sum_c h_c^{\top} R_c \right)",
-            "a sum over tokens is a sum over chunks of tokens, and R_c needs no other chunk",
-            _by_chunks,
-        ),
-        Step(
-            r"= \left( [R_1 W^{\top}; R_2 W^{\top}; \ldots], \sum_c h_c^{\top} R_c \right),"
-            r" \quad R_c = \frac{1}{T} \left( e^{z_c - \mathrm{lse}(z_c)} - y_c \right)",
-            "p = e^(z − lse): the log-sum-exp that the loss needs anyway gives the residual, so one"
-            " pass takes both, and each chunk's logits are forgotten",
-            _in_the_forward_pass,
-        ),
-        Step(
-            r"= \left( R W^{\top}, h^{\top} R \right), \quad R_{tv} = \frac{1}{T}"
-            r" \left( p_{tv} \sum_{u \neq v} y_{tu} - y_{tv} \sum_{u \neq v} p_{tu} \right)",
-            "1 − p is the sum of the others: the form that keeps its digits",
-            lambda h, w, y: (_split(h, w, y) @ w.T, h.T @ _split(h, w, y)),
-        ),
+        r"= \left( R W^{\top}, h^{\top} R \right)",
+        "∂z_tv/∂W_dv = h_td, and other words are not in it",
+        lambda h, w, y: (_residual(h, w, y) @ w.T, h.T @ _residual(h, w, y)),
+        r"= \left( [R_1 W^{\top}; R_2 W^{\top}; \ldots], \sum_c h_c^{\top} R_c \right)",
+        "a sum over tokens is a sum over chunks of tokens, and R_c needs no other chunk",
+        _by_chunks,
+        r"= \left( [R_1 W^{\top}; R_2 W^{\top}; \ldots], \sum_c h_c^{\top} R_c \right),"
+        r" \quad R_c = \frac{1}{T} \left( e^{z_c - \mathrm{lse}(z_c)} - y_c \right)",
+        "p = e^(z − lse): the log-sum-exp that the loss needs anyway gives the residual, so one"
+        " pass takes both, and each chunk's logits are forgotten",
+        _in_the_forward_pass,
+        r"= \left( R W^{\top}, h^{\top} R \right), \quad R_{tv} = \frac{1}{T}"
+        r" \left( p_{tv} \sum_{u \neq v} y_{tu} - y_{tv} \sum_{u \neq v} p_{tu} \right)",
+        "1 − p is the sum of the others: the form that keeps its digits",
+        lambda h, w, y: (_split(h, w, y) @ w.T, h.T @ _split(h, w, y)),
     ),
 )

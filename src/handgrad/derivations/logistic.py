@@ -14,7 +14,7 @@ from jax import random
 
 from handgrad._types import Array, Features, Key, Scalar
 from handgrad.derivations.residual import textbook
-from handgrad.derivations.steps import Derivation, Limit, Step, definition, slope, still_open
+from handgrad.derivations.steps import Derivation, Limit, definition, lines, slope, still_open
 from handgrad.gradients import logistic as house
 from handgrad.gradients.linear import Params, affine
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
@@ -108,74 +108,54 @@ LOGISTIC = Derivation(
     of=r"\frac{\partial E}{\partial (w, b)}",
     given=GIVEN,
     example=example,
-    steps=(
+    steps=lines(
         definition(r"E(\ldots, {}, \ldots)", "w_d", Limit(house.loss), EVERY),
-        Step(
-            r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n"
-            r" \left[ -y_n \log \hat y_n - (1-y_n) \log (1-\hat y_n) \right]",
-            "the error: the mean of binary cross-entropy",
-            _error_open,
+        r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n"
+        r" \left[ -y_n \log \hat y_n - (1-y_n) \log (1-\hat y_n) \right]",
+        "the error: the mean of binary cross-entropy",
+        _error_open,
+        r"= \frac{1}{N} \sum_n \left[ -y_n \frac{\partial \log \hat y_n}{\partial (w, b)}"
+        r" - (1-y_n) \frac{\partial \log (1-\hat y_n)}{\partial (w, b)} \right]",
+        "sum rule; y and 1/N are constants",
+        lambda params, x, y: still_open(
+            jnp.stack([-y, -(1 - y)]) / x.shape[0],
+            lambda p: jnp.log(jnp.stack([prediction(p, x), 1 - prediction(p, x)])),
+            params,
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ -y_n \frac{\partial \log \hat y_n}{\partial (w, b)}"
-            r" - (1-y_n) \frac{\partial \log (1-\hat y_n)}{\partial (w, b)} \right]",
-            "sum rule; y and 1/N are constants",
-            lambda params, x, y: still_open(
-                jnp.stack([-y, -(1 - y)]) / x.shape[0],
-                lambda p: jnp.log(jnp.stack([prediction(p, x), 1 - prediction(p, x)])),
-                params,
-            ),
+        r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
+        r" \frac{\partial \hat y_n}{\partial (w, b)}",
+        "chain rule; log′u = 1/u, and the derivative of 1 − ŷ is that of ŷ with a minus",
+        lambda params, x, y: mean_open(
+            _quotients(prediction(params, x), y), lambda p: prediction(p, x), params
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
-            r" \frac{\partial \hat y_n}{\partial (w, b)}",
-            "chain rule; log′u = 1/u, and the derivative of 1 − ŷ is that of ŷ with a minus",
-            lambda params, x, y: mean_open(
-                _quotients(prediction(params, x), y), lambda p: prediction(p, x), params
-            ),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
-            r" \sigma'(z_n) \frac{\partial z_n}{\partial (w, b)}",
-            "chain rule: ŷ = σ(z)",
-            lambda params, x, y: _times_scores(
-                lambda p, y: _quotients(p, y) * sigmoid_derivative(affine(params, x))
-            )(params, x, y),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
-            r" \hat y_n (1-\hat y_n) \frac{\partial z_n}{\partial (w, b)}",
-            "σ′ = σ(1 − σ)",
-            _times_scores(lambda p, y: _quotients(p, y) * p * (1 - p)),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
-            r" \hat y_n (1-\hat y_n) (x_n, 1)",
-            "z = w·x + b is linear: ∂z/∂w = x, ∂z/∂b = 1",
-            _times_points(lambda p, y: _quotients(p, y) * p * (1 - p)),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ -y_n (1-\hat y_n) + (1-y_n) \hat y_n \right] (x_n, 1)",
-            "multiplied out: each quotient cancels against a factor of σ′",
-            _times_points(lambda p, y: -y * (1 - p) + (1 - y) * p),
-        ),
-        Step(
-            r"= -\frac{1}{N} \sum_n (y_n - \hat y_n) (x_n, 1)",
-            "yŷ cancels: a scalar times the point",
-            _times_points(lambda p, y: -(y - p)),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ (1-y_n) \, \sigma(z_n) - y_n \, \sigma(-z_n) \right]"
-            r" (x_n, 1)",
-            "the residual split by label: the form that keeps its digits",
-            lambda params, x, y: mean_push(_split(params, x, y), x),
-        ),
-        Step(
-            r"= \left( X^{\top} r, \sum_n r_n \right), \quad"
-            r" r_n = \frac{1}{N} \left[ (1-y_n) \, \sigma(z_n) - y_n \, \sigma(-z_n) \right]",
-            "the sum over examples is a product of matrices: X and r are read once",
-            lambda params, x, y: _as_matrices(_split(params, x, y) / x.shape[0], x),
-        ),
+        r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
+        r" \sigma'(z_n) \frac{\partial z_n}{\partial (w, b)}",
+        "chain rule: ŷ = σ(z)",
+        lambda params, x, y: _times_scores(
+            lambda p, y: _quotients(p, y) * sigmoid_derivative(affine(params, x))
+        )(params, x, y),
+        r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
+        r" \hat y_n (1-\hat y_n) \frac{\partial z_n}{\partial (w, b)}",
+        "σ′ = σ(1 − σ)",
+        _times_scores(lambda p, y: _quotients(p, y) * p * (1 - p)),
+        r"= \frac{1}{N} \sum_n \left[ -\frac{y_n}{\hat y_n} + \frac{1-y_n}{1-\hat y_n} \right]"
+        r" \hat y_n (1-\hat y_n) (x_n, 1)",
+        "z = w·x + b is linear: ∂z/∂w = x, ∂z/∂b = 1",
+        _times_points(lambda p, y: _quotients(p, y) * p * (1 - p)),
+        r"= \frac{1}{N} \sum_n \left[ -y_n (1-\hat y_n) + (1-y_n) \hat y_n \right] (x_n, 1)",
+        "multiplied out: each quotient cancels against a factor of σ′",
+        _times_points(lambda p, y: -y * (1 - p) + (1 - y) * p),
+        r"= -\frac{1}{N} \sum_n (y_n - \hat y_n) (x_n, 1)",
+        "yŷ cancels: a scalar times the point",
+        _times_points(lambda p, y: -(y - p)),
+        r"= \frac{1}{N} \sum_n \left[ (1-y_n) \, \sigma(z_n) - y_n \, \sigma(-z_n) \right]"
+        r" (x_n, 1)",
+        "the residual split by label: the form that keeps its digits",
+        lambda params, x, y: mean_push(_split(params, x, y), x),
+        r"= \left( X^{\top} r, \sum_n r_n \right), \quad"
+        r" r_n = \frac{1}{N} \left[ (1-y_n) \, \sigma(z_n) - y_n \, \sigma(-z_n) \right]",
+        "the sum over examples is a product of matrices: X and r are read once",
+        lambda params, x, y: _as_matrices(_split(params, x, y) / x.shape[0], x),
     ),
 )
 
@@ -185,33 +165,25 @@ LOGISTIC_L2 = Derivation(
     of=r"\frac{\partial E}{\partial (w, b)}",
     given=GIVEN + " λ = 0.3 is a constant.",
     example=example,
-    steps=(
+    steps=lines(
         definition(r"E(\ldots, {}, \ldots)", "w_d", Limit(partial(house.loss, l2=LAMBDA)), EVERY),
-        Step(
-            r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n \ell(z_n, y_n)"
-            r" + \frac{\partial}{\partial (w, b)} \frac{\lambda}{2} \sum_d w_d^2",
-            "sum rule: the data and the penalty stand apart",
-            lambda params, x, y: jax.tree.map(
-                jnp.add, _error_open(params, x, y), slope(_ridge, params)
-            ),
+        r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n \ell(z_n, y_n)"
+        r" + \frac{\partial}{\partial (w, b)} \frac{\lambda}{2} \sum_d w_d^2",
+        "sum rule: the data and the penalty stand apart",
+        lambda params, x, y: jax.tree.map(
+            jnp.add, _error_open(params, x, y), slope(_ridge, params)
         ),
-        Step(
-            r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n \ell(z_n, y_n)"
-            r" + (\lambda w, 0)",
-            "power rule: ½ and 2 cancel; b is not in the penalty",
-            lambda params, x, y: with_penalty(_error_open(params, x, y), params),
-        ),
-        Step(
-            r"= -\frac{1}{N} \sum_n (y_n - \hat y_n) (x_n, 1) + (\lambda w, 0)",
-            "the gradient of logistic regression",
-            lambda params, x, y: with_penalty(mean_push(-(y - prediction(params, x)), x), params),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \left[ (1-y_n) \, \sigma(z_n) - y_n \, \sigma(-z_n) \right]"
-            r" (x_n, 1) + (\lambda w, 0)",
-            "the residual split by label: the form that keeps its digits",
-            lambda params, x, y: with_penalty(mean_push(_split(params, x, y), x), params),
-        ),
+        r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n \ell(z_n, y_n)"
+        r" + (\lambda w, 0)",
+        "power rule: ½ and 2 cancel; b is not in the penalty",
+        lambda params, x, y: with_penalty(_error_open(params, x, y), params),
+        r"= -\frac{1}{N} \sum_n (y_n - \hat y_n) (x_n, 1) + (\lambda w, 0)",
+        "the gradient of logistic regression",
+        lambda params, x, y: with_penalty(mean_push(-(y - prediction(params, x)), x), params),
+        r"= \frac{1}{N} \sum_n \left[ (1-y_n) \, \sigma(z_n) - y_n \, \sigma(-z_n) \right]"
+        r" (x_n, 1) + (\lambda w, 0)",
+        "the residual split by label: the form that keeps its digits",
+        lambda params, x, y: with_penalty(mean_push(_split(params, x, y), x), params),
     ),
 )
 
@@ -252,35 +224,25 @@ DESCENT = Derivation(
         "(D,), and b, ŷ = σ(w·x + b), and E is the cross-entropy of this point, in nats."
     ),
     example=_one_point,
-    steps=(
-        Step(
-            r"= (w, b) - \alpha \lim_{h \to 0}"
-            r" \frac{E(\ldots, w_d+h, \ldots) - E(\ldots, w_d-h, \ldots)}{2h}",
-            "definition of the step, against the gradient; definition of the partial derivative",
-            Limit(_stepped),
-        ),
-        Step(
-            r"= (w, b) - \alpha \left[ -(y - \hat y) (x, 1) \right]",
-            "the gradient of logistic regression, for one point",
-            lambda params, rate, x, y: _moved(params, -rate * -(y - _prediction(params, x)), x),
-        ),
-        Step(
-            r"= (w, b) + \alpha (y - \hat y) (x, 1)",
-            "two minus signs: towards the point if its label is above the prediction",
-            lambda params, rate, x, y: _moved(params, rate * (y - _prediction(params, x)), x),
-        ),
-        Step(
-            r"= (w, b) - \alpha (\hat y - y) (x, 1)",
-            "the same with the residual ŷ − y, as the algorithm is often written",
-            lambda params, rate, x, y: _moved(params, -rate * (_prediction(params, x) - y), x),
-        ),
-        Step(
-            r"= \left( w - \alpha (\hat y - y) x, \; b - \alpha (\hat y - y) \right)",
-            "written out: the bias moves as a weight whose feature is 1, and no x is in it",
-            lambda params, rate, x, y: Params(
-                params.weight - rate * (_prediction(params, x) - y) * x,
-                params.bias - rate * (_prediction(params, x) - y),
-            ),
+    steps=lines(
+        r"= (w, b) - \alpha \lim_{h \to 0}"
+        r" \frac{E(\ldots, w_d+h, \ldots) - E(\ldots, w_d-h, \ldots)}{2h}",
+        "definition of the step, against the gradient; definition of the partial derivative",
+        Limit(_stepped),
+        r"= (w, b) - \alpha \left[ -(y - \hat y) (x, 1) \right]",
+        "the gradient of logistic regression, for one point",
+        lambda params, rate, x, y: _moved(params, -rate * -(y - _prediction(params, x)), x),
+        r"= (w, b) + \alpha (y - \hat y) (x, 1)",
+        "two minus signs: towards the point if its label is above the prediction",
+        lambda params, rate, x, y: _moved(params, rate * (y - _prediction(params, x)), x),
+        r"= (w, b) - \alpha (\hat y - y) (x, 1)",
+        "the same with the residual ŷ − y, as the algorithm is often written",
+        lambda params, rate, x, y: _moved(params, -rate * (_prediction(params, x) - y), x),
+        r"= \left( w - \alpha (\hat y - y) x, \; b - \alpha (\hat y - y) \right)",
+        "written out: the bias moves as a weight whose feature is 1, and no x is in it",
+        lambda params, rate, x, y: Params(
+            params.weight - rate * (_prediction(params, x) - y) * x,
+            params.bias - rate * (_prediction(params, x) - y),
         ),
     ),
 )

@@ -147,8 +147,8 @@ def _split_residual(z: Array, y: Array) -> Array:
     return split(softmax(z), as_rows(y, z)) / z.shape[0]
 
 
-def backpropagation(network: Network, depth: int, loss: str, split: str) -> tuple[Step, ...]:
-    """The lines for a network of `depth` layers; `loss` and `split` are LaTeX of ℓ and of r."""
+def backpropagation(network: Network, depth: int, loss: str, end: str) -> tuple[Step, ...]:
+    """The lines for a network of `depth` layers; `loss` and `end` are LaTeX of ℓ and of r."""
     ridge, data = (r" + (\lambda W, 0)", "E_0") if network.l2 else ("", "E")
     lines_from, top = network.lines_from, f"({depth})"
     open_top = rf"\frac{{\partial z^{{{top}}}}}{{\partial \theta}}"
@@ -181,7 +181,7 @@ def backpropagation(network: Network, depth: int, loss: str, split: str) -> tupl
         steps += _one_layer_down(network, level, depth, ridge)
     steps.append(
         Step(
-            _whole(depth) + ridge + rf", \quad r^{{{top}}} = \frac{{1}}{{N}} {split}",
+            _whole(depth) + ridge + rf", \quad r^{{{top}}} = \frac{{1}}{{N}} {end}",
             "1 − ŷ is what the other classes have: the form that keeps its digits",
             lines_from(_split_residual, 0),
         )

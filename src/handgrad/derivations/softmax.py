@@ -14,10 +14,10 @@ from handgrad.derivations.scalars import paired, total
 from handgrad.derivations.steps import (
     Derivation,
     Limit,
-    Step,
     definition,
     drawn,
     in_terms_of,
+    lines,
     normal,
     slope,
     still_open,
@@ -83,63 +83,45 @@ JACOBIAN = Derivation(
     of=r"\frac{\partial p_i}{\partial z_j}",
     given=_ROW,
     example=drawn(normal(3)),
-    steps=(
+    steps=lines(
         definition(r"p_i(\ldots, {}, \ldots)", "z_j", Limit(house.softmax)),
-        Step(
-            r"= \frac{\partial}{\partial z_j} \frac{e^{z_i}}{\sum_k e^{z_k}}",
-            "definition of softmax",
-            lambda z: jax.jacfwd(as_written)(z),
+        r"= \frac{\partial}{\partial z_j} \frac{e^{z_i}}{\sum_k e^{z_k}}",
+        "definition of softmax",
+        lambda z: jax.jacfwd(as_written)(z),
+        r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i \frac{\partial S}{\partial z_j}}"
+        r"{S^2}",
+        "quotient rule",
+        lambda z: (
+            (jax.jacfwd(jnp.exp)(z) * _sum(z) - jnp.exp(z)[:, None] * jax.jacfwd(_sum)(z)[None])
+            / jnp.square(_sum(z))
         ),
-        Step(
-            r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i \frac{\partial S}{\partial z_j}}"
-            r"{S^2}",
-            "quotient rule",
-            lambda z: (
-                (jax.jacfwd(jnp.exp)(z) * _sum(z) - jnp.exp(z)[:, None] * jax.jacfwd(_sum)(z)[None])
-                / jnp.square(_sum(z))
-            ),
+        r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i e_j}{S^2}",
+        "of the sum only e_j contains z_j",
+        lambda z: (jax.jacfwd(jnp.exp)(z) * _sum(z) - _outer(jnp.exp(z))) / jnp.square(_sum(z)),
+        r"= \begin{cases} \frac{e_i S - e_i e_i}{S^2} & i = j \\"
+        r" \frac{0 \cdot S - e_i e_j}{S^2} & i \neq j \end{cases}",
+        "e_i contains z_j only if i = j",
+        _in_e(
+            lambda e, s: _by_case(
+                (e * s - jnp.square(e)) / jnp.square(s), (0 * s - _outer(e)) / jnp.square(s)
+            )
         ),
-        Step(
-            r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i e_j}{S^2}",
-            "of the sum only e_j contains z_j",
-            lambda z: (jax.jacfwd(jnp.exp)(z) * _sum(z) - _outer(jnp.exp(z))) / jnp.square(_sum(z)),
-        ),
-        Step(
-            r"= \begin{cases} \frac{e_i S - e_i e_i}{S^2} & i = j \\"
-            r" \frac{0 \cdot S - e_i e_j}{S^2} & i \neq j \end{cases}",
-            "e_i contains z_j only if i = j",
-            _in_e(
-                lambda e, s: _by_case(
-                    (e * s - jnp.square(e)) / jnp.square(s), (0 * s - _outer(e)) / jnp.square(s)
-                )
-            ),
-        ),
-        Step(
-            r"= \begin{cases} \frac{e_i}{S} \left( 1 - \frac{e_i}{S} \right) & i = j \\"
-            r" -\frac{e_i}{S} \cdot \frac{e_j}{S} & i \neq j \end{cases}",
-            "one S goes to each factor",
-            _in_e(lambda e, s: _by_case(e / s * (1 - e / s), -_outer(e / s))),
-        ),
-        Step(
-            r"= \begin{cases} p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}",
-            "definition of softmax, read backwards",
-            _in_p(lambda p: _by_case(p * (1 - p), -_outer(p))),
-        ),
-        Step(
-            r"= p_i (\delta_{ij} - p_j)",
-            "both cases in one, with δ = 1 for i = j, else 0",
-            _in_p(lambda p: p[:, None] * (jnp.eye(p.shape[0], dtype=p.dtype) - p[None, :])),
-        ),
-        Step(
-            r"= \left[ \mathrm{diag}(p) - p p^{\top} \right]_{ij}",
-            "the same as matrices: symmetric, and of rank K − 1",
-            _in_p(lambda p: jnp.diag(p) - _outer(p)),
-        ),
-        Step(
-            r"= \begin{cases} p_i \sum_{k \neq i} p_k & i = j \\ -p_i p_j & i \neq j \end{cases}",
-            "1 − p_i is the sum of the others, which does not cancel",
-            _in_p(lambda p: _by_case(p * others(p), -_outer(p))),
-        ),
+        r"= \begin{cases} \frac{e_i}{S} \left( 1 - \frac{e_i}{S} \right) & i = j \\"
+        r" -\frac{e_i}{S} \cdot \frac{e_j}{S} & i \neq j \end{cases}",
+        "one S goes to each factor",
+        _in_e(lambda e, s: _by_case(e / s * (1 - e / s), -_outer(e / s))),
+        r"= \begin{cases} p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}",
+        "definition of softmax, read backwards",
+        _in_p(lambda p: _by_case(p * (1 - p), -_outer(p))),
+        r"= p_i (\delta_{ij} - p_j)",
+        "both cases in one, with δ = 1 for i = j, else 0",
+        _in_p(lambda p: p[:, None] * (jnp.eye(p.shape[0], dtype=p.dtype) - p[None, :])),
+        r"= \left[ \mathrm{diag}(p) - p p^{\top} \right]_{ij}",
+        "the same as matrices: symmetric, and of rank K − 1",
+        _in_p(lambda p: jnp.diag(p) - _outer(p)),
+        r"= \begin{cases} p_i \sum_{k \neq i} p_k & i = j \\ -p_i p_j & i \neq j \end{cases}",
+        "1 − p_i is the sum of the others, which does not cancel",
+        _in_p(lambda p: _by_case(p * others(p), -_outer(p))),
     ),
 )
 
@@ -149,24 +131,20 @@ LOGSUMEXP = Derivation(
     of=r"\frac{\partial}{\partial z_j} \log \sum_k e^{z_k}",
     given=_ROWS,
     example=drawn(normal(2, 3)),
-    steps=(
+    steps=lines(
         definition(r"\mathrm{lse}(\ldots, {}, \ldots)", "z_j", Limit(total(house.logsumexp))),
-        Step(
-            r"= \frac{1}{S} \cdot \frac{\partial S}{\partial z_j}, \quad S = \sum_k e^{z_k}",
-            "chain rule; log′u = 1/u",
-            lambda z: 1 / rows_sum(jnp.exp(z)) * slope(lambda t: rows_sum(jnp.exp(t)), z),
-        ),
-        Step(
-            r"= \frac{e^{z_j}}{S}",
-            "of the sum only the term j contains z_j, and it is its own derivative",
-            as_written,
-        ),
-        Step(
-            r"= \frac{e^{z_j - m}}{\sum_k e^{z_k - m}}, \quad m = \max_k z_k",
-            "numerator and denominator times e⁻ᵐ: the largest exponent is 0, nothing overflows",
-            lambda z: as_written(z - jnp.max(z, axis=-1, keepdims=True)),
-        ),
-        Step(r"= p_j", "definition of softmax", house.softmax),
+        r"= \frac{1}{S} \cdot \frac{\partial S}{\partial z_j}, \quad S = \sum_k e^{z_k}",
+        "chain rule; log′u = 1/u",
+        lambda z: 1 / rows_sum(jnp.exp(z)) * slope(lambda t: rows_sum(jnp.exp(t)), z),
+        r"= \frac{e^{z_j}}{S}",
+        "of the sum only the term j contains z_j, and it is its own derivative",
+        as_written,
+        r"= \frac{e^{z_j - m}}{\sum_k e^{z_k - m}}, \quad m = \max_k z_k",
+        "numerator and denominator times e⁻ᵐ: the largest exponent is 0, nothing overflows",
+        lambda z: as_written(z - jnp.max(z, axis=-1, keepdims=True)),
+        r"= p_j",
+        "definition of softmax",
+        house.softmax,
     ),
 )
 
@@ -178,27 +156,19 @@ TWO_CLASSES = Derivation(
     of=r"\mathrm{softmax}(a, b)_0",
     given="a and b are the two logits, here the columns of an array (N, 2).",
     example=drawn(normal(2, 2)),
-    steps=(
-        Step(
-            r"= \frac{e^{a}}{e^{a}+e^{b}}",
-            "definition of softmax",
-            _of_two(lambda a, b: jnp.exp(a) / (jnp.exp(a) + jnp.exp(b))),
-        ),
-        Step(
-            r"= \frac{1}{1+e^{b} e^{-a}}",
-            "numerator and denominator times e⁻ᵃ",
-            _of_two(lambda a, b: 1 / (1 + jnp.exp(b) * jnp.exp(-a))),
-        ),
-        Step(
-            r"= \frac{1}{1+e^{-(a-b)}}",
-            "exponents add",
-            _of_two(lambda a, b: 1 / (1 + jnp.exp(-(a - b)))),
-        ),
-        Step(
-            r"= \sigma(a - b)",
-            "definition of σ: only the difference counts",
-            _of_two(lambda a, b: sigmoid(a - b)),
-        ),
+    steps=lines(
+        r"= \frac{e^{a}}{e^{a}+e^{b}}",
+        "definition of softmax",
+        _of_two(lambda a, b: jnp.exp(a) / (jnp.exp(a) + jnp.exp(b))),
+        r"= \frac{1}{1+e^{b} e^{-a}}",
+        "numerator and denominator times e⁻ᵃ",
+        _of_two(lambda a, b: 1 / (1 + jnp.exp(b) * jnp.exp(-a))),
+        r"= \frac{1}{1+e^{-(a-b)}}",
+        "exponents add",
+        _of_two(lambda a, b: 1 / (1 + jnp.exp(-(a - b)))),
+        r"= \sigma(a - b)",
+        "definition of σ: only the difference counts",
+        _of_two(lambda a, b: sigmoid(a - b)),
     ),
 )
 
@@ -225,36 +195,26 @@ SOFTMAX = Derivation(
     of=r"\frac{\partial}{\partial z_j} \sum_i c_i p_i",
     given=_PRODUCT,
     example=drawn(normal(2, 3, scale=1), normal(2, 3)),
-    steps=(
+    steps=lines(
         definition(
             r"\langle c, p(\ldots, {}, \ldots) \rangle", "z_j", Limit(paired(house.softmax), 1)
         ),
-        Step(
-            r"= \sum_i c_i \frac{\partial p_i}{\partial z_j}",
-            "sum rule; c is a constant",
-            lambda c, z: still_open(c, as_written, z),
-        ),
-        Step(
-            r"= \sum_i c_i p_i (\delta_{ij} - p_j)",
-            "the Jacobian of softmax",
-            _in_c(lambda c, p: through_jacobian(c * p, p)),
-        ),
-        Step(
-            r"= c_j p_j - p_j \sum_i c_i p_i",
-            "δ picks one term of the sum; p_j is common to the others",
-            _in_c(lambda c, p: c * p - p * rows_sum(c * p)),
-        ),
-        Step(
-            r"= p_j \left( c_j - \langle p, c \rangle \right)",
-            "common factor: what is above the mean is raised, what is below is lowered",
-            _in_c(lambda c, p: p * _centred(c, p)),
-        ),
-        Step(
-            r"= p_j \left( (c_j - c_t) - \sum_i p_i (c_i - c_t) \right),"
-            r" \quad t = \mathrm{argmax}_k z_k",
-            "Σ p_i = 1: a constant taken from all c changes nothing; p_t near 1 costs no digit",
-            lambda c, z: softmax(z) * _centred(_from_top(c, z), softmax(z)),
-        ),
+        r"= \sum_i c_i \frac{\partial p_i}{\partial z_j}",
+        "sum rule; c is a constant",
+        lambda c, z: still_open(c, as_written, z),
+        r"= \sum_i c_i p_i (\delta_{ij} - p_j)",
+        "the Jacobian of softmax",
+        _in_c(lambda c, p: through_jacobian(c * p, p)),
+        r"= c_j p_j - p_j \sum_i c_i p_i",
+        "δ picks one term of the sum; p_j is common to the others",
+        _in_c(lambda c, p: c * p - p * rows_sum(c * p)),
+        r"= p_j \left( c_j - \langle p, c \rangle \right)",
+        "common factor: what is above the mean is raised, what is below is lowered",
+        _in_c(lambda c, p: p * _centred(c, p)),
+        r"= p_j \left( (c_j - c_t) - \sum_i p_i (c_i - c_t) \right),"
+        r" \quad t = \mathrm{argmax}_k z_k",
+        "Σ p_i = 1: a constant taken from all c changes nothing; p_t near 1 costs no digit",
+        lambda c, z: softmax(z) * _centred(_from_top(c, z), softmax(z)),
     ),
 )
 
@@ -264,41 +224,29 @@ LOG_SOFTMAX = Derivation(
     of=r"\frac{\partial}{\partial z_j} \sum_i c_i \log p_i",
     given=_PRODUCT,
     example=drawn(normal(2, 3, scale=1), normal(2, 3)),
-    steps=(
+    steps=lines(
         definition(
             r"\langle c, \log p(\ldots, {}, \ldots) \rangle",
             "z_j",
             Limit(paired(house.log_softmax), 1),
         ),
-        Step(
-            r"= \sum_i c_i \frac{1}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
-            "sum rule and chain rule; log′u = 1/u",
-            lambda c, z: still_open(c / softmax(z), as_written, z),
-        ),
-        Step(
-            r"= \sum_i c_i \frac{1}{p_i} p_i (\delta_{ij} - p_j)",
-            "the Jacobian of softmax",
-            _in_c(lambda c, p: through_jacobian(c / p * p, p)),
-        ),
-        Step(
-            r"= \sum_i c_i (\delta_{ij} - p_j)",
-            "p_i is never 0 and cancels",
-            _in_c(through_jacobian),
-        ),
-        Step(
-            r"= c_j - p_j \sum_i c_i",
-            "δ picks one term of the sum; p_j is common to the others",
-            _in_c(lambda c, p: c - p * rows_sum(c)),
-        ),
-        Step(
-            r"= c_j (1 - p_j) - p_j \sum_{i \neq j} c_i",
-            "the term i = j joins c_j",
-            _in_c(lambda c, p: c * (1 - p) - p * others(c)),
-        ),
-        Step(
-            r"= c_j \sum_{i \neq j} p_i - p_j \sum_{i \neq j} c_i",
-            "1 − p_j is the sum of the others, which does not cancel",
-            _in_c(lambda c, p: c * others(p) - p * others(c)),
-        ),
+        r"= \sum_i c_i \frac{1}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
+        "sum rule and chain rule; log′u = 1/u",
+        lambda c, z: still_open(c / softmax(z), as_written, z),
+        r"= \sum_i c_i \frac{1}{p_i} p_i (\delta_{ij} - p_j)",
+        "the Jacobian of softmax",
+        _in_c(lambda c, p: through_jacobian(c / p * p, p)),
+        r"= \sum_i c_i (\delta_{ij} - p_j)",
+        "p_i is never 0 and cancels",
+        _in_c(through_jacobian),
+        r"= c_j - p_j \sum_i c_i",
+        "δ picks one term of the sum; p_j is common to the others",
+        _in_c(lambda c, p: c - p * rows_sum(c)),
+        r"= c_j (1 - p_j) - p_j \sum_{i \neq j} c_i",
+        "the term i = j joins c_j",
+        _in_c(lambda c, p: c * (1 - p) - p * others(c)),
+        r"= c_j \sum_{i \neq j} p_i - p_j \sum_{i \neq j} c_i",
+        "1 − p_j is the sum of the others, which does not cancel",
+        _in_c(lambda c, p: c * others(p) - p * others(c)),
     ),
 )

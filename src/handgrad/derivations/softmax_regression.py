@@ -15,7 +15,7 @@ from handgrad._types import Array, Features, Key
 from handgrad.derivations.logistic import LAMBDA, mean_open, mean_push, scores_open, with_penalty
 from handgrad.derivations.scalars import along
 from handgrad.derivations.softmax import others, rows_sum, through_jacobian
-from handgrad.derivations.steps import Derivation, Limit, Step, definition, slope
+from handgrad.derivations.steps import Derivation, Limit, definition, lines, slope
 from handgrad.gradients import softmax_regression as house
 from handgrad.gradients.linear import Params, affine
 from handgrad.gradients.softmax import softmax
@@ -96,51 +96,37 @@ SOFTMAX_REGRESSION = Derivation(
     of=r"\frac{\partial E}{\partial (W, b)}",
     given=GIVEN,
     example=example,
-    steps=(
+    steps=lines(
         definition(r"E(\ldots, {}, \ldots)", "W_{dk}", Limit(house.loss), EVERY),
-        Step(
-            r"= -\frac{\partial}{\partial (W, b)} \frac{1}{N} \sum_n \sum_i y_{ni} \log p_{ni}",
-            "the error: the mean of categorical cross-entropy",
-            _error_open,
+        r"= -\frac{\partial}{\partial (W, b)} \frac{1}{N} \sum_n \sum_i y_{ni} \log p_{ni}",
+        "the error: the mean of categorical cross-entropy",
+        _error_open,
+        r"= -\frac{1}{N} \sum_n \sum_i \frac{y_{ni}}{p_{ni}}"
+        r" \cdot \frac{\partial p_{ni}}{\partial (W, b)}",
+        "sum rule and chain rule; log′u = 1/u",
+        lambda params, x, y: mean_open(
+            -as_rows(y, probabilities(params, x)) / probabilities(params, x),
+            lambda q: probabilities(q, x),
+            params,
         ),
-        Step(
-            r"= -\frac{1}{N} \sum_n \sum_i \frac{y_{ni}}{p_{ni}}"
-            r" \cdot \frac{\partial p_{ni}}{\partial (W, b)}",
-            "sum rule and chain rule; log′u = 1/u",
-            lambda params, x, y: mean_open(
-                -as_rows(y, probabilities(params, x)) / probabilities(params, x),
-                lambda q: probabilities(q, x),
-                params,
-            ),
-        ),
-        Step(
-            r"= -\frac{1}{N} \sum_n \sum_i \sum_k \frac{y_{ni}}{p_{ni}}"
-            r" p_{ni} (\delta_{ik} - p_{nk}) \frac{\partial z_{nk}}{\partial (W, b)}",
-            "chain rule over the K logits; the Jacobian of softmax",
-            _times_scores(lambda p, y: -through_jacobian(y / p * p, p)),
-        ),
-        Step(
-            r"= -\frac{1}{N} \sum_n \sum_k \left( y_{nk} - p_{nk} \sum_i y_{ni} \right)"
-            r" \frac{\partial z_{nk}}{\partial (W, b)}",
-            "p_ni cancels; δ picks one term of the sum over i",
-            _times_scores(lambda p, y: -(y - p * rows_sum(y))),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n (x_n, 1)^{\top} \left( p_n \sum_i y_{ni} - y_n \right)",
-            "z_k = x·W_k + b_k: ∂z_k/∂W_dk = x_d, ∂z_k/∂b_k = 1, and other columns are not in it",
-            _times_points(lambda p, y: p * rows_sum(y) - y),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n (x_n, 1)^{\top} r_n, \quad"
-            r" r_{nk} = p_{nk} \sum_{i \neq k} y_{ni} - y_{nk} \sum_{i \neq k} p_{ni}",
-            "p_nk y_nk taken from both terms, and 1 − p_nk is the sum of the others",
-            _times_points(split),
-        ),
-        Step(
-            r"= \frac{1}{N} \left( X^{\top} R, \sum_n r_n \right)",
-            "the sum over examples is a product of matrices",
-            _as_matrices,
-        ),
+        r"= -\frac{1}{N} \sum_n \sum_i \sum_k \frac{y_{ni}}{p_{ni}}"
+        r" p_{ni} (\delta_{ik} - p_{nk}) \frac{\partial z_{nk}}{\partial (W, b)}",
+        "chain rule over the K logits; the Jacobian of softmax",
+        _times_scores(lambda p, y: -through_jacobian(y / p * p, p)),
+        r"= -\frac{1}{N} \sum_n \sum_k \left( y_{nk} - p_{nk} \sum_i y_{ni} \right)"
+        r" \frac{\partial z_{nk}}{\partial (W, b)}",
+        "p_ni cancels; δ picks one term of the sum over i",
+        _times_scores(lambda p, y: -(y - p * rows_sum(y))),
+        r"= \frac{1}{N} \sum_n (x_n, 1)^{\top} \left( p_n \sum_i y_{ni} - y_n \right)",
+        "z_k = x·W_k + b_k: ∂z_k/∂W_dk = x_d, ∂z_k/∂b_k = 1, and other columns are not in it",
+        _times_points(lambda p, y: p * rows_sum(y) - y),
+        r"= \frac{1}{N} \sum_n (x_n, 1)^{\top} r_n, \quad"
+        r" r_{nk} = p_{nk} \sum_{i \neq k} y_{ni} - y_{nk} \sum_{i \neq k} p_{ni}",
+        "p_nk y_nk taken from both terms, and 1 − p_nk is the sum of the others",
+        _times_points(split),
+        r"= \frac{1}{N} \left( X^{\top} R, \sum_n r_n \right)",
+        "the sum over examples is a product of matrices",
+        _as_matrices,
     ),
 )
 
@@ -150,29 +136,23 @@ SOFTMAX_REGRESSION_L2 = Derivation(
     of=r"\frac{\partial E}{\partial (W, b)}",
     given=GIVEN + " λ = 0.3 is a constant.",
     example=example,
-    steps=(
+    steps=lines(
         definition(
             r"E(\ldots, {}, \ldots)", "W_{dk}", Limit(partial(house.loss, l2=LAMBDA)), EVERY
         ),
-        Step(
-            r"= \frac{\partial}{\partial (W, b)} \left[ \frac{1}{N} \sum_n \ell(z_n, y_n)"
-            r" + \frac{\lambda}{2} \sum_d \sum_k W_{dk}^2 \right]",
-            "the error: data and penalty",
-            lambda params, x, y: slope(lambda q: _error(q, x, y) + _ridge(q), params),
-        ),
-        Step(
-            r"= \frac{\partial}{\partial (W, b)} \frac{1}{N} \sum_n \ell(z_n, y_n)"
-            r" + (\lambda W, 0)",
-            "sum rule and power rule; b is not in the penalty",
-            lambda params, x, y: with_penalty(_error_open(params, x, y), params),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n (x_n, 1)^{\top} \left( p_n \sum_i y_{ni} - y_n \right)"
-            r" + (\lambda W, 0)",
-            "the gradient of softmax regression",
-            lambda params, x, y: with_penalty(
-                _times_points(lambda p, y: p * rows_sum(y) - y)(params, x, y), params
-            ),
+        r"= \frac{\partial}{\partial (W, b)} \left[ \frac{1}{N} \sum_n \ell(z_n, y_n)"
+        r" + \frac{\lambda}{2} \sum_d \sum_k W_{dk}^2 \right]",
+        "the error: data and penalty",
+        lambda params, x, y: slope(lambda q: _error(q, x, y) + _ridge(q), params),
+        r"= \frac{\partial}{\partial (W, b)} \frac{1}{N} \sum_n \ell(z_n, y_n)"
+        r" + (\lambda W, 0)",
+        "sum rule and power rule; b is not in the penalty",
+        lambda params, x, y: with_penalty(_error_open(params, x, y), params),
+        r"= \frac{1}{N} \sum_n (x_n, 1)^{\top} \left( p_n \sum_i y_{ni} - y_n \right)"
+        r" + (\lambda W, 0)",
+        "the gradient of softmax regression",
+        lambda params, x, y: with_penalty(
+            _times_points(lambda p, y: p * rows_sum(y) - y)(params, x, y), params
         ),
     ),
 )
@@ -206,45 +186,35 @@ HVP = Derivation(
     of=r"\frac{\partial}{\partial (W, b)} \langle \nabla E, V \rangle",
     given=GIVEN + " V = (V_W, V_b) is constant, with the structure of (W, b); u = xV_W + V_b.",
     example=_example_along,
-    steps=(
+    steps=lines(
         definition(
             r"\langle \nabla E(\ldots, {}, \ldots), V \rangle",
             "W_{dk}",
             Limit(along(house.gradient)),
             EVERY,
         ),
-        Step(
-            r"= \frac{\partial}{\partial (W, b)} \frac{1}{N} \sum_n \sum_i (p_{ni} - y_{ni})"
-            r" u_{ni}",
-            "the gradient of softmax regression; the inner product goes into the sum",
-            lambda params, v, x, y: slope(lambda q: _gradient_along(q, v, x, y), params),
+        r"= \frac{\partial}{\partial (W, b)} \frac{1}{N} \sum_n \sum_i (p_{ni} - y_{ni})"
+        r" u_{ni}",
+        "the gradient of softmax regression; the inner product goes into the sum",
+        lambda params, v, x, y: slope(lambda q: _gradient_along(q, v, x, y), params),
+        r"= \frac{1}{N} \sum_n \sum_i u_{ni} \frac{\partial p_{ni}}{\partial (W, b)}",
+        "x, y and V are constants: the labels drop out",
+        lambda params, v, x, y: mean_open(affine(v, x), lambda q: probabilities(q, x), params),
+        r"= \frac{1}{N} \sum_n \sum_k \sum_i u_{ni} p_{ni} (\delta_{ik} - p_{nk})"
+        r" \frac{\partial z_{nk}}{\partial (W, b)}",
+        "chain rule over the K logits; the Jacobian of softmax",
+        lambda params, v, x, y: scores_open(
+            through_jacobian(affine(v, x) * probabilities(params, x), probabilities(params, x)),
+            params,
+            x,
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n \sum_i u_{ni} \frac{\partial p_{ni}}{\partial (W, b)}",
-            "x, y and V are constants: the labels drop out",
-            lambda params, v, x, y: mean_open(affine(v, x), lambda q: probabilities(q, x), params),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \sum_k \sum_i u_{ni} p_{ni} (\delta_{ik} - p_{nk})"
-            r" \frac{\partial z_{nk}}{\partial (W, b)}",
-            "chain rule over the K logits; the Jacobian of softmax",
-            lambda params, v, x, y: scores_open(
-                through_jacobian(affine(v, x) * probabilities(params, x), probabilities(params, x)),
-                params,
-                x,
-            ),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n \sum_k p_{nk} \left( u_{nk} - \langle p_n, u_n \rangle \right)"
-            r" \frac{\partial z_{nk}}{\partial (W, b)}",
-            "δ picks one term of the sum over i; p_nk is a common factor",
-            lambda params, v, x, y: scores_open(_centred(params, v, x), params, x),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_n (x_n, 1)^{\top}"
-            r" \left[ p_n \circ \left( u_n - \langle p_n, u_n \rangle \right) \right]",
-            "z is linear: ∂z_k/∂W_dk = x_d, ∂z_k/∂b_k = 1",
-            lambda params, v, x, y: mean_push(_centred(params, v, x), x),
-        ),
+        r"= \frac{1}{N} \sum_n \sum_k p_{nk} \left( u_{nk} - \langle p_n, u_n \rangle \right)"
+        r" \frac{\partial z_{nk}}{\partial (W, b)}",
+        "δ picks one term of the sum over i; p_nk is a common factor",
+        lambda params, v, x, y: scores_open(_centred(params, v, x), params, x),
+        r"= \frac{1}{N} \sum_n (x_n, 1)^{\top}"
+        r" \left[ p_n \circ \left( u_n - \langle p_n, u_n \rangle \right) \right]",
+        "z is linear: ∂z_k/∂W_dk = x_d, ∂z_k/∂b_k = 1",
+        lambda params, v, x, y: mean_push(_centred(params, v, x), x),
     ),
 )

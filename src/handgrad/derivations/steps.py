@@ -155,7 +155,26 @@ def slope(f: Callable, at: Any) -> Any:
     return back(jnp.ones_like(value))[0]
 
 
-# --- how values are written -----------------------------------------------------------------------
+# --- how lines are written ------------------------------------------------------------------------
+
+
+def lines(*parts: Any) -> tuple[Step, ...]:
+    """Steps from their formulas, reasons and values, one after the other; a Step stays as it is.
+
+    >>> [step.reason for step in lines("= z + z", "definition", lambda z: z + z)]
+    ['definition']
+    """
+    steps: list[Step] = []
+    rest = list(parts)
+    while rest:
+        if isinstance(rest[0], Step):
+            steps.append(rest.pop(0))
+            continue
+        line, rest = rest[:3], rest[3:]
+        if [callable(part) for part in line] != [False, False, True]:
+            raise TypeError(f"expected a formula, a reason and a value, got {line}")
+        steps.append(Step(*line))
+    return tuple(steps)
 
 
 def in_terms_of(*quantities: Callable) -> Callable[[Callable], Callable]:
