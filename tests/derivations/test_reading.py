@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from derivations.latex import Unreadable, read
 from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
 from handgrad.derivations.logistic import LAMBDA
-from handgrad.derivations.meaning import Unreadable
-from handgrad.derivations.reading import read
 from handgrad.gradients.sigmoid import sigmoid, softplus
 from handgrad.gradients.softmax import softmax
 
