@@ -155,7 +155,7 @@ def test_the_reference_has_every_room_and_file():
     assert not {"cli", "errors"} & set(rooms)
     assert ".. automodule:: handgrad.gradients.sigmoid\n   :members:" in apidoc.page("gradients")
     names = apidoc.top_names()
-    assert "`hg.verify` | {py:func}`handgrad.verify.judge.verify`" in names
+    assert "`hg.verify` | {py:func}`handgrad.verify.api.verify`" in names
 
 
 def test_the_page_of_the_command_has_every_option():

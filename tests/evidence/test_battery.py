@@ -7,7 +7,7 @@ import pytest
 
 from handgrad._precision import x64
 from handgrad.evidence.battery import BATTERY, CONTROLS
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 
 ALGEBRA = [entry for entry in BATTERY if entry.expected == "different"]
 FLOATS = [entry for entry in BATTERY if entry.expected == "numerics"]

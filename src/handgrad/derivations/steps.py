@@ -23,8 +23,7 @@ from handgrad import exact
 from handgrad._precision import x64
 from handgrad._types import Array, Key
 from handgrad.errors import InputError
-from handgrad.verify.layout import Layout
-from handgrad.verify.witnesses import Argnums
+from handgrad.verify.witnesses import Argnums, Layout
 
 NEURAL = "Neural networks"
 BINARY = "How did binary cross-entropy loss come into existence?"

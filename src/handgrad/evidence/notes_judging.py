@@ -10,7 +10,7 @@ from flint import arb
 from handgrad._types import Array
 from handgrad.evidence.notes_checks import Check, count, rounds_to, shown
 from handgrad.evidence.notes_records import Finding
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 from handgrad.verify.verdict import Verdict, fault_of
 
 
