@@ -15,6 +15,11 @@ from handgrad.evidence.mutations import mutant, mutations
 
 NAMES = [entry.name for entry in DERIVATIONS]
 ALGEBRA = ("sign", "factor", "dropped term", "swapped operands", "replaced", "constant dropped")
+SAMPLE = (
+    "likelihood", "binary_cross_entropy", "step", "sigmoid", "residual", "softmax_jacobian",
+    "softmax", "softmax_residual_index", "logistic", "softmax_regression_hvp", "mlp_tanh_binary",
+)  # fmt: skip
+"""One of each kind; all have every kind of mistake planted in every line by `make proofs`."""
 FLAT = {"step"}
 """Zero on every line: no sign, factor or term can be wrong in it, only something added."""
 
@@ -68,7 +73,7 @@ def nudged(value, rng, size):
     return line
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLE)
 @pytest.mark.usefixtures("right_lines_once")
 def test_a_wrong_sign_factor_or_term_in_a_middle_line_is_caught_and_named(name):
     entry, rng = derivation(name), generator(name)

@@ -34,9 +34,8 @@ def assert_close(ours, theirs, dtype):
         assert float(jnp.max(jnp.abs(a - b))) <= TOLERANCE[dtype] * largest
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("examples", "features"), [(1, 1), (31, 3), (100, 30), (75, 100)])
-def test_it_is_the_reference_loop(examples, features, form, dtype):
+@pytest.mark.parametrize(("examples", "features"), [(1, 1), (75, 100)])
+def test_it_is_the_reference_loop(examples, features, dtype):
     """Blocks that end in a few single steps, lanes that end in a few numbers, one example only."""
     start, x, y = problem(examples, features, dtype)
     if examples == 1:  # fit wants two classes
@@ -48,20 +47,22 @@ def test_it_is_the_reference_loop(examples, features, form, dtype):
             logistic.model(), x, y, batch_size=1, shuffle=False, epochs=1, learning_rate=0.5,
             params=start,
         ).params  # fmt: skip
-    assert_close(per_example(start, x, y, 0.5, form=form), theirs, dtype)
+    for form in FORMS:
+        assert_close(per_example(start, x, y, 0.5, form=form), theirs, dtype)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_epochs_and_an_order(form, dtype):
+def test_epochs_and_an_order(dtype):
     start, x, y = problem(70, 5, dtype)
     order = np.random.default_rng(1).permutation(70)
     theirs = fit(
         logistic.model(), x[order], y[order], batch_size=1, shuffle=False, epochs=3,
         learning_rate=0.3, params=start,
     ).params  # fmt: skip
-    assert_close(per_example(start, x, y, 0.3, order=order, epochs=3, form=form), theirs, dtype)
-    in_order = per_example(start, x, y, 0.3, epochs=3, form=form)
-    assert float(jnp.max(jnp.abs(in_order.weight - theirs.weight))) > 1e-3
+    for form in FORMS:
+        found = per_example(start, x, y, 0.3, order=order, epochs=3, form=form)
+        assert_close(found, theirs, dtype)
+        in_order = per_example(start, x, y, 0.3, epochs=3, form=form)
+        assert float(jnp.max(jnp.abs(in_order.weight - theirs.weight))) > 1e-3
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -148,7 +149,7 @@ def test_under_jit():
         assert_close(inside, expected, "float32")
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 64, 65, 100, 1024, 9000])
+@pytest.mark.parametrize("size", [1, 8, 65, 100, 9000])
 def test_a_product_by_lanes(size, dtype):
     rng = np.random.default_rng(size)
     a, b = rng.normal(size=(2, size)).astype(dtype)
@@ -176,14 +177,14 @@ REFUSED = {
         r"params\.weight: expected shape \(D,\), got shape \(2, 1\)",
     ),
     "rate_zero": ((START, X, Y, 0.0), {}, r"learning_rate: .* above 0, got 0\.0"),
-    "rate_nan": ((START, X, Y, float("nan")), {}, r"learning_rate: .* got nan; pass 0\.1, say"),
+    "rate_nan": ((START, X, Y, float("nan")), {}, r"learning_rate: .* got nan; pass 0\.1"),
     "epochs": ((START, X, Y), {"epochs": 0}, r"epochs: expected a whole number in .*, got 0;"),
     "form": ((START, X, Y), {"form": "fast"}, r"form: expected one of auto, plain, gram, got 'f"),
     "order_short": ((START, X, Y), {"order": np.arange(5)}, r"order: expected the shape of y"),
     "order_floats": ((START, X, Y), {"order": np.arange(6.0)}, r"order: expected integers, got f"),
     "order_twice": (
         (START, X, Y), {"order": np.array([0, 1, 2, 3, 4, 4])},
-        r"order: expected each of 0\.\.5 once, got another sequence; pass jax\.random\.permutation",
+        r"order: expected each of 0\.\.5 once, got another sequence; pass, for example, ",
     ),
     "order_beyond": ((START, X, Y), {"order": np.arange(1, 7)}, r"order: expected each of 0\.\.5"),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from handgrad.data import load, split, standardise
 from handgrad.fast import linear_cross_entropy, newton
-from handgrad.fast.newton import parted, passes
+from handgrad.fast.newton import objective, rows
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import baseline, fit
 from handgrad.train.batches import schedule
@@ -98,8 +98,8 @@ def second_order(examples, devices=8, hessian=True):
           shape((7,), "float64")]  # fmt: skip
     if hessian:
         at += [shape((6,), "float64")] * 2
-    summed = passes.with_hessian if hessian else passes.value_and_gradient
-    program = jax.jit(partial(parted.over, summed=summed, mesh=mesh)).lower(*at).compile()
+    summed = objective.with_hessian if hessian else objective.value_and_gradient
+    program = jax.jit(partial(rows.partitioned, summed=summed, mesh=mesh)).lower(*at).compile()
     return {"text": [program.as_text()], "parameters": 7 + devices + 49 * hessian}
 
 
