@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from handgrad._precision import x64
-from handgrad.train import comparison, fit, parameter_difference
+from handgrad.train import comparison, fit
+from handgrad.train.comparison import parameter_difference
 
 THOUSAND = {"batch_size": "full", "epochs": 1_000}
 

@@ -11,8 +11,8 @@ import pytest
 from handgrad._precision import x64
 from handgrad.errors import DivergedError
 from handgrad.gradients import logistic, mlp, softmax_regression
-from handgrad.train import accuracy, engine, fit, pace, running
-from handgrad.train.batches import schedule
+from handgrad.train import accuracy, fit, loop
+from handgrad.train.batches import Batches
 from handgrad.train.loop import initial_state, make_chunk
 
 
@@ -63,13 +63,13 @@ def test_one_compilation_a_run(points, batch_size):
 def test_one_program_serves_every_chunk(points, monkeypatch):
     """What is compiled is compiled ahead of the loop; another shape would be refused."""
     lowered = []
-    real = engine.make_chunk
+    real = loop.make_chunk
 
     def make_chunk(*args):
         lowered.append(args)
         return real(*args)
 
-    monkeypatch.setattr(engine, "make_chunk", make_chunk)
+    monkeypatch.setattr(loop, "make_chunk", make_chunk)
     result = fit(logistic.model(), *points, epochs=41, batch_size=7)
     assert len(lowered) == 1
     steps = result.history.steps
@@ -103,7 +103,7 @@ def test_the_loop_is_the_loop_one_would_write(points, batch_size):
         logistic.model(), x, y, epochs=2, batch_size=batch_size, key=key, params=params,
         learning_rate=0.3,
     )  # fmt: skip
-    batches = schedule(50, batch_size, True, jax.random.split(key)[1])
+    batches = Batches.of(50, batch_size, True, jax.random.split(key)[1])
     losses = []
     step = jax.jit(logistic.value_and_gradient)
     for picked in batches.indices(0, batches.steps(2)):
@@ -132,15 +132,15 @@ def test_chunks_do_not_change_the_result(points, monkeypatch):
     run = {"epochs": 9, "batch_size": 7, "optimizer": "momentum"}
     usual = fit(logistic.model(), *points, **run)
     for chunks in (1, 3, 10_000):
-        monkeypatch.setattr(pace, "MOST_CHUNKS", chunks)
-        monkeypatch.setattr(pace, "FEWEST_CHUNKS", chunks)
+        monkeypatch.setattr(loop, "MOST_CHUNKS", chunks)
+        monkeypatch.setattr(loop, "FEWEST_CHUNKS", chunks)
         assert_same(usual, fit(logistic.model(), *points, **run))
 
 
 def test_chunks_are_short_enough_for_their_indices(points, monkeypatch):
     run = {"epochs": 9, "batch_size": 7}
     usual = fit(logistic.model(), *points, **run)
-    monkeypatch.setattr(pace, "MOST_INDICES", 14)
+    monkeypatch.setattr(loop, "MOST_INDICES", 14)
     seen = []
     short = fit(logistic.model(), *points, **run, progress=seen.append)
     assert seen[0].step == 2
@@ -166,7 +166,7 @@ def diverging(points, batch_size, learning_rate=2.0, l2=10.0):
     x, y = points
     key = jax.random.key(5)
     params = logistic.init(jax.random.key(1), 3)
-    batches = schedule(50, batch_size, True, jax.random.split(key)[1])
+    batches = Batches.of(50, batch_size, True, jax.random.split(key)[1])
     step = jax.jit(logistic.value_and_gradient)
     for number, picked in enumerate(batches.indices(0, 200), 1):
         rows = slice(None) if batches.full else picked
@@ -182,8 +182,8 @@ def diverging(points, batch_size, learning_rate=2.0, l2=10.0):
 def test_divergence_names_the_step(points, monkeypatch, batch_size, chunks):
     """A penalty whose step is too long: the weights grow nineteen-fold a step."""
     expected, key, params = diverging(points, batch_size)
-    monkeypatch.setattr(pace, "MOST_CHUNKS", chunks)
-    monkeypatch.setattr(pace, "FEWEST_CHUNKS", chunks)
+    monkeypatch.setattr(loop, "MOST_CHUNKS", chunks)
+    monkeypatch.setattr(loop, "FEWEST_CHUNKS", chunks)
     with pytest.raises(
         DivergedError, match=rf"the loss is inf at step {expected}; lower the learning rate"
     ) as caught:
@@ -234,7 +234,7 @@ def test_an_interrupt_before_anything_is_learnt_is_passed_on(points, monkeypatch
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "check_finite", interrupt)
+    monkeypatch.setattr(loop, "check_finite", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit(logistic.model(), *points)
 

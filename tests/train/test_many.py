@@ -136,7 +136,7 @@ Y = np.arange(12) % 2
 REFUSED = {
     "model_with_its_penalty": (
         logistic.model(), {"l2s": (0.1,)},
-        r"model: expected a function from l2 to a Model, .* got Model; pass logistic\.model, say",
+        r"model: expected a function from l2 to a Model, .* got Model; pass logistic\.model, w",
     ),
     "function_without_penalties": (logistic.model, {}, r"model: expected a Model, got function"),
     "no_rate": (logistic.model(), {"learning_rates": ()}, r"learning_rates: expected at least one"),
@@ -147,7 +147,7 @@ REFUSED = {
     "rule": (logistic.model(), {"optimizer": "sdg"}, r"optimizer: .* got 'sdg'; pass optax\.adam"),
     "made_rule": (
         logistic.model(), {"optimizer": optax.sgd(0.1)},
-        r"optimizer: expected one of sgd, .* got GradientTransformation.*; pass optax\.adam, say",
+        r"optimizer: expected one of sgd, .* got GradientTransformation.*; pass optax\.adam, w",
     ),
     "rows_flat": (logistic.model(), {"rows": np.arange(6)}, r"rows: expected integers of shape"),
     "rows_beyond": (logistic.model(), {"rows": [[0, 12]]}, r"rows: expected positions in 0\.\.11"),

@@ -11,8 +11,8 @@ from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic
 from handgrad.train import fit
+from handgrad.train.baseline import OPTAX
 from handgrad.train.loop import loss_of
-from handgrad.train.optax_baseline import OPTAX
 from handgrad.train.optimizers import HAND, adam, check_learning_rate, momentum, resolve, sgd
 
 

@@ -17,13 +17,13 @@ from handgrad.data.streams.read_ahead import ReadAhead, ring
 from handgrad.errors import DivergedError, InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
-from handgrad.train import baseline, fit, fit_stream, newton_stream, windows
-from handgrad.train.checkpoints import Checkpoints
+from handgrad.scale.checkpoints import Checkpoints
+from handgrad.train import baseline, batches, fit, fit_stream, newton_stream
+from handgrad.train.batches import Windows
 from handgrad.train.comparison import compare, contenders
 from handgrad.train.loop import initial_state
 from handgrad.train.optimizers import resolve
-from handgrad.train.streaming import Passes, StreamedBatches, StreamedPasses
-from handgrad.train.windows import Windows
+from handgrad.train.streaming import FullPasses, StreamPass, WindowedBatches
 
 ROWS = 2_603
 
@@ -32,8 +32,8 @@ ROWS = 2_603
 def small_blocks(monkeypatch):
     """Blocks of 100 rows and windows of about 600, so that a small stream has many."""
     monkeypatch.setattr(streams, "BLOCK_BYTES", 1_600)
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 9_600)
-    monkeypatch.setattr(windows, "BLOCK_BYTES", 500)
+    monkeypatch.setattr(batches, "WINDOW_BYTES", 9_600)
+    monkeypatch.setattr(batches, "BLOCK_BYTES", 500)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_full_batches_are_those_of_fit(file, small_blocks, dtype, name):
 def test_in_order_the_batches_are_those_of_fit(binary, small_blocks, monkeypatch, size):
     """Bit for bit: the same examples in the same steps, through the same program."""
     if size > 600:
-        monkeypatch.setattr(windows, "WINDOW_BYTES", 10**6)
+        monkeypatch.setattr(batches, "WINDOW_BYTES", 10**6)
     stream = open_stream(binary, 4)
     options = {"batch_size": size, "epochs": 2, "shuffle": False}
     one = fit(logistic.model(0.01), *arrays(stream), **options)
@@ -112,7 +112,7 @@ def test_in_order_the_batches_are_those_of_fit(binary, small_blocks, monkeypatch
      (10, 10, 1, 3), (10, 9, 1, 3)],
 )  # fmt: skip
 def test_every_epoch_sees_each_example_once(examples, size, batches, block):
-    order = Windows(examples, size, batches, block, True, (1, 2))
+    order = Windows(examples, size, True, (1, 2), batches, block)
     seen = np.concatenate(
         [rows_of(order, number) for number in range(-(-3 * examples // (order.rows)))]
     )
@@ -124,26 +124,28 @@ def test_every_epoch_sees_each_example_once(examples, size, batches, block):
 
 def rows_of(order, number):
     """The examples of window `number`, in the order its steps see them."""
-    rows = np.concatenate([np.arange(*piece) for piece in order.ranges(number)])
+    rows = np.concatenate([np.arange(*piece) for piece in order.window_ranges(number)])
     assert len(rows) == order.rows
-    return rows[order.indices(number).ravel()]
+    return rows[order.window_indices(number).ravel()]
 
 
 def test_the_order_depends_on_key_and_number_alone():
-    order = Windows(1_000, 7, 20, 13, True, (1, 2))
+    order = Windows(1_000, 7, True, (1, 2), 20, 13)
     far = rows_of(order, 23)
-    windows._order.cache_clear()
-    np.testing.assert_array_equal(far, rows_of(Windows(1_000, 7, 20, 13, True, (1, 2)), 23))
+    batches._block_order.cache_clear()
+    np.testing.assert_array_equal(far, rows_of(Windows(1_000, 7, True, (1, 2), 20, 13), 23))
     assert (far != rows_of(replace(order, seed=(1, 3)), 23)).any()
     assert (far != rows_of(order, 22)).any()
 
 
 def test_a_window_mixes_blocks_from_everywhere():
     """Of a sorted stream, every window has a fair share of both halves."""
-    order = windows.windows(10**6, 260, 32, True, jax.random.key(0))
+    order = Windows.of_stream(10**6, 260, 32, True, jax.random.key(0))
     assert order.rows < 130_000
     for number in range(7):
-        halves = np.concatenate([np.arange(*piece) for piece in order.ranges(number)]) < 500_000
+        halves = (
+            np.concatenate([np.arange(*piece) for piece in order.window_ranges(number)]) < 500_000
+        )
         assert 0.2 < halves.mean() < 0.8
 
 
@@ -153,22 +155,22 @@ def test_taken_up_at_any_step(binary, small_blocks, size):
     stream = open_stream(binary, 4)
     rule = resolve("momentum", 0.1)
     model = logistic.model(0.01)
-    order = windows.windows(ROWS, 16, size, True, jax.random.key(3))
+    order = Windows.of_stream(ROWS, 16, size, True, jax.random.key(3))
     state = initial_state(model.init(jax.random.key(0), 4, 2, "float32"), rule)
 
     def engine():
         if size == "full":
-            return StreamedPasses(model.value_and_gradient, rule, 9, state, stream)
-        return StreamedBatches(model.value_and_gradient, rule, order, 3, state, stream)
+            return FullPasses(model.value_and_gradient, rule, 9, state, stream)
+        return WindowedBatches(model.value_and_gradient, rule, order, 3, state, stream)
 
     whole = engine()
-    steps = whole.steps
-    straight, losses = whole.take(state, 0, steps)
+    steps = whole.schedule.steps
+    straight, losses = whole.run_steps(state, 0, steps)
     for middle in (1, steps // 3, steps - 1):
         other = engine()
-        half, first = whole.take(state, 0, middle)
-        other.look(half)  # which reads the stream in between
-        rest, second = other.take(half, middle, steps - middle)
+        half, first = whole.run_steps(state, 0, middle)
+        other.evaluate(half)  # which reads the stream in between
+        rest, second = other.run_steps(half, middle, steps - middle)
         other.close()
         np.testing.assert_array_equal(np.r_[first, second], losses)
         for a, b in zip(leaves(straight), leaves(rest), strict=True):
@@ -201,9 +203,9 @@ def test_a_dropped_block_is_caught(file, small_blocks, monkeypatch):
     wanted = model.loss(params, *arrays(stream))
 
     def off():
-        passes = Passes(model.value_and_gradient, params, stream)
+        passes = StreamPass(model.value_and_gradient, params, stream)
         passes._blocks -= planted
-        found = passes.run(params)[0]
+        found = passes.value_and_gradient(params)[0]
         passes.close()
         return abs(float(found - wanted)) / float(wanted)
 
@@ -298,7 +300,7 @@ def test_what_is_refused(binary, monkeypatch):
         fit_stream(logistic.model(), open_stream(binary, 4, dtype="float64"))
     with pytest.raises(InputError, match="batch_size: expected at most the 2,603 training"):
         fit_stream(logistic.model(), stream, batch_size=2_604)
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 1_600)
+    monkeypatch.setattr(batches, "WINDOW_BYTES", 1_600)
     with pytest.raises(InputError, match="at most 100 of these examples at once in memory, or 'f"):
         fit_stream(logistic.model(), stream, batch_size=101)
 

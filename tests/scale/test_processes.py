@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from processes import HANDGRAD, Together, environment, free_port, handgrad_train
 
-from handgrad.train.evaluation import parameter_difference
+from handgrad.train.comparison import parameter_difference
 
 BOUND = 1e-12
 """How far the parameters may be from those of one process, relative to the largest, in float64."""

@@ -16,14 +16,12 @@ from handgrad.data import load, split, standardise
 from handgrad.fast import linear_cross_entropy, newton
 from handgrad.fast.newton import parted, passes
 from handgrad.gradients import logistic, mlp, softmax_regression
+from handgrad.scale.sharding import as_mesh
 from handgrad.train import baseline, fit
-from handgrad.train.batches import schedule
-from handgrad.train.evaluation import parameter_difference
-from handgrad.train.lanes import lanes_for
-from handgrad.train.loop import initial_state
-from handgrad.train.meshes import as_mesh
+from handgrad.train.batches import Batches, ShardedBatches
+from handgrad.train.comparison import parameter_difference
+from handgrad.train.loop import initial_state, mesh_programs
 from handgrad.train.optimizers import resolve
-from handgrad.train.sharding import programs
 
 MODELS = {
     "logistic": (logistic.model(0.01), 2),
@@ -73,18 +71,19 @@ def compiled(name, examples, batch_size, devices=8, fault=None):
     model, classes = MODELS[name]
     vg = fault(model.value_and_gradient) if fault else model.value_and_gradient
     rule, mesh = resolve("momentum", 0.1), as_mesh(devices)
-    lanes = lanes_for(schedule(examples, batch_size, True, jax.random.key(0)), devices)
+    batches = Batches.of(examples, batch_size, True, jax.random.key(0))
+    sharded = ShardedBatches.of(batches, devices)
     params = model.init(jax.random.key(0), 6, classes, "float64")
     state = initial_state(params, rule)
-    chunk, look = programs(vg, rule, lanes, mesh)
-    places = lanes.rows * lanes.count
+    chunk, evaluate = mesh_programs(vg, rule, sharded, mesh)
+    places = sharded.shards.rows * sharded.shards.count
     shape = jax.ShapeDtypeStruct
     x, y = shape((places, 6), "float64"), shape((places,), "int32")
-    indices = shape((10, 0 if lanes.batches.full else lanes.batches.size), "int32")
+    indices = shape((10, 0 if batches.full else batches.size), "int32")
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     texts = [
         chunk.lower(state, x, y, indices, shape((), "int32")).compile().as_text(),
-        look.lower(params, x, y).compile().as_text(),
+        evaluate.lower(params, x, y).compile().as_text(),
     ]
     return {"text": texts, "parameters": count}
 

@@ -18,10 +18,13 @@ import pytest
 from handgrad._precision import x64
 from handgrad.errors import InputError, MissingExtraError
 from handgrad.gradients import logistic, mlp
-from handgrad.train import arrays_on_disk, checkpoints, fit, running, snapshot
-from handgrad.train.checkpoints import Checkpoints
-from handgrad.train.identity import PROGRAM, differences, identity
-from handgrad.train.snapshot import DamagedError, facts_of, steps_in
+from handgrad.scale import checkpoint_file, checkpoints
+from handgrad.scale.checkpoint_file import DamagedError, read_facts, steps_in
+from handgrad.scale.checkpoints import PROGRAM, Checkpoints, differences
+from handgrad.train import fit
+from handgrad.train.api import fingerprint
+from handgrad.train.batches import Batches
+from handgrad.train.loop import initial_state
 
 RUNS = {
     "full": {"batch_size": "full", "epochs": 60, "optimizer": "momentum"},
@@ -206,10 +209,10 @@ def test_every_bit_is_seen(copy):
             harmed[place] ^= 1 << (place % 8)
             file.write_bytes(harmed)
             with pytest.raises(DamagedError):
-                facts_of(checkpoint)
+                read_facts(checkpoint)
             tried += 1
         file.write_bytes(content)
-    assert facts_of(checkpoint)["step"] == 30
+    assert read_facts(checkpoint)["step"] == 30
     assert tried > 1_500
 
 
@@ -221,14 +224,14 @@ def test_every_length_is_seen(copy):
         for length in [*range(len(content)), len(content) + 1]:
             file.write_bytes((content + b"\n")[:length])
             with pytest.raises(DamagedError):
-                facts_of(checkpoint)
+                read_facts(checkpoint)
         file.unlink()
         with pytest.raises(DamagedError, match=r"missing|No such file|was not written"):
-            facts_of(checkpoint)
+            read_facts(checkpoint)
         file.write_bytes(content)
     (checkpoint / "arrays" / "more").write_text("")
     with pytest.raises(DamagedError, match="arrays/more was not written with it"):
-        facts_of(checkpoint)
+        read_facts(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["run.json", "arrays/state/0", "SHA256SUMS"])
@@ -237,7 +240,7 @@ def test_the_one_before_is_used(points, copy, name):
     whole, said = fit(logistic.model(0.1), *points, batch_size="full", epochs=60), []
     path = copy / "step-30" / name
     path.write_bytes(path.read_bytes()[:-3])
-    resumed = saved(points, copy, {"resume": True}, say=said.append)
+    resumed = saved(points, copy, {"resume": True}, warn=said.append)
     assert resumed.history.start == 20
     assert same(resumed, whole)
     fault = "SHA256SUMS does not fit the files" if name == "SHA256SUMS" else f"{name} is not as it"
@@ -245,7 +248,7 @@ def test_the_one_before_is_used(points, copy, name):
     assert f"step-30 is damaged: {fault}" in said[0]
     assert "set aside as step-30.refused, and the one before is used" in said[0]
     assert (copy / "step-30.refused").is_dir()
-    saved(points, copy, {"resume": True}, say=said.append)  # and that folder may stay there
+    saved(points, copy, {"resume": True}, warn=said.append)  # and that folder may stay there
     assert len(said) == 1
 
 
@@ -295,7 +298,7 @@ def test_a_foreign_one_on_top_is_passed_over(points, copy, tmp_path):
     saved(points, tmp_path / "other", {"learning_rate": 0.3, "epochs": 40})
     shutil.copytree(tmp_path / "other" / "step-40", copy / "step-40")
     said = []
-    resumed = saved(points, copy, {"resume": True}, say=said.append)
+    resumed = saved(points, copy, {"resume": True}, warn=said.append)
     assert resumed.history.start == 30
     assert PROGRAM in said[0]
     assert (copy / "step-40.refused").is_dir()
@@ -304,7 +307,7 @@ def test_a_foreign_one_on_top_is_passed_over(points, copy, tmp_path):
 def test_a_checkpoint_under_the_name_of_another_step(points, copy):
     (copy / "step-30").rename(copy / "step-35")
     with pytest.raises(DamagedError, match=r"run.json is not of this step"):
-        facts_of(copy / "step-35")
+        read_facts(copy / "step-35")
 
 
 def test_another_version_is_said(points, copy, monkeypatch):
@@ -336,7 +339,7 @@ def test_arguments_that_are_refused(tmp_path):
 def test_two_runs_at_once_are_refused(points, tmp_path):
     """The other one is a process of its own, and when it is gone the folder is free."""
     code = (
-        "import sys, time; from pathlib import Path; from handgrad.train.lock import lock;"
+        "import sys, time; from pathlib import Path; from handgrad.scale.checkpoints import lock;"
         f"lock(Path({str(tmp_path)!r})); print('locked', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
@@ -360,7 +363,7 @@ def test_the_extra_is_named(points, tmp_path, monkeypatch):
 
 def test_a_save_that_fails_costs_only_itself(points, tmp_path, monkeypatch):
     """Before every file in turn that a checkpoint has; half of it is never left behind."""
-    real, calls = snapshot.save_arrays, []
+    real, calls = checkpoint_file.save_arrays, []
 
     def refuses(folder, arrays):
         calls.append(folder)
@@ -368,9 +371,9 @@ def test_a_save_that_fails_costs_only_itself(points, tmp_path, monkeypatch):
         if len(calls) in (2, 3):
             raise ValueError("RESOURCE_EXHAUSTED: writing: No space left on device [errno 28]")
 
-    monkeypatch.setattr(snapshot, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
     said = []
-    result = saved(points, tmp_path, say=said.append)
+    result = saved(points, tmp_path, warn=said.append)
     assert said == [
         f"step 20 could not be saved in {tmp_path} (No space left on device); training goes on, "
         "step 10 is saved, and it is tried again when the next is due",
@@ -386,7 +389,7 @@ def test_an_end_that_cannot_be_saved_is_in_the_history(points, tmp_path, monkeyp
     def refuses(folder, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshot, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
     with pytest.warns(
         RuntimeWarning, match=r"step 10 could not be .*; training goes on, nothing is"
     ):
@@ -411,7 +414,9 @@ def test_a_crash_at_every_call_of_a_save(points, copy, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             for name in names:
                 patch.setattr(Path, name, count.before(getattr(Path, name), run))
-            patch.setattr(snapshot, "_remove", count.before(snapshot._remove, run))
+            patch.setattr(
+                checkpoint_file, "_remove_tree", count.before(checkpoint_file._remove_tree, run)
+            )
             try:
                 saved(points, run, {"resume": True, "epochs": 50})
             except Killed:
@@ -456,7 +461,7 @@ class Bomb:
 
 def seal(checkpoint):
     """Sums that fit, as whoever makes a checkpoint can write them."""
-    (checkpoint / snapshot.SUMS).write_bytes(snapshot._sums(checkpoint))
+    (checkpoint / checkpoint_file.SUMS).write_bytes(checkpoint_file.digests(checkpoint))
 
 
 def hostile(checkpoint, how, mark):
@@ -494,7 +499,7 @@ def hostile(checkpoint, how, mark):
 def test_a_checkpoint_cannot_run_code_nor_crash(points, copy, how, tmp_path):
     mark, said = tmp_path / "ran", []
     hostile(copy / "step-30", how, mark)
-    resumed = saved(points, copy, {"resume": True}, say=said.append)
+    resumed = saved(points, copy, {"resume": True}, warn=said.append)
     assert not mark.exists()
     assert resumed.history.start == 20
     assert len(said) == 1
@@ -513,8 +518,8 @@ def test_a_link_is_not_followed(copy, name, tmp_path):
     path, elsewhere = copy / "step-30" / name, tmp_path / "elsewhere"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
-    with pytest.raises(DamagedError, match=f"{name} is no plain file"):
-        facts_of(copy / "step-30")
+    with pytest.raises(DamagedError, match=f"{name} is not a plain file"):
+        read_facts(copy / "step-30")
 
 
 def test_removing_does_not_follow_a_link(tmp_path):
@@ -522,7 +527,7 @@ def test_removing_does_not_follow_a_link(tmp_path):
     (tmp_path / "precious" / "thing").write_text("mine")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "step-1.part").symlink_to(tmp_path / "precious")
-    snapshot.clear(tmp_path / "saved")
+    checkpoint_file.remove_leftovers(tmp_path / "saved")
     assert (tmp_path / "precious" / "thing").exists()
     assert not (tmp_path / "saved" / "step-1.part").is_symlink()
 
@@ -544,14 +549,14 @@ def test_the_program_is_the_same_in_another_process(points):
     """No address, no order of a set is in it."""
     code = (
         "import jax, jax.numpy as jnp; from handgrad.gradients import mlp;"
-        "from handgrad.train import adam; from handgrad.train.batches import schedule;"
-        "from handgrad.train.identity import program;"
+        "from handgrad.train import adam; from handgrad.train.batches import Batches;"
+        "from handgrad.train.api import program_digest;"
         "from handgrad.train.loop import initial_state;"
         "m, rule = mlp.model((3,), 'relu', 0.1), adam(0.01);"
         "s = initial_state(m.init(jax.random.key(0), 2, 3, jnp.float32), rule);"
         "x, y = jnp.ones((5, 2)), jnp.zeros(5, int);"
-        "b = schedule(5, 2, True, jax.random.key(0));"
-        "print(program(m.value_and_gradient, rule, b, s, x, y))"
+        "b = Batches.of(5, 2, True, jax.random.key(0));"
+        "print(program_digest(m.value_and_gradient, rule, b, s, (x, y)))"
     )
     found = {
         subprocess.run(
@@ -570,34 +575,28 @@ def test_arrays_come_back_as_they_were(tmp_path):
         np.zeros((3, 0), "float64"), np.zeros((2, 3), "float64"), np.array([True, False]),
         np.array([1, 2], "uint32"),
     ]  # fmt: skip
-    arrays_on_disk.save_arrays(tmp_path / "a", arrays)
-    found = arrays_on_disk.load_arrays(tmp_path / "a", arrays)
+    checkpoint_file.save_arrays(tmp_path / "a", arrays)
+    found = checkpoint_file.load_arrays(tmp_path / "a", arrays)
     for array, back in zip(arrays, found, strict=True):
         assert (array.shape, array.dtype) == (back.shape, back.dtype)
         assert array.tobytes() == back.tobytes()
     with pytest.raises(ValueError, match="state is not an array of 68 bytes"):
-        arrays_on_disk.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
+        checkpoint_file.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
 
 
 def test_identity_is_of_values_not_of_objects(points):
     x, y = map(jnp.asarray, points)
     from handgrad.train import sgd
-    from handgrad.train.batches import schedule
-    from handgrad.train.loop import initial_state
 
     def of(rate):
         rule = sgd(rate)
         state = initial_state(logistic.init(jax.random.key(0), 3), rule)
-        batches = schedule(50, 7, True, jax.random.key(1))
-        return identity(logistic.model(0.1).value_and_gradient, rule, batches, state, x, y)
+        batches = Batches.of(50, 7, True, jax.random.key(1))
+        return fingerprint(logistic.model(0.1).value_and_gradient, rule, batches, state, (x, y))
 
     assert of(0.1) == of(0.1)
     assert differences(of(0.1), of(0.1000001)) == [PROGRAM]
     assert json.loads(json.dumps(of(0.1))) == of(0.1)
-
-
-def test_looks_do_not_depend_on_the_cut():
-    assert [s for s in range(1, 26) if running.is_looked_at(s, 25, 10)] == [10, 20, 25]
 
 
 def test_orbax_is_loaded_only_when_it_is_used():
@@ -616,7 +615,7 @@ def test_the_default_is_to_warn():
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(points, tmp_path):
     saved(points, tmp_path / "saved")
     newest = next(iter(steps_in(tmp_path / "saved").values()))
-    (newest / snapshot.SUMS).unlink()
-    os.mkfifo(newest / snapshot.SUMS)
-    with pytest.raises(DamagedError, match="is no plain file"):
-        facts_of(newest)
+    (newest / checkpoint_file.SUMS).unlink()
+    os.mkfifo(newest / checkpoint_file.SUMS)
+    with pytest.raises(DamagedError, match="is not a plain file"):
+        read_facts(newest)

@@ -8,10 +8,8 @@ import pytest
 from processes import free_port
 
 from handgrad.errors import InputError
-from handgrad.train import watch
-from handgrad.train.distributed import check_addresses
-from handgrad.train.rollcall import enrol, gather, listen
-from handgrad.train.watch import Watch, named
+from handgrad.scale import processes as room
+from handgrad.scale.processes import Heartbeat, check_addresses, join, listen, named, rendezvous
 
 ABOUT = {"data": "iris", "epochs": 3}
 PATIENCE = 2.0
@@ -25,13 +23,13 @@ def port():
 
 @pytest.fixture
 def coordinator(port):
-    """gather(...) in a thread: the coordinator of a run of 3. Gives what it ends with."""
+    """rendezvous(...) in a thread: the coordinator of a run of 3. Gives what it ends with."""
     result = {}
 
     def call():
         try:
             with listen("127.0.0.1", port) as server:
-                result["peers"] = gather(server, 3, ABOUT, PATIENCE)
+                result["peers"] = rendezvous(server, 3, ABOUT, PATIENCE)
             for peer in result["peers"].values():
                 peer.send({"met": True})
         except InputError as error:
@@ -47,12 +45,12 @@ def coordinator(port):
 
 
 def joined(port, process, processes=3, about=ABOUT):
-    """enrol(...) in a thread; a list that gets its answer or its error."""
+    """join(...) in a thread; a list that gets its answer or its error."""
     answers = []
 
     def come():
         try:
-            answers.append(enrol("127.0.0.1", port, process, processes, about, 3.0))
+            answers.append(join("127.0.0.1", port, process, processes, about, 3.0))
         except InputError as error:
             answers.append(error)
 
@@ -111,7 +109,7 @@ def test_who_is_missing_is_named_to_all(port, coordinator):
 
 def test_no_coordinator(port):
     with pytest.raises(InputError, match=f"no answer from 127.0.0.1:{port} within 0.5 s"):
-        enrol("127.0.0.1", port, 1, 2, {}, 0.5)
+        join("127.0.0.1", port, 1, 2, {}, 0.5)
 
 
 def test_a_stranger_at_the_port():
@@ -124,7 +122,7 @@ def test_a_stranger_at_the_port():
         thread = threading.Thread(target=greet)
         thread.start()
         with pytest.raises(InputError, match="expected process 0 of handgrad"):
-            enrol("127.0.0.1", server.getsockname()[1], 1, 2, {}, 2.0)
+            join("127.0.0.1", server.getsockname()[1], 1, 2, {}, 2.0)
         thread.join()
 
 
@@ -159,11 +157,11 @@ def test_numbers_that_cannot_be(given, argument):
 def watched():
     """A coordinator's watch over processes 1 and 2, their ends, and what it has to say."""
     pairs = [socket.socketpair() for _ in range(2)]
-    peers = {number: watch.Peer(pair[0]) for number, pair in enumerate(pairs, 1)}
+    peers = {number: room.Peer(pair[0]) for number, pair in enumerate(pairs, 1)}
     said = []
-    thread = Watch(peers, 3, said.append)
+    thread = Heartbeat(peers, 3, said.append)
     thread.start()
-    yield thread, [watch.Peer(pair[1]) for pair in pairs], said
+    yield thread, [room.Peer(pair[1]) for pair in pairs], said
     thread.leave({"left": True})
     for pair in pairs:
         for end in pair:
@@ -202,8 +200,8 @@ def test_who_has_left_is_not_lost(watched):
 
 
 def test_silence_is_a_loss(watched, monkeypatch):
-    monkeypatch.setattr(watch, "SILENT_BEATS", 3)
-    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(room, "SILENT_BEATS", 3)
+    monkeypatch.setattr(room, "BEAT_SECONDS", 0.1)
     _, (_, two), said = watched
     end = time.monotonic() + 20
     while not said and time.monotonic() < end:
