@@ -30,7 +30,7 @@ from handgrad.measure import Report
 from handgrad.measure.cost import Machine, Work, all_reduce, step
 from handgrad.scale.sharding import AXIS, as_mesh
 from handgrad.train.batches import Batches, ShardedBatches
-from handgrad.train.loop import initial_state, on_mesh, pick
+from handgrad.train.loop import ArrayEngine, Schedule, Solver, pick
 
 TITLE = "many processes: steps against the cost model"
 PROCESSES = (1, 2, 4)
@@ -209,16 +209,14 @@ def taken(work: Work, mesh: Any, seconds_of: Callable) -> dict[str, float]:
     model = model_of(work)
     params = model.init(jax.random.key(0), work.features, max(2, work.outputs))
     batches = Batches.of(work.examples, work.batch or "full", True, jax.random.key(1))
-    rule = optax.sgd(0.1)
-    state = initial_state(params, rule)
+    solver = Solver(model.value_and_gradient, optax.sgd(0.1))
+    state = solver.init(params)
     x, y = drawn(work.examples, work.features, max(2, work.outputs))
     times = together_in_time(work)
     epochs = -(-50 * times * batches.size // work.examples)  # so that a chunk has room for them
-    sharded = ShardedBatches.of(batches, mesh.size)
-    engine = on_mesh(
-        model.value_and_gradient, rule, sharded, epochs, state,
-        lambda rows: (x[rows], y[rows]), mesh,
-    )  # fmt: skip
+    sharded = ShardedBatches.over(batches, mesh.size)
+    schedule = Schedule.of(sharded, epochs, work.features, can_stop=False)
+    engine = ArrayEngine(solver, sharded, schedule, state, (x, y), mesh)
     times = min(times, engine.schedule.chunk)
     held = engine._chunk.memory_analysis()
     seconds = seconds_of(lambda: engine.run_steps(state, 0, times)) / times

@@ -20,7 +20,7 @@ from handgrad.scale.sharding import as_mesh
 from handgrad.train import baseline, fit
 from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.comparison import parameter_difference
-from handgrad.train.loop import initial_state, mesh_programs
+from handgrad.train.loop import Solver, programs
 from handgrad.train.optimizers import resolve
 
 MODELS = {
@@ -70,12 +70,12 @@ def compiled(name, examples, batch_size, devices=8, fault=None):
     """The program of a chunk for so many examples, as XLA has compiled it; no data are needed."""
     model, classes = MODELS[name]
     vg = fault(model.value_and_gradient) if fault else model.value_and_gradient
-    rule, mesh = resolve("momentum", 0.1), as_mesh(devices)
+    solver, mesh = Solver(vg, resolve("momentum", 0.1)), as_mesh(devices)
     batches = Batches.of(examples, batch_size, True, jax.random.key(0))
-    sharded = ShardedBatches.of(batches, devices)
+    sharded = ShardedBatches.over(batches, devices)
     params = model.init(jax.random.key(0), 6, classes, "float64")
-    state = initial_state(params, rule)
-    chunk, evaluate = mesh_programs(vg, rule, sharded, mesh)
+    state = solver.init(params)
+    chunk, evaluate = programs(solver, sharded, mesh)
     places = sharded.shards.rows * sharded.shards.count
     shape = jax.ShapeDtypeStruct
     x, y = shape((places, 6), "float64"), shape((places,), "int32")

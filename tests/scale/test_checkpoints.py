@@ -24,7 +24,7 @@ from handgrad.scale.checkpoints import PROGRAM, Checkpoints, differences
 from handgrad.train import fit
 from handgrad.train.api import fingerprint
 from handgrad.train.batches import Batches
-from handgrad.train.loop import initial_state
+from handgrad.train.loop import Solver
 
 RUNS = {
     "full": {"batch_size": "full", "epochs": 60, "optimizer": "momentum"},
@@ -551,12 +551,12 @@ def test_the_program_is_the_same_in_another_process(points):
         "import jax, jax.numpy as jnp; from handgrad.gradients import mlp;"
         "from handgrad.train import adam; from handgrad.train.batches import Batches;"
         "from handgrad.train.api import program_digest;"
-        "from handgrad.train.loop import initial_state;"
-        "m, rule = mlp.model((3,), 'relu', 0.1), adam(0.01);"
-        "s = initial_state(m.init(jax.random.key(0), 2, 3, jnp.float32), rule);"
+        "from handgrad.train.loop import Solver;"
+        "m = mlp.model((3,), 'relu', 0.1); solver = Solver(m.value_and_gradient, adam(0.01));"
+        "s = solver.init(m.init(jax.random.key(0), 2, 3, jnp.float32));"
         "x, y = jnp.ones((5, 2)), jnp.zeros(5, int);"
         "b = Batches.of(5, 2, True, jax.random.key(0));"
-        "print(program_digest(m.value_and_gradient, rule, b, s, (x, y)))"
+        "print(program_digest(solver, b, s, (x, y)))"
     )
     found = {
         subprocess.run(
@@ -589,10 +589,10 @@ def test_identity_is_of_values_not_of_objects(points):
     from handgrad.train import sgd
 
     def of(rate):
-        rule = sgd(rate)
-        state = initial_state(logistic.init(jax.random.key(0), 3), rule)
+        solver = Solver(logistic.model(0.1).value_and_gradient, sgd(rate))
+        state = solver.init(logistic.init(jax.random.key(0), 3))
         batches = Batches.of(50, 7, True, jax.random.key(1))
-        return fingerprint(logistic.model(0.1).value_and_gradient, rule, batches, state, (x, y))
+        return fingerprint(solver, batches, state, (x, y))
 
     assert of(0.1) == of(0.1)
     assert differences(of(0.1), of(0.1000001)) == [PROGRAM]

@@ -27,23 +27,25 @@ def test_every_row_lies_in_one_place(examples, count):
 @pytest.mark.parametrize("examples", [16, 17, 23, 100])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_an_epoch_sees_every_row_of_a_shard_once(examples, shuffle):
-    sharded = ShardedBatches.of(Batches(examples, 16, shuffle, (3, 4)), 2)
+    sharded = ShardedBatches.over(Batches(examples, 16, shuffle, (3, 4)), 2)
     each = 16 // sharded.shards.count
     for shard in range(sharded.shards.count):
         held = sharded.shards.held(shard)
-        seen = sharded.indices(shard, 0, math.lcm(held, each) // each).ravel().reshape(-1, held)
+        seen = (
+            sharded.shard_indices(shard, 0, math.lcm(held, each) // each).ravel().reshape(-1, held)
+        )
         for epoch in seen:
             assert sorted(epoch) == list(range(held))
         np.testing.assert_array_equal(
-            sharded.indices(shard, 1, 2), sharded.indices(shard, 0, 3)[1:]
+            sharded.shard_indices(shard, 1, 2), sharded.shard_indices(shard, 0, 3)[1:]
         )
 
 
 def test_the_batches_do_not_depend_on_the_devices():
     batches = Batches.of(100, 32, True, jax.random.key(0))
-    by_devices = {devices: ShardedBatches.of(batches, devices) for devices in (1, 2, 4, 8)}
+    by_devices = {devices: ShardedBatches.over(batches, devices) for devices in (1, 2, 4, 8)}
     assert {sharded.shards.count for sharded in by_devices.values()} == {8}
-    one, other = (by_devices[1].indices(shard, 0, 5) for shard in (0, 1))
+    one, other = (by_devices[1].shard_indices(shard, 0, 5) for shard in (0, 1))
     assert not np.array_equal(one, other)  # each shard has an order of its own
     for devices, sharded in by_devices.items():
         rows = [
@@ -89,7 +91,7 @@ def test_devices_that_cannot_be(given, words):
 )
 def test_batches_that_cannot_be_divided(examples, size, devices, argument, remedy):
     with pytest.raises(InputError, match=remedy) as error:
-        ShardedBatches.of(Batches(examples, size, True, (0,)), devices)
+        ShardedBatches.over(Batches(examples, size, True, (0,)), devices)
     assert error.value.argument == argument
 
 

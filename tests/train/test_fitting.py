@@ -13,7 +13,7 @@ from handgrad.errors import DivergedError
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import accuracy, fit, loop
 from handgrad.train.batches import Batches
-from handgrad.train.loop import initial_state, make_chunk
+from handgrad.train.loop import Solver
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def test_one_compilation_a_run(points, batch_size):
 def test_one_program_serves_every_chunk(points, monkeypatch):
     """What is compiled is compiled ahead of the loop; another shape would be refused."""
     lowered = []
-    real = loop.make_chunk
+    real = loop.programs
 
-    def make_chunk(*args):
+    def programs(*args):
         lowered.append(args)
         return real(*args)
 
-    monkeypatch.setattr(loop, "make_chunk", make_chunk)
+    monkeypatch.setattr(loop, "programs", programs)
     result = fit(logistic.model(), *points, epochs=41, batch_size=7)
     assert len(lowered) == 1
     steps = result.history.steps
@@ -270,10 +270,11 @@ def test_looks_are_as_rare_as_they_must_be(points):
 def test_no_step_copies_the_data(points):
     """The operands of a conditional are copied: there is none in a chunk."""
     x, y = map(jnp.asarray, points)
-    rule = optax.sgd(0.1)
-    state = initial_state(logistic.init(jax.random.key(0), 3), rule)
-    chunk = make_chunk(logistic.model().value_and_gradient, rule, False)
-    program = jax.jit(chunk).lower(state, x, y, jnp.zeros((4, 2), jnp.int32), jnp.int32(4))
+    solver = Solver(logistic.model().value_and_gradient, optax.sgd(0.1))
+    state = solver.init(logistic.init(jax.random.key(0), 3))
+    program = jax.jit(solver.chunk(full=False)).lower(
+        state, x, y, jnp.zeros((4, 2), jnp.int32), jnp.int32(4)
+    )
     compiled = program.compile().as_text()
     assert " conditional(" not in compiled
     assert f"copy(f32[{x.shape[0]},{x.shape[1]}]" not in compiled

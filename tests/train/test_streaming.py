@@ -21,7 +21,7 @@ from handgrad.scale.checkpoints import Checkpoints
 from handgrad.train import baseline, batches, fit, fit_stream, newton_stream
 from handgrad.train.batches import Windows
 from handgrad.train.comparison import compare, contenders
-from handgrad.train.loop import initial_state
+from handgrad.train.loop import Solver
 from handgrad.train.optimizers import resolve
 from handgrad.train.streaming import FullPasses, StreamPass, WindowedBatches
 
@@ -153,15 +153,15 @@ def test_a_window_mixes_blocks_from_everywhere():
 def test_taken_up_at_any_step(binary, small_blocks, size):
     """Another engine that starts in the middle of a window goes on to the same bits."""
     stream = open_stream(binary, 4)
-    rule = resolve("momentum", 0.1)
     model = logistic.model(0.01)
+    solver = Solver(model.value_and_gradient, resolve("momentum", 0.1))
     order = Windows.of_stream(ROWS, 16, size, True, jax.random.key(3))
-    state = initial_state(model.init(jax.random.key(0), 4, 2, "float32"), rule)
+    state = solver.init(model.init(jax.random.key(0), 4, 2, "float32"))
 
     def engine():
         if size == "full":
-            return FullPasses(model.value_and_gradient, rule, 9, state, stream)
-        return WindowedBatches(model.value_and_gradient, rule, order, 3, state, stream)
+            return FullPasses(solver, order, 9, state, stream)
+        return WindowedBatches(solver, order, 3, state, stream)
 
     whole = engine()
     steps = whole.schedule.steps

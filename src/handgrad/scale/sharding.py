@@ -13,7 +13,7 @@ the same functions over all devices.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -29,13 +29,11 @@ from handgrad._types import Array
 from handgrad.errors import InputError
 
 AXIS = "data"
-REPLICATED, ROWS, COLUMNS = P(), P(AXIS), P(None, AXIS)
+WHOLE, ROWS, COLUMNS = P(), P(AXIS), P(None, AXIS)
 """Whole on every device; its rows spread over them; its columns."""
 
 Params = Any
 ValueAndGradient = Callable[[Params, Array, Array], tuple[Array, Params]]
-Rows = Callable[[np.ndarray], tuple[Any, Any]]
-"""x and y of the rows with these numbers."""
 
 
 def as_mesh(mesh: Any) -> Mesh:
@@ -122,7 +120,7 @@ class Shards:
 
 def over_devices(function: Callable, mesh: Mesh, *specs: P) -> Any:
     """`function`, compiled over the mesh; arguments lie as `specs` say, results are replicated."""
-    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=REPLICATED))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=WHOLE))
 
 
 def over_batch(value_and_gradient: ValueAndGradient, devices: int) -> ValueAndGradient:
@@ -194,27 +192,18 @@ def place(
     return jax.make_array_from_callback(shape, sharding, part)
 
 
-def place_examples(rows: Rows, shards: Shards, mesh: Mesh) -> tuple[Array, Array]:
-    """x and y with the shards of each device on it, one after the other.
+def place_examples(array: Any, shards: Shards, mesh: Mesh) -> Array:
+    """The rows of `array` with the shards of each device on it, one after the other.
 
-    `rows(numbers)` gives x and y of those rows; it is asked for those of this process's devices.
+    Of a NumPy array only the rows of this process's devices are read.
     """
     each = shards.count // mesh.size
-    held = {}
-    for number, device in enumerate(mesh.devices.flat):
-        if device.process_index == jax.process_index():
-            own = range(number * each, (number + 1) * each)
-            held[number] = rows(np.concatenate([shards.rows_of(shard) for shard in own]))
-    some = next(iter(held.values()))
-    x, y = (
-        place(
-            partial(lambda part, device: held[device][part], part),
-            (shards.count * shards.rows, *some[part].shape[1:]),
-            mesh,
-        )
-        for part in (0, 1)
-    )
-    return x, y
+
+    def of(device: int) -> np.ndarray:
+        own = range(device * each, (device + 1) * each)
+        return array[np.concatenate([shards.rows_of(shard) for shard in own])]
+
+    return place(of, (shards.count * shards.rows, *array.shape[1:]), mesh)
 
 
 def to_local(tree: Any) -> Any:
@@ -234,4 +223,4 @@ def all_gather(value: Any) -> np.ndarray:
 
 @cache
 def _replicate(mesh: Mesh) -> Any:
-    return jax.jit(lambda parts: parts, out_shardings=NamedSharding(mesh, REPLICATED))
+    return jax.jit(lambda parts: parts, out_shardings=NamedSharding(mesh, WHOLE))

@@ -30,19 +30,18 @@ from handgrad.errors import DivergedError, InputError
 from handgrad.gradients.model import Model
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, Saver, describe_leaf, digest, leaves
 from handgrad.scale.processes import check_same_start, defer_signals
-from handgrad.scale.sharding import ValueAndGradient, as_mesh, to_local
+from handgrad.scale.sharding import as_mesh, to_local
 from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.log import RunLog
 from handgrad.train.loop import (
+    ArrayEngine,
     Callback,
     Engine,
     History,
     Progress,
+    Schedule,
+    Solver,
     TrainState,
-    initial_state,
-    make_chunk,
-    on_mesh,
-    on_one_device,
     run,
 )
 from handgrad.train.optimizers import resolve
@@ -123,28 +122,21 @@ def fit(
     x, y = as_arrays(x, y, on_host=devices is not None)
     init_key, order_key = jax.random.split(check_key(key))
     batches = Batches.of(x.shape[0], batch_size, shuffle, order_key)
-    rule = resolve(optimizer, learning_rate)
+    solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
     if params is None:
         params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
     check_labels_fit(model, params, x, y)
-    state = initial_state(params, rule)
-    sharded = None if devices is None else ShardedBatches.of(batches, devices.size)
+    state = solver.init(params)
+    if devices is not None:
+        batches = ShardedBatches.over(batches, devices.size)
+    schedule = Schedule.of(batches, epochs, x.shape[1], can_stop=tol is not None)
 
     def engine(at: TrainState) -> Engine:
-        gradient, can_stop = model.value_and_gradient, tol is not None
-        if devices is None or sharded is None:
-            return on_one_device(gradient, rule, batches, epochs, at, (x, y), can_stop)
-
-        def rows(numbers: np.ndarray) -> tuple[Array, Array]:
-            return x[numbers], y[numbers]
-
-        return on_mesh(gradient, rule, sharded, epochs, at, rows, devices, can_stop)
+        return ArrayEngine(solver, batches, schedule, at, (x, y), devices)
 
     def facts() -> dict[str, Any]:
-        same = fingerprint(model.value_and_gradient, rule, batches, state, (x, y))
-        if sharded is not None:
-            same["order"] = sharded.order
-        return {"devices": 1 if devices is None else devices.size, **same}
+        count = 1 if devices is None else devices.size
+        return {"devices": count, **fingerprint(solver, batches, state, (x, y))}
 
     state, history = fit_with_callbacks(
         engine, state, facts, checkpoints=saves, resume=resume, log=log, tol=tol,
@@ -240,8 +232,7 @@ def as_checkpoints(checkpoint: Any, resume: bool) -> Checkpoints | None:
 
 
 def fingerprint(
-    value_and_gradient: ValueAndGradient,
-    rule: optax.GradientTransformation,
+    solver: Solver,
     batches: Batches,
     state: TrainState,
     data: tuple[Any, Any],
@@ -264,24 +255,19 @@ def fingerprint(
         "key of the order": list(batches.seed) if batches.shuffle and not batches.full else None,
         "state": [f"{path} {describe_leaf(leaf)}" for path, leaf in leaves(state)],
         "first parameters": digest(state),
-        PROGRAM: program_digest(value_and_gradient, rule, batches, state, data),
+        PROGRAM: program_digest(solver, batches, state, data),
     }
 
 
 def program_digest(
-    value_and_gradient: ValueAndGradient,
-    rule: optax.GradientTransformation,
-    batches: Batches,
-    state: TrainState,
-    data: tuple[Any, Any],
+    solver: Solver, batches: Batches, state: TrainState, data: tuple[Any, Any]
 ) -> str:
     """A digest of what a step is lowered to, which has every constant in it.
 
     Of a chunk of one step, so that it does not depend on how a run is cut into chunks.
     """
-    chunk = jax.jit(make_chunk(value_and_gradient, rule, batches.full))
     indices = np.zeros((1, 0 if batches.full else batches.size), np.int32)
-    lowered = chunk.lower(state, *data, indices, np.int32(0))
+    lowered = jax.jit(solver.chunk(batches.full)).lower(state, *data, indices, np.int32(0))
     return hashlib.blake2b(lowered.as_text().encode(), digest_size=16).hexdigest()
 
 

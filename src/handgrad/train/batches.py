@@ -247,58 +247,55 @@ def _block_order(
 
 
 @dataclass(frozen=True)
-class ShardedBatches:
-    """The batches of a run, drawn from shards: places in a shard, not numbers of examples."""
+class ShardedBatches(Batches):
+    """The batches of a run over several devices, drawn from shards of the examples."""
 
-    batches: Batches
     shards: Shards
 
     @classmethod
-    def of(cls, batches: Batches, devices: int) -> "ShardedBatches":
+    def over(cls, batches: Batches, devices: int) -> "ShardedBatches":
         """In as many shards as the devices for a full batch. Else gcd(B, 8) if the devices divide
         that; else as many as the devices.
 
         Raises InputError where a device would be without an example, or a batch cannot be divided
         evenly: batches of one are never parallel.
 
-        >>> ShardedBatches.of(Batches(100, 32, True, (0,)), 4).shards.count
+        >>> ShardedBatches.over(Batches(100, 32, True, (0,)), 4).shards.count
         8
-        >>> ShardedBatches.of(Batches(100, 30, True, (0,)), 3).shards.count
+        >>> ShardedBatches.over(Batches(100, 30, True, (0,)), 3).shards.count
         3
-        >>> ShardedBatches.of(Batches(100, 1, True, (0,)), 2)
+        >>> ShardedBatches.over(Batches(100, 1, True, (0,)), 2)
         Traceback (most recent call last):
             ...
         handgrad.errors.InputError: batch_size: expected a multiple of the 2 devices, got 1; pass
         2, or 'full', or train on one device
         """
         examples, size = batches.examples, batches.size
-        if batches.full:
-            if devices > examples:
-                raise InputError(
-                    "mesh", f"at most as many devices as the {examples:,} examples", devices,
-                    "use fewer devices",
-                )  # fmt: skip
-            return cls(batches, Shards(examples, devices))
-        if size % devices:
+        shared = devices if batches.full else math.gcd(size, MOST_SHARDS)
+        if batches.full and devices > examples:
+            raise InputError(
+                "mesh", f"at most as many devices as the {examples:,} examples", devices,
+                "use fewer devices",
+            )  # fmt: skip
+        if not batches.full and size % devices:
             near = min(-(-size // devices) * devices, examples // devices * devices)
             raise InputError(
                 "batch_size", f"a multiple of the {devices} devices", size,
                 f"pass {near:,}, or 'full', or train on one device" if near else
                 "pass 'full', or train on one device",
             )  # fmt: skip
-        shared = math.gcd(size, MOST_SHARDS)
-        return cls(batches, Shards(examples, devices if shared % devices else shared))
+        count = devices if shared % devices else shared
+        return cls(examples, size, batches.shuffle, batches.seed, Shards(examples, count))
 
     @property
     def order(self) -> str:
         """In words, as a checkpoint is known by."""
-        shards = f" in {self.shards.count} shards"
-        return self.batches.order + ("" if self.batches.full else shards)
+        return super().order + ("" if self.full else f" in {self.shards.count} shards")
 
-    def indices(self, shard: int, first: int, count: int) -> np.ndarray:
-        """The places that a shard gives to steps first, first+1, …: (count, B/S) int32."""
+    def shard_indices(self, shard: int, first: int, count: int) -> np.ndarray:
+        """The places in a shard that it gives to steps first, first+1, …: (count, B/S) int32."""
         own = self._own[shard]
-        if own.full and not self.batches.full:
+        if own.full and not self.full:
             return np.tile(np.arange(own.size, dtype=np.int32), (count, 1))
         return own.indices(first, count)
 
@@ -306,7 +303,7 @@ class ShardedBatches:
         """The same of all shards of a device, as places among its rows: (count, B/devices)."""
         each = self.shards.count // devices
         parts = [
-            self.indices(device * each + own, first, count) + np.int32(own * self.shards.rows)
+            self.shard_indices(device * each + own, first, count) + np.int32(own * self.shards.rows)
             for own in range(each)
         ]
         return np.concatenate(parts, axis=1)
@@ -314,17 +311,16 @@ class ShardedBatches:
     @cached_property
     def _own(self) -> tuple[Batches, ...]:
         """The batches of each shard."""
-        run, shards = self.batches, self.shards
 
         def of(shard: int) -> Batches:
-            held = shards.held(shard)
-            size = held if run.full else run.size // shards.count
-            return Batches(held, size, run.shuffle, (*run.seed, shard))
+            held = self.shards.held(shard)
+            size = held if self.full else self.size // self.shards.count
+            return Batches(held, size, self.shuffle, (*self.seed, shard))
 
-        return tuple(map(of, range(shards.count)))
+        return tuple(map(of, range(self.shards.count)))
 
 
 def check_mesh_fits(mesh: Any, size: int, examples: int) -> None:
     """Raise InputError unless batches of `size` can be spread over such a mesh; None is none."""
     if mesh is not None:
-        ShardedBatches.of(Batches(examples, size, True, ()), as_mesh(mesh).size)
+        ShardedBatches.over(Batches(examples, size, True, ()), as_mesh(mesh).size)

@@ -26,7 +26,7 @@ MODELS = ("logistic", "softmax", "perceptron", "mlp")
 
 
 @dataclass(frozen=True)
-class Contender:
+class Side:
     """One side: a model with its gradient, and an update rule."""
 
     name: str
@@ -82,7 +82,7 @@ def contenders(
     l2: float = 0.0,
     hidden: tuple[int, ...] = (16,),
     activation: str = "tanh",
-) -> tuple[Contender, Contender]:
+) -> tuple[Side, Side]:
     """The hand-derived model with the update rule by hand, and the optax baseline of both."""
     loss: Callable = cross_entropy
     model: Model[Any]
@@ -100,8 +100,8 @@ def contenders(
         raise InputError("model", f"one of {', '.join(MODELS)}", repr(name), "name one")
     rule = resolve(optimizer, learning_rate)
     return (
-        Contender("hand", model, rule),
-        Contender("optax", baseline(model, l2, loss), OPTAX[optimizer](learning_rate)),
+        Side("hand", model, rule),
+        Side("optax", baseline(model, l2, loss), OPTAX[optimizer](learning_rate)),
     )
 
 
@@ -118,7 +118,7 @@ def check_labels_suit(name: str, data: Dataset | Stream) -> None:
 
 
 def compare(
-    pair: tuple[Contender, Contender],
+    pair: tuple[Side, Side],
     train: Dataset | Stream,
     test: Dataset | Stream,
     *,
@@ -183,7 +183,7 @@ def _examples(data: Dataset | Stream, dtype: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _performance(
-    side: Contender, result: FitResult, train: Dataset | Stream, test: Dataset | Stream, dtype: str
+    side: Side, result: FitResult, train: Dataset | Stream, test: Dataset | Stream, dtype: str
 ) -> Performance:
     def score(data: Dataset | Stream) -> float:
         if isinstance(data, Stream):

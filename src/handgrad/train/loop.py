@@ -1,10 +1,10 @@
 """Training: a Python loop over compiled chunks of steps.
 
-    state = initial_state(params, optimizer)    before the first step
-    state, loss = step(state, batch)            `make_step`; a chunk takes many of them
-    after each chunk                            is a loss not finite? are all the data evaluated?
-                                                callbacks; the tolerance or an interrupt ends it
-    History                                     what happened
+    state = solver.init(params)              before the first step
+    state, loss = solver.step(state, batch)  a chunk takes many of them
+    after each chunk                         is a loss not finite? are all the data evaluated?
+                                             callbacks; the tolerance or an interrupt ends the run
+    History                                  what happened
 
 A chunk has room for a fixed number of steps and is told how many of them to take, so one program
 serves the last chunk too: a `fori_loop` to that number, as a scan would take the steps past it and
@@ -33,9 +33,8 @@ from handgrad._types import Array
 from handgrad.errors import DivergedError
 from handgrad.scale.sharding import (
     COLUMNS,
-    REPLICATED,
     ROWS,
-    Rows,
+    WHOLE,
     ValueAndGradient,
     over_all_examples,
     over_batch,
@@ -65,79 +64,73 @@ class Metrics(NamedTuple):
     gradient_max: Array
 
 
-def initial_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    return TrainState(params, optimizer.init(params))
+class Solver(NamedTuple):
+    """What a step computes with: a loss and its gradient, and an update rule."""
 
+    value_and_gradient: ValueAndGradient
+    optimizer: optax.GradientTransformation
 
-def apply_gradient(
-    optimizer: optax.GradientTransformation, state: TrainState, gradient: Params, **more: Any
-) -> TrainState:
-    """The state after one update; `more` is for rules that want to know more than the gradient."""
-    updates, memory = optimizer.update(gradient, state.optimizer, state.params, **more)
-    return TrainState(optax.apply_updates(state.params, updates), memory)
+    def init(self, params: Params) -> TrainState:
+        """The state before the first step."""
+        return TrainState(params, self.optimizer.init(params))
 
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
+        """(state, loss of the batch (x, y) before the update).
 
-def make_step(
-    value_and_gradient: ValueAndGradient, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, Batch], tuple[TrainState, Array]]:
-    """step(state, (x, y)) -> (state, loss of the batch before the update).
+        The rule is also told the loss, its gradient and how to find them elsewhere: some, such as
+        `optax.lbfgs` and `optax.polyak_sgd`, want to know.
+        """
+        loss, gradient = self.value_and_gradient(state.params, *batch)
+        more = {"value": loss, "grad": gradient, "value_fn": self.loss_on(batch)}
+        rule = optax.with_extra_args_support(self.optimizer)
+        return Solver(self.value_and_gradient, rule).update(state, gradient, **more), loss
 
-    The rule is also told the loss, its gradient and how to find them elsewhere: some, such as
-    `optax.lbfgs` and `optax.polyak_sgd`, want to know.
-    """
-    optimizer = optax.with_extra_args_support(optimizer)
+    def update(self, state: TrainState, gradient: Params, **more: Any) -> TrainState:
+        """The state after one update; `more` is for rules that ask for more than the gradient."""
+        updates, memory = self.optimizer.update(gradient, state.optimizer, state.params, **more)
+        return TrainState(optax.apply_updates(state.params, updates), memory)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
-        loss, gradient = value_and_gradient(state.params, *batch)
-        after = apply_gradient(
-            optimizer, state, gradient,
-            value=loss, grad=gradient, value_fn=loss_of(value_and_gradient, batch),
-        )  # fmt: skip
-        return after, loss
+    def loss_on(self, batch: Batch) -> Callable[[Params], Array]:
+        """The loss as a function of the parameters; `jax.grad` of it is the gradient given.
 
-    return step
+        A line search asks for both at other parameters, and differentiates for itself.
+        """
 
+        @jax.custom_jvp
+        def loss(params: Params) -> Array:
+            return self.value_and_gradient(params, *batch)[0]
 
-def loss_of(value_and_gradient: ValueAndGradient, batch: Batch) -> Callable[[Params], Array]:
-    """The loss on `batch` as a function of the parameters; `jax.grad` of it is the gradient given.
+        @loss.defjvp
+        def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
+            value, gradient = self.value_and_gradient(*point, *batch)
+            along = jax.tree.map(jnp.vdot, gradient, *direction)
+            return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
 
-    A line search asks for both at other parameters, and differentiates for itself.
-    """
+        return loss
 
-    @jax.custom_jvp
-    def loss(params: Params) -> Array:
-        return value_and_gradient(params, *batch)[0]
+    def chunk(self, full: bool) -> Callable[..., tuple[TrainState, Array]]:
+        """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""
 
-    @loss.defjvp
-    def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
-        value, gradient = value_and_gradient(*point, *batch)
-        along = jax.tree.map(jnp.vdot, gradient, *direction)
-        return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
+        def chunk(
+            state: TrainState, x: Array, y: Array, indices: Array, count: Array
+        ) -> tuple[TrainState, Array]:
+            def next_step(number: Array, carry: tuple[TrainState, Array]) -> Any:
+                state, losses = carry
+                state, loss = self.step(state, (x, y) if full else pick(x, y, indices, number))
+                return state, lax.dynamic_update_index_in_dim(
+                    losses, loss, number, 0, allow_negative_indices=False
+                )
 
-    return loss
+            none = jnp.zeros(indices.shape[0], x.dtype)
+            return lax.fori_loop(0, count, next_step, (state, none))
 
+        return chunk
 
-def make_chunk(
-    value_and_gradient: ValueAndGradient, optimizer: optax.GradientTransformation, full: bool
-) -> Callable[[TrainState, Array, Array, Array, Array], tuple[TrainState, Array]]:
-    """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""
-    step = make_step(value_and_gradient, optimizer)
-
-    def chunk(
-        state: TrainState, x: Array, y: Array, indices: Array, count: Array
-    ) -> tuple[TrainState, Array]:
-        def next_step(number: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-            state, losses = carry
-            state, loss = step(state, (x, y) if full else pick(x, y, indices, number))
-            return state, lax.dynamic_update_index_in_dim(
-                losses, loss, number, 0, allow_negative_indices=False
-            )
-
-        none = jnp.zeros(indices.shape[0], x.dtype)
-        return lax.fori_loop(0, count, next_step, (state, none))
-
-    return chunk
+    def evaluate(self, params: Params, x: Array, y: Array) -> Metrics:
+        """On all the data."""
+        loss, gradient = self.value_and_gradient(params, x, y)
+        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
+        return Metrics(loss, jnp.max(largest))
 
 
 def pick(x: Array, y: Array, indices: Array, number: Array) -> Batch:
@@ -145,17 +138,6 @@ def pick(x: Array, y: Array, indices: Array, number: Array) -> Batch:
     rows = lax.dynamic_index_in_dim(indices, number, 0, False, allow_negative_indices=False)
     mode = "promise_in_bounds"
     return x.at[rows].get(mode=mode), y.at[rows].get(mode=mode)
-
-
-def make_eval(value_and_gradient: ValueAndGradient) -> Callable[[Params, Array, Array], Metrics]:
-    """evaluate(params, x, y) -> Metrics."""
-
-    def evaluate(params: Params, x: Array, y: Array) -> Metrics:
-        loss, gradient = value_and_gradient(params, x, y)
-        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
-        return Metrics(loss, jnp.max(largest))
-
-    return evaluate
 
 
 # --- when: how long a chunk is, and after how many steps all the data are evaluated -----------
@@ -186,9 +168,11 @@ class Schedule(NamedTuple):
     """A multiple of `chunk`."""
 
     @classmethod
-    def of(cls, steps: int, chunk: int, between_evals: int) -> "Schedule":
-        """With evaluations at the ends of chunks, at least so many steps apart."""
-        return cls(steps, chunk, math.ceil(between_evals / chunk) * chunk)
+    def of(cls, batches: Batches, epochs: int, features: int, can_stop: bool) -> "Schedule":
+        """Of a run on data in memory; `can_stop` as in `chunk_length`."""
+        steps = batches.steps(epochs)
+        chunk = chunk_length(steps, batches.size, features, can_stop)
+        return cls(steps, chunk, steps_between_evals(batches, chunk))
 
     def is_evaluated(self, step: int) -> bool:
         """Whether all data are evaluated after a step: this does not depend on how a run is cut.
@@ -214,11 +198,10 @@ def chunk_length(steps: int, size: int, features: int, can_stop: bool = False) -
     return max(1, min(length, MOST_INDICES // size))
 
 
-def schedule_of(batches: Batches, epochs: int, features: int, can_stop: bool) -> Schedule:
-    """The schedule of a run on data in memory."""
-    steps = batches.steps(epochs)
-    between = FULL_BATCHES_BETWEEN_EVALS if batches.full else batches.steps(EPOCHS_BETWEEN_EVALS)
-    return Schedule.of(steps, chunk_length(steps, batches.size, features, can_stop), between)
+def steps_between_evals(batches: Batches, chunk: int) -> int:
+    """Whole chunks: ten full batches, or three epochs of smaller ones, and up to a chunk more."""
+    least = FULL_BATCHES_BETWEEN_EVALS if batches.full else batches.steps(EPOCHS_BETWEEN_EVALS)
+    return math.ceil(least / chunk) * chunk
 
 
 # --- engines: the data, where they lie, and the programs compiled for them --------------------
@@ -247,27 +230,27 @@ class Engine(Protocol):
 
 
 class ArrayEngine:
-    """An engine over x (N, D) and y in memory: on one device, or spread over a mesh.
-
-    `draw(first)` gives the indices of a chunk that begins after step `first`; `put` gives a tree of
-    arrays the place that the programs want it in.
-    """
+    """An engine over x (N, D) and y in memory: on one device, or spread over a mesh."""
 
     def __init__(
         self,
-        chunk: Any,
-        evaluate: Any,
+        solver: Solver,
+        batches: Batches,
         schedule: Schedule,
         state: TrainState,
-        data: Batch,
-        draw: Callable[[int], Any],
-        put: Callable[[Any], Any] = lambda tree: tree,
+        data: tuple[Any, Any],
+        mesh: Mesh | None = None,
     ):
-        self.schedule = schedule
-        self._data, self._draw, self._put = data, draw, put
+        """With a mesh, the batches are `ShardedBatches`, and each device gets its own rows."""
         began = time.perf_counter()
-        self._drawn = 0, draw(0)
-        first = put(state), *data, self._drawn[1], put(np.int32(0))
+        self.schedule, self._batches, self._mesh = schedule, batches, mesh
+        chunk, evaluate = programs(solver, batches, mesh)
+        if mesh is not None and isinstance(batches, ShardedBatches):
+            x, y = (place_examples(part, batches.shards, mesh) for part in data)
+            data = x, y
+        self._data = data
+        self._drawn = 0, self._draw(0)
+        first = self._put(state), *data, self._drawn[1], self._put(np.int32(0))
         self._chunk = chunk.lower(*first).compile()
         self._evaluate = evaluate.lower(first[0].params, *data).compile()
         # a program's first call takes longer by as much as thousands of small steps
@@ -293,69 +276,30 @@ class ArrayEngine:
     def close(self) -> None:
         """See `Engine`: there is nothing."""
 
+    def _draw(self, first: int) -> Any:
+        """The indices of a chunk, (L, B); on a mesh each device's own columns on it."""
+        mesh, batches, length = self._mesh, self._batches, self.schedule.chunk
+        if mesh is None or not isinstance(batches, ShardedBatches):
+            return batches.indices(first, length)
+        return place(
+            lambda device: batches.device_indices(device, mesh.size, first, length),
+            (length, 0 if batches.full else batches.size), mesh, axis=1,
+        )  # fmt: skip
 
-def on_one_device(
-    value_and_gradient: ValueAndGradient,
-    optimizer: optax.GradientTransformation,
-    batches: Batches,
-    epochs: int,
-    state: TrainState,
-    data: Batch,
-    can_stop: bool = False,
-) -> ArrayEngine:
-    """The engine of a run on the device that has the data."""
-    schedule = schedule_of(batches, epochs, data[0].shape[1], can_stop)
-    chunk = jax.jit(make_chunk(value_and_gradient, optimizer, batches.full))
-    evaluate = jax.jit(make_eval(value_and_gradient))
-    return ArrayEngine(
-        chunk, evaluate, schedule, state, data, lambda first: batches.indices(first, schedule.chunk)
-    )
+    def _put(self, tree: Any) -> Any:
+        return tree if self._mesh is None else everywhere(tree, self._mesh)
 
 
-def on_mesh(
-    value_and_gradient: ValueAndGradient,
-    optimizer: optax.GradientTransformation,
-    sharded: ShardedBatches,
-    epochs: int,
-    state: TrainState,
-    rows: Rows,
-    mesh: Mesh,
-    can_stop: bool = False,
-) -> ArrayEngine:
-    """The engine of a run over all devices of a mesh; rows(numbers) gives x and y of those rows."""
-    batches = sharded.batches
-    data = place_examples(rows, sharded.shards, mesh)
-    schedule = schedule_of(batches, epochs, data[0].shape[1], can_stop)
-    width = 0 if batches.full else batches.size
-
-    def draw(first: int) -> Array:
-        """(chunk, B), each device's own columns on it."""
-
-        def own(device: int) -> np.ndarray:
-            return sharded.device_indices(device, mesh.size, first, schedule.chunk)
-
-        return place(own, (schedule.chunk, width), mesh, axis=1)
-
-    chunk, evaluate = mesh_programs(value_and_gradient, optimizer, sharded, mesh)
-    return ArrayEngine(
-        chunk, evaluate, schedule, state, data, draw, lambda tree: everywhere(tree, mesh)
-    )
-
-
-def mesh_programs(
-    value_and_gradient: ValueAndGradient,
-    optimizer: optax.GradientTransformation,
-    sharded: ShardedBatches,
-    mesh: Mesh,
-) -> tuple[Any, Any]:
-    """`make_chunk` and `make_eval` over the mesh, to be compiled."""
-    full = sharded.batches.full
-    on_all = over_all_examples(value_and_gradient, sharded.shards, mesh.size)
-    on_batch = on_all if full else over_batch(value_and_gradient, mesh.size)
-    chunk = make_chunk(on_batch, optimizer, full)
+def programs(solver: Solver, batches: Batches, mesh: Mesh | None) -> tuple[Any, Any]:
+    """A chunk and an evaluation, to be compiled: for one device, or over a mesh."""
+    if mesh is None or not isinstance(batches, ShardedBatches):
+        return jax.jit(solver.chunk(batches.full)), jax.jit(solver.evaluate)
+    gradient, rule = solver
+    on_all = Solver(over_all_examples(gradient, batches.shards, mesh.size), rule)
+    on_batch = on_all if batches.full else Solver(over_batch(gradient, mesh.size), rule)
     return (
-        over_devices(chunk, mesh, REPLICATED, ROWS, ROWS, COLUMNS, REPLICATED),
-        over_devices(make_eval(on_all), mesh, REPLICATED, ROWS, ROWS),
+        over_devices(on_batch.chunk(batches.full), mesh, WHOLE, ROWS, ROWS, COLUMNS, WHOLE),
+        over_devices(on_all.evaluate, mesh, WHOLE, ROWS, ROWS),
     )
 
 

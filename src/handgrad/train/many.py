@@ -32,15 +32,7 @@ from handgrad.train.api import (
     class_count,
 )
 from handgrad.train.batches import Batches
-from handgrad.train.loop import (
-    Metrics,
-    TrainState,
-    apply_gradient,
-    chunk_length,
-    initial_state,
-    make_eval,
-    pick,
-)
+from handgrad.train.loop import Metrics, Solver, TrainState, chunk_length, pick
 from handgrad.train.optimizers import HAND, check_learning_rate
 
 EVALUATED_AT_ONCE = 32
@@ -174,6 +166,9 @@ def _run(
     steps, folded = batches.steps(epochs), x.ndim == 3
     length = chunk_length(steps, batches.size, x.shape[-1] * len(settings))
 
+    def solver(own: Hyperparameters) -> Solver:
+        return Solver(make(own.l2).value_and_gradient, rule(own.learning_rate))
+
     def chunk(
         own: Hyperparameters, state: TrainState, x: Array, y: Array, indices: Array, count: Array
     ) -> TrainState:
@@ -182,7 +177,7 @@ def _run(
 
             def of_one(own: Hyperparameters, state: TrainState) -> TrainState:
                 gradient = make(own.l2).gradient(state.params, *batch)
-                return apply_gradient(rule(own.learning_rate), state, gradient)
+                return solver(own).update(state, gradient)
 
             return jax.vmap(of_one)(own, state)
 
@@ -190,7 +185,7 @@ def _run(
 
     def evaluate(own: Hyperparameters, params: Any, x: Array, y: Array) -> Metrics:
         def of_one(pair: tuple[Hyperparameters, Any]) -> Metrics:
-            return make_eval(make(pair[0].l2).value_and_gradient)(pair[1], x, y)
+            return solver(pair[0]).evaluate(pair[1], x, y)
 
         return lax.map(of_one, (own, params), batch_size=EVALUATED_AT_ONCE)
 
@@ -198,7 +193,7 @@ def _run(
         own, params = _reshape((own, params), (x.shape[0], -1))
         chunk = jax.vmap(chunk, (0, 0, 0, 0, None, None))
         evaluate = jax.vmap(evaluate)
-    begin = jax.vmap(lambda own, params: initial_state(params, rule(own.learning_rate)))
+    begin = jax.vmap(lambda own, params: solver(own).init(params))
     state = (jax.vmap(begin) if folded else begin)(own, params)
     began = time.perf_counter()
     indices = batches.indices(0, length)

@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from handgrad._precision import x64
 from handgrad._types import Array, Key
@@ -44,17 +43,14 @@ from handgrad.train.api import (
 from handgrad.train.batches import Windows
 from handgrad.train.log import RunLog
 from handgrad.train.loop import (
-    EPOCHS_BETWEEN_EVALS,
-    FULL_BATCHES_BETWEEN_EVALS,
     Engine,
     Metrics,
     Progress,
     Schedule,
+    Solver,
     TrainState,
-    apply_gradient,
     chunk_length,
-    initial_state,
-    make_chunk,
+    steps_between_evals,
 )
 from handgrad.train.optimizers import resolve
 
@@ -96,21 +92,20 @@ def fit_stream(
     init_key, order_key = jax.random.split(check_key(key))
     row = stream.features * np.dtype(stream.dtype).itemsize
     windows = Windows.of_stream(stream.examples, row, batch_size, shuffle, order_key)
-    rule = resolve(optimizer, learning_rate)
+    solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
     if params is None:
         params = model.init(init_key, stream.features, max(2, stream.classes), stream.dtype)
     check_labels_fit(model, params, *_first_rows(stream))
-    state, gradient = initial_state(params, rule), model.value_and_gradient
+    state = solver.init(params)
 
     def engine(at: TrainState) -> Engine:
         if windows.full:
-            return FullPasses(gradient, rule, windows.steps(epochs), at, stream)
-        return WindowedBatches(gradient, rule, windows, epochs, at, stream, tol is not None)
+            return FullPasses(solver, windows, epochs, at, stream)
+        return WindowedBatches(solver, windows, epochs, at, stream, can_stop=tol is not None)
 
     def facts() -> dict[str, Any]:
-        return fingerprint(
-            gradient, rule, windows, state, shapes(stream, windows.rows), stream.copy.digest
-        )
+        some = shapes(stream, windows.rows)
+        return fingerprint(solver, windows, state, some, stream.copy.digest)
 
     state, history = fit_with_callbacks(
         engine, state, facts, checkpoints=saves, resume=resume, log=log, tol=tol,
@@ -225,21 +220,12 @@ class FullPasses:
     """The engine of full batches: a step reads the stream once."""
 
     def __init__(
-        self,
-        value_and_gradient: ValueAndGradient,
-        rule: optax.GradientTransformation,
-        steps: int,
-        state: TrainState,
-        stream: Stream,
+        self, solver: Solver, windows: Windows, epochs: int, state: TrainState, stream: Stream
     ):
-        self.schedule = Schedule.of(steps, 1, FULL_BATCHES_BETWEEN_EVALS)
+        self.schedule = Schedule(windows.steps(epochs), 1, steps_between_evals(windows, 1))
         began = time.perf_counter()
-        self._all = StreamPass(value_and_gradient, state.params, stream)
-
-        def move(state: TrainState, gradient: Any) -> TrainState:
-            return apply_gradient(rule, state, gradient)
-
-        self._move = jax.jit(move).lower(state, state.params).compile()
+        self._all = StreamPass(solver.value_and_gradient, state.params, stream)
+        self._update = jax.jit(solver.update).lower(state, state.params).compile()
         self.compile_seconds = time.perf_counter() - began
 
     def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
@@ -247,7 +233,7 @@ class FullPasses:
         losses = []
         for _ in range(count):
             loss, gradient = self._all.value_and_gradient(state.params)
-            state = self._move(state, gradient)
+            state = self._update(state, gradient)
             losses.append(np.asarray(loss))
         return state, jnp.asarray(np.array(losses))
 
@@ -265,8 +251,7 @@ class WindowedBatches:
 
     def __init__(
         self,
-        value_and_gradient: ValueAndGradient,
-        rule: optax.GradientTransformation,
+        solver: Solver,
         windows: Windows,
         epochs: int,
         state: TrainState,
@@ -276,16 +261,14 @@ class WindowedBatches:
         self._windows = windows
         steps = windows.steps(epochs)
         wanted = chunk_length(steps, windows.size, stream.features, can_stop)
-        whole_windows = windows.batches * max(1, wanted // windows.batches)
-        self.schedule = Schedule.of(steps, whole_windows, windows.steps(EPOCHS_BETWEEN_EVALS))
+        length = windows.batches * max(1, wanted // windows.batches)
+        self.schedule = Schedule(steps, length, steps_between_evals(windows, length))
         began = time.perf_counter()
         self._ahead = ReadAhead(stream.copy, windows.window_ranges, windows.rows)
-        self._all = StreamPass(value_and_gradient, state.params, stream)
+        self._all = StreamPass(solver.value_and_gradient, state.params, stream)
         self._drawn = 0, windows.window_indices(0)
-        chunk = jax.jit(make_chunk(value_and_gradient, rule, full=False))
-        self._chunk = chunk.lower(
-            state, *shapes(stream, windows.rows), self._drawn[1], np.int32(0)
-        ).compile()
+        first = state, *shapes(stream, windows.rows), self._drawn[1], np.int32(0)
+        self._chunk = jax.jit(solver.chunk(full=False)).lower(*first).compile()
         self.compile_seconds = time.perf_counter() - began
 
     def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
