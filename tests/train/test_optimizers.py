@@ -91,11 +91,11 @@ def test_an_unknown_rule():
         resolve(optax.sgd(0.1), 0.1)
 
 
-@pytest.mark.parametrize("batch_size", ["full", 32])
+@pytest.mark.parametrize("batch_size", ["full", pytest.param(32, marks=pytest.mark.slow)])
 def test_a_rule_that_wants_the_loss_gets_it(breast_cancer, batch_size):
     """lbfgs searches along a line with the gradient by hand, and gets where Newton gets."""
     train, _ = breast_cancer
-    rule = optax.lbfgs(memory_size=5)
+    rule = optax.lbfgs(memory_size=3)
     model = logistic.model(l2=0.01)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         found = fit(

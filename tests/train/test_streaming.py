@@ -76,14 +76,17 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("softmax", "float64"), ("mlp", "float32"), ("optax", "float32")]
+)
 def test_full_batches_are_those_of_fit(file, small_blocks, dtype, name):
     """The mean of the blocks' means by their sizes, the penalty in each: rounding apart, E."""
-    stream = open_stream(file, 4, dtype=dtype)
-    assert ROWS % stream.block_rows, "the last block is short"
     options = {"batch_size": "full", "epochs": 25, "optimizer": "adam", "learning_rate": 0.05}
-    one = fit(MODELS[name](), *arrays(stream), **options)
-    two = fit_stream(MODELS[name](), stream, **options)
+    with x64(dtype == "float64"):
+        stream = open_stream(file, 4, dtype=dtype)
+        assert ROWS % stream.block_rows, "the last block is short"
+        one = fit(MODELS[name](), *arrays(stream), **options)
+        two = fit_stream(MODELS[name](), stream, **options)
     bound = 300 * np.finfo(dtype).eps  # 25 steps of Adam
     assert apart(one.params, two.params) < bound
     np.testing.assert_allclose(one.history.batch_losses, two.history.batch_losses, rtol=bound)
@@ -91,7 +94,7 @@ def test_full_batches_are_those_of_fit(file, small_blocks, dtype, name):
     np.testing.assert_array_equal(one.history.steps, two.history.steps)
 
 
-@pytest.mark.parametrize("size", [1, 32, 100, 2_602])
+@pytest.mark.parametrize("size", [1, 100, 2_602])
 def test_in_order_the_batches_are_those_of_fit(binary, small_blocks, monkeypatch, size):
     """Bit for bit: the same examples in the same steps, through the same program."""
     if size > 600:
@@ -149,7 +152,7 @@ def test_a_window_mixes_blocks_from_everywhere():
         assert 0.2 < halves.mean() < 0.8
 
 
-@pytest.mark.parametrize("size", ["full", 32, 1])
+@pytest.mark.parametrize("size", ["full", 32])
 def test_taken_up_at_any_step(binary, small_blocks, size):
     """Another engine that starts in the middle of a window goes on to the same bits."""
     stream = open_stream(binary, 4)
@@ -163,32 +166,30 @@ def test_taken_up_at_any_step(binary, small_blocks, size):
             return FullPasses(solver, order, 9, state, stream)
         return WindowedBatches(solver, order, 3, state, stream)
 
-    whole = engine()
+    whole, other = engine(), engine()
     steps = whole.schedule.steps
     straight, losses = whole.run_steps(state, 0, steps)
     for middle in (1, steps // 3, steps - 1):
-        other = engine()
         half, first = whole.run_steps(state, 0, middle)
         other.evaluate(half)  # which reads the stream in between
         rest, second = other.run_steps(half, middle, steps - middle)
-        other.close()
         np.testing.assert_array_equal(np.r_[first, second], losses)
         for a, b in zip(leaves(straight), leaves(rest), strict=True):
             np.testing.assert_array_equal(a, b)
     whole.close()
+    other.close()
 
 
-@pytest.mark.parametrize("size", ["full", 32])
-def test_resumed_from_a_checkpoint(binary, small_blocks, tmp_path, size):
+def test_resumed_from_a_checkpoint(binary, small_blocks, tmp_path):
     """With a stream that was opened anew; one of another file is refused."""
     pytest.importorskip("orbax.checkpoint")
-    options = {"batch_size": size, "learning_rate": 0.1}
+    options = {"batch_size": 32, "learning_rate": 0.1}
     straight = fit_stream(logistic.model(), open_stream(binary, 4), epochs=6, **options)
     saved = Checkpoints(tmp_path / "saved", every_steps=5)
     fit_stream(logistic.model(), open_stream(binary, 4), epochs=3, checkpoint=saved, **options)
     options |= {"epochs": 6, "checkpoint": saved, "resume": True}
     resumed = fit_stream(logistic.model(), open_stream(binary, 4), **options)
-    assert resumed.history.start == (3 if size == "full" else 245)
+    assert resumed.history.start == 245
     for a, b in zip(leaves(straight.params), leaves(resumed.params), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(InputError, match="of another run: other values of x and y"):
@@ -324,7 +325,7 @@ def test_side_by_side(file, small_blocks):
         assert found.hand.test_accuracy == right.mean() > 0.7
 
 
-@pytest.mark.parametrize("name", ["two", "three"])
+@pytest.mark.parametrize("name", [pytest.param("two", marks=pytest.mark.slow), "three"])
 def test_newton_is_that_of_all_rows_in_memory(small_blocks, file, binary, name):
     """The optimum, each pass summed over many blocks."""
     with open_stream(file if name == "three" else binary, 4, dtype="float64") as stream:
