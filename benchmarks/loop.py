@@ -21,7 +21,7 @@ from handgrad.gradients import logistic
 from handgrad.measure import Bar, Report
 from handgrad.measure.race import Spread
 from handgrad.train import fit, fit_many
-from handgrad.train.batches import schedule
+from handgrad.train.batches import Batches
 
 TITLE = "the compiled loop, and many models at once"
 STEPS, RATE, REPEATS = 10_000, 0.1, 7
@@ -79,7 +79,7 @@ def steps() -> list[dict[str, Any]]:
     params, rows = logistic.init(jax.random.key(1), x.shape[1]), []
     for size in (1, 32, examples):
         epochs = round(STEPS * size / examples)
-        batches = schedule(examples, size, True, jax.random.split(key)[1])
+        batches = Batches.of(examples, size, True, jax.random.split(key)[1])
         indices = batches.indices(0, batches.steps(epochs))
         loops = {how: usual(x, y, params, how) for how in GATHERS[: 1 if batches.full else 3]}
         times: dict[str, list[float]] = {name: [] for name in ("fit", *loops)}

@@ -6,8 +6,7 @@ import socket
 from hypothesis import strategies as st
 
 from fuzz.harness import REFUSED, campaign
-from handgrad.train.rollcall import _unfit
-from handgrad.train.watch import Peer
+from handgrad.scale.processes import Peer, why_refused
 
 ABOUT = {"data": "iris", "seed": 0}
 GOOD = {"process": 1, "processes": 2, "about": ABOUT}
@@ -34,7 +33,7 @@ def test_messages(draw, outcomes, folder):
             theirs.sendall(b"\n".join(lines) + b"\n")
             theirs.close()
             hello = Peer(ours).wait_for(1.0)
-            said = None if hello is None else _unfit(hello, 2, ABOUT, {})
+            said = None if hello is None else why_refused(hello, 2, ABOUT, {})
             assert hello is None or isinstance(said, str)
             return None if said == "" else REFUSED
 

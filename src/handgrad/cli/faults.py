@@ -30,7 +30,7 @@ def faults(
 ) -> None:
     """Kill training, fill its disk, damage its checkpoints: is the result the same, bit for bit?"""
     from handgrad.evidence.runs import Server
-    from handgrad.train.arrays_on_disk import import_orbax
+    from handgrad.scale.checkpoint_file import import_orbax
 
     check_writable("--json", json, ".json")
     for option, number in (("kills", kills), ("harms", harms or 0), ("disks", disks)):

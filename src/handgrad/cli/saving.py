@@ -33,8 +33,8 @@ class Keeping:
 
     def check(self) -> None:
         """Raise InputError unless all can be kept as asked. Writes nothing."""
-        from handgrad.train.lock import check_folder
-        from handgrad.train.record import Record
+        from handgrad.scale.checkpoints import check_folder
+        from handgrad.train.log import RunLog
 
         if self.folder is None:
             given = {"every_steps": self.every_steps, "every_seconds": self.every_seconds}
@@ -47,38 +47,38 @@ class Keeping:
             for side in SIDES:
                 self._checkpoints(side).check(self.resume)
         if self.log is not None and speaks():
-            Record(self.log, self.resume)
+            RunLog(self.log, self.resume)
 
     @contextmanager
     def open(self) -> Iterator[Callable[[str], dict[str, Any]]]:
         """Holds the folder and notes signals; gives what `fit` is told of it, by side."""
-        from handgrad.train.lock import lock_folder
-        from handgrad.train.record import Record
-        from handgrad.train.signals import noted
+        from handgrad.scale.checkpoints import lock_folder
+        from handgrad.scale.processes import defer_signals
+        from handgrad.train.log import RunLog
 
         with ExitStack() as stack:
             if self.folder is not None:
                 if speaks():
                     stack.enter_context(lock_folder(self.folder))
-                stack.enter_context(noted())
-            record = (
+                stack.enter_context(defer_signals())
+            log = (
                 self.log
                 and speaks()
-                and Record(self.log, self.resume, facts=self.settings, say=warn)
+                and RunLog(self.log, self.resume, facts=self.settings, warn=warn)
             )
 
             def of(side: str) -> dict[str, Any]:
                 kept: dict[str, Any] = {"resume": self.resume}
                 if self.folder is not None:
                     kept["checkpoint"] = self._checkpoints(side)
-                if record:
-                    kept["log"] = record.of(side=side)
+                if log:
+                    kept["log"] = log.of(side=side)
                 return kept
 
             yield of
 
     def _checkpoints(self, side: str) -> Any:
-        from handgrad.train.checkpoints import Checkpoints
+        from handgrad.scale.checkpoints import Checkpoints
 
         assert self.folder is not None
         seconds = self.every_seconds
@@ -86,7 +86,7 @@ class Keeping:
             seconds = SECONDS
         return Checkpoints(
             self.folder / side, self.every_steps, seconds,
-            settings={"side": side, **self.settings}, say=warn,
+            settings={"side": side, **self.settings}, warn=warn,
         )  # fmt: skip
 
     def report(self, results: dict[str, Any]) -> None:

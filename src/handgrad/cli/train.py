@@ -67,9 +67,8 @@ def train(
     from handgrad.data import load, split, standardise
     from handgrad.scale.streams import open_parts
     from handgrad.train import comparison
-    from handgrad.train.arguments import check_run
-    from handgrad.train.batches import size_of
-    from handgrad.train.meshes import check_spread
+    from handgrad.train.api import check_run
+    from handgrad.train.batches import check_mesh_fits, size_of
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
@@ -99,7 +98,7 @@ def train(
             "--coordinator" if coordinator else "--devices", "a data set in memory",
             f"{data}, which is streamed", "train on it with one process and one device",
         )  # fmt: skip
-    check_spread(mesh, size, training.examples)
+    check_mesh_fits(mesh, size, training.examples)
     keeping = Keeping(
         checkpoint, every_steps, every_seconds, resume, log,
         {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
@@ -124,7 +123,8 @@ def train(
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
-                checked=lambda check: report_check(check, report), progress=bar, kept=kept,
+                on_check=lambda check: report_check(check, report), progress=bar,
+                options_of=kept,
                 update_seconds=UPDATE_SECONDS if console.is_terminal else None,
                 **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip

@@ -1,1 +1,1 @@
-"""What training needs when one device, one process or the memory does not hold it all."""
+"""To run at scale: streams of rows, many devices, many processes, checkpoints."""

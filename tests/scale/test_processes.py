@@ -6,13 +6,17 @@
 import os
 import signal
 import subprocess
-import time
+import sys
+from pathlib import Path
 
+import child
+import jax
 import numpy as np
 import pytest
 from processes import HANDGRAD, Together, environment, free_port, handgrad_train
 
-from handgrad.train.evaluation import parameter_difference
+from handgrad._precision import x64
+from handgrad.train.comparison import parameter_difference
 
 BOUND = 1e-12
 """How far the parameters may be from those of one process, relative to the largest, in float64."""
@@ -58,9 +62,23 @@ def assert_same(one, several, label):
     assert difference <= BOUND, label
 
 
-def test_two_processes_give_the_result_of_one(tmp_path):
-    given = options("breast-cancer", 32, 20)
-    assert_same(trained_by_one(tmp_path, *given), trained_by(2, tmp_path, *given), "2 processes")
+def test_two_train_as_one_and_one_that_is_killed_is_named(tmp_path):
+    """The sample of all that follows: no command, small data."""
+    where = f"127.0.0.1:{free_port()}"
+    script = [sys.executable, str(Path(child.__file__)), where]
+    commands = [[*script, str(number), str(tmp_path / "params")] for number in range(2)]
+    with Together(tmp_path, commands, environment() | {"JAX_ENABLE_X64": "1"}) as run:
+        run.wait_until("trained")
+        run.processes[1].kill()
+        survivor, _ = run.ended(2 * MOST_SECONDS)
+    assert survivor.code == 2, survivor
+    assert "process 1 of 2 was lost: its connection closed" in survivor.err
+    assert survivor.seconds < MOST_SECONDS
+    with x64():
+        for batch_size in ("full", 8):
+            one = child.train(20, mesh=1, batch_size=batch_size)
+            found = parameters(tmp_path / f"params-{batch_size}.npz")
+            assert_same(jax.tree.leaves(one.params), list(found.values()), f"batches {batch_size}")
 
 
 @pytest.mark.slow
@@ -85,19 +103,18 @@ def test_two_and_four_processes_give_the_result_of_one(tmp_path, data, batch_siz
 def lose(folder, processes, victim, how=signal.SIGKILL, given=ENDLESS, saved=None):
     """Kill one process while they train; how the others ended, and what they were told.
 
-    `saved`: wait until there is a checkpoint there.
+    `saved`: wait until there is a checkpoint there, else until the first steps are taken.
     """
-    with Together(folder, handgrad_train(processes, *given), environment()) as run:
-        run.wait_until("agrees")
-        time.sleep(3)
-        while saved and not list(saved.glob("step-*")):
-            assert run.processes[0].poll() is None, run.err(0)
-            time.sleep(0.05)
+    log = folder / "log.jsonl"
+    commands = handgrad_train(processes, *given, *(() if saved else ("--log", str(log))))
+    with Together(folder, commands, environment()) as run:
+        run.wait_for(lambda: saved.glob("step-*") if saved else log.exists() and log.read_text())
         run.processes[victim].send_signal(how)
         ended = run.ended(2 * MOST_SECONDS)
     return [one for number, one in enumerate(ended) if number != victim]
 
 
+@pytest.mark.slow
 def test_one_of_three_is_killed(tmp_path):
     for survivor in lose(tmp_path, 3, 1):
         assert survivor.code == 2, survivor
@@ -141,8 +158,7 @@ def test_one_that_only_falls_silent_is_lost_too(tmp_path):
 def test_ctrl_c_at_one_stops_all_after_the_same_step(tmp_path):
     given = (*ENDLESS, "--checkpoint", str(tmp_path / "saved"), "--every-steps", "50")
     with Together(tmp_path, handgrad_train(3, *given), environment()) as run:
-        run.wait_until("agrees")
-        time.sleep(3)
+        run.wait_for(lambda: (tmp_path / "saved" / "hand").glob("step-*"))
         run.processes[1].send_signal(signal.SIGINT)
         first, *others = run.ended(120)
     assert first.code == 128 + signal.SIGINT, first

@@ -9,9 +9,9 @@ import pytest
 
 from handgrad.errors import DivergedError, InputError
 from handgrad.gradients import logistic
-from handgrad.train import fit, record
-from handgrad.train.checkpoints import Checkpoints
-from handgrad.train.record import Record
+from handgrad.scale.checkpoints import Checkpoints
+from handgrad.train import fit, log
+from handgrad.train.log import RunLog
 
 X, Y = np.array([[-1.0], [1.0]], "float32"), np.array([0, 1])
 
@@ -81,22 +81,22 @@ def test_a_diverging_run_says_so(tmp_path):
 def test_another_file_is_refused_and_left_as_it_is(tmp_path, content, resume):
     path = tmp_path / "notes"
     path.write_text(content)
-    with pytest.raises(InputError, match=r"log: expected (a new file|the record of a run)"):
-        Record(path, resume)
+    with pytest.raises(InputError, match=r"log: expected (a new file|the log of a run)"):
+        RunLog(path, resume)
     assert path.read_text() == content
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none" / "log.jsonl"):
         with pytest.raises(InputError, match="log: expected a file"):
-            Record(path)
+            RunLog(path)
 
 
 def test_a_full_disk_is_said_once_and_leaves_whole_lines(tmp_path, monkeypatch):
     """The disk takes ten bytes of a line, and then no more."""
     said, real = [], os.write
-    log = Record(tmp_path / "log.jsonl", say=said.append)
-    log.write("start", step=0)
+    run_log = RunLog(tmp_path / "log.jsonl", warn=said.append)
+    run_log.write("start", step=0)
 
     def full(descriptor, content):
         if len(content) > 50:
@@ -104,9 +104,9 @@ def test_a_full_disk_is_said_once_and_leaves_whole_lines(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(record.os, "write", full)
-        log.write("progress", step=1)
-        log.write("progress", step=2)
-    log.write("progress", step=3)
-    assert [line["step"] for line in lines(log.path)] == [0, 3]
-    assert said == [f"{log.path}: a line could not be written (No space left on device)"]
+        patch.setattr(log.os, "write", full)
+        run_log.write("progress", step=1)
+        run_log.write("progress", step=2)
+    run_log.write("progress", step=3)
+    assert [line["step"] for line in lines(run_log.path)] == [0, 3]
+    assert said == [f"{run_log.path}: a line could not be written (No space left on device)"]

@@ -1,4 +1,4 @@
-"""The record of a run as JSON lines, which a plot or a dashboard can follow while it grows.
+"""The log of a run as JSON lines, which a plot or a dashboard can follow while it grows.
 
 Every line is one object with `event` and `time` (seconds since 1970): `start` or `resumed` with the
 facts of the run, `progress` after each chunk, `message` for what went wrong, `end` with how it
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from handgrad.errors import InputError
-from handgrad.train.checkpoints import warn
-from handgrad.train.loop import State
-from handgrad.train.running import History, Progress
+from handgrad.scale.checkpoints import warn
+from handgrad.train.loop import History, Progress, TrainState
 
 LAST = 2**16
 """How much of the end of a file is read in search of its last whole line."""
 
 
-class Record:
+class RunLog:
     """A file of JSON lines.
 
-    `about` is in every line: which side of a comparison it is, say; `facts` are in the first.
+    `about` is in every line, for example which side of a comparison it is; `facts` are in the
+    first. `warn` is told of a line that could not be written.
     """
 
     def __init__(
@@ -35,17 +35,17 @@ class Record:
         resume: bool = False,
         about: dict[str, Any] | None = None,
         facts: dict[str, Any] | None = None,
-        say: Callable[[str], None] = warn,
+        warn: Callable[[str], None] = warn,
     ):
         """Raises InputError for a file with anything else in it, and, unless resumed, for any."""
-        self.path, self.resume, self.say = Path(path), resume, say
+        self.path, self.resume, self.warn = Path(path), resume, warn
         self.about, self.facts = about or {}, facts or {}
         self._failed = False
         self._check()
 
-    def of(self, **about: Any) -> "Record":
+    def of(self, **about: Any) -> "RunLog":
         """The same file with something in each line that says whose it is."""
-        other = object.__new__(Record)
+        other = object.__new__(RunLog)
         other.__dict__.update(self.__dict__ | {"about": self.about | about})
         return other
 
@@ -54,9 +54,9 @@ class Record:
         event = "resumed" if step else "start"
         self.write(event, step=step, steps=steps, **self.facts | facts)
 
-    def __call__(self, state: State, seen: Progress) -> None:
+    def progress(self, state: TrainState, progress: Progress) -> None:
         """A line after a chunk."""
-        self.write("progress", **asdict(seen))
+        self.write("progress", **asdict(progress))
 
     def end(self, history: History) -> None:
         """The last line of a run."""
@@ -66,20 +66,20 @@ class Record:
         )  # fmt: skip
 
     def write(self, event: str, **what: Any) -> None:
-        """Append a line. A disk that refuses is said once; training goes on."""
+        """Append a line. A disk that refuses is warned of once; training goes on."""
         line = {"event": event, "time": round(time.time(), 3), **self.about, **what}
         text = json.dumps(line, ensure_ascii=False, allow_nan=False, default=str) + "\n"
         try:
             _append(self.path, text.encode())
         except OSError as error:
             if not self._failed:
-                self.say(f"{self.path}: a line could not be written ({error.strerror})")
+                self.warn(f"{self.path}: a line could not be written ({error.strerror})")
             self._failed = True
 
     def _check(self) -> None:
-        """Raise InputError unless the file is absent, empty, or the record of a resumed run."""
+        """Raise InputError unless the file is absent, empty, or the log of a resumed run."""
         if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise InputError("log", "a file", f"{self.path}, which is none", "name another")
+            raise InputError("log", "a file", f"{self.path}, which is not one", "name another")
         try:
             content = self.path.read_bytes()[:LAST] if self.path.exists() else b""
             if content and not self.resume:
@@ -87,9 +87,9 @@ class Record:
                     "log", "a new file", f"{self.path}, which has lines in it",
                     "name another, or go on with it by --resume (resume=True)",
                 )  # fmt: skip
-            if content and not _is_record(content):
+            if content and not _is_run_log(content):
                 raise InputError(
-                    "log", "the record of a run", f"{self.path}, which is something else",
+                    "log", "the log of a run", f"{self.path}, which is something else",
                     "name another file",
                 )  # fmt: skip
             _cut_torn_line(self.path)
@@ -100,7 +100,7 @@ class Record:
             ) from error  # fmt: skip
 
 
-def _is_record(content: bytes) -> bool:
+def _is_run_log(content: bytes) -> bool:
     """Whether the first line is one of ours; half of one is, where the disk failed at once."""
     first, newline, _ = content.partition(b"\n")
     if not newline:

@@ -35,7 +35,7 @@ def cross_entropy(logits: Array, y: Array) -> Array:
     return optax.softmax_cross_entropy(logits, y)
 
 
-def perceptron(logits: Array, y: Array) -> Array:
+def perceptron_loss(logits: Array, y: Array) -> Array:
     """optax's perceptron loss, with the label as a sign."""
     require_binary_labels(y, logits)
     return optax.losses.perceptron_loss(logits, 2 * y.astype(logits.dtype) - 1)

@@ -78,12 +78,16 @@ class Together:
         """What a process has said of errors so far."""
         return Path(self._files[number][1].name).read_text()
 
-    def wait_until(self, said, number=0, seconds=300):
-        """Until process `number` has said that."""
+    def wait_until(self, said):
+        """Until process 0 has said that."""
+        self.wait_for(lambda: [said] * (said in self.out(0)))
+
+    def wait_for(self, found, seconds=300):
+        """Until found() has anything in it."""
         end = time.monotonic() + seconds
-        while said not in self.out(number):
-            assert time.monotonic() < end, f"{number} said {self.out(number)!r}"
-            assert self.processes[number].poll() is None, self.err(number)
+        while not list(found() or ()):
+            assert time.monotonic() < end, self.out(0)
+            assert self.processes[0].poll() is None, self.err(0)
             time.sleep(0.05)
 
     def ended(self, seconds=180):
