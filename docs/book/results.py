@@ -10,8 +10,8 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from handgrad.errors import InputError
 from handgrad.cli import bench
+from handgrad.errors import InputError
 from handgrad.measure import Report, read_report
 
 LOG = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from figures.style import INK, ONE, ZERO, plain
 from handgrad._precision import x64
 from handgrad.data import Dataset, load, standardise
-from handgrad.explain.figures_style import INK, ONE, ZERO, plain
 from handgrad.gradients import logistic, perceptron, sigmoid
 from handgrad.gradients.cross_entropy import binary_residual
 from handgrad.gradients.linear import Params

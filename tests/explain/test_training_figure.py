@@ -11,7 +11,7 @@ from matplotlib import image
 
 from handgrad._precision import x64
 from handgrad.data import Dataset
-from handgrad.explain.training import draw_losses, png, training_figure
+from handgrad.explain.training_figure import draw_losses, png, training_figure
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.train import FitResult, History, fit
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import figures
+from figures import curves, descent, moons, pushing
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.explain import figures, figures_curves, figures_descent, figures_moons
-from handgrad.explain import figures_pushing as pushing
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params
 
@@ -36,11 +36,11 @@ def sigma(z):
 
 def error(w):
     """Cross-entropy of the eight points, by NumPy alone."""
-    z, y = w * figures_curves.HEIGHTS, figures_curves.PASSED
+    z, y = w * curves.HEIGHTS, curves.PASSED
     return np.mean(np.log1p(np.exp(z)) - y * z)
 
 
-def descent(features, labels, start, rate, steps):
+def gradient_descent(features, labels, start, rate, steps):
     """Gradient descent on two weights, by NumPy alone."""
     places = [np.array(start)]
     for _ in range(steps):
@@ -51,7 +51,7 @@ def descent(features, labels, start, rate, steps):
 
 
 def test_the_logarithms_are_logarithms_and_their_chords_lie_below():
-    climb, descend = figures_curves.logarithm_figure().axes
+    climb, descend = curves.logarithm_figure().axes
     up, down = lines(climb), lines(descend)
     for label, f in (("log ŷ   (y = 1)", np.log), ("log(1 − ŷ)   (y = 0)", np.log1p)):
         p, value = up[label].T
@@ -71,7 +71,7 @@ def test_the_logarithms_are_logarithms_and_their_chords_lie_below():
 
 
 def test_step_and_sigmoid_and_their_slopes():
-    values, slopes = figures_curves.sigmoid_figure().axes
+    values, slopes = curves.sigmoid_figure().axes
     z, s = lines(values)["σ(z) = 1/(1 + e⁻ᶻ)"].T
     np.testing.assert_allclose(s, sigma(z), rtol=1e-14)
     left, right = lines(values)["step(z)"], lines(values)["_step"]
@@ -86,9 +86,9 @@ def test_step_and_sigmoid_and_their_slopes():
 
 
 def test_scaling_leaves_the_minimum_in_place():
-    squares, errors = figures_curves.scaling_figure().axes
+    squares, errors = curves.scaling_figure().axes
     drawn = lines(squares)
-    for k, label in figures_curves.SQUARES.items():
+    for k, label in curves.SQUARES.items():
         x, value = drawn[label].T
         np.testing.assert_allclose(value, k * x * x, rtol=1e-14)
         assert x[np.argmin(k * value)] == 0
@@ -104,7 +104,7 @@ def test_scaling_leaves_the_minimum_in_place():
 
 
 def test_the_product_underflows_where_the_sum_does_not():
-    products, sums = figures_curves.underflow_figure().axes
+    products, sums = curves.underflow_figure().axes
     drawn = lines(products)
     for dtype, first in (("float32", 150), ("float64", 1075)):
         n, power = drawn[dtype].T
@@ -113,7 +113,7 @@ def test_the_product_underflows_where_the_sum_does_not():
         assert np.dtype(dtype).type(2.0) ** -first == 0
         np.testing.assert_allclose(power, -n * np.log10(2), rtol=1e-12)
         n, total = lines(sums)[dtype].T
-        assert n[-1] == figures_curves.COINS
+        assert n[-1] == curves.COINS
         np.testing.assert_allclose(
             total, -n * np.log(2), rtol=1e-4 if dtype == "float32" else 1e-12
         )
@@ -122,22 +122,22 @@ def test_the_product_underflows_where_the_sum_does_not():
 
 @pytest.fixture(scope="module")
 def surface():
-    return figures_descent.surface_figure()
+    return descent.surface_figure()
 
 
 def test_the_paths_on_the_surface_are_gradient_descent(surface):
     relief, above = surface.axes[:2]
-    data = figures_descent.tumours()
-    for number, (rate, steps, _) in enumerate(figures_descent.RATES):
+    data = descent.tumours()
+    for number, (rate, steps, _) in enumerate(descent.RATES):
         label = [name for name in lines(above) if name.startswith(f"α = {rate:g}, {steps} steps")]
         places = lines(above)[label[0]]
-        expected = descent(data.x, data.y, figures_descent.START, rate, steps)
+        expected = gradient_descent(data.x, data.y, descent.START, rate, steps)
         np.testing.assert_allclose(places, expected, rtol=1e-9)
         across, up, high = relief.get_lines()[number].get_data_3d()
         np.testing.assert_allclose(np.stack([across, up], axis=1), expected, rtol=1e-9)
         z = data.x @ expected.T
         losses = np.mean(np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0) - data.y[:, None] * z, 0)
-        np.testing.assert_allclose(high, losses + figures_descent.LIFT, rtol=1e-9)
+        np.testing.assert_allclose(high, losses + descent.LIFT, rtol=1e-9)
         assert f"{losses[-1]:.3f} nats" in label[0]
         assert losses[-1] < losses[0]
 
@@ -146,7 +146,7 @@ def test_the_cross_is_where_the_gradient_is_zero(surface):
     above = surface.axes[1]
     (label,) = (name for name in lines(above) if name.startswith("least error"))
     (place,) = lines(above)[label]
-    data = figures_descent.tumours()
+    data = descent.tumours()
     gradient = data.x.T @ (sigma(data.x @ place) - data.y) / data.examples
     assert np.abs(gradient).max() < 1e-12
     low, high = above.get_xlim()
@@ -158,7 +158,7 @@ def test_the_levels_are_those_of_the_error(surface):
     """A point of a contour line has the error that the line stands for."""
     above = surface.axes[1]
     contours = next(c for c in above.collections if hasattr(c, "levels") and not c.filled)
-    data = figures_descent.tumours()
+    data = descent.tumours()
     compared = 0
     with x64():
         for level, path in zip(contours.levels, contours.get_paths(), strict=True):
@@ -249,11 +249,11 @@ def test_the_gif_moves(short):
 
 def test_the_hidden_layer_bends_the_line(monkeypatch):
     monkeypatch.setattr(
-        figures_moons,
+        moons,
         "MODELS",
-        {k: figures_moons.MODELS[k] for k in list(figures_moons.MODELS)[:2]},
+        {k: moons.MODELS[k] for k in list(moons.MODELS)[:2]},
     )
-    figure = figures_moons.moons_figure()
+    figure = moons.moons_figure()
     shares, bends = [], []
     for axes in figure.axes:
         (contour,) = [c for c in axes.collections if hasattr(c, "levels")]
@@ -263,7 +263,7 @@ def test_the_hidden_layer_bends_the_line(monkeypatch):
         shares.append(float(axes.get_title(loc="left").split(": ")[1].split("%")[0]))
     assert bends[0] < 0.01 < 0.5 < bends[1]
     assert shares[0] < 90 < 95 < shares[1]
-    train, _ = figures_moons.moons()
+    train, _ = moons.moons()
     drawn = [c for c in figure.axes[0].collections if c.get_label() in train.class_names]
     assert sum(len(c.get_offsets()) for c in drawn) == train.examples
 
@@ -285,11 +285,11 @@ def test_the_table_of_figures():
 def test_a_figure_is_what_is_drawn(monkeypatch, short):
     monkeypatch.setitem(figures.FIGURES, "pushing", lambda: short)
     assert figures.content("pushing")[0] == ".gif"
-    assert isinstance(figures_curves.sigmoid_figure(), Figure)
+    assert isinstance(curves.sigmoid_figure(), Figure)
 
 
 def test_a_wrong_curve_is_seen(monkeypatch):
     """The tests above can fail: a sigmoid of twice the slope is not let through."""
-    monkeypatch.setattr(figures_curves.sigmoid, "sigmoid", lambda z: jax.nn.sigmoid(2 * z))
+    monkeypatch.setattr(curves.sigmoid, "sigmoid", lambda z: jax.nn.sigmoid(2 * z))
     with pytest.raises(AssertionError):
         test_step_and_sigmoid_and_their_slopes()

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from figures.style import AMBER, GREEN, INK, plain
 from handgrad._precision import x64
 from handgrad.data import Dataset, load, standardise
-from handgrad.explain.figures_style import AMBER, GREEN, INK, plain
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params
 

@@ -3,8 +3,8 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from handgrad.explain.every_logit import FAINT, INK
-from handgrad.explain.training import CLASS_COLOURS, HAND, OPTAX
+from handgrad.accuracy.figure import FAINT, INK
+from handgrad.explain.training_figure import CLASS_COLOURS, HAND, OPTAX
 
 ZERO, ONE = CLASS_COLOURS[:2]
 """Label 0 is blue, label 1 is orange, here as in the figure of a training run."""

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from figures.style import FAINT, INK
 from handgrad.data import Dataset, load, split, standardise
-from handgrad.explain.figures_style import FAINT, INK
-from handgrad.explain.training import draw_boundary
+from handgrad.explain.training_figure import draw_boundary
 from handgrad.gradients import logistic, mlp
 from handgrad.gradients.model import Model
 from handgrad.train import accuracy, fit

@@ -1,4 +1,7 @@
-"""The figures of the two texts by name: drawn, and written as PNG, or as GIF where they move."""
+"""The book's own figures by name: drawn, and written as PNG, or as GIF where they move.
+
+The book draws each where it stands; `make figures` writes them all to `docs/generated`.
+"""
 
 import tempfile
 from collections.abc import Callable
@@ -7,12 +10,12 @@ from pathlib import Path
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
+from figures import curves
+from figures.descent import surface_figure
+from figures.moons import moons_figure
+from figures.pushing import Moving, pushing_animation
 from handgrad.errors import InputError
-from handgrad.explain import figures_curves as curves
-from handgrad.explain.figures_descent import surface_figure
-from handgrad.explain.figures_moons import moons_figure
-from handgrad.explain.figures_pushing import Moving, pushing_animation
-from handgrad.explain.training import png
+from handgrad.explain.training_figure import png
 
 FIGURES: dict[str, Callable[[], Figure | Moving]] = {
     "logarithm": curves.logarithm_figure,

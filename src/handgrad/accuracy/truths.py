@@ -111,10 +111,10 @@ def reference_error(truth: Truth, points: np.ndarray) -> float:
     return worst
 
 
-def spread(count: int) -> np.ndarray:
+def spread_floats(count: int) -> np.ndarray:
     """About `count` finite float32 numbers over all signs and exponents, from a stride in the bits.
 
-    >>> points = spread(1000)
+    >>> points = spread_floats(1000)
     >>> len(points) > 990 and bool(np.isfinite(points).all())
     True
     """

@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from handgrad.evidence.every_logit import LIMIT_ULP, Outcome
-from handgrad.evidence.forms import LIBRARY, NAIVE, STABLE, TEXTBOOK
-from handgrad.evidence.profile import UNIT_EDGES, binned
+from handgrad.accuracy.error_sweep import LIMIT_ULP, UNIT_EDGES, SweepResult, binned
+from handgrad.accuracy.formulas import LIBRARY, NAIVE, STABLE, TEXTBOOK
 
 STYLES: dict[str, tuple[str, float, Any]] = {
     NAIVE: ("#9aa5b1", 1.4, "-"),
@@ -18,17 +17,17 @@ STYLES: dict[str, tuple[str, float, Any]] = {
     STABLE: ("#0b6e4f", 2.2, "-"),
     LIBRARY: ("#d1495b", 1.5, (0, (3, 1.2))),
 }
-"""Colour, width and dashes, drawn in this order: where forms agree, both stay visible."""
-SHOWN = 112  # beyond, every form is constant
+"""Colour, width and dashes, drawn in this order: where formulas agree, both stay visible."""
+SHOWN = 112  # beyond, every formula is constant
 LOWEST, NO_DIGIT, TOP = 0.35, 2.0**24, 2.0**31.5
 STRIPS = {NAIVE: 2.0**30, TEXTBOOK: 2.0**28.7, LIBRARY: 2.0**27.4, STABLE: 2.0**26.1}
-"""Above the errors, a strip for each form where it gives a NaN, an infinity or a wrong sign."""
+"""Above the errors, a strip for each formula where it gives a NaN, an infinity or a wrong sign."""
 INK, FAINT = "#22313f", "#8795a1"
 
 
-def every_logit_figure(outcomes: Sequence[Outcome], subtitle: str) -> Figure:
+def error_figure(results: Sequence[SweepResult], subtitle: str) -> Figure:
     """Small multiples on one scale: error in ulp (logarithmic) against the logit."""
-    targets = list(dict.fromkeys(o.target for o in outcomes))
+    targets = list(dict.fromkeys(r.target for r in results))
     columns = min(3, len(targets))
     rows = -(-len(targets) // columns)
     figure = Figure(figsize=(4.3 * columns + 0.6, 3.7 * rows + 1.2))
@@ -38,7 +37,7 @@ def every_logit_figure(outcomes: Sequence[Outcome], subtitle: str) -> Figure:
     )  # fmt: skip
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, target in zip(grid, targets, strict=False):
-        draw(axes, target, [o for o in outcomes if o.target == target])
+        _draw_target(axes, target, [r for r in results if r.target == target])
     for axes in grid[len(targets) :]:
         axes.set_visible(False)
     for axes in grid[::columns]:
@@ -62,14 +61,14 @@ def every_logit_figure(outcomes: Sequence[Outcome], subtitle: str) -> Figure:
     return figure
 
 
-def draw(axes: Axes, target: str, outcomes: Sequence[Outcome]) -> None:
-    """One gradient: a step line for each form, and a strip above it where the form breaks."""
+def _draw_target(axes: Axes, target: str, results: Sequence[SweepResult]) -> None:
+    """One gradient: a step line for each formula, and a strip above it where the formula breaks."""
     truth = np.full(len(UNIT_EDGES) - 1, np.nan)
-    forms = {o.form: o for o in outcomes}
+    by_form = {r.form: r for r in results}
     for name, (colour, width, dashes) in STYLES.items():
-        if name not in forms:
+        if name not in by_form:
             continue
-        worst, failing = binned(forms[name], UNIT_EDGES)
+        worst, failing = binned(by_form[name], UNIT_EDGES)
         truth = np.fmax(truth, worst)
         axes.stairs(
             np.clip(worst, LOWEST, NO_DIGIT), UNIT_EDGES, baseline=None, color=colour,

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from figures.style import AMBER, FAINT, GREEN, INK, ONE, ZERO, page, plain
 from handgrad._precision import x64
-from handgrad.explain.figures_style import AMBER, FAINT, GREEN, INK, ONE, ZERO, page, plain
 from handgrad.gradients import bernoulli, logistic, sigmoid, squared_error
 from handgrad.gradients.linear import Params
 
