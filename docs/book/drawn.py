@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import figures
 from handgrad.derivations import DERIVATIONS, check, derivation
-from handgrad.explain.mathml import as_mathml
+from handgrad.explain.latex import as_mathml
 
 LOG = logging.getLogger(__name__)
 GENERATED = "generated"
@@ -129,14 +129,14 @@ class Explained(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write the page beside the book; frame it, or only link to it."""
-        from handgrad.explain import explain_case
+        from handgrad.explain import as_html, explain_case
 
         name = self.arguments[0]
         found = explain_case(name)
         if not (found.identical and found.hand_equal):
             LOG.error("the tape of %s does not agree", name, location=self.get_location())
         folder = Path(self.env.srcdir) / GENERATED / "beside" / "explain"
-        write(folder / f"{name}.html", found.to_html().encode())
+        write(folder / f"{name}.html", as_html(found).encode())
         there = "../" * self.env.docname.count("/") + f"explain/{escape(name)}.html"
         opened = f'<a class="open" href="{there}">{escape(name)}: the tape on a page of its own</a>'
         if "link" in self.options:

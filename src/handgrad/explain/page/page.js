@@ -38,9 +38,9 @@
     return element;
   };
   const fact = (tone, label, array, more) => {
-    const told = [array.kind, array.range].filter((t) => t && t !== array.block).join(", ");
+    const kind = [array.kind, array.range].filter((t) => t && t !== array.block).join(", ");
     const head = make("div", "label", ...label);
-    if (told) head.append(" ", make("span", "quiet", told));
+    if (kind) head.append(" ", make("span", "quiet", kind));
     const wide = Math.max(...array.block.split("\n").map((line) => line.length)) > 26;
     const box = make("div", `fact ${tone}${wide ? " wide" : ""}`, head, make("pre", "", array.block));
     if (more) box.append(make("p", "quiet", more));
@@ -50,7 +50,7 @@
   const row = (facts) => make("div", "facts", ...facts);
   const note = (text) => make("p", "quiet", text);
   const listing = (e) => {
-    const inside = make("details", "", make("summary", "", `Inside: ${e.opened}`));
+    const inside = make("details", "", make("summary", "", `Inside: ${e.body_title}`));
     inside.append(make("pre", "", e.body.join("\n")));
     return inside;
   };
@@ -69,11 +69,11 @@
     const body = [];
     if (taken.length) body.push(row(taken.map((v) => fact("", [name(v)], values[v].array))));
     e.outputs.forEach((v) => body.push(fact("fore", [name(v), " is"], values[v].array)));
-    e.slopes.forEach((s, k) => {
+    e.jacobians.forEach((s, k) => {
       if (s && s.entries) body.push(fact("", ["local derivative ∂", name(e.outputs[0]), "/∂", name(e.inputs[k])], s.entries));
-      else if (s) body.push(make("div", "fact", make("div", "label", "local derivative ∂", name(e.outputs[0]), "/∂", name(e.inputs[k])), note(s.said)));
+      else if (s) body.push(make("div", "fact", make("div", "label", "local derivative ∂", name(e.outputs[0]), "/∂", name(e.inputs[k])), note(s.text)));
     });
-    if (!e.active) body.push(note("No differentiated argument has a say in this: nothing will be sent back through it."));
+    if (!e.active) body.push(note("This depends on no differentiated argument: nothing will be sent back through it."));
     if (e.body.length) body.push(listing(e));
     return {
       kicker: `Forward, equation ${index + 1} of ${equations.length}`, title: e.formula, place: place(e), body,
@@ -97,12 +97,12 @@
     });
     e.inputs.forEach((v, k) => {
       if (!e.sent[k]) return;
-      const s = e.slopes[k];
+      const s = e.jacobians[k];
       const label = ["times ∂", name(e.outputs[0]), "/∂", name(v)];
-      const slope = s.entries ? fact("", label, s.entries) : make("div", "fact", make("div", "label", ...label), note(s.said));
+      const jacobian = s.entries ? fact("", label, s.entries) : make("div", "fact", make("div", "label", ...label), note(s.text));
       const earlier = backward.slice(0, order).filter((q) => equations[q].inputs.some((u, j) => u === v && equations[q].sent[j]));
       const done = complete.get(v) === turn + 1 + order;
-      const facts = [slope, fact("rear", ["sent to ", name(v)], e.sent[k])];
+      const facts = [jacobian, fact("rear", ["sent to ", name(v)], e.sent[k])];
       body.push(row(facts));
       if (earlier.length) {
         const from = earlier.map((q) => equations[q].formula).join("; ");
@@ -132,10 +132,10 @@
   const inLines = (numbers) => {
     const last = numbers.length > 1 ? ` and ${numbers[numbers.length - 1]}` : "";
     const some = numbers.length > 1 ? numbers.slice(0, -1) : numbers;
-    return `Worked out in line${numbers.length > 1 ? "s" : ""} ${some.join(", ")}${last} of the derivation.`;
+    return `Computed in line${numbers.length > 1 ? "s" : ""} ${some.join(", ")}${last} of the derivation.`;
   };
 
-  const tell = (n) => {
+  const describe = (n) => {
     const step = steps[n];
     if (step.pass === "fore") return fore(step.eq);
     if (step.pass === "rear") return rear(step.eq, n - turn - 1);
@@ -145,7 +145,7 @@
   // --- showing a step -----------------------------------------------------------------------------
 
   let now = 0;
-  const meets = (line, lit) => line.meets.some((m) => lit.some((l) => l.value === m.value && l.of === m.of));
+  const matches = (line, lit) => line.matches.some((m) => lit.some((l) => l.value === m.value && l.of === m.of));
 
   const centre = (node) => {
     const view = by("viewport");
@@ -157,31 +157,31 @@
 
   const show = (n, quiet) => {
     now = Math.max(0, Math.min(last, n));
-    const told = tell(now);
+    const shown = describe(now);
     const isBack = now >= turn;
     const tone = now === 0 ? "" : isBack ? "rear" : "fore";
     by("step").className = `step ${tone}`;
-    by("step-kicker").textContent = told.kicker;
-    by("step-title").textContent = told.title;
-    by("step-place").replaceChildren(...told.place);
-    const numbers = lines.flatMap((line, i) => (meets(line, told.lit) ? [i + 1] : []));
-    by("step-body").replaceChildren(...told.body, ...(numbers.length ? [note(inLines(numbers))] : []));
+    by("step-kicker").textContent = shown.kicker;
+    by("step-title").textContent = shown.title;
+    by("step-place").replaceChildren(...shown.place);
+    const numbers = lines.flatMap((line, i) => (matches(line, shown.lit) ? [i + 1] : []));
+    by("step-body").replaceChildren(...shown.body, ...(numbers.length ? [note(inLines(numbers))] : []));
     by("graph").setAttribute("class", isBack ? "rear-pass" : "fore-pass");
-    const lit = new Set(told.all || [told.node]);
+    const lit = new Set(shown.all || [shown.node]);
     nodes.forEach((node) => {
       const v = Number(node.dataset.value);
       node.classList.toggle("valued", (known.get(v) ?? 0) <= now);
       node.classList.toggle("returned", complete.has(v) && complete.get(v) <= now);
       node.classList.toggle("now", lit.has(v));
       node.classList.remove("pointed");
-      node.setAttribute("tabindex", v === told.node ? "0" : "-1");
-      if (v === told.node) { node.setAttribute("aria-current", "step"); centre(node); } else node.removeAttribute("aria-current");
+      node.setAttribute("tabindex", v === shown.node ? "0" : "-1");
+      if (v === shown.node) { node.setAttribute("aria-current", "step"); centre(node); } else node.removeAttribute("aria-current");
     });
-    const used = new Set((told.edges || []).map((p) => p.join()));
+    const used = new Set((shown.edges || []).map((p) => p.join()));
     edges.forEach((edge) => edge.classList.toggle("now", used.has(`${edge.dataset.from},${edge.dataset.to}`)));
     items.forEach((item, i) => {
-      const on = meets(lines[i], told.lit);
-      item.className = `${lines[i].meets.length ? "met" : ""}${on ? ` lit ${tone}` : ""}`;
+      const on = matches(lines[i], shown.lit);
+      item.className = `${lines[i].matches.length ? "met" : ""}${on ? ` lit ${tone}` : ""}`;
       if (on) item.setAttribute("aria-current", "true"); else item.removeAttribute("aria-current");
     });
     const first = items.find((item) => item.classList.contains("lit"));
@@ -191,11 +191,11 @@
     }
     const slider = by("slider");
     slider.value = String(now);
-    slider.setAttribute("aria-valuetext", `${told.kicker}: ${told.title}`);
+    slider.setAttribute("aria-valuetext", `${shown.kicker}: ${shown.title}`);
     by("count").textContent = `${now} / ${last}`;
     by("first").disabled = by("back").disabled = now === 0;
     by("last").disabled = by("forth").disabled = now === last;
-    if (!quiet) by("live").textContent = `${told.kicker}. ${told.title}. ${spoken(now)}`;
+    if (!quiet) by("live").textContent = `${shown.kicker}. ${shown.title}. ${spoken(now)}`;
   };
 
   const spoken = (n) => {
@@ -230,11 +230,11 @@
     });
   });
   items.forEach((item, i) => item.querySelector("button").addEventListener("click", () => {
-    const met = lines[i].meets[lines[i].meets.length - 1];
-    if (!met) return;
-    const when = met.of === "cotangent" ? complete.get(met.value) : known.get(met.value);
+    const match = lines[i].matches[lines[i].matches.length - 1];
+    if (!match) return;
+    const when = match.of === "cotangent" ? complete.get(match.value) : known.get(match.value);
     show(when ?? now);
-    lines[i].meets.forEach((m) => nodeOf.get(m.value)?.classList.add("pointed"));
+    lines[i].matches.forEach((m) => nodeOf.get(m.value)?.classList.add("pointed"));
   }));
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";

@@ -1,4 +1,4 @@
-"""Where an equation comes from: the line of the user's code, the expression, and a name for it.
+"""The user's own file: the line that an equation comes from, and the names that values have there.
 
 JAX keeps the stack that a primitive was applied under. Python knows the columns of every call in
 it, so the expression itself can be cut out of the file: `x @ w` rather than line 12.
@@ -6,17 +6,22 @@ it, so the expression itself can be cut out of the file: `x @ w` rather than lin
 
 import ast
 import functools
+import inspect
 import linecache
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-INSIDE = ("/jax/", "/jaxlib/", "/handgrad/explain/", "/importlib/", "/contextlib.py", "<frozen")
+import jax
+
+from handgrad.jaxprs import Frame, frames
+
 LONGEST = 120
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceLocation:
     """A file (its name only), a line, the function around it, and the expression itself."""
 
     file: str
@@ -30,43 +35,16 @@ class Origin:
         return f"{self.file}:{self.line}"
 
 
-def origin_of(equation: Any) -> Origin | None:
+def locate(equation: Any) -> SourceLocation | None:
     """The innermost frame of the user's code, and the name that its value took on the way out."""
-    frames = _frames(getattr(equation.source_info, "traceback", None))
-    if not frames:
+    found = frames(equation)
+    if not found:
         return None
-    file, function, span = frames[0]
-    return Origin(Path(file).name, span[0], function, _cut(file, span), _names(frames))
+    file, function, span = found[0]
+    return SourceLocation(Path(file).name, span[0], function, _cut(file, span), _names(found))
 
 
-Span = tuple[int, int, int, int]
-
-
-def _frames(traceback: Any) -> list[tuple[str, str, Span]]:
-    """(file, function, span) of the user's frames, innermost first."""
-    if traceback is None:
-        return []
-    found = []
-    for code, address in zip(*traceback.raw_frames(), strict=True):
-        path = code.co_filename.replace("\\", "/")
-        if not any(part in path for part in INSIDE):
-            found.append((code.co_filename, code.co_name, _span(traceback, code, address)))
-        elif found and "/handgrad/explain/" in path:
-            break  # what called the explanation is no part of the loss
-    return found
-
-
-def _span(traceback: Any, code: Any, address: int) -> Span:
-    positions = list(code.co_positions())
-    index = address // 2
-    if index < len(positions) and None not in positions[index]:
-        start, end, left, right = positions[index]
-        return start, left, end, right
-    line = traceback.code_addr2line(code, address)
-    return line, 0, line, 0
-
-
-def _cut(file: str, span: Span) -> str:
+def _cut(file: str, span: tuple[int, int, int, int]) -> str:
     """The source between two positions, on one line; the whole line where columns are not known."""
     start, left, end, right = span
     lines = [linecache.getline(file, number).encode() for number in range(start, end + 1)]
@@ -78,11 +56,11 @@ def _cut(file: str, span: Span) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _names(frames: list[tuple[str, str, Span]]) -> tuple[str, ...]:
+def _names(found: list[Frame]) -> tuple[str, ...]:
     """Outwards through `return` until an assignment: its targets, or the last function's name."""
     names: tuple[str, ...] = ()
-    for file, function, span in frames:
-        kind, targets = _whole(file, span)
+    for file, function, span in found:
+        kind, targets = _use_of(file, span)
         if kind == "assigned":
             return targets
         if kind != "returned":
@@ -92,8 +70,8 @@ def _names(frames: list[tuple[str, str, Span]]) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _whole(file: str, span: Span) -> tuple[str, tuple[str, ...]]:
-    """How an expression ends up if it is all of a statement: assigned to a name, or returned."""
+def _use_of(file: str, span: tuple[int, int, int, int]) -> tuple[str, tuple[str, ...]]:
+    """How an expression ends up if it is all of a statement: assigned to names, or returned."""
     for node in _statements(file):
         value = getattr(node, "value", None)
         if value is None or (value.lineno, value.col_offset) != span[:2]:
@@ -105,8 +83,8 @@ def _whole(file: str, span: Span) -> tuple[str, tuple[str, ...]]:
         if isinstance(node, ast.Assign):
             target = node.targets[0]
             parts = target.elts if isinstance(target, ast.Tuple) else [target]
-            named = [part.id for part in parts if isinstance(part, ast.Name)]
-            return "assigned", tuple(name for name in named if name.strip("_"))
+            names = [part.id for part in parts if isinstance(part, ast.Name)]
+            return "assigned", tuple(name for name in names if name.strip("_"))
     return "part", ()
 
 
@@ -117,3 +95,29 @@ def _statements(file: str) -> tuple[ast.stmt, ...]:
     except (SyntaxError, ValueError):
         return ()
     return tuple(n for n in ast.walk(tree) if isinstance(n, ast.Return | ast.Assign))
+
+
+# --- functions and their arguments ------------------------------------------------------------
+
+
+def function_name(f: Any) -> str:
+    """A function's own name, through `functools.partial`."""
+    while isinstance(f, functools.partial):
+        f = f.func
+    return str(getattr(f, "__name__", type(f).__name__))
+
+
+def argument_names(f: Callable, count: int) -> list[str]:
+    """The names of the first `count` parameters; numbered where the signature has `*args`."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names[:count] + [f"argument {i}" for i in range(len(names), count)]
+
+
+def leaf_names(at: tuple, arguments: list[str]) -> list[str]:
+    """`params.weight` for every leaf of the arguments, in order."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(at)
+    return [arguments[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in paths]

@@ -1,8 +1,8 @@
 """The graph as it is drawn: what stands on it, what is left out, and the SVG.
 
 A node is an argument, an equation that the gradient passes through, or a value beside that path
-that such an equation takes. How that value was made (a one-hot mask, say) is told in the steps
-and left out of the picture, where its steps light the value they end in.
+that such an equation takes. How that value was made (a one-hot mask, for example) is shown in the
+steps and left out of the picture, where its steps light the value they end in.
 """
 
 from dataclasses import dataclass, replace
@@ -10,9 +10,9 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-from handgrad.explain.layout import Laid, lay_out
+from handgrad.explain.page.layout import Layout, lay_out
 from handgrad.explain.summary import summarise
-from handgrad.explain.tape import Equation, Tape
+from handgrad.explain.tape import Tape, TapeEquation
 
 WIDTH, HEIGHT, PAD = 176.0, 66.0, 14.0
 LETTERS = 21
@@ -20,33 +20,33 @@ LETTERS = 21
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """A box: the value it shows, and the equation that made it."""
 
     value: int
     kind: str
     """`input`, `wanted`, `active` or `beside`."""
     title: str
-    equation: Equation | None
+    equation: TapeEquation | None
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Graph:
     """The nodes by value, and edges from value to value."""
 
     tape: Tape
-    nodes: tuple[Node, ...]
+    nodes: tuple[GraphNode, ...]
     edges: tuple[tuple[int, int], ...]
     stands_for: dict[int, int]
     """For each equation, the value of the node that its steps light."""
 
     @cached_property
-    def laid(self) -> Laid:
+    def layout(self) -> Layout:
         """Where everything is."""
         return lay_out([n.value for n in self.nodes], self.edges, (WIDTH, HEIGHT))
 
 
-def draw(tape: Tape) -> Drawing:
+def draw(tape: Tape) -> Graph:
     """What of a tape is drawn."""
     made = {index: e for e in tape.equations for index in e.outputs}
     shown: set[int] = set()
@@ -55,7 +55,6 @@ def draw(tape: Tape) -> Drawing:
             shown.update(i for i in (*equation.inputs, *equation.outputs) if i not in tape.fixed)
     shown.add(tape.output)
     shown.update(tape.wanted)
-    inputs = {i for i in tape.inputs if i in shown}
     reach: dict[int, frozenset[int]] = {}
 
     def behind(index: int) -> frozenset[int]:
@@ -66,7 +65,6 @@ def draw(tape: Tape) -> Drawing:
             sources = made[index].inputs if index in made else ()
             reach[index] = frozenset().union(*(behind(i) for i in sources))
             if index in tape.inputs:
-                inputs.add(index)
                 shown.add(index)
                 reach[index] = frozenset([index])
         return reach[index]
@@ -82,34 +80,34 @@ def draw(tape: Tape) -> Drawing:
         users = [e for e in tape.equations if set(e.inputs) & set(equation.outputs)]
         beyond = [lights[e.index] for e in users if e.index in lights]
         lights[equation.index] = own[0] if own else (beyond[0] if beyond else tape.output)
-    return Drawing(tape, nodes, tuple(sorted(set(edges))), lights)
+    return Graph(tape, nodes, tuple(sorted(set(edges))), lights)
 
 
-def _node(tape: Tape, index: int, made: Equation | None) -> Node:
+def _node(tape: Tape, index: int, made: TapeEquation | None) -> GraphNode:
     value = tape.values[index]
     if made is None:
         kind = "wanted" if index in tape.wanted else "input"
-        return Node(index, kind, tape.name(index), None)
-    return Node(index, "active" if value.active else "beside", tape.formula(made), made)
+        return GraphNode(index, kind, tape.name(index), None)
+    return GraphNode(index, "active" if value.active else "beside", tape.formula(made), made)
 
 
-def as_svg(drawing: Drawing) -> str:
+def as_svg(graph: Graph) -> str:
     """The graph, every node with its value and its cotangent."""
-    laid, tape = drawing.laid, drawing.tape
-    width, height = laid.width + 2 * PAD, laid.height + 2 * PAD
+    layout, tape = graph.layout, graph.tape
+    width, height = layout.width + 2 * PAD, layout.height + 2 * PAD
     parts = [
         f'<svg id="graph" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="group" '
         'aria-label="The computation as a graph, arguments at the top, the loss at the bottom">'
     ]
-    active = {n.value for n in drawing.nodes if n.kind in ("wanted", "active")}
-    for (a, b), points in laid.edges.items():
+    active = {n.value for n in graph.nodes if n.kind in ("wanted", "active")}
+    for (a, b), points in layout.edges.items():
         carries = a in active and tape.values[b].active
         parts.append(
             f'<path class="edge{" carries" if carries else ""}" data-from="{a}" data-to="{b}" '
             f'd="{_curve(points)}"/>'
         )
-    parts += [_box(drawing, node) for node in drawing.nodes]
+    parts += [_box(graph, node) for node in graph.nodes]
     return "\n".join([*parts, "</svg>"])
 
 
@@ -130,18 +128,18 @@ def _curve(points: list[tuple[float, float]]) -> str:
     return "".join(path)
 
 
-def _box(drawing: Drawing, node: Node) -> str:
-    tape, value = drawing.tape, drawing.tape.values[node.value]
-    x, y = drawing.laid.centres[node.value]
+def _box(graph: Graph, node: GraphNode) -> str:
+    tape, value = graph.tape, graph.tape.values[node.value]
+    x, y = graph.layout.centres[node.value]
     left, top = x - WIDTH / 2 + PAD, y - HEIGHT / 2 + PAD
-    told = fitted(value.array)
+    text = fitted(value.array)
     sent = "" if value.cotangent is None else fitted(value.cotangent, after="∂ ")
-    label = f"{node.title}; value {told}" + (f"; cotangent {sent}" if sent else "")
+    label = f"{node.title}; value {text}" + (f"; cotangent {sent}" if sent else "")
     title, formula = _short(node.title, value.name)
     lines = [
         f'<text class="name" x="12" y="20"><tspan class="var">{escape(title)}</tspan>'
         f"{escape(formula)}</text>",
-        f'<text class="value" x="12" y="39">{escape(told)}</text>',
+        f'<text class="value" x="12" y="39">{escape(text)}</text>',
     ]
     if sent:
         lines.append(

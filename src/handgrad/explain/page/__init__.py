@@ -10,34 +10,36 @@ import hashlib
 import json
 from html import escape
 from importlib import resources
-from typing import TYPE_CHECKING
 
-from handgrad.explain.data import as_data, block
-from handgrad.explain.drawing import as_svg, draw
-from handgrad.explain.mathml import as_mathml
-from handgrad.explain.summary import summarise
-
-if TYPE_CHECKING:
-    from handgrad.explain.agreement import Leaf
-    from handgrad.explain.explanation import Explanation
+from handgrad.explain.data import as_data
+from handgrad.explain.explanation import (
+    Explanation,
+    GradientLeaf,
+    format_autodiff,
+    format_hand,
+)
+from handgrad.explain.latex import as_mathml
+from handgrad.explain.page.graph import Graph, as_svg, draw
+from handgrad.explain.summary import format_block, summarise
 
 DIGITS = 10
 """Of the gradient in the agreement."""
 
 
-def as_html(explanation: "Explanation") -> str:
+def as_html(explanation: Explanation) -> str:
     """The whole page."""
+    graph = draw(explanation.tape)
     parts = {
         "TITLE": escape(explanation.name),
         "LEAD": _lead(explanation),
         "DERIVATION": _derivation(explanation),
-        "MAIN": "both" if explanation.lines else "alone",
-        "GRAPH": as_svg(draw(explanation.tape)),
+        "MAIN": "both" if explanation.derivation.lines else "alone",
+        "GRAPH": as_svg(graph),
         "AGREEMENT": _agreement(explanation),
         "TAPE": _tape(explanation),
         "STYLE": _resource("page.css"),
         "SCRIPT": _resource("page.js"),
-        "DATA": _data(explanation),
+        "DATA": _data(explanation, graph),
         "LAST": str(_steps(explanation) - 1),
     }
     parts["HASH"] = base64.b64encode(hashlib.sha256(parts["SCRIPT"].encode()).digest()).decode()
@@ -46,22 +48,26 @@ def as_html(explanation: "Explanation") -> str:
 
 
 def _resource(name: str) -> str:
-    return (resources.files("handgrad.explain") / name).read_text(encoding="utf-8")
+    return (resources.files("handgrad.explain.page") / name).read_text(encoding="utf-8")
 
 
-def _data(explanation: "Explanation") -> str:
-    text = json.dumps(as_data(explanation), ensure_ascii=False, separators=(",", ":"))
+def _data(explanation: Explanation, graph: Graph) -> str:
+    """The data, and with each equation the value of the node that its steps light."""
+    data = as_data(explanation)
+    for index, equation in enumerate(data["equations"]):
+        equation["node"] = graph.stands_for[index]
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
 
 
-def _steps(explanation: "Explanation") -> int:
+def _steps(explanation: Explanation) -> int:
     """The arguments, every equation forward, the loss, every equation back, the gradient."""
     return len(explanation.tape.equations) + len(explanation.tape.backward) + 3
 
 
-def _lead(explanation: "Explanation") -> str:
+def _lead(explanation: Explanation) -> str:
     tape = explanation.tape
     loss = escape(summarise(tape.loss.array).text)
     wanted = ", ".join(f"<b>{escape(tape.values[i].name)}</b>" for i in tape.wanted)
@@ -76,13 +82,13 @@ def _lead(explanation: "Explanation") -> str:
     )
 
 
-def _derivation(explanation: "Explanation") -> str:
-    if not explanation.lines:
+def _derivation(explanation: Explanation) -> str:
+    derivation = explanation.derivation
+    if not derivation.lines:
         return ""
     rows = []
-    for number, line in enumerate(explanation.lines):
-        met = bool(line.meets)
-        state = "" if met else " disabled"
+    for number, line in enumerate(derivation.lines):
+        state = "" if line.matches else " disabled"
         rows.append(
             f'<li data-line="{number}"><button type="button" class="line"{state} '
             f'aria-describedby="why{number}">{as_mathml(line.formula)}</button>'
@@ -92,13 +98,13 @@ def _derivation(explanation: "Explanation") -> str:
     return (
         '<section class="derivation" id="derivation" aria-labelledby="derivation-title" '
         'tabindex="0"><h2 id="derivation-title">The derivation</h2>'
-        f'<p class="of">{as_mathml(explanation.of)}</p>'
+        f'<p class="of">{as_mathml(derivation.of)}</p>'
         f'<ol class="lines">{"".join(rows)}</ol>'
-        f'<p class="quiet">{escape(explanation.given)}</p></section>'
+        f'<p class="quiet">{escape(derivation.given)}</p></section>'
     )
 
 
-def _agreement(explanation: "Explanation") -> str:
+def _agreement(explanation: Explanation) -> str:
     hand = explanation.hand_equal is not None
     heads = ["", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad"]
     rows = "".join(_row(leaf, hand) for leaf in explanation.leaves)
@@ -111,32 +117,28 @@ def _agreement(explanation: "Explanation") -> str:
     )
 
 
-def _row(leaf: "Leaf", hand: bool) -> str:
-    shown = [_cell(leaf.tape, "tape", leaf.name, "")]
-    if hand and leaf.hand_equal is not None and leaf.hand_ulp is not None:
-        said = f"equal, within {leaf.hand_ulp:.3g} ulp" if leaf.hand_equal else "different"
-        shown.append(_cell(leaf.hand, "hand", leaf.name, "equal" if leaf.hand_ulp == 0 else said))
-    apart = "the same bits" if leaf.identical else f"{leaf.autodiff_ulp:.3g} ulp apart"
-    shown.append(_cell(leaf.autodiff, "autodiff", leaf.name, apart))
-    return f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(shown)}</tr>'
+def _row(leaf: GradientLeaf, hand: bool) -> str:
+    cells = [_cell(leaf.tape, "tape", leaf.name, "")]
+    if hand:
+        cells.append(_cell(leaf.hand, "hand", leaf.name, format_hand(leaf)))
+    cells.append(_cell(leaf.autodiff, "autodiff", leaf.name, format_autodiff(leaf)))
+    return f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(cells)}</tr>'
 
 
-def _cell(array: object, who: str, name: str, said: str) -> str:
-    summary = summarise(array, DIGITS)
-    mark = f'<span class="said{" wrong" if said == "different" else ""}">{said}</span>'
-    return (
-        f'<td><pre data-who="{who}" data-leaf="{escape(name)}">{escape(block(summary))}</pre>'
-        f"{mark if said else ''}</td>"
-    )
+def _cell(array: object, who: str, name: str, comparison: str) -> str:
+    block = escape(format_block(summarise(array, DIGITS)))
+    wrong = " wrong" if comparison == "different" else ""
+    mark = f'<span class="said{wrong}">{comparison}</span>' if comparison else ""
+    return f'<td><pre data-who="{who}" data-leaf="{escape(name)}">{block}</pre>{mark}</td>'
 
 
-def _tape(explanation: "Explanation") -> str:
+def _tape(explanation: Explanation) -> str:
     tape, rows = explanation.tape, []
     for equation in tape.equations:
         outputs = [tape.values[i] for i in equation.outputs]
         value = "; ".join(summarise(v.array).text for v in outputs)
         sent = "; ".join(summarise(v.cotangent).text for v in outputs if v.cotangent is not None)
-        place = escape(str(equation.origin)) if equation.origin else ""
+        place = escape(str(equation.source)) if equation.source else ""
         rows.append(
             f'<tr><td>{equation.index + 1}</td><th scope="row">{escape(tape.formula(equation))}'
             f"</th><td>{escape(value)}</td><td>{escape(sent)}</td><td>{place}</td></tr>"

@@ -14,7 +14,7 @@ SWEEPS = 12
 
 
 @dataclass(frozen=True)
-class Laid:
+class Layout:
     """Where everything is: the centre of each node, and the points of each edge."""
 
     width: float
@@ -26,7 +26,7 @@ class Laid:
 def lay_out(
     nodes: list[int], edges: Iterable[tuple[int, int]], node: tuple[float, float],
     gap: tuple[float, float] = (22.0, 40.0), thin: float = 26.0,
-) -> Laid:  # fmt: skip
+) -> Layout:  # fmt: skip
     """Place nodes of one size; `nodes` come in an order in which every edge points forward.
 
     `thin` is the width that a passing edge takes.
@@ -46,7 +46,7 @@ def lay_out(
         for depth, row in enumerate(order)
         for m in row
     }
-    return Laid(
+    return Layout(
         right - left, max(height, node[1]), {m: at[m] for m in nodes},
         {edge: [at[m] for m in chain] for edge, chain in chains.items()},
     )  # fmt: skip
