@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -15,13 +16,20 @@ from handgrad import derivations
 from handgrad._precision import x64
 from handgrad.catalogue import CASES
 from handgrad.errors import InputError
-from handgrad.explain import as_data, as_html, explain_case
-from handgrad.explain.derivation_view import Match, deduplicate, intermediates, match
+from handgrad.explain import as_data, as_html, explain_case, find_case
+from handgrad.explain.derivation_view import (
+    Match,
+    deduplicate,
+    derivation_view,
+    intermediates,
+    match,
+)
 from handgrad.explain.explanation import compare, max_ulp
 from handgrad.explain.latex import as_mathml, as_unicode
 from handgrad.explain.page.graph import HEIGHT, WIDTH, draw
 from handgrad.explain.page.layout import lay_out
 from handgrad.explain.recording import record
+from handgrad.explain.source import argument_names, function_name
 from handgrad.explain.summary import summarise
 
 # --- numbers ------------------------------------------------------------------------------------
@@ -41,6 +49,7 @@ from handgrad.explain.summary import summarise
         (jnp.bfloat16(1.5), "1.5"),
         (np.int64(-3), "−3"),
         (jax.random.key(0), "random key"),
+        (jnp.array([1.0 + 2.0j]), "complex64[1]"),
     ],
 )
 def test_one_line_for_any_array(array, text):
@@ -69,6 +78,8 @@ def test_the_sign_of_a_zero_is_a_bit():
     assert (leaf.autodiff_ulp, leaf.hand_equal) == (0, True)
     (leaf,) = compare(tape, jnp.array([1.0]), jnp.array([1.0]), jnp.array([1.0, 2.0]))
     assert leaf.identical
+    assert leaf.hand_equal is False
+    (leaf,) = compare(tape, jnp.array([1.0]), jnp.array([1.0]), (jnp.ones(1), jnp.ones(1)))
     assert leaf.hand_equal is False
 
 
@@ -155,6 +166,24 @@ def test_a_function_without_a_file_is_explained_too():
     assert tape.formula(tape.equations[0]) == "v₁ = w × 2"
 
 
+def test_names_of_functions_without_a_signature_or_behind_a_partial():
+    assert function_name(partial(partial(np.add, 1.0))) == "add"
+    assert argument_names(max, 2) == ["argument 0", "argument 1"]
+    assert argument_names(lambda w, *rest: w, 3) == ["w", "argument 1", "argument 2"]
+    found = hg.explain(partial(lambda a, w: a * w**2, 3.0), at=(2.0,))
+    assert (found.name, float(found.gradient)) == ("<lambda>", 12.0)
+
+
+def test_a_function_in_a_file_that_is_no_longer_python(tmp_path):
+    path = tmp_path / "gone.py"
+    code = compile("def loss(w):\n    z = w * 2\n    return z * w\n", str(path), "exec")
+    path.write_text("this is : no Python\n")
+    namespace = {}
+    exec(code, namespace)
+    tape, _ = record(namespace["loss"], (1.0,))
+    assert [tape.formula(e) for e in tape.equations] == ["v₁ = w × 2", "loss = v₁ × w"]
+
+
 # --- the layout ---------------------------------------------------------------------------------
 
 
@@ -239,6 +268,23 @@ def test_a_line_matches_the_tape_where_their_numbers_are_one():
         assert matched == ()
 
 
+def test_a_derivation_that_does_not_fit_is_shown_at_an_example_of_its_own():
+    entry = find_case("softplus")
+    with x64():
+        at = entry.example(jax.random.key(0))
+        tape, gradient = record(entry.loss, at)
+        steps = derivations.derivation(entry.derivation).steps
+        assert not derivation_view(entry, at, gradient, tape, 0).notes
+        for other, hand in (((jnp.ones((2, 2, 2)),), gradient), (at, gradient + 1)):
+            found = derivation_view(entry, other, hand, tape, 0)
+            assert found.notes == ("the derivation is shown at an example of its own",)
+            assert not any(line.matches for line in found.lines)
+            assert len(found.lines) == len(steps)
+        entry = find_case("logistic")
+        params, x, y = entry.example(jax.random.key(0))  # and where its last line cannot be taken
+        assert derivation_view(entry, (params, x, y[1:]), params, tape, 0).notes
+
+
 def test_a_match_stays_where_it_says_most():
     value, end, other = Match(0, False), Match(1, True), Match(2, True)
     tape = SimpleNamespace(wanted=(1,))
@@ -302,6 +348,13 @@ def test_every_case_can_be_explained(name):
     )
     assert len(as_html(found).encode()) < 2_000_000
     assert found.name in str(found)
+
+
+def test_a_case_as_text():
+    text = str(explain_case("softplus"))
+    for words in ("softplus: ", "forward", "backward", "agreement", "by hand", "∂/∂z softplus(z)"):
+        assert words in text
+    assert "agreement" in str(hg.explain(lambda w: jnp.zeros(()), at=(1.0,)))
 
 
 def test_the_data_has_only_what_json_has():

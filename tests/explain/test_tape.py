@@ -159,7 +159,22 @@ def with_key(w, key):
 
 LOSSES = {
     "scan": (with_scan, lambda: (jnp.asarray(W), jnp.asarray(X[:, 0])), "scan"),
-    "scan_of_inputs": (with_scan, lambda: (jnp.asarray(W), jnp.asarray(X[:, 0])), "scan"),
+    "empty_scan": (with_scan, lambda: (jnp.asarray(W), jnp.zeros(0)), "scan"),
+    "calls_in_a_loop": (
+        lambda w: jnp.sum(lax.fori_loop(0, 2, lambda i, v: power(v, 2), w)),
+        lambda: (jnp.asarray(W),),
+        "scan",
+    ),
+    "linear_solve": (
+        lambda w: jnp.sum(jnp.linalg.solve(jnp.outer(w, w) + jnp.eye(3), w)),
+        lambda: (jnp.asarray(W),),
+        "custom_linear_solve",
+    ),
+    "array_of_constants": (
+        lambda w: jnp.sum(w * lax.cos(lax.iota(w.dtype, 3))),
+        lambda: (jnp.asarray(W),),
+        "mul",
+    ),
     "cond_true": (with_cond, lambda: (jnp.asarray(W), jnp.asarray(True)), "cond"),
     "cond_false": (with_cond, lambda: (jnp.asarray(W), jnp.asarray(False)), "cond"),
     "while": (with_while, lambda: (jnp.asarray(W), 7), "while"),

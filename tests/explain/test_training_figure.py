@@ -1,5 +1,6 @@
 """The figure of a run shows the data of the run: read back from the figure itself."""
 
+import functools
 import io
 import struct
 
@@ -25,13 +26,23 @@ def points(features, classes, seed=0):
     return Dataset("made up", x, y, names, tuple("uvwabc"[:classes]), "Made up.")
 
 
-def both(model, data):
-    """Two runs that differ, so that their curves can be told apart."""
+MODELS = {
+    "logistic": logistic.model(),
+    "softmax": softmax_regression.model(),
+    "mlp": mlp.model((6,)),
+}
+
+
+@functools.cache
+def drawn(name, features, classes):
+    """(data, two runs that differ, their figure), each made once."""
+    model, data = MODELS[name], points(features, classes)
     x = data.x.astype("float32")
-    return {
+    runs = {
         "hand": fit(model, x, data.y, epochs=20),
         "optax": fit(model, x, data.y, epochs=20, learning_rate=0.3),
     }
+    return data, runs, training_figure(runs, model, data, "float32")
 
 
 def result(losses):
@@ -40,47 +51,43 @@ def result(losses):
     return FitResult(None, History(losses, steps, losses, losses, 0.0, 1.0, "epochs"))
 
 
-def curves(axes):
+def curves_of(axes):
     return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
 
 
-@pytest.mark.parametrize(("features", "classes"), [(2, 2), (2, 3), (3, 2)])
-def test_the_curves_are_the_histories(features, classes):
-    data = points(features, classes)
-    model = logistic.model() if classes == 2 else softmax_regression.model()
-    results = both(model, data)
-    figure = training_figure(results, model, data, "float32")
+CASES = [("logistic", 2, 2), ("softmax", 2, 3), ("logistic", 3, 2)]
+
+
+@pytest.mark.parametrize(("name", "features", "classes"), CASES)
+def test_the_curves_are_the_histories(name, features, classes):
+    _, runs, figure = drawn(name, features, classes)
     assert len(figure.axes) == (2 if features == 2 else 1)
-    drawn = curves(figure.axes[0])
-    assert set(drawn) == {"hand", "optax"}
-    for name, run in results.items():
-        np.testing.assert_array_equal(drawn[name][:, 0], run.history.steps)
-        np.testing.assert_array_equal(drawn[name][:, 1], run.history.losses)
+    curves = curves_of(figure.axes[0])
+    assert set(curves) == {"hand", "optax"}
+    for side, run in runs.items():
+        np.testing.assert_array_equal(curves[side][:, 0], run.history.steps)
+        np.testing.assert_array_equal(curves[side][:, 1], run.history.losses)
     assert figure.axes[0].get_yscale() == "log"
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(drawn)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == list(curves)
 
 
 def test_the_boundary_is_where_the_model_says_one_half():
-    data = points(2, 2)
-    model = mlp.model((6,))
-    results = both(model, data)
-    axes = training_figure(results, model, data, "float32").axes[1]
-    (contour,) = [c for c in axes.collections if hasattr(c, "levels")]
+    data, runs, figure = drawn("mlp", 2, 2)
+    (contour,) = [c for c in figure.axes[1].collections if hasattr(c, "levels")]
     assert list(contour.levels) == [0.5]
     line = np.concatenate([path.vertices for path in contour.get_paths()])
     assert len(line) > 50
-    on_it = model.predict(results["hand"].params, jnp.asarray(line, "float32"))
+    on_it = MODELS["mlp"].predict(runs["hand"].params, jnp.asarray(line, "float32"))
     np.testing.assert_allclose(on_it, 0.5, atol=5e-3)
     low, high = data.x.min(axis=0), data.x.max(axis=0)
     assert (line.min(axis=0) >= low - 0.41).all()
     assert (line.max(axis=0) <= high + 0.41).all()
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_every_point_is_drawn_in_the_colour_of_its_class(classes):
-    data = points(2, classes)
-    model = logistic.model() if classes == 2 else softmax_regression.model()
-    axes = training_figure(both(model, data), model, data, "float32").axes[1]
+@pytest.mark.parametrize(("name", "features", "classes"), CASES[:2])
+def test_every_point_is_drawn_in_the_colour_of_its_class(name, features, classes):
+    data, _, figure = drawn(name, features, classes)
+    axes = figure.axes[1]
     groups = [c for c in axes.collections if c.get_label() in data.class_names]
     assert [group.get_label() for group in groups] == list(data.class_names)
     for number, group in enumerate(groups):
@@ -123,10 +130,7 @@ def test_one_point_is_seen():
 
 @pytest.mark.parametrize(("features", "width"), [(2, 1512), (3, 921)])
 def test_the_png(features, width):
-    data = points(features, 2)
-    model = logistic.model()
-    figure = training_figure(both(model, data), model, data, "float32")
-    content = png(figure)
+    content = png(drawn("logistic", features, 2)[2])
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">II", content[16:24]) == (width, 633)
     pixels = image.imread(io.BytesIO(content))
@@ -134,7 +138,8 @@ def test_the_png(features, width):
 
 
 def test_more_classes_than_colours_have_no_plane():
-    data = points(2, 6)
-    model = softmax_regression.model()
-    figure = training_figure({"hand": fit(model, data.x, data.y, epochs=1)}, model, data, "float32")
+    model = MODELS["softmax"]
+    params = model.init(jax.random.key(0), 2, 6)
+    run = FitResult(params, result([1.0]).history)
+    figure = training_figure({"hand": run}, model, points(2, 6), "float32")
     assert len(figure.axes) == 1
