@@ -8,7 +8,7 @@ CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" 
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs lint types mutants bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ processes: $(READY)  ## many devices and many processes: the result of one, and 
 
 docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html
+
+figures: $(READY)  ## the book's own figures as files: docs/generated
+	cd docs && ../$(BIN)/python -m figures
 
 lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .

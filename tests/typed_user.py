@@ -14,7 +14,7 @@ def use() -> None:
     result = hg.fit(logistic.model(), data.x, data.y, epochs=3)
     verdict = hg.verify(lambda x: 2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),))
     assert_type(data, hg.Dataset)
-    assert_type(result, hg.FitResult)
+    assert_type(result.loss, float)
     assert_type(verdict, hg.Verdict)
     assert_type(verdict.ok, bool)
 

@@ -290,10 +290,10 @@ def live_equations(program: Any, outputs: Sequence[bool]) -> list[Any]:
 # --- where an equation comes from -------------------------------------------------------------
 
 _HERE = Path(__file__).parent.as_posix()
-_LIBRARY = (
-    "/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", f"{_HERE}/jaxprs.py",
-    *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain")),
+_TRACERS = (
+    f"{_HERE}/jaxprs.py", *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain"))
 )  # fmt: skip
+_LIBRARY = ("/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", *_TRACERS)
 
 
 class Frame(NamedTuple):
@@ -306,15 +306,19 @@ class Frame(NamedTuple):
 
 
 def frames(equation: Any, library: Sequence[str] = _LIBRARY) -> list[Frame]:
-    """The user's frames under which an equation was traced, innermost first."""
+    """The user's frames under which an equation was traced, innermost first.
+
+    They end where this package was called to trace: what called it is no part of the program.
+    """
     traceback = getattr(equation.source_info, "traceback", None)
-    if traceback is None:
-        return []
-    return [
-        Frame(code.co_filename, code.co_name, _span(traceback, code, address))
-        for code, address in zip(*traceback.raw_frames(), strict=True)
-        if not any(part in code.co_filename.replace("\\", "/") for part in library)
-    ]
+    found: list[Frame] = []
+    for code, address in zip(*traceback.raw_frames(), strict=True) if traceback else ():
+        file = code.co_filename.replace("\\", "/")
+        if not any(part in file for part in library):
+            found.append(Frame(code.co_filename, code.co_name, _span(traceback, code, address)))
+        elif found and any(part in file for part in _TRACERS):
+            break
+    return found
 
 
 def _span(traceback: Any, code: Any, address: int) -> tuple[int, int, int, int]:

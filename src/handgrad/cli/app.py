@@ -8,7 +8,6 @@ from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.faults import faults
-from handgrad.cli.figures import figures
 from handgrad.cli.mutants import mutants
 from handgrad.cli.notes import notes
 from handgrad.cli.recheck import recheck
@@ -35,7 +34,6 @@ app.command()(train)
 app.command()(verify)
 app.command()(recheck)
 app.command()(explain)
-app.command()(figures)
 app.command()(notes)
 app.command()(mutants)
 app.command()(exhaust)

@@ -138,7 +138,7 @@ def train(
         report |= outcomes_as_data(result)
         print_outcomes(result)
         if plot and speaks():
-            from handgrad.explain.training import png, training_figure
+            from handgrad.explain.training_figure import png, training_figure
 
             shown = training.shown() if streamed else training
             with x64(dtype == "float64"):

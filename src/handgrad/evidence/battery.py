@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax.losses
 
 from handgrad.derivations.scalars import total
-from handgrad.evidence import floats as fl
+from benchmarks.judge import wrong_numerics as fl
 from handgrad.evidence import wrong_binary as wb
 from handgrad.evidence import wrong_functions as wf
 from handgrad.evidence import wrong_layers as wy

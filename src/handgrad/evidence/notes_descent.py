@@ -9,7 +9,7 @@ import numpy as np
 
 from handgrad._types import Array
 from handgrad.catalogue import NEURAL, total
-from handgrad.evidence import floats as fl
+from benchmarks.judge import wrong_numerics as fl
 from handgrad.evidence import notes_readings as nr
 from handgrad.evidence import wrong_binary as wb
 from handgrad.evidence.notes_checks import (
