@@ -21,10 +21,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from handgrad.bench import Bar, Report
 from handgrad.data import Stream, open_stream
 from handgrad.data.streams.read_ahead import aligned
 from handgrad.data.streams.working_copy import check_room, workplace
-from handgrad.measure import Bar, Report
 
 TITLE = "a file larger than memory"
 FEATURES = 64
@@ -37,7 +37,7 @@ MODES = {"full batch": ("full", 5), "batches of 1,024": (1024, 1), "batches of 3
 """What is trained: the batch size, and the epochs."""
 
 
-def job(quick: bool = False) -> Iterator[Report]:
+def run(quick: bool = False) -> Iterator[Report]:
     """A report for a .npy file and one for a Parquet file of 5 GB."""
     size = QUICK_BYTES if quick else BYTES
     rows = size // (4 * (FEATURES + 1))

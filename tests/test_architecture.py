@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "handgrad"
 HOUSE = (
     "errors", "_types", "_checks", "_precision", "_placement", "gradients", "fast", "losses",
     "jaxprs", "exact", "verify", "testing", "_pytest_plugin", "derivations", "catalogue",
-    "evidence", "data", "train", "measure", "explain", "cli",
+    "evidence", "data", "train", "bench", "explain", "cli",
 )  # fmt: skip
 AUTODIFF = {
     "grad", "value_and_grad", "vjp", "jvp", "jacfwd", "jacrev", "hessian", "linearize",

@@ -12,7 +12,7 @@ import pytest
 
 import handgrad
 from handgrad.cli import main
-from handgrad.measure import read_report
+from handgrad.bench import read_report
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, re.DOTALL)

@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from handgrad.cli import is_out_of_memory
-
 FILES = {
     "empty.csv": b"",
     "header.csv": b"a,label\n",
@@ -132,32 +130,3 @@ def test_usage(command, arguments, words):
     ran = command(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert re.search(words, ran.err, re.IGNORECASE), ran.err
-
-
-def test_help(command):
-    ran = command("--help")
-    assert ran.code == 0
-    assert "train" in ran.out
-    assert "verify" in ran.out
-    ran = command("train", "--help")
-    assert ran.code == 0
-    for option in ("--target", "--model", "--optimizer", "--batch-size", "--tol", "--plot"):
-        assert option in ran.out
-
-
-def test_a_fault_of_ours_keeps_its_traceback(command, monkeypatch):
-    """Only what is foreseen becomes a line; the rest is a bug and must look like one."""
-    from handgrad.data import loading
-
-    def broken(*args):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setitem(loading.BUNDLED, "iris", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
-        command("train", "iris")
-
-
-def test_out_of_memory():
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes"))
-    assert not is_out_of_memory(RuntimeError("a bug"))

@@ -11,7 +11,7 @@ import pytest
 from handgrad._precision import x64
 from handgrad.derivations import DERIVATIONS, Step, check, derivation
 from handgrad.derivations.checking import examples
-from handgrad.evidence.mutations import mutant, mutations
+from benchmarks.judge.mutations import mutant, mutations
 
 NAMES = [entry.name for entry in DERIVATIONS]
 ALGEBRA = ("sign", "factor", "dropped term", "swapped operands", "replaced", "constant dropped")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from handgrad.cli.output import say, write_whole
+from handgrad.cli.output import print, write_whole
 from handgrad.errors import InputError
 
 
@@ -32,7 +32,7 @@ def figures(
         suffix, whole = content(name)
         path = out / f"{name}{suffix}"
         write_whole(path, whole)
-        say(f"{escape(str(path))}: {len(whole) / 1024:,.0f} KB")
+        print(f"{escape(str(path))}: {len(whole) / 1024:,.0f} KB")
 
 
 def make_folder(out: Path) -> None:
