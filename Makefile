@@ -4,26 +4,49 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.12")').txt
+NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proofs processes fuzz docs lint mutants bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs lint types mutants notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handgrad needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[data,checkpoint]' --group test --group lint --group docs
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[data,checkpoint]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 	$(BIN)/handgrad train breast-cancer
 
-test: $(READY)  ## the tests, then the gradients' tests again with every annotation enforced
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+test: $(READY)  ## the gradients' tests with every annotation enforced, then all tests
 	$(BIN)/python -m pytest -n $(WORKERS) tests/gradients tests/test_losses.py -q -m 'not bad_input and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+newest-python:
+	@echo $(NEWEST)
+
+newest:  ## the core's tests on the newest Python and JAX that are here
+	@test -n "$(NEWEST)" || { echo "no Python 3.12 or 3.13 was found: name one with make newest NEWEST=..."; exit 1; }
+	test -d .venv-newest || $(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-newest/bin/python -m pip install --quiet --constraint constraints/python3.12.txt --editable '.[data,checkpoint]' --group test
+	.venv-newest/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/gradients tests/exact tests/verify tests/explain tests/train
+
+lowest:  ## train, verify and explain on the lowest versions that pyproject.toml allows
+	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints/lowest.txt .
+	cd .venv-lowest && bin/handgrad train breast-cancer && bin/handgrad verify sigmoid && bin/handgrad explain logistic | tail -n 20
+
+wheel:  ## a wheel alone, without extras: the command works
+	rm -rf dist .venv-wheel && $(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet build && .venv-wheel/bin/python -m build --wheel --outdir dist . >/dev/null
+	.venv-wheel/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
+	cd .venv-wheel && bin/handgrad --version && bin/handgrad train breast-cancer && bin/handgrad verify logistic && bin/handgrad explain logistic | tail -n 20 && bin/handgrad bench --quick
 
 proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
 	$(BIN)/python -m pytest -m slow
@@ -42,22 +65,30 @@ lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-mutants: $(READY)  ## the judge judged: a thousand mutants
-	$(BIN)/handgrad mutants
+types: $(READY)  ## a user's file under a second type checker: two errors, and no more, are right
+	$(BIN)/python -m pip install --quiet basedpyright
+	$(BIN)/basedpyright --level error tests/typed_user.py
 
-bench: $(READY)  ## every race on this machine, with the peers
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
-	$(BIN)/handgrad bench
+mutants: $(READY)  ## the judge judged: a thousand mutants
+	$(BIN)/python -m benchmarks.judge.mutants
+
+notes: $(READY)  ## the two source texts, every statement computed, and their errata
+	$(BIN)/python -m benchmarks.notes
+
+bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/results
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --group bench
+	$(BIN)/handgrad bench --results benchmarks/results
+	$(BIN)/python -m benchmarks --results benchmarks/results
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust
 
 faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
-	$(BIN)/handgrad faults
+	$(BIN)/python -m benchmarks.faults
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environment and the caches
-	rm -rf $(VENV) docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-lowest .venv-wheel dist docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

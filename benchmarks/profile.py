@@ -24,8 +24,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks.profile_layer import layer
 from handgrad.bench.limits import readers
 from handgrad.bench.one_pass import TOLERANCE, problem
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
 from handgrad.bench.report import Report, row
+from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
 from handgrad.fast import one_pass
 from handgrad.fast.residuals import binary
 from handgrad.gradients import logistic

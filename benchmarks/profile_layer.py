@@ -15,8 +15,8 @@ from jax import lax, random
 
 from handgrad.bench.limits import Peak, multipliers
 from handgrad.bench.one_pass import TOLERANCE
-from handgrad.bench.timing import Contender, compiled, equal_to, race, ratio
 from handgrad.bench.report import Report, row
+from handgrad.bench.timing import Contender, compiled, equal_to, race, ratio
 from handgrad.fast import linear_cross_entropy
 from handgrad.fast.residuals import at_label, from_sums, many_classes
 from handgrad.gradients.linear import matmul

@@ -21,3 +21,15 @@ def dtype(request):
 
     with x64(request.param == "float64"):
         yield request.param
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end which tests needed a part that is not here, and that the browser's ran."""
+    in_browser = [r for r in terminalreporter.stats.get("passed", ()) if "_in_browser" in r.nodeid]
+    skipped = terminalreporter.stats.get("skipped", ())
+    terminalreporter.section("parts")
+    terminalreporter.write_line(f"tests in a browser: {len(in_browser)} passed")
+    terminalreporter.write_line(f"tests skipped for want of a part: {len(skipped)}")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line(f"  {report.nodeid}: {reason}")

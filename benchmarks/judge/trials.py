@@ -24,10 +24,8 @@ from handgrad.catalogue import CASES, Case
 from handgrad.catalogue import case as case_called
 from handgrad.errors import InputError
 from handgrad.verify import verify
-from handgrad.verify.mathematics import examine
-from handgrad.verify.programs import Programs, summon
-from handgrad.verify.verdict import RIGHT
-from handgrad.verify.witnesses import round_to
+from handgrad.verify.mathematics import RIGHT, compare_with_truth
+from handgrad.verify.witnesses import Problem, Programs, round_to, trace_all
 
 JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
 DRAWN = 6
@@ -107,7 +105,8 @@ class CaseMutants:
             self.at = case.example(jax.random.key(0))
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
             self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
-            self.programs: Programs = summon(None, case.loss, self.at, case.argnums, "float64", {})
+            problem = Problem(case.gradient, case.loss, self.at, case.argnums)
+            self.programs: Programs = trace_all(problem, "float64", hand=False)
 
     def trial(self, mutation: Mutation) -> Trial:
         """One mutant before the second opinion and before every judge."""
@@ -134,7 +133,8 @@ class CaseMutants:
             programs = replace(self.programs, hand=exact.trace(changed, *self.at))
             for leaves in self.points:
                 rng = np.random.default_rng(0)
-                if examine(programs, leaves, DIGITS, rng, "truth").hand == "different":
+                found = compare_with_truth(programs, leaves, DIGITS, rng, "truth")
+                if found.hand == "different":
                     return True
         verdict = verify(
             changed, of=self.case.loss, at=self.at, argnums=self.case.argnums, dtypes=("float64",),

@@ -10,7 +10,7 @@ from flint import arb
 from benchmarks.notes.checks import Check, count, rounds_to, shown
 from benchmarks.notes.records import Finding
 from handgrad._types import Array
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 from handgrad.verify.verdict import Verdict, fault_of
 
 

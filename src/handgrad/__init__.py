@@ -9,40 +9,99 @@ True
 """
 
 import importlib
-from typing import Any
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see; at run time each name comes when asked for
+    from handgrad import exact as exact
+    from handgrad import losses as losses
+    from handgrad.data import Dataset as Dataset
+    from handgrad.data import load as load
+    from handgrad.data import open_parts as open_parts
+    from handgrad.data import open_stream as open_stream
+    from handgrad.data import split as split
+    from handgrad.data import standardise as standardise
+    from handgrad.errors import DivergedError as DivergedError
+    from handgrad.errors import HandgradError as HandgradError
+    from handgrad.errors import InputError as InputError
+    from handgrad.errors import MissingExtraError as MissingExtraError
+    from handgrad.errors import Undecided as Undecided
+    from handgrad.errors import UnsupportedPrimitive as UnsupportedPrimitive
+    from handgrad.explain import Explanation as Explanation
+    from handgrad.explain import explain as explain
+    from handgrad.gradients.model import Model as Model
+    from handgrad.train import FitResult as FitResult
+    from handgrad.train import accuracy as accuracy
+    from handgrad.train import baseline as baseline
+    from handgrad.train import fit as fit
+    from handgrad.train import fit_many as fit_many
+    from handgrad.train import fit_stream as fit_stream
+    from handgrad.train import newton_stream as newton_stream
+    from handgrad.verify import Verdict as Verdict
+    from handgrad.verify import agree as agree
+    from handgrad.verify import verify as verify
 
 __version__ = "0.1.0"
 
-# What can be reached as handgrad.<name>, and the room it is fetched from when first asked for.
-_ROOMS = {
-    "agree": "verify",
-    "verify": "verify",
-    "exact": "exact",
-    "explain": "explain",
+_HOME = {
+    "Dataset": "data",
+    "DivergedError": "errors",
+    "Explanation": "explain",
+    "FitResult": "train",
+    "HandgradError": "errors",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "Model": "gradients.model",
+    "Undecided": "errors",
+    "UnsupportedPrimitive": "errors",
     "Verdict": "verify",
     "accuracy": "train",
+    "agree": "verify",
     "baseline": "train",
+    "exact": "exact",
+    "explain": "explain",
     "fit": "train",
     "fit_many": "train",
     "fit_stream": "train",
-    "newton_stream": "train",
     "load": "data",
+    "losses": "losses",
+    "newton_stream": "train",
     "open_parts": "data",
     "open_stream": "data",
     "split": "data",
     "standardise": "data",
-    "losses": "losses",
+    "verify": "verify",
 }
+"""The module in which each public name is found when it is first asked for."""
 
-__all__ = sorted(_ROOMS)
+_MODULES = ("exact", "losses")
+
+__all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'handgrad' has no attribute {name!r}")
-    room = importlib.import_module(f"handgrad.{_ROOMS[name]}")
-    return room if name == _ROOMS[name] else getattr(room, name)
+if not TYPE_CHECKING:  # which would take any name to be there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'handgrad' has no attribute {name!r}")
+        home = importlib.import_module(f"handgrad.{_HOME[name]}")
+        found = home if name in _MODULES else getattr(home, name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `handgrad.verify` the function: importing the module of that name would hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in _HOME and name not in _MODULES:
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

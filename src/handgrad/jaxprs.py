@@ -14,6 +14,7 @@ running it.
 ['sin', 'mul']
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
+
+from handgrad._precision import x64
 
 __all__ = [
     "CALLS",
@@ -36,24 +39,29 @@ __all__ = [
     "enter",
     "equations",
     "frames",
+    "library_function",
     "live_equations",
     "run",
     "scan_counts",
     "source_location",
     "sub_jaxprs",
     "variables",
+    "where",
 ]
 
 Program = ClosedJaxpr
 """A jaxpr together with the values of its constants."""
 
-CALLS = frozenset({"call", "closed_call", "core_call", "core_closed_call", "jit", "pjit"})
+CALLS = frozenset({
+    "call", "call_hi_primitive", "closed_call", "core_call", "core_closed_call", "jit", "pjit",
+})  # fmt: skip
 """Equations that only call a program."""
 REMATERIALIZED = frozenset({"checkpoint", "remat", "remat2"})
 """Equations that call a program, and call it again on the way back."""
 CUSTOM_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
 """Equations that call a program with a derivative rule of its own."""
 
+_ALL_CALLS = CALLS | REMATERIALIZED | CUSTOM_CALLS
 _PROGRAM_PARAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 Run = Callable[[Any, Sequence[Any]], list[Any]]
@@ -105,13 +113,23 @@ def bind(equation: Any, operands: Sequence[Any]) -> list[Any]:
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
+def where(mask: np.ndarray, new: Any, old: Any) -> Any:
+    """`new` where the mask holds, else `old`; the mask has their leading axes."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (np.ndim(new) - mask.ndim)), new, old)
+
+
 def enter(
-    equation: Any, operands: Sequence[Any], run: Run, stack: Callable[[list[Any]], Any] = jnp.stack
+    equation: Any,
+    operands: Sequence[Any],
+    run: Run,
+    stack: Callable[[list[Any]], Any] = jnp.stack,
+    select: Callable[[np.ndarray, Any, Any], Any] = where,
 ) -> list[Any] | None:
     """The outputs of an equation that holds programs, by `run(program, operands)`; else None.
 
     Indices and loop conditions must be plain numbers by now. `stack` joins what the iterations of
-    a scan give, along a new first axis.
+    a scan give, along a new first axis. A loop under `vmap` has one condition per example: it goes
+    on while any holds, and `select(condition, new, old)` keeps what is finished as it was.
     """
     name, params, operands = equation.primitive.name, equation.params, list(operands)
     program = called_program(equation)
@@ -121,7 +139,7 @@ def enter(
         branches = params["branches"]  # held in range, as `lax.switch` does
         return run(branches[int(np.clip(int(operands[0]), 0, len(branches) - 1))], operands[1:])
     if name == "while":
-        return _while(params, operands, run)
+        return _while(params, operands, run, select)
     if name == "scan":
         return _scan(params, operands, run, stack)
     if name in ("custom_linear_solve", "linear_solve"):
@@ -129,13 +147,18 @@ def enter(
     return None
 
 
-def _while(params: Any, operands: list[Any], run: Run) -> list[Any]:
+def _while(params: Any, operands: list[Any], run: Run, select: Callable) -> list[Any]:
     first = params["cond_nconsts"]
     second = first + params["body_nconsts"]
     condition, body, carry = operands[:first], operands[first:second], operands[second:]
-    while bool(run(params["cond_jaxpr"], [*condition, *carry])[0]):
-        carry = run(params["body_jaxpr"], [*body, *carry])
-    return carry
+    while True:
+        goes_on = np.asarray(run(params["cond_jaxpr"], [*condition, *carry])[0])
+        if not goes_on.any():
+            return carry
+        new = run(params["body_jaxpr"], [*body, *carry])
+        if goes_on.ndim:
+            new = [select(goes_on, *pair) for pair in zip(new, carry, strict=True)]
+        carry = new
 
 
 def _scan(params: Any, operands: list[Any], run: Run, stack: Callable) -> list[Any]:
@@ -176,13 +199,43 @@ def closed(program: Any, consts: Sequence[Any] = ()) -> Program:
 
 def called_program(equation: Any, kinds: frozenset[str] | None = None) -> Program | None:
     """The program of a call, of any of `kinds` (all calls if None); None for another equation."""
-    if equation.primitive.name not in (kinds or CALLS | REMATERIALIZED | CUSTOM_CALLS):
+    if equation.primitive.name not in (kinds or _ALL_CALLS):
         return None
+    if equation.primitive.name == "call_hi_primitive":
+        return _expanded(equation)
     return closed(next(equation.params[p] for p in _PROGRAM_PARAMS if p in equation.params))
+
+
+def _expanded(equation: Any) -> Program:
+    """The program behind a primitive that JAX (since 0.11) writes out only when it compiles."""
+    avals = [atom.aval for atom in equation.invars]
+    wide = any(np.dtype(aval.dtype).itemsize == 8 for aval in avals)
+    with x64(wide or jax.config.read("jax_enable_x64")), jax.numpy_dtype_promotion("standard"):
+        written_out = functools.partial(equation.primitive.to_lojax, **equation.params)
+        return jax.make_jaxpr(written_out)(*avals)
+
+
+def library_function(program: Any) -> str | None:
+    """The name of the function of JAX that a program was traced from; None for anybody else's.
+
+    >>> program = jax.make_jaxpr(lambda x: jax.nn.relu(x))(1.0)
+    >>> [library_function(inner) for e in equations(program) for inner in sub_jaxprs(e)][0]
+    'jax.nn.relu'
+    """
+    origin = getattr(closed(program).jaxpr.debug_info, "func_src_info", None) or ""
+    function, _, file = origin.replace("\\", "/").partition(" at ")
+    _, inside, path = file.rpartition("/jax/_src/")
+    if not inside:
+        return None
+    module = path.partition(".py")[0].replace("/", ".")
+    module = {"nn.functions": "nn", "numpy.lax_numpy": "numpy"}.get(module, module)
+    return f"jax.{module}.{function}"
 
 
 def sub_jaxprs(equation: Any) -> list[Program]:
     """All programs that an equation holds: a called function, branches, the body of a loop."""
+    if equation.primitive.name == "call_hi_primitive":
+        return [_expanded(equation)]
     found = []
     for param in equation.params.values():
         for entry in param if isinstance(param, list | tuple) else [param]:

@@ -1,11 +1,15 @@
 """The judge judged: which mutants differ is decided apart from it, and labelled by hand here."""
 
+import json
+
 import jax
 import pytest
+
+from benchmarks.judge import trials
+from benchmarks.judge.mutants import mutants
 from benchmarks.judge.mutations import mutant, mutations
 from benchmarks.judge.second_opinion import differ, opinion
-from benchmarks.judge.trials import JUDGES, CaseMutants, all_cases, sample, summary, try_mutants
-
+from benchmarks.judge.trials import JUDGES, CaseMutants, all_cases
 from handgrad._precision import x64
 from handgrad.catalogue import case
 from handgrad.errors import InputError
@@ -91,19 +95,38 @@ def test_the_second_opinion_agrees_with_the_label(label, groups):
         assert any(differ(opinion(changed, args), right) for args, right in pairs) == different, why
 
 
-def test_a_sample_of_mutants():
+@pytest.mark.parametrize("limit", [8, pytest.param(60, marks=pytest.mark.slow)])
+def test_a_sample_of_mutants(script, tmp_path, limit):
     """Every really different one is caught, no equivalent one accused; JAX's checks miss some."""
-    trials = list(try_mutants(sample(all_cases(["sigmoid", "scaled_square"]), 24, seed=0)))
-    assert [trial for trial in trials if "handgrad" in trial.wrong_judges] == []
-    everything = summary(trials)[-1]
-    assert everything["mutants"] == len(trials) >= 20
-    assert everything["different"] >= 14
+    path = tmp_path / "mutants.json"
+    ran = script(mutants, "sigmoid", "--limit", limit, "--json", path)
+    assert (ran.code, ran.err) == (0, "")
+    assert "false alarms on equivalent ones" in ran.out
+    data = json.loads(path.read_text())
+    assert [t for t in data["trials"] if t["accused"]["handgrad"] != t["different"]] == []
+    everything = data["summary"][-1]
+    assert everything["mutants"] == len(data["trials"]) >= 0.8 * limit
+    assert everything["different"] >= 0.5 * limit
     missed = [everything["different"] - everything[judge]["killed"] for judge in JUDGES]
     assert missed[0] == 0 < min(missed[1:])
 
 
+def test_a_judge_that_is_wrong_gives_exit_code_1(script, monkeypatch):
+    monkeypatch.setattr(trials.CaseMutants, "by_handgrad", lambda self, changed: True)
+    monkeypatch.setattr(trials.CaseMutants, "by_jax", lambda self, changed, dtype, check: True)
+    ran = script(mutants, "sigmoid", "--limit", 8)
+    assert ran.code == 1
+    assert "accused, though equivalent: sigmoid, no-op at" in ran.out
+
+
+def test_what_the_command_refuses(script):
+    ran = script(mutants, "--limit", 0)
+    assert (ran.code, ran.out) == (2, "")
+    assert "limit: expected a whole number above 0, got 0" in ran.err
+
+
 def test_only_gradients_without_loops_are_mutated():
-    names = [case.name for case in all_cases(None)]
+    names = [case.name for case in all_cases()]
     assert len(names) == 46
     assert "one_pass_logistic" in names
     assert "linear_cross_entropy_chunked" not in names

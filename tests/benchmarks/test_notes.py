@@ -1,18 +1,21 @@
 """Every statement of the notes: what is on record comes out, and what is altered does not."""
 
+import json
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from benchmarks.judge import wrong_binary as wb
-from benchmarks.notes import checks, judging, records, statements
-from benchmarks.notes.checks import decimals
-from benchmarks.notes.records import AGREES, DIFFERS, check
 from flint import arb
 
+from benchmarks.judge import wrong_binary as wb
+from benchmarks.notes import checks, judging, records, statements
+from benchmarks.notes.__main__ import notes
+from benchmarks.notes.checks import decimals
+from benchmarks.notes.records import AGREES, DIFFERS, check
 from handgrad.catalogue import BINARY, NEURAL
 from handgrad.errors import InputError
 from handgrad.gradients import (
@@ -29,10 +32,18 @@ name_of = lambda statement: statement.name
 HOLDING = [s for s in statements.STATEMENTS if s.expected == AGREES]
 
 
-@pytest.fixture(scope="module")
-def found():
-    """What comes of every statement, computed once."""
-    return {entry.statement.name: entry for entry in statements.check_all()}
+@cache
+def found(name):
+    """What comes of a statement, computed once."""
+    return check(statements.statement(name))
+
+
+def mostly_slow(entries, every):
+    """One of `every` entries runs in `make test`, all of them in `make proofs`."""
+    return [
+        entry if number % every == 0 else pytest.param(entry, marks=pytest.mark.slow)
+        for number, entry in enumerate(entries)
+    ]
 
 
 def altered(claimed):
@@ -57,59 +68,62 @@ def test_the_record_is_complete():
     assert {s.text for s in statements.STATEMENTS} >= {BINARY, NEURAL}
 
 
-@pytest.mark.parametrize("statement", statements.STATEMENTS, ids=name_of)
-def test_a_statement_comes_out_as_recorded(statement, found):
-    entry = found[statement.name]
+@pytest.mark.parametrize("statement", mostly_slow(statements.STATEMENTS, 8), ids=name_of)
+def test_a_statement_comes_out_as_recorded(statement):
+    entry = found(statement.name)
     assert entry.verdict == statement.expected, entry.found
     assert entry.as_recorded
     assert entry.found
 
 
-@pytest.mark.parametrize("statement", HOLDING, ids=name_of)
+@pytest.mark.parametrize("statement", mostly_slow(HOLDING, 8), ids=name_of)
 def test_what_holds_does_not_hold_when_altered(statement):
     entry = check(replace(statement, claimed=altered(statement.claimed)))
     assert entry.verdict == DIFFERS, entry.found
     assert not entry.as_recorded
 
 
-@pytest.mark.parametrize("statement", statements.errata(), ids=name_of)
+@pytest.mark.parametrize("statement", mostly_slow(statements.errata(), 8), ids=name_of)
 def test_what_does_not_hold_holds_when_corrected(statement):
     entry = check(replace(statement, claimed=statement.corrected))
     assert entry.verdict == AGREES, entry.found
 
 
-@pytest.mark.parametrize(
-    ("name", "evidence"),
-    [
-        ("step_sign", "v + w, in place of their difference"),
-        ("bias_step", "hand/truth: .weight [1, 1, 1]; .bias"),
-        ("loop_bias_feature", ".bias: an extra factor x[:, 0]"),
-        ("loop_bias_sum", ".bias: an extra factor Σ x"),
-        ("loop_bias_often", ".bias: 3 times too large"),
-        ("misplaced_bracket", ".weight: only coordinate [0] differs"),
-        ("sum_and_mean", "a mean forgotten (ratio 12)"),
-        ("minimise_log", "sign flipped"),
-        ("log_likelihood_over_n", "sign flipped"),
-        ("brackets", "sign flipped (ratio −1) at [2] only"),
-        ("student_exercise", "squared error's gradient through a sigmoid"),
-        ("softmax_code", "IndentationError: expected an indented block"),
-        ("float_", "AttributeError: `np.float_` was removed"),
-        ("certain_and_right", "nan"),
-        ("certain_mistake", "−ln 0 = ∞"),
-        ("inversely_proportional", "their quotient goes from 0.0099"),
-        ("line", "it is 0.5 and 0.5, not 0"),
-        ("pushing_textbook", "at 17 is 0, in truth -4.1399"),
-        ("pushing_accurate", "identical to 60 digits"),
-        ("letters", "IndexError"),
-    ],
-)
-def test_the_evidence_of_an_erratum(name, evidence, found):
-    assert evidence in found[name].found
+EVIDENCE = [
+    ("step_sign", "v + w, in place of their difference"),
+    ("bias_step", "hand/truth: .weight [1, 1, 1]; .bias"),
+    ("loop_bias_feature", ".bias: an extra factor x[:, 0]"),
+    ("loop_bias_sum", ".bias: an extra factor Σ x"),
+    ("loop_bias_often", ".bias: 3 times too large"),
+    ("misplaced_bracket", ".weight: only coordinate [0] differs"),
+    ("sum_and_mean", "a mean forgotten (ratio 12)"),
+    ("minimise_log", "sign flipped"),
+    ("log_likelihood_over_n", "sign flipped"),
+    ("brackets", "sign flipped (ratio −1) at [2] only"),
+    ("student_exercise", "squared error's gradient through a sigmoid"),
+    ("softmax_code", "IndentationError: expected an indented block"),
+    ("float_", "AttributeError: `np.float_` was removed"),
+    ("certain_and_right", "nan"),
+    ("certain_mistake", "−ln 0 = ∞"),
+    ("inversely_proportional", "their quotient goes from 0.0099"),
+    ("line", "it is 0.5 and 0.5, not 0"),
+    ("pushing_textbook", "at 17 is 0, in truth -4.1399"),
+    ("pushing_accurate", "identical to 60 digits"),
+    ("letters", "IndexError"),
+]
 
 
-def test_the_judge_is_quoted(found):
+@pytest.mark.parametrize("entry", mostly_slow(EVIDENCE, 5), ids=lambda entry: entry[0])
+def test_the_evidence_of_an_erratum(entry):
+    name, evidence = entry
+    assert evidence in found(name).found
+
+
+@pytest.mark.slow
+def test_the_judge_is_quoted():
     """Where a gradient is claimed, the judge's own verdict is at hand, with its cause."""
-    judged = [entry for entry in found.values() if entry.judged is not None]
+    every = [found(s.name) for s in statements.STATEMENTS]
+    judged = [entry for entry in every if entry.judged is not None]
     assert Counter(entry.verdict for entry in judged)[DIFFERS] >= 12
     wrong = [e.judged for e in judged if e.judged.hand == "different"]
     assert all(verdict.cause and not verdict.ok for verdict in wrong)
@@ -148,11 +162,10 @@ PLANTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("room", "name", "wrong", "seen_in"), PLANTED, ids=[f"{p[1]}-{p[3]}" for p in PLANTED]
-)
-def test_a_fault_planted_in_the_package_is_seen(monkeypatch, room, name, wrong, seen_in):
+@pytest.mark.parametrize("planted", mostly_slow(PLANTED, 3), ids=lambda p: f"{p[1]}-{p[3]}")
+def test_a_fault_planted_in_the_package_is_seen(monkeypatch, planted):
     """Words and numbers that are measured come from the package: where it is wrong, so are they."""
+    room, name, wrong, seen_in = planted
     monkeypatch.setattr(room, name, wrong)
     assert not check(statements.statement(seen_in)).as_recorded
 
@@ -228,3 +241,49 @@ def test_the_judge_is_asked():
 def test_a_statement_on_record_with_the_wrong_verdict_is_seen():
     wrong = replace(statements.statement("softmax_table"), expected=DIFFERS)
     assert not records.check(wrong).as_recorded
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+SOME = ("sum_of_values", "softmax_table", "softmax_code", "step_sign", "pushing_textbook")
+
+
+def test_statements_and_errata_are_printed_and_written(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(statements, "STATEMENTS", tuple(map(statements.statement, SOME)))
+    result = script(notes, "--json", tmp_path / "notes.json")
+    assert (result.code, result.err) == (0, "")
+    assert "…" not in result.out.replace("x₁ …", "")  # no column is cut at 80
+    first, second = result.out.split("Errata")
+    assert "Sigmoid Function (softmax)" in first
+    assert "agrees    scores 2, 1, 0 have the probabilities" in first
+    assert "0.665241, 0.2447285" in first
+    assert "4. Neural networks: Gradient Descent Algorithm (in floats)" in second
+    assert "IndentationError" in second
+    assert "w + α(y − ŷ) x" in second
+    assert "5 statements of 2 texts: 1 agree, 4 differ" in result.out
+    assert "2 went before the judge" in result.out
+    assert "all came out as recorded" in result.out
+    rows = json.loads((tmp_path / "notes.json").read_text())["statements"]
+    assert [row["name"] for row in rows] == list(SOME)
+    assert [row["verdict"] for row in rows] == [row["expected"] for row in rows]
+    sign = rows[3]
+    assert sign["judge"]["hand"] == "different"
+    assert sign["judge"]["cause"] in sign["found"]
+    assert sign["reads"] == "w + α(y − ŷ) x"
+    assert rows[1]["reads"] is rows[1]["judge"] is rows[1]["kind"] is None
+
+
+def test_a_verdict_that_is_not_on_record_gives_exit_code_1(script, monkeypatch):
+    table = statements.statement("softmax_table")
+    wrong = replace(table, claimed=("0.66", "0.24", "0.09"))
+    monkeypatch.setattr(statements, "STATEMENTS", (wrong,))
+    result = script(notes)
+    assert result.code == 1
+    assert "not as recorded: softmax_table differs, where agrees is on record" in result.out
+    assert "as recorded\n" not in result.out.replace("not as recorded", "")
+
+
+def test_bad_options_are_refused_before_any_work(script):
+    result = script(notes, "--json", "notes.txt")
+    assert (result.code, result.out) == (2, "")
+    assert "--json: expected a file name ending in .json" in result.err

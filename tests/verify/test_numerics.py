@@ -1,4 +1,4 @@
-"""The second question: ulps against the truth, conditioning told apart, and what counts as bad."""
+"""The second question: ulps against the truth, conditioning beside them, and what counts as bad."""
 
 import math
 from fractions import Fraction
@@ -11,7 +11,7 @@ from flint import arb
 
 from handgrad._precision import x64
 from handgrad.catalogue import case
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
 from handgrad.verify.numerics import conditioning, error_ulp, half_ulp_balls, is_bad
 
 TINY = float(np.finfo(np.float32).tiny)

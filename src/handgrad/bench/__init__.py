@@ -6,8 +6,8 @@ Each job is a module with a `TITLE` and a function `run(quick)` that yields repo
 import importlib
 from types import ModuleType
 
-from handgrad.bench.timing import Contender, Timing, compiled, plain, race, ratio
 from handgrad.bench.report import Bar, Report, facts, read_report
+from handgrad.bench.timing import Contender, Timing, compiled, plain, race, ratio
 from handgrad.errors import InputError
 
 __all__ = [

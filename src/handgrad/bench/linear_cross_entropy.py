@@ -11,8 +11,8 @@ from jax import random
 
 from handgrad.bench.limits import QUICK_SIDES, SIDES, Peak, multipliers
 from handgrad.bench.peers import by_compile, installed, missing
-from handgrad.bench.timing import Contender, compiled, equal_to, plain, race, ratio
 from handgrad.bench.report import Bar, Report, row
+from handgrad.bench.timing import Contender, compiled, equal_to, plain, race, ratio
 from handgrad.fast import linear_cross_entropy
 
 TITLE = "the output layer of a language model, its gradient taken in the forward pass"

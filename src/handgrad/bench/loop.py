@@ -17,8 +17,8 @@ import numpy as np
 import optax
 
 import handgrad as hg
-from handgrad.bench.timing import Spread
 from handgrad.bench.report import Bar, Report
+from handgrad.bench.timing import Spread
 from handgrad.gradients import logistic
 from handgrad.train import fit, fit_many
 from handgrad.train.batches import schedule

@@ -18,8 +18,8 @@ import numpy as np
 import handgrad as hg
 from handgrad._precision import x64
 from handgrad.bench.peers import installed, missing
-from handgrad.bench.timing import Contender, fastest, race, ratio
 from handgrad.bench.report import Bar, Report, row
+from handgrad.bench.timing import Contender, fastest, race, ratio
 from handgrad.errors import MissingExtraError
 from handgrad.fast import newton
 from handgrad.gradients import logistic, softmax_regression

@@ -11,8 +11,8 @@ import optax
 
 from handgrad.bench.limits import readers
 from handgrad.bench.peers import by_compile, installed, missing
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, plain, race, ratio
 from handgrad.bench.report import Bar, Report, row
+from handgrad.bench.timing import Contender, compiled, equal_to, fastest, plain, race, ratio
 from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad.bench.peers import installed, missing
-from handgrad.bench.timing import plain, race, ratio
 from handgrad.bench.report import Bar, Report, row
+from handgrad.bench.timing import plain, race, ratio
 from handgrad.fast.per_example import per_example
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params

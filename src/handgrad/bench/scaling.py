@@ -9,8 +9,8 @@ import numpy as np
 import optax
 from jax import random
 
-from handgrad.bench.timing import Contender, compiled, equal_to, race
 from handgrad.bench.report import Report
+from handgrad.bench.timing import Contender, compiled, equal_to, race
 from handgrad.fast import linear_cross_entropy, one_pass
 from handgrad.gradients.linear import Params
 

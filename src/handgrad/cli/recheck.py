@@ -120,7 +120,7 @@ def _question(named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
         from handgrad._precision import x64
         from handgrad.catalogue import case
-        from handgrad.verify.options import MOST_SEEDS
+        from handgrad.verify.api import MOST_SEEDS
 
         name, seed = named["case"], named.get("seed", 0)
         if not isinstance(name, str) or not (isinstance(seed, int) and 0 <= seed < MOST_SEEDS):

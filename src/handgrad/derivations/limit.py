@@ -16,8 +16,7 @@ import numpy as np
 from handgrad import exact
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.verify.layout import Layout
-from handgrad.verify.witnesses import Argnums
+from handgrad.verify.witnesses import Argnums, Layout
 
 FLOAT_DIGITS = 20
 """Asked for where the limit is wanted as floats: more than any of them holds."""

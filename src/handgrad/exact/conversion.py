@@ -1,4 +1,9 @@
-"""Between dtypes: real numbers have none, so floats stay floats; bits are the nearest float's."""
+"""Dtypes: conversions between them, and what holds no real numbers at all.
+
+Real numbers have no dtype, so floats stay floats. Equations of integers, booleans and random keys
+(indices, masks, counters) run as they are: NumPy does the frequent ones, because XLA would compile
+each for every shape; the rest, random bits among them, are bound to JAX itself.
+"""
 
 from typing import Any
 
@@ -7,7 +12,7 @@ import numpy as np
 from flint import arb
 
 from handgrad.errors import Undecided, UnsupportedPrimitive
-from handgrad.exact import order
+from handgrad.exact import balls
 from handgrad.exact.balls import NAN, as_balls, kind
 from handgrad.exact.elementwise import Rule
 
@@ -19,7 +24,7 @@ def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray
     if kind(new_dtype) == "real":
         return as_balls(x)
     if new_dtype == np.dtype(bool):
-        nonzero = np.frompyfunc(lambda ball: order.not_equal(ball, arb(0)), 1, 1)
+        nonzero = np.frompyfunc(lambda ball: balls.not_equal(ball, arb(0)), 1, 1)
         return np.asarray(nonzero(as_balls(x)), dtype=bool)
     whole = np.frompyfunc(lambda ball: as_integer(ball, new_dtype), 1, 1)(as_balls(x))
     return np.asarray(whole, dtype=new_dtype)
@@ -30,7 +35,7 @@ def as_integer(ball: arb, dtype: Any) -> int:
     if ball is NAN:
         return 0
     limits = np.iinfo(dtype)
-    return order.as_integer(order.clamp(arb(int(limits.min)), ball, arb(int(limits.max))))
+    return balls.whole_number(balls.clamp(arb(int(limits.min)), ball, arb(int(limits.max))))
 
 
 def as_float(ball: arb, dtype: Any) -> float:
@@ -41,7 +46,7 @@ def as_float(ball: arb, dtype: Any) -> float:
         float(np.asarray(float(end)).astype(dtype)) for end in (ball.lower(), ball.upper())
     )
     if low != high:
-        raise Undecided(f"the nearest {dtype} to {order.short(ball)} is open")
+        raise Undecided(f"the nearest {dtype} to {balls.short(ball)} is open")
     return low
 
 
@@ -72,16 +77,61 @@ def empty(*sizes: Any, dtype: Any, shape: Any = (), **params: Any) -> np.ndarray
     return as_balls(zeros) if kind(dtype) == "real" else np.asarray(jnp.zeros(shape, dtype))
 
 
-def stacked(outputs: list[Any]) -> Any:
-    """Arrays of one shape as one array with a new first axis."""
-    if isinstance(outputs[0], np.ndarray):
-        return np.stack(outputs)
-    return jnp.stack(outputs)  # random keys
-
-
 RULES: dict[str, Rule] = {
     "convert_element_type": convert_element_type,
     "empty": empty,
     "empty2": empty,
     "iota": iota,
+}
+
+
+# --- without real numbers ---------------------------------------------------------------------
+
+
+def _elementwise(ufunc: Any) -> Any:
+    """A rule that keeps the operands' dtype, wrapping around as XLA does."""
+
+    def rule(*operands: Any, **params: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(ufunc(*operands))
+
+    return rule
+
+
+def _reduction(ufunc: Any) -> Any:
+    """A rule that reduces over the named axes in the operand's own dtype."""
+
+    def rule(x: np.ndarray, *, axes: Any, **params: Any) -> np.ndarray:
+        return np.asarray(ufunc.reduce(x, axis=tuple(axes), dtype=x.dtype))
+
+    return rule
+
+
+def _cast(x: np.ndarray, *, new_dtype: Any, **params: Any) -> np.ndarray:
+    """Integers and booleans in another dtype, wrapping around."""
+    return x.astype(new_dtype)
+
+
+INTEGER_RULES: dict[str, Any] = {
+    "add": _elementwise(np.add),
+    "and": _elementwise(np.bitwise_and),
+    "convert_element_type": _cast,
+    "eq": _elementwise(np.equal),
+    "ge": _elementwise(np.greater_equal),
+    "gt": _elementwise(np.greater),
+    "iota": iota,
+    "le": _elementwise(np.less_equal),
+    "lt": _elementwise(np.less),
+    "max": _elementwise(np.maximum),
+    "min": _elementwise(np.minimum),
+    "mul": _elementwise(np.multiply),
+    "ne": _elementwise(np.not_equal),
+    "neg": _elementwise(np.negative),
+    "not": _elementwise(np.invert),
+    "or": _elementwise(np.bitwise_or),
+    "reduce_and": _reduction(np.bitwise_and),
+    "reduce_or": _reduction(np.bitwise_or),
+    "reduce_sum": _reduction(np.add),
+    "sub": _elementwise(np.subtract),
+    "xor": _elementwise(np.bitwise_xor),
 }

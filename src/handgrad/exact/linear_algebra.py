@@ -3,20 +3,26 @@
 from typing import Any
 
 import numpy as np
-from flint import arb_mat
+from flint import arb, arb_mat
 
-from handgrad.exact import order
-from handgrad.exact.balls import ZERO, as_balls
+from handgrad.exact import balls
+from handgrad.exact.balls import NAN, ZERO, as_balls
 from handgrad.exact.elementwise import Rule
+
+_is_nan = np.frompyfunc(arb.is_nan, 1, 1)
 
 
 def matrix_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product of two matrices of balls, by flint's own kernel."""
+    """The product of two matrices of balls, by flint's own kernel; a settled NaN stays settled."""
     (rows, inner), columns = a.shape, b.shape[1]
     if not rows * inner * columns:
         return np.full((rows, columns), ZERO, dtype=object)
     product = arb_mat(rows, inner, a.ravel().tolist()) * arb_mat(inner, columns, b.ravel().tolist())
-    return np.array(product.entries(), dtype=object).reshape(rows, columns)
+    result = np.array(product.entries(), dtype=object).reshape(rows, columns)
+    for i, j in np.argwhere(_is_nan(result)):
+        if any(ball is NAN for ball in (*a[i], *b[:, j])):
+            result[i, j] = NAN
+    return result
 
 
 def dot_general(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> np.ndarray:
@@ -97,7 +103,7 @@ def lu(a: Any, **params: Any) -> list[np.ndarray]:
         for k in range(steps):
             pivot = k
             for i in range(k + 1, rows):
-                if order.greater(abs(matrix[i, k]), abs(matrix[pivot, k])):
+                if balls.greater(abs(matrix[i, k]), abs(matrix[pivot, k])):
                     pivot = i
             pivots[place][k] = pivot
             matrix[[k, pivot]] = matrix[[pivot, k]]

@@ -1,14 +1,16 @@
-"""Sums, products and extremes over axes, and their running versions."""
+"""Sums, products and extremes: over axes, up to each entry, and under windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from handgrad.exact import order
+from handgrad.exact import balls
 from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 from handgrad.exact.elementwise import Rule, add, exponential, logarithm, multiply
+from handgrad.exact.linear_algebra import matrix_product
+from handgrad.exact.movement import spread
 
 
 def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
@@ -53,14 +55,114 @@ def cumlogsumexp(x: Any, *, axis: int, reverse: bool = False, **params: Any) -> 
     return boxed(np.frompyfunc(logarithm, 1, 1)(sums))
 
 
+# --- windows ----------------------------------------------------------------------------------
+
+
+def windows(
+    x: np.ndarray,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[Any],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+    fill: Any,
+) -> np.ndarray:
+    """The entries under every window, along a new last axis."""
+    x = spread(x, base_dilation, padding, fill)
+    reach = [(k - 1) * d for k, d in zip(sizes, window_dilation, strict=True)]
+    stops = [max(0, n - r) for n, r in zip(x.shape, reach, strict=True)]
+    layers = [
+        x[
+            tuple(
+                slice(o * d, o * d + stop, s)
+                for o, d, stop, s in zip(offset, window_dilation, stops, strides, strict=True)
+            )
+        ]
+        for offset in np.ndindex(*sizes)
+    ]
+    return np.stack(layers, axis=-1)
+
+
+def pooling(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
+    """The rule that combines what lies under each window."""
+    ufunc = np.frompyfunc(settling(combine), 2, 1)
+
+    def rule(
+        x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
+        window_dilation: Any, **params: Any,
+    ) -> np.ndarray:  # fmt: skip
+        under = windows(
+            as_balls(x), window_dimensions, window_strides, padding, base_dilation,
+            window_dilation, start,
+        )  # fmt: skip
+        return boxed(ufunc.reduce(under, axis=-1))
+
+    return rule
+
+
+def select_and_scatter_add(
+    source: Any, operand: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
+    padding: Any, **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """Each entry of `source` added where its window has the extreme; the first of equals."""
+    operand, ones = as_balls(operand), (1,) * np.ndim(operand)
+    largest = select_prim.name in ("ge", "gt")
+    better, fill = (balls.greater, NEG_INF) if largest else (balls.less, POS_INF)
+    layout = (window_dimensions, window_strides, padding, ones, ones)
+    values = windows(operand, *layout, fill)
+    positions = windows(np.arange(operand.size).reshape(operand.shape), *layout, -1)
+    result = np.full(operand.size, ZERO, dtype=object)
+    for place in np.ndindex(values.shape[:-1]):
+        best = None
+        for value, position in zip(values[place], positions[place], strict=True):
+            if position >= 0 and (best is None or better(value, operand.ravel()[best])):
+                best = position
+        if best is not None:
+            result[best] = result[best] + as_balls(source)[place]
+    return result.reshape(operand.shape)
+
+
+def conv_general_dilated(
+    lhs: Any, rhs: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
+    dimension_numbers: Any, feature_group_count: int, batch_group_count: int, **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """A convolution as one matrix product for each group: (places, inputs) · (inputs, outputs)."""
+    images = np.transpose(as_balls(lhs), dimension_numbers.lhs_spec)  # batch, channel, space
+    kernel = np.transpose(as_balls(rhs), dimension_numbers.rhs_spec)  # output, input, space
+    two = (1, 1)
+    parts = []
+    for image, weights in zip(
+        np.split(images, batch_group_count), np.split(kernel, batch_group_count), strict=True
+    ):
+        patches = windows(
+            image, (*two, *kernel.shape[2:]), (*two, *window_strides), ((0, 0), (0, 0), *padding),
+            (*two, *lhs_dilation), (*two, *rhs_dilation), ZERO,
+        )  # fmt: skip
+        batch, channels, *space, inside = patches.shape
+        rows = np.moveaxis(patches, 1, -2).reshape(-1, feature_group_count, channels * inside
+                                                   // feature_group_count)  # fmt: skip
+        groups = [
+            matrix_product(rows[:, index], group.reshape(len(group), -1).T)
+            for index, group in enumerate(np.split(weights, feature_group_count))
+        ]
+        parts.append(np.concatenate(groups, axis=1).reshape(batch, *space, len(weights)))
+    result = np.moveaxis(np.concatenate(parts, axis=-1), -1, 1)
+    return np.moveaxis(result, range(result.ndim), dimension_numbers.out_spec)
+
+
 RULES: dict[str, Rule] = {
+    "conv_general_dilated": conv_general_dilated,
     "cumlogsumexp": cumlogsumexp,
-    "cummax": running(order.maximum),
-    "cummin": running(order.minimum),
+    "cummax": running(balls.maximum),
+    "cummin": running(balls.minimum),
     "cumprod": running(multiply),
     "cumsum": _running_sum,
-    "reduce_max": reduction(order.maximum, NEG_INF),
-    "reduce_min": reduction(order.minimum, POS_INF),
+    "reduce_max": reduction(balls.maximum, NEG_INF),
+    "reduce_min": reduction(balls.minimum, POS_INF),
     "reduce_prod": reduction(multiply, ONE),
     "reduce_sum": reduction(add, ZERO),
+    "reduce_window_max": pooling(balls.maximum, NEG_INF),
+    "reduce_window_min": pooling(balls.minimum, POS_INF),
+    "reduce_window_sum": pooling(add, ZERO),
+    "select_and_scatter_add": select_and_scatter_add,
 }

@@ -8,19 +8,19 @@ import functools
 
 from flint import acb, arb, ctx
 
-from handgrad.exact import order
+from handgrad.exact import balls
 from handgrad.exact.balls import NAN, NEG_INF, ONE, POS_INF, ZERO
 from handgrad.exact.elementwise import Rule, elementwise
 
 
 def erf(x: arb) -> arb:
     """erf(x)."""
-    return order.sign(x) if order.is_infinite(x) else x.erf()
+    return balls.sign(x) if balls.is_infinite(x) else x.erf()
 
 
 def erfc(x: arb) -> arb:
     """1 − erf(x), without the cancellation."""
-    return 1 - order.sign(x) if order.is_infinite(x) else x.erfc()
+    return 1 - balls.sign(x) if balls.is_infinite(x) else x.erfc()
 
 
 def erf_inv(x: arb) -> arb:
@@ -119,6 +119,11 @@ def bessel_i1e(x: arb) -> arb:
     return x.bessel_i(1) * (-abs(x)).exp()
 
 
+def exp_neg_sq(x: arb) -> arb:
+    """exp(−x²)."""
+    return (-x * x).exp()
+
+
 # flint may give up at one precision and succeed at the next: NaN is never final here.
 entrywise = functools.partial(elementwise, nan_is_final=False)
 
@@ -127,7 +132,7 @@ RULES: dict[str, Rule] = {
     "bessel_i1e": entrywise(bessel_i1e),
     "digamma": entrywise(digamma),
     "erf": entrywise(erf),
-    "erf_inv": entrywise(erf_inv),
+    "erf_inv": entrywise(erf_inv, outside=lambda x: abs(x) > 1),
     "erfc": entrywise(erfc),
     "igamma": entrywise(igamma, 2),
     "igamma_grad_a": entrywise(igamma_grad_a, 2),
@@ -137,4 +142,9 @@ RULES: dict[str, Rule] = {
     "random_gamma_grad": entrywise(random_gamma_grad, 2),
     "regularized_incomplete_beta": entrywise(incomplete_beta, 3),
     "zeta": entrywise(zeta, 2),
+}
+
+# Functions of JAX that it computes through the bits of a float, by what they stand for.
+FUNCTIONS: dict[str | None, Rule] = {
+    "jax.lax.erf.exp_neg_sq": entrywise(exp_neg_sq),
 }

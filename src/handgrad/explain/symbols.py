@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from handgrad.verify.intermediates import called
+from handgrad.verify.diagnosis.intermediates import called_name
 
 INFIX = {
     "add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷", "dot_general": "·",
@@ -29,7 +29,7 @@ def detail(equation: Any) -> str:
     if name == "scan":
         return str(params["length"])
     if name in ("custom_jvp_call", "custom_vjp_call"):
-        return str(params.get("name", "")) or called(params)
+        return str(params.get("name", "")) or called_name(params)
     return ""
 
 

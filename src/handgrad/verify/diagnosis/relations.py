@@ -1,19 +1,101 @@
 """What relates a wrong gradient to the right one, looking at one leaf's numbers only.
 
-Each relation gives findings: a phrase, how far-fetched it is, and how many numbers it was free to
-choose, so that nobody calls a fit an explanation unless more coordinates agree than that.
+Each relation gives causes: a phrase, how far-fetched it is, and how many numbers it was free to
+choose, so that nobody calls a fit an explanation unless more coordinates agree than that. Ratios
+are put in words by what is known of the loss: sizes of axes, constants, arguments.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 
-from handgrad.verify.naming import Surroundings, close, is_exactly, name_ratio
+# Exact relations between values rounded to float64 hold to a few ulp; what passes through sums
+# loses some of that.
+RELATIVE = 1e-9
 
 
-class Leaf(NamedTuple):
+class Context(NamedTuple):
+    """What the numbers in a relation may turn out to be."""
+
+    sizes: Mapping[int, str]
+    """Axis lengths and the axes that have them."""
+    constants: frozenset[float]
+    """Numbers written in the loss, and scalar arguments."""
+    arrays: tuple[tuple[str, np.ndarray], ...]
+    """The arguments, named."""
+
+
+def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarray:
+    """Whether two arrays agree, coordinate by coordinate; rounding is relative to the largest."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.maximum(np.abs(a), np.abs(b))
+        finite = size[np.isfinite(size)]
+        gap = np.abs(a - b)
+        return np.isfinite(gap) & (
+            gap <= relative * size + 1e-13 * (finite.max() if finite.size else 0.0)
+        )
+
+
+def is_exactly(a: float, b: float) -> bool:
+    """Whether two numbers are one, up to rounding."""
+    return math.isfinite(b) and abs(a - b) <= 1e-10 * abs(b)
+
+
+def format_ratio(ratio: float) -> str:
+    """A ratio with six digits, or its distance to 1 where the digits would hide it.
+
+    >>> format_ratio(1.5), format_ratio(1 - 2**-40)
+    ('1.5', '1 − 9.1e-13')
+    """
+    beside = ratio - 1
+    if 0 < abs(beside) < 5e-6:
+        return f"1 {'+' if beside > 0 else '−'} {abs(beside):.2g}"
+    return f"{ratio:.6g}"
+
+
+def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
+    """What a ratio hand : truth says, with its cost; None for a number that means nothing here."""
+    if not math.isfinite(ratio) or ratio == 0:
+        return None
+    for value, words in ((-1, "sign flipped (ratio −1)"), (2, "twice too large (ratio 2)"),
+                         (0.5, "half of what it should be (ratio 1/2)")):  # fmt: skip
+        if is_exactly(ratio, value):
+            return 1, words
+    for n, axes in context.sizes.items():
+        if is_exactly(ratio, n):
+            return 2, f"{n} times too large, {n} being {axes}: a mean forgotten (ratio {n})"
+        if is_exactly(ratio, 1 / n):
+            return 2, f"{n} times too small, {n} being {axes}: divided once too often (ratio 1/{n})"
+    for c in sorted(context.constants, reverse=True):
+        if is_exactly(ratio, 1 / c):
+            return 3, f"the factor {c:.6g} of the loss forgotten (ratio {ratio:.6g})"
+        if is_exactly(ratio, c):
+            return 3, f"the factor 1/{c:.6g} of the loss forgotten (ratio {ratio:.6g})"
+    for n, axes in context.sizes.items():
+        for power, words in ((0.5, f"√{n}"), (-0.5, f"1/√{n}"), (2, f"{n}²"), (-2, f"1/{n}²")):
+            if n > 2 and is_exactly(ratio, n**power):
+                return 4, f"a factor {words} too much, {n} being {axes} (ratio {ratio:.6g})"
+        if n > 2 and (is_exactly(ratio, n / (n - 1)) or is_exactly(ratio, (n - 1) / n)):
+            a, b = (n - 1, n) if ratio > 1 else (n, n - 1)
+            return 4, f"a mean over the wrong count: divided by {a} in place of {b} (ratio {b}/{a})"
+        for other, others in context.sizes.items():
+            if is_exactly(ratio, n / other):
+                return 5, (
+                    f"a mean over the wrong count: divided by {other} ({others}) in place of "
+                    f"{n} ({axes}) (ratio {n}/{other})"
+                )
+    if ratio < 0 and (named := name_ratio(-ratio, context)):
+        return named[0] + 2, f"sign flipped, and {named[1].replace('(ratio ', '(ratio −')}"
+    return None
+
+
+# --- relations ------------------------------------------------------------------------------------
+
+
+class GradientLeaf(NamedTuple):
     """One leaf of the gradient: its name, the two gradients, and the value it was taken at."""
 
     name: str
@@ -27,7 +109,7 @@ class Leaf(NamedTuple):
         return ~close(self.hand, self.truth, 1e-11)
 
 
-class Finding(NamedTuple):
+class Cause(NamedTuple):
     """A cause that fits one leaf: `cost` orders causes from simple to far-fetched."""
 
     cost: float
@@ -42,28 +124,28 @@ def place(index: tuple[int, ...] | np.ndarray) -> str:
     return f"[{', '.join(str(int(i)) for i in index)}]" if len(index) else ""
 
 
-def relations(number: int, leaf: Leaf, around: Surroundings) -> Iterator[Finding]:
+def relations(number: int, leaf: GradientLeaf, context: Context) -> Iterator[Cause]:
     """Every relation that holds on a leaf that differs."""
     size = leaf.hand.size
     bad = np.argwhere(~np.isfinite(leaf.hand))
     if len(bad):
         kind = "NaN" if np.isnan(leaf.hand[tuple(bad[0])]) else "an infinity"
-        yield Finding(0, f"{kind} at {place(bad[0]) or 'its value'}", number, size)
+        yield Cause(0, f"{kind} at {place(bad[0]) or 'its value'}", number, size)
         return
     if np.max(np.abs(leaf.hand)) <= 1e-13 * np.max(np.abs(leaf.truth)):
-        yield Finding(0, "forgotten: zero where the truth is not", number, size)
+        yield Cause(0, "forgotten: zero where the truth is not", number, size)
         return
     for cost, phrase, parameters in (
-        *_scaled(leaf, around), *_moved(leaf), *_linear(leaf, around), *_summed(leaf),
+        *_scaled(leaf, context), *_moved(leaf), *_linear(leaf, context), *_summed(leaf),
         *_limited(leaf), *_few(leaf),
     ):  # fmt: skip
-        yield Finding(cost, phrase, number, size, parameters)
+        yield Cause(cost, phrase, number, size, parameters)
 
 
 _Relation = Iterator[tuple[float, str, int]]
 
 
-def _scaled(leaf: Leaf, around: Surroundings) -> _Relation:
+def _scaled(leaf: GradientLeaf, context: Context) -> _Relation:
     wrong = leaf.differs
     hand, truth = leaf.hand[wrong], leaf.truth[wrong]
     if np.any(truth == 0):
@@ -77,7 +159,7 @@ def _scaled(leaf: Leaf, around: Surroundings) -> _Relation:
         first = place(np.argwhere(wrong)[0])
         many = f"{len(hand)} of {wrong.size} coordinates, the first {first}"
         where, worse = f" at {first} only" if len(hand) == 1 else f" at {many}", 8.0
-    named = name_ratio(ratio, around)
+    named = name_ratio(ratio, context)
     if named:
         yield named[0] + worse, named[1] + where, 0
     elif is_exactly(abs(ratio) * float(np.linalg.norm(leaf.truth)), 1.0):
@@ -86,7 +168,7 @@ def _scaled(leaf: Leaf, around: Surroundings) -> _Relation:
         yield 12, f"a constant factor {ratio:.8g}", 1
 
 
-def _moved(leaf: Leaf) -> _Relation:
+def _moved(leaf: GradientLeaf) -> _Relation:
     """Axes exchanged, reversed or rolled."""
     hand, truth = leaf.hand, leaf.truth
     for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
@@ -107,24 +189,24 @@ def _moved(leaf: Leaf) -> _Relation:
         yield 9, "the right numbers at the wrong coordinates", 0
 
 
-def _linear(leaf: Leaf, around: Surroundings) -> _Relation:
+def _linear(leaf: GradientLeaf, context: Context) -> _Relation:
     """hand = truth + c, + λw, + λ sign w, or a named multiple of the rest of truth."""
     excess = leaf.hand - leaf.truth
     flat = excess.ravel()
     if flat.size > 1 and close(flat, flat[:1]).all():
         yield 7, f"an additive constant {flat[0]:.8g}", 1
     terms = [("w", leaf.value)]
-    terms += [(name, a) for name, a in around.arrays if a.shape == leaf.value.shape]
+    terms += [(name, a) for name, a in context.arrays if a.shape == leaf.value.shape]
     for name, term in terms:
         cost = 6.5 if name == "w" else 10
         if term.any() and (factor := _multiple(excess, term)) is not None:
-            words, known = _name_decay(factor, name, around)
+            words, known = _name_decay(factor, name, context)
             yield cost + 18 * (not known), words, 0 if known else 1
     signs = np.sign(leaf.value)
     if signs.any() and (factor := _multiple(excess, signs)) is not None:
-        words, known = _name_decay(factor, "sign w", around)
+        words, known = _name_decay(factor, "sign w", context)
         yield 8, words, 0 if known else 1
-    yield from _scaled_but_decay(leaf, around)
+    yield from _scaled_but_decay(leaf, context)
 
 
 def _multiple(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -133,12 +215,12 @@ def _multiple(a: np.ndarray, b: np.ndarray) -> float | None:
     return factor if factor and close(a, factor * b, 1e-8).all() else None
 
 
-def _name_decay(factor: float, name: str, around: Surroundings) -> tuple[str, bool]:
+def _name_decay(factor: float, name: str, context: Context) -> tuple[str, bool]:
     """The phrase for an extra λ·name, and whether λ is made of numbers the loss has."""
     size, made_of = abs(factor), ""
-    known = any(is_exactly(size, k * c) for c in around.constants for k in (1, 2, 0.5))
-    for n, axes in around.sizes.items():
-        for c in around.constants:
+    known = any(is_exactly(size, k * c) for c in context.constants for k in (1, 2, 0.5))
+    for n, axes in context.sizes.items():
+        for c in context.constants:
             for k in (1, 2, 0.5):
                 if not known and not made_of and is_exactly(size, k * c / n):
                     made_of = f" = {k * c:.6g}/{n}, {n} being {axes}"
@@ -151,7 +233,7 @@ def _name_decay(factor: float, name: str, around: Surroundings) -> tuple[str, bo
     return words, known or bool(made_of)
 
 
-def _scaled_but_decay(leaf: Leaf, around: Surroundings) -> _Relation:
+def _scaled_but_decay(leaf: GradientLeaf, context: Context) -> _Relation:
     """hand = c·(truth − λw) + λw, the data's share scaled and the penalty's right."""
     w, t, h = leaf.value.ravel(), leaf.truth.ravel(), leaf.hand.ravel()
     if w.size < 3 or not w.any():
@@ -159,11 +241,11 @@ def _scaled_but_decay(leaf: Leaf, around: Surroundings) -> _Relation:
     (c, rest), *_ = np.linalg.lstsq(np.stack([t, w], 1), h, rcond=None)
     if not close(h, c * t + rest * w).all() or is_exactly(c, 1) or abs(rest) < 1e-8:
         return
-    if named := name_ratio(float(f"{c:.11g}"), around):
+    if named := name_ratio(float(f"{c:.11g}"), context):
         yield 9, f"but for a linear term {rest / (1 - c):.6g}·w, which is right: {named[1]}", 2
 
 
-def _summed(leaf: Leaf) -> _Relation:
+def _summed(leaf: GradientLeaf) -> _Relation:
     """Every entry along an axis holds the sum, or the mean, over it."""
     for axis in (None, *range(leaf.truth.ndim)):
         if leaf.truth.ndim == 0 or (axis is None and leaf.truth.ndim == 1):
@@ -178,7 +260,7 @@ def _summed(leaf: Leaf) -> _Relation:
             yield 6, f"averaged over {words} and broadcast again", 0
 
 
-def _limited(leaf: Leaf) -> _Relation:
+def _limited(leaf: GradientLeaf) -> _Relation:
     wrong = leaf.differs
     bound = float(np.max(np.abs(leaf.hand)))
     if close(leaf.hand, np.clip(leaf.truth, -bound, bound)).all() and np.count_nonzero(wrong) > 1:
@@ -189,7 +271,7 @@ def _limited(leaf: Leaf) -> _Relation:
         yield 8, "only the sign of the truth", 0
 
 
-def _few(leaf: Leaf) -> _Relation:
+def _few(leaf: GradientLeaf) -> _Relation:
     """Last resorts: one coordinate, one row, or zeros."""
     wrong = leaf.differs
     where = np.argwhere(wrong)
@@ -206,7 +288,7 @@ def _few(leaf: Leaf) -> _Relation:
             yield 90, f"only entries {rows[0]} along axis {axis} differ", 0
 
 
-def _against(leaf: Leaf, at: tuple[int, ...]) -> str:
+def _against(leaf: GradientLeaf, at: tuple[int, ...]) -> str:
     hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
     if truth and not hand:
         return f": zero in place of {truth:.9g}"
