@@ -98,8 +98,8 @@ def smaller(shrink: int) -> list[tuple[str, Work]]:
 
 def share(work: Work, parts: int) -> Work:
     """1/parts of the examples and of the batch, each a multiple of 8."""
-    examples, batch = ((n or 0) // parts // 8 * 8 or None for n in (work.examples, work.batch))
-    return replace(work, examples=examples, batch=batch)
+    examples, batch = (n and n // parts // 8 * 8 for n in (work.examples, work.batch))
+    return replace(work, examples=examples or 0, batch=batch or None)
 
 
 def together(many: int, shrink: int) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def alone(work: Work, seconds_of: Callable) -> float:
 
         return lax.fori_loop(0, times, one, params)
 
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    return seconds_of(lambda: some(params, x, y, picked)) / times
+    on_device = jnp.asarray(x), jnp.asarray(y)
+    return seconds_of(lambda: some(params, *on_device, picked)) / times
 
 
 def together_in_time(work: Work) -> int:

@@ -56,6 +56,7 @@ def unscaled(hidden: jax.Array, weight: jax.Array, y: jax.Array, size: int) -> t
 
     chunks = hidden.reshape(-1, size, features), y.reshape(-1, size)
     start = jnp.zeros(weight.shape), jnp.zeros(())
+    by_hidden: jax.Array
     (by_weight, total), by_hidden = lax.scan(step, start, chunks)
     return total / tokens, (by_hidden.reshape(hidden.shape), by_weight)
 

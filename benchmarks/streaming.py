@@ -32,8 +32,12 @@ BYTES, QUICK_BYTES = 5 * 10**9, 2 * 10**7
 ROUNDS = 2
 RESIDENT, SHARE = 1e9, 0.7
 """The bars: bytes at most, and of the throughput in memory at least."""
-MODES = {"full batch": ("full", 5), "batches of 1,024": (1024, 1), "batches of 32": (32, 1),
-         "per example": (1, 1)}  # fmt: skip
+MODES: dict[str, tuple[Any, int]] = {
+    "full batch": ("full", 5),
+    "batches of 1,024": (1024, 1),
+    "batches of 32": (32, 1),
+    "per example": (1, 1),
+}
 """What is trained: the batch size, and the epochs."""
 
 

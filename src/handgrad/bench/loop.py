@@ -109,7 +109,10 @@ def measure_many(
     """All learning rates at once, and one `fit` after another, of which `singly` stand for all."""
     x, y = data()
     rates = tuple(np.geomspace(0.001, 0.5, models))
-    options = {"batch_size": size, "epochs": epochs if size != "full" else 20 * epochs}
+    options: dict[str, Any] = {
+        "batch_size": size,
+        "epochs": epochs if size != "full" else 20 * epochs,
+    }
     once, alone = [], []
     for _ in range(repeats):
         many = fit_many(logistic.model(), x, y, learning_rates=rates, **options)

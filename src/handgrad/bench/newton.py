@@ -88,6 +88,10 @@ PROBLEMS: tuple[Callable[[], Problem], ...] = (
 )
 
 
+Solver = Callable[[Problem, float], tuple[Params, float, str]]
+"""(problem, tolerance) -> (parameters, seconds of compiling, what it took)."""
+
+
 def handgrad(problem: Problem, tol: float) -> tuple[Params, float, str]:
     """The parameters, the seconds of compiling, and what it took."""
     found = newton.fit(None, problem.x, problem.y, problem.l2, tol=tol)
@@ -130,7 +134,7 @@ def by_optax(problem: Problem, tol: float) -> tuple[Params, float, str]:
             program = _COMPILED[problem.name] = jax.jit(run).lower(*at).compile()
         compiling = time.perf_counter() - began
         weight, bias, steps = program(*at)
-        return Params(np.asarray(weight), np.asarray(bias)), compiling, f"{int(steps)} iterations"
+        return Params(weight, bias), compiling, f"{int(steps)} iterations"
 
 
 _COMPILED: dict[str, Any] = {}
@@ -177,11 +181,12 @@ def lbfgs_loop(features: int) -> Callable:
 def judge(problem: Problem, params: Params) -> tuple[float, float]:
     """E and max |∂E/∂w|, by the reference in float64."""
     import jax
+    import jax.numpy as jnp
 
     with x64():
         model = logistic if params.weight.ndim == 1 else softmax_regression
         run = jax.jit(model.value_and_gradient)
-        at = Params(*(np.asarray(part, np.float64) for part in params))
+        at = Params(*(jnp.asarray(part, jnp.float64) for part in params))
         value, gradient = run(at, problem.x, problem.y, problem.l2)
         return float(value), max(float(abs(part).max()) for part in gradient)
 
@@ -203,7 +208,7 @@ def run(quick: bool = False) -> Iterator[Report]:
 def measure(problem: Problem, quick: bool = False) -> Report:
     """Who gets to the optimum, and how fast."""
     peers = [who for who in problem.peers if who != "glum" or installed("glum")]
-    runs = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
+    runs: dict[str, Solver] = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
     found = {who: loosest(problem, run, who) for who, run in runs.items()}
     least = min(reached.value for reached in found.values())
     contenders, rows, notes = [], [], []
@@ -235,7 +240,7 @@ class Reached(NamedTuple):
     note: str
 
 
-def loosest(problem: Problem, run: Callable, who: str) -> Reached:
+def loosest(problem: Problem, run: Solver, who: str) -> Reached:
     """By the loosest tolerance that gets there."""
     compiling = 0.0
     for tol in (WANTED,) if who == "handgrad" else TOLERANCES:

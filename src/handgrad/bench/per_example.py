@@ -44,7 +44,7 @@ def numba_loop(x: np.ndarray, y: np.ndarray) -> Callable[[], np.ndarray]:
     import numba
 
     @numba.njit(fastmath=True)
-    def descend(x, y, weight, bias, rate):
+    def descend(x: Any, y: Any, weight: Any, bias: Any, rate: Any) -> None:
         for i in range(x.shape[0]):
             z = bias
             for d in range(x.shape[1]):
@@ -99,7 +99,7 @@ def measure(features: int, examples: int, dtype: str, quick: bool = False) -> Re
         apart = np.abs(found - reference).max() / np.abs(reference).max()
         assert apart < 1e3 * np.finfo(dtype).eps, f"{apart:.1e} off"
 
-    runs = {
+    runs: dict[str, Callable[[], np.ndarray]] = {
         "handgrad": partial(ours, "auto"),
         "handgrad, plain": partial(ours, "plain"),
         "handgrad, gram": partial(ours, "gram"),

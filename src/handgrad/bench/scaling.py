@@ -63,7 +63,8 @@ def measure(
     for series in dict.fromkeys(row["series"] for row in rows):
         some = [r for r in rows if r["series"] == series and r[letter] >= from_size]
         if len(some) > 1:
-            exponent = np.polyfit(*np.log([[r[letter], r["seconds"]] for r in some]).T, 1)[0]
+            sizes, seconds = np.log([[r[letter], r["seconds"]] for r in some]).T
+            exponent = np.polyfit(sizes, seconds, 1)[0]
             notes.append(f"{series}: seconds grow as {letter}^{exponent:.2f} from {from_size:,} on")
     return Report("scaling", f"{letter}: {what}", rows, notes=notes,
                   figure={"kind": "scaling", "along": letter})  # fmt: skip
