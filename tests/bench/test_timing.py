@@ -10,7 +10,7 @@ from handgrad.bench import Bar, Report, compiled, facts, plain, race, ratio, rea
 from handgrad.bench.figures import draw
 from handgrad.bench.limits import Peak, multipliers, readers
 from handgrad.bench.report import as_table, slug, write_reports
-from handgrad.bench.timing import FEWEST, QUICK, Spread, Timing, WrongAnswerError, fastest
+from handgrad.bench.timing import FEWEST, QUICK, Quartiles, Timing, WrongAnswerError, fastest
 from handgrad.errors import InputError
 
 
@@ -103,7 +103,7 @@ def test_a_share_of_the_peak_is_taken_round_by_round():
 
 
 def test_quartiles():
-    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0)
+    assert Quartiles.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Quartiles(3.0, 2.0, 4.0)
 
 
 def test_a_bar_knows_its_side():

@@ -82,7 +82,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCost:
     """The terms of one step, in seconds, and the bytes that a device must hold."""
 
     overhead: float
@@ -118,7 +118,7 @@ def all_reduce(size: float, devices: int, machine: Machine) -> float:
     return min(ring, tree)
 
 
-def step(work: Work, machine: Machine, devices: int = 1) -> Step:
+def step(work: Work, machine: Machine, devices: int = 1) -> StepCost:
     """What one step of `work` costs on `devices` machines of one kind.
 
     >>> machine = Machine(1e12, 1e12, 1e13, logits=1e11, memory=1e11, link=1e9, latency=1e-6)
@@ -131,7 +131,7 @@ def step(work: Work, machine: Machine, devices: int = 1) -> Step:
     rows = (work.batch or work.examples) / devices
     flops = 4 * work.features * work.outputs + (2 * work.features**2 if work.hessian else 0)
     held = work.examples / devices * (work.features * work.itemsize + 4)
-    return Step(
+    return StepCost(
         overhead=machine.overhead,
         read=rows
         * work.features

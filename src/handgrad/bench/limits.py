@@ -60,7 +60,7 @@ class Peak:
     @property
     def rate(self) -> float:
         """Flops a second."""
-        return self.flops / self.timing.spread.median
+        return self.flops / self.timing.quartiles.median
 
     def share(self, timing: Timing, flops: float) -> float:
         """Of this rate, by a contender of the same race that does `flops`, round by round."""

@@ -18,7 +18,7 @@ import optax
 
 import handgrad as hg
 from handgrad.bench.report import Bar, Report
-from handgrad.bench.timing import Spread
+from handgrad.bench.timing import Quartiles
 from handgrad.gradients import logistic
 from handgrad.train import fit, fit_many
 from handgrad.train.batches import schedule
@@ -138,9 +138,9 @@ def run(quick: bool = False) -> Iterator[Report]:
     wanted = {1: 50.0, 32: 10.0}
     total, repeats = (QUICK_STEPS, QUICK_REPEATS) if quick else (STEPS, REPEATS)
     for found in measure_steps(total, repeats):
-        own = Spread.of(found["us"]["fit"])
+        own = Quartiles.of(found["us"]["fit"])
         rows = [timed(name, us, own) for name, us in found["us"].items()]
-        least = min(Spread.of(us).median for name, us in found["us"].items() if name != "fit")
+        least = min(Quartiles.of(us).median for name, us in found["us"].items() if name != "fit")
         bars = [Bar("times as fast as the usual loop", wanted[found["batch"]], least / own.median)
                 ] if found["batch"] in wanted else []  # fmt: skip
         yield Report(
@@ -161,11 +161,11 @@ def run(quick: bool = False) -> Iterator[Report]:
         )  # fmt: skip
 
 
-def timed(name: str, us: list[float], own: Spread) -> dict[str, Any]:
+def timed(name: str, us: list[float], own: Quartiles) -> dict[str, Any]:
     """A row: microseconds a step, and how much longer than `fit`."""
-    spread = Spread.of(us)
+    quartiles = Quartiles.of(us)
     return {
         "name": name if name == "fit" else f"usual loop, gathered by {name}",
-        "seconds": spread.median * 1e-6, "lower": spread.lower * 1e-6, "upper": spread.upper * 1e-6,
-        "times_fit": spread.median / own.median,
+        "seconds": quartiles.median * 1e-6, "lower": quartiles.lower * 1e-6, "upper": quartiles.upper * 1e-6,
+        "times_fit": quartiles.median / own.median,
     }  # fmt: skip

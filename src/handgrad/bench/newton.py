@@ -34,7 +34,7 @@ BUDGET = 25.0
 
 
 @dataclass(frozen=True)
-class Problem:
+class RegressionProblem:
     """Data and a penalty; `sparse` is x for the peers where that is not x itself."""
 
     name: str
@@ -47,39 +47,41 @@ class Problem:
     sparse: Any = None
 
 
-def synthetic(examples: int, features: int, peers: tuple[str, ...], wanted: float) -> Problem:
+def synthetic(
+    examples: int, features: int, peers: tuple[str, ...], wanted: float
+) -> RegressionProblem:
     """Independent normal features, labels drawn from the model itself."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(examples, features))
     z = 2 * (x @ draw.normal(size=features)) / np.sqrt(features) + 0.5
     y = (draw.random(examples) < 1 / (1 + np.exp(-z))).astype(int)
-    return Problem(f"synthetic, {examples:,} × {features}", x, y, 1e-4, peers, wanted)
+    return RegressionProblem(f"synthetic, {examples:,} × {features}", x, y, 1e-4, peers, wanted)
 
 
-def flights(sparse: bool) -> Problem:
+def flights(sparse: bool) -> RegressionProblem:
     """The flights, numbers standardised, categories one-hot."""
     data = hg.load("flights")
     x, numbers = data.x.copy(), ["=" not in name for name in data.feature_names]
     x[:, numbers] = (x[:, numbers] - x[:, numbers].mean(axis=0)) / x[:, numbers].std(axis=0)
     peers = ("newton-cholesky", "glum", "lbfgs")
     if not sparse:
-        return Problem("flights, one-hot", x, data.y, 1e-4, peers[:2], 3.0)
+        return RegressionProblem("flights, one-hot", x, data.y, 1e-4, peers[:2], 3.0)
     from scipy.sparse import csr_matrix
 
     name = "flights, one-hot, sparse for the peers"
-    return Problem(name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x))
+    return RegressionProblem(name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x))
 
 
-def mnist() -> Problem:
+def mnist() -> RegressionProblem:
     """MNIST-5k, pixels from 0 to 1, ten classes."""
     data = hg.load("mnist-5k")
-    return Problem("mnist-5k", data.x / 255, data.y, 1e-3, ("newton-cg", "lbfgs"), 2.0)
+    return RegressionProblem("mnist-5k", data.x / 255, data.y, 1e-3, ("newton-cg", "lbfgs"), 2.0)
 
 
 SMALL = ("saga", "optax.lbfgs")
 """Who also takes part where the data are few: it reads them hundreds of times."""
 SOLVERS = ("lbfgs", "newton-cholesky", "newton-cg", "glum")
-PROBLEMS: tuple[Callable[[], Problem], ...] = (
+PROBLEMS: tuple[Callable[[], RegressionProblem], ...] = (
     partial(synthetic, 10_000, 20, (*SOLVERS, *SMALL), 1.0),
     partial(synthetic, 500_000, 100, SOLVERS, 3.0),
     partial(flights, sparse=False),
@@ -88,18 +90,18 @@ PROBLEMS: tuple[Callable[[], Problem], ...] = (
 )
 
 
-Solver = Callable[[Problem, float], tuple[Params, float, str]]
+Solver = Callable[[RegressionProblem, float], tuple[Params, float, str]]
 """(problem, tolerance) -> (parameters, seconds of compiling, what it took)."""
 
 
-def handgrad(problem: Problem, tol: float) -> tuple[Params, float, str]:
+def handgrad(problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """The parameters, the seconds of compiling, and what it took."""
     found = newton.fit(None, problem.x, problem.y, problem.l2, tol=tol)
     note = f"{found.passes} passes, {found.hessians} Hessians, {found.products} products"
     return found.params, found.compile_seconds, note
 
 
-def peer(who: str, problem: Problem, tol: float) -> tuple[Params, float, str]:
+def peer(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """The same of scikit-learn's solver of that name, or of glum."""
     x = problem.x if problem.sparse is None else problem.sparse
     if who == "glum":
@@ -121,7 +123,7 @@ def peer(who: str, problem: Problem, tol: float) -> tuple[Params, float, str]:
     return Params(weight, bias), 0.0, f"{model.n_iter_[0]} iterations"
 
 
-def by_optax(problem: Problem, tol: float) -> tuple[Params, float, str]:
+def by_optax(problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """`optax.lbfgs` on the loss by `jax.grad`, compiled as one loop."""
     import jax
 
@@ -178,7 +180,7 @@ def lbfgs_loop(features: int) -> Callable:
     return run
 
 
-def judge(problem: Problem, params: Params) -> tuple[float, float]:
+def judge(problem: RegressionProblem, params: Params) -> tuple[float, float]:
     """E and max |∂E/∂w|, by the reference in float64."""
     import jax
     import jax.numpy as jnp
@@ -205,7 +207,7 @@ def run(quick: bool = False) -> Iterator[Report]:
         yield report
 
 
-def measure(problem: Problem, quick: bool = False) -> Report:
+def measure(problem: RegressionProblem, quick: bool = False) -> Report:
     """Who gets to the optimum, and how fast."""
     peers = [who for who in problem.peers if who != "glum" or installed("glum")]
     runs: dict[str, Solver] = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
@@ -240,7 +242,7 @@ class Reached(NamedTuple):
     note: str
 
 
-def loosest(problem: Problem, run: Solver, who: str) -> Reached:
+def loosest(problem: RegressionProblem, run: Solver, who: str) -> Reached:
     """By the loosest tolerance that gets there."""
     compiling = 0.0
     for tol in (WANTED,) if who == "handgrad" else TOLERANCES:

@@ -68,7 +68,7 @@ def measure(examples: int, features: int, classes: int, quick: bool = False) -> 
     read = fastest([timings[limit.name] for limit in limits])
     others = [timings[c.name] for c in contenders if c not in (baseline, *ours)]
     best = fastest([slow, *(t for t in others if t.name != "handgrad, plain")])
-    gained = plainly.spread.median - packed_timing.spread.median
+    gained = plainly.quartiles.median - packed_timing.quartiles.median
     rows = [row(timings[c.name], slow, of_read=ratio(read, timings[c.name]).median)
             for c in [*contenders, *limits]]  # fmt: skip
     bars = [Bar("times as fast as optax + jax.grad", 2.0 if classes > 1 else 2.5,
@@ -88,7 +88,7 @@ def measure(examples: int, features: int, classes: int, quick: bool = False) -> 
         notes=[
             f"packing took {packing:.2f} s, paid back beside the plain pass {repaid}",
             f"x is {held.nbytes / 1e6:,.0f} MB, read at "
-            f"{held.nbytes / read.spread.median / 1e9:.1f} GB/s",
+            f"{held.nbytes / read.quartiles.median / 1e9:.1f} GB/s",
             *left_out,
             *missing(["torch"]),
         ],
@@ -96,7 +96,7 @@ def measure(examples: int, features: int, classes: int, quick: bool = False) -> 
             "kind": "roofline",
             "bytes": held.nbytes,
             "flops": 4.0 * examples * features * classes,
-            "bandwidth": held.nbytes / read.spread.median,
+            "bandwidth": held.nbytes / read.quartiles.median,
         },
     )
 

@@ -116,7 +116,7 @@ def measure(features: int, examples: int, dtype: str, quick: bool = False) -> Re
     bars = [Bar("times as fast as scikit-learn", 2.0, ratio(theirs, mine).median)]
     if "numba" in timings:
         bars.append(Bar("of numba's time", 2.5, ratio(mine, timings["numba"]).median, True))
-    rows = [row(t, theirs, ns_an_example=t.spread.median / examples * 1e9)
+    rows = [row(t, theirs, ns_an_example=t.quartiles.median / examples * 1e9)
             for t in timings.values()]  # fmt: skip
     notes = ["compiled in: what the first run took", *missing(["numba"])]
     return Report("per_example", f"{examples:,} × {features} {dtype}", rows, bars, notes)

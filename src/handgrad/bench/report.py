@@ -44,13 +44,13 @@ class Report:
 
 def row(timing: Timing, against: Timing, **more: Any) -> dict[str, Any]:
     """A contender's row; its speed is 1 where it takes as long as `against`."""
-    spread, times = timing.spread, ratio(against, timing)
+    quartiles, times = timing.quartiles, ratio(against, timing)
     memory = timing.contender.memory
     return {
         "name": timing.name,
-        "seconds": spread.median,
-        "lower": spread.lower,
-        "upper": spread.upper,
+        "seconds": quartiles.median,
+        "lower": quartiles.lower,
+        "upper": quartiles.upper,
         "rounds": len(timing.seconds),
         "speed": times.median,
         "speed_lower": times.lower,

@@ -21,7 +21,7 @@ MOST_BYTES = 4 * 2**30
 TOLERANCE = 1e-3
 """Sums of up to ten million float32 products, in whatever order: relative to the largest."""
 
-Problem = Callable[[int], list[Contender]]
+Draw = Callable[[int], list[Contender]]
 
 
 def run(quick: bool = False) -> Iterator[Report]:
@@ -46,7 +46,7 @@ def run(quick: bool = False) -> Iterator[Report]:
 
 
 def measure(
-    letter: str, what: str, values: list[int], from_size: int, problem: Problem, quick: bool
+    letter: str, what: str, values: list[int], from_size: int, problem: Draw, quick: bool
 ) -> Report:
     """Times at each size; log time against log size gives the exponent of the large ones."""
     rows: list[dict[str, Any]] = []
@@ -55,8 +55,8 @@ def measure(
         for timing in timings.values():
             rows.append({
                 "name": f"{timing.name}, {letter} = {value:,}",
-                "series": timing.name, letter: value, "seconds": timing.spread.median,
-                "lower": timing.spread.lower, "upper": timing.spread.upper,
+                "series": timing.name, letter: value, "seconds": timing.quartiles.median,
+                "lower": timing.quartiles.lower, "upper": timing.quartiles.upper,
                 "temporaries": getattr(timing.contender.memory, "temporaries", None),
             })  # fmt: skip
     notes = []

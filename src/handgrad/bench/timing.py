@@ -119,7 +119,7 @@ def equal_to(right: Any, tolerance: float) -> Check:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Quartiles:
     """The median of some numbers, with their quartiles."""
 
     median: float
@@ -127,7 +127,7 @@ class Spread:
     upper: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def of(cls, values: Sequence[float]) -> "Quartiles":
         """Of at least one number."""
         lower, median, upper = np.percentile(values, [25, 50, 75])
         return cls(float(median), float(lower), float(upper))
@@ -146,9 +146,9 @@ class Timing:
         return self.contender.name
 
     @property
-    def spread(self) -> Spread:
+    def quartiles(self) -> Quartiles:
         """Of the runs."""
-        return Spread.of(self.seconds)
+        return Quartiles.of(self.seconds)
 
 
 def race(
@@ -178,11 +178,11 @@ def race(
     return {c.name: Timing(c, tuple(seconds[c.name])) for c in contenders}
 
 
-def ratio(slow: Timing, fast: Timing) -> Spread:
+def ratio(slow: Timing, fast: Timing) -> Quartiles:
     """How many times as long the first takes, round by round."""
-    return Spread.of([a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)])
+    return Quartiles.of([a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)])
 
 
 def fastest(timings: Sequence[Timing]) -> Timing:
     """The one with the smallest median."""
-    return min(timings, key=lambda timing: timing.spread.median)
+    return min(timings, key=lambda timing: timing.quartiles.median)
