@@ -163,9 +163,9 @@ def run(quick: bool = False) -> Iterator[Report]:
 
 def timed(name: str, us: list[float], own: Quartiles) -> dict[str, Any]:
     """A row: microseconds a step, and how much longer than `fit`."""
-    quartiles = Quartiles.of(us)
+    took = Quartiles.of(us)
     return {
         "name": name if name == "fit" else f"usual loop, gathered by {name}",
-        "seconds": quartiles.median * 1e-6, "lower": quartiles.lower * 1e-6, "upper": quartiles.upper * 1e-6,
-        "times_fit": quartiles.median / own.median,
+        "seconds": took.median * 1e-6, "lower": took.lower * 1e-6, "upper": took.upper * 1e-6,
+        "times_fit": took.median / own.median,
     }  # fmt: skip

@@ -136,7 +136,7 @@ def by_optax(problem: RegressionProblem, tol: float) -> tuple[Params, float, str
             program = _COMPILED[problem.name] = jax.jit(run).lower(*at).compile()
         compiling = time.perf_counter() - began
         weight, bias, steps = program(*at)
-        return Params(weight, bias), compiling, f"{int(steps)} iterations"
+        return Params(*jax.device_get((weight, bias))), compiling, f"{int(steps)} iterations"
 
 
 _COMPILED: dict[str, Any] = {}
