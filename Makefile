@@ -8,7 +8,7 @@ CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" 
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,17 +73,21 @@ types: $(READY)  ## a user's file under a second type checker: two errors, and n
 	$(BIN)/basedpyright --level error tests/typed_user.py
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
-	$(BIN)/handgrad mutants
+	$(BIN)/python -m benchmarks.judge.mutants
 
-bench: $(READY)  ## every race on this machine, with the peers
+notes: $(READY)  ## the two source texts, every statement computed, and their errata
+	$(BIN)/python -m benchmarks.notes
+
+bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/results
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --group bench
-	$(BIN)/handgrad bench
+	$(BIN)/handgrad bench --results benchmarks/results
+	$(BIN)/python -m benchmarks --results benchmarks/results
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust
 
 faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
-	$(BIN)/handgrad faults
+	$(BIN)/python -m benchmarks.faults
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .

@@ -24,10 +24,10 @@ import optax
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from handgrad.bench import Report
+from handgrad.bench.cost import Machine, Work, all_reduce, step
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.model import Model
-from handgrad.measure import Report
-from handgrad.measure.cost import Machine, Work, all_reduce, step
 from handgrad.scale.sharding import AXIS, as_mesh
 from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.loop import ArrayEngine, Schedule, Solver, pick
@@ -54,7 +54,7 @@ PREDICTED = (
 )
 
 
-def job(quick: bool = False) -> Iterator[Report]:
+def run(quick: bool = False) -> Iterator[Report]:
     """A table for each number of processes; the all-reduce of 4 from that of 2; a large run."""
     shrink = 50 if quick else 1
     machines = {}
@@ -95,9 +95,9 @@ def smaller(shrink: int) -> list[tuple[str, Work]]:
 
 
 def share(work: Work, parts: int) -> Work:
-    """One part of so many of the examples, and of the batch; a multiple of 8 of both."""
-    examples, batch = ((n or 0) // parts // 8 * 8 or None for n in (work.examples, work.batch))
-    return replace(work, examples=examples, batch=batch)
+    """1/parts of the examples and of the batch, each a multiple of 8."""
+    examples, batch = (n and n // parts // 8 * 8 for n in (work.examples, work.batch))
+    return replace(work, examples=examples or 0, batch=batch or None)
 
 
 def together(many: int, shrink: int) -> dict[str, Any]:
@@ -174,8 +174,8 @@ def alone(work: Work, seconds_of: Callable) -> float:
 
         return lax.fori_loop(0, times, one, params)
 
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    return seconds_of(lambda: some(params, x, y, picked)) / times
+    on_device = jnp.asarray(x), jnp.asarray(y)
+    return seconds_of(lambda: some(params, *on_device, picked)) / times
 
 
 def together_in_time(work: Work) -> int:
@@ -189,7 +189,7 @@ def model_of(work: Work) -> Model:
 
 
 def messages(mesh: Any, many: int, seconds_of: Callable) -> tuple[float, float]:
-    """Latency and link, from sums of two sizes, as the model has them for so many processes."""
+    """Latency and link, from sums of two sizes, as the model has them for `many` processes."""
     found = []
     for size in MESSAGES:
 

@@ -90,7 +90,11 @@ def test_a_case_with_its_derivation_its_tape_and_the_agreement(command, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "called"), [("mlp", "mlp_tanh_binary"), ("residual", "binary_cross_entropy")]
+    ("name", "called"),
+    [
+        ("residual", "binary_cross_entropy"),
+        pytest.param("mlp", "mlp_tanh_binary", marks=pytest.mark.slow),
+    ],
 )
 def test_a_derivation_or_a_kind_names_its_first_case(command, name, called):
     assert find_case(name).name == called

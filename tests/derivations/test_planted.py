@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.judge.mutations import mutant, mutations
 from handgrad._precision import x64
 from handgrad.derivations import DERIVATIONS, Step, check, derivation
 from handgrad.derivations.checking import examples
-from handgrad.evidence.mutations import mutant, mutations
 
 NAMES = [entry.name for entry in DERIVATIONS]
 ALGEBRA = ("sign", "factor", "dropped term", "swapped operands", "replaced", "constant dropped")
