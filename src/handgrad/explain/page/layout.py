@@ -14,7 +14,7 @@ SWEEPS = 12
 
 
 @dataclass(frozen=True)
-class Layout:
+class GraphLayout:
     """Where everything is: the centre of each node, and the points of each edge."""
 
     width: float
@@ -26,7 +26,7 @@ class Layout:
 def lay_out(
     nodes: list[int], edges: Iterable[tuple[int, int]], node: tuple[float, float],
     gap: tuple[float, float] = (22.0, 40.0), thin: float = 26.0,
-) -> Layout:  # fmt: skip
+) -> GraphLayout:  # fmt: skip
     """Place nodes of one size; `nodes` come in an order in which every edge points forward.
 
     `thin` is the width that a passing edge takes.
@@ -46,7 +46,7 @@ def lay_out(
         for depth, row in enumerate(order)
         for m in row
     }
-    return Layout(
+    return GraphLayout(
         right - left, max(height, node[1]), {m: at[m] for m in nodes},
         {edge: [at[m] for m in chain] for edge, chain in chains.items()},
     )  # fmt: skip

@@ -32,7 +32,7 @@ from handgrad.verify.diagnosis.intermediates import QUICK, Intermediate, TracedL
 from handgrad.verify.diagnosis.relations import (
     Cause,
     Context,
-    GradientLeaf,
+    ComparedLeaf,
     close,
     is_exactly,
     name_ratio,
@@ -456,7 +456,7 @@ def _is_unary(u: Intermediate, chain: Sequence[Intermediate]) -> bool:
 def replaced_causes(
     loss: TracedLoss,
     chain: Sequence[Intermediate],
-    leaves: Sequence[GradientLeaf],
+    leaves: Sequence[ComparedLeaf],
     wrong: Sequence[int],
 ) -> Iterator[Cause]:
     """Causes in a slope that is wrong wherever its function occurs."""
