@@ -23,8 +23,8 @@ from handgrad.verify.diagnosis.intermediates import (
 )
 from handgrad.verify.diagnosis.relations import (
     Cause,
-    Context,
     ComparedLeaf,
+    Context,
     close,
     format_ratio,
     relations,

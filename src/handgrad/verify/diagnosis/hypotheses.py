@@ -31,8 +31,8 @@ from handgrad._types import Array
 from handgrad.verify.diagnosis.intermediates import QUICK, Intermediate, TracedLoss
 from handgrad.verify.diagnosis.relations import (
     Cause,
-    Context,
     ComparedLeaf,
+    Context,
     close,
     is_exactly,
     name_ratio,
