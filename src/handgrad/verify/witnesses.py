@@ -18,7 +18,7 @@ from flint import arb
 
 from handgrad import exact
 from handgrad._checks import dtype_of
-from handgrad.errors import InputError, Undecided
+from handgrad.errors import InputError
 from handgrad.exact import Traced
 
 Argnums = int | tuple[int, ...]
@@ -330,7 +330,8 @@ class Programs:
 
     layout: Layout
     loss: Traced
-    autodiff: Traced
+    autodiff: Traced | None
+    """None where JAX cannot differentiate the loss."""
     hand: Traced | None
     rules: Mapping[str, Callable] = field(default_factory=dict)
 
@@ -346,17 +347,13 @@ class Programs:
         row, _ = exact.derivative_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
         return row[0]
 
-    def one_sided(self, leaves: list, direction: np.ndarray, digits: int) -> tuple[arb, arb]:
-        """The left and the right directional derivative of the loss.
-
-        Raises `Undecided` where one of them is infinite, or has no values to be taken from.
-        """
+    def one_sided(
+        self, leaves: list, direction: np.ndarray, digits: int
+    ) -> tuple[arb | None, arb | None]:
+        """The left and the right directional derivative of the loss: finite, ±∞, or no value."""
         moves = self.layout.moves(leaves, direction)
         sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
-        left, right = (side[0] for side in sides)
-        if left is None or right is None or not (left.is_finite() and right.is_finite()):
-            raise Undecided("the loss has no finite derivative on one side: the edge of its domain")
-        return left, right
+        return sides[0][0], sides[1][0]
 
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
