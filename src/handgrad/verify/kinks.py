@@ -186,59 +186,72 @@ def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 # --- which coordinates meet -----------------------------------------------------------------------
 
 
+class Selection(NamedTuple):
+    """A direction away from the kink, and the gradient of the piece that lies there."""
+
+    direction: np.ndarray
+    gradient: np.ndarray
+
+
 class Groups(NamedTuple):
     """Coordinates by the kinks in which they meet, and the selections that were found."""
 
     members: list[np.ndarray]
-    known: list[np.ndarray]
-    """Selections, as rows over all coordinates."""
+    known: list[Selection]
 
 
 def find_groups(selections: Selections, slopes: Mapping[int, Slope]) -> Groups | None:
     """The groups of coordinates that meet in a kink; None where no selection can be had."""
     moving = selections.moving
-    known: list[np.ndarray] = []
-    patterns: list[tuple[np.ndarray, np.ndarray]] = []
+    patterns: list[Selection] = []
     for _ in range(SIGN_PATTERNS if len(moving) > 1 else 4):
         direction = selections.noise()
         found = selections.at(direction)
         if found is not None:
-            patterns.append((direction, found))
-            known.append(found)
+            patterns.append(Selection(direction, found))
         elif not patterns:
             return None
-    differing = [_differs(known[0], other) for other in known]
+    differing = [_differs(patterns[0].gradient, other.gradient) for other in patterns]
     varying = np.flatnonzero(np.any(differing, axis=0))
     moving = np.union1d(moving, varying).astype(int)
     selections.moving = moving
-    alone = [i for i in moving if _is_alone(int(i), slopes, patterns)]
-    if not _is_additive(selections, alone, slopes):
-        alone = []
-    meeting = [int(i) for i in moving if i not in set(alone)]
+    alone = [int(i) for i in moving if _is_alone(int(i), slopes, patterns)]
+    meeting = [int(i) for i in moving if int(i) not in set(alone)]
+    known = list(patterns)
     parts = [np.array([i]) for i in alone]
+    parts += _meeting_groups(selections, meeting, known) if meeting else []
+    if not _is_additive(selections, parts):
+        parts = [moving]
+    return Groups(parts, known)
+
+
+def _meeting_groups(
+    selections: Selections, meeting: list[int], known: list[Selection]
+) -> list[np.ndarray]:
+    """Coordinates in groups: joined are those whose slope changes as another one crosses."""
     if len(meeting) > MOST_MEETING:
-        return Groups([*parts, np.array(meeting)], known)
+        return [np.array(meeting)]
     joined = {i: {i} for i in meeting}
     for index in meeting:
         for _ in range(2):
-            direction = selections.noise() * 2.0**-8
-            pair = []
-            for sign in (1, -1):
-                direction[index] = sign
-                pair.append(selections.at(direction))
-            if pair[0] is None or pair[1] is None:
-                return Groups([*parts, np.array(meeting)], known)
-            known += pair
-            changed = set(np.flatnonzero(_differs(*pair))) & set(meeting)
+            base = selections.noise() * 2.0**-8
+            found = []
+            for value in (base[index], 1.0, -1.0):
+                direction = np.where(np.arange(len(base)) == index, value, base)
+                gradient = selections.at(direction)
+                if gradient is None:
+                    return [np.array(meeting)]
+                found.append(Selection(direction, gradient))
+            known += found
+            differing = [_differs(found[0].gradient, other.gradient) for other in found[1:]]
+            changed = set(np.flatnonzero(np.any(differing, axis=0))) & set(meeting)
             union = set().union(*(joined[j] for j in {index, *changed}))
             joined.update(dict.fromkeys(union, union))
     distinct = {min(group): np.array(sorted(group)) for group in joined.values()}
-    return Groups([*parts, *distinct.values()], known)
+    return list(distinct.values())
 
 
-def _is_alone(
-    index: int, slopes: Mapping[int, Slope], patterns: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> bool:
+def _is_alone(index: int, slopes: Mapping[int, Slope], patterns: Sequence[Selection]) -> bool:
     """Whether the slope at a coordinate follows from its own sign at all points beside the kink."""
     if index not in slopes or slopes[index].value is not None:
         return False
@@ -250,22 +263,31 @@ def _is_alone(
     )
 
 
-def _is_additive(selections: Selections, alone: Sequence[int], slopes: Mapping[int, Slope]) -> bool:
-    """Whether the slope along random directions is the sum of those along the coordinates."""
-    if len(alone) < 2:
+def _is_additive(selections: Selections, parts: Sequence[np.ndarray]) -> bool:
+    """Whether the slope along random directions is the sum of those along the groups."""
+    if len(parts) < 2:
         return True
+    programs, leaves = selections.programs, selections.leaves
+
+    def right_slope(direction: np.ndarray) -> arb:
+        right = slope_along(programs, leaves, direction, SAMPLE_DIGITS).right
+        if right is None:
+            raise Undecided("no value on this side")
+        return right
+
     for _ in range(DIRECTIONS):
-        direction = np.zeros(len(selections.sides))
-        direction[list(alone)] = selections.noise()[list(alone)]
+        draw = selections.noise()
+        split = []
+        for members in parts:
+            split.append(np.zeros(len(draw)))
+            split[-1][members] = draw[members]
         try:
-            whole = slope_along(selections.programs, selections.leaves, direction, SAMPLE_DIGITS)
+            whole = right_slope(np.sum(split, axis=0))
+            terms = [right_slope(direction) for direction in split]
         except Undecided:
             return False
-        expected = arb(0)
-        for i in alone:
-            expected += arb(float(direction[i])) * slopes[i][1 if direction[i] > 0 else 0]
-        right = whole.right
-        if right is None or abs(right - expected) > (abs(right) + abs(expected)) * 1e-20:
+        size = max((abs(term) for term in terms), key=lambda term: float(term.mid()))
+        if whole.is_finite() and not abs(whole - sum(terms, arb(0))) <= size * arb(1e-20):
             return False
     return True
 
@@ -340,7 +362,7 @@ class _Group:
     digits: int
     members: np.ndarray
     selections: Selections
-    known: list[np.ndarray]
+    known: list[Selection]
     taken: dict[bytes, tuple[np.ndarray, Slope | None]] = field(default_factory=dict)
 
     def directions(self, slopes: Mapping[int, Slope]) -> Iterator[np.ndarray]:
@@ -378,11 +400,27 @@ class _Group:
         return self.taken[key][1]
 
     def bends(self) -> set[bool]:
-        """Which way the loss bends along the directions taken: up (True), down (False)."""
-        return {
+        """Which way the loss bends: up (True), down (False).
+
+        Told from the slopes along the directions taken; and, for all pairs of selections, from
+        whether the gradient grows along the way from one to the other, as that of a convex
+        function does.
+        """
+        along_directions = {
             bool(slope.right > slope.left)
             for _, slope in self.taken.values()
             if slope is not None and slope.value is None
+        }
+        if len(self.known) < 2 or len(self.members) == 1:
+            return along_directions
+        ways = np.array([selection.direction[self.members] for selection in self.known])
+        gradients = np.array([selection.gradient[self.members] for selection in self.known])
+        grown = np.einsum("ijk,ijk->ij", ways[:, None] - ways, gradients[:, None] - gradients)
+        size = np.abs(gradients).max()
+        return along_directions | {
+            up
+            for up in (True, False)
+            if ((grown > MIXTURE * size) if up else (grown < -MIXTURE * size)).any()
         }
 
 
@@ -426,9 +464,10 @@ def _judge_group(
         elif _differs_from_all(group, name, evaluations, direction, known, result):
             return
         for sign in (1, -1):
-            beside = group.selections.at(sign * spread + group.selections.noise() * 2.0**-16)
+            way = sign * spread + group.selections.noise() * 2.0**-16
+            beside = group.selections.at(way)
             if beside is not None:
-                group.known.append(beside)
+                group.known.append(Selection(way, beside))
         known = _selections_of(group)
     if len(group.bends()) == 2:
         if result.status[name] == "valid subgradient":
@@ -441,7 +480,7 @@ def _judge_group(
 
 def _selections_of(group: _Group) -> np.ndarray:
     """The distinct selections of a group, a row each."""
-    rows = [row[group.members] for row in group.known]
+    rows = [selection.gradient[group.members] for selection in group.known]
     rows = [row for row in rows if np.isfinite(row).all()]
     distinct: list[np.ndarray] = []
     for row in rows:
