@@ -138,7 +138,7 @@ def _epsilon(numbers: np.ndarray, dtype: str) -> float:
 
 def _sums_to_1(axis: int | None) -> Callable:
     def project(x: Balls) -> Balls | None:
-        if x.ndim < (1 if axis in (None, -1) else 2):
+        if x.ndim < (1 if axis is None else 2):
             return None
         return x / x.sum(axis=axis, keepdims=True)
 
@@ -147,7 +147,7 @@ def _sums_to_1(axis: int | None) -> Callable:
 
 def _sums_to_0(axis: int) -> Callable:
     def project(x: Balls) -> Balls | None:
-        if x.ndim < -axis:
+        if x.ndim < 2 and axis == -2:
             return None
         return x - x.sum(axis=axis, keepdims=True) / arb(x.shape[axis])
 
@@ -156,7 +156,7 @@ def _sums_to_0(axis: int) -> Callable:
 
 def _has_norm_1(axis: int | None) -> Callable:
     def project(x: Balls) -> Balls | None:
-        if x.ndim < (1 if axis in (None, -1) else 2):
+        if x.ndim < (1 if axis is None else 2):
             return None
         squares = (x * x).sum(axis=axis, keepdims=True)
         return x / np.frompyfunc(lambda ball: ball.sqrt(), 1, 1)(squares)

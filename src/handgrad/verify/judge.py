@@ -200,7 +200,9 @@ def _compare_again(
     """An error of the algebra at these leaves, if there is one; and whether hand is identical."""
     try:
         with x64():
-            again = compare_with_truth(programs, leaves, problem.digits, rng, problem.reference)
+            again = compare_with_truth(
+                programs, leaves, problem.digits, rng, problem.reference, dtype
+            )
     except Undecided:
         return None, False
     if again.hand == "different" and again.autodiff in RIGHT:
