@@ -10,7 +10,11 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.exact import Undecided
-from handgrad.verify.blackbox import BlackBoxEvaluator, outside_bound
+from handgrad.verify.blackbox import (
+    BlackBoxEvaluator,
+    compare_black_box,
+    is_subgradient,
+)
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
@@ -18,13 +22,18 @@ from handgrad.verify.numerics import (
     NumericsRow,
     PointResult,
     classify_range,
+    conditioning,
+    error_ulp,
     evaluate_point,
     has_bad,
+    is_explained,
+    lost_coordinate,
     summarize,
 )
-from handgrad.verify.search import BatchEvaluator, SearchContext, score, search
+from handgrad.verify.search import BatchEvaluator, SearchContext, score, search, search_bounds
 from handgrad.verify.verdict import Verdict, fault_of
 from handgrad.verify.witnesses import (
+    Layout,
     Problem,
     Programs,
     describe_error,
@@ -87,6 +96,9 @@ def judge(problem: Problem) -> Verdict:
     truth = _truth_witness(results)
     if structure == "ok" and truth:
         evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
+        if isinstance(evaluator, BlackBoxEvaluator):
+            with x64():
+                results = compare_black_box(problem, programs, evaluator, points, results)
         for dtype in problem.dtypes:
             traced = trace_all(problem, dtype, with_hand)
             by_dtype.append(judge_dtype(problem, traced, truth, evaluator, points, further, dtype))
@@ -160,7 +172,7 @@ def judge_dtype(
     rng = np.random.default_rng([problem.seed, 1])
     truth = programs.autodiff if truth_witness == "autodiff" else programs.hand
     assert truth is not None
-    places, evaluations = _places(problem, evaluator, points, further, dtype, rng)
+    places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
     judged: list[PointResult] = []
     given: list[PointResult] = []
     errors: list[MathResult] = []
@@ -178,10 +190,13 @@ def judge_dtype(
                 both_fail = all(has_bad(point, name, dtype) for name in own)
                 found = classify_range(programs, here, dtype, both_fail)
             sought = number >= len(points)
-            if found == "no value" or (found == "overflow" and sought):
+            if number and (found == "no value" or (found == "overflow" and sought)):
                 discarded += 1
                 continue
-            point = replace(point, underflows=found == "subnormal")
+            point = replace(point, underflows=found == "subnormal" and number > 0)
+            if programs.hand is None:
+                with x64():
+                    point = _without_kinks(programs, point, here, dtype)
             if point.disagreeing:
                 error, agree = _compare_again(problem, programs, here, dtype, rng)
                 errors += [error] if error else []
@@ -192,6 +207,15 @@ def judge_dtype(
     row = summarize(programs.layout, judged, dtype, evaluations, discarded)
     row = replace(row, hand_ulp=row_given.hand_max_ulp, autodiff_ulp=row_given.autodiff_max_ulp)
     return DtypeResult(row, row_given, given, errors)
+
+
+def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
+    """A black box's point without the coordinates at which another convention would do."""
+    hand = point.answers["hand"]
+    doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
+                if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
+    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]))]
+    return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
 
 def _compare_again(
@@ -213,6 +237,7 @@ def _compare_again(
 
 def _places(
     problem: Problem,
+    programs: Programs,
     evaluator: Evaluator,
     points: Sequence[list],
     further: Sequence[list],
@@ -226,11 +251,13 @@ def _places(
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
     if not isinstance(evaluator, BatchEvaluator) or problem.evaluations == 0 or not len(base):
         return places, 0
-    context = SearchContext(evaluator, exact_points[0], dtype)
+    context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
     candidates = search(context, base, problem.evaluations, keep, rng)
-    places.append((context.leaves, np.concatenate([candidates.rows, _far_from(base)])))
+    places.append(
+        (context.leaves, np.concatenate([candidates.rows, context.within(_far_from(base))]))
+    )
     if further:
         drawn = [_exact_leaves(leaves, dtype) for leaves in further]
         places.append(_worst_drawn(evaluator, drawn, dtype, rng))
@@ -279,22 +306,26 @@ def _verdict(
     layout = problem.layout
     worst = min(results, key=lambda result: _severity(result.hand))
     compared = sum(result.compared for result in results)
-    cause = None if structure == "ok" else structure
-    if worst.hand == "different":
+    hand, cause = worst.hand, None
+    notes = _notes(results, worst, by_dtype)
+    if structure != "ok":
+        hand, cause = "different", structure
+    elif worst.hand == "different":
         cause = worst.cause or _cause(problem, worst)
-    right = worst.hand in RIGHT and compared > 0
-    if not traceable:
-        outside = [outside_bound(r.given, layout, r.row.dtype) for r in by_dtype]
-        beyond = next((fault for fault in outside if fault), None)
-        right = beyond is None and any(r.row.exact_points for r in by_dtype)
-        cause = cause or beyond
+        if not traceable:
+            hand, cause = "not traceable", _cause(problem, worst, worst.cause)
+    elif hand in (*RIGHT, "not traceable"):
+        cause = _lost_digits(layout, by_dtype)
+        if len(by_dtype) < len(problem.dtypes) or not all(r.given for r in by_dtype):
+            hand = "undecided"
     counted = [row for r in by_dtype for row in (r.row_given, *([r.row] if problem.strict else []))]
-    clean = all(row.hand_bad == 0 for row in counted)
+    clean = cause is None and all(row.hand_bad == 0 for row in counted)
+    right = hand in RIGHT or (hand == "not traceable" and worst.hand != "different")
     return Verdict(
         name=problem.name,
-        ok=structure == "ok" and right and clean,
+        ok=structure == "ok" and right and clean and compared > 0,
         structure=structure,
-        hand="different" if structure != "ok" else worst.hand,
+        hand=hand,
         autodiff=min((result.autodiff for result in results), key=_severity),
         truth=results[0].truth,
         digits=min(result.digits for result in results),
@@ -304,7 +335,7 @@ def _verdict(
         points=len(results),
         reference=problem.reference,
         numerics=tuple(result.row for result in by_dtype),
-        notes=_notes(results, worst, by_dtype),
+        notes=notes,
         record=describe_run(problem, results[0].truth_row),
     )
 
@@ -329,10 +360,32 @@ def _notes(
     return tuple(dict.fromkeys(notes))
 
 
-def _cause(problem: Problem, found: MathResult) -> str | None:
-    """The diagnosis of a difference, or the ratio by coordinate."""
+def _lost_digits(layout: Layout, by_dtype: list[DtypeResult]) -> str | None:
+    """Where hand has no right digit at the point given, in words; None if nowhere."""
+    for result in by_dtype:
+        for point in result.given:
+            dtype, index = result.row.dtype, lost_coordinate(point, result.row.dtype)
+            if index is None:
+                continue
+            computed, true = float(point.answers["hand"][index]), point.truth[index]
+            figures = 17 if dtype == "float64" else 9
+            own, came, right = (
+                f"{number:.{figures}g}"
+                for number in (float(point.row[index]), computed, float(true.mid()))
+            )
+            cost = conditioning(true, point.reach_at(index), dtype)
+            return (
+                f"no digit is right in {dtype} at the point given: {layout.coordinate(index)} at "
+                f"{own} is {came}, in truth {right} ({error_ulp(computed, true, dtype):.3g} ulp; "
+                f"rounding the inputs explains {cost:.3g})"
+            )
+    return None
+
+
+def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> str | None:
+    """The diagnosis of a difference, or `unnamed`, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
-        return None
+        return unnamed
     with x64():
         expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
     tree = jax.tree.structure(expected)
@@ -341,4 +394,5 @@ def _cause(problem: Problem, found: MathResult) -> str | None:
         for row in (found.hand_row, found.truth_row)
     ]
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
-    return diagnose(problem.of, problem.at, problem.argnums, hand, truth) or ratios(hand, truth)
+    found_cause = diagnose(problem.of, problem.at, problem.argnums, hand, truth)
+    return found_cause or unnamed or ratios(hand, truth)

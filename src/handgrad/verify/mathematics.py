@@ -341,6 +341,10 @@ def _against(
         status = hand.status if hand.row is None else "undecided"
         return MathResult(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
     compared = sum(t is not None for t in truths)
+    truths = np.array(
+        [h if t is not None and programs.is_out_of_reach(h, t) else t
+         for h, t in zip(hand.row, truths, strict=True)], dtype=object,
+    )  # fmt: skip
     status, worst, where = _status(hand.row, truths, digits)
     if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")

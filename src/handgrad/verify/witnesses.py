@@ -92,6 +92,7 @@ class Problem:
     strict: bool = False
     name: str = "gradient"
     rules: Mapping[str, Callable] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
 
     @cached_property
     def layout(self) -> "Layout":
@@ -334,6 +335,12 @@ class Programs:
     """None where JAX cannot differentiate the loss."""
     hand: Traced | None
     rules: Mapping[str, Callable] = field(default_factory=dict)
+    smallest: float = 0.0
+    """The smallest positive number of the dtypes asked for."""
+
+    def is_out_of_reach(self, a: arb, b: arb) -> bool:
+        """Whether two numbers are so small that no dtype asked for can hold either: both are 0."""
+        return bool(abs(a) < self.smallest) and bool(abs(b) < self.smallest)
 
     def row(self, program: Traced, leaves: list, digits: int, constants: str = "exact") -> Row:
         """All coordinates that a gradient program gives at these leaves, in balls."""
@@ -365,4 +372,5 @@ def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
         autodiff=trace(problem.autodiff, *problem.at),
         hand=trace(problem.gradient, *problem.at) if hand else None,
         rules=problem.rules,
+        smallest=min(float(jnp.finfo(d).smallest_subnormal) for d in problem.dtypes),
     )
