@@ -135,7 +135,8 @@ def _compared(
     dtype: str,
 ) -> MathResult:
     row = problem.layout.row(leaves, np.float64)
-    point = evaluate_point(programs, programs.autodiff, leaves, row, {"hand": hand}, dtype)
+    answers = {"hand": hand}
+    point = evaluate_point(programs, programs.autodiff, leaves, row, answers, dtype, at_edges=True)
     if point is None:
         return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
     unexplained = unexplained_coordinates(programs, point, leaves, dtype)
@@ -183,7 +184,7 @@ def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -
         left, right = programs.one_sided(leaves, direction, 20)
     except Undecided:
         return False
-    if left.overlaps(right):
+    if left is None or right is None or left.overlaps(right):
         return False
     low, high = sorted((float(left.mid()), float(right.mid())))
     slack = SLACK * max(abs(low), abs(high))

@@ -182,8 +182,10 @@ def judge_dtype(
         for index, row in enumerate(rows):
             here = programs.layout.replaced(leaves, row)
             own = {name: answer[index] for name, answer in answers.items()}
+            if programs.autodiff is None:
+                own.pop("autodiff")
             with x64():
-                point = evaluate_point(programs, truth, leaves, row, own, dtype)
+                point = evaluate_point(programs, truth, leaves, row, own, dtype, not number)
                 if point is None:
                     discarded += 1
                     continue
@@ -275,8 +277,8 @@ def _far_from(row: np.ndarray) -> np.ndarray:
     edge = 0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2
     far = np.stack([*(moved * by for by in FAR), np.copysign(edge, moved)])
     with np.errstate(over="ignore"):
-        far = far.astype(row.dtype)
-    return far[np.isfinite(far).all(axis=1)]
+        far = np.where(np.isinf(row), row, far.astype(row.dtype))
+    return far[(np.isfinite(far) | np.isinf(row)).all(axis=1)]
 
 
 def _worst_drawn(

@@ -15,6 +15,7 @@ down only. Where a group bends both ways no such bound holds: a mixture of selec
 differs along a direction in which all selections agree is wrong, and the rest is undecided.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +25,15 @@ import numpy as np
 from flint import arb, ctx
 from scipy.optimize import nnls
 
-from handgrad.exact import Undecided, UnsupportedPrimitive
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.verify.witnesses import Programs, Row
 
 DIRECTIONS = 3
 """Random directions along which a group is tried, beside all ones."""
 SIGN_PATTERNS = 32
 """Points beside the kink at which coordinates that meet no other are told apart."""
+MOST_FILLED = 256
+"""Up to this many coordinates a truth is differenced where balls do not give it."""
 MOST_MEETING = 48
 """More coordinates than this are judged as one group."""
 MOST_BY_DIFFERENCES = 8
@@ -102,6 +105,32 @@ def is_between(value: arb, slope: Slope, digits: int) -> bool:
     size = max(finite, key=lambda side: side.mid(), default=arb(0))
     slack = (size + arb((1, -1074))) * arb(10) ** (1 - digits)
     return bool(value >= low - slack) and bool(value <= high + slack)
+
+
+def truth_at(programs: Programs, truth: Traced | None, leaves: list, digits: int) -> Row | None:
+    """The derivative at every coordinate: the balls of `truth` where they are finite.
+
+    Elsewhere, at an edge of the domain, it is the slope of the loss, which may be ±∞; NaN where
+    there is no derivative, at a kink. None where too much is missing to be differenced.
+    """
+    row = np.full(programs.layout.size, arb("nan"), dtype=object)
+    if truth is not None:
+        with contextlib.suppress(Undecided, UnsupportedPrimitive):
+            row = programs.row(truth, leaves, digits)
+    missing = [index for index, ball in enumerate(row) if not ball.is_finite()]
+    if len(missing) > MOST_FILLED:
+        return None
+    known = len(missing) < len(row)
+    for index in missing:
+        row[index] = arb("nan")
+        try:
+            unit = np.eye(1, len(row), index)[0]
+            value = slope_along(programs, leaves, unit, digits).value
+        except (Undecided, UnsupportedPrimitive):
+            continue
+        if value is not None:
+            row[index], known = value, True
+    return row if known else None
 
 
 # --- selections -----------------------------------------------------------------------------------

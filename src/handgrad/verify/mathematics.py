@@ -36,6 +36,9 @@ RIGHT = ("identical", "valid subgradient")
 SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient",
             "identical", "reference")  # fmt: skip
 """All statuses, from the gravest."""
+ITERATED_DIGITS = 15.6
+"""Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
+computes; beyond the digits of a float64 it makes no difference how near."""
 WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
 
 LIKE_AUTODIFF = (
@@ -233,6 +236,10 @@ def _by_coordinate(
         where = place if name == "hand" and status == "different" else where
     if statuses["hand"] == statuses["autodiff"] == "different" and _overlap(hand.row, auto.row):
         notes += (LIKE_AUTODIFF,)
+    is_iterated = programs.autodiff is None and not kinked and not failed
+    if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
+        statuses["hand"], where, cause = "identical", None, None
+        notes += (f"agrees to {int(worst['hand'])} digits, beyond which the loss stops short",)
     if where is not None and truths[where] is not None and not truths[where].is_finite():
         cause = f"{short(hand.row[where])} where {short(truths[where])} is right"
     return MathResult(

@@ -29,6 +29,7 @@ from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.exact.balls import is_infinite
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
+from handgrad.verify.kinks import truth_at
 from handgrad.verify.mathematics import agreed_digits
 from handgrad.verify.ulp import ALLOWANCE, ulp
 from handgrad.verify.witnesses import Layout, Programs, Row, is_float
@@ -120,18 +121,24 @@ class PointResult:
 
 def evaluate_point(
     programs: Programs,
-    truth: Traced,
+    truth: Traced | None,
     leaves: list,
     row: np.ndarray,
     answers: dict[str, np.ndarray],
     dtype: str,
+    at_edges: bool = False,
 ) -> PointResult | None:
-    """The truth at one row, beside the answers there; None where there is no value."""
+    """The truth at one row, beside the answers there; None where there is no value.
+
+    With `at_edges` the loss is differenced where the balls of `truth` are not finite.
+    """
     here = programs.layout.replaced(leaves, row)
     true, hand = _row(programs, truth, here), _row(programs, programs.hand, here)
     if true is None or not all(ball.is_finite() for ball in true):
-        return None
-    reach = _reach(programs, truth, here, true, dtype)
+        true = truth_at(programs, truth, here, DIGITS) if at_edges else None
+        if true is None:
+            return None
+    reach = None if truth is None else _reach(programs, truth, here, true, dtype)
     disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
         disagreeing = tuple(
@@ -229,6 +236,8 @@ def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
     info = jnp.finfo(dtype)
     if math.isnan(computed):
         return True
+    if is_infinite(true):
+        return computed != float(true)
     if math.isinf(computed):
         return bool(abs(true) < arb(float(info.max)))
     if not abs(true) >= arb(float(info.tiny)):
@@ -311,6 +320,7 @@ def summarize(
     worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
     subnormal = 0
+    witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
         for point in points:
             modesty = -float(np.abs(point.row.astype(np.float64)).max())
@@ -337,7 +347,7 @@ def summarize(
     return NumericsRow(
         dtype=dtype,
         hand_max_ulp=worst["hand"].error,
-        autodiff_max_ulp=worst["autodiff"].error,
+        autodiff_max_ulp=worst["autodiff"].error if witnessed else math.nan,
         conditioning_ulp=worst["hand"].conditioning,
         hand_worst_at=worst["hand"].at,
         autodiff_worst_at=worst["autodiff"].at,
@@ -396,7 +406,7 @@ def classify_range(programs: Programs, leaves: list, dtype: str, both_fail: bool
     excused if each of them leads out of range, and not if only one of them does.
     """
     found = _range_of(programs, programs.loss, leaves, dtype)
-    if found != "normal" or not both_fail or programs.hand is None:
+    if found != "normal" or not both_fail or programs.hand is None or programs.autodiff is None:
         return found
     ranges = {_range_of(programs, p, leaves, dtype) for p in (programs.hand, programs.autodiff)}
     if "normal" in ranges:
