@@ -93,7 +93,7 @@ def judge(problem: Problem) -> Verdict:
         programs = trace_all(problem, "float64", with_hand)
         results = _judge_mathematics(problem, programs, points)
     by_dtype: list[DtypeResult] = []
-    truth = _truth_witness(results)
+    truth = _truth_witness(results, programs)
     if structure == "ok" and truth:
         evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
         if isinstance(evaluator, BlackBoxEvaluator):
@@ -140,8 +140,13 @@ def _judge_mathematics(
     return results
 
 
-def _truth_witness(results: list[MathResult]) -> str | None:
-    """Whose balls may serve as truth: a witness that no point has contradicted."""
+def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
+    """Whose balls may serve as truth: a witness that no point has contradicted.
+
+    Where there is no program but the loss, it is differenced ('loss').
+    """
+    if programs.hand is None and programs.autodiff is None:
+        return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
@@ -170,8 +175,7 @@ def judge_dtype(
     an error that the point given did not show; or a constant that the trace has rounded.
     """
     rng = np.random.default_rng([problem.seed, 1])
-    truth = programs.autodiff if truth_witness == "autodiff" else programs.hand
-    assert truth is not None
+    truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
     places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
     judged: list[PointResult] = []
     given: list[PointResult] = []

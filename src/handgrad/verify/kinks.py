@@ -273,8 +273,8 @@ def _meeting_groups(
                 found.append(Selection(direction, gradient))
             known += found
             differing = [_differs(found[0].gradient, other.gradient) for other in found[1:]]
-            changed = set(np.flatnonzero(np.any(differing, axis=0))) & set(meeting)
-            union = set().union(*(joined[j] for j in {index, *changed}))
+            changed = set(np.flatnonzero(np.any(differing, axis=0)).tolist()) & set(meeting)
+            union: set[int] = set().union(*(joined[j] for j in {index, *changed}))
             joined.update(dict.fromkeys(union, union))
     distinct = {min(group): np.array(sorted(group)) for group in joined.values()}
     return list(distinct.values())
@@ -436,7 +436,7 @@ class _Group:
         function does.
         """
         along_directions = {
-            bool(slope.right > slope.left)
+            bool(slope.right > slope.left)  # type: ignore[operator]
             for _, slope in self.taken.values()
             if slope is not None and slope.value is None
         }
@@ -480,17 +480,17 @@ def _judge_group(
     for _ in range(SEPARATIONS):
         if _is_mixture(evaluations[0][group.members], known):
             return
-        direction = _separating(evaluations[0][group.members], known)
-        if direction is None:
+        part = _separating(evaluations[0][group.members], known)
+        if part is None:
             break
-        spread = group.spread(direction)
+        spread = group.spread(part)
         slope = group.slope(spread)
         if slope is None:
             break
         if len(group.bends()) < 2:
             if _violates(group, name, evaluations, spread, slope, result):
                 return
-        elif _differs_from_all(group, name, evaluations, direction, known, result):
+        elif _differs_from_all(group, name, evaluations, part, known, result):
             return
         for sign in (1, -1):
             way = sign * spread + group.selections.noise() * 2.0**-16

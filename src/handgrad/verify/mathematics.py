@@ -234,14 +234,15 @@ def _by_coordinate(
             status = "undecided"
         statuses[name] = status
         where = place if name == "hand" and status == "different" else where
-    if statuses["hand"] == statuses["autodiff"] == "different" and _overlap(hand.row, auto.row):
+    both_differ = statuses["hand"] == statuses["autodiff"] == "different"
+    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
         notes += (LIKE_AUTODIFF,)
     is_iterated = programs.autodiff is None and not kinked and not failed
     if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
         statuses["hand"], where, cause = "identical", None, None
         notes += (f"agrees to {int(worst['hand'])} digits, beyond which the loss stops short",)
     if where is not None and truths[where] is not None and not truths[where].is_finite():
-        cause = f"{short(hand.row[where])} where {short(truths[where])} is right"
+        cause = f"{short(rows['hand'][where])} where {short(truths[where])} is right"
     return MathResult(
         hand=statuses["hand"],
         autodiff=statuses["autodiff"],

@@ -367,8 +367,11 @@ class Programs:
         """Whether two numbers are so small that no dtype asked for can hold either: both are 0."""
         return bool(abs(a) < self.smallest) and bool(abs(b) < self.smallest)
 
-    def row(self, program: Traced, leaves: list, digits: int, constants: str = "exact") -> Row:
+    def row(
+        self, program: Traced | None, leaves: list, digits: int, constants: str = "exact"
+    ) -> Row:
         """All coordinates that a gradient program gives at these leaves, in balls."""
+        assert program is not None
         out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
         rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
         return np.concatenate(rows) if rows else np.zeros(0, dtype=object)
