@@ -139,6 +139,9 @@ def _compared(
     point = evaluate_point(programs, programs.autodiff, leaves, row, answers, dtype, at_edges=True)
     if point is None:
         return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
+    if any(true.is_nan() and not has_slopes(programs, leaves, index)
+           for index, true in enumerate(point.truth)):  # fmt: skip
+        return replace(result, hand="undecided")
     unexplained = unexplained_coordinates(programs, point, leaves, dtype)
     if dtype == "float64" and unexplained:
         unexplained = _without_cancellation(
@@ -175,6 +178,15 @@ def unexplained_coordinates(
         if is_subgradient(programs, leaves, i, float(point.answers["hand"][i]))
     }  # fmt: skip
     return [index for index in found if index not in at_kinks]
+
+
+def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
+    """Whether the loss has slopes along a coordinate; at a jump it has none."""
+    try:
+        sides = programs.one_sided(leaves, np.eye(1, programs.layout.size, index)[0], 20)
+    except Undecided:
+        return False
+    return None not in sides
 
 
 def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -> bool:

@@ -8,8 +8,9 @@ are there equal to all digits asked, in balls, then the difference was that of t
 identity is named. A wrong factor stays wrong, since it does so at the moved inputs too.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ MOST_HALF_ULPS = 8
 """How far inputs may be moved: a few roundings, as in a softmax that somebody computed."""
 MOST_ENTRIES = 4_096
 """Larger leaves are not moved: each number is a ball."""
+MOST_PAIRS = 36
+"""Of identities that are tried two by two."""
 ITERATIONS = 9
 """Of iterations that double the digits each: from 1e-7 to beyond 1e-1000."""
 
@@ -31,11 +34,20 @@ Balls = np.ndarray
 
 
 class Identity(NamedTuple):
-    """The leaves moved onto an identity, and its name with the path of the leaf."""
+    """An identity of one leaf, or of one beside another: its name, and how to move onto it."""
 
     name: str
     position: int
-    moved: Balls
+    project: Callable[[list], Balls | None]
+    """The leaf moved onto the identity, given all leaves."""
+
+    def moved(self, leaves: list, given: list, dtype: str) -> Balls | None:
+        """The leaf moved onto the identity, if that is within rounding of the leaf given."""
+        moved = _projected(self.project, leaves)
+        numbers = np.asarray(given[self.position], np.float64)
+        if moved is None or moved.shape != numbers.shape or not _is_rounding(moved, numbers, dtype):
+            return None
+        return moved
 
 
 def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Identity]:
@@ -44,37 +56,32 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
     Leaves that are not differentiated come first. What holds exactly is left out.
     """
     layout = programs.layout
-    paths = [
-        "at" + jax.tree_util.keystr(path)
-        for path, _ in jax.tree_util.tree_leaves_with_path(
-            jax.tree.unflatten(layout.treedef, [0] * len(leaves))
-        )
-    ]
-    order = sorted(range(len(leaves)), key=lambda position: position in layout.argnums)
+    tree = jax.tree.unflatten(layout.treedef, range(len(leaves)))
+    paths = ["at" + jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree)]
     usable = [
         position
-        for position in order
+        for position in sorted(range(len(leaves)), key=lambda i: i in layout.argnums)
         if is_float(leaves[position]) and 0 < np.size(leaves[position]) <= MOST_ENTRIES
         and np.isfinite(np.asarray(leaves[position], np.float64)).all()
     ]  # fmt: skip
-    for position in usable:
-        numbers = np.asarray(leaves[position], np.float64)
-        balls = as_balls(numbers)
-        for name, project in CANDIDATES.items():
-            moved = _projected(project, balls)
-            if moved is not None and _is_rounding(balls, moved, numbers, dtype):
-                yield Identity(name.format(paths[position]), position, moved)
-    for position in usable:
-        shape = np.shape(leaves[position])
-        for other in usable:
-            if other == position or shape != np.shape(leaves[other]) or len(shape) != 2:
-                continue
-            numbers = np.asarray(leaves[position], np.float64)
-            balls, beside = (as_balls(np.asarray(leaves[i], np.float64)) for i in (position, other))
-            for name, project in PAIRS.items():
-                moved = _projected(lambda x, b=beside, p=project: p(x, b), balls)
-                if moved is not None and _is_rounding(balls, moved, numbers, dtype):
-                    yield Identity(name.format(paths[position], paths[other]), position, moved)
+    candidates = [
+        Identity(name.format(paths[i]), i, lambda all_, i=i, p=project: p(_balls(all_[i])))
+        for i in usable
+        for name, project in CANDIDATES.items()
+    ]
+    candidates += [
+        Identity(
+            name.format(paths[i], paths[j]), i,
+            lambda all_, i=i, j=j, p=project: p(_balls(all_[i]), _balls(all_[j])),
+        )
+        for i in usable
+        for j in usable
+        if i != j and np.ndim(leaves[i]) == 2 and np.shape(leaves[i]) == np.shape(leaves[j])
+        for name, project in PAIRS.items()
+    ]  # fmt: skip
+    for identity in candidates:
+        if identity.moved(leaves, leaves, dtype) is not None:
+            yield identity
 
 
 def explain_by_rounding(
@@ -82,20 +89,17 @@ def explain_by_rounding(
 ) -> str | None:
     """What would have to hold exactly for hand to be the truth, in words; None if nothing does.
 
-    `agree` says whether hand and truth are equal at given leaves. Every identity is tried alone,
-    then each leaf with its first one, all together.
+    `agree` says whether hand and truth are equal at given leaves. The identities that hold up to
+    rounding are tried one by one, two by two, and all together.
     """
     with ctx.workprec(4 * digits + 512):
         found = list(held_identities(programs, leaves, dtype))
-        sets = [[identity] for identity in found]
-        first: dict[int, Identity] = {}
-        for identity in found:
-            first.setdefault(identity.position, identity)
-        sets += [list(first.values())] if len(first) > 1 else []
-        for identities in sets:
+        pairs = list(itertools.combinations(found, 2))[:MOST_PAIRS]
+        for identities in [*((one,) for one in found), *pairs, *([tuple(found)] if found else [])]:
             moved = list(leaves)
             for identity in identities:
-                moved[identity.position] = identity.moved
+                leaf = identity.moved(moved, leaves, dtype)
+                moved[identity.position] = moved[identity.position] if leaf is None else leaf
             try:
                 if agree(moved):
                     return "equal if " + " and ".join(identity.name for identity in identities)
@@ -104,24 +108,28 @@ def explain_by_rounding(
     return None
 
 
-def _projected(project: Callable, balls: Balls) -> Balls | None:
+def _balls(leaf: Any) -> Balls:
+    array = np.asarray(leaf)
+    return array if array.dtype == object else as_balls(array.astype(np.float64))
+
+
+def _projected(project: Callable, leaves: list) -> Balls | None:
     """The midpoints of what a projection gives, as exact balls; None where it does not apply."""
     try:
-        moved = project(balls)
+        moved = project(leaves)
     except (ValueError, ZeroDivisionError):
         return None
-    if moved is None or moved.shape != balls.shape:
+    if moved is None or not all(ball.is_finite() for ball in moved.ravel()):
         return None
-    if not all(ball.is_finite() for ball in moved.ravel()):
-        return None
-    return np.asarray(np.frompyfunc(lambda ball: ball.mid(), 1, 1)(moved), dtype=object)
+    return _middle(moved)
 
 
-def _is_rounding(before: Balls, after: Balls, numbers: np.ndarray, dtype: str) -> bool:
+def _is_rounding(moved: Balls, numbers: np.ndarray, dtype: str) -> bool:
     """Whether a move is one of a few half ulps of the largest number of the leaf, and not none."""
-    furthest = max(abs(a - b).upper() for a, b in zip(before.ravel(), after.ravel(), strict=True))
+    pairs = zip(numbers.ravel(), moved.ravel(), strict=True)
+    furthest = max(abs(arb(float(a)) - b).upper() for a, b in pairs)
     largest = float(np.abs(numbers).max())
-    allowed = MOST_HALF_ULPS * float(_epsilon(numbers, dtype)) / 2 * largest
+    allowed = MOST_HALF_ULPS * _epsilon(numbers, dtype) / 2 * largest
     return bool(furthest > 0) and bool(furthest <= allowed)
 
 
@@ -145,11 +153,12 @@ def _sums_to_1(axis: int | None) -> Callable:
     return project
 
 
-def _sums_to_0(axis: int) -> Callable:
+def _sums_to_0(axis: int | None) -> Callable:
     def project(x: Balls) -> Balls | None:
-        if x.ndim < 2 and axis == -2:
+        if x.ndim < (1 if axis is None else 2):
             return None
-        return x - x.sum(axis=axis, keepdims=True) / arb(x.shape[axis])
+        count = x.size if axis is None else x.shape[axis]
+        return x - x.sum(axis=axis, keepdims=True) / arb(count)
 
     return project
 
@@ -234,6 +243,7 @@ CANDIDATES: dict[str, Callable] = {
     "the rows of {} are orthonormal": _orthonormal_rows,
     "each row of {} sums to 0": _sums_to_0(-1),
     "each column of {} sums to 0": _sums_to_0(-2),
+    "{} sums to 0": _sums_to_0(None),
     "{} is antisymmetric": _symmetric(-1),
 }
 PAIRS: dict[str, Callable] = {

@@ -64,6 +64,8 @@ class MathResult:
     hand_row: Row | None = None
     truth_row: Row | None = None
     notes: tuple[str, ...] = ()
+    at_kinks: str = "identical"
+    """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
     """The input, where it is not the point given."""
 
@@ -253,6 +255,11 @@ def _by_coordinate(
         compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
         hand_row=hand.row,
         truth_row=truths,
+        at_kinks="undecided"
+        if failed
+        else kinks.status["hand"]
+        if kinks and hand.row is not None
+        else "identical",
         notes=(*notes, *(("rounded constants",) if rounded else ())),
     )
 
@@ -379,6 +386,7 @@ def _up_to_rounding(
     """The result, unless hand is right at inputs that differ from those given by rounding alone."""
     hand, truths, auto = result.hand_row, result.truth_row, programs.autodiff
     trusted = result.autodiff in (*RIGHT, "reference")
+    trusted = trusted and result.at_kinks in RIGHT
     if result.hand != "different" or not trusted or auto is None or programs.hand is None:
         return result
     if hand is None or truths is None or not _is_close(hand, truths, dtype):
@@ -401,7 +409,7 @@ def _up_to_rounding(
         return result
     return replace(
         result,
-        hand="identical" if known.all() else "valid subgradient",
+        hand=result.at_kinks,
         where=None,
         cause=None,
         notes=(*(note for note in result.notes if note != LIKE_AUTODIFF), identity),

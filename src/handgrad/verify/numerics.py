@@ -139,6 +139,8 @@ def evaluate_point(
         if true is None:
             return None
     reach = None if truth is None else _reach(programs, truth, here, true, dtype)
+    if reach is None and at_edges:
+        reach = _reach(programs, None, here, true, dtype)
     disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
         disagreeing = tuple(
@@ -154,6 +156,13 @@ def evaluate_point(
     return PointResult(row, true, reach, answers, disagreeing)
 
 
+def _row_or_slopes(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
+    """A program's balls; without one the loss is differenced."""
+    if program is None:
+        return truth_at(programs, None, leaves, DIGITS)
+    return _row(programs, program, leaves)
+
+
 def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
     try:
         return None if program is None else programs.row(program, leaves, DIGITS)
@@ -161,7 +170,9 @@ def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None
         return None
 
 
-def _reach(programs: Programs, truth: Traced, leaves: list, true: Row, dtype: str) -> Row | None:
+def _reach(
+    programs: Programs, truth: Traced | None, leaves: list, true: Row, dtype: str
+) -> Row | None:
     """How far each coordinate of the truth moves as the inputs move by half an ulp of `dtype`.
 
     Of few inputs each is moved by itself, both ways, and the moves are added; many are moved
@@ -183,7 +194,7 @@ def _reach(programs: Programs, truth: Traced, leaves: list, true: Row, dtype: st
         ]
     moves = []
     for chosen in alone:
-        both = [_row(programs, truth, _moved(leaves, chosen, sign)) for sign in (1, -1)]
+        both = [_row_or_slopes(programs, truth, _moved(leaves, chosen, s)) for s in (1, -1)]
         if any(row is None for row in both):
             return None
         moves.append(np.maximum(*(abs(row - true) for row in both)))
@@ -256,6 +267,8 @@ def has_bad(point: PointResult, name: str, dtype: str) -> bool:
 
 def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
     """Whether rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning."""
+    if not true.is_finite():
+        return is_infinite(true) and computed == float(true)
     allowed = ALLOWANCE * (1 + conditioning(true, reach, dtype))
     return error_ulp(computed, true, dtype) <= allowed
 
