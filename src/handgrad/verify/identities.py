@@ -65,15 +65,12 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
         and np.isfinite(np.asarray(leaves[position], np.float64)).all()
     ]  # fmt: skip
     candidates = [
-        Identity(name.format(paths[i]), i, lambda all_, i=i, p=project: p(_balls(all_[i])))
+        Identity(name.format(paths[i]), i, _on_leaves(project, i))
         for i in usable
         for name, project in CANDIDATES.items()
     ]
     candidates += [
-        Identity(
-            name.format(paths[i], paths[j]), i,
-            lambda all_, i=i, j=j, p=project: p(_balls(all_[i]), _balls(all_[j])),
-        )
+        Identity(name.format(paths[i], paths[j]), i, _on_leaves(project, i, j))
         for i in usable
         for j in usable
         if i != j and np.ndim(leaves[i]) == 2 and np.shape(leaves[i]) == np.shape(leaves[j])
@@ -106,6 +103,11 @@ def explain_by_rounding(
             except (Undecided, UnsupportedPrimitive):
                 continue
     return None
+
+
+def _on_leaves(project: Callable, *positions: int) -> Callable[[list], Balls | None]:
+    """A projection as a function of all leaves."""
+    return lambda leaves: project(*(_balls(leaves[i]) for i in positions))
 
 
 def _balls(leaf: Any) -> Balls:

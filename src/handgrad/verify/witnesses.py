@@ -201,7 +201,7 @@ def check_finite(name: str, args: tuple, dtypes: tuple[str, ...]) -> None:
             if not (np.isinf(size) | (size <= float(jnp.finfo(dtype).max))).all():
                 what = "NaN" if np.isnan(size).any() else f"more than {dtype} can hold"
                 raise InputError(
-                    name, f"numbers that {dtype} can hold", f"{what} in leaf {path}",
+                    name, f"finite numbers in {dtype}, or ±inf", f"{what} in leaf {path}",
                     "choose a point of the domain",
                 )  # fmt: skip
 
