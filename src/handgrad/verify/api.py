@@ -64,7 +64,7 @@ def verify(
     _check_options(dtypes, digits, evaluations, seed, reference)
     _check_helpers(points, rules, name, bounds)
     with x64():
-        check_arguments(of, at, argnums)
+        check_arguments(of, at, argnums, differentiable=False)
         check_finite("at", at, dtypes)
         at = jax.tree.map(narrow_integers, at)
     return judge(

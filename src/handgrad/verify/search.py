@@ -149,8 +149,10 @@ class SearchContext:
     """The lowest and the highest number that a differentiated input may be."""
 
     def within(self, rows: np.ndarray) -> np.ndarray:
-        """The rows with every number held within the bounds, 0 and the ends included."""
-        return np.clip(rows, *(np.array(b).astype(rows.dtype) for b in self.bounds))
+        """The rows with every number held within the bounds; infinite ones of the point stay."""
+        base = self.evaluator.layout.row(self.leaves, rows.dtype)
+        held = np.clip(rows, *(np.array(b).astype(rows.dtype) for b in self.bounds))
+        return np.where(np.isinf(base), base, held)
 
 
 def search_bounds(problem: Problem, programs: Programs) -> tuple[float, float]:

@@ -236,7 +236,7 @@ def _name_decay(factor: float, name: str, context: Context) -> tuple[str, bool]:
 def _scaled_but_decay(leaf: ComparedLeaf, context: Context) -> _Relation:
     """hand = c·(truth − λw) + λw, the data's share scaled and the penalty's right."""
     w, t, h = leaf.value.ravel(), leaf.truth.ravel(), leaf.hand.ravel()
-    if w.size < 3 or not w.any():
+    if w.size < 3 or not w.any() or not np.isfinite([w, t, h]).all():
         return
     (c, rest), *_ = np.linalg.lstsq(np.stack([t, w], 1), h, rcond=None)
     if not close(h, c * t + rest * w).all() or is_exactly(c, 1) or abs(rest) < 1e-8:
