@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from handgrad.catalogue import CASES, case
-from handgrad.derivations import DERIVATIONS, Limit, Step, check, checking, derivation
+from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
 from handgrad.derivations.logistic import LAMBDA
 from handgrad.derivations.residual import SCALE
 from handgrad.errors import InputError
@@ -21,11 +21,6 @@ VALUES = {
     "two_classes": lambda z: softmax.softmax(z)[:, 0],
 }
 """Derivations of values: there is no derivative in them, and this is what they are of."""
-
-
-@pytest.fixture
-def one_point(monkeypatch):
-    monkeypatch.setattr(checking, "POINTS", 1)
 
 
 def compared(left, right, example, name="ends"):

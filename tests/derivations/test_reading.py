@@ -243,7 +243,7 @@ def against_its_value(name, number, formula):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("right_lines_once")
+@pytest.mark.usefixtures("right_lines_once", "one_point")
 def test_a_formula_says_what_its_value_is(name):
     for number in numbers(name):
         checked = against_its_value(name, number, derivation(name).steps[number - 1].formula)
@@ -265,7 +265,7 @@ def assert_a_minus_counts(name, number, place):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("right_lines_once")
+@pytest.mark.usefixtures("right_lines_once", "one_point")
 def test_one_minus_of_every_derivation_counts(name):
     signs = list(minus_signs(name))
     if signs:
@@ -274,7 +274,7 @@ def test_one_minus_of_every_derivation_counts(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("right_lines_once")
+@pytest.mark.usefixtures("right_lines_once", "one_point")
 def test_every_minus_in_every_formula_counts(name):
     for number, place in minus_signs(name):
         assert_a_minus_counts(name, number, place)

@@ -49,7 +49,7 @@ MOST_STEPS = 12
 MOST_BYTES, MOST_PARAMETERS = 2**22, 33
 """Beyond these, in float64, a pass or a Hessian takes longer than to start it."""
 ROUNDING = 1e-15
-"""How much E may seem to rise at the optimum, where a step still brings the gradient down."""
+"""Of E and ∇E: E may seem to rise so much at the optimum while a step still brings ∇E down."""
 UNSEEN = float(np.finfo(np.float64).max)
 
 
@@ -128,8 +128,11 @@ def is_unbounded(
 ) -> bool:
     """Whether the gradient is small at `point` only because the optimum is infinitely far away.
 
-    What a step promises is about |∇E|² at an optimum, and about |∇E| on the way to infinity.
+    What a step promises is about |∇E|² at an optimum, and about |∇E| on the way to infinity. A
+    gradient of rounding alone says nothing: its step may be a long one along which E is level.
     """
+    if point.gradient_max <= ROUNDING:
+        return False
     step = hessian.direction(point, 0.0)
     far = _promise(step, point) > FAR * point.gradient_max
     return far and is_recession_direction(objective, point, step)
