@@ -54,7 +54,7 @@ def test_one_compilation_a_run(points):
         result = fit(model, *points, epochs=epochs, batch_size=7)
         assert len(result.history.steps) > 1 or epochs == 1
         found.append(traces)
-    # One to look at the shapes, one in the scan, one for all the data at the end of a chunk.
+    # One for the shapes, one in the chunk, one to evaluate all the data.
     assert found[0] == found[1]
     assert len(found[0]) <= 3
 
@@ -193,7 +193,7 @@ def test_divergence_names_the_step(points, monkeypatch, batch_size, chunks):
 
 
 def test_divergence_in_the_last_step_of_a_run(points):
-    """No later step looks at its loss; the look at all the data does."""
+    """No later step takes its loss; the evaluation on all the data does."""
     expected, key, params = diverging(points, "full")
     with pytest.raises(DivergedError, match=f"at step {expected};"):
         fit(
@@ -218,7 +218,7 @@ def test_an_interrupt_keeps_what_was_learnt(points):
     result = fit(logistic.model(), *points, progress=interrupt, **run)
     assert result.history.stopped == "interrupted"
     assert [p.step for p in seen] == [1, 2, 3]
-    assert result.history.steps.tolist() == [3]  # a look at what was learnt, before leaving
+    assert result.history.steps.tolist() == [3]  # what was learnt is evaluated before leaving
     assert len(result.history.batch_losses) == 3
     assert result.loss == pytest.approx(
         float(logistic.loss(result.params, *map(jnp.asarray, points))), rel=1e-6
@@ -236,19 +236,19 @@ def test_an_interrupt_before_anything_is_learnt_is_passed_on(points, monkeypatch
 
 
 def test_progress_says_where_the_run_stands(points):
-    """After every chunk: what all the data say where they were looked at, else its batches."""
+    """After every chunk: the loss on all the data where they were evaluated, else on its batches."""
     seen = []
     result = fit(logistic.model(), *points, epochs=30, batch_size=8, progress=seen.append)
     history = result.history
     assert [p.step for p in seen] == [38, 76, 114, 152, 188]
     assert {p.steps for p in seen} == {188}
-    looked = [p for p in seen if p.gradient_max is not None]
-    assert [p.step for p in looked] == history.steps.tolist()
-    assert [p.loss for p in looked] == history.losses.tolist()
-    assert [p.gradient_max for p in looked] == history.gradient_max.tolist()
+    evaluated = [p for p in seen if p.gradient_max is not None]
+    assert [p.step for p in evaluated] == history.steps.tolist()
+    assert [p.loss for p in evaluated] == history.losses.tolist()
+    assert [p.gradient_max for p in evaluated] == history.gradient_max.tolist()
 
 
-def test_looks_are_as_rare_as_they_must_be(points):
+def test_evaluations_are_as_rare_as_they_must_be(points):
     """Three epochs apart, ten full batches apart, and at the end; also where none was due."""
     for batch_size, epochs, expected in (
         (10, 2, [10]), (10, 7, [15, 30, 35]), ("full", 9, [9]), ("full", 25, [10, 20, 25]),
@@ -258,9 +258,9 @@ def test_looks_are_as_rare_as_they_must_be(points):
         result = fit(logistic.model(), *points, **run)
         assert result.history.steps.tolist() == expected
         assert [p.step for p in seen] == list(range(1, expected[-1] + 1))
-        unlooked = next((p for p in seen if p.step not in expected), None)
+        other = next((p for p in seen if p.step not in expected), None)
         losses = result.history.batch_losses
-        assert unlooked is None or unlooked.loss == pytest.approx(losses[unlooked.step - 1])
+        assert other is None or other.loss == pytest.approx(losses[other.step - 1])
 
 
 def test_results_do_not_depend_on_how_a_run_is_cut(points):

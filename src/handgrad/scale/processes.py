@@ -328,7 +328,8 @@ def rendezvous(
                 "processes", f"{processes} processes at the coordinator",
                 f"{len(peers) + 1}: {reason}", "start them all, with one coordinator",
             ) from None  # fmt: skip
-        peers = {number: old for number, old in peers.items() if not old.has_gone()}
+        for number in [n for n, old in peers.items() if old.has_gone()]:
+            peers.pop(number).connection.close()  # it died, and may come again
         hello = peer.wait_for(2.0)
         if hello is None:  # a stranger, or one that died
             peer.connection.close()

@@ -200,7 +200,8 @@ def chunk_length(steps: int, size: int, features: int, can_stop: bool = False) -
 
 def steps_between_evals(batches: Batches, chunk: int) -> int:
     """Whole chunks: ten full batches, or three epochs of smaller ones, and up to a chunk more."""
-    least = FULL_BATCHES_BETWEEN_EVALS if batches.full else batches.steps(EPOCHS_BETWEEN_EVALS)
+    epochs = math.ceil(EPOCHS_BETWEEN_EVALS * batches.examples / batches.size)
+    least = FULL_BATCHES_BETWEEN_EVALS if batches.full else epochs
     return math.ceil(least / chunk) * chunk
 
 
