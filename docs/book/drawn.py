@@ -133,7 +133,7 @@ class Explained(SphinxDirective):
 
         name = self.arguments[0]
         found = explain_case(name)
-        if not (found.identical and found.hand_equal):
+        if not (found.identical_unfused and found.hand_equal):
             LOG.error("the tape of %s does not agree", name, location=self.get_location())
         folder = Path(self.env.srcdir) / GENERATED / "beside" / "explain"
         write(folder / f"{name}.html", as_html(found).encode())

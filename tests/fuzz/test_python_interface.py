@@ -245,8 +245,8 @@ def test_explain(draw, outcomes, folder):
     )  # fmt: skip
 
     def call():
-        made = hg.explain(of, *args, **extra)
-        return str(made), made.to_html(), made.to_data()
+        made = hg.explain(of, at=args, **extra)
+        return str(made), as_html(made), as_data(made)
 
     outcomes.hold(call, of, args, extra)
 

@@ -5,9 +5,10 @@ it after the user's file (`source`), and returns an `Explanation`, which is prin
 `as_html` or `as_data`. `explain_case` does so for a case of the catalogue, beside its derivation.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 
@@ -16,7 +17,7 @@ from handgrad.catalogue import CASES, Case, case
 from handgrad.errors import InputError
 from handgrad.explain.data import as_data
 from handgrad.explain.derivation_view import derivation_view
-from handgrad.explain.explanation import Explanation, as_text, compare
+from handgrad.explain.explanation import Explanation, GradientLeaf, as_text, compare
 from handgrad.explain.page import as_html
 from handgrad.explain.recording import Argnums, record
 from handgrad.explain.source import argument_names, function_name
@@ -77,7 +78,7 @@ def explain(
                 f"{type(error).__name__}: {error}",
                 "call gradient(*at) by itself",
             ) from error
-    leaves = compare(tape, found, jax.grad(f, argnums)(*at), hand)
+    leaves = _compare(f, at, argnums, tape, found, hand)
     return Explanation(name or function_name(f), tape, found, leaves, notes=_notes(tape))
 
 
@@ -91,7 +92,7 @@ def explain_case(name: str, seed: int = 0) -> Explanation:
             names = argument_names(entry.gradient, len(at))
         tape, found = record(entry.loss, at, entry.argnums, names)
         hand = entry.gradient(*at)
-        leaves = compare(tape, found, jax.grad(entry.loss, entry.argnums)(*at), hand)
+        leaves = _compare(entry.loss, at, entry.argnums, tape, found, hand)
         derivation = derivation_view(entry, at, hand, tape, seed)
     notes = (*_notes(tape), *derivation.notes)
     return Explanation(entry.name, tape, found, leaves, derivation, notes)
@@ -108,6 +109,20 @@ def find_case(name: str) -> Case:
             if fits(entry):
                 return entry
     return case(name)
+
+
+def _compare(
+    f: Callable, at: tuple, argnums: Argnums, tape: Tape, gradient: Any, hand: Any | None
+) -> tuple[GradientLeaf, ...]:
+    autodiff = jax.grad(f, argnums)
+    eager = autodiff(*at)
+    leaves = compare(tape, gradient, eager, hand)
+    if all(leaf.identical for leaf in leaves):
+        return leaves
+    # JAX 0.12 compiles even a matrix product as a whole on the way back, which rounds otherwise
+    with contextlib.suppress(Exception), jax.disable_jit():
+        return compare(tape, gradient, eager, hand, unfused=autodiff(*at))
+    return leaves
 
 
 def _notes(tape: Tape) -> tuple[str, ...]:

@@ -99,6 +99,7 @@ def _leaf(leaf: GradientLeaf) -> dict[str, Any]:
         "tape": _numbers(leaf.tape),
         "jax.grad": _numbers(leaf.autodiff),
         "identical": leaf.identical,
+        "identical_unfused": leaf.identical_unfused,
         "autodiff_ulp": _finite(leaf.autodiff_ulp),
         "hand": None if leaf.hand is None else _numbers(leaf.hand),
         "hand_ulp": None if leaf.hand_ulp is None else _finite(leaf.hand_ulp),

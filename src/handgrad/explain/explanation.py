@@ -33,6 +33,8 @@ class GradientLeaf:
     hand: Any | None
     identical: bool
     """The tape's bits are those of jax.grad, signs of zeros included."""
+    identical_unfused: bool
+    """Or those of jax.grad under `jax.disable_jit`, where nothing is compiled as a whole."""
     autodiff_ulp: float
     """Largest difference of tape and jax.grad, in units in the last place."""
     hand_ulp: float | None
@@ -40,29 +42,50 @@ class GradientLeaf:
     """Hand and tape differ by rounding at most."""
 
 
-def compare(tape: Tape, gradient: Any, autodiff: Any, hand: Any | None) -> tuple[GradientLeaf, ...]:
-    """Every leaf of the gradient beside jax.grad's, and beside the hand-derived one if given."""
+def compare(
+    tape: Tape, gradient: Any, autodiff: Any, hand: Any | None, unfused: Any | None = None
+) -> tuple[GradientLeaf, ...]:
+    """Every leaf of the gradient beside jax.grad's, and beside the hand-derived one if given.
+
+    `unfused` is jax.grad's under `jax.disable_jit`, if that was needed.
+    """
     found, expected = jax.tree.leaves(gradient), jax.tree.leaves(autodiff)
+    alone = expected if unfused is None else jax.tree.leaves(unfused)
     derived = jax.tree.leaves(hand) if hand is not None else [None] * len(found)
     if len(derived) != len(found):
         derived = [np.nan] * len(found)
     return tuple(
         _compare_leaf(tape.values[index].name, index, *leaves)
-        for index, *leaves in zip(tape.wanted, found, expected, derived, strict=True)
+        for index, *leaves in zip(tape.wanted, found, expected, alone, derived, strict=True)
     )
 
 
 def _compare_leaf(
-    name: str, value: int, tape: Any, autodiff: Any, hand: Any | None
+    name: str, value: int, tape: Any, autodiff: Any, unfused: Any, hand: Any | None
 ) -> GradientLeaf:
     a, b = np.asarray(tape), np.asarray(autodiff)
-    same = a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    same = _is_identical(a, b)
     ulp, equal = None, None
     if hand is not None:
         h = np.asarray(hand)
         equal = h.shape == a.shape and _is_close(h, a)
         ulp = max_ulp(h, a) if h.shape == a.shape else float("inf")
-    return GradientLeaf(name, value, tape, autodiff, hand, same, max_ulp(a, b), ulp, equal)
+    return GradientLeaf(
+        name=name,
+        value=value,
+        tape=tape,
+        autodiff=autodiff,
+        hand=hand,
+        identical=same,
+        identical_unfused=same or _is_identical(a, np.asarray(unfused)),
+        autodiff_ulp=max_ulp(a, b),
+        hand_ulp=ulp,
+        hand_equal=equal,
+    )
+
+
+def _is_identical(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _is_close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -103,6 +126,11 @@ class Explanation:
     def identical(self) -> bool:
         """The tape ends in jax.grad's gradient, bit for bit."""
         return all(leaf.identical for leaf in self.leaves)
+
+    @property
+    def identical_unfused(self) -> bool:
+        """The same, or where jax.grad runs every operation by itself (`jax.disable_jit`)."""
+        return all(leaf.identical_unfused for leaf in self.leaves)
 
     @property
     def hand_equal(self) -> bool | None:
@@ -210,7 +238,10 @@ def format_hand(leaf: GradientLeaf) -> str:
 
 def format_autodiff(leaf: GradientLeaf) -> str:
     """How jax.grad's gradient stands to the tape's."""
-    return "the same bits" if leaf.identical else f"{leaf.autodiff_ulp:.3g} ulp apart"
+    if leaf.identical:
+        return "the same bits"
+    unfused = "; the same bits under jax.disable_jit" if leaf.identical_unfused else ""
+    return f"{leaf.autodiff_ulp:.3g} ulp apart{unfused}"
 
 
 def format_jacobians(equation: TapeEquation) -> str:

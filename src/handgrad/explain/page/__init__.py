@@ -18,7 +18,7 @@ from handgrad.explain.explanation import (
     format_autodiff,
     format_hand,
 )
-from handgrad.explain.latex import as_mathml
+from handgrad.explain.latex import as_mathml, as_unicode
 from handgrad.explain.page.graph import Graph, as_svg, draw
 from handgrad.explain.summary import format_block, summarise
 
@@ -71,11 +71,11 @@ def _lead(explanation: Explanation) -> str:
     tape = explanation.tape
     loss = escape(summarise(tape.loss.array).text)
     wanted = ", ".join(f"<b>{escape(tape.values[i].name)}</b>" for i in tape.wanted)
-    ends = (
-        "the very bits that <code>jax.grad</code> gives"
-        if explanation.identical
-        else "what <code>jax.grad</code> gives, but for rounding"
-    )
+    ends = "what <code>jax.grad</code> gives, but for rounding"
+    if explanation.identical:
+        ends = "the very bits that <code>jax.grad</code> gives"
+    elif explanation.identical_unfused:
+        ends += ", and under <code>jax.disable_jit</code> its very bits"
     return (
         f"{len(tape.equations)} equations forward to the loss <b>{loss}</b>, "
         f"{len(tape.backward)} back to its gradient in {wanted}: {ends}."
@@ -88,10 +88,11 @@ def _derivation(explanation: Explanation) -> str:
         return ""
     rows = []
     for number, line in enumerate(derivation.lines):
-        state = "" if line.matches else " disabled"
+        state = "" if line.matches else ' aria-disabled="true"'
         rows.append(
             f'<li data-line="{number}"><button type="button" class="line"{state} '
-            f'aria-describedby="why{number}">{as_mathml(line.formula)}</button>'
+            f'aria-label="{escape(as_unicode(line.formula))}" aria-describedby="why{number}">'
+            f"{as_mathml(line.formula)}</button>"
             f'<p class="why" id="why{number}"><span class="number">{number + 1}</span> '
             f"{escape(line.reason)}</p></li>"
         )

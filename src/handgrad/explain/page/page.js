@@ -166,6 +166,9 @@
     by("step-place").replaceChildren(...shown.place);
     const numbers = lines.flatMap((line, i) => (matches(line, shown.lit) ? [i + 1] : []));
     by("step-body").replaceChildren(...shown.body, ...(numbers.length ? [note(inLines(numbers))] : []));
+    by("step-body").querySelectorAll("pre").forEach((pre) => {
+      if (pre.scrollWidth > pre.clientWidth) pre.tabIndex = 0; // to be scrolled by keys
+    });
     by("graph").setAttribute("class", isBack ? "rear-pass" : "fore-pass");
     const lit = new Set(shown.all || [shown.node]);
     nodes.forEach((node) => {
