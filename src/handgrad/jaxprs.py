@@ -36,6 +36,7 @@ __all__ = [
     "as_arrays",
     "bind",
     "called_program",
+    "captured_arrays",
     "closed",
     "dependent_outputs",
     "enter",
@@ -50,6 +51,7 @@ __all__ = [
     "sub_jaxprs",
     "variables",
     "where",
+    "with_copied_constants",
     "written_out",
 ]
 
@@ -291,6 +293,58 @@ def equations(program: Any, inside: Callable[[Any], list[Program]] = sub_jaxprs)
         yield equation
         for inner in inside(equation):
             yield from equations(inner, inside)
+
+
+def captured_arrays(program: Any) -> list[Any]:
+    """Constants with axes that are no arrays of JAX: data of NumPy that a function closes over."""
+    programs = [closed(program)]
+    programs += [inner for equation in equations(program) for inner in sub_jaxprs(equation)]
+    return [
+        constant
+        for one in programs
+        for constant in one.consts
+        if not isinstance(constant, jax.Array) and np.ndim(constant)
+    ]
+
+
+def with_copied_constants(program: Any) -> Any:
+    """The same program without JAX's own copies of what came from NumPy.
+
+    JAX gives whoever traces a NumPy array the copy that it made first, in whatever mode that was,
+    for as long as a program holds it: one that is kept must not.
+    """
+    jaxpr = closed(program).jaxpr
+
+    def copied(value: Any) -> Any:
+        ours = isinstance(value, jax.Array | bool | int | float | complex)
+        return value if ours or type(value) is np.ndarray else np.array(value)
+
+    def param(value: Any) -> Any:
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            return type(value)(param(entry) for entry in value)
+        if hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns"):
+            return with_copied_constants(value)
+        return value
+
+    def atom(value: Any) -> Any:
+        return Literal(copied(value.val), value.aval) if isinstance(value, Literal) else value
+
+    changed = jaxpr.replace(
+        eqns=[
+            equation.replace(
+                invars=[atom(variable) for variable in equation.invars],
+                params={name: param(value) for name, value in equation.params.items()},
+            )
+            for equation in jaxpr.eqns
+        ],
+        outvars=[atom(variable) for variable in jaxpr.outvars],
+    )
+    if not hasattr(program, "consts"):
+        return changed
+    constants = [copied(constant) for constant in program.consts]
+    if hasattr(changed, "consts"):  # since JAX 0.11 a program holds its constants itself
+        return changed.replace(consts=constants)
+    return ClosedJaxpr(changed, constants)
 
 
 def scan_counts(params: Any) -> tuple[int, int]:

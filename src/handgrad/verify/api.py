@@ -1,11 +1,13 @@
 """What may be asked of the judge: `verify`, its options, and the checks on them."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jax
 
-from handgrad._precision import x64
+from handgrad._precision import Switch
 from handgrad.errors import InputError
 from handgrad.verify.judge import judge
 from handgrad.verify.verdict import Verdict
@@ -13,9 +15,12 @@ from handgrad.verify.witnesses import (
     Argnums,
     Problem,
     called_by_keyword,
+    captures_arrays,
     check_arguments,
     check_finite,
+    named_leaves,
     narrow_integers,
+    one_line,
 )
 
 MOST_EVALUATIONS = 10_000_000
@@ -40,6 +45,8 @@ def verify(
     name: str | None = None,
     rules: Mapping[str, Callable] | None = None,
     bounds: tuple[float, float] | None = None,
+    seconds: float | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Verdict:
     """Judge `gradient`, which claims to be `jax.grad(of, argnums)`, at the arguments `at`.
 
@@ -47,7 +54,9 @@ def verify(
     how many points the search tries in each dtype, 0 for none. `reference='autodiff'` takes
     autodiff's derivative for the truth (stop_gradient, straight-through). `strict` makes what the
     search finds count. `rules` are further rules for `handgrad.exact.evaluate`. `bounds` are the
-    lowest and the highest number that the search tries for a differentiated input.
+    lowest and the highest number that the search tries for a differentiated input. After `seconds`
+    no new point is judged; Ctrl-C stops as well: the verdict says what was not done. `progress` is
+    called with what is done now, from two seconds on.
 
     A gradient that cannot be traced gets NumPy arrays, and is judged numerically alone.
 
@@ -63,16 +72,79 @@ def verify(
     """
     _check_options(dtypes, digits, evaluations, seed, reference)
     _check_helpers(points, rules, name, bounds)
-    with x64():
-        check_arguments(of, at, argnums, differentiable=False)
-        check_finite("at", at, dtypes)
-        at = jax.tree.map(narrow_integers, at)
-    return judge(
-        Problem(
-            gradient, of, at, argnums, tuple(dtypes), digits, points, evaluations, seed, reference,
-            strict, name or str(getattr(gradient, "__name__", "gradient")), rules or {}, bounds,
-        )
-    )  # fmt: skip
+    _check_limits(strict, seconds, progress)
+    _check_concrete(at)
+    name = one_line(name or str(getattr(gradient, "__name__", "gradient")))
+    dtypes = tuple(dict.fromkeys(dtypes))
+    switch = Switch()
+    with _plain_jax(), _own_folder():
+        try:
+            with switch.x64():
+                switch.captures = any(captures_arrays(f, at) for f in (of, gradient))
+                switch.forget()
+                check_arguments(of, at, argnums, differentiable=False)
+                check_finite("at", at, dtypes)
+                at = jax.tree.map(narrow_integers, at)
+            return judge(
+                Problem(
+                    gradient, of, at, argnums, dtypes, digits, points, evaluations, seed,
+                    reference, strict, name, rules or {}, bounds, seconds, progress, switch,
+                )
+            )  # fmt: skip
+        except SystemExit as left:
+            raise InputError(
+                "gradient", "functions that return", f"one that called sys.exit({left.code!r})",
+                "raise an exception instead",
+            ) from None  # fmt: skip
+        finally:
+            switch.forget()
+
+
+@contextmanager
+def _plain_jax() -> Iterator[None]:
+    """JAX without the caller's guards: the judge moves data, meets NaN, and compiles."""
+    with ExitStack() as stack:
+        stack.enter_context(jax.transfer_guard("allow"))
+        for guard in ("debug_nans", "debug_infs"):
+            if getattr(jax.config, f"jax_{guard}"):
+                stack.enter_context(getattr(jax, guard)(False))
+        if jax.config.jax_disable_jit:
+            stack.enter_context(jax.disable_jit(False))
+        yield
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """Come back to the folder of the caller: a function that is judged may leave it."""
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        folder = None
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.chdir(folder)
+
+
+def _check_concrete(at: Any) -> None:
+    """Raise InputError for a leaf without a value."""
+    for path, leaf in named_leaves(at):
+        if isinstance(leaf, jax.core.Tracer):
+            raise InputError(
+                "at", "numbers", f"a traced value in leaf {path}",
+                "call it outside jit, grad and vmap",
+            )  # fmt: skip
+
+
+def _check_limits(strict: Any, seconds: Any, progress: Any) -> None:
+    """Raise InputError for a limit that is none."""
+    if not isinstance(strict, bool):
+        raise InputError("strict", "True or False", type(strict).__name__, "leave it out for False")
+    if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+        raise InputError("seconds", "a number above 0", repr(seconds), "leave it out for no limit")
+    if progress is not None and not callable(progress):
+        raise InputError("progress", "a function of text", repr(progress), "pass print")
 
 
 def _check_options(
@@ -81,7 +153,9 @@ def _check_options(
     """Raise InputError for an option that `verify` has no answer to."""
     listed = isinstance(dtypes, tuple | list) and len(dtypes) > 0
     if not listed or not all(isinstance(d, str) and d in DTYPES for d in dtypes):
-        raise InputError("dtypes", f"some of {', '.join(DTYPES)}", dtypes, "name at least one")
+        raise InputError(
+            "dtypes", f"some of {', '.join(DTYPES)}", repr(dtypes)[:80], "name at least one"
+        )
     for option, value in {"digits": digits, "evaluations": evaluations, "seed": seed}.items():
         if not isinstance(value, int):
             raise InputError(option, "an integer", repr(value), f"write for example {option}=1")

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb
 
-from handgrad._precision import x64
 from handgrad.errors import InputError, Undecided
 from handgrad.verify.mathematics import MathResult
 from handgrad.verify.numerics import (
@@ -73,7 +72,7 @@ class BlackBoxEvaluator:
                 "gradient", "a function of the arguments in `at`", describe_error(error),
                 "call gradient(*at) by itself and mend what it raises",
             ) from error  # fmt: skip
-        leaves = [np.asarray(leaf) for _, leaf in named_leaves(answer)]
+        leaves = [_real_array(path, leaf) for path, leaf in named_leaves(answer)]
         got = tuple(np.shape(leaf) for leaf in leaves)
         if got != shapes:
             raise InputError(
@@ -85,9 +84,24 @@ class BlackBoxEvaluator:
         return row, min(floats, key=_eps, default="float64")
 
     def _autodiff(self, args: tuple, dtype: str) -> np.ndarray:
-        with x64(dtype == "float64"):
+        with self.problem.switch.x64(dtype == "float64"):
             leaves = jax.tree.leaves(self.problem.autodiff(*jax.tree.map(jnp.asarray, args)))
             return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
+
+
+def _real_array(path: str, leaf: object) -> np.ndarray:
+    """A leaf of an answer. Raises InputError for a masked array, and for what is not real."""
+    array = np.asarray(leaf)
+    if isinstance(leaf, np.ma.MaskedArray) or not jnp.issubdtype(array.dtype, np.number):
+        kind = type(leaf).__name__ if isinstance(leaf, np.ma.MaskedArray) else array.dtype
+    elif jnp.issubdtype(array.dtype, np.complexfloating):
+        kind = array.dtype
+    else:
+        return array
+    raise InputError(
+        "gradient", "arrays of real numbers", f"{kind} in leaf {path or 'gradient'}",
+        "return plain arrays of floats",
+    )  # fmt: skip
 
 
 def _copied(leaf: object) -> object:

@@ -81,7 +81,7 @@ class DtypeResult:
 
 def judge(problem: Problem) -> Verdict:
     """The verdict on a problem whose arguments have been checked."""
-    with x64():
+    with problem.switch.x64():
         traceable = is_traceable(problem.gradient, problem.at)
         more = MORE_POINTS if traceable and problem.evaluations else 0
         drawn = draw_points(problem, DRAWN_POINTS + more)
@@ -89,21 +89,39 @@ def judge(problem: Problem) -> Verdict:
     points, further = leaves[: 1 + DRAWN_POINTS], leaves[1 + DRAWN_POINTS :]
     structure = _structure(problem) if traceable else "ok"
     with_hand = traceable and structure == "ok"
-    with x64():
-        programs = trace_all(problem, "float64", with_hand)
-        results = _judge_mathematics(problem, programs, points)
+    results: list[MathResult] = []
     by_dtype: list[DtypeResult] = []
-    truth = _truth_witness(results, programs)
-    if structure == "ok" and truth:
-        evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
-        if isinstance(evaluator, BlackBoxEvaluator):
-            with x64():
-                results = compare_black_box(problem, programs, evaluator, points, results)
-        for dtype in problem.dtypes:
-            traced = trace_all(problem, dtype, with_hand)
-            by_dtype.append(judge_dtype(problem, traced, truth, evaluator, points, further, dtype))
+    truth, stopped = None, None
+    try:
+        with problem.switch.x64():
+            programs = trace_all(problem, "float64", with_hand)
+            _judge_mathematics(problem, programs, points, results)
+        truth = _truth_witness(results, programs)
+        if structure == "ok" and truth:
+            evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
+            if isinstance(evaluator, BlackBoxEvaluator):
+                with problem.switch.x64():
+                    results = compare_black_box(
+                        problem, programs, evaluator, points[: len(results)], results
+                    )
+            for dtype in problem.dtypes:
+                if problem.is_late:
+                    break
+                problem.report(f"judging in {dtype}")
+                traced = trace_all(problem, dtype, with_hand)
+                by_dtype.append(
+                    judge_dtype(problem, traced, truth, evaluator, points, further, dtype)
+                )
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    if problem.is_late:
+        stopped = stopped or f"the {problem.seconds:g} seconds given were over"
+    results = results or [MathResult("undecided", "undecided", 0, "none")]
     results += [error for result in by_dtype for error in result.errors]
     verdict = _verdict(problem, traceable, structure, results, by_dtype)
+    if stopped:
+        left = _left_undone(problem, len(points), len(results), by_dtype)
+        return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if truth is None:
         verdict = replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
     return verdict
@@ -112,7 +130,7 @@ def judge(problem: Problem) -> Verdict:
 def _structure(problem: Problem) -> str:
     """'ok', or what is wrong with the tree, the shapes or the dtypes that the gradient returns."""
     for dtype in problem.dtypes:
-        with x64(dtype == "float64"):
+        with problem.switch.x64(dtype == "float64"):
             point = round_to(problem.at, dtype)
             expected = jax.eval_shape(problem.autodiff, *point)
             try:
@@ -126,18 +144,27 @@ def _structure(problem: Problem) -> str:
 
 
 def _judge_mathematics(
-    problem: Problem, programs: Programs, points: Sequence[list]
-) -> list[MathResult]:
-    """What the mathematics says at the point given and at each point drawn."""
+    problem: Problem, programs: Programs, points: Sequence[list], results: list[MathResult]
+) -> None:
+    """Add to `results` what the mathematics says at the point given and at each point drawn."""
     rng = np.random.default_rng(problem.seed)
-    results = []
     for number, leaves in enumerate(points):
+        if number and problem.is_late:
+            return
+        problem.report(f"mathematics at {f'drawn point {number}' if number else 'the point given'}")
         result = compare_with_truth(programs, leaves, problem.digits, rng, problem.reference)
         if number:
             place = programs.layout.input_at(leaves, result.where)
             result = replace(result, found_at=f"at drawn point {number}{place}")
         results.append(result)
-    return results
+
+
+def _left_undone(problem: Problem, points: int, judged: int, by_dtype: list[DtypeResult]) -> str:
+    """What a verdict that had to stop early has not looked at."""
+    left = [f"mathematics at {points - judged} of {points} points"] if judged < points else []
+    dtypes = problem.dtypes[len(by_dtype) :]
+    left += [f"numerics in {', '.join(dtypes)}"] if dtypes else []
+    return "; ".join(left) or "some points of the search"
 
 
 def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
@@ -182,6 +209,8 @@ def judge_dtype(
     errors: list[MathResult] = []
     discarded = 0
     for number, (leaves, rows) in enumerate(places):
+        if number and problem.is_late:
+            break
         answers = evaluator.answers(rows, leaves, dtype)
         for index, row in enumerate(rows):
             here = programs.layout.replaced(leaves, row)
@@ -255,7 +284,8 @@ def _places(
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    if not isinstance(evaluator, BatchEvaluator) or problem.evaluations == 0 or not len(base):
+    searchable = isinstance(evaluator, BatchEvaluator) and problem.evaluations > 0 and len(base)
+    if not searchable or problem.is_late:
         return places, 0
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
@@ -392,7 +422,7 @@ def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> s
     """The diagnosis of a difference, or `unnamed`, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
         return unnamed
-    with x64():
+    with problem.switch.x64():
         expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
     tree = jax.tree.structure(expected)
     floats = [
@@ -400,5 +430,6 @@ def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> s
         for row in (found.hand_row, found.truth_row)
     ]
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
-    found_cause = diagnose(problem.of, problem.at, problem.argnums, hand, truth)
+    with problem.switch.x64():
+        found_cause = diagnose(problem.of, problem.at, problem.argnums, hand, truth)
     return found_cause or unnamed or ratios(hand, truth)

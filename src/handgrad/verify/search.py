@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._precision import x64
 from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
 from handgrad.verify.witnesses import Problem, Programs, rounded
@@ -56,6 +55,7 @@ class BatchEvaluator:
 
     def __init__(self, problem: Problem):
         self.layout = problem.layout
+        self._x64 = problem.switch.x64
         most = max(1, MOST_NUMBERS // max(1, self.layout.size))
         wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
         self.count = max(1, min(wanted, most))
@@ -79,7 +79,7 @@ class BatchEvaluator:
     def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
         """At most `count` rows; `leaves` are the other arguments."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
-        with x64(dtype == "float64"):
+        with self._x64(dtype == "float64"):
             found = self._program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
             return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 

@@ -6,9 +6,13 @@ hand into `Programs`, which are evaluated over balls at any point.
 """
 
 import functools
+import gc
+import inspect
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import CellType
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -16,10 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb
 
-from handgrad import exact
+from handgrad import exact, jaxprs
 from handgrad._checks import dtype_of
+from handgrad._precision import Switch
 from handgrad.errors import InputError
 from handgrad.exact import Traced
+
+QUIET_SECONDS = 2.0
+"""Before the first progress report."""
+MOST_DEPTH = 4
+"""Of functions within functions in which captured scalars are looked for."""
 
 Argnums = int | tuple[int, ...]
 Row = np.ndarray
@@ -93,6 +103,21 @@ class Problem:
     name: str = "gradient"
     rules: Mapping[str, Callable] = field(default_factory=dict)
     bounds: tuple[float, float] | None = None
+    seconds: float | None = None
+    progress: Callable[[str], None] | None = None
+    switch: Switch = field(default_factory=Switch, repr=False, compare=False)
+    """Every function of the problem is traced and called in its `x64`."""
+    began: float = field(default_factory=time.monotonic, repr=False, compare=False)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time given is over."""
+        return self.seconds is not None and time.monotonic() - self.began > self.seconds
+
+    def report(self, stage: str) -> None:
+        """Tell whoever waits what is done now, once it has taken a while."""
+        if self.progress and time.monotonic() - self.began > QUIET_SECONDS:
+            self.progress(stage)
 
     @cached_property
     def layout(self) -> "Layout":
@@ -147,7 +172,20 @@ def called_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
 
 def describe_error(error: Exception) -> str:
     """The kind of an exception and its first line."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    try:
+        words = (str(error).splitlines() or [""])[0]
+    except Exception:  # the user's own exception, whose text raises
+        words = "(no message)"
+    return f"{type(error).__name__}: {one_line(words)}"
+
+
+def one_line(text: str) -> str:
+    r"""The text with line ends and whatever else would steer a terminal written out.
+
+    >>> one_line("right\nNOT")
+    'right\\nNOT'
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
@@ -230,6 +268,58 @@ def draw_points(problem: Problem, count: int) -> list[tuple]:
 
 def _shapes(args: tuple) -> tuple[Any, list]:
     return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
+
+
+# --- data in closures -----------------------------------------------------------------------------
+
+
+def captures_arrays(function: Callable, at: tuple) -> bool:
+    """Whether a function may hold arrays of NumPy that JAX would keep in the mode of a trace.
+
+    True also where it cannot be traced for another reason than that it wants NumPy's arrays: it
+    may be what another mode has left.
+    """
+    if _captured_scalars(function):
+        return True
+    try:
+        return bool(jaxprs.captured_arrays(jax.make_jaxpr(function)(*at)))
+    except jax.errors.TracerArrayConversionError:
+        return False
+    except Exception:
+        return True
+    finally:
+        gc.collect(0)
+
+
+def _captured_scalars(function: Any, depth: int = 0) -> bool:
+    """Whether an array without axes stands in a closure, a global, an attribute or a partial.
+
+    In a program such a number looks like any literal.
+    """
+    if isinstance(function, functools.partial):
+        held = [function.func, *function.args, *function.keywords.values()]
+    else:
+        owner = getattr(function, "__self__", None)
+        held = [] if inspect.ismodule(owner) else list(getattr(owner, "__dict__", {}).values())
+        function = inspect.unwrap(function)
+        function = getattr(function, "__func__", function)
+        if not inspect.isfunction(function):
+            return False
+        names = function.__code__.co_names
+        held += [function.__globals__[n] for n in names if n in function.__globals__]
+        held += [c.cell_contents for c in function.__closure__ or () if _is_filled(c)]
+        held += function.__defaults__ or ()
+    if any(isinstance(entry, np.ndarray) and entry.ndim == 0 for entry in held):
+        return True
+    return depth < MOST_DEPTH and any(
+        _captured_scalars(entry, depth + 1)
+        for entry in held
+        if callable(entry) and not str(getattr(entry, "__module__", "")).startswith("jax")
+    )
+
+
+def _is_filled(cell: Any) -> bool:
+    return cell != CellType()
 
 
 # --- structure ------------------------------------------------------------------------------------
@@ -393,12 +483,19 @@ class Programs:
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
     """Trace loss, autodiff and, if `hand`, the gradient at one dtype."""
-    trace = functools.partial(exact.trace, dtype=dtype)
+
+    def trace(function: Callable) -> Traced:
+        with problem.switch.x64(dtype == "float64"):
+            traced = exact.trace(function, *problem.at, dtype=dtype)
+            if problem.switch.captures:
+                return traced._replace(jaxpr=jaxprs.with_copied_constants(traced.jaxpr))
+            return traced
+
     return Programs(
         layout=problem.layout,
-        loss=trace(problem.of, *problem.at),
-        autodiff=trace(problem.autodiff, *problem.at) if problem.differentiable else None,
-        hand=trace(problem.gradient, *problem.at) if hand else None,
+        loss=trace(problem.of),
+        autodiff=trace(problem.autodiff) if problem.differentiable else None,
+        hand=trace(problem.gradient) if hand else None,
         rules=problem.rules,
         smallest=min(float(jnp.finfo(d).smallest_subnormal) for d in problem.dtypes),
     )

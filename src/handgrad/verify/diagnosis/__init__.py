@@ -117,7 +117,7 @@ def _as_float64(at: tuple) -> tuple:
 
 
 def _is_index(leaf: Any) -> bool:
-    return np.issubdtype(getattr(leaf, "dtype", np.float64), np.integer)
+    return jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float64), np.integer)
 
 
 def _leaves(
