@@ -363,6 +363,12 @@ def test_a_loss_without_autodiff_is_judged_and_that_is_said(name):
     check(*WITHOUT_AUTODIFF[name], "JAX cannot differentiate this loss")
 
 
+def test_a_loop_that_ends_nowhere_else_is_not_searched():
+    verdict = judged(lambda a: 0.5 / jnp.sqrt(a), root, 2.0, evaluations=64)
+    assert verdict.ok, str(verdict)
+    assert verdict.numerics[0].evaluations == 0
+
+
 def test_a_callback_has_no_rule_and_that_is_said():
     def called_back(x):
         shape = jax.ShapeDtypeStruct((), x.dtype)

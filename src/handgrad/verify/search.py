@@ -63,7 +63,9 @@ class BatchEvaluator:
 
         def at_row(row: jax.Array, leaves: list) -> Batch:
             args = self.layout.args(self.layout.replaced(leaves, row))
-            if row.dtype == np.float64:
+            if not problem.differentiable:  # a loop that may not end elsewhere, or in this dtype
+                loss = smallest = largest = jnp.full((), jnp.nan, row.dtype)
+            elif row.dtype == np.float64:
                 loss, smallest, largest = with_magnitude_range(problem.of)(*args)
             else:
                 loss = problem.of(*args)
