@@ -363,6 +363,12 @@ def test_a_loss_without_autodiff_is_judged_and_that_is_said(name):
     check(*WITHOUT_AUTODIFF[name], "JAX cannot differentiate this loss")
 
 
+def test_a_loop_that_ends_nowhere_else_is_not_searched():
+    verdict = judged(lambda a: 0.5 / jnp.sqrt(a), root, 2.0, evaluations=64)
+    assert verdict.ok, str(verdict)
+    assert verdict.numerics[0].evaluations == 0
+
+
 def test_a_callback_has_no_rule_and_that_is_said():
     def called_back(x):
         shape = jax.ShapeDtypeStruct((), x.dtype)
@@ -370,7 +376,7 @@ def test_a_callback_has_no_rule_and_that_is_said():
 
     verdict = judged(jnp.ones_like, called_back, [1.0, 2.0])
     assert (verdict.ok, verdict.hand) == (False, "unsupported")
-    assert any("'pure_callback'" in note for note in verdict.notes)
+    assert any("'pure_callback'" in note and "rules=" in note for note in verdict.notes)
 
 
 def test_a_loss_that_is_nan_at_the_point_is_told_as_that():

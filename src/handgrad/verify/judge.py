@@ -284,9 +284,10 @@ def _places(
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    searchable = isinstance(evaluator, BatchEvaluator) and problem.evaluations > 0 and len(base)
-    if not searchable or problem.is_late:
+    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable
+    if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
         return places, 0
+    assert isinstance(evaluator, BatchEvaluator)
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._precision import x64
 from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
 from handgrad.verify.witnesses import Problem, Programs, rounded
@@ -63,7 +64,9 @@ class BatchEvaluator:
 
         def at_row(row: jax.Array, leaves: list) -> Batch:
             args = self.layout.args(self.layout.replaced(leaves, row))
-            if row.dtype == np.float64:
+            if not problem.differentiable:  # a loop that may not end elsewhere, or in this dtype
+                loss = smallest = largest = jnp.full((), jnp.nan, row.dtype)
+            elif row.dtype == np.float64:
                 loss, smallest, largest = with_magnitude_range(problem.of)(*args)
             else:
                 loss = problem.of(*args)
@@ -74,13 +77,18 @@ class BatchEvaluator:
         def at_rows(rows: jax.Array, leaves: list) -> Batch:
             return jax.lax.map(lambda row: at_row(row, leaves), rows)
 
-        self._program = jax.jit(at_rows)
+        self._at_rows = at_rows
+        self._compiled: dict[str, Any] = {}
 
     def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
         """At most `count` rows; `leaves` are the other arguments."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
-        with self._x64(dtype == "float64"):
-            found = self._program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
+        operands = padded.astype(dtype), rounded(leaves, dtype)
+        if dtype not in self._compiled:  # ahead of time: JAX's caches may be emptied
+            with self._x64(dtype == "float64"):
+                self._compiled[dtype] = jax.jit(self._at_rows).lower(*operands).compile()
+        with x64(dtype == "float64"):
+            found = self._compiled[dtype](*operands)
             return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
