@@ -106,9 +106,9 @@ def _plain_jax() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(jax.transfer_guard("allow"))
         for guard in ("debug_nans", "debug_infs"):
-            if jax.config.read(f"jax_{guard}"):
+            if getattr(jax.config, f"jax_{guard}"):
                 stack.enter_context(getattr(jax, guard)(False))
-        if jax.config.read("jax_disable_jit"):
+        if getattr(jax.config, "jax_disable_jit"):  # noqa: B009  (unknown to type checkers)
             stack.enter_context(jax.disable_jit(False))
         yield
 
