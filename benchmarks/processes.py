@@ -28,11 +28,9 @@ from handgrad.bench import Report
 from handgrad.bench.cost import Machine, Work, all_reduce, step
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.model import Model
-from handgrad.train.batches import schedule
-from handgrad.train.lanes import lanes_for
-from handgrad.train.loop import initial_state, pick
-from handgrad.train.meshes import AXIS, as_mesh
-from handgrad.train.sharding import Sharded
+from handgrad.scale.sharding import AXIS, as_mesh
+from handgrad.train.batches import Batches, ShardedBatches
+from handgrad.train.loop import ArrayEngine, Schedule, Solver, pick
 
 TITLE = "many processes: steps against the cost model"
 PROCESSES = (1, 2, 4)
@@ -165,7 +163,7 @@ def alone(work: Work, seconds_of: Callable) -> float:
     model = model_of(work)
     params = model.init(jax.random.key(0), work.features, max(2, work.outputs))
     times = together_in_time(work)
-    picked = schedule(work.examples, work.batch or 1, True, jax.random.key(1)).indices(0, times)
+    picked = Batches.of(work.examples, work.batch or 1, True, jax.random.key(1)).indices(0, times)
 
     @jax.jit
     def some(params: Any, x: Any, y: Any, picked: Any) -> Any:
@@ -210,17 +208,18 @@ def taken(work: Work, mesh: Any, seconds_of: Callable) -> dict[str, float]:
     """Seconds of a step of the engine that trains, and the bytes that it holds here."""
     model = model_of(work)
     params = model.init(jax.random.key(0), work.features, max(2, work.outputs))
-    batches = schedule(work.examples, work.batch or "full", True, jax.random.key(1))
-    rule = optax.sgd(0.1)
-    state = initial_state(params, rule)
+    batches = Batches.of(work.examples, work.batch or "full", True, jax.random.key(1))
+    solver = Solver(model.value_and_gradient, optax.sgd(0.1))
+    state = solver.init(params)
     x, y = drawn(work.examples, work.features, max(2, work.outputs))
     times = together_in_time(work)
     epochs = -(-50 * times * batches.size // work.examples)  # so that a chunk has room for them
-    engine = Sharded(model.value_and_gradient, rule, lanes_for(batches, mesh.size), epochs, state,
-                     lambda rows: (x[rows], y[rows]), mesh)  # fmt: skip
-    times = min(times, engine.length)
+    sharded = ShardedBatches.over(batches, mesh.size)
+    schedule = Schedule.of(sharded, epochs, work.features, can_stop=False)
+    engine = ArrayEngine(solver, sharded, schedule, state, (x, y), mesh)
+    times = min(times, engine.schedule.chunk)
     held = engine._chunk.memory_analysis()
-    seconds = seconds_of(lambda: engine.take(state, 0, times)) / times
+    seconds = seconds_of(lambda: engine.run_steps(state, 0, times)) / times
     return {"seconds": seconds, "memory": float(held.argument_size_in_bytes)}
 
 

@@ -22,9 +22,8 @@ import jax
 import numpy as np
 
 from handgrad.bench import Bar, Report
-from handgrad.data import Stream, open_stream
-from handgrad.data.streams.read_ahead import aligned
-from handgrad.data.streams.working_copy import check_room, workplace
+from handgrad.scale.streams import Stream, open_stream
+from handgrad.scale.streams.working_copy import aligned, check_room, workplace
 
 TITLE = "a file larger than memory"
 FEATURES = 64

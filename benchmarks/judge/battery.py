@@ -18,8 +18,8 @@ from benchmarks.judge import wrong_binary as wb
 from benchmarks.judge import wrong_functions as wf
 from benchmarks.judge import wrong_layers as wy
 from benchmarks.judge import wrong_losses as ws
+from benchmarks.judge import wrong_numerics as fl
 from handgrad.derivations.scalars import total
-from handgrad.evidence import floats as fl
 from handgrad.gradients import activations, cross_entropy, logistic, mlp, sigmoid, softmax
 from handgrad.gradients import softmax_regression as sr
 

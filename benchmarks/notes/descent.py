@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.judge import wrong_binary as wb
+from benchmarks.judge import wrong_numerics as fl
 from benchmarks.notes import readings as nr
 from benchmarks.notes.checks import (
     Check,
@@ -34,7 +35,6 @@ from benchmarks.notes.records import (
 from benchmarks.notes.scores import HALF_POINTS, score, walk
 from handgrad._types import Array
 from handgrad.catalogue import NEURAL, total
-from handgrad.evidence import floats as fl
 from handgrad.gradients import cross_entropy, logistic, sigmoid, softmax_regression
 from handgrad.gradients.linear import Params
 

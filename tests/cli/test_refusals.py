@@ -34,7 +34,7 @@ CASES = {
     "above": (f"above.csv {TARGET}", "'label' of above.csv: expected labels in .0, 1., .* 1.5"),
     "below": (f"below.csv {TARGET}", "'label' of below.csv: expected labels in .0, 1., .* -0.5"),
     "noise": (f"noise.csv {TARGET}", "(noise.csv|target): expected "),
-    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected a readable csv "),
+    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected 2 values in every"),
     "noise_parquet": (f"noise.parquet {TARGET}", "noise.parquet: expected a readable parquet file"),
     "suffix": (f"notes.txt {TARGET}", "notes.txt: expected a .csv or a .parquet file, got the "),
     "missing_column": ("gap.csv --target lable", "target: .* 'lable'; .* did you mean 'label'?"),

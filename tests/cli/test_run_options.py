@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from handgrad.cli.train import show_progress, time_left
-from handgrad.train.running import Progress
+from handgrad.train.loop import Progress
 
 LONG = ("breast-cancer", "--batch-size", "1", "--epochs", "1000000", "--every-seconds", "0.5")
 
@@ -103,12 +103,12 @@ def test_what_it_refuses(command, tmp_path):
 
 
 def test_an_end_that_cannot_be_saved_is_an_error_after_the_results(command, tmp_path, monkeypatch):
-    from handgrad.train import snapshot
+    from handgrad.scale import checkpoint_file
 
     def refuses(folder, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshot, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
     params = tmp_path / "params.npz"
     run = ("train", "iris", "--epochs", 3, "--params", params)
     ran = command(*run, "--checkpoint", tmp_path / "saved")

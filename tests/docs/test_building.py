@@ -153,7 +153,7 @@ def test_docstrings_are_text_and_not_markup(text, rst):
 def test_the_reference_has_every_room_and_file():
     rooms = apidoc.rooms()
     assert {"gradients", "verify", "exact", "explain", "train", "losses"} <= set(rooms)
-    assert not {"cli", "errors"} & set(rooms)
+    assert "cli" not in rooms
     assert ".. automodule:: handgrad.gradients.sigmoid\n   :members:" in apidoc.page("gradients")
     names = apidoc.top_names()
     assert "`hg.verify` | {py:func}`handgrad.verify.api.verify`" in names

@@ -35,7 +35,7 @@ def test_a_planted_error_of_1e_6_fails_and_is_named():
 
     verdict = verify(planted, of=logistic_loss, at=(W, X, Y))
     assert not verdict.ok
-    assert verdict.cause.startswith("float64 gradient[1]: ")
+    assert verdict.cause == "only coordinate [1] differs: ratio 1.000001"
     assert "ulp where" in verdict.cause
     assert verdict.cause in str(verdict).splitlines()[0]
 
@@ -106,7 +106,7 @@ def test_an_error_planted_in_scikit_learn():
         of=loss, at=at, dtypes=("float64",),
     )  # fmt: skip
     assert not planted.ok
-    assert f"gradient{[int(i) for i in np.unravel_index(2, at[0].shape)]}" in planted.cause
+    assert str([int(i) for i in np.unravel_index(2, at[0].shape)]) in planted.cause
 
 
 def test_pytorch():

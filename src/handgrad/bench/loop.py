@@ -21,7 +21,7 @@ from handgrad.bench.report import Bar, Report
 from handgrad.bench.timing import Quartiles
 from handgrad.gradients import logistic
 from handgrad.train import fit, fit_many
-from handgrad.train.batches import schedule
+from handgrad.train.batches import Batches
 
 TITLE = "the compiled loop, and many models at once"
 STEPS, RATE, REPEATS = 10_000, 0.1, 7
@@ -80,7 +80,7 @@ def measure_steps(total: int, repeats: int) -> list[dict[str, Any]]:
     params, rows = logistic.init(jax.random.key(1), x.shape[1]), []
     for size in (1, 32, examples):
         epochs = max(1, round(total * size / examples))
-        batches = schedule(examples, size, True, jax.random.split(key)[1])
+        batches = Batches.of(examples, size, True, jax.random.split(key)[1])
         indices = batches.indices(0, batches.steps(epochs))
         loops = {how: usual(x, y, params, how) for how in GATHERS[: 1 if batches.full else 3]}
         times: dict[str, list[float]] = {name: [] for name in ("fit", *loops)}

@@ -14,7 +14,6 @@ from handgrad import __version__
 from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
-from handgrad.cli.figures import figures
 from handgrad.cli.output import BAD_INPUT, print, print_error
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
@@ -50,7 +49,6 @@ app.command()(train)
 app.command()(verify)
 app.command()(recheck)
 app.command()(explain)
-app.command()(figures)
 app.command()(bench)
 app.command()(exhaust)
 

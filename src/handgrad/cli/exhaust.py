@@ -47,16 +47,17 @@ def exhaust(
         TimeRemainingColumn,
     )
 
-    from handgrad.evidence import every_logit, forms, profile, truths
+    from handgrad.accuracy import error_sweep, truths
+    from handgrad.accuracy.formulas import FORMULAS, OWN, TARGETS
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
-    every_logit.check_sample(sample)
-    points = truths.spread(REFERENCE_POINTS)
+    error_sweep.check_sample(sample)
+    points = truths.spread_floats(REFERENCE_POINTS)
     reference = max(truths.reference_error(truth, points) for truth in truths.TRUTHS)
     devices = f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
     print(
-        f"{len(forms.FORMS)} forms of {len(forms.TARGETS)} gradients on {devices}; the reference "
+        f"{len(FORMULAS)} forms of {len(TARGETS)} gradients on {devices}; the reference "
         f"is within {reference:.0e} ulp of the truth (balls, at {len(points):,} points)"
     )
     start = perf_counter()
@@ -65,13 +66,13 @@ def exhaust(
         TimeRemainingColumn(), console=console, transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("inputs", total=None)
-        outcomes = every_logit.sweep(
+        outcomes = error_sweep.sweep(
             sample=sample,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     seconds = perf_counter() - start
-    faults = every_logit.faults(outcomes)
-    print_outcomes(outcomes, forms.OWN, seconds)
+    faults = error_sweep.failures_of_own(outcomes)
+    print_outcomes(outcomes, OWN, seconds)
     if faults:
         print("[bold red]the forms of this package do not hold:[/]")
         for fault in faults:
@@ -79,14 +80,14 @@ def exhaust(
     else:
         print("the forms of this package [bold green]hold[/]")
     if plot:
-        from handgrad.explain.every_logit import every_logit_figure
-        from handgrad.explain.training import png
+        from handgrad.accuracy.figure import error_figure
+        from handgrad.explain.training_figure import png
 
         inputs = (
             f"{'all' if sample is None else 'a sample of'} {outcomes[0].inputs:,} finite inputs"
         )
         subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
-        write_whole(plot, png(every_logit_figure(outcomes, subtitle)))
+        write_whole(plot, png(error_figure(outcomes, subtitle)))
         print(f"figure: {escape(str(plot))}")
     if json:
         data = {
@@ -96,10 +97,10 @@ def exhaust(
             "seconds": seconds,
             "reference_error_ulp": reference,
             "faults": faults,
-            "versions": every_logit.versions(),
-            "unit_edges": profile.UNIT_EDGES.tolist(),
-            "exponent_edges": profile.EXPONENT_EDGES.tolist(),
-            "forms": [profile.as_data(outcome) for outcome in outcomes],
+            "versions": error_sweep.versions(),
+            "unit_edges": error_sweep.UNIT_EDGES.tolist(),
+            "exponent_edges": error_sweep.EXPONENT_EDGES.tolist(),
+            "forms": [error_sweep.as_data(outcome) for outcome in outcomes],
         }
         write_json(json, data)
     if faults:

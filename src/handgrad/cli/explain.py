@@ -42,29 +42,31 @@ def explain(
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
+    from handgrad.explain import as_data, as_html
+
     check_writable("--html", html, ".html")
     check_writable("--json", json, ".json")
     check_seed(seed)
     found = (
         of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
     )
-    if found.lines:
+    if found.derivation.lines:
         print_derivation(found)
     print_forward(found)
     print_backward(found)
     print_agreement(found)
     if html:
-        write_whole(html, found.to_html().encode(errors="xmlcharrefreplace"))
+        write_whole(html, as_html(found).encode(errors="xmlcharrefreplace"))
         print(f"wrote {escape(str(html))}")
     if json:
-        write_json(json, found.to_data())
+        write_json(json, as_data(found))
     if found.hand_equal is False:
         raise typer.Exit(WRONG)
 
 
 def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
     """A case of the catalogue explained; with a word if the name is that of its derivation."""
-    from handgrad.explain.explanation import explain_case
+    from handgrad.explain import explain_case
 
     if at or gradient:
         raise InputError(
@@ -79,7 +81,7 @@ def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
 def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> Any:
     """A loss of a user's own file explained, in float64."""
     from handgrad._precision import x64
-    from handgrad.explain.explanation import explain as explained
+    from handgrad.explain import explain as explained
 
     if at is None:
         raise InputError(
@@ -88,7 +90,7 @@ def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> An
     with x64():
         loss, args = load_function("what", what), load_arguments("--at", at)
         hand = load_function("--gradient", gradient) if gradient else None
-        return explained(loss, *args, argnums=parse_argnums(argnums), gradient=hand)
+        return explained(loss, at=args, argnums=parse_argnums(argnums), gradient=hand)
 
 
 def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:
@@ -106,17 +108,17 @@ def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, s
 
 def print_derivation(found: Any) -> None:
     """Each line with its reason, and what it works out of what the tape holds."""
-    from handgrad.explain.text import derivation_rows
+    from handgrad.explain.explanation import derivation_rows
 
     heads = ("", "", "because", "on the tape")
     rows = derivation_rows(found)
     print("")
-    print(table_of(found.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
+    print(table_of(found.derivation.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
 
 
 def print_forward(found: Any) -> None:
     """The arguments, then every equation with its local derivative and its value."""
-    from handgrad.explain.text import argument_rows, forward_rows, headline
+    from handgrad.explain.explanation import argument_rows, forward_rows, headline
 
     rows: list[tuple[str, ...]] = [
         ("", name, "", value, "") for name, value in argument_rows(found.tape)
@@ -137,7 +139,7 @@ def print_forward(found: Any) -> None:
 
 def print_backward(found: Any) -> None:
     """Every equation that sends something back, last first."""
-    from handgrad.explain.text import backward_rows
+    from handgrad.explain.explanation import backward_rows
 
     numbers = [str(e.index + 1) for e in found.tape.backward]
     rows = [(n, *cells) for n, cells in zip(numbers, backward_rows(found.tape), strict=True)]
@@ -148,7 +150,7 @@ def print_backward(found: Any) -> None:
 
 def print_agreement(found: Any) -> None:
     """The gradient three times, and in a sentence."""
-    from handgrad.explain.text import agreement_rows
+    from handgrad.explain.explanation import agreement_rows
 
     head, *rows = agreement_rows(found)
     print("")

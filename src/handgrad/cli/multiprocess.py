@@ -31,12 +31,12 @@ def multiprocess(command: Callable[..., None]) -> Callable[..., None]:
                     )  # fmt: skip
             command(**given)
             return
-        from handgrad.train.distributed import together
+        from handgrad.scale.processes import distributed
 
         about = {name: str(given[name]) for name in signature(command).parameters}
         for name in (*LOCAL_OPTIONS, "coordinator"):
             about.pop(name)
-        with together(
+        with distributed(
             coordinator, given["processes"], given["process_id"], about=about, lost=end_process
         ):
             output.console.quiet = not is_main_process()

@@ -33,8 +33,8 @@ class RunOptions:
 
     def check(self) -> None:
         """Raise InputError unless everything can be saved as asked. Writes nothing."""
-        from handgrad.train.lock import check_folder
-        from handgrad.train.record import Record
+        from handgrad.scale.checkpoints import check_folder
+        from handgrad.train.log import RunLog
 
         if self.folder is None:
             given = {"every_steps": self.every_steps, "every_seconds": self.every_seconds}
@@ -47,38 +47,38 @@ class RunOptions:
             for side in SIDES:
                 self._checkpoints(side).check(self.resume)
         if self.log is not None and is_main_process():
-            Record(self.log, self.resume)
+            RunLog(self.log, self.resume)
 
     @contextmanager
     def open(self) -> Iterator[Callable[[str], dict[str, Any]]]:
         """Holds the folder and defers signals; gives the options of `fit` for a side."""
-        from handgrad.train.lock import lock_folder
-        from handgrad.train.record import Record
-        from handgrad.train.signals import noted
+        from handgrad.scale.checkpoints import lock_folder
+        from handgrad.scale.processes import defer_signals
+        from handgrad.train.log import RunLog
 
         with ExitStack() as stack:
             if self.folder is not None:
                 if is_main_process():
                     stack.enter_context(lock_folder(self.folder))
-                stack.enter_context(noted())
-            record = (
+                stack.enter_context(defer_signals())
+            log = (
                 self.log
                 and is_main_process()
-                and Record(self.log, self.resume, facts=self.settings, say=print_warning)
+                and RunLog(self.log, self.resume, facts=self.settings, warn=print_warning)
             )
 
             def options_of(side: str) -> dict[str, Any]:
                 found: dict[str, Any] = {"resume": self.resume}
                 if self.folder is not None:
                     found["checkpoint"] = self._checkpoints(side)
-                if record:
-                    found["log"] = record.of(side=side)
+                if log:
+                    found["log"] = log.of(side=side)
                 return found
 
             yield options_of
 
     def _checkpoints(self, side: str) -> Any:
-        from handgrad.train.checkpoints import Checkpoints
+        from handgrad.scale.checkpoints import Checkpoints
 
         assert self.folder is not None
         seconds = self.every_seconds
@@ -86,7 +86,7 @@ class RunOptions:
             seconds = SECONDS
         return Checkpoints(
             self.folder / side, self.every_steps, seconds,
-            settings={"side": side, **self.settings}, say=print_warning,
+            settings={"side": side, **self.settings}, warn=print_warning,
         )  # fmt: skip
 
     def report(self, results: dict[str, Any]) -> None:

@@ -99,11 +99,11 @@ def train(
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
-    from handgrad.data import load, open_parts, split, standardise
+    from handgrad.data import load, split, standardise
+    from handgrad.scale.streams import open_parts
     from handgrad.train import comparison
-    from handgrad.train.arguments import check_run
-    from handgrad.train.batches import size_of
-    from handgrad.train.meshes import check_spread
+    from handgrad.train.api import check_run
+    from handgrad.train.batches import check_mesh_fits, size_of
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
@@ -133,7 +133,7 @@ def train(
             "--coordinator" if coordinator else "--devices", "a data set in memory",
             f"{data}, which is streamed", "train on it with one process and one device",
         )  # fmt: skip
-    check_spread(mesh, size, training.examples)
+    check_mesh_fits(mesh, size, training.examples)
     options = RunOptions(
         checkpoint, every_steps, every_seconds, resume, log,
         {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
@@ -158,7 +158,8 @@ def train(
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
-                checked=lambda check: report_check(check, report), progress=progress, kept=saving,
+                on_check=lambda check: report_check(check, report), progress=progress,
+                options_of=saving,
                 update_seconds=UPDATE_SECONDS if console.is_terminal else None,
                 **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
@@ -172,7 +173,7 @@ def train(
         report |= result_as_data(result)
         print_result(result)
         if plot and is_main_process():
-            from handgrad.explain.training import png, training_figure
+            from handgrad.explain.training_figure import png, training_figure
 
             shown = training.shown() if streamed else training
             with x64(dtype == "float64"):

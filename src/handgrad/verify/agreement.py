@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.verify.ulp import ulp, ulp_error
+from handgrad.verify.ulp import ALLOWANCE, ulp, ulp_error
 from handgrad.verify.witnesses import (
     Argnums,
     autodiff,
@@ -30,7 +30,6 @@ from handgrad.verify.witnesses import (
     structure_fault,
 )
 
-ALLOWANCE = 64
 NOISE_DRAWS = 4
 
 

@@ -39,13 +39,15 @@ def verify(
     strict: bool = False,
     name: str | None = None,
     rules: Mapping[str, Callable] | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> Verdict:
     """Judge `gradient`, which claims to be `jax.grad(of, argnums)`, at the arguments `at`.
 
     `argnums` as in `jax.grad`. `points` draws further arguments from a key; `evaluations` is
     how many points the search tries in each dtype, 0 for none. `reference='autodiff'` takes
     autodiff's derivative for the truth (stop_gradient, straight-through). `strict` makes what the
-    search finds count. `rules` are further rules for `handgrad.exact.evaluate`.
+    search finds count. `rules` are further rules for `handgrad.exact.evaluate`. `bounds` are the
+    lowest and the highest number that the search tries for a differentiated input.
 
     A gradient that cannot be traced gets NumPy arrays, and is judged numerically alone.
 
@@ -60,15 +62,15 @@ def verify(
     (False, 'different')
     """
     _check_options(dtypes, digits, evaluations, seed, reference)
-    _check_helpers(points, rules, name)
+    _check_helpers(points, rules, name, bounds)
     with x64():
-        check_arguments(of, at, argnums)
+        check_arguments(of, at, argnums, differentiable=False)
         check_finite("at", at, dtypes)
         at = jax.tree.map(narrow_integers, at)
     return judge(
         Problem(
             gradient, of, at, argnums, tuple(dtypes), digits, points, evaluations, seed, reference,
-            strict, name or str(getattr(gradient, "__name__", "gradient")), rules or {},
+            strict, name or str(getattr(gradient, "__name__", "gradient")), rules or {}, bounds,
         )
     )  # fmt: skip
 
@@ -95,7 +97,7 @@ def _check_options(
         raise InputError("reference", "'truth' or 'autodiff'", repr(reference), "name one of them")
 
 
-def _check_helpers(points: Any, rules: Any, name: Any) -> None:
+def _check_helpers(points: Any, rules: Any, name: Any, bounds: Any) -> None:
     """Raise InputError unless what may be given beside the question is of its kind, or None."""
     if points is not None and not callable(points):
         raise InputError("points", "a function of a random key", repr(points), "pass a function")
@@ -103,3 +105,8 @@ def _check_helpers(points: Any, rules: Any, name: Any) -> None:
         raise InputError("rules", "a dict of functions", repr(rules), "pass {'name': rule}")
     if not isinstance(name, str | None):
         raise InputError("name", "text", repr(name), "pass a string")
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    if bounds is not None and not (pair and float(bounds[0]) < float(bounds[1])):
+        raise InputError(
+            "bounds", "a low and a high number", repr(bounds), "write bounds=(-10, 10)"
+        )

@@ -10,7 +10,11 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.exact import Undecided
-from handgrad.verify.blackbox import BlackBoxEvaluator, outside_bound
+from handgrad.verify.blackbox import (
+    BlackBoxEvaluator,
+    compare_black_box,
+    is_subgradient,
+)
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
@@ -18,13 +22,18 @@ from handgrad.verify.numerics import (
     NumericsRow,
     PointResult,
     classify_range,
+    conditioning,
+    error_ulp,
     evaluate_point,
     has_bad,
+    is_explained,
+    lost_coordinate,
     summarize,
 )
-from handgrad.verify.search import BatchEvaluator, SearchContext, score, search
+from handgrad.verify.search import BatchEvaluator, SearchContext, score, search, search_bounds
 from handgrad.verify.verdict import Verdict, fault_of
 from handgrad.verify.witnesses import (
+    Layout,
     Problem,
     Programs,
     describe_error,
@@ -84,9 +93,12 @@ def judge(problem: Problem) -> Verdict:
         programs = trace_all(problem, "float64", with_hand)
         results = _judge_mathematics(problem, programs, points)
     by_dtype: list[DtypeResult] = []
-    truth = _truth_witness(results)
+    truth = _truth_witness(results, programs)
     if structure == "ok" and truth:
         evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
+        if isinstance(evaluator, BlackBoxEvaluator):
+            with x64():
+                results = compare_black_box(problem, programs, evaluator, points, results)
         for dtype in problem.dtypes:
             traced = trace_all(problem, dtype, with_hand)
             by_dtype.append(judge_dtype(problem, traced, truth, evaluator, points, further, dtype))
@@ -128,8 +140,13 @@ def _judge_mathematics(
     return results
 
 
-def _truth_witness(results: list[MathResult]) -> str | None:
-    """Whose balls may serve as truth: a witness that no point has contradicted."""
+def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
+    """Whose balls may serve as truth: a witness that no point has contradicted.
+
+    Where there is no program but the loss, it is differenced ('loss').
+    """
+    if programs.hand is None and programs.autodiff is None:
+        return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
@@ -158,9 +175,8 @@ def judge_dtype(
     an error that the point given did not show; or a constant that the trace has rounded.
     """
     rng = np.random.default_rng([problem.seed, 1])
-    truth = programs.autodiff if truth_witness == "autodiff" else programs.hand
-    assert truth is not None
-    places, evaluations = _places(problem, evaluator, points, further, dtype, rng)
+    truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
+    places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
     judged: list[PointResult] = []
     given: list[PointResult] = []
     errors: list[MathResult] = []
@@ -170,18 +186,23 @@ def judge_dtype(
         for index, row in enumerate(rows):
             here = programs.layout.replaced(leaves, row)
             own = {name: answer[index] for name, answer in answers.items()}
+            if programs.autodiff is None:
+                own.pop("autodiff")
             with x64():
-                point = evaluate_point(programs, truth, leaves, row, own, dtype)
+                point = evaluate_point(programs, truth, leaves, row, own, dtype, not number)
                 if point is None:
                     discarded += 1
                     continue
                 both_fail = all(has_bad(point, name, dtype) for name in own)
                 found = classify_range(programs, here, dtype, both_fail)
             sought = number >= len(points)
-            if found == "no value" or (found == "overflow" and sought):
+            if number and (found == "no value" or (found == "overflow" and sought)):
                 discarded += 1
                 continue
-            point = replace(point, underflows=found == "subnormal")
+            point = replace(point, underflows=found == "subnormal" and number > 0)
+            if programs.hand is None:
+                with x64():
+                    point = _without_kinks(programs, point, here, dtype)
             if point.disagreeing:
                 error, agree = _compare_again(problem, programs, here, dtype, rng)
                 errors += [error] if error else []
@@ -194,13 +215,24 @@ def judge_dtype(
     return DtypeResult(row, row_given, given, errors)
 
 
+def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
+    """A black box's point without the coordinates at which another convention would do."""
+    hand = point.answers["hand"]
+    doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
+                if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
+    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]))]
+    return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
+
+
 def _compare_again(
     problem: Problem, programs: Programs, leaves: list, dtype: str, rng: np.random.Generator
 ) -> tuple[MathResult | None, bool]:
     """An error of the algebra at these leaves, if there is one; and whether hand is identical."""
     try:
         with x64():
-            again = compare_with_truth(programs, leaves, problem.digits, rng, problem.reference)
+            again = compare_with_truth(
+                programs, leaves, problem.digits, rng, problem.reference, dtype
+            )
     except Undecided:
         return None, False
     if again.hand == "different" and again.autodiff in RIGHT:
@@ -211,6 +243,7 @@ def _compare_again(
 
 def _places(
     problem: Problem,
+    programs: Programs,
     evaluator: Evaluator,
     points: Sequence[list],
     further: Sequence[list],
@@ -224,11 +257,13 @@ def _places(
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
     if not isinstance(evaluator, BatchEvaluator) or problem.evaluations == 0 or not len(base):
         return places, 0
-    context = SearchContext(evaluator, exact_points[0], dtype)
+    context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
     candidates = search(context, base, problem.evaluations, keep, rng)
-    places.append((context.leaves, np.concatenate([candidates.rows, _far_from(base)])))
+    places.append(
+        (context.leaves, np.concatenate([candidates.rows, context.within(_far_from(base))]))
+    )
     if further:
         drawn = [_exact_leaves(leaves, dtype) for leaves in further]
         places.append(_worst_drawn(evaluator, drawn, dtype, rng))
@@ -246,8 +281,8 @@ def _far_from(row: np.ndarray) -> np.ndarray:
     edge = 0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2
     far = np.stack([*(moved * by for by in FAR), np.copysign(edge, moved)])
     with np.errstate(over="ignore"):
-        far = far.astype(row.dtype)
-    return far[np.isfinite(far).all(axis=1)]
+        far = np.where(np.isinf(row), row, far.astype(row.dtype))
+    return far[(np.isfinite(far) | np.isinf(row)).all(axis=1)]
 
 
 def _worst_drawn(
@@ -277,22 +312,26 @@ def _verdict(
     layout = problem.layout
     worst = min(results, key=lambda result: _severity(result.hand))
     compared = sum(result.compared for result in results)
-    cause = None if structure == "ok" else structure
-    if worst.hand == "different":
+    hand, cause = worst.hand, None
+    notes = _notes(results, worst, by_dtype)
+    if structure != "ok":
+        hand, cause = "different", structure
+    elif worst.hand == "different":
         cause = worst.cause or _cause(problem, worst)
-    right = worst.hand in RIGHT and compared > 0
-    if not traceable:
-        outside = [outside_bound(r.given, layout, r.row.dtype) for r in by_dtype]
-        beyond = next((fault for fault in outside if fault), None)
-        right = beyond is None and any(r.row.exact_points for r in by_dtype)
-        cause = cause or beyond
+        if not traceable:
+            hand, cause = "not traceable", _cause(problem, worst, worst.cause)
+    elif hand in (*RIGHT, "not traceable"):
+        cause = _lost_digits(layout, by_dtype)
+        if len(by_dtype) < len(problem.dtypes) or not all(r.given for r in by_dtype):
+            hand = "undecided"
     counted = [row for r in by_dtype for row in (r.row_given, *([r.row] if problem.strict else []))]
-    clean = all(row.hand_bad == 0 for row in counted)
+    clean = cause is None and all(row.hand_bad == 0 for row in counted)
+    right = hand in RIGHT or (hand == "not traceable" and worst.hand != "different")
     return Verdict(
         name=problem.name,
-        ok=structure == "ok" and right and clean,
+        ok=structure == "ok" and right and clean and compared > 0,
         structure=structure,
-        hand="different" if structure != "ok" else worst.hand,
+        hand=hand,
         autodiff=min((result.autodiff for result in results), key=_severity),
         truth=results[0].truth,
         digits=min(result.digits for result in results),
@@ -302,7 +341,7 @@ def _verdict(
         points=len(results),
         reference=problem.reference,
         numerics=tuple(result.row for result in by_dtype),
-        notes=_notes(results, worst, by_dtype),
+        notes=notes,
         record=describe_run(problem, results[0].truth_row),
     )
 
@@ -327,10 +366,32 @@ def _notes(
     return tuple(dict.fromkeys(notes))
 
 
-def _cause(problem: Problem, found: MathResult) -> str | None:
-    """The diagnosis of a difference, or the ratio by coordinate."""
+def _lost_digits(layout: Layout, by_dtype: list[DtypeResult]) -> str | None:
+    """Where hand has no right digit at the point given, in words; None if nowhere."""
+    for result in by_dtype:
+        for point in result.given:
+            dtype, index = result.row.dtype, lost_coordinate(point, result.row.dtype)
+            if index is None:
+                continue
+            computed, true = float(point.answers["hand"][index]), point.truth[index]
+            figures = 17 if dtype == "float64" else 9
+            own, came, right = (
+                f"{number:.{figures}g}"
+                for number in (float(point.row[index]), computed, float(true.mid()))
+            )
+            cost = conditioning(true, point.reach_at(index), dtype)
+            return (
+                f"no digit is right in {dtype} at the point given: {layout.coordinate(index)} at "
+                f"{own} is {came}, in truth {right} ({error_ulp(computed, true, dtype):.3g} ulp; "
+                f"rounding the inputs explains {cost:.3g})"
+            )
+    return None
+
+
+def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> str | None:
+    """The diagnosis of a difference, or `unnamed`, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
-        return None
+        return unnamed
     with x64():
         expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
     tree = jax.tree.structure(expected)
@@ -339,4 +400,5 @@ def _cause(problem: Problem, found: MathResult) -> str | None:
         for row in (found.hand_row, found.truth_row)
     ]
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
-    return diagnose(problem.of, problem.at, problem.argnums, hand, truth) or ratios(hand, truth)
+    found_cause = diagnose(problem.of, problem.at, problem.argnums, hand, truth)
+    return found_cause or unnamed or ratios(hand, truth)

@@ -2,16 +2,19 @@
 
 In each dtype, at the point given and at the worst points that a search finds, hand and autodiff
 are run and held against the truth in balls. The error is in ulp of the dtype at the true value.
-What the conditioning of the point alone would cost is given beside it: the truth over the inputs as
-half-ulp balls, whose radius no formula can be blamed for. Coordinates whose truth is subnormal, 0
-or out of range are left out of the ulps; the subnormal ones are counted.
+What the conditioning of the point alone would cost is given beside it: how far the truth moves as
+the inputs move by half an ulp, which no formula can be blamed for. It is a property of the
+function: the truth itself is taken at the moved inputs, so that what a program cancels excuses
+nobody.
+Coordinates whose truth is subnormal, 0 or out of range are left out of the ulps; the subnormal ones
+are counted.
 
-What can be asked of a dtype depends on the range of the real numbers that the loss goes through. At
-weights of 1e38 the score itself overflows, and no form of the gradient can be blamed for what
-follows: such points are discarded, and counted. Where a number on the way is subnormal, a device
-that flushes subnormals to zero loses it: such points are set apart, and only NaN and infinities
-count there. What a better formula can avoid is not excused, since the numbers looked at are the
-real values of the loss, not their float images.
+What can be asked of a dtype at the points of a search depends on the range of the real numbers that
+the loss goes through. At weights of 1e38 the score itself overflows, and no form of the gradient
+can be blamed for what follows: such points are discarded, and counted. Where a number on the way is
+subnormal, a device that flushes subnormals to zero loses it: such points are set apart, and only
+NaN and infinities count there. What a better formula can avoid is not excused, since the numbers
+looked at are the real values of the loss, not their float images. The point given is always judged.
 """
 
 import math
@@ -22,17 +25,24 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Traced, Undecided, UnsupportedPrimitive, ulp_ball
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact.balls import is_infinite
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
+from handgrad.verify.kinks import truth_at
 from handgrad.verify.mathematics import agreed_digits
-from handgrad.verify.ulp import ulp
+from handgrad.verify.ulp import ALLOWANCE, ulp
 from handgrad.verify.witnesses import Layout, Programs, Row, is_float
 
 DIGITS = 30
 """To which the truth is taken here: far beyond float64, at half the price of 60."""
-RANGE_BITS = 128
-"""The precision at which the range of a loss is looked at."""
+RANGE_BITS, MOST_RANGE_BITS = 128, 8192
+"""The precision at which the range of a loss is looked at: raised until the loss has a value."""
+ONE_DIGIT = 0.1
+"""Relative error beyond which no digit is right."""
+MOST_SINGLE_MOVES = 4
+"""Up to this many inputs are moved one at a time; more, all together with random signs."""
+SIGN_DRAWS = 2
 
 
 # --- the rows of a verdict ------------------------------------------------------------------------
@@ -86,21 +96,21 @@ class NumericsRow:
 
 @dataclass(frozen=True)
 class PointResult:
-    """One point: the truth in balls, its enclosure over the inputs' half ulps, both answers."""
+    """One point: the truth in balls, how far half an ulp of the inputs moves it, both answers."""
 
     row: np.ndarray
     truth: Row
-    input_enclosure: Row | None
-    """The truth over all inputs that round to those given; None where it cannot be had."""
+    reach: Row | None
+    """For each coordinate how far the truth moves; None where it cannot be had."""
     answers: dict[str, np.ndarray]
     disagreeing: tuple[int, ...]
     """Coordinates at which hand's balls and the truth's differ: a kink, or wrong algebra."""
     underflows: bool = False
     """Whether the loss passes through a subnormal number here."""
 
-    def enclosure(self, index: int) -> arb | None:
-        """The input enclosure of one coordinate."""
-        return None if self.input_enclosure is None else self.input_enclosure[index]
+    def reach_at(self, index: int) -> arb | None:
+        """How far the truth of one coordinate moves."""
+        return None if self.reach is None else self.reach[index]
 
     def without_disagreeing(self) -> "PointResult":
         """No truth where conventions differ: NaN is bad there, nothing else is judged."""
@@ -111,29 +121,46 @@ class PointResult:
 
 def evaluate_point(
     programs: Programs,
-    truth: Traced,
+    truth: Traced | None,
     leaves: list,
     row: np.ndarray,
     answers: dict[str, np.ndarray],
     dtype: str,
+    at_edges: bool = False,
 ) -> PointResult | None:
-    """The truth at one row, beside the answers there; None where there is no value."""
+    """The truth at one row, beside the answers there; None where there is no value.
+
+    With `at_edges` the loss is differenced where the balls of `truth` are not finite.
+    """
     here = programs.layout.replaced(leaves, row)
-    widened = programs.layout.replaced(_widened(leaves, dtype), half_ulp_balls(row, dtype))
     true, hand = _row(programs, truth, here), _row(programs, programs.hand, here)
     if true is None or not all(ball.is_finite() for ball in true):
-        return None
-    enclosure = _row(programs, truth, widened)
+        true = truth_at(programs, truth, here, DIGITS) if at_edges else None
+        if true is None:
+            return None
+    reach = None if truth is None else _reach(programs, truth, here, true, dtype)
+    if reach is None and at_edges:
+        reach = _reach(programs, None, here, true, dtype)
     disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
         disagreeing = tuple(
             index
             for index, (h, t) in enumerate(zip(hand, true, strict=True))
-            if not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2
+            if not h.overlaps(t)
+            and agreed_digits(h, t) < DIGITS // 2
+            and not programs.is_out_of_reach(h, t)
         )
-        if enclosure is None and not disagreeing:  # autodiff branches at a tie; hand may not
-            enclosure = _row(programs, programs.hand, widened)
-    return PointResult(row, true, enclosure, answers, disagreeing)
+        if reach is None and not disagreeing and programs.hand is not None:
+            # autodiff branches at a tie; hand may not
+            reach = _reach(programs, programs.hand, here, true, dtype)
+    return PointResult(row, true, reach, answers, disagreeing)
+
+
+def _row_or_slopes(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
+    """A program's balls; without one the loss is differenced."""
+    if program is None:
+        return truth_at(programs, None, leaves, DIGITS)
+    return _row(programs, program, leaves)
 
 
 def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
@@ -143,45 +170,124 @@ def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None
         return None
 
 
-def _widened(leaves: list, dtype: str) -> list:
-    """Floats as half-ulp balls; whole numbers stay what they are: labels are 0 and 1 exactly."""
-    return [
-        leaf if not is_float(leaf) else half_ulp_balls(np.asarray(leaf), dtype, whole=False)
-        for leaf in leaves
-    ]
+def _reach(
+    programs: Programs, truth: Traced | None, leaves: list, true: Row, dtype: str
+) -> Row | None:
+    """How far each coordinate of the truth moves as the inputs move by half an ulp of `dtype`.
+
+    Of few inputs each is moved by itself, both ways, and the moves are added; many are moved
+    together, with random signs, and twice the largest move counts.
+    """
+    steps = half_ulps(leaves, programs.layout.argnums, dtype)
+    counts = [int(np.count_nonzero(step)) for step in steps]
+    if sum(counts) <= MOST_SINGLE_MOVES:
+        alone = [
+            [np.where(np.arange(step.size).reshape(step.shape) == j, step, 0.0)
+             if k == leaf else np.zeros_like(step) for k, step in enumerate(steps)]
+            for leaf, chosen in enumerate(steps) for j in np.flatnonzero(chosen)
+        ]  # fmt: skip
+    else:
+        rng = np.random.default_rng(0)
+        alone = [
+            [step * rng.choice([-1.0, 1.0], step.shape) for step in steps]
+            for _ in range(SIGN_DRAWS)
+        ]
+    moves = []
+    for chosen in alone:
+        both = [_row_or_slopes(programs, truth, _moved(leaves, chosen, s)) for s in (1, -1)]
+        if any(row is None for row in both):
+            return None
+        moves.append(np.maximum(*(abs(row - true) for row in both)))
+    if sum(counts) <= MOST_SINGLE_MOVES:
+        return np.array([sum(column, arb(0)) for column in zip(*moves, strict=True)] or true * 0)
+    return 2 * np.maximum.reduce(moves)
 
 
-def half_ulp_balls(numbers: np.ndarray, dtype: str, whole: bool = True) -> np.ndarray:
-    """Every number as the ball of all reals that round to it; whole numbers too, if `whole`."""
+def half_ulps(leaves: list, differentiated: tuple[int, ...], dtype: str) -> list[np.ndarray]:
+    """By how much rounding to `dtype` may have moved each number of each leaf.
 
-    def widened(number: float) -> arb:
-        return ulp_ball(number, jnp.dtype(dtype), 0.5 if whole or number % 1 else 0.0)
+    Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
+    point that is uncertain in them would excuse any residual. Infinities, 0, integers stay.
+    """
+    steps = []
+    for position, leaf in enumerate(leaves):
+        if not is_float(leaf):
+            steps.append(np.zeros(np.shape(leaf)))
+            continue
+        numbers = np.asarray(leaf).astype(np.float64)
+        movable = np.isfinite(numbers) & (numbers != 0)
+        if position not in differentiated:
+            movable &= numbers != np.round(numbers)
+        steps.append(np.where(movable, ulp(np.where(movable, numbers, 1.0), dtype) / 2, 0.0))
+    return steps
 
-    balls = np.frompyfunc(widened, 1, 1)(numbers.astype(np.float64))
-    return np.asarray(balls, dtype=object)
+
+def _moved(leaves: list, steps: list[np.ndarray], sign: int) -> list:
+    """The leaves with every number moved by its step, exactly, in balls without a radius."""
+
+    def move(number: float, step: float) -> arb:
+        return arb(number) + arb(sign * step)
+
+    with ctx.workprec(2200):  # exact for any two float64 numbers
+        return [
+            leaf if not is_float(leaf) or not step.any()
+            else np.frompyfunc(move, 2, 1)(np.asarray(leaf).astype(np.float64), step)
+            for leaf, step in zip(leaves, steps, strict=True)
+        ]  # fmt: skip
 
 
 # --- one number -----------------------------------------------------------------------------------
 
 
-def is_bad(computed: float, true: arb, enclosure: arb | None, dtype: str) -> bool:
-    """NaN; infinite for a truth in range; zero or of the wrong sign for a normal, certain truth."""
+def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
+    """NaN; infinite for a truth in range; zero or of the wrong sign for a normal, certain truth.
+
+    A truth is certain where rounding, on inputs of this conditioning, does not explain the error.
+    """
     info = jnp.finfo(dtype)
     if math.isnan(computed):
         return True
+    if is_infinite(true):
+        return computed != float(true)
     if math.isinf(computed):
         return bool(abs(true) < arb(float(info.max)))
-    if not abs(true) >= arb(float(info.tiny)) or enclosure is None or enclosure.contains(0):
+    if not abs(true) >= arb(float(info.tiny)):
         return False
-    return computed == 0 or (computed > 0) != bool(true > 0)
+    wrong = computed == 0 or (computed > 0) != bool(true > 0)
+    return wrong and not is_explained(computed, true, reach, dtype)
 
 
 def has_bad(point: PointResult, name: str, dtype: str) -> bool:
     """Whether any coordinate of an answer is bad."""
     return any(
-        is_bad(float(computed), true, point.enclosure(index), dtype)
+        is_bad(float(computed), true, point.reach_at(index), dtype)
         for index, (computed, true) in enumerate(zip(point.answers[name], point.truth, strict=True))
     )
+
+
+def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
+    """Whether rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning."""
+    if not true.is_finite():
+        return is_infinite(true) and computed == float(true)
+    allowed = ALLOWANCE * (1 + conditioning(true, reach, dtype))
+    return error_ulp(computed, true, dtype) <= allowed
+
+
+def lost_coordinate(point: PointResult, dtype: str) -> int | None:
+    """A coordinate of hand without one right digit, which conditioning does not explain.
+
+    Where the truth is a normal number of the dtype; the first such coordinate, or None.
+    """
+    info = jnp.finfo(dtype)
+    for index, (computed, true) in enumerate(zip(point.answers["hand"], point.truth, strict=True)):
+        value = float(true.mid())
+        if not float(info.tiny) <= abs(value) <= float(info.max):
+            continue
+        error = abs(float(computed) - value)
+        explained = is_explained(float(computed), true, point.reach_at(index), dtype)
+        if not error <= ONE_DIGIT * abs(value) and not explained:
+            return index
+    return None
 
 
 def error_ulp(computed: float, true: arb, dtype: str) -> float:
@@ -194,15 +300,14 @@ def error_ulp(computed: float, true: arb, dtype: str) -> float:
     return float(abs(arb(computed) - true).mid() / arb(float(ulp(np.array(value), dtype))))
 
 
-def conditioning(true: arb, enclosure: arb | None, dtype: str) -> float:
+def conditioning(true: arb, reach: arb | None, dtype: str) -> float:
     """How far the truth moves, in ulp, as the inputs move by half an ulp.
 
-    Infinite where a branch (a kink, a tie) is within that reach: then nothing can be blamed.
+    Infinite where that is not known, or where the moved truth has no value.
     """
-    if enclosure is None or not enclosure.is_finite():
+    if reach is None or not reach.is_finite():
         return math.inf
-    reach = max(float((enclosure - true).abs_upper()), 0.0)
-    return reach / float(ulp(np.array(float(true.mid())), dtype))
+    return float(reach.abs_upper()) / float(ulp(np.array(float(true.mid())), dtype))
 
 
 # --- all points -----------------------------------------------------------------------------------
@@ -228,23 +333,24 @@ def summarize(
     worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
     subnormal = 0
+    witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
         for point in points:
             modesty = -float(np.abs(point.row.astype(np.float64)).max())
             for index, true in enumerate(point.truth):
-                enclosure = point.enclosure(index)
+                reach = point.reach_at(index)
                 size = float(abs(true).mid())
                 subnormal += point.underflows or 0 < size < tiny
                 for name, answer in point.answers.items():
                     computed = float(answer[index])
                     lost = not math.isfinite(computed)
                     bad[name] += lost if point.underflows else is_bad(
-                        computed, true, enclosure, dtype
+                        computed, true, reach, dtype
                     )  # fmt: skip
                     if not tiny <= size <= largest or (point.underflows and not lost):
                         continue
                     error = error_ulp(computed, true, dtype)
-                    cost = conditioning(true, enclosure, dtype)
+                    cost = conditioning(true, reach, dtype)
                     excess = error / (1 + cost) if math.isfinite(error) else math.inf
                     before = worst[name]
                     tied = excess == before.excess == math.inf and modesty > before.modesty
@@ -254,7 +360,7 @@ def summarize(
     return NumericsRow(
         dtype=dtype,
         hand_max_ulp=worst["hand"].error,
-        autodiff_max_ulp=worst["autodiff"].error,
+        autodiff_max_ulp=worst["autodiff"].error if witnessed else math.nan,
         conditioning_ulp=worst["hand"].conditioning,
         hand_worst_at=worst["hand"].at,
         autodiff_worst_at=worst["autodiff"].at,
@@ -313,7 +419,7 @@ def classify_range(programs: Programs, leaves: list, dtype: str, both_fail: bool
     excused if each of them leads out of range, and not if only one of them does.
     """
     found = _range_of(programs, programs.loss, leaves, dtype)
-    if found != "normal" or not both_fail or programs.hand is None:
+    if found != "normal" or not both_fail or programs.hand is None or programs.autodiff is None:
         return found
     ranges = {_range_of(programs, p, leaves, dtype) for p in (programs.hand, programs.autodiff)}
     if "normal" in ranges:
@@ -322,16 +428,22 @@ def classify_range(programs: Programs, leaves: list, dtype: str, both_fail: bool
 
 
 def _range_of(programs: Programs, program: Traced, leaves: list, dtype: str) -> str:
-    interpreter = RangeInterpreter(programs.rules)
     variables = program.jaxpr.jaxpr.invars
     operands = [as_operand(leaf, v) for leaf, v in zip(leaves, variables, strict=True)]
-    try:
-        with ctx.workprec(RANGE_BITS):
-            outputs = interpreter.run(program.jaxpr, operands)
-    except (Undecided, UnsupportedPrimitive):
-        return "normal"
-    if not all(ball.is_finite() for output in outputs for ball in np.ravel(output)):
-        return "no value"
+    bits = RANGE_BITS
+    while True:
+        interpreter = RangeInterpreter(programs.rules)
+        try:
+            with ctx.workprec(bits):
+                outputs = interpreter.run(program.jaxpr, operands)
+        except (Undecided, UnsupportedPrimitive):
+            return "normal"
+        balls = [ball for output in outputs for ball in np.ravel(output)]
+        if all(ball.is_finite() for ball in balls):
+            break
+        bits *= 4
+        if bits > MOST_RANGE_BITS or any(map(is_infinite, balls)):
+            return "no value"
     info = jnp.finfo(dtype)
     if interpreter.largest > info.maxexp:
         return "overflow"

@@ -7,6 +7,7 @@ the two are apart. Both are divided by one ulp plus what moving the point by hal
 candidates are judged elsewhere, in exact arithmetic.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import numpy as np
 from handgrad._precision import x64
 from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, rounded
+from handgrad.verify.witnesses import Problem, Programs, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -26,6 +27,8 @@ MOST_SHRUNK = 40
 """How many coordinates are made simpler at most."""
 MODEST = 3
 """How many points where one is not finite are handed on: the modest ones."""
+LEAST_FENCE, FENCE_MARGIN = 1e3, 1e3
+"""A constant at least so large, in a mask or a clip, bounds the search this far below itself."""
 MOST_NUMBERS = 2**22
 """How many numbers one generation may hold: fewer points are tried where each is large."""
 
@@ -137,11 +140,54 @@ def _extent(array: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @dataclass(frozen=True)
 class SearchContext:
-    """Where a search takes place: the evaluator, and the other arguments, in one dtype."""
+    """Where a search takes place: the evaluator, the other arguments, one dtype, and bounds."""
 
     evaluator: BatchEvaluator
     leaves: list
     dtype: str
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """The lowest and the highest number that a differentiated input may be."""
+
+    def within(self, rows: np.ndarray) -> np.ndarray:
+        """The rows with every number held within the bounds; infinite ones of the point stay."""
+        base = self.evaluator.layout.row(self.leaves, rows.dtype)
+        held = np.clip(rows, *(np.array(b).astype(rows.dtype) for b in self.bounds))
+        return np.where(np.isinf(base), base, held)
+
+
+def search_bounds(problem: Problem, programs: Programs) -> tuple[float, float]:
+    """The bounds that were asked for; else what a mask or a clip in the loss leaves.
+
+    A loss that puts −1e9 in place of masked scores means scores that are far smaller.
+    """
+    if problem.bounds is not None:
+        return problem.bounds
+    fences = [abs(c) for c in _selected_constants(programs.loss.jaxpr) if abs(c) >= LEAST_FENCE]
+    far = min(fences) / FENCE_MARGIN if fences else math.inf
+    return -far, far
+
+
+def _selected_constants(program: Any) -> set[float]:
+    """The finite constants that a loss selects or clips by."""
+    found: set[float] = set()
+
+    def apply(equation: Any, operands: list[float | None]) -> list[float | None]:
+        inside = called_program(equation)
+        if inside is not None:
+            return run(inside, operands, apply, _scalar)
+        name = equation.primitive.name
+        if name in ("select_n", "max", "min", "clamp"):
+            found.update(c for c in operands if c is not None and math.isfinite(c))
+        passed_on = name in ("broadcast_in_dim", "convert_element_type", "reshape", "copy")
+        return [operands[0] if passed_on else None] * len(equation.outvars)
+
+    run(program, [None] * len(program.in_avals), apply, _scalar)
+    return found
+
+
+def _scalar(value: Any, aval: Any) -> float | None:
+    floating = jnp.issubdtype(aval.dtype, jnp.floating)
+    return float(value) if floating and np.size(value) == 1 else None
 
 
 class Scores(NamedTuple):
@@ -218,7 +264,7 @@ def search(
 ) -> Candidates:
     """The `keep` worst rows for each witness, the first simplified, after about `evaluations`."""
     count = context.evaluator.count
-    rows = first_generation(base, count, rng)
+    rows = context.within(first_generation(base, count, rng))
     pool, lost, tried = rows[:0], rows[:0], 0
     scores = [np.zeros(0)] * 3
     while tried < evaluations:
@@ -230,7 +276,7 @@ def search(
         new = [part[~found.out_of_range] for part in found[:3]]
         scores = [np.concatenate(pair) for pair in zip(scores, new, strict=True)]
         parents = np.concatenate([base[None, :], *(_top(pool, s, PARENTS) for s in scores)])
-        rows = mutate(parents[rng.integers(0, len(parents), count)], base, rng)
+        rows = context.within(mutate(parents[rng.integers(0, len(parents), count)], base, rng))
     hand, autodiff = (_top(pool, part, keep) for part in scores[:2])
     for witness, worst in enumerate((hand, autodiff)):
         if len(worst):
@@ -270,7 +316,7 @@ def shrink(context: SearchContext, row: np.ndarray, base: np.ndarray, witness: i
             attempt = row.copy()
             with np.errstate(over="ignore"):
                 attempt[column] = np.array(simple).astype(row.dtype)
-            attempts.append(attempt)
+            attempts.append(context.within(attempt))
             replaced.append(column)
     harmless = scores(np.stack(attempts)) >= target
     simpler: dict[int, np.ndarray] = {}

@@ -58,6 +58,8 @@ class Verdict:
             return self.cause
         if not self.compared and self.hand in (*RIGHT, "undecided"):
             return "nothing was compared"
+        if self.hand in RIGHT and self.cause:
+            return self.cause
         if self.hand in RIGHT:
             faults = [fault for row in self.numerics if (fault := fault_of(row))]
             return faults[0] if faults else "the numerics are not clean"
