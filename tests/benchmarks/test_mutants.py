@@ -70,6 +70,12 @@ def groups():
     return {name: CaseMutants(case(name)) for name in {label[0] for label in LABELS}}
 
 
+@pytest.fixture
+def shared(groups, monkeypatch):
+    """The command finds what the cases' mutants share already computed."""
+    monkeypatch.setattr(trials, "CaseMutants", lambda case: groups[case.name])
+
+
 def found(name, operator, place, detail):
     entry = case(name)
     with x64():
@@ -96,7 +102,7 @@ def test_the_second_opinion_agrees_with_the_label(label, groups):
 
 
 @pytest.mark.parametrize("limit", [8, pytest.param(60, marks=pytest.mark.slow)])
-def test_a_sample_of_mutants(script, tmp_path, limit):
+def test_a_sample_of_mutants(script, tmp_path, shared, limit):
     """Every really different one is caught, no equivalent one accused; JAX's checks miss some."""
     path = tmp_path / "mutants.json"
     ran = script(mutants, "sigmoid", "--limit", limit, "--json", path)
@@ -111,9 +117,9 @@ def test_a_sample_of_mutants(script, tmp_path, limit):
     assert missed[0] == 0 < min(missed[1:])
 
 
-def test_a_judge_that_is_wrong_gives_exit_code_1(script, monkeypatch):
-    monkeypatch.setattr(trials.CaseMutants, "by_handgrad", lambda self, changed: True)
-    monkeypatch.setattr(trials.CaseMutants, "by_jax", lambda self, changed, dtype, check: True)
+def test_a_judge_that_is_wrong_gives_exit_code_1(script, monkeypatch, shared):
+    monkeypatch.setattr(CaseMutants, "by_handgrad", lambda self, changed: True)
+    monkeypatch.setattr(CaseMutants, "by_jax", lambda self, changed, dtype, check: True)
     ran = script(mutants, "sigmoid", "--limit", 8)
     assert ran.code == 1
     assert "accused, though equivalent: sigmoid, no-op at" in ran.out

@@ -68,7 +68,7 @@ def test_the_record_is_complete():
     assert {s.text for s in statements.STATEMENTS} >= {BINARY, NEURAL}
 
 
-@pytest.mark.parametrize("statement", mostly_slow(statements.STATEMENTS, 8), ids=name_of)
+@pytest.mark.parametrize("statement", mostly_slow(statements.STATEMENTS, 12), ids=name_of)
 def test_a_statement_comes_out_as_recorded(statement):
     entry = found(statement.name)
     assert entry.verdict == statement.expected, entry.found
@@ -76,14 +76,14 @@ def test_a_statement_comes_out_as_recorded(statement):
     assert entry.found
 
 
-@pytest.mark.parametrize("statement", mostly_slow(HOLDING, 8), ids=name_of)
+@pytest.mark.parametrize("statement", mostly_slow(HOLDING, 12), ids=name_of)
 def test_what_holds_does_not_hold_when_altered(statement):
     entry = check(replace(statement, claimed=altered(statement.claimed)))
     assert entry.verdict == DIFFERS, entry.found
     assert not entry.as_recorded
 
 
-@pytest.mark.parametrize("statement", mostly_slow(statements.errata(), 8), ids=name_of)
+@pytest.mark.parametrize("statement", mostly_slow(statements.errata(), 10), ids=name_of)
 def test_what_does_not_hold_holds_when_corrected(statement):
     entry = check(replace(statement, claimed=statement.corrected))
     assert entry.verdict == AGREES, entry.found

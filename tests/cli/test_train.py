@@ -186,22 +186,18 @@ def test_an_interrupt_keeps_both_sides(trained, monkeypatch):
 # --- streams --------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_trained_on_side_by_side(trained, fruit):
-    out, found = trained(fruit, "--target", "fruit", "--stream", *QUICK)
-    assert "streamed: learnt and encoded in" in out
-    assert "5 features, 3 classes" in out
-    assert "agrees with jax.grad in all 36 coordinates" in out
-    assert found["max_parameter_difference_relative"] < 1e-5
-    assert found["hand"]["steps"] == found["optax"]["steps"] > 0
-
-
-def test_npy_is_streamed_unasked(trained, tmp_path):
+def test_a_stream_is_trained_on_side_by_side(trained, tmp_path):
+    """A .npy file is one unasked."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))
     np.save(tmp_path / "points.npy", np.c_[x, x[:, 0] > 0])
     plot = tmp_path / "plot.png"
-    out, _ = trained(tmp_path / "points.npy", "--target", 2, *QUICK, "--plot", plot)
-    assert "streamed: learnt" in out
+    out, found = trained(tmp_path / "points.npy", "--target", 2, *QUICK, "--plot", plot)
+    assert "streamed: learnt and encoded in" in out
+    assert "2 features, 2 classes" in out
+    assert "agrees with jax.grad in all 6 coordinates" in out
+    assert found["max_parameter_difference_relative"] < 1e-5
+    assert found["hand"]["steps"] == found["optax"]["steps"] > 0
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
