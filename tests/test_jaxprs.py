@@ -107,5 +107,5 @@ def test_functions_of_jax_are_known_from_those_of_others():
     names = [jaxprs.library_function(equation) for equation in jaxprs.equations(program)]
     assert "jax.nn.relu" in names
     assert names[-1] is None
-    (sine,) = jaxprs.equations(jax.make_jaxpr(jax.nn.sigmoid)(0.5), lambda _: [])
-    assert "jax.nn.sigmoid" in [jaxprs.library_function(sine), *jaxprs.library_frames(sine)]
+    (sine,) = jaxprs.equations(jax.make_jaxpr(jnp.sin)(0.5))
+    assert "jax.numpy.ufuncs.sin" in jaxprs.library_frames(sine)

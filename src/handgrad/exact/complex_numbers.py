@@ -173,5 +173,5 @@ SHARED = frozenset({
     "cumprod", "cumsum", "conv_general_dilated", "dot_general", "empty", "empty2", "iota",
     "lu", "reduce_prod", "reduce_sum", "scatter-add", "scatter-mul", "scatter-sub", "scatter_add",
     "scatter_mul", "scatter_sub", "reduce_window_sum", "triangular_solve", "cholesky",
-    "tridiagonal_solve",
+    "tridiagonal_solve", "qr", "eigh", "svd",
 })  # fmt: skip

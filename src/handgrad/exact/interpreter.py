@@ -167,9 +167,9 @@ class Interpreter:
             return conversion.bitcast_of(operands[0], dtype, params["new_dtype"])
         if name == "random_gamma":
             return _random_gamma(equation, operands)
-        rules = COMPLEX_RULES if "complex" in kinds else RULES
-        if name in rules:
-            return rules[name](*operands, **params)
+        table = COMPLEX_RULES if "complex" in kinds else RULES
+        if name in table:
+            return table[name](*operands, **params)
         if name in movement.MOVES:
             return movement.by_position(equation.primitive, operands, params)
         missing = "of complex numbers" if "complex" in kinds else ""

@@ -415,6 +415,24 @@ def coo_todense(data: Any, row: Any, col: Any, *, spinfo: Any, **params: Any) ->
     return result
 
 
+def coo_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> list[np.ndarray]:
+    """The first `nse` entries that are not 0, with their rows and columns; zeros fill up."""
+    matrix = as_balls(matrix)
+    places = [p for p in np.ndindex(*matrix.shape) if balls.not_equal(matrix[p], ZERO)][:nse]
+    missing = nse - len(places)
+    data = _array([matrix[place] for place in places] + [ZERO] * missing)
+    rows, columns = np.array([*places, *[(0, 0)] * missing], dtype=index_dtype).reshape(nse, 2).T
+    return [data, rows, columns]
+
+
+def csr_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> list[np.ndarray]:
+    """The first `nse` entries that are not 0, their columns, and where each row begins."""
+    data, rows, columns = coo_fromdense(matrix, nse=nse, index_dtype=index_dtype)
+    used = sum(not ball.is_zero() for ball in data)
+    counts = np.bincount(rows[:used], minlength=matrix.shape[0])
+    return [data, columns, np.concatenate([[0], np.cumsum(counts)]).astype(index_dtype)]
+
+
 def csr_todense(data: Any, indices: Any, indptr: Any, *, shape: Any, **params: Any) -> np.ndarray:
     """The matrix whose row i has data[indptr[i]:indptr[i + 1]] in the columns of `indices`."""
     result = np.full(shape, ZERO, dtype=object)
@@ -491,9 +509,11 @@ RULES: dict[str, Rule] = {
     "bcoo_todense": bcoo_todense,
     "bcsr_dot_general": bcsr_dot_general,
     "cholesky": cholesky,
+    "coo_fromdense": coo_fromdense,
     "coo_matmat": coo_product,
     "coo_matvec": coo_product,
     "coo_todense": coo_todense,
+    "csr_fromdense": csr_fromdense,
     "csr_matmat": csr_product,
     "csr_matvec": csr_product,
     "csr_todense": csr_todense,
