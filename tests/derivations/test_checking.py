@@ -8,6 +8,7 @@ import pytest
 
 from handgrad._precision import x64
 from handgrad.derivations import Limit, Step, check, derivation
+from handgrad.derivations.steps import lines as written
 from handgrad.errors import InputError
 
 ENTRY = derivation("relu")
@@ -84,6 +85,17 @@ def test_nothing_to_compare_is_not_agreement():
     checked = check(lines(lambda z: z[:0], lambda z: z[:0]))
     assert not checked.ok
     assert "nothing to compare" in checked.fault
+
+
+def test_lines_are_formula_reason_and_value():
+    good = Step("= z", "definition", abs)
+    assert written(good, "= -z", "the other sign", abs) == (
+        good,
+        Step("= -z", "the other sign", abs),
+    )
+    for parts in (("= z", abs), ("= z", "reason", "value"), ("= z", "reason", abs, "= 2 z")):
+        with pytest.raises(TypeError, match="expected a formula, a reason and a value, got"):
+            written(*parts)
 
 
 def test_the_limit_in_floats_has_the_structure_of_a_gradient():

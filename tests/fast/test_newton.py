@@ -10,7 +10,7 @@ from handgrad._precision import x64
 from handgrad.data import load
 from handgrad.errors import InputError
 from handgrad.fast import newton, residuals
-from handgrad.fast.newton import api, descent, objective, rows
+from handgrad.fast.newton import api, descent, hessian, objective, rows
 from handgrad.fast.newton.descent import descend
 from handgrad.fast.newton.hessian import KeptHessian
 from handgrad.fast.newton.objective import Objective, Scaling
@@ -368,6 +368,28 @@ def test_a_wrong_residual_does_not_pass_for_an_optimum(monkeypatch, start):
     monkeypatch.setattr(residuals, "binary", faulty)
     monkeypatch.setattr(rows, "_PROGRAMS", {})
     assert reference(newton.fit(start, x, y, 1e-2), x, y, 1e-2)[1] > 1e-5
+
+
+def test_too_many_features_for_a_hessian_take_products_with_it(monkeypatch):
+    monkeypatch.setattr(hessian, "MOST_FEATURES", 3)
+    x, y = draw(600, 4)
+    found = newton.fit(None, x, y)
+    assert (found.converged, found.hessians) == (True, 0)
+    assert found.products > 0
+    assert reference(found, x, y, 0.0)[1] <= 1.001e-9
+    nowhere = hessian.HessianProducts(Scaling(np.zeros(4), np.ones(4)), np.zeros(5), x, None)
+    at_rest = objective.Evaluation(np.ones(5), 0.7, np.zeros(5), 0.0)
+    assert not nowhere.direction(at_rest, 0.0).any()
+
+
+def test_no_more_programs_are_kept_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(rows, "_PROGRAMS", {})
+    monkeypatch.setattr(rows, "MOST_PROGRAMS", 1)
+    cache = rows.ProgramCache()
+    for number in (1.0, 2.0):
+        assert cache.run(jnp.add, np.float32(number), np.float32(1)) == number + 1
+        assert cache.run(jnp.multiply, np.float32(number), np.float32(2)) == 2 * number
+        assert len(rows._PROGRAMS) == 1
 
 
 def test_a_step_too_long_is_damped():
