@@ -10,7 +10,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
-from handgrad.explain.page.layout import Layout, lay_out
+from handgrad.explain.page.layout import GraphLayout, lay_out
 from handgrad.explain.summary import summarise
 from handgrad.explain.tape import Tape, TapeEquation
 
@@ -41,7 +41,7 @@ class Graph:
     """For each equation, the value of the node that its steps light."""
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> GraphLayout:
         """Where everything is."""
         return lay_out([n.value for n in self.nodes], self.edges, (WIDTH, HEIGHT))
 
