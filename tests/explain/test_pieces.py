@@ -340,7 +340,7 @@ def test_a_page_is_escaped_and_self_contained():
 @pytest.mark.parametrize("name", [entry.name for entry in CASES])
 def test_every_case_can_be_explained(name):
     found = explain_case(name)
-    assert found.identical or (found.identical_unfused and jax.__version_info__ >= (0, 11))
+    assert found.identical or (found.identical_unfused and jax.__version_info__[:2] != (0, 10))
     assert found.hand_equal
     assert found.derivation.lines
     assert found.derivation.lines[-1].matches or name == "step", (

@@ -15,6 +15,7 @@ from fuzz.strategies import HUGE, SPECIAL, anything, arrays, things
 from fuzz.test_functions import BINARY, CLASSES, DATA, numbers, options, spoiled
 from handgrad import exact
 from handgrad.data import Dataset, check_labels, check_values, split, standardise
+from handgrad.explain import as_data, as_html
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.train import accuracy, fit, fit_many, folds
 

@@ -119,7 +119,8 @@ def _compare(
     leaves = compare(tape, gradient, eager, hand)
     if all(leaf.identical for leaf in leaves):
         return leaves
-    # JAX 0.12 compiles even a matrix product as a whole on the way back, which rounds otherwise
+    # some versions of JAX compile even a matrix product as a whole on the way back (0.7, 0.12),
+    # which rounds otherwise
     with contextlib.suppress(Exception), jax.disable_jit():
         return compare(tape, gradient, eager, hand, unfused=autodiff(*at))
     return leaves

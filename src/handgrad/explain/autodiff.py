@@ -39,7 +39,7 @@ class Slot:
 
 @dataclass
 class TapeBuilder:
-    """The tape while it is written."""
+    """The tape while it is recorded."""
 
     values: list[TapeValue] = field(default_factory=list)
     equations: list[TapeEquation] = field(default_factory=list)
@@ -153,15 +153,15 @@ def _run_equation(
     ]
     title, body = body_of(equation, [slot.array for slot in operands])
     none = (None,) * len(inputs)
-    written = TapeEquation(
+    recorded = TapeEquation(
         index=len(builder.equations), primitive=equation.primitive.name,
         detail=detail_of(equation), inputs=inputs,
         outputs=tuple(builder.index_of(slot) for slot in outputs),
         active=any(slot.active for slot in outputs), source=locate(equation), calls=calls,
         jacobians=none, sent=none, body_title=title, body=body,
     )  # fmt: skip
-    builder.equations.append(written)
-    return EquationStep(equation, operands, outputs, active, function, written.index)
+    builder.equations.append(recorded)
+    return EquationStep(equation, operands, outputs, active, function, recorded.index)
 
 
 # --- backwards --------------------------------------------------------------------------------

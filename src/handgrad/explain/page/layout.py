@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 SWEEPS = 12
 
 
@@ -148,15 +150,8 @@ def _placed(order: list, above: dict, below: dict, widths: dict, gap: float) -> 
 
 def _apart(row: list[int], wish: list[float], widths: dict, gap: float) -> list[float]:
     """The nearest places to the wishes that keep the order and the distances (least squares)."""
-    offsets, at = [], 0.0
-    for i, m in enumerate(row):
-        at += (widths[row[i - 1]] + widths[m]) / 2 + gap if i else 0.0
-        offsets.append(at)
-    blocks: list[list[float]] = []  # [mean, count]: neighbours that touch move as one
-    for goal in (w - o for w, o in zip(wish, offsets, strict=True)):
-        blocks.append([goal, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, n), (b, k) = blocks[-2], blocks[-1]
-            blocks[-2:] = [[(a * n + b * k) / (n + k), n + k]]
-    bases = [mean for mean, count in blocks for _ in range(int(count))]
-    return [b + o for b, o in zip(bases, offsets, strict=True)]
+    from scipy.optimize import isotonic_regression
+
+    steps = [(widths[left] + widths[right]) / 2 + gap for left, right in pairwise(row)]
+    offsets = np.cumsum([0.0, *steps])
+    return (isotonic_regression(wish - offsets).x + offsets).tolist()
