@@ -34,7 +34,12 @@ def recheck(
 ) -> None:
     """Judge again at the recorded inputs, and compare with the certificate."""
     from handgrad.verify import verify as judge
-    from handgrad.verify.certificate import read_certificate, what_changed, with_recorded_inputs
+    from handgrad.verify.certificate import (
+        differs_here,
+        read_certificate,
+        what_changed,
+        with_recorded_inputs,
+    )
 
     broken = False
     for text in _certificates(file):
@@ -54,9 +59,14 @@ def recheck(
         changed = what_changed(data, verdict)
         broken = broken or bool(changed)
         said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
+        if not verdict.ok and not changed:
+            said = f"holds: [bold red]NOT right[/]: {escape(str(verdict.fault))}"
         say(f"{escape(data['name'])}: {said}")
         for line in changed:
             console.print(printable(f"  {line}"), markup=False, soft_wrap=True)
+        for line in differs_here(data, verdict):
+            line = f"  differs on this machine: {line}"
+            console.print(printable(line), markup=False, soft_wrap=True)
     if broken:
         raise typer.Exit(WRONG)
 
@@ -87,6 +97,7 @@ def _named(
         spec = given[key] or recorded.get(key)
         if spec and not given[key]:
             path = spec.rpartition(":")[0] if isinstance(spec, str) else ""
+            path = path.replace("\0", "")
             if os.path.realpath(path) not in known:
                 raise InputError(
                     "FILE", "beside the certificate the Python files to run",
