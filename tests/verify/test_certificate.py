@@ -87,7 +87,8 @@ def test_an_edited_input_no_longer_holds(text):
     data["inputs"][0]["values"][0] = (0.25).hex()
     at = with_recorded_inputs(AT, read_certificate(json.dumps(data), "file"))
     assert at[0]["w"].tolist() == [0.25, -2.0]
-    assert "enclosures of the truth: others than then" in what_changed(data, judged(at=at))
+    changed = what_changed(data, judged(at=at))
+    assert any(line.startswith("enclosures[0]: ") for line in changed)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,8 @@ def test_an_edited_number_no_longer_holds(text, again, path, value):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    (line,) = what_changed(read_certificate(json.dumps(data), "file"), again)
+    altered, line = what_changed(read_certificate(json.dumps(data), "file"), again)
+    assert altered.startswith("digest: ")
     assert str(path[-1] if isinstance(path[-1], str) else path[0]) in line
 
 
