@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 
@@ -289,4 +290,22 @@ def test_a_name_with_markup_is_shown_as_it_is(command, user, sigmoid_certificate
     data = json.loads(sigmoid_certificate)
     data["certificates"][0]["name"] = "[/bold]"
     (user / "c.json").write_text(json.dumps(data))
-    assert command("recheck", "c.json").out == "[/bold]: holds\n"
+    out = command("recheck", "c.json").out
+    assert out.startswith("[/bold]: no longer holds\n  digest: ")
+    assert len(out.splitlines()) == 2
+
+
+def test_a_process_that_ends_without_a_verdict_is_no_pass(tmp_path):
+    (tmp_path / "my.py").write_text(
+        "import os, jax.numpy as jnp\n"
+        "def loss(x): return jnp.sum(x * x)\n"
+        "def gradient(x): os._exit(0)\n"
+        "at = (jnp.ones(2),)\n"
+    )
+    asked = ["verify", "my.py:gradient", "--of", "my.py:loss", "--at", "my.py:at"]
+    run = f"import sys; sys.argv[1:] = {asked}; from handgrad.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "before it had a verdict" in done.stderr

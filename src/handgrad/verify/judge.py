@@ -276,8 +276,9 @@ def _places(
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    searchable = isinstance(evaluator, BatchEvaluator) and problem.evaluations > 0 and len(base)
-    if not searchable or problem.is_late:
+    if problem.is_late or problem.evaluations == 0 or not len(base):
+        return places, 0
+    if not isinstance(evaluator, BatchEvaluator):
         return places, 0
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
