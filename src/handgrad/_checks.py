@@ -78,8 +78,7 @@ def require_scalar(name: str, number: Any) -> None:
 
 def require_size(name: str, size: Any) -> None:
     """Raise InputError unless `size` can be the length of an axis that is not empty."""
-    whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
-    if not whole or not 1 <= size <= MOST:
+    if not is_whole(size) or not 1 <= size <= MOST:
         raise InputError(name, f"a whole number in 1..{MOST:,}", repr(size), "pass 16, say")
 
 
@@ -94,6 +93,16 @@ def as_index(y: Any) -> Array:
         return jnp.asarray(np.where((y < -MOST) | (y > MOST), MOST, y).astype(np.int32))
     y = jnp.asarray(y)
     return y.astype(jnp.int32) if jnp.iinfo(y.dtype).bits < 32 else y
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is an integer of Python or NumPy; True and False are not."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_real(value: Any) -> bool:
+    """Whether `value` is a number of Python or NumPy; True and False are not."""
+    return is_whole(value) or isinstance(value, float | np.floating)
 
 
 def require_key(key: Any) -> None:

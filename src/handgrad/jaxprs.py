@@ -29,6 +29,8 @@ from handgrad._precision import x64
 __all__ = [
     "CALLS",
     "CUSTOM_CALLS",
+    "ENTERED",
+    "WRITTEN_OUT",
     "Literal",
     "Program",
     "as_arrays",
@@ -40,6 +42,7 @@ __all__ = [
     "enter",
     "equations",
     "frames",
+    "library_frames",
     "library_function",
     "live_equations",
     "run",
@@ -49,13 +52,15 @@ __all__ = [
     "variables",
     "where",
     "with_copied_constants",
+    "written_out",
 ]
 
 Program = ClosedJaxpr
 """A jaxpr together with the values of its constants."""
 
 CALLS = frozenset({
-    "call", "call_hi_primitive", "closed_call", "core_call", "core_closed_call", "jit", "pjit",
+    "call", "call_hi_primitive", "closed_call", "composite", "core_call", "core_closed_call",
+    "custom_vmap_call", "jit", "linear_call", "pjit",
 })  # fmt: skip
 """Equations that only call a program."""
 REMATERIALIZED = frozenset({"checkpoint", "remat", "remat2"})
@@ -64,7 +69,17 @@ CUSTOM_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call
 """Equations that call a program with a derivative rule of its own."""
 
 _ALL_CALLS = CALLS | REMATERIALIZED | CUSTOM_CALLS
-_PROGRAM_PARAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_PROGRAM_PARAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee")
+
+LOOPS_AND_BRANCHES = frozenset({"cond", "custom_linear_solve", "linear_solve", "scan", "while"})
+ENTERED = _ALL_CALLS | LOOPS_AND_BRANCHES
+"""Equations that `enter` goes into."""
+WRITTEN_OUT = frozenset({
+    "bcoo_dot_general_sampled", "bcoo_extract", "bcoo_fromdense", "bcoo_sort_indices",
+    "bcoo_spdot_general", "bcoo_sum_duplicates", "bcoo_transpose", "bcsr_extract",
+    "bcsr_fromdense", "bcsr_todense", "eval_jaxpr", "remat_opt", "run_state", "todense",
+})  # fmt: skip
+"""Primitives that JAX implements by functions of JAX: `written_out` finds their program."""
 
 Run = Callable[[Any, Sequence[Any]], list[Any]]
 
@@ -204,29 +219,54 @@ def called_program(equation: Any, kinds: frozenset[str] | None = None) -> Progra
     if equation.primitive.name not in (kinds or _ALL_CALLS):
         return None
     if equation.primitive.name == "call_hi_primitive":
-        return _expanded(equation)
+        return written_out(equation)
     return closed(next(equation.params[p] for p in _PROGRAM_PARAMS if p in equation.params))
 
 
-def _expanded(equation: Any) -> Program:
-    """The program behind a primitive that JAX (since 0.11) writes out only when it compiles."""
-    avals = [atom.aval for atom in equation.invars]
-    wide = any(np.dtype(aval.dtype).itemsize == 8 for aval in avals)
+def written_out(equation: Any) -> Program | None:
+    """The program that JAX's own implementation of a primitive traces to; None where there is none.
+
+    For those in WRITTEN_OUT, and for those that JAX (since 0.11) writes out when it compiles.
+    """
+    primitive, avals = equation.primitive, [atom.aval for atom in equation.invars]
+    if primitive.name not in WRITTEN_OUT | {"call_hi_primitive"}:
+        return None
+    is_high = primitive.name == "call_hi_primitive"
+    implementation = primitive.to_lojax if is_high else primitive.impl
+    wide = any(getattr(aval.dtype, "itemsize", 0) == 8 for aval in avals)
     with x64(wide or jax.config.read("jax_enable_x64")), jax.numpy_dtype_promotion("standard"):
-        written_out = functools.partial(equation.primitive.to_lojax, **equation.params)
-        return jax.make_jaxpr(written_out)(*avals)
+        program = jax.make_jaxpr(functools.partial(implementation, **equation.params))(*avals)
+    if any(inner.primitive is primitive for inner in equations(program)):
+        return None
+    return program
 
 
-def library_function(program: Any) -> str | None:
-    """The name of the function of JAX that a program was traced from; None for anybody else's.
+def library_function(equation: Any) -> str | None:
+    """The name of the function of JAX that an equation calls; None for anybody else's.
 
     >>> program = jax.make_jaxpr(lambda x: jax.nn.relu(x))(1.0)
-    >>> [library_function(inner) for e in equations(program) for inner in sub_jaxprs(e)][0]
+    >>> [library_function(equation) for equation in equations(program)][0]
     'jax.nn.relu'
     """
-    origin = getattr(closed(program).jaxpr.debug_info, "func_src_info", None) or ""
-    function, _, file = origin.replace("\\", "/").partition(" at ")
-    _, inside, path = file.rpartition("/jax/_src/")
+    if equation.primitive.name == "call_hi_primitive":
+        kind = type(equation.params["_prim"])
+        return f"{kind.__module__.replace('jax._src.', 'jax.')}.{kind.__name__}"
+    program = called_program(equation)
+    if program is None:
+        return None
+    origin = getattr(program.jaxpr.debug_info, "func_src_info", None) or ""
+    function, _, file = origin.partition(" at ")
+    return _public_name(file, function)
+
+
+def library_frames(equation: Any) -> list[str]:
+    """The functions of JAX under which an equation was traced, innermost first."""
+    names = (_public_name(frame.file, frame.function) for frame in frames(equation, library=()))
+    return [name for name in names if name is not None]
+
+
+def _public_name(file: str, function: str) -> str | None:
+    _, inside, path = file.replace("\\", "/").rpartition("/jax/_src/")
     if not inside:
         return None
     module = path.partition(".py")[0].replace("/", ".")
@@ -237,7 +277,8 @@ def library_function(program: Any) -> str | None:
 def sub_jaxprs(equation: Any) -> list[Program]:
     """All programs that an equation holds: a called function, branches, the body of a loop."""
     if equation.primitive.name == "call_hi_primitive":
-        return [_expanded(equation)]
+        program = called_program(equation)
+        return [] if program is None else [program]
     found = []
     for param in equation.params.values():
         for entry in param if isinstance(param, list | tuple) else [param]:
@@ -344,10 +385,10 @@ def live_equations(program: Any, outputs: Sequence[bool]) -> list[Any]:
 # --- where an equation comes from -------------------------------------------------------------
 
 _HERE = Path(__file__).parent.as_posix()
-_LIBRARY = (
-    "/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", f"{_HERE}/jaxprs.py",
-    *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain")),
+_TRACERS = (
+    f"{_HERE}/jaxprs.py", *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain"))
 )  # fmt: skip
+_LIBRARY = ("/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", *_TRACERS)
 
 
 class Frame(NamedTuple):
@@ -360,15 +401,19 @@ class Frame(NamedTuple):
 
 
 def frames(equation: Any, library: Sequence[str] = _LIBRARY) -> list[Frame]:
-    """The user's frames under which an equation was traced, innermost first."""
+    """The user's frames under which an equation was traced, innermost first.
+
+    They end where this package was called to trace: what called it is no part of the program.
+    """
     traceback = getattr(equation.source_info, "traceback", None)
-    if traceback is None:
-        return []
-    return [
-        Frame(code.co_filename, code.co_name, _span(traceback, code, address))
-        for code, address in zip(*traceback.raw_frames(), strict=True)
-        if not any(part in code.co_filename.replace("\\", "/") for part in library)
-    ]
+    found: list[Frame] = []
+    for code, address in zip(*traceback.raw_frames(), strict=True) if traceback else ():
+        file = code.co_filename.replace("\\", "/")
+        if not any(part in file for part in library):
+            found.append(Frame(code.co_filename, code.co_name, _span(traceback, code, address)))
+        elif found and any(part in file for part in _TRACERS):
+            break
+    return found
 
 
 def _span(traceback: Any, code: Any, address: int) -> tuple[int, int, int, int]:

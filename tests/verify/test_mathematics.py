@@ -132,12 +132,3 @@ def test_cancellation_is_no_concern_of_mathematics():
         (np.array([1e-9]),),
     )  # fmt: skip
     assert (found.hand, found.digits) == ("identical", 30)
-
-
-def test_a_loss_without_a_rule_is_unsupported_and_says_what_to_do():
-    def loss(x):
-        return jnp.sum(jnp.linalg.svd(jnp.outer(x, x) + jnp.eye(2), compute_uv=False))
-
-    verdict = verify(lambda x: 2 * x, of=loss, at=AT, evaluations=0)
-    assert (verdict.ok, verdict.hand) == (False, "unsupported")
-    assert any("'svd'" in note and "rules=" in note for note in verdict.notes)

@@ -21,7 +21,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flint import arb
+from flint import acb, arb
 
 from handgrad.errors import Undecided
 
@@ -70,7 +70,7 @@ def settling(
 
     def careful(*balls: arb) -> arb:
         result = function(*balls)
-        if not result.is_nan():
+        if result.is_finite() or isinstance(result, acb) or not result.is_nan():
             return result
         if any(ball is NAN for ball in balls) or (nan_is_final and all(map(is_exact, balls))):
             return NAN
@@ -80,10 +80,11 @@ def settling(
 
 
 _exact_balls = np.frompyfunc(exact_ball, 1, 1)
+_complex_balls = np.frompyfunc(acb, 2, 1)
 
 
 def as_balls(array: Any) -> np.ndarray:
-    """An array of numbers as exact balls; arrays of balls pass through.
+    """An array of numbers as exact balls, complex ones as `flint.acb`; balls pass through.
 
     >>> as_balls(np.float32([0.5, 2.0]))
     array([0.500000000000000, 2.00000000000000], dtype=object)
@@ -91,6 +92,8 @@ def as_balls(array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype == object:
         return array
+    if kind(array.dtype) == "complex":
+        return boxed(_complex_balls(_exact_balls(array.real), _exact_balls(array.imag)))
     if kind(array.dtype) == "real":
         array = array.astype(np.float64)  # bfloat16 and float16 fit, bit for bit
     return boxed(_exact_balls(array))
@@ -134,6 +137,9 @@ def rounded_constant(array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype == object:
         return array
+    if kind(array.dtype) == "complex":
+        parts = (rounded_constant(np.ascontiguousarray(p)) for p in (array.real, array.imag))
+        return boxed(_complex_balls(*parts))
     mantissa_bits = int(jnp.finfo(array.dtype).nmant) + 1
 
     def ball(number: float) -> arb:
@@ -142,6 +148,11 @@ def rounded_constant(array: Any) -> np.ndarray:
         return ulp_ball(number, array.dtype) if rounded else exact_ball(number)
 
     return boxed(np.frompyfunc(ball, 1, 1)(array.astype(np.float64)))
+
+
+def parts(ball: arb | acb) -> tuple[arb, ...]:
+    """A real ball, or the two of a complex one."""
+    return (ball.real, ball.imag) if isinstance(ball, acb) else (ball,)
 
 
 def is_accurate(ball: arb, bits: int) -> bool:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb
 
-from handgrad.errors import Undecided, UnsupportedPrimitive
+from handgrad.errors import Undecided
 from handgrad.exact import balls
 from handgrad.exact.balls import NAN, as_balls, kind
 from handgrad.exact.elementwise import Rule
@@ -19,8 +19,6 @@ from handgrad.exact.elementwise import Rule
 
 def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray:
     """To floats: the same number. To integers: towards 0. To booleans: whether it is not 0."""
-    if kind(new_dtype) == "complex":
-        raise UnsupportedPrimitive("convert_element_type", "complex numbers are not covered")
     if kind(new_dtype) == "real":
         return as_balls(x)
     if new_dtype == np.dtype(bool):
@@ -39,19 +37,21 @@ def as_integer(ball: arb, dtype: Any) -> int:
 
 
 def as_float(ball: arb, dtype: Any) -> float:
-    """The float of `dtype` nearest to a real number: the one whose bits a program would see."""
+    """The float of `dtype` that a ball is. Raises Undecided for all other real numbers.
+
+    Only floats have bits. A program that looks at them is a step function of a real number: its
+    derivative would come out as 0.
+    """
     if ball is NAN:
         return float("nan")
-    low, high = (
-        float(np.asarray(float(end)).astype(dtype)) for end in (ball.lower(), ball.upper())
-    )
-    if low != high:
-        raise Undecided(f"the nearest {dtype} to {balls.short(ball)} is open")
-    return low
+    number = float(np.asarray(float(ball.mid())).astype(dtype))
+    if not balls.is_exact(ball) or not ball == arb(number):
+        raise Undecided(f"the bits of {balls.short(ball)}, which is no {dtype}")
+    return number
 
 
 def bitcast_of(x: np.ndarray, dtype: Any, new_dtype: Any) -> Any:
-    """The bits of the nearest floats as integers, or the floats that integers are bits of."""
+    """The bits of floats as integers, or the floats that integers are bits of."""
     if x.dtype == object:
         x = np.array([as_float(ball, dtype) for ball in x.ravel()]).reshape(x.shape).astype(dtype)
     from_size, to_size = x.dtype.itemsize, np.dtype(new_dtype).itemsize
@@ -68,13 +68,13 @@ def iota(*sizes: Any, dtype: Any, shape: Any, dimension: int, **params: Any) -> 
     within = [1] * len(shape)
     within[dimension] = shape[dimension]
     counts = np.broadcast_to(np.arange(shape[dimension]).reshape(within), shape)
-    return as_balls(counts) if kind(dtype) == "real" else counts.astype(dtype)
+    return counts.astype(dtype) if kind(dtype) == "discrete" else as_balls(counts)
 
 
 def empty(*sizes: Any, dtype: Any, shape: Any = (), **params: Any) -> np.ndarray:
     """An array whose contents nobody may read: zeros."""
     zeros = np.zeros(shape, dtype=np.int32)
-    return as_balls(zeros) if kind(dtype) == "real" else np.asarray(jnp.zeros(shape, dtype))
+    return np.asarray(jnp.zeros(shape, dtype)) if kind(dtype) == "discrete" else as_balls(zeros)
 
 
 RULES: dict[str, Rule] = {

@@ -11,7 +11,7 @@ from flint import arb, ctx
 from handgrad._checks import dtype_of, floating_dtype
 from handgrad._precision import x64
 from handgrad.errors import InputError, Undecided
-from handgrad.exact.balls import as_balls, is_accurate, kind
+from handgrad.exact.balls import as_balls, is_accurate, kind, parts
 from handgrad.exact.interpreter import Interpreter, Rules
 from handgrad.jaxprs import Program
 
@@ -165,6 +165,8 @@ def evaluate(
 ) -> Any:
     """The outputs of a JAX function in real arithmetic, as object arrays of `flint.arb`.
 
+    Complex outputs are arrays of `flint.acb`; an argument is given as its two parts.
+
     Every output ball contains the real value of the traced program at the exact values of the
     float arguments. An argument may also be an object array of balls: the output then contains
     the value for every choice of reals inside. Integer and boolean outputs are NumPy arrays.
@@ -192,8 +194,8 @@ def evaluate(
 
 
 def _balls(arrays: Sequence[Any]) -> list[arb]:
-    reals = (a for a in arrays if isinstance(a, np.ndarray) and a.dtype == object)
-    return [ball for array in reals for ball in array.ravel()]
+    exact = (a for a in arrays if isinstance(a, np.ndarray) and a.dtype == object)
+    return [part for array in exact for ball in array.ravel() for part in parts(ball)]
 
 
 def _stalled(before: list[arb], after: list[arb]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from handgrad import jaxprs
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import (
+    complex_numbers,
     conversion,
     elementwise,
     linear_algebra,
@@ -30,12 +31,13 @@ def platform_index(*operands: Any, platforms: Any, **params: Any) -> np.ndarray:
 
 
 def ignored(*operands: Any, **params: Any) -> list[Any]:
-    """A message to the user, such as `jax.debug.print`: no part of the value."""
+    """A message to the user, such as `jax.debug.print`, and what else is no part of the value."""
     return []
 
 
 RULES: dict[str, Callable[..., Any]] = {
     **movement.DIRECT,
+    **movement.COLLECTIVES,
     **movement.RULES,
     **elementwise.RULES,
     **special.RULES,
@@ -43,17 +45,62 @@ RULES: dict[str, Callable[..., Any]] = {
     **reductions.RULES,
     **linear_algebra.RULES,
 }
+COMPLEX_RULES: dict[str, Callable[..., Any]] = {
+    **movement.DIRECT,
+    **{name: RULES[name] for name in complex_numbers.SHARED},
+    "eig": linear_algebra.eig,
+    **complex_numbers.RULES,
+}
 WITHOUT_REALS = {**movement.DIRECT, **conversion.INTEGER_RULES}
+# Whatever their operands hold.
 ALWAYS: Rules = {
+    **movement.REFERENCES,
+    "check": ignored,
+    "dce_sink": ignored,
+    "inspect_sharding": ignored,
     "debug_callback": ignored,
     "debug_print": ignored,
     "platform_index": platform_index,
 }
 
+WITHOUT_A_RULE: dict[str, str] = {
+    "custom_call": "a program that JAX cannot see into",
+    "ffi_call": "a program that JAX cannot see into",
+    "io_callback": "a program that JAX cannot see into",
+    "nextafter": "real numbers have no next one",
+    "pallas_call": "a kernel for one kind of device",
+    "pure_callback": "a program that JAX cannot see into",
+    "ragged_all_to_all": "a program for several devices",
+    "shard_map": "a program for several devices: judge it on a mesh of one",
+}
+"""Primitives that exact evaluation leaves alone, and why."""
 
-def is_real(variable: Any) -> bool:
-    """Whether a variable of a jaxpr holds real numbers."""
-    return kind(getattr(variable.aval, "dtype", np.dtype(bool))) == "real"
+
+BOUND = frozenset({
+    "and", "clz", "from_edtype", "mulhi", "not", "or", "population_count", "random_bits",
+    "random_fold_in", "random_seed", "random_split", "random_unwrap", "random_wrap", "shift_left",
+    "shift_right_arithmetic", "shift_right_logical", "to_edtype", "xor",
+})  # fmt: skip
+"""Primitives of integers and random keys alone: JAX itself computes them."""
+
+BY_HAND = frozenset({"bitcast_convert_type", "random_gamma", "shard_map"})
+"""Primitives that the interpreter itself has a rule for."""
+
+TABLES = (RULES, COMPLEX_RULES, ALWAYS, reductions.PROGRAM_RULES, movement.MOVES, BOUND, BY_HAND)
+
+
+def has_rule(name: str) -> bool:
+    """Whether a primitive of this name is evaluated, in some use of it at least.
+
+    >>> has_rule("add"), has_rule("nextafter")
+    (True, False)
+    """
+    return name in jaxprs.ENTERED | jaxprs.WRITTEN_OUT or any(name in table for table in TABLES)
+
+
+def holds_balls(variable: Any) -> bool:
+    """Whether a variable of a jaxpr holds real or complex numbers."""
+    return kind(getattr(variable.aval, "dtype", np.dtype(bool))) != "discrete"
 
 
 class Interpreter:
@@ -82,7 +129,7 @@ class Interpreter:
         known = self._converted.get(name)
         if known is None or known[0] is not value:
             typed = np.asarray(value, dtype=aval.dtype)
-            ready = self._convert(typed) if kind(aval.dtype) == "real" else typed
+            ready = self._convert(typed) if kind(aval.dtype) != "discrete" else typed
             known = self._converted[name] = (value, ready)
         return known[1]
 
@@ -104,37 +151,76 @@ class Interpreter:
         return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
     def _dispatch(self, name: str, equation: Any, operands: list[Any]) -> Any:
-        params, primitive = equation.params, equation.primitive
-        if name in self.rules:
-            return self.rules[name](*operands, **params)
-        if name in ALWAYS:
-            return ALWAYS[name](*operands, **params)
-        program = jaxprs.called_program(equation)
-        if program is not None and jaxprs.library_function(program) in special.FUNCTIONS:
-            return special.FUNCTIONS[jaxprs.library_function(program)](*operands)
-        outputs = jaxprs.enter(equation, operands, self.run, _stacked, _selected)
+        params = equation.params
+        for rules in (self.rules, ALWAYS):
+            if name in rules:
+                return rules[name](*operands, **params)
+        outputs = self._enter(name, equation, operands)
         if outputs is not None:
             pairs = zip(outputs, equation.outvars, strict=True)
-            return [as_balls(out) if is_real(variable) else out for out, variable in pairs]
-        if not any(map(is_real, (*equation.invars, *equation.outvars))):
+            return [_as_balls(out) if holds_balls(variable) else out for out, variable in pairs]
+        kinds = {kind(v.aval.dtype) for v in (*equation.invars, *equation.outvars)}
+        if kinds <= {"discrete"}:
             return _without_reals(name, equation, operands)
         if name == "bitcast_convert_type":
             dtype = equation.invars[0].aval.dtype
             return conversion.bitcast_of(operands[0], dtype, params["new_dtype"])
-        if name in RULES:
-            return RULES[name](*operands, **params)
+        if name == "random_gamma":
+            return _random_gamma(equation, operands)
+        rules = COMPLEX_RULES if "complex" in kinds else RULES
+        if name in rules:
+            return rules[name](*operands, **params)
         if name in movement.MOVES:
-            return movement.by_position(primitive, operands, params)
-        raise UnsupportedPrimitive(name)
+            return movement.by_position(equation.primitive, operands, params)
+        missing = "of complex numbers" if "complex" in kinds else ""
+        raise UnsupportedPrimitive(name, WITHOUT_A_RULE.get(name, missing))
+
+    def _enter(self, name: str, equation: Any, operands: list[Any]) -> list[Any] | None:
+        """The outputs of an equation that holds programs, or stands for one; else None."""
+        # a call of a derivative keeps the name of its function, but is of neither kind
+        whole = name in ("custom_jvp_call", "call_hi_primitive")
+        if whole or (name in jaxprs.CALLS and not any(map(holds_balls, equation.outvars))):
+            rule = special.FUNCTIONS.get(jaxprs.library_function(equation))
+            if rule is not None:
+                outputs = rule(*operands)
+                return outputs if isinstance(outputs, list) else [outputs]
+        if name in reductions.PROGRAM_RULES:
+            return reductions.PROGRAM_RULES[name](self.run, *operands, **equation.params)
+        if name in jaxprs.WRITTEN_OUT:
+            program = jaxprs.written_out(equation)
+            return None if program is None else self.run(program, operands)
+        if name == "shard_map" and equation.params["mesh"].size == 1:
+            return self.run(equation.params["jaxpr"], operands)
+        return jaxprs.enter(equation, operands, self.run, _stacked, _selected)
 
 
 def _without_reals(name: str, equation: Any, operands: list[Any]) -> Any:
-    if any(kind(v.aval.dtype) == "complex" for v in (*equation.invars, *equation.outvars)):
-        raise UnsupportedPrimitive(name, "complex numbers are not covered")
     if name in WITHOUT_REALS and all(isinstance(x, np.ndarray) for x in operands):
         return WITHOUT_REALS[name](*operands, **equation.params)
+    if name in WITHOUT_A_RULE:
+        raise UnsupportedPrimitive(name, WITHOUT_A_RULE[name])
     outputs = jaxprs.bind(equation, operands)
     return [out if _is_key(out) else np.asarray(out) for out in outputs]
+
+
+def _random_gamma(equation: Any, operands: list[Any]) -> Any:
+    """The draw of JAX, at shape parameters that are floats: a constant, like any random number.
+
+    At other real numbers there is no draw. What JAX calls its derivative is that of a quantile.
+    """
+    keys, shapes = operands
+    dtype = equation.invars[1].aval.dtype
+    try:
+        numbers = [conversion.as_float(ball, dtype) for ball in shapes.ravel()]
+    except Undecided:
+        reason = "a draw is a constant, and has no derivative in its shape parameter"
+        raise UnsupportedPrimitive("random_gamma", reason) from None
+    floats = np.reshape(numbers, shapes.shape).astype(dtype)
+    return [as_balls(draw) for draw in jaxprs.bind(equation, [keys, jnp.asarray(floats)])]
+
+
+def _as_balls(value: Any) -> Any:
+    return value if isinstance(value, movement.Reference) else as_balls(value)
 
 
 def _stacked(rows: list[Any]) -> Any:

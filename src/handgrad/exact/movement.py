@@ -10,14 +10,16 @@ sorts and searches move to where comparisons say.
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from flint import arb
 
+from handgrad.errors import UnsupportedPrimitive
 from handgrad.exact import balls
-from handgrad.exact.balls import NAN, as_balls, boxed, settling
+from handgrad.exact.balls import NAN, as_balls, boxed, kind, settling
 from handgrad.exact.elementwise import Rule, add, multiply, subtract
 
 # Primitives that move entries of their floating operands and do nothing else. Integer operands
@@ -142,6 +144,11 @@ def all_unchanged(*operands: Any, **params: Any) -> list[Any]:
     return list(operands)
 
 
+def last_unchanged(first: Any, second: Any, **params: Any) -> Any:
+    """The second of two, tied to the first only in time."""
+    return second
+
+
 # Written in NumPy; they serve balls and integers alike.
 DIRECT: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": broadcast_in_dim,
@@ -152,6 +159,16 @@ DIRECT: dict[str, Callable[..., Any]] = {
     "mesh_cast": unchanged,
     "name": unchanged,
     "optimization_barrier": all_unchanged,
+    "preduced": all_unchanged,
+    "reduced_vary_cast": all_unchanged,
+    "reduced_vary_cast_p": all_unchanged,
+    "relayout": unchanged,
+    "reshard": unchanged,
+    "stage": unchanged,
+    "tie": last_unchanged,
+    "vary_unreduced_cast": all_unchanged,
+    "vary_unreduced_cast_p": all_unchanged,
+    "with_memory_space_constraint": unchanged,
     "pad": pad,
     "device_put": all_unchanged,
     "pvary": all_unchanged,
@@ -282,7 +299,166 @@ def arg_best(better: Callable[[arb, arb], bool]) -> Rule:
     return rule
 
 
+# --- references ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Reference:
+    """An array that a program writes into (`jax.new_ref`)."""
+
+    array: np.ndarray
+
+
+def new_ref(start: Any, **params: Any) -> list[Any]:
+    """A reference that holds an array."""
+    return [Reference(start)]
+
+
+def get(reference: Reference, *indices: Any, tree: Any) -> np.ndarray:
+    """The entries at some indices."""
+    return boxed_like(reference.array, _positions(reference, indices, tree))
+
+
+def swap(reference: Reference, value: Any, *indices: Any, tree: Any) -> np.ndarray:
+    """Put a value at some indices; what was there."""
+    places = _positions(reference, indices, tree)
+    before = boxed_like(reference.array, places)
+    flat = np.ravel(reference.array).copy()
+    flat[places.ravel()] = np.broadcast_to(value, places.shape).ravel()
+    reference.array = flat.reshape(reference.array.shape)
+    return before
+
+
+def addupdate(reference: Reference, value: Any, *indices: Any, tree: Any) -> list[Any]:
+    """Add a value to the entries at some indices."""
+    places = _positions(reference, indices, tree)
+    flat = np.ravel(reference.array).copy()
+    for place, entry in zip(places.ravel(), np.broadcast_to(value, places.shape).ravel(),
+                            strict=True):  # fmt: skip
+        flat[place] = flat[place] + entry
+    reference.array = flat.reshape(reference.array.shape)
+    return []
+
+
+def accum_grad_in_ref(reference: Reference, value: Any, **params: Any) -> list[Any]:
+    """Add a value to all entries."""
+    reference.array = reference.array + value
+    return []
+
+
+def freeze(reference: Reference, **params: Any) -> np.ndarray:
+    """What a reference holds in the end."""
+    return reference.array
+
+
+def boxed_like(array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The entries of an array at flat positions, as an array of its dtype."""
+    result = np.empty(places.shape, dtype=array.dtype)
+    result.ravel()[:] = np.ravel(array)[places.ravel()]
+    return result
+
+
+def _positions(reference: Reference, indices: Sequence[Any], tree: Any) -> np.ndarray:
+    """The flat positions that JAX's indexers select, one after the other."""
+    shape = reference.array.shape
+    positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+    for indexer in jax.tree.unflatten(tree, indices):
+        if not hasattr(indexer, "indices"):
+            raise UnsupportedPrimitive("get", f"a reference seen as {type(indexer).__name__}")
+        positions = positions[tuple(map(_index, indexer.indices))]
+    return np.asarray(positions)
+
+
+def _index(index: Any) -> Any:
+    if hasattr(index, "size") and hasattr(index, "start"):  # JAX's own slice: start, size, stride
+        start, stride = int(index.start), int(index.stride)
+        return slice(start, start + index.size * stride, stride)
+    return np.asarray(index)
+
+
+def empty_ref(*, ty: Any, **params: Any) -> list[Any]:
+    """A reference to an array whose contents nobody may read yet: zeros."""
+    zeros = np.zeros(ty.shape, dtype=ty.dtype)
+    return [Reference(zeros if kind(ty.dtype) == "discrete" else as_balls(zeros))]
+
+
+REFERENCES: dict[str, Rule] = {
+    "accum_grad_in_ref": accum_grad_in_ref,
+    "addupdate": addupdate,
+    "empty_ref": empty_ref,
+    "free_ref": lambda reference, **params: [],
+    "freeze": freeze,
+    "get": get,
+    "new_ref": new_ref,
+    "swap": swap,
+}
+
+
+# --- between devices, of which there is one ------------------------------------------------------
+
+
+def all_gather(
+    x: np.ndarray, *, all_gather_dimension: int, axis_size: int, tiled: bool, **params: Any
+) -> np.ndarray:
+    """What all devices along a mesh axis hold, side by side."""
+    _require_one("all_gather", axis_size)
+    return x if tiled else np.expand_dims(x, all_gather_dimension)
+
+
+def reduce_scatter(
+    x: np.ndarray, *, scatter_dimension: int, axis_size: int, tiled: bool, **params: Any
+) -> np.ndarray:
+    """Each device's share of the sum over all."""
+    _require_one("reduce_scatter", axis_size)
+    return x if tiled else np.squeeze(x, axis=scatter_dimension)
+
+
+def all_to_all(
+    x: np.ndarray, *, split_axis: int, concat_axis: int, tiled: bool = False, **params: Any
+) -> np.ndarray:
+    """Blocks along one axis exchanged for blocks along another."""
+    return x if tiled else np.moveaxis(x, split_axis, concat_axis)
+
+
+def ppermute(x: np.ndarray, *, perm: Any, **params: Any) -> np.ndarray:
+    """What another device held, or zeros."""
+    if perm:
+        return x
+    return as_balls(np.zeros(x.shape)) if x.dtype == object else np.zeros_like(x)
+
+
+def _require_one(primitive: str, axis_size: int) -> None:
+    if axis_size != 1:
+        raise UnsupportedPrimitive(primitive, "a program for several devices")
+
+
+COLLECTIVES: dict[str, Rule] = {
+    "all_gather": all_gather,
+    "all_gather_invariant": all_gather,
+    "all_gather_reduced": all_gather,
+    "all_to_all": all_to_all,
+    "pbroadcast": unchanged,
+    "ppermute": ppermute,
+    "reduce_scatter": reduce_scatter,
+    "unreduced_reduce_scatter": reduce_scatter,
+}
+
+
+# --- the rules -----------------------------------------------------------------------------------
+
+
+def approx_top_k(
+    operand: np.ndarray, *, k: int, reduction_dimension: int, is_max_k: bool, **params: Any
+) -> list[np.ndarray]:
+    """The k largest or smallest entries: on a CPU the approximation is exact."""
+    if is_max_k:
+        return top_k(operand, k=k, axis=reduction_dimension)
+    negated, places = top_k(-operand, k=k, axis=reduction_dimension)
+    return [-negated, places]
+
+
 RULES: dict[str, Rule] = {
+    "approx_top_k": approx_top_k,
     "argmax": arg_best(balls.greater),
     "argmin": arg_best(balls.less),
     "scatter-add": scatter_with(add),

@@ -106,7 +106,7 @@ def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float
     return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
 
 
-def model(l2: float = 0.0) -> Model:
+def model(l2: float = 0.0) -> Model[Params]:
     """Logistic regression with the penalty bound: the record that `fit` trains."""
     return Model(
         init=init,

@@ -82,7 +82,7 @@ def verify(
             with switch.x64():
                 switch.captures = any(captures_arrays(f, at) for f in (of, gradient))
                 switch.forget()
-                check_arguments(of, at, argnums)
+                check_arguments(of, at, argnums, differentiable=False)
                 check_finite("at", at, dtypes)
                 at = jax.tree.map(narrow_integers, at)
             return judge(

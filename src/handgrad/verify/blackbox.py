@@ -149,9 +149,13 @@ def _compared(
     dtype: str,
 ) -> MathResult:
     row = problem.layout.row(leaves, np.float64)
-    point = evaluate_point(programs, programs.autodiff, leaves, row, {"hand": hand}, dtype)
+    answers = {"hand": hand}
+    point = evaluate_point(programs, programs.autodiff, leaves, row, answers, dtype, at_edges=True)
     if point is None:
         return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
+    if any(true.is_nan() and not has_slopes(programs, leaves, index)
+           for index, true in enumerate(point.truth)):  # fmt: skip
+        return replace(result, hand="undecided")
     unexplained = unexplained_coordinates(programs, point, leaves, dtype)
     if dtype == "float64" and unexplained:
         unexplained = _without_cancellation(
@@ -190,6 +194,15 @@ def unexplained_coordinates(
     return [index for index in found if index not in at_kinks]
 
 
+def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
+    """Whether the loss has slopes along a coordinate; at a jump it has none."""
+    try:
+        sides = programs.one_sided(leaves, np.eye(1, programs.layout.size, index)[0], 20)
+    except Undecided:
+        return False
+    return None not in sides
+
+
 def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -> bool:
     """Whether a coordinate lies at a kink, and the value between the one-sided derivatives."""
     direction = np.eye(1, programs.layout.size, index)[0]
@@ -197,7 +210,7 @@ def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -
         left, right = programs.one_sided(leaves, direction, 20)
     except Undecided:
         return False
-    if left.overlaps(right):
+    if left is None or right is None or left.overlaps(right):
         return False
     low, high = sorted((float(left.mid()), float(right.mid())))
     slack = SLACK * max(abs(low), abs(high))

@@ -83,6 +83,7 @@ def judge(problem: Problem) -> Verdict:
     """The verdict on a problem whose arguments have been checked."""
     with problem.switch.x64():
         traceable = is_traceable(problem.gradient, problem.at)
+        _ = problem.differentiable  # kept: it is to be asked at these arguments as they are
         more = MORE_POINTS if traceable and problem.evaluations else 0
         drawn = draw_points(problem, DRAWN_POINTS + more)
     leaves = [jax.tree.leaves(args) for args in (problem.at, *drawn)]
@@ -96,7 +97,7 @@ def judge(problem: Problem) -> Verdict:
         with problem.switch.x64():
             programs = trace_all(problem, "float64", with_hand)
             _judge_mathematics(problem, programs, points, results)
-        truth = _truth_witness(results)
+        truth = _truth_witness(results, programs)
         if structure == "ok" and truth:
             evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
             if isinstance(evaluator, BlackBoxEvaluator):
@@ -167,8 +168,13 @@ def _left_undone(problem: Problem, points: int, judged: int, by_dtype: list[Dtyp
     return "; ".join(left) or "some points of the search"
 
 
-def _truth_witness(results: list[MathResult]) -> str | None:
-    """Whose balls may serve as truth: a witness that no point has contradicted."""
+def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
+    """Whose balls may serve as truth: a witness that no point has contradicted.
+
+    Where there is no program but the loss, it is differenced ('loss').
+    """
+    if programs.hand is None and programs.autodiff is None:
+        return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
@@ -197,8 +203,7 @@ def judge_dtype(
     an error that the point given did not show; or a constant that the trace has rounded.
     """
     rng = np.random.default_rng([problem.seed, 1])
-    truth = programs.autodiff if truth_witness == "autodiff" else programs.hand
-    assert truth is not None
+    truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
     places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
     judged: list[PointResult] = []
     given: list[PointResult] = []
@@ -211,8 +216,10 @@ def judge_dtype(
         for index, row in enumerate(rows):
             here = programs.layout.replaced(leaves, row)
             own = {name: answer[index] for name, answer in answers.items()}
+            if programs.autodiff is None:
+                own.pop("autodiff")
             with x64():
-                point = evaluate_point(programs, truth, leaves, row, own, dtype)
+                point = evaluate_point(programs, truth, leaves, row, own, dtype, not number)
                 if point is None:
                     discarded += 1
                     continue
@@ -253,7 +260,9 @@ def _compare_again(
     """An error of the algebra at these leaves, if there is one; and whether hand is identical."""
     try:
         with x64():
-            again = compare_with_truth(programs, leaves, problem.digits, rng, problem.reference)
+            again = compare_with_truth(
+                programs, leaves, problem.digits, rng, problem.reference, dtype
+            )
     except Undecided:
         return None, False
     if again.hand == "different" and again.autodiff in RIGHT:
@@ -276,10 +285,10 @@ def _places(
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    if problem.is_late or problem.evaluations == 0 or not len(base):
+    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable
+    if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
         return places, 0
-    if not isinstance(evaluator, BatchEvaluator):
-        return places, 0
+    assert isinstance(evaluator, BatchEvaluator)
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
@@ -304,8 +313,8 @@ def _far_from(row: np.ndarray) -> np.ndarray:
     edge = 0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2
     far = np.stack([*(moved * by for by in FAR), np.copysign(edge, moved)])
     with np.errstate(over="ignore"):
-        far = far.astype(row.dtype)
-    return far[np.isfinite(far).all(axis=1)]
+        far = np.where(np.isinf(row), row, far.astype(row.dtype))
+    return far[(np.isfinite(far) | np.isinf(row)).all(axis=1)]
 
 
 def _worst_drawn(

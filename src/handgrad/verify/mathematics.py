@@ -7,17 +7,14 @@ them, they serve as the truth of every coordinate: directions have integer entri
 values, so two gradients that differ agree along one by chance with probability at most 2^-20.
 Where they do not, every coordinate is differenced by itself.
 
-At a kink, where a loss has no derivative, a gradient must lie between the one-sided ones. For a
-convex loss that is what a subgradient is: for every direction d, the left derivative along d ≤
-⟨g, d⟩ ≤ the right one. It is checked along coordinates, along all ones, and along random
-directions: (1, 1) at a tie of max(a, b) passes by coordinate and fails together. Where some kinks
-bend up and others down (units of a network that are all at 0), no such bound holds for directions
-that cross several of them: coordinates are checked alone.
+A coordinate has a derivative where the slopes on both sides agree, or where there is but one side
+(the edge of the domain); it may be infinite, and then ±∞ is right and nothing else. What a gradient
+may be at the others, at kinks and ties, is settled in `kinks`.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -25,16 +22,24 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.verify.identities import explain_by_rounding
+from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
 from handgrad.verify.witnesses import Programs, Row
 
 DIRECTIONS = 3
 MOST_COORDINATES = 256
-MOST_AT_KINKS = 64
 ROUNDED_SHARE = 0.64
 """Of the digits of the traced dtype (10 in float64, 4 in float32): with fewer, an overlap proves
 nothing when rounded constants are widened."""
 RIGHT = ("identical", "valid subgradient")
 """The statuses of a gradient that is right."""
+SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient",
+            "identical", "reference")  # fmt: skip
+"""All statuses, from the gravest."""
+ITERATED_DIGITS = 15.6
+"""Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
+computes; beyond the digits of a float64 it makes no difference how near."""
+WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
 
 LIKE_AUTODIFF = (
     "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
@@ -59,6 +64,8 @@ class MathResult:
     hand_row: Row | None = None
     truth_row: Row | None = None
     notes: tuple[str, ...] = ()
+    at_kinks: str = "identical"
+    """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
     """The input, where it is not the point given."""
 
@@ -77,17 +84,21 @@ def agreed_digits(a: arb, b: arb) -> float:
     return float((scale / gap).log() / arb(10).log())
 
 
-def dot(row: Row, direction: np.ndarray) -> arb:
-    """⟨gradient, direction⟩ in balls."""
-    return sum((g * arb(float(d)) for g, d in zip(row, direction, strict=True)), arb(0))
-
-
 def compare_with_truth(
-    programs: Programs, leaves: list, digits: int, rng: np.random.Generator, reference: str
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    rng: np.random.Generator,
+    reference: str,
+    dtype: str = "float64",
 ) -> MathResult:
-    """Compare hand and autodiff with the truth at one point; `reference` may be 'autodiff'."""
+    """Compare hand and autodiff with the truth at one point; `reference` may be 'autodiff'.
+
+    `dtype` is that to which the leaves have been rounded.
+    """
     with ctx.workprec(4 * digits + 128):
-        return _compare(programs, leaves, digits, rng, reference)
+        result = _compare(programs, leaves, digits, rng, reference)
+        return _up_to_rounding(programs, leaves, digits, dtype, result)
 
 
 class _Evaluated(NamedTuple):
@@ -106,38 +117,30 @@ def _compare(
         return MathResult("undecided", "undecided", 0, "none", notes=("nothing to compare",))
     hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
     auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
+    if programs.autodiff is None:
+        auto = _Evaluated(None, "unsupported", WITHOUT_AUTODIFF)
     notes = tuple(note for note in (hand.note, auto.note) if note)
     if reference == "autodiff":
         status = "reference" if auto.row is not None else auto.status
         return _against(programs, leaves, digits, hand, auto.row, status, reference, notes)
+    directions = rng.integers(1, 2**20, (DIRECTIONS, size)) * 2.0**-20
+    directions *= rng.choice([-1.0, 1.0], directions.shape)
     try:
-        certified, constants = _certified(programs, leaves, digits, rng, auto.row)
+        truths = [programs.along(leaves, d, digits) for d in directions]
     except UnsupportedPrimitive as error:
         return MathResult("unsupported", "unsupported", 0, "none", notes=(*notes, str(error)))
     except Undecided:
-        return _compare_at_kink(programs, leaves, digits, rng, hand, auto, notes)
-    if certified:
-        truths = auto.row
+        truths = None
+    pairs = list(zip(truths or (), directions, strict=True)) if truths else []
+    constants = _certified(programs, leaves, digits, pairs, auto.row)
+    if constants:
+        row = auto.row
         if constants == "rounded":
-            truths = programs.row(programs.autodiff, leaves, digits, constants)
+            row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
         truth = f"differences along {DIRECTIONS} directions, then autodiff's balls"
-        return _against(
-            programs, leaves, digits, hand, truths, "identical", truth, notes, constants
-        )
-    truths, sampled = _by_coordinate(programs, leaves, digits, rng)
-    notes += sampled
-    auto_status = auto.status
-    if auto.row is not None:
-        auto_status, worst, _ = _status(auto.row, truths, digits)
-        if auto_status != "identical" and worst >= _rounded_digits(programs):
-            wide = programs.row(programs.autodiff, leaves, digits, "rounded")
-            if _overlap(wide, truths):
-                auto_status, notes = "identical", (*notes, "rounded constants")
-        if auto_status == "different" and hand.row is not None and _overlap(hand.row, auto.row):
-            notes += (LIKE_AUTODIFF,)
-    truth = "differences, coordinate by coordinate"
-    return _against(programs, leaves, digits, hand, truths, auto_status, truth, notes)
+        return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
+    return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
 
 
 def _evaluate_or_status(
@@ -154,38 +157,162 @@ def _evaluate_or_status(
 
 
 def _certified(
-    programs: Programs, leaves: list, digits: int, rng: np.random.Generator, auto: Row | None
-) -> tuple[bool, str]:
-    """Whether autodiff's balls agree with the differenced loss along random directions."""
-    directions = rng.integers(1, 2**20, (DIRECTIONS, programs.layout.size)) * 2.0**-20
-    directions *= rng.choice([-1.0, 1.0], directions.shape)
-    truths = [programs.along(leaves, d, digits) for d in directions]
-    if auto is None or not all(truth.is_finite() for truth in truths):
-        return False, "exact"  # an infinite coordinate hides the others
-    pairs = list(zip(truths, directions, strict=True))
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    pairs: list[tuple[arb, np.ndarray]],
+    auto: Row | None,
+) -> str:
+    """How autodiff's balls agree with the differenced loss along random directions.
+
+    With 'exact' constants, with 'rounded' ones, or not at all: ''.
+    """
+    if auto is None or not pairs or not all(truth.is_finite() for truth, _ in pairs):
+        return ""  # an infinite coordinate hides the others
     agreed = min(agreed_digits(dot(auto, d), truth) for truth, d in pairs)
     if agreed >= digits - 1:
-        return True, "exact"
+        return "exact"
     if agreed < _rounded_digits(programs):
-        return False, "exact"
+        return ""
     wide = programs.row(programs.autodiff, leaves, digits, "rounded")
-    return all(dot(wide, d).overlaps(truth) for truth, d in pairs), "rounded"
+    return "rounded" if all(dot(wide, d).overlaps(truth) for truth, d in pairs) else ""
 
 
 def _by_coordinate(
-    programs: Programs, leaves: list, digits: int, rng: np.random.Generator
-) -> tuple[Row, tuple[str, ...]]:
-    """The differenced loss at each coordinate, None where it was not drawn; and a note on that."""
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    rng: np.random.Generator,
+    hand: _Evaluated,
+    auto: _Evaluated,
+    pairs: list[tuple[arb, np.ndarray]],
+    notes: tuple[str, ...],
+) -> MathResult:
+    """Each gradient against the loss differenced along one coordinate after another.
+
+    Where the slopes on both sides agree, or there is but one side, that is the derivative; the
+    other coordinates are judged by `judge_kinks`.
+    """
     size = programs.layout.size
-    chosen, notes = np.arange(size), tuple[str, ...]()
-    if size > MOST_COORDINATES:
-        chosen = np.sort(rng.choice(size, MOST_COORDINATES, replace=False))
-        missed = 1 - MOST_COORDINATES / size
-        notes = (f"{MOST_COORDINATES} of {size} coordinates: one error is missed in {missed:.0%}",)
+    rows = {n: e.row for n, e in (("hand", hand), ("autodiff", auto)) if e.row is not None}
+    chosen, sampled = _chosen_coordinates(rows, size, rng)
+    slopes: dict[int, Slope] = {}
+    failed: dict[int, str] = {}
+    for index in map(int, chosen):
+        try:
+            slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
+        except Undecided as undecided:
+            failed[index] = str(undecided)
     truths = np.full(size, None, dtype=object)
-    for index in chosen:
-        truths[index] = programs.along(leaves, np.eye(1, size, int(index))[0], digits)
-    return truths, notes
+    for index, slope in slopes.items():
+        truths[index] = slope.value
+    kinked = [index for index, slope in slopes.items() if slope.value is None]
+    if not kinked and len(slopes) == size and not _is_linear(truths, pairs, digits):
+        kinked = list(slopes)  # one derivative along each, and yet together there is none
+    notes += (*sampled, *_edge_notes(programs, truths))
+    notes += tuple(f"{programs.layout.coordinate(i)}: {why}" for i, why in list(failed.items())[:1])
+    kinks = None
+    if kinked:
+        evaluations = {
+            name: _evaluations(programs, name, rows[name], leaves, digits) for name in rows
+        }
+        kinks = judge_kinks(programs, leaves, digits, rng, slopes, evaluations, kinked)
+        notes += (*_kink_notes(programs, slopes, rows), *kinks.notes)
+        truths[sorted(kinks.loose)] = None
+    statuses = {"hand": hand.status, "autodiff": auto.status}
+    worst, where, cause, rounded = dict.fromkeys(rows, math.inf), None, None, False
+    for name, row in rows.items():
+        status, worst[name], place = _status(row, truths, digits)
+        if status != "identical" and worst[name] >= _rounded_digits(programs):
+            wide = programs.row(getattr(programs, name), leaves, digits, "rounded")
+            if _overlap(wide, truths):
+                status, rounded, place = "identical", True, None
+        if kinks and status != "different":
+            status = min(status, kinks.status[name], key=SEVERITY.index)
+            if status == "different":
+                place = kinks.where[name]
+                cause = kinks.cause[name] if name == "hand" else cause
+        if failed and status != "different":
+            status = "undecided"
+        statuses[name] = status
+        where = place if name == "hand" and status == "different" else where
+    both_differ = statuses["hand"] == statuses["autodiff"] == "different"
+    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
+        notes += (LIKE_AUTODIFF,)
+    is_iterated = programs.autodiff is None and not kinked and not failed
+    if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
+        statuses["hand"], where, cause = "identical", None, None
+        notes += (f"agrees to {int(worst['hand'])} digits, beyond which the loss stops short",)
+    if where is not None and truths[where] is not None and not truths[where].is_finite():
+        cause = f"{short(rows['hand'][where])} where {short(truths[where])} is right"
+    return MathResult(
+        hand=statuses["hand"],
+        autodiff=statuses["autodiff"],
+        digits=int(min(max(worst.get("hand", 0.0), 0.0), digits)),
+        truth="one-sided derivatives" if kinked else "differences, coordinate by coordinate",
+        where=where,
+        cause=cause,
+        compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
+        hand_row=hand.row,
+        truth_row=truths,
+        at_kinks="undecided"
+        if failed
+        else kinks.status["hand"]
+        if kinks and hand.row is not None
+        else "identical",
+        notes=(*notes, *(("rounded constants",) if rounded else ())),
+    )
+
+
+def _evaluations(programs: Programs, name: str, row: Row, leaves: list, digits: int) -> list[Row]:
+    """A gradient with exact constants, and with such as a trace has rounded widened."""
+    return [row, programs.row(getattr(programs, name), leaves, digits, "rounded")]
+
+
+def _is_linear(truths: Row, pairs: list[tuple[arb, np.ndarray]], digits: int) -> bool:
+    """Whether the derivatives along coordinates make up those along random directions."""
+    if not all(truth.is_finite() for truth in truths):
+        return True
+    return all(agreed_digits(dot(truths, d), along) >= digits // 2 for along, d in pairs)
+
+
+def _chosen_coordinates(
+    rows: dict[str, Row], size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The coordinates to difference: of many, those at which hand and autodiff differ first."""
+    if size <= MOST_COORDINATES:
+        return np.arange(size), ()
+    drawn = rng.permutation(size)
+    disputed = []
+    if len(rows) == 2:
+        disputed = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
+    chosen = np.sort(list(dict.fromkeys([*disputed, *drawn]))[:MOST_COORDINATES])
+    missed = 1 - MOST_COORDINATES / size
+    return chosen, (
+        f"{MOST_COORDINATES} of {size} coordinates: one error is missed in {missed:.0%}",
+    )
+
+
+def _edge_notes(programs: Programs, truths: Row) -> tuple[str, ...]:
+    infinite = [i for i, t in enumerate(truths) if t is not None and not t.is_finite()]
+    return tuple(
+        f"the derivative is {short(truths[i])} at {programs.layout.coordinate(i)}"
+        for i in infinite[:1]
+    )
+
+
+def _kink_notes(
+    programs: Programs, slopes: dict[int, Slope], rows: dict[str, Row]
+) -> tuple[str, ...]:
+    """The first kink, and what is taken there."""
+    for index, slope in slopes.items():
+        if slope.value is None and slope.left is not None and slope.right is not None:
+            taken = ", ".join(f"{name} takes {short(row[index])}" for name, row in rows.items())
+            return (
+                f"kink at {programs.layout.coordinate(index)}: {short(slope.left)} from the left, "
+                f"{short(slope.right)} from the right; {taken}",
+            )
+    return ()
 
 
 def _overlap(row: Row, truths: Row) -> bool:
@@ -194,7 +321,7 @@ def _overlap(row: Row, truths: Row) -> bool:
 
 
 def _rounded_digits(programs: Programs) -> float:
-    mantissa = jnp.finfo(programs.autodiff.jaxpr.out_avals[0].dtype).nmant
+    mantissa = jnp.finfo(programs.loss.jaxpr.out_avals[0].dtype).nmant
     return ROUNDED_SHARE * mantissa * math.log10(2)
 
 
@@ -253,104 +380,45 @@ def _against(
     )
 
 
-# --- kinks ----------------------------------------------------------------------------------------
-
-
-def _compare_at_kink(
-    programs: Programs,
-    leaves: list,
-    digits: int,
-    rng: np.random.Generator,
-    hand: _Evaluated,
-    auto: _Evaluated,
-    notes: tuple[str, ...],
+def _up_to_rounding(
+    programs: Programs, leaves: list, digits: int, dtype: str, result: MathResult
 ) -> MathResult:
-    """Each gradient against the one-sided derivatives of the loss."""
-    size = programs.layout.size
-    rows = {n: e.row for n, e in (("hand", hand), ("autodiff", auto)) if e.row is not None}
-    status = {"hand": hand.status, "autodiff": auto.status}
-    status.update(dict.fromkeys(rows, "valid subgradient"))
-    coordinates, found = _coordinates_at_kink(rows, size, rng)
-    where, cause, compared = None, None, 0
-    bends: set[bool] = set()
-    for index, direction in _directions_at_kink(coordinates, size, rng):
-        if index is None and len(bends) == 2:
-            found.append("kinks of both signs meet here: judged coordinate by coordinate alone")
-            break
-        try:
-            left, right = programs.one_sided(leaves, direction, digits)
-        except Undecided as jump:
-            status.update(dict.fromkeys(rows, "undecided"))
-            cause = None
-            found.append(str(jump))
-            break
-        compared += 1
-        for name, row in rows.items():
-            value = dot(row, direction)
-            if _is_between(value, left, right, digits):
-                continue
-            if name == "hand" and status[name] != "different":
-                where, cause = index, _outside_words(value, left, right, index is None)
-            status[name] = "different"
-        if left.overlaps(right):
-            continue
-        if index is not None and not bends:
-            taken = ", ".join(f"{name} takes {_short(row[index])}" for name, row in rows.items())
-            found.append(
-                f"kink at {programs.layout.coordinate(index)}: "
-                f"{_short(left)} from the left, {_short(right)} from the right; {taken}"
-            )
-        bends.add(bool(right > left))
-    return MathResult(
-        hand=status["hand"],
-        autodiff=status["autodiff"],
-        digits=digits,
-        truth="one-sided derivatives",
-        where=where,
-        cause=cause,
-        compared=compared,
-        hand_row=hand.row,
-        notes=(*notes, *found),
+    """The result, unless hand is right at inputs that differ from those given by rounding alone."""
+    hand, truths, auto = result.hand_row, result.truth_row, programs.autodiff
+    trusted = result.autodiff in (*RIGHT, "reference")
+    trusted = trusted and result.at_kinks in RIGHT
+    if result.hand != "different" or not trusted or auto is None or programs.hand is None:
+        return result
+    if hand is None or truths is None or not _is_close(hand, truths, dtype):
+        return result
+    known = np.array([truth is not None for truth in truths])
+
+    def agree(moved: list) -> bool:
+        for constants in ("exact", "rounded"):
+            there = programs.row(programs.hand, moved, digits, constants)
+            true = programs.row(auto, moved, digits, constants)
+            status, worst, _ = _status(there[known], true[known], digits)
+            if status == "identical":
+                return True
+            if worst < _rounded_digits(programs):
+                return False
+        return _overlap(there[known], true[known])
+
+    identity = explain_by_rounding(programs, leaves, digits, dtype, agree)
+    if identity is None:
+        return result
+    return replace(
+        result,
+        hand=result.at_kinks,
+        where=None,
+        cause=None,
+        notes=(*(note for note in result.notes if note != LIKE_AUTODIFF), identity),
     )
 
 
-def _coordinates_at_kink(
-    rows: dict[str, Row], size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, list[str]]:
-    """The coordinates to check: of many, those at which hand and autodiff differ come first."""
-    if size <= MOST_AT_KINKS:
-        return np.arange(size), []
-    drawn = rng.permutation(size)
-    disputed = []
-    if len(rows) == 2:
-        disputed = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
-    chosen = list(dict.fromkeys([*disputed, *drawn]))[:MOST_AT_KINKS]
-    return np.sort(chosen), [f"kink: {MOST_AT_KINKS} of {size} coordinates checked"]
-
-
-def _directions_at_kink(
-    coordinates: np.ndarray, size: int, rng: np.random.Generator
-) -> list[tuple[int | None, np.ndarray]]:
-    """Each coordinate with its direction, then directions that cross several (None)."""
-    alone = [(int(index), np.eye(1, size, int(index))[0]) for index in coordinates]
-    together = [np.ones(size)] if size > 1 else []
-    together += list(rng.integers(-(2**20), 2**20, (DIRECTIONS, size)) * 2.0**-20)
-    return [*alone, *((None, direction) for direction in together)]
-
-
-def _is_between(value: arb, left: arb, right: arb, digits: int) -> bool:
-    """Whether a value lies between two others, or agrees with one of them to the digits asked."""
-    slack = (abs(left).max(abs(right)) + arb((1, -1074))) * arb(10) ** (1 - digits)
-    low, high = left.min(right) - slack, left.max(right) + slack
-    return bool(value >= low) and bool(value <= high)
-
-
-def _outside_words(value: arb, left: arb, right: arb, together: bool) -> str:
-    low, high = _short(left.min(right)), _short(left.max(right))
-    allowed = low if low == high else f"{low} to {high}"
-    subject = "each coordinate could be right, but together they give " if together else ""
-    return f"{subject}{_short(value)} where {allowed} is right"
-
-
-def _short(value: arb) -> str:
-    return f"{float(value.mid()):.12g}"
+def _is_close(hand: Row, truths: Row, dtype: str) -> bool:
+    """Whether hand is so near the truth, by the norm of both, that rounding may explain it."""
+    eps = max(float(jnp.finfo(dtype).eps), float(jnp.finfo("float32").eps))
+    pairs = [(h, t) for h, t in zip(hand, truths, strict=True) if t is not None and t.is_finite()]
+    size = max((float(abs(truth).upper()) for _, truth in pairs), default=0.0)
+    return all(float(abs(h - t).upper()) <= math.sqrt(eps) * size for h, t in pairs)

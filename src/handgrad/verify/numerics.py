@@ -29,6 +29,7 @@ from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.exact.balls import is_infinite
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
+from handgrad.verify.kinks import truth_at
 from handgrad.verify.mathematics import agreed_digits
 from handgrad.verify.ulp import ALLOWANCE, ulp
 from handgrad.verify.witnesses import Layout, Programs, Row, is_float
@@ -120,18 +121,26 @@ class PointResult:
 
 def evaluate_point(
     programs: Programs,
-    truth: Traced,
+    truth: Traced | None,
     leaves: list,
     row: np.ndarray,
     answers: dict[str, np.ndarray],
     dtype: str,
+    at_edges: bool = False,
 ) -> PointResult | None:
-    """The truth at one row, beside the answers there; None where there is no value."""
+    """The truth at one row, beside the answers there; None where there is no value.
+
+    With `at_edges` the loss is differenced where the balls of `truth` are not finite.
+    """
     here = programs.layout.replaced(leaves, row)
     true, hand = _row(programs, truth, here), _row(programs, programs.hand, here)
     if true is None or not all(ball.is_finite() for ball in true):
-        return None
-    reach = _reach(programs, truth, here, true, dtype)
+        true = truth_at(programs, truth, here, DIGITS) if at_edges else None
+        if true is None:
+            return None
+    reach = None if truth is None else _reach(programs, truth, here, true, dtype)
+    if reach is None and at_edges:
+        reach = _reach(programs, None, here, true, dtype)
     disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
         disagreeing = tuple(
@@ -147,6 +156,13 @@ def evaluate_point(
     return PointResult(row, true, reach, answers, disagreeing)
 
 
+def _row_or_slopes(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
+    """A program's balls; without one the loss is differenced."""
+    if program is None:
+        return truth_at(programs, None, leaves, DIGITS)
+    return _row(programs, program, leaves)
+
+
 def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
     try:
         return None if program is None else programs.row(program, leaves, DIGITS)
@@ -154,7 +170,9 @@ def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None
         return None
 
 
-def _reach(programs: Programs, truth: Traced, leaves: list, true: Row, dtype: str) -> Row | None:
+def _reach(
+    programs: Programs, truth: Traced | None, leaves: list, true: Row, dtype: str
+) -> Row | None:
     """How far each coordinate of the truth moves as the inputs move by half an ulp of `dtype`.
 
     Of few inputs each is moved by itself, both ways, and the moves are added; many are moved
@@ -176,7 +194,7 @@ def _reach(programs: Programs, truth: Traced, leaves: list, true: Row, dtype: st
         ]
     moves = []
     for chosen in alone:
-        both = [_row(programs, truth, _moved(leaves, chosen, sign)) for sign in (1, -1)]
+        both = [_row_or_slopes(programs, truth, _moved(leaves, chosen, s)) for s in (1, -1)]
         if any(row is None for row in both):
             return None
         moves.append(np.maximum(*(abs(row - true) for row in both)))
@@ -229,6 +247,8 @@ def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
     info = jnp.finfo(dtype)
     if math.isnan(computed):
         return True
+    if is_infinite(true):
+        return computed != float(true)
     if math.isinf(computed):
         return bool(abs(true) < arb(float(info.max)))
     if not abs(true) >= arb(float(info.tiny)):
@@ -247,6 +267,8 @@ def has_bad(point: PointResult, name: str, dtype: str) -> bool:
 
 def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
     """Whether rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning."""
+    if not true.is_finite():
+        return is_infinite(true) and computed == float(true)
     allowed = ALLOWANCE * (1 + conditioning(true, reach, dtype))
     return error_ulp(computed, true, dtype) <= allowed
 
@@ -311,6 +333,7 @@ def summarize(
     worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
     subnormal = 0
+    witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
         for point in points:
             modesty = -float(np.abs(point.row.astype(np.float64)).max())
@@ -337,7 +360,7 @@ def summarize(
     return NumericsRow(
         dtype=dtype,
         hand_max_ulp=worst["hand"].error,
-        autodiff_max_ulp=worst["autodiff"].error,
+        autodiff_max_ulp=worst["autodiff"].error if witnessed else math.nan,
         conditioning_ulp=worst["hand"].conditioning,
         hand_worst_at=worst["hand"].at,
         autodiff_worst_at=worst["autodiff"].at,
@@ -396,7 +419,7 @@ def classify_range(programs: Programs, leaves: list, dtype: str, both_fail: bool
     excused if each of them leads out of range, and not if only one of them does.
     """
     found = _range_of(programs, programs.loss, leaves, dtype)
-    if found != "normal" or not both_fail or programs.hand is None:
+    if found != "normal" or not both_fail or programs.hand is None or programs.autodiff is None:
         return found
     ranges = {_range_of(programs, p, leaves, dtype) for p in (programs.hand, programs.autodiff)}
     if "normal" in ranges:

@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, Programs, rounded
+from handgrad.verify.witnesses import Problem, Programs, describe_error, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -63,7 +65,9 @@ class BatchEvaluator:
 
         def at_row(row: jax.Array, leaves: list) -> Batch:
             args = self.layout.args(self.layout.replaced(leaves, row))
-            if row.dtype == np.float64:
+            if not problem.differentiable:  # a loop that may not end elsewhere, or in this dtype
+                loss = smallest = largest = jnp.full((), jnp.nan, row.dtype)
+            elif row.dtype == np.float64:
                 loss, smallest, largest = with_magnitude_range(problem.of)(*args)
             else:
                 loss = problem.of(*args)
@@ -74,14 +78,26 @@ class BatchEvaluator:
         def at_rows(rows: jax.Array, leaves: list) -> Batch:
             return jax.lax.map(lambda row: at_row(row, leaves), rows)
 
-        self._program = jax.jit(at_rows)
+        self._at_rows = at_rows
+        self._compiled: dict[str, Any] = {}
 
     def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
         """At most `count` rows; `leaves` are the other arguments."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
-        with self._x64(dtype == "float64"):
-            found = self._program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
-            return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
+        operands = padded.astype(dtype), rounded(leaves, dtype)
+        if dtype not in self._compiled:  # ahead of time: JAX's caches may be emptied
+            self._compiled.clear()  # another dtype's program may hold data in that dtype
+            with self._x64(dtype == "float64"):
+                self._compiled[dtype] = jax.jit(self._at_rows).lower(*operands).compile()
+        try:
+            with x64(dtype == "float64"):
+                found = self._compiled[dtype](*operands)
+        except TypeError as error:
+            raise InputError(
+                "gradient", "functions of their arguments alone", describe_error(error),
+                "keep no traced value from one call to the next",
+            ) from error  # fmt: skip
+        return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
         """The answers of hand and of autodiff at any number of rows."""
@@ -149,8 +165,10 @@ class SearchContext:
     """The lowest and the highest number that a differentiated input may be."""
 
     def within(self, rows: np.ndarray) -> np.ndarray:
-        """The rows with every number held within the bounds, 0 and the ends included."""
-        return np.clip(rows, *(np.array(b).astype(rows.dtype) for b in self.bounds))
+        """The rows with every number held within the bounds; infinite ones of the point stay."""
+        base = self.evaluator.layout.row(self.leaves, rows.dtype)
+        held = np.clip(rows, *(np.array(b).astype(rows.dtype) for b in self.bounds))
+        return np.where(np.isinf(base), base, held)
 
 
 def search_bounds(problem: Problem, programs: Programs) -> tuple[float, float]:

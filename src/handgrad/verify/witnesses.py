@@ -23,7 +23,7 @@ from flint import arb
 from handgrad import exact, jaxprs
 from handgrad._checks import dtype_of
 from handgrad._precision import Switch
-from handgrad.errors import InputError, Undecided
+from handgrad.errors import InputError
 from handgrad.exact import Traced
 
 QUIET_SECONDS = 2.0
@@ -125,9 +125,26 @@ class Problem:
         return Layout.of(self.at, self.argnums)
 
     @cached_property
+    def differentiable(self) -> bool:
+        """Whether JAX can differentiate the loss: a while loop or a callback it cannot."""
+        try:
+            jax.eval_shape(autodiff(self.of, self.argnums), *self.at)
+        except Exception:
+            return False
+        return True
+
+    @cached_property
     def autodiff(self) -> Callable:
-        """The second witness: `jax.grad` of the loss."""
-        return autodiff(self.of, self.argnums)
+        """The second witness: `jax.grad` of the loss; NaN everywhere if there is none."""
+        if self.differentiable:
+            return autodiff(self.of, self.argnums)
+
+        def unknown(*args: Any) -> Any:
+            argnums = self.argnums
+            chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+            return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), chosen)
+
+        return unknown
 
 
 def autodiff(of: Callable, argnums: Argnums) -> Callable:
@@ -171,8 +188,11 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
-def check_arguments(of: Callable, at: Any, argnums: Argnums) -> None:
-    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar."""
+def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
+    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
+
+    And unless JAX can differentiate the loss, if it has to be `differentiable`.
+    """
     if not isinstance(at, tuple):
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
     for path, leaf in named_leaves(at):
@@ -195,7 +215,7 @@ def check_arguments(of: Callable, at: Any, argnums: Argnums) -> None:
     try:
         value = jax.eval_shape(of, *at)
         scalar = jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating)
-        if scalar:
+        if scalar and differentiable:
             jax.eval_shape(autodiff(of, argnums), *at)
     except Exception as error:
         raise InputError(
@@ -209,12 +229,17 @@ def check_arguments(of: Callable, at: Any, argnums: Argnums) -> None:
 
 
 def check_finite(name: str, args: tuple, dtypes: tuple[str, ...]) -> None:
-    """Raise InputError for NaN and for what a dtype holds as infinity: no derivative is there."""
+    """Raise InputError for NaN, and for finite numbers that a dtype holds as infinity.
+
+    What is infinite itself may stay: a logit masked with −inf is a place like any other.
+    """
     for path, leaf in named_leaves(args):
         for dtype in dtypes if is_float(leaf) else ():
-            if not (np.abs(np.asarray(leaf, np.float64)) <= float(jnp.finfo(dtype).max)).all():
+            size = np.abs(np.asarray(leaf, np.float64))
+            if not (np.isinf(size) | (size <= float(jnp.finfo(dtype).max))).all():
+                what = "NaN" if np.isnan(size).any() else f"more than {dtype} can hold"
                 raise InputError(
-                    name, f"finite numbers in {dtype}", f"NaN or inf in leaf {path}",
+                    name, f"finite numbers in {dtype}, or ±inf", f"{what} in leaf {path}",
                     "choose a point of the domain",
                 )  # fmt: skip
 
@@ -421,7 +446,8 @@ class Programs:
 
     layout: Layout
     loss: Traced
-    autodiff: Traced
+    autodiff: Traced | None
+    """None where JAX cannot differentiate the loss."""
     hand: Traced | None
     rules: Mapping[str, Callable] = field(default_factory=dict)
     smallest: float = 0.0
@@ -431,8 +457,11 @@ class Programs:
         """Whether two numbers are so small that no dtype asked for can hold either: both are 0."""
         return bool(abs(a) < self.smallest) and bool(abs(b) < self.smallest)
 
-    def row(self, program: Traced, leaves: list, digits: int, constants: str = "exact") -> Row:
+    def row(
+        self, program: Traced | None, leaves: list, digits: int, constants: str = "exact"
+    ) -> Row:
         """All coordinates that a gradient program gives at these leaves, in balls."""
+        assert program is not None
         out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
         rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
         return np.concatenate(rows) if rows else np.zeros(0, dtype=object)
@@ -443,17 +472,13 @@ class Programs:
         row, _ = exact.derivative_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
         return row[0]
 
-    def one_sided(self, leaves: list, direction: np.ndarray, digits: int) -> tuple[arb, arb]:
-        """The left and the right directional derivative of the loss.
-
-        Raises `Undecided` where one of them is infinite, or has no values to be taken from.
-        """
+    def one_sided(
+        self, leaves: list, direction: np.ndarray, digits: int
+    ) -> tuple[arb | None, arb | None]:
+        """The left and the right directional derivative of the loss: finite, ±∞, or no value."""
         moves = self.layout.moves(leaves, direction)
         sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
-        left, right = (side[0] for side in sides)
-        if left is None or right is None or not (left.is_finite() and right.is_finite()):
-            raise Undecided("the loss has no finite derivative on one side: the edge of its domain")
-        return left, right
+        return sides[0][0], sides[1][0]
 
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
@@ -469,7 +494,7 @@ def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
     return Programs(
         layout=problem.layout,
         loss=trace(problem.of),
-        autodiff=trace(problem.autodiff),
+        autodiff=trace(problem.autodiff) if problem.differentiable else None,
         hand=trace(problem.gradient) if hand else None,
         rules=problem.rules,
         smallest=min(float(jnp.finfo(d).smallest_subnormal) for d in problem.dtypes),

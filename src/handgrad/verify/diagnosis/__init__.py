@@ -23,8 +23,8 @@ from handgrad.verify.diagnosis.intermediates import (
 )
 from handgrad.verify.diagnosis.relations import (
     Cause,
+    ComparedLeaf,
     Context,
-    GradientLeaf,
     close,
     format_ratio,
     relations,
@@ -122,10 +122,10 @@ def _is_index(leaf: Any) -> bool:
 
 def _leaves(
     named: list[tuple[str, Any]], positions: Sequence[int], single: bool, hand: Any, truth: Any
-) -> list[GradientLeaf]:
+) -> list[ComparedLeaf]:
     """The leaves of the gradient, named as in the gradient, or by argument where there are more."""
     return [
-        GradientLeaf(
+        ComparedLeaf(
             path if single else named[position][0],
             *(np.asarray(a, np.float64) for a in (own, true, named[position][1])),
         )
@@ -171,7 +171,7 @@ def _context(named: list[tuple[str, Any]], program: Any) -> Context:
     return Context(sizes, frozenset(constants), floats)
 
 
-def _choose(leaves: list[GradientLeaf]) -> list[np.ndarray]:
+def _choose(leaves: list[ComparedLeaf]) -> list[np.ndarray]:
     """Coordinates of each leaf, spread out, wrong ones among them."""
     share = max(4, CHOSEN // max(1, len(leaves)))
     chosen = []
@@ -186,7 +186,7 @@ def _choose(leaves: list[GradientLeaf]) -> list[np.ndarray]:
 # --- the explanation ------------------------------------------------------------------------------
 
 
-def _swaps(leaves: list[GradientLeaf], wrong: list[int]) -> Iterable[Cause]:
+def _swaps(leaves: list[ComparedLeaf], wrong: list[int]) -> Iterable[Cause]:
     for i in wrong:
         for j, other in enumerate(leaves):
             same = other.truth.shape == leaves[i].hand.shape and other.truth.any()
@@ -208,7 +208,7 @@ class _Words(NamedTuple):
     cost: float
 
 
-def _explain(causes: list[Cause], leaves: list[GradientLeaf], wrong: list[int]) -> _Words | None:
+def _explain(causes: list[Cause], leaves: list[ComparedLeaf], wrong: list[int]) -> _Words | None:
     """The fewest and simplest phrases for the wrong leaves; the cost is ∞ if some are left over."""
     groups: dict[str, list[Cause]] = {}
     for cause in causes:
@@ -240,7 +240,7 @@ def _explain(causes: list[Cause], leaves: list[GradientLeaf], wrong: list[int]) 
     return _Words("; ".join(words + tail), math.inf if missing else largest)
 
 
-def _with_leaves(phrase: str, covered: set[int], leaves: list[GradientLeaf]) -> str:
+def _with_leaves(phrase: str, covered: set[int], leaves: list[ComparedLeaf]) -> str:
     """The phrase behind the names of the leaves it is about, unless it is about all of them."""
     names = [leaves[i].name for i in sorted(covered) if leaves[i].name]
     whole = all(i in covered or not leaf.truth.any() for i, leaf in enumerate(leaves))

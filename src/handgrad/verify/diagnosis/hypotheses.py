@@ -31,8 +31,8 @@ from handgrad._types import Array
 from handgrad.verify.diagnosis.intermediates import QUICK, Intermediate, TracedLoss
 from handgrad.verify.diagnosis.relations import (
     Cause,
+    ComparedLeaf,
     Context,
-    GradientLeaf,
     close,
     is_exactly,
     name_ratio,
@@ -456,7 +456,7 @@ def _is_unary(u: Intermediate, chain: Sequence[Intermediate]) -> bool:
 def replaced_causes(
     loss: TracedLoss,
     chain: Sequence[Intermediate],
-    leaves: Sequence[GradientLeaf],
+    leaves: Sequence[ComparedLeaf],
     wrong: Sequence[int],
 ) -> Iterator[Cause]:
     """Causes in a slope that is wrong wherever its function occurs."""

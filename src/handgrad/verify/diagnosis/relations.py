@@ -95,7 +95,7 @@ def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
 # --- relations ------------------------------------------------------------------------------------
 
 
-class GradientLeaf(NamedTuple):
+class ComparedLeaf(NamedTuple):
     """One leaf of the gradient: its name, the two gradients, and the value it was taken at."""
 
     name: str
@@ -124,7 +124,7 @@ def place(index: tuple[int, ...] | np.ndarray) -> str:
     return f"[{', '.join(str(int(i)) for i in index)}]" if len(index) else ""
 
 
-def relations(number: int, leaf: GradientLeaf, context: Context) -> Iterator[Cause]:
+def relations(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cause]:
     """Every relation that holds on a leaf that differs."""
     size = leaf.hand.size
     bad = np.argwhere(~np.isfinite(leaf.hand))
@@ -145,7 +145,7 @@ def relations(number: int, leaf: GradientLeaf, context: Context) -> Iterator[Cau
 _Relation = Iterator[tuple[float, str, int]]
 
 
-def _scaled(leaf: GradientLeaf, context: Context) -> _Relation:
+def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
     wrong = leaf.differs
     hand, truth = leaf.hand[wrong], leaf.truth[wrong]
     if np.any(truth == 0):
@@ -168,7 +168,7 @@ def _scaled(leaf: GradientLeaf, context: Context) -> _Relation:
         yield 12, f"a constant factor {ratio:.8g}", 1
 
 
-def _moved(leaf: GradientLeaf) -> _Relation:
+def _moved(leaf: ComparedLeaf) -> _Relation:
     """Axes exchanged, reversed or rolled."""
     hand, truth = leaf.hand, leaf.truth
     for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
@@ -189,7 +189,7 @@ def _moved(leaf: GradientLeaf) -> _Relation:
         yield 9, "the right numbers at the wrong coordinates", 0
 
 
-def _linear(leaf: GradientLeaf, context: Context) -> _Relation:
+def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
     """hand = truth + c, + λw, + λ sign w, or a named multiple of the rest of truth."""
     excess = leaf.hand - leaf.truth
     flat = excess.ravel()
@@ -233,10 +233,10 @@ def _name_decay(factor: float, name: str, context: Context) -> tuple[str, bool]:
     return words, known or bool(made_of)
 
 
-def _scaled_but_decay(leaf: GradientLeaf, context: Context) -> _Relation:
+def _scaled_but_decay(leaf: ComparedLeaf, context: Context) -> _Relation:
     """hand = c·(truth − λw) + λw, the data's share scaled and the penalty's right."""
     w, t, h = leaf.value.ravel(), leaf.truth.ravel(), leaf.hand.ravel()
-    if w.size < 3 or not w.any():
+    if w.size < 3 or not w.any() or not np.isfinite([w, t, h]).all():
         return
     (c, rest), *_ = np.linalg.lstsq(np.stack([t, w], 1), h, rcond=None)
     if not close(h, c * t + rest * w).all() or is_exactly(c, 1) or abs(rest) < 1e-8:
@@ -245,7 +245,7 @@ def _scaled_but_decay(leaf: GradientLeaf, context: Context) -> _Relation:
         yield 9, f"but for a linear term {rest / (1 - c):.6g}·w, which is right: {named[1]}", 2
 
 
-def _summed(leaf: GradientLeaf) -> _Relation:
+def _summed(leaf: ComparedLeaf) -> _Relation:
     """Every entry along an axis holds the sum, or the mean, over it."""
     for axis in (None, *range(leaf.truth.ndim)):
         if leaf.truth.ndim == 0 or (axis is None and leaf.truth.ndim == 1):
@@ -260,7 +260,7 @@ def _summed(leaf: GradientLeaf) -> _Relation:
             yield 6, f"averaged over {words} and broadcast again", 0
 
 
-def _limited(leaf: GradientLeaf) -> _Relation:
+def _limited(leaf: ComparedLeaf) -> _Relation:
     wrong = leaf.differs
     bound = float(np.max(np.abs(leaf.hand)))
     if close(leaf.hand, np.clip(leaf.truth, -bound, bound)).all() and np.count_nonzero(wrong) > 1:
@@ -271,7 +271,7 @@ def _limited(leaf: GradientLeaf) -> _Relation:
         yield 8, "only the sign of the truth", 0
 
 
-def _few(leaf: GradientLeaf) -> _Relation:
+def _few(leaf: ComparedLeaf) -> _Relation:
     """Last resorts: one coordinate, one row, or zeros."""
     wrong = leaf.differs
     where = np.argwhere(wrong)
@@ -288,7 +288,7 @@ def _few(leaf: GradientLeaf) -> _Relation:
             yield 90, f"only entries {rows[0]} along axis {axis} differ", 0
 
 
-def _against(leaf: GradientLeaf, at: tuple[int, ...]) -> str:
+def _against(leaf: ComparedLeaf, at: tuple[int, ...]) -> str:
     hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
     if truth and not hand:
         return f": zero in place of {truth:.9g}"
