@@ -60,15 +60,18 @@ def test_a_loss_that_cannot_be_judged_is_refused_in_words(of):
         judged(of=of)
 
 
-def test_a_leaked_tracer_is_refused_in_words():
+def test_a_leaked_tracer_is_never_right():
     kept = []
 
     def leaks(x):
         kept.append(x)
         return 2 * kept[0]
 
-    with pytest.raises(InputError, match="Tracer"):
-        judged(leaks)
+    try:
+        right = judged(leaks).ok
+    except InputError:  # where JAX finds out only when the program runs
+        right = False
+    assert not right
 
 
 def test_inside_jit_it_says_that_values_are_missing():
