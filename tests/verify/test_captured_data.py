@@ -18,19 +18,15 @@ wide = sys.argv[1] == "64"
 jax.config.update("jax_enable_x64", wide)
 t, rows, scale = np.array([0.1, 1.0, 2.0]), np.array([0, 2]), np.array(2.5)
 
-def closure(w): return jnp.sum((w - t) ** 2)
-def indices(w): return jnp.sum(w[rows] ** 2)
-def scalar(w): return scale * jnp.sum(w ** 2)
-jitted = jax.jit(lambda w: closure(w) + indices(w))
+def closure(w): return scale * jnp.sum((w - t) ** 2) + jnp.sum(w[rows] ** 2)
 helper = jax.jit(lambda w: w[rows] - t[rows])
-def nested(w): return jnp.sum(helper(w) ** 2)
+nested = jax.jit(lambda w: jnp.sum(helper(w) ** 2))
 partial = functools.partial(lambda data, w: jnp.sum((w - data) ** 2), t)
 class Model:
     def __init__(self): self.data, self.rows = t, rows
     def loss(self, w): return jnp.sum((w - self.data)[self.rows] ** 2)
 
-losses = {"closure": closure, "indices": indices, "scalar": scalar, "jitted": jitted,
-          "nested": nested, "partial": partial, "method": Model().loss}
+losses = {"closure": closure, "nested": nested, "partial": partial, "method": Model().loss}
 z = jnp.array([1.5, -0.5, 0.25])
 
 def plain(loss):
@@ -42,23 +38,32 @@ for name in sys.argv[3:]:
     before = plain(loss) if sys.argv[2] == "used" else None
     gradient = jax.grad(loss)
     for dtypes in (("float32", "float64"), ("float64", "float32")):
-        verdict = hg.verify(gradient, of=loss, at=(z,), dtypes=dtypes, evaluations=20)
+        verdict = hg.verify(gradient, of=loss, at=(z,), dtypes=dtypes, evaluations=0)
         assert verdict.ok, (name, str(verdict))
-        wrong = hg.verify(lambda w: 2 * gradient(w), of=loss, at=(z,), dtypes=dtypes, evaluations=0)
-        assert not wrong.ok and wrong.hand == "different", (name, str(wrong))
+    wrong = hg.verify(lambda w: 2 * gradient(w), of=loss, at=(z,), evaluations=0)
+    assert not wrong.ok and wrong.hand == "different", (name, str(wrong))
     after = plain(loss)
     assert after[0][0] == z.dtype, (name, after)
     assert before is None or before == after, (name, before, after)
 print("all is well")
 """
-NAMES = ("closure", "indices", "scalar", "jitted", "nested", "partial", "method")
+CASES = [("32", "used", "closure"), ("64", "fresh", "nested")]
+PROOFS = [
+    (mode, history, name)
+    for mode in ("32", "64")
+    for history in ("fresh", "used")
+    for name in ("closure", "nested", "partial", "method")
+    if (mode, history, name) not in CASES
+]
 
 
-@pytest.mark.parametrize("mode", ["32", "64"])
-@pytest.mark.parametrize("history", ["fresh", "used"])
-def test_it_is_judged_and_the_callers_own_calls_work_after_it(mode, history):
+@pytest.mark.parametrize(
+    ("mode", "history", "name"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in PROOFS)],
+)
+def test_it_is_judged_and_the_callers_own_calls_work_after_it(mode, history, name):
     done = subprocess.run(
-        [sys.executable, "-c", BODY, mode, history, *NAMES],
+        [sys.executable, "-c", BODY, mode, history, name],
         capture_output=True, text=True, timeout=300, env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert done.stdout.strip() == "all is well", done.stderr[-2_000:]

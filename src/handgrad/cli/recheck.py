@@ -42,7 +42,12 @@ def recheck(
 ) -> None:
     """Judge again at the recorded inputs, and compare with the certificate."""
     from handgrad.verify import verify as judge
-    from handgrad.verify.certificate import read_certificate, what_changed, with_recorded_inputs
+    from handgrad.verify.certificate import (
+        differs_here,
+        read_certificate,
+        what_changed,
+        with_recorded_inputs,
+    )
 
     check_writable("--json", json, ".json")
     results = []
@@ -63,9 +68,13 @@ def recheck(
         changed = what_changed(data, verdict)
         results.append({"name": data["name"], "holds": not changed, "changed": changed})
         said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
+        if not verdict.ok and not changed:
+            said = f"holds: [bold red]NOT right[/]: {escape(str(verdict.fault))}"
         print(f"{escape(data['name'])}: {said}")
         for line in changed:
             print(f"  {line}", markup=False)
+        for line in differs_here(data, verdict):
+            print(f"  differs on this machine: {line}", markup=False)
     if json:
         write_json(json, {"certificates": results})
     if not all(result["holds"] for result in results):
@@ -102,6 +111,7 @@ def _named(
         spec = given[key] or recorded.get(key)
         if spec and not given[key]:
             path = spec.rpartition(":")[0] if isinstance(spec, str) else ""
+            path = path.replace("\0", "")
             if os.path.realpath(path) not in known:
                 raise InputError(
                     "FILE", "beside the certificate the Python files to run",

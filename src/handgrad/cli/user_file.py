@@ -1,9 +1,11 @@
 """Functions from a user's own Python file, named as `my.py:gradient`: the file is run."""
 
+import atexit
 import difflib
 import functools
 import importlib.util
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from handgrad.errors import InputError
+
+NO_VERDICT = 3
 
 
 def load_named(option: str, spec: str) -> Any:
@@ -53,6 +57,37 @@ def without_exit(function: Callable) -> Callable:
     return wrapped
 
 
+def supervise() -> None:
+    """Go on in a child process, whose parent says so if it vanishes: `os._exit` leaves no verdict.
+
+    The parent exits as the child does, and with 3 where the child never came to its end. Only
+    before JAX is loaded, whose threads do not survive a fork.
+    """
+    if "jax" in sys.modules or not hasattr(os, "fork"):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        atexit.register(os.write, write, b"1")
+        return
+    os.close(write)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child answers it
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.set_blocking(read, False)
+    try:
+        ended = os.read(read, 1) == b"1"
+    except BlockingIOError:  # something that it has started still holds the pipe
+        ended = False
+    if not ended:
+        sys.stderr.write(f"error: the process ended with status {code} before it had a verdict\n")
+        sys.stderr.flush()
+        os._exit(NO_VERDICT)
+    os._exit(code if code >= 0 else 128 - code)
+
+
 def load_arguments(option: str, spec: str) -> tuple:
     """The arguments at which to judge: a tuple, or what a function without arguments returns."""
     found = load_named(option, spec)
@@ -89,7 +124,7 @@ _loaded: dict[Path, ModuleType] = {}
 
 
 def _load_file(option: str, path: Path) -> ModuleType:
-    if path.suffix != ".py" or not os.path.isfile(path):
+    if path.suffix != ".py" or "\0" in str(path) or not os.path.isfile(path):
         raise InputError(option, "a Python file", repr(str(path)), "name a file ending in .py")
     resolved = path.resolve()
     if resolved in _loaded:

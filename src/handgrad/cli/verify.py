@@ -1,6 +1,7 @@
 """`handgrad verify`: the catalogue, or a user's own gradient, before the judge."""
 
 import json as jsonlib
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -22,7 +23,7 @@ from handgrad.cli.output import (
     write_json,
     write_whole,
 )
-from handgrad.cli.user_file import load_arguments, load_function, parse_argnums
+from handgrad.cli.user_file import load_arguments, load_function, parse_argnums, supervise
 from handgrad.errors import InputError
 
 FEW, PROCESSES = 3, 2
@@ -62,6 +63,9 @@ def verify(
         bool, typer.Option(help="Let errors found elsewhere by the search fail the gradient.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Random seed for the drawn points and the search.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Time limit: after it no new point is judged.")
+    ] = None,
     list_cases: Annotated[
         bool, typer.Option("--list", help="List the cases of the catalogue, and judge nothing.")
     ] = False,
@@ -70,15 +74,17 @@ def verify(
     """Judge gradients: mathematics in exact arithmetic, then numerics against the truth."""
     check_writable("--json", json, ".json")
     check_seed(seed)
+    json = json.absolute() if json else None  # what is judged may leave the folder
     if list_cases:
         print_cases(json)
         return
     options: dict[str, Any] = {
         "dtypes": tuple(dtype) if dtype else ("float32", "float64"),
         "digits": digits, "evaluations": evaluations, "reference": reference, "strict": strict,
-        "seed": seed,
+        "seed": seed, "seconds": seconds,
     }  # fmt: skip
     if any(":" in name for name in what or ()):
+        supervise()
         verdicts = [judge_file(what or [], of, at, points, argnums, options)]
     elif of or at or points:
         raise InputError("what", "my.py:gradient beside --of and --at", what, "name it first")
@@ -158,10 +164,17 @@ def judge_file(
     verdict = judge(
         load_function("gradient", what[0]), of=load_function("--of", of),
         at=load_arguments("--at", at), argnums=parse_argnums(argnums), name=what[0],
-        points=load_function("--points", points) if points else None, **options,
+        points=load_function("--points", points) if points else None,
+        progress=report_progress, **options,
     )  # fmt: skip
     verdict.record["subject"] = {"gradient": what[0], "of": of, "at": at, "points": points}
     return verdict
+
+
+def report_progress(stage: str) -> None:
+    """What is done now, for whoever waits at a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{stage} ...\n")
 
 
 def print_table(verdicts: list[Any]) -> None:

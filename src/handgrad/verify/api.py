@@ -105,11 +105,9 @@ def _plain_jax() -> Iterator[None]:
     """JAX without the caller's guards: the judge moves data, meets NaN, and compiles."""
     with ExitStack() as stack:
         stack.enter_context(jax.transfer_guard("allow"))
-        for guard in ("debug_nans", "debug_infs"):
+        for guard in ("debug_nans", "debug_infs", "disable_jit"):
             if getattr(jax.config, f"jax_{guard}"):
                 stack.enter_context(getattr(jax, guard)(False))
-        if getattr(jax.config, "jax_disable_jit"):  # noqa: B009  (unknown to type checkers)
-            stack.enter_context(jax.disable_jit(False))
         yield
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.verify.verdict import FORMAT, Verdict
+from handgrad.verify.verdict import FORMAT, Verdict, digest
 from handgrad.verify.witnesses import Problem, Row, is_float, named_leaves
 
 MOST_ENCLOSURES = 64
@@ -146,28 +146,67 @@ def with_recorded_inputs(at: tuple, data: dict[str, Any]) -> tuple:
         if is_float(leaf):
             try:
                 numbers = np.array([float.fromhex(v) for v in entry["values"]])
-                leaves[index] = numbers.reshape(np.shape(leaf))
+                kind = getattr(leaf, "dtype", np.float64)
+                leaves[index] = numbers.reshape(np.shape(leaf)).astype(kind)
             except (ValueError, TypeError, KeyError, OverflowError) as fault:
                 raise InputError("FILE", "hex floats as inputs", fault, "write it again") from None
     return jax.tree.unflatten(treedef, leaves)
 
 
+CLAIMS = ("ok", "structure", "hand", "autodiff")
+"""What has to hold on any machine."""
+
+
 def what_changed(data: dict[str, Any], verdict: Verdict) -> list[str]:
-    """What the certificate says and a new judgement does not, a line each."""
+    """What the certificate says and a new judgement does not, one line each.
+
+    Every leaf counts. On another machine or with other versions numbers may differ in their last
+    digits: there only the claims have to be the same, see `differs_here`.
+    """
+    lines = [] if data.get("digest") == digest(data) else [ALTERED]
+    same = data.get("machine") == verdict.record["machine"]
+    return lines + [line for key, line in _differences(data, verdict) if same or key in CLAIMS]
+
+
+def differs_here(data: dict[str, Any], verdict: Verdict) -> list[str]:
+    """What is otherwise on this machine: its versions first. Nothing on the same machine."""
+    then, now = data.get("machine"), verdict.record["machine"]
+    if then == now:
+        return []
+    rest = [line for key, line in _differences(data, verdict) if key not in CLAIMS]
+    return [*_compared("machine", then, now), *rest]
+
+
+ALTERED = "digest: it is not that of the rest: the certificate was altered after it was written"
+
+
+def _differences(data: dict[str, Any], verdict: Verdict) -> list[tuple[str, str]]:
+    """The differing leaves: the field that holds each, and the line to print."""
     new = json.loads(verdict.to_json())
-    changed = [
-        f"{key}: {data.get(key)!r} then, {new[key]!r} now"
-        for key in ("ok", "structure", "hand", "autodiff", "where", "compared", "points")
-        if data.get(key) != new[key]
-    ]
-    if new["digits"] < data.get("digits", 0):
-        changed.append(f"digits: {data['digits']} then, {new['digits']} now")
-    then = {row["dtype"]: row for row in data["numerics"]}
-    for row in new["numerics"]:
-        old = then.get(row["dtype"], {})
-        for key, value in row.items():
-            if key in old and old[key] != value and key != "conditioning_ulp":
-                changed.append(f"{row['dtype']} {key}: {old[key]!r} then, {value!r} now")
-    if data.get("enclosures") != new["enclosures"]:
-        changed.append("enclosures of the truth: others than then")
-    return changed
+    keys = [key for key in {**new, **data} if key not in ("digest", "machine", "subject")]
+    return [(key, line) for key in keys for line in _compared(key, data.get(key), new.get(key))]
+
+
+def _compared(path: str, then: Any, now: Any) -> list[str]:
+    """A line for each leaf in which two values differ."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = list({**now, **then})
+        return [line for k in keys for line in _compared(f"{path} {k}", then.get(k), now.get(k))]
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = enumerate(zip(then, now, strict=True))
+        return [line for i, pair in pairs for line in _compared(_entry(path, i, pair[1]), *pair)]
+    if then == now and type(then) is type(now):
+        return []
+    return [f"{path}: {_short(then)} then, {_short(now)} now"]
+
+
+def _entry(path: str, index: int, value: Any) -> str:
+    """The name of an entry of a list: rows of numerics go by their dtype."""
+    if path == "numerics" and isinstance(value, dict):
+        return str(value["dtype"])
+    return f"{path}[{index}]"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

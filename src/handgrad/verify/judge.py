@@ -83,6 +83,7 @@ def judge(problem: Problem) -> Verdict:
     """The verdict on a problem whose arguments have been checked."""
     with problem.switch.x64():
         traceable = is_traceable(problem.gradient, problem.at)
+        _ = problem.differentiable  # kept: it is to be asked at these arguments as they are
         more = MORE_POINTS if traceable and problem.evaluations else 0
         drawn = draw_points(problem, DRAWN_POINTS + more)
     leaves = [jax.tree.leaves(args) for args in (problem.at, *drawn)]

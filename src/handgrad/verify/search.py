@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
+from handgrad.errors import InputError
 from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, Programs, rounded
+from handgrad.verify.witnesses import Problem, Programs, describe_error, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -85,11 +86,18 @@ class BatchEvaluator:
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         operands = padded.astype(dtype), rounded(leaves, dtype)
         if dtype not in self._compiled:  # ahead of time: JAX's caches may be emptied
+            self._compiled.clear()  # another dtype's program may hold data in that dtype
             with self._x64(dtype == "float64"):
                 self._compiled[dtype] = jax.jit(self._at_rows).lower(*operands).compile()
-        with x64(dtype == "float64"):
-            found = self._compiled[dtype](*operands)
-            return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
+        try:
+            with x64(dtype == "float64"):
+                found = self._compiled[dtype](*operands)
+        except TypeError as error:
+            raise InputError(
+                "gradient", "functions of their arguments alone", describe_error(error),
+                "keep no traced value from one call to the next",
+            ) from error  # fmt: skip
+        return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
         """The answers of hand and of autodiff at any number of rows."""

@@ -1,5 +1,6 @@
 """The verdict: what the judge found, as data, as a table that a person can read, and as JSON."""
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -73,7 +74,14 @@ class Verdict:
         data = {"format": FORMAT, **asdict(self)}
         record = data.pop("record")
         plain = _without_infinities({**data, **record})
+        plain["digest"] = digest(plain)
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def digest(data: dict[str, Any]) -> str:
+    """The SHA-256 of all that a certificate says beside it."""
+    rest = {key: value for key, value in data.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _without_infinities(value: Any) -> Any:
