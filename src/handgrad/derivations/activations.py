@@ -11,7 +11,7 @@ from handgrad._types import Array, Key
 from handgrad.derivations.limit import Limit
 from handgrad.derivations.scalars import total
 from handgrad.derivations.steps import Derivation, Step, slope
-from handgrad.gradients import activations as house
+from handgrad.gradients import sigmoid as house
 
 SOURCE = "Neural networks"
 _GIVEN = "z is an array of real numbers; everything is elementwise."

@@ -19,7 +19,7 @@ from jaxtyping import Array
 from handgrad import losses
 from handgrad.evidence import truths
 from handgrad.evidence.truths import Truth
-from handgrad.gradients import activations, cross_entropy, sigmoid
+from handgrad.gradients import cross_entropy, sigmoid
 
 
 class Target(NamedTuple):
@@ -101,7 +101,7 @@ FORMS = (
     Form(SIGMOID, LIBRARY, "jax.grad of jax.nn.sigmoid", grad(jax.nn.sigmoid)),
     Form(SIGMOID, NAIVE, "jax.grad of 1/(1+e⁻ᶻ)", grad(p)),
     Form(TANH, TEXTBOOK, "1 − tanh²z", lambda z: 1 - jnp.square(jnp.tanh(z))),
-    Form(TANH, STABLE, "4q/(1+q(2+q)), q = e^−2|z|", activations.tanh_derivative),
+    Form(TANH, STABLE, "4q/(1+q(2+q)), q = e^−2|z|", sigmoid.tanh_derivative),
     Form(TANH, LIBRARY, "jax.grad of jnp.tanh", grad(jnp.tanh)),
     Form(TANH, NAIVE, "jax.grad of (eᶻ−e⁻ᶻ)/(eᶻ+e⁻ᶻ)", grad(naive_tanh)),
 )

@@ -17,11 +17,13 @@ from handgrad._checks import (
     describe,
     require_axis,
     require_examples,
+    require_features,
     require_floating,
+    require_params,
     require_rank,
 )
 from handgrad.errors import InputError
-from handgrad.gradients.linear import Params, check_features, check_params
+from handgrad.gradients.linear import Params
 
 
 def check_options(l2: Any, tol: Any, max_passes: Any, seed: Any) -> None:
@@ -101,7 +103,7 @@ def as_theta(params: Params | None, x: Any, classes: int | None) -> np.ndarray:
     """θ (D+1,) or (K, D+1), the bias last; zeros for None. Raises InputError for other shapes."""
     if params is None:
         return np.zeros((*(() if classes is None else (classes,)), x.shape[1] + 1))
-    check_features(x, params.weight)
+    require_features(x, params.weight)
     weight, bias = np.asarray(params.weight, np.float64), np.asarray(params.bias, np.float64)
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise InputError("params", "finite parameters", "some that are not", "pass None to start")
@@ -153,7 +155,7 @@ def describe_numpy(array: np.ndarray) -> str:
 def _classes(y: np.ndarray, whole: bool, params: Params | None) -> int | None:
     """K: what `params` has, the columns of probabilities, or one more than the largest index."""
     if params is not None:
-        check_params(params)
+        require_params(params)
         if np.ndim(params.weight) == 1:
             require_rank("y", y, 1, "(N,), for one logit an example")
             return None
