@@ -8,7 +8,7 @@ CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" 
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs lint types mutants bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,7 @@ newest:  ## the core's tests on the newest Python and JAX that are here
 	test -d .venv-newest || $(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	.venv-newest/bin/python -m pip install --quiet --constraint constraints/python3.12.txt --editable '.[data,checkpoint]' --group test
-	.venv-newest/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/gradients tests/exact tests/verify tests/explain tests/train
+	.venv-newest/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/gradients tests/exact tests/verify tests/explain tests/train tests/scale
 
 lowest:  ## train, verify and explain on the lowest versions that pyproject.toml allows
 	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
@@ -55,10 +55,13 @@ fuzz: $(READY)  ## ten thousand inputs of every bad kind: each works or is refus
 	HANDGRAD_FUZZ=whole $(BIN)/python -m pytest -q tests/fuzz
 
 processes: $(READY)  ## many devices and many processes: the result of one, and an end in words
-	$(BIN)/python -m pytest -s tests/train/test_rollcall.py tests/train/test_distributed.py tests/train/test_sharding.py -m 'slow or not slow'
+	$(BIN)/python -m pytest -s tests/scale/test_rendezvous.py tests/scale/test_processes.py tests/scale/test_sharding.py -m 'slow or not slow'
 
 docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
 	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html
+
+figures: $(READY)  ## the book's own figures as files: docs/generated
+	cd docs && ../$(BIN)/python -m figures
 
 lint: $(READY)  ## style, formatting and types
 	$(BIN)/ruff check .
@@ -70,17 +73,21 @@ types: $(READY)  ## a user's file under a second type checker: two errors, and n
 	$(BIN)/basedpyright --level error tests/typed_user.py
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
-	$(BIN)/handgrad mutants
+	$(BIN)/python -m benchmarks.judge.mutants
 
-bench: $(READY)  ## every race on this machine, with the peers
+notes: $(READY)  ## the two source texts, every statement computed, and their errata
+	$(BIN)/python -m benchmarks.notes
+
+bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/results
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --group bench
-	$(BIN)/handgrad bench
+	$(BIN)/handgrad bench --results benchmarks/results
+	$(BIN)/python -m benchmarks --results benchmarks/results
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust
 
 faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
-	$(BIN)/handgrad faults
+	$(BIN)/python -m benchmarks.faults
 
 format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff check --fix .

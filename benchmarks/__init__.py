@@ -1,1 +1,1 @@
-"""One script a job: what is raced against what, and which bars it is held to."""
+"""What only this repository runs: long benchmarks, the judge judged, faults planted in training."""

@@ -24,15 +24,13 @@ import optax
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from handgrad.bench import Report
+from handgrad.bench.cost import Machine, Work, all_reduce, step
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.model import Model
-from handgrad.measure import Report
-from handgrad.measure.cost import Machine, Work, all_reduce, step
-from handgrad.train.batches import schedule
-from handgrad.train.lanes import lanes_for
-from handgrad.train.loop import initial_state, pick
-from handgrad.train.meshes import AXIS, as_mesh
-from handgrad.train.sharding import Sharded
+from handgrad.scale.sharding import AXIS, as_mesh
+from handgrad.train.batches import Batches, ShardedBatches
+from handgrad.train.loop import ArrayEngine, Schedule, Solver, pick
 
 TITLE = "many processes: steps against the cost model"
 PROCESSES = (1, 2, 4)
@@ -56,7 +54,7 @@ PREDICTED = (
 )
 
 
-def job(quick: bool = False) -> Iterator[Report]:
+def run(quick: bool = False) -> Iterator[Report]:
     """A table for each number of processes; the all-reduce of 4 from that of 2; a large run."""
     shrink = 50 if quick else 1
     machines = {}
@@ -97,9 +95,9 @@ def smaller(shrink: int) -> list[tuple[str, Work]]:
 
 
 def share(work: Work, parts: int) -> Work:
-    """One part of so many of the examples, and of the batch; a multiple of 8 of both."""
-    examples, batch = ((n or 0) // parts // 8 * 8 or None for n in (work.examples, work.batch))
-    return replace(work, examples=examples, batch=batch)
+    """1/parts of the examples and of the batch, each a multiple of 8."""
+    examples, batch = (n and n // parts // 8 * 8 for n in (work.examples, work.batch))
+    return replace(work, examples=examples or 0, batch=batch or None)
 
 
 def together(many: int, shrink: int) -> dict[str, Any]:
@@ -165,7 +163,7 @@ def alone(work: Work, seconds_of: Callable) -> float:
     model = model_of(work)
     params = model.init(jax.random.key(0), work.features, max(2, work.outputs))
     times = together_in_time(work)
-    picked = schedule(work.examples, work.batch or 1, True, jax.random.key(1)).indices(0, times)
+    picked = Batches.of(work.examples, work.batch or 1, True, jax.random.key(1)).indices(0, times)
 
     @jax.jit
     def some(params: Any, x: Any, y: Any, picked: Any) -> Any:
@@ -176,8 +174,8 @@ def alone(work: Work, seconds_of: Callable) -> float:
 
         return lax.fori_loop(0, times, one, params)
 
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    return seconds_of(lambda: some(params, x, y, picked)) / times
+    on_device = jnp.asarray(x), jnp.asarray(y)
+    return seconds_of(lambda: some(params, *on_device, picked)) / times
 
 
 def together_in_time(work: Work) -> int:
@@ -191,7 +189,7 @@ def model_of(work: Work) -> Model:
 
 
 def messages(mesh: Any, many: int, seconds_of: Callable) -> tuple[float, float]:
-    """Latency and link, from sums of two sizes, as the model has them for so many processes."""
+    """Latency and link, from sums of two sizes, as the model has them for `many` processes."""
     found = []
     for size in MESSAGES:
 
@@ -210,17 +208,18 @@ def taken(work: Work, mesh: Any, seconds_of: Callable) -> dict[str, float]:
     """Seconds of a step of the engine that trains, and the bytes that it holds here."""
     model = model_of(work)
     params = model.init(jax.random.key(0), work.features, max(2, work.outputs))
-    batches = schedule(work.examples, work.batch or "full", True, jax.random.key(1))
-    rule = optax.sgd(0.1)
-    state = initial_state(params, rule)
+    batches = Batches.of(work.examples, work.batch or "full", True, jax.random.key(1))
+    solver = Solver(model.value_and_gradient, optax.sgd(0.1))
+    state = solver.init(params)
     x, y = drawn(work.examples, work.features, max(2, work.outputs))
     times = together_in_time(work)
     epochs = -(-50 * times * batches.size // work.examples)  # so that a chunk has room for them
-    engine = Sharded(model.value_and_gradient, rule, lanes_for(batches, mesh.size), epochs, state,
-                     lambda rows: (x[rows], y[rows]), mesh)  # fmt: skip
-    times = min(times, engine.length)
+    sharded = ShardedBatches.over(batches, mesh.size)
+    schedule = Schedule.of(sharded, epochs, work.features, can_stop=False)
+    engine = ArrayEngine(solver, sharded, schedule, state, (x, y), mesh)
+    times = min(times, engine.schedule.chunk)
     held = engine._chunk.memory_analysis()
-    seconds = seconds_of(lambda: engine.take(state, 0, times)) / times
+    seconds = seconds_of(lambda: engine.run_steps(state, 0, times)) / times
     return {"seconds": seconds, "memory": float(held.argument_size_in_bytes)}
 
 

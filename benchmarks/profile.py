@@ -4,7 +4,7 @@ The parts read x from memory, each by itself: the logits, the second product (as
 a sum of products), and the residuals, which do not read x. What was tried are whole gradients in
 other shapes; two devices take part only where JAX has them:
 
-    XLA_FLAGS=--xla_force_host_platform_device_count=2 handgrad bench profile
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 python -m benchmarks profile
 
 Each attempt is held against optax before it is timed. The output layer comes last
 (`profile_layer`). `MISSES.md` says what follows.
@@ -21,16 +21,15 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.one_pass import TOLERANCE, problem
-from benchmarks.peers import equal_to, row
 from benchmarks.profile_layer import layer
+from handgrad.bench.limits import readers
+from handgrad.bench.one_pass import TOLERANCE, problem
+from handgrad.bench.report import Report, row
+from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
 from handgrad.fast import one_pass
 from handgrad.fast.residuals import binary
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params, matmul
-from handgrad.measure import Contender, Report, compiled, race, ratio
-from handgrad.measure.limits import readers
-from handgrad.measure.race import fastest
 
 TITLE = "where one pass and the output layer spend their time, and what else was tried"
 SHAPES = ((1_000_000, 64), (100_000, 512))
@@ -40,12 +39,12 @@ SMALL, MIDDLE, LARGE = 2**17, 2**20, 2**23
 """Bytes of a block: for a core's own cache, for both of them, for the last one."""
 
 
-def job(quick: bool = False) -> Iterator[Report]:
+def run(quick: bool = False) -> Iterator[Report]:
     """A report for each shape of one pass, and one for the output layer."""
     for examples, features in SHAPES:
-        yield one(examples // 50 if quick else examples, features)
+        yield passes(examples // 50 if quick else examples, features, quick)
     tokens, features, words = LAYER
-    yield layer(tokens, features, words // (32 if quick else 1))
+    yield layer(tokens, features, words // (32 if quick else 1), quick)
 
 
 def in_blocks(params: Params, x: jax.Array, y: jax.Array, size: int, as_sum: bool) -> tuple:
@@ -74,11 +73,11 @@ def on_two_devices(params: Params, x: np.ndarray, y: np.ndarray, check: Any) -> 
     halves, all_of_it = PartitionSpec("half"), PartitionSpec()
     rows = SMALL // (4 * x.shape[1])
 
-    def run(params: Params, x: jax.Array, y: jax.Array) -> tuple:
+    def sums(params: Params, x: jax.Array, y: jax.Array) -> tuple:
         return lax.psum(in_blocks(params, x, y, rows, as_sum=False), "half")
 
     gradient = jax.shard_map(
-        run, mesh=mesh, in_specs=(all_of_it, halves, halves), out_specs=all_of_it
+        sums, mesh=mesh, in_specs=(all_of_it, halves, halves), out_specs=all_of_it
     )
     split, everywhere = NamedSharding(mesh, halves), NamedSharding(mesh, all_of_it)
     at = jax.device_put(params, everywhere), jax.device_put(x, split), jax.device_put(y, split)
@@ -100,7 +99,7 @@ def two_at_once(params: Params, packed: one_pass.Packed) -> tuple:
     return sums[-1]
 
 
-def one(examples: int, features: int) -> Report:
+def passes(examples: int, features: int, quick: bool = False) -> Report:
     """The parts and the attempts at one shape."""
     params, x, y = problem(examples, features, 1)
     held, labels = jnp.asarray(x), jnp.asarray(y)
@@ -147,7 +146,7 @@ def one(examples: int, features: int) -> Report:
     else:
         notes.append("one device: XLA_FLAGS=--xla_force_host_platform_device_count=2 makes two")
     limits = readers(held, params.weight)
-    timings = race([baseline, *whole, *parts, *limits])
+    timings = race([baseline, *whole, *parts, *limits], quick=quick)
     slow, read = timings[baseline.name], fastest([timings[limit.name] for limit in limits])
     rows_of = [row(timings[c.name], slow, of_read=ratio(read, timings[c.name]).median)
                for c in [baseline, *whole, *parts, *limits]]  # fmt: skip

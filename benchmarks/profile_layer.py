@@ -13,13 +13,13 @@ import numpy as np
 import optax
 from jax import lax, random
 
-from benchmarks.one_pass import TOLERANCE
-from benchmarks.peers import equal_to, row
+from handgrad.bench.limits import Peak, multipliers
+from handgrad.bench.one_pass import TOLERANCE
+from handgrad.bench.report import Report, row
+from handgrad.bench.timing import Contender, compiled, equal_to, race, ratio
 from handgrad.fast import linear_cross_entropy
 from handgrad.fast.residuals import at_label, from_sums, many_classes
 from handgrad.gradients.linear import matmul
-from handgrad.measure import Contender, Report, compiled, race, ratio
-from handgrad.measure.limits import Peak, multipliers
 
 CHUNKS = (128, 256, 512, 1_024)
 SLICES = 4
@@ -56,11 +56,12 @@ def unscaled(hidden: jax.Array, weight: jax.Array, y: jax.Array, size: int) -> t
 
     chunks = hidden.reshape(-1, size, features), y.reshape(-1, size)
     start = jnp.zeros(weight.shape), jnp.zeros(())
+    by_hidden: jax.Array
     (by_weight, total), by_hidden = lax.scan(step, start, chunks)
     return total / tokens, (by_hidden.reshape(hidden.shape), by_weight)
 
 
-def layer(tokens: int, features: int, words: int) -> Report:
+def layer(tokens: int, features: int, words: int, quick: bool = False) -> Report:
     """The parts of the output layer's gradient, all chunks of them, and what was tried."""
     keys = random.split(random.key(0), 3)
     hidden = random.normal(keys[0], (tokens, features))
@@ -93,7 +94,7 @@ def layer(tokens: int, features: int, words: int) -> Report:
         compiled("part: copying logits", lambda z: z + 1, z),
     ]
     products = multipliers("float32")
-    timings = race([baseline, *whole, *parts, *(c for c, _ in products.values())], SECONDS)
+    timings = race([baseline, *whole, *parts, *(c for c, _ in products.values())], SECONDS, quick)
     peak = Peak.of(products, timings)
     slow, flops = timings[baseline.name], 6.0 * tokens * features * words
     as_it_is = next(timings[c.name] for c in whole if c.name.endswith("as it is"))

@@ -21,10 +21,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from handgrad.data import Stream, open_stream
-from handgrad.data.streams.read_ahead import aligned
-from handgrad.data.streams.working_copy import check_room, workplace
-from handgrad.measure import Bar, Report
+from handgrad.bench import Bar, Report
+from handgrad.scale.streams import Stream, open_stream
+from handgrad.scale.streams.working_copy import aligned, check_room, workplace
 
 TITLE = "a file larger than memory"
 FEATURES = 64
@@ -32,12 +31,16 @@ BYTES, QUICK_BYTES = 5 * 10**9, 2 * 10**7
 ROUNDS = 2
 RESIDENT, SHARE = 1e9, 0.7
 """The bars: bytes at most, and of the throughput in memory at least."""
-MODES = {"full batch": ("full", 5), "batches of 1,024": (1024, 1), "batches of 32": (32, 1),
-         "per example": (1, 1)}  # fmt: skip
+MODES: dict[str, tuple[Any, int]] = {
+    "full batch": ("full", 5),
+    "batches of 1,024": (1024, 1),
+    "batches of 32": (32, 1),
+    "per example": (1, 1),
+}
 """What is trained: the batch size, and the epochs."""
 
 
-def job(quick: bool = False) -> Iterator[Report]:
+def run(quick: bool = False) -> Iterator[Report]:
     """A report for a .npy file and one for a Parquet file of 5 GB."""
     size = QUICK_BYTES if quick else BYTES
     rows = size // (4 * (FEATURES + 1))

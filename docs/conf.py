@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # the book, and benchmarks/
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # numbers in the chapters are a CPU's
 
 import handgrad  # noqa: E402

@@ -11,8 +11,8 @@ import jax
 import pytest
 
 import handgrad
+from handgrad.bench import read_report
 from handgrad.cli import main
-from handgrad.measure import read_report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

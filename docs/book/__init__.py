@@ -2,11 +2,23 @@
 
 from typing import Any
 
-from book import apidoc, commands, directives, docstrings, drawn, formulas, outside, results
+from book import (
+    apidoc,
+    commands,
+    directives,
+    docstrings,
+    drawn,
+    formulas,
+    outside,
+    results,
+    statements,
+)
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Connect every part; each has its own `setup`."""
-    for part in (formulas, directives, drawn, docstrings, apidoc, commands, results, outside):
+    for part in (
+        formulas, directives, drawn, docstrings, apidoc, commands, results, statements, outside,
+    ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

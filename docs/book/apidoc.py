@@ -12,7 +12,7 @@ LEFT_OUT = ("cli", "data_files")
 """The command has a page of its own."""
 ORDER = (
     "gradients", "losses", "fast", "exact", "verify", "testing", "derivations", "catalogue",
-    "evidence", "data", "train", "measure", "explain",
+    "data", "scale", "train", "accuracy", "bench", "explain",
 )  # fmt: skip
 
 

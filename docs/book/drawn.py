@@ -1,8 +1,8 @@
 """`{derivation}`, `{drawn}` and `{explained}`: what the package derives, draws and explains.
 
 Nothing of it is written into the book by hand: a derivation comes from `handgrad.derivations`, and
-is checked line by line as its page is built; a figure from the function that `handgrad figures`
-calls; a page of the tape from `handgrad explain`.
+is checked line by line as its page is built; a figure from its function in `docs/figures`; a page
+of the tape from `handgrad.explain`.
 """
 
 from functools import cache
@@ -15,9 +15,9 @@ from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+import figures
 from handgrad.derivations import DERIVATIONS, check, derivation
-from handgrad.explain import figures
-from handgrad.explain.mathml import as_mathml
+from handgrad.explain.latex import as_mathml
 
 LOG = logging.getLogger(__name__)
 GENERATED = "generated"
@@ -87,7 +87,7 @@ class AllDerivations(SphinxDirective):
 
 
 class Drawn(SphinxDirective):
-    """A figure of `handgrad figures`, drawn now; the content is its caption."""
+    """A figure of `docs/figures`, drawn now; the content is its caption."""
 
     required_arguments = 1
     has_content = True
@@ -109,15 +109,15 @@ class EveryLogit(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Measure now, and draw; a form of the package that does not hold is an error."""
-        from handgrad.evidence import every_logit
-        from handgrad.explain.every_logit import every_logit_figure
-        from handgrad.explain.training import png
+        from handgrad.accuracy.error_sweep import failures_of_own, sweep
+        from handgrad.accuracy.figure import error_figure
+        from handgrad.explain.training_figure import png
 
-        outcomes = every_logit.sweep(sample=int(self.arguments[0]))
-        for fault in every_logit.faults(outcomes):
-            LOG.error("%s", fault, location=self.get_location())
-        told = f"worst by unit of z, {outcomes[0].inputs:,} inputs; grey: truth below 2⁻¹²⁶"
-        whole = png(every_logit_figure(outcomes, told))
+        results = sweep(sample=int(self.arguments[0]))
+        for failure in failures_of_own(results):
+            LOG.error("%s", failure, location=self.get_location())
+        subtitle = f"worst by unit of z, {results[0].inputs:,} inputs; grey: truth below 2⁻¹²⁶"
+        whole = png(error_figure(results, subtitle))
         return shown(self, "every_logit.png", whole)
 
 
@@ -129,14 +129,14 @@ class Explained(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Write the page beside the book; frame it, or only link to it."""
-        from handgrad.explain import explain_case
+        from handgrad.explain import as_html, explain_case
 
         name = self.arguments[0]
         found = explain_case(name)
-        if not (found.identical and found.hand_equal):
+        if not (found.identical_unfused and found.hand_equal):
             LOG.error("the tape of %s does not agree", name, location=self.get_location())
         folder = Path(self.env.srcdir) / GENERATED / "beside" / "explain"
-        write(folder / f"{name}.html", found.to_html().encode())
+        write(folder / f"{name}.html", as_html(found).encode())
         there = "../" * self.env.docname.count("/") + f"explain/{escape(name)}.html"
         opened = f'<a class="open" href="{there}">{escape(name)}: the tape on a page of its own</a>'
         if "link" in self.options:

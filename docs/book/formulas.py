@@ -6,7 +6,7 @@ from docutils import nodes
 from sphinx.util import logging
 
 from handgrad.errors import InputError
-from handgrad.explain.mathml import as_mathml
+from handgrad.explain.latex import as_mathml
 
 LOG = logging.getLogger(__name__)
 

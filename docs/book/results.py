@@ -10,9 +10,8 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from handgrad.bench.report import Report, as_table, read_report
 from handgrad.errors import InputError
-from handgrad.cli import bench
-from handgrad.measure import Report, read_report
 
 LOG = logging.getLogger(__name__)
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -36,9 +35,7 @@ def report_nodes(report: Report, machine: str) -> list[nodes.Node]:
     title = nodes.paragraph("", "", nodes.strong("", report.title), nodes.Text(f", {machine}"))
     found: list[nodes.Node] = [title]
     if report.rows:
-        keys = bench.columns_of(report)
-        lines = [[bench.shown(key, row) for key in keys] for row in report.rows]
-        found.append(table_of([bench.heading(key) for key in keys], lines))
+        found.append(table_of(*as_table(report)))
     said = [
         f"{bar.name}: {bar.got:.3g}, asked for at {'most' if bar.at_most else 'least'} "
         f"{bar.wanted:.3g}"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad import losses as losses
     from handgrad.data import Dataset as Dataset
     from handgrad.data import load as load
-    from handgrad.data import open_parts as open_parts
-    from handgrad.data import open_stream as open_stream
     from handgrad.data import split as split
     from handgrad.data import standardise as standardise
     from handgrad.errors import DivergedError as DivergedError
@@ -31,6 +29,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.explain import Explanation as Explanation
     from handgrad.explain import explain as explain
     from handgrad.gradients.model import Model as Model
+    from handgrad.scale.streams import Stream as Stream
+    from handgrad.scale.streams import open_parts as open_parts
+    from handgrad.scale.streams import open_stream as open_stream
     from handgrad.train import FitResult as FitResult
     from handgrad.train import accuracy as accuracy
     from handgrad.train import baseline as baseline
@@ -53,6 +54,7 @@ _HOME = {
     "InputError": "errors",
     "MissingExtraError": "errors",
     "Model": "gradients.model",
+    "Stream": "scale.streams",
     "Undecided": "errors",
     "UnsupportedPrimitive": "errors",
     "Verdict": "verify",
@@ -67,8 +69,8 @@ _HOME = {
     "load": "data",
     "losses": "losses",
     "newton_stream": "train",
-    "open_parts": "data",
-    "open_stream": "data",
+    "open_parts": "scale.streams",
+    "open_stream": "scale.streams",
     "split": "data",
     "standardise": "data",
     "verify": "verify",

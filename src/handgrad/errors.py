@@ -24,8 +24,8 @@ class HandgradError(Exception):
 class InputError(HandgradError, ValueError):
     """An argument that cannot be used, with the remedy in the message.
 
-    >>> print(InputError("learning_rate", "a finite number above 0", "0.0", "pass 0.1, say"))
-    learning_rate: expected a finite number above 0, got 0.0; pass 0.1, say
+    >>> print(InputError("learning_rate", "a finite number above 0", "0.0", "pass for example 0.1"))
+    learning_rate: expected a finite number above 0, got 0.0; pass for example 0.1
     """
 
     def __init__(self, argument: str, expected: str, got: Any, remedy: str):

@@ -14,6 +14,7 @@ running it.
 ['sin', 'mul']
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
+from handgrad._precision import x64
+
 __all__ = [
     "CALLS",
     "CUSTOM_CALLS",
+    "ENTERED",
+    "WRITTEN_OUT",
     "Literal",
     "Program",
     "as_arrays",
@@ -36,25 +41,43 @@ __all__ = [
     "enter",
     "equations",
     "frames",
+    "library_frames",
+    "library_function",
     "live_equations",
     "run",
     "scan_counts",
     "source_location",
     "sub_jaxprs",
     "variables",
+    "where",
+    "written_out",
 ]
 
 Program = ClosedJaxpr
 """A jaxpr together with the values of its constants."""
 
-CALLS = frozenset({"call", "closed_call", "core_call", "core_closed_call", "jit", "pjit"})
+CALLS = frozenset({
+    "call", "call_hi_primitive", "closed_call", "composite", "core_call", "core_closed_call",
+    "custom_vmap_call", "jit", "linear_call", "pjit",
+})  # fmt: skip
 """Equations that only call a program."""
 REMATERIALIZED = frozenset({"checkpoint", "remat", "remat2"})
 """Equations that call a program, and call it again on the way back."""
 CUSTOM_CALLS = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
 """Equations that call a program with a derivative rule of its own."""
 
-_PROGRAM_PARAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_ALL_CALLS = CALLS | REMATERIALIZED | CUSTOM_CALLS
+_PROGRAM_PARAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee")
+
+LOOPS_AND_BRANCHES = frozenset({"cond", "custom_linear_solve", "linear_solve", "scan", "while"})
+ENTERED = _ALL_CALLS | LOOPS_AND_BRANCHES
+"""Equations that `enter` goes into."""
+WRITTEN_OUT = frozenset({
+    "bcoo_dot_general_sampled", "bcoo_extract", "bcoo_fromdense", "bcoo_sort_indices",
+    "bcoo_spdot_general", "bcoo_sum_duplicates", "bcoo_transpose", "bcsr_extract",
+    "bcsr_fromdense", "bcsr_todense", "eval_jaxpr", "remat_opt", "run_state", "todense",
+})  # fmt: skip
+"""Primitives that JAX implements by functions of JAX: `written_out` finds their program."""
 
 Run = Callable[[Any, Sequence[Any]], list[Any]]
 
@@ -105,13 +128,23 @@ def bind(equation: Any, operands: Sequence[Any]) -> list[Any]:
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
+def where(mask: np.ndarray, new: Any, old: Any) -> Any:
+    """`new` where the mask holds, else `old`; the mask has their leading axes."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (np.ndim(new) - mask.ndim)), new, old)
+
+
 def enter(
-    equation: Any, operands: Sequence[Any], run: Run, stack: Callable[[list[Any]], Any] = jnp.stack
+    equation: Any,
+    operands: Sequence[Any],
+    run: Run,
+    stack: Callable[[list[Any]], Any] = jnp.stack,
+    select: Callable[[np.ndarray, Any, Any], Any] = where,
 ) -> list[Any] | None:
     """The outputs of an equation that holds programs, by `run(program, operands)`; else None.
 
     Indices and loop conditions must be plain numbers by now. `stack` joins what the iterations of
-    a scan give, along a new first axis.
+    a scan give, along a new first axis. A loop under `vmap` has one condition per example: it goes
+    on while any holds, and `select(condition, new, old)` keeps what is finished as it was.
     """
     name, params, operands = equation.primitive.name, equation.params, list(operands)
     program = called_program(equation)
@@ -121,7 +154,7 @@ def enter(
         branches = params["branches"]  # held in range, as `lax.switch` does
         return run(branches[int(np.clip(int(operands[0]), 0, len(branches) - 1))], operands[1:])
     if name == "while":
-        return _while(params, operands, run)
+        return _while(params, operands, run, select)
     if name == "scan":
         return _scan(params, operands, run, stack)
     if name in ("custom_linear_solve", "linear_solve"):
@@ -129,13 +162,18 @@ def enter(
     return None
 
 
-def _while(params: Any, operands: list[Any], run: Run) -> list[Any]:
+def _while(params: Any, operands: list[Any], run: Run, select: Callable) -> list[Any]:
     first = params["cond_nconsts"]
     second = first + params["body_nconsts"]
     condition, body, carry = operands[:first], operands[first:second], operands[second:]
-    while bool(run(params["cond_jaxpr"], [*condition, *carry])[0]):
-        carry = run(params["body_jaxpr"], [*body, *carry])
-    return carry
+    while True:
+        goes_on = np.asarray(run(params["cond_jaxpr"], [*condition, *carry])[0])
+        if not goes_on.any():
+            return carry
+        new = run(params["body_jaxpr"], [*body, *carry])
+        if goes_on.ndim:
+            new = [select(goes_on, *pair) for pair in zip(new, carry, strict=True)]
+        carry = new
 
 
 def _scan(params: Any, operands: list[Any], run: Run, stack: Callable) -> list[Any]:
@@ -176,13 +214,69 @@ def closed(program: Any, consts: Sequence[Any] = ()) -> Program:
 
 def called_program(equation: Any, kinds: frozenset[str] | None = None) -> Program | None:
     """The program of a call, of any of `kinds` (all calls if None); None for another equation."""
-    if equation.primitive.name not in (kinds or CALLS | REMATERIALIZED | CUSTOM_CALLS):
+    if equation.primitive.name not in (kinds or _ALL_CALLS):
         return None
+    if equation.primitive.name == "call_hi_primitive":
+        return written_out(equation)
     return closed(next(equation.params[p] for p in _PROGRAM_PARAMS if p in equation.params))
+
+
+def written_out(equation: Any) -> Program | None:
+    """The program that JAX's own implementation of a primitive traces to; None where there is none.
+
+    For those in WRITTEN_OUT, and for those that JAX (since 0.11) writes out when it compiles.
+    """
+    primitive, avals = equation.primitive, [atom.aval for atom in equation.invars]
+    if primitive.name not in WRITTEN_OUT | {"call_hi_primitive"}:
+        return None
+    is_high = primitive.name == "call_hi_primitive"
+    implementation = primitive.to_lojax if is_high else primitive.impl
+    wide = any(getattr(aval.dtype, "itemsize", 0) == 8 for aval in avals)
+    with x64(wide or jax.config.read("jax_enable_x64")), jax.numpy_dtype_promotion("standard"):
+        program = jax.make_jaxpr(functools.partial(implementation, **equation.params))(*avals)
+    if any(inner.primitive is primitive for inner in equations(program)):
+        return None
+    return program
+
+
+def library_function(equation: Any) -> str | None:
+    """The name of the function of JAX that an equation calls; None for anybody else's.
+
+    >>> program = jax.make_jaxpr(lambda x: jax.nn.relu(x))(1.0)
+    >>> [library_function(equation) for equation in equations(program)][0]
+    'jax.nn.relu'
+    """
+    if equation.primitive.name == "call_hi_primitive":
+        kind = type(equation.params["_prim"])
+        return f"{kind.__module__.replace('jax._src.', 'jax.')}.{kind.__name__}"
+    program = called_program(equation)
+    if program is None:
+        return None
+    origin = getattr(program.jaxpr.debug_info, "func_src_info", None) or ""
+    function, _, file = origin.partition(" at ")
+    return _public_name(file, function)
+
+
+def library_frames(equation: Any) -> list[str]:
+    """The functions of JAX under which an equation was traced, innermost first."""
+    names = (_public_name(frame.file, frame.function) for frame in frames(equation, library=()))
+    return [name for name in names if name is not None]
+
+
+def _public_name(file: str, function: str) -> str | None:
+    _, inside, path = file.replace("\\", "/").rpartition("/jax/_src/")
+    if not inside:
+        return None
+    module = path.partition(".py")[0].replace("/", ".")
+    module = {"nn.functions": "nn", "numpy.lax_numpy": "numpy"}.get(module, module)
+    return f"jax.{module}.{function}"
 
 
 def sub_jaxprs(equation: Any) -> list[Program]:
     """All programs that an equation holds: a called function, branches, the body of a loop."""
+    if equation.primitive.name == "call_hi_primitive":
+        program = called_program(equation)
+        return [] if program is None else [program]
     found = []
     for param in equation.params.values():
         for entry in param if isinstance(param, list | tuple) else [param]:
@@ -237,10 +331,10 @@ def live_equations(program: Any, outputs: Sequence[bool]) -> list[Any]:
 # --- where an equation comes from -------------------------------------------------------------
 
 _HERE = Path(__file__).parent.as_posix()
-_LIBRARY = (
-    "/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", f"{_HERE}/jaxprs.py",
-    *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain")),
+_TRACERS = (
+    f"{_HERE}/jaxprs.py", *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain"))
 )  # fmt: skip
+_LIBRARY = ("/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", *_TRACERS)
 
 
 class Frame(NamedTuple):
@@ -253,15 +347,19 @@ class Frame(NamedTuple):
 
 
 def frames(equation: Any, library: Sequence[str] = _LIBRARY) -> list[Frame]:
-    """The user's frames under which an equation was traced, innermost first."""
+    """The user's frames under which an equation was traced, innermost first.
+
+    They end where this package was called to trace: what called it is no part of the program.
+    """
     traceback = getattr(equation.source_info, "traceback", None)
-    if traceback is None:
-        return []
-    return [
-        Frame(code.co_filename, code.co_name, _span(traceback, code, address))
-        for code, address in zip(*traceback.raw_frames(), strict=True)
-        if not any(part in code.co_filename.replace("\\", "/") for part in library)
-    ]
+    found: list[Frame] = []
+    for code, address in zip(*traceback.raw_frames(), strict=True) if traceback else ():
+        file = code.co_filename.replace("\\", "/")
+        if not any(part in file for part in library):
+            found.append(Frame(code.co_filename, code.co_name, _span(traceback, code, address)))
+        elif found and any(part in file for part in _TRACERS):
+            break
+    return found
 
 
 def _span(traceback: Any, code: Any, address: int) -> tuple[int, int, int, int]:

@@ -1,29 +1,31 @@
 """`handgrad bench`: a real race on small shapes, its table, its data; and what it refuses."""
 
 import json
-from importlib import import_module
+import sys
 
 import pytest
-from typer.testing import CliRunner
 
-from handgrad.cli import main
-from handgrad.cli.app import app
-from handgrad.cli.bench import JOBS, duration, load_job
+from handgrad.bench import JOBS, load_job
 
 
-def test_a_race_is_printed_and_kept(tmp_path, monkeypatch):
-    racing, limits = (import_module(f"handgrad.measure.{name}") for name in ("race", "limits"))
-    monkeypatch.setattr(racing, "REST", 0.0)  # nobody reads these times
-    monkeypatch.setattr(racing, "MOST", racing.FEWEST)
+@pytest.fixture
+def small(monkeypatch):
+    """The output layer at a shape that takes no time."""
     job = load_job("linear_cross_entropy")
     monkeypatch.setattr(job, "ON_CPU", ((2_048, 32, 4_096, "float32"),))
-    monkeypatch.setattr(job, "multipliers", lambda dtype: limits.multipliers(dtype, (256,)))
-    file = tmp_path / "results.json"
-    outcome = CliRunner().invoke(
-        app, ["bench", "linear_cross_entropy", "--quick", "--json", str(file)]
-    )
-    assert outcome.exit_code == 0, outcome.output
-    assert "in the forward pass" in outcome.output
+    monkeypatch.setattr(job, "QUICK_SIDES", (64,))
+    return "linear_cross_entropy"
+
+
+def test_a_quick_race_without_peers_is_printed_and_kept(command, small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    file, folder, figures = tmp_path / "results.json", tmp_path / "results", tmp_path / "figures"
+    ran = command("bench", small, "--quick", "--json", file, "--results", folder,
+                  "--figures", figures)  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "in the forward pass" in ran.out
+    assert "torch is not installed: left out" in ran.out
+    assert "missed" not in ran.out  # small shapes are held to no bar
     data = json.loads(file.read_text())
     first = data["reports"][0]
     rows = {row["name"]: row for row in first["rows"]}
@@ -33,25 +35,45 @@ def test_a_race_is_printed_and_kept(tmp_path, monkeypatch):
     assert ours["temporaries"] < theirs["temporaries"]
     assert {bar["name"] for bar in first["bars"]} >= {"of optax + jax.grad's temporaries"}
     assert data["machine"]["cores"] >= 1
+    (by_device,) = folder.glob(f"*/{small}.json")
+    assert json.loads(by_device.read_text()) == data
+    assert [path.name for path in figures.iterdir()] == ["roofline.png"]
+
+
+def test_the_bars_of_a_whole_race_are_met_or_missed(command, monkeypatch):
+    from handgrad.bench.report import Bar, Report
+
+    job = load_job("scaling")
+    bars = [Bar("times as fast", 2.0, 2.5), Bar("of the time", 0.5, 0.625, at_most=True)]
+    reports = [Report("scaling", "a shape", [{"name": "[bold]", "seconds": 1.0}], bars, ["quiet"])]
+    monkeypatch.setattr(job, "run", lambda quick: iter(reports))
+    ran = command("bench", "scaling")
+    assert "met  2.5 times as fast (at least 2)" in ran.out
+    assert "missed  0.625 of the time (at most 0.5)" in ran.out
+    assert "[bold]" in ran.out
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_job_has_a_script(name):
+def test_every_job_has_a_module(name):
     module = load_job(name)
     assert module.TITLE
-    assert callable(module.job)
-
-
-def test_an_unknown_job_is_refused(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["handgrad", "bench", "speed"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    assert "one_pass" in capsys.readouterr().err
+    assert callable(module.run)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(2.5, "2.5 s"), (0.0123, "12.3 ms"), (4.2e-5, "42 µs"), (3e-9, "3 ns")]
+    ("arguments", "message"),
+    [
+        (("speed",), "JOB: expected one of one_pass, newton"),
+        (("loop", "--json", "a.txt"), "--json: expected a file name ending in .json"),
+        (("loop", "--results", "file.txt"), "--results: expected a folder, got 'file.txt'"),
+        (("loop", "--figures", "file.txt"), "--figures: expected a folder, got 'file.txt'"),
+    ],
 )
-def test_durations_have_a_unit(seconds, text):
-    assert duration(seconds) == text
+def test_bad_arguments_are_refused_before_any_work(
+    command, arguments, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").write_text("not a folder")
+    ran = command("bench", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from handgrad.evidence import every_logit, forms
+from handgrad.accuracy import error_sweep, formulas
 
 
 def test_a_sample_is_printed_drawn_and_written(command, tmp_path):
@@ -17,7 +17,7 @@ def test_a_sample_is_printed_drawn_and_written(command, tmp_path):
     assert "…" not in result.out  # no column is cut at 80
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     data = json.loads((tmp_path / "a.json").read_text())
-    assert len(data["forms"]) == len(forms.FORMS)
+    assert len(data["forms"]) == len(formulas.FORMULAS)
     assert data["faults"] == []
     assert not data["all_inputs"]
     assert data["reference_error_ulp"] < 1e-6
@@ -25,10 +25,11 @@ def test_a_sample_is_printed_drawn_and_written(command, tmp_path):
 
 
 def test_a_form_that_does_not_hold_gives_exit_code_1(command, monkeypatch):
-    bad = forms.Form(forms.SIGMOID, forms.STABLE, "σ(1−σ)", forms.FORMS[-8].function)
-    assert (bad.target, forms.FORMS[-8].name) == (forms.FORMS[-8].target, forms.TEXTBOOK)
-    found = every_logit.sweep([bad], sample=40_000)
-    monkeypatch.setattr(every_logit, "sweep", lambda **options: found)
+    textbook = formulas.FORMULAS[-8]
+    assert (textbook.target, textbook.form) == (formulas.SIGMOID, formulas.TEXTBOOK)
+    bad = textbook._replace(form=formulas.STABLE)
+    found = error_sweep.sweep([bad], sample=40_000)
+    monkeypatch.setattr(error_sweep, "sweep", lambda **options: found)
     result = command("exhaust")
     assert result.code == 1
     assert "sigmoid′, stable" in result.out

@@ -8,6 +8,7 @@ import pytest
 
 from handgrad._precision import x64
 from handgrad.catalogue import case
+from handgrad.explain import find_case
 
 USER = """
 import jax
@@ -82,24 +83,25 @@ def test_a_case_with_its_derivation_its_tape_and_the_agreement(command, tmp_path
         np.testing.assert_array_equal(leaf["tape"], want)
         np.testing.assert_array_equal(leaf["jax.grad"], want)
     assert (tmp_path / "p.html").read_text().startswith("<!doctype html>")
-
-
-def test_the_last_line_of_the_derivation_is_the_gradient(command, tmp_path):
-    command("explain", "softmax_regression", "--json", tmp_path / "p.json")
-    data = json.loads((tmp_path / "p.json").read_text())
-    meets = [line["meets"] for line in data["derivation"]["lines"]]
+    matches = [line["matches"] for line in data["derivation"]["lines"]]
     ends = [{"value": index, "of": "cotangent"} for index in data["wanted"]]
-    assert all(end in meets[-1] for end in ends)
-    assert not any(end in line for end in ends for line in meets[:-1])
+    assert all(end in matches[-1] for end in ends)
+    assert not any(end in line for end in ends for line in matches[:-1])
 
 
 @pytest.mark.parametrize(
-    ("name", "called"), [("mlp", "mlp_tanh_binary"), ("residual", "binary_cross_entropy")]
+    ("name", "called"),
+    [
+        ("residual", "binary_cross_entropy"),
+        pytest.param("mlp", "mlp_tanh_binary", marks=pytest.mark.slow),
+    ],
 )
 def test_a_derivation_or_a_kind_names_its_first_case(command, name, called):
-    ran = command("explain", name)
-    assert ran.code == 0
-    assert ran.out.startswith(f"{name}: its first case, {called}")
+    assert find_case(name).name == called
+    if name == "residual":
+        ran = command("explain", name)
+        assert ran.code == 0
+        assert ran.out.startswith(f"{name}: its first case, {called}")
 
 
 def test_a_loss_of_a_users_own_with_a_loop(command, user):

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from handgrad.cli.output import check_writable, printable, say, ulps, write_json, write_whole
+from handgrad.cli import output
+from handgrad.cli.output import check_writable, printable, ulps, write_json, write_whole
 from handgrad.errors import InputError
 
 
@@ -46,7 +47,7 @@ def test_ulps(value, text):
 
 
 def test_prose_is_not_broken_where_nobody_asked(capsys):
-    say("word " * 40)
+    output.print("word " * 40)
     assert capsys.readouterr().out.count("\n") == 1
 
 

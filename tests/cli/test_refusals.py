@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from handgrad.cli import is_out_of_memory
-
 FILES = {
     "empty.csv": b"",
     "header.csv": b"a,label\n",
@@ -36,7 +34,7 @@ CASES = {
     "above": (f"above.csv {TARGET}", "'label' of above.csv: expected labels in .0, 1., .* 1.5"),
     "below": (f"below.csv {TARGET}", "'label' of below.csv: expected labels in .0, 1., .* -0.5"),
     "noise": (f"noise.csv {TARGET}", "(noise.csv|target): expected "),
-    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected a readable csv "),
+    "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected 2 values in every"),
     "noise_parquet": (f"noise.parquet {TARGET}", "noise.parquet: expected a readable parquet file"),
     "suffix": (f"notes.txt {TARGET}", "notes.txt: expected a .csv or a .parquet file, got the "),
     "missing_column": ("gap.csv --target lable", "target: .* 'lable'; .* did you mean 'label'?"),
@@ -50,16 +48,16 @@ CASES = {
     "optimizer": ("iris --optimizer newton", "optimizer: expected one of sgd, .* got 'newton'"),
     "dtype": ("iris --dtype float16", "dtype: expected float32 or float64, got 'float16'; name"),
     "activation": ("iris --model mlp --activation gelu", "activation: .* got 'gelu'; name one"),
-    "rate_zero": ("iris --learning-rate 0", "learning_rate: .* above 0, got 0.0; pass 0.1, say"),
-    "rate_nan": ("iris --learning-rate nan", "learning_rate: .* above 0, got nan; pass 0.1, say"),
+    "rate_zero": ("iris --learning-rate 0", "learning_rate: .* above 0, got 0.0; pass 0.1"),
+    "rate_nan": ("iris --learning-rate nan", "learning_rate: .* above 0, got nan; pass 0.1"),
     "rate_negative": ("iris --learning-rate -1", "learning_rate: .* above 0, got -1.0; pass 0.1"),
     "rate_too_small": ("iris --learning-rate 1e-99", "learning_rate: .* above 0, got 1e-99; pass"),
     "batch_beyond": ("iris --batch-size 113", "batch_size: expected at most the 112 training ex"),
-    "batch_zero": ("iris --batch-size 0", "batch_size: .* above 0, got 0; pass 32, say"),
-    "batch_negative": ("iris --batch-size -3", "batch_size: .* above 0, got -3; pass 32, say"),
+    "batch_zero": ("iris --batch-size 0", "batch_size: .* above 0, got 0; pass 32"),
+    "batch_negative": ("iris --batch-size -3", "batch_size: .* above 0, got -3; pass 32"),
     "batch_text": ("iris --batch-size all", "batch_size: expected 'full' or .*, got 'all'; pass"),
     "batch_half": ("iris --batch-size 1.5", "batch_size: expected 'full' or .*, got '1.5'; pass"),
-    "epochs": ("iris --epochs 0", "epochs: expected a whole number above 0, got 0; pass 100, say"),
+    "epochs": ("iris --epochs 0", "epochs: expected a whole number above 0, got 0; pass 100"),
     "tol_nan": ("iris --tol nan", "tol: expected a finite number of 0 or more, got nan; pass 1e-6"),
     "tol_negative": ("iris --tol -1", "tol: expected a finite number of 0 or more, got -1.0; pass"),
     "l2_nan": ("iris --l2 nan", "l2: expected a finite number of 0 or more, got nan; pass 0.01"),
@@ -67,7 +65,7 @@ CASES = {
     "hidden_zero": ("iris --model mlp --hidden 0", "hidden: expected a whole number in 1.*, got 0;"),
     "hidden_text": ("iris --model mlp --hidden big", "hidden: expected sizes .* got 'big'; write"),
     "hidden_huge": ("iris --model mlp --hidden 99999999999999", "hidden: expected a whole number in"),
-    "seed": ("iris --seed -1", "seed: expected an integer in 0..2.32-1, got -1; pass 0, say"),
+    "seed": ("iris --seed -1", "seed: expected an integer in 0..2.32-1, got -1; pass 0"),
     "diverging": ("moons --l2 99 --learning-rate 1", "training diverged: the loss is inf at step"),
 }  # fmt: skip
 
@@ -132,32 +130,3 @@ def test_usage(command, arguments, words):
     ran = command(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert re.search(words, ran.err, re.IGNORECASE), ran.err
-
-
-def test_help(command):
-    ran = command("--help")
-    assert ran.code == 0
-    assert "train" in ran.out
-    assert "verify" in ran.out
-    ran = command("train", "--help")
-    assert ran.code == 0
-    for option in ("--target", "--model", "--optimizer", "--batch-size", "--tol", "--plot"):
-        assert option in ran.out
-
-
-def test_a_fault_of_ours_keeps_its_traceback(command, monkeypatch):
-    """Only what is foreseen becomes a line; the rest is a bug and must look like one."""
-    from handgrad.data import loading
-
-    def broken(*args):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setitem(loading.BUNDLED, "iris", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
-        command("train", "iris")
-
-
-def test_out_of_memory():
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes"))
-    assert not is_out_of_memory(RuntimeError("a bug"))

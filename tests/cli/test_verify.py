@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 
 import pytest
+
+from handgrad.catalogue import CASES
 
 USER = """
 import jax
@@ -64,7 +67,8 @@ disagree = (np.ones(4), *example[1:])
 def broken_example():
     return 1 / 0
 """
-QUICK = ("--evaluations", "80")
+QUICK = ("--evaluations", "0", "--dtype", "float32")
+SEARCHED = ("--evaluations", "80")
 
 
 @pytest.fixture
@@ -76,8 +80,8 @@ def user(tmp_path, monkeypatch):
     return tmp_path
 
 
-def judged(command, gradient, *more, of="mine.py:loss", at="mine.py:example"):
-    return command("verify", gradient, "--of", of, "--at", at, *QUICK, *more)
+def judged(command, gradient, *more, of="mine.py:loss", at="mine.py:example", options=QUICK):
+    return command("verify", gradient, "--of", of, "--at", at, *options, *more)
 
 
 def test_a_case_of_the_catalogue(command):
@@ -87,24 +91,44 @@ def test_a_case_of_the_catalogue(command):
     assert "identical to 60 digits in 7 coordinates" in ran.out
 
 
+def test_several_cases_are_a_table(command):
+    ran = command("verify", "sigmoid", "relu", *QUICK)
+    assert ran.code == 0
+    assert "✓ sigmoid" in ran.out
+    assert "2 of 2 right" in ran.out
+
+
+def test_the_names_of_the_catalogue(command, tmp_path):
+    ran = command("verify", "--list", "--json", tmp_path / "names.json")
+    names = [entry.name for entry in CASES]
+    assert (ran.code, ran.out.split()) == (0, names)
+    assert json.loads((tmp_path / "names.json").read_text()) == {"cases": names}
+
+
+@pytest.mark.slow
+def test_many_cases_are_shared_among_processes(command):
+    ran = command("verify", "sigmoid", "relu", "step", "tanh", *QUICK)
+    assert ran.code == 0
+    assert "4 of 4 right" in ran.out
+
+
 def test_a_right_gradient_and_its_certificate_hold(command, user):
-    ran = judged(command, "mine.py:gradient", "--json", "certificate.json")
+    ran = judged(command, "mine.py:gradient", "--json", "certificate.json", options=SEARCHED)
     assert (ran.code, ran.err) == (0, "")
     (certificate,) = json.loads((user / "certificate.json").read_text())["certificates"]
     assert certificate["ok"]
     assert certificate["hand"] == certificate["autodiff"] == "identical"
     assert {row["dtype"] for row in certificate["numerics"]} == {"float32", "float64"}
-    again = command("recheck", "certificate.json", "mine.py")
+    again = command("recheck", "certificate.json", "mine.py", "--json", "again.json")
     assert (again.code, again.out) == (0, "mine.py:gradient: holds\n")
-
-
-def test_an_altered_certificate_no_longer_holds(command, user):
-    judged(command, "mine.py:gradient", "--json", "certificate.json")
-    data = json.loads((user / "certificate.json").read_text())
-    data["certificates"][0]["numerics"][0]["hand_max_ulp"] = 0.0
-    (user / "certificate.json").write_text(json.dumps(data))
-    ran = command("recheck", "certificate.json", "mine.py")
+    found = {"name": "mine.py:gradient", "holds": True, "changed": []}
+    assert json.loads((user / "again.json").read_text()) == {"certificates": [found]}
+    certificate["numerics"][0]["hand_max_ulp"] = 0.0
+    (user / "certificate.json").write_text(json.dumps({"certificates": [certificate]}))
+    ran = command("recheck", "certificate.json", "mine.py", "--json", "again.json")
     assert ran.code == 1
+    (altered,) = json.loads((user / "again.json").read_text())["certificates"]
+    assert not altered["holds"]
     assert "no longer holds" in ran.out
     assert "float32 hand_max_ulp: 0.0 then, " in ran.out
 
@@ -148,8 +172,6 @@ REFUSED = {
 
 @pytest.mark.parametrize(("arguments", "named", "words"), REFUSED.values(), ids=REFUSED)
 def test_refused(command, user, arguments, named, words):
-    import re
-
     ran = judged(command, *arguments, "--json", "out.json", **named)
     assert ran.code == 2
     assert re.search(words, ran.err), ran.err
@@ -174,15 +196,6 @@ def test_what_must_be_named_together(command, user):
     ran = command("verify", "mine.py:gradient")
     assert ran.code == 2
     assert "with --of and --at" in ran.err
-
-
-def test_a_traceback_is_shown_if_asked_for(command, user, monkeypatch):
-    from handgrad.cli import main
-    from handgrad.errors import InputError
-
-    monkeypatch.setattr("sys.argv", ["handgrad", "--traceback", "verify", "nothing"])
-    with pytest.raises(InputError, match="case: expected a name from the catalogue"):
-        main()
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,22 @@ import numpy as np
 import pyarrow
 import pytest
 
-from handgrad.data.encoders import MOST_CATEGORIES, encode_features
+from handgrad.data.encoders import MOST_CATEGORIES, LabelEncoder, Strings, encode_table
 from handgrad.errors import InputError
 
 
 def encode(column, **others):
-    return encode_features(pyarrow.table({"a": column, **others}), "t.parquet")
+    """The features of a table that begins with this column, and their names."""
+    labels = np.arange(len(column)) % 2
+    table = pyarrow.table({"a": column, **others, "label": labels})
+    x, _, names, _ = encode_table(table, "label", "t.parquet")
+    return x, names
+
+
+def encode_labels(values):
+    table = pyarrow.table({"label": values, "a": range(len(values))})
+    _, y, _, names = encode_table(table, "label", "t.csv")
+    return y, names
 
 
 NUMBERS = {
@@ -103,3 +113,70 @@ def test_a_table_too_large_is_refused_before_it_is_made(monkeypatch):
     monkeypatch.setattr("handgrad.data.encoders.MOST_CELLS", 5)
     with pytest.raises(InputError, match="at most 5 numbers after one-hot encoding, got 2 rows of"):
         encode(["u", "v"], b=[1, 2])
+
+
+# --- the target -----------------------------------------------------------------------------------
+
+CLASSES = {
+    "strings": (["b", "a", "b"], [1, 0, 1], ("a", "b")),
+    "booleans": ([True, False, True], [1, 0, 1], ("False", "True")),
+    "integers": ([10, 9, -1, 10], [2, 1, 0, 2], ("-1", "9", "10")),
+    "whole_floats": ([1.0, 0.0, 2.0], [1, 0, 2], ("0", "1", "2")),
+    "hard_floats": ([1.0, 0.0, 1.0], [1, 0, 1], ("0", "1")),
+}
+
+
+@pytest.mark.parametrize(("values", "y", "names"), CLASSES.values(), ids=CLASSES)
+def test_classes_are_sorted_and_numbered(values, y, names):
+    found, class_names = encode_labels(values)
+    np.testing.assert_array_equal(found, y)
+    assert (found.dtype, class_names) == (np.int32, names)
+
+
+def test_soft_labels_stay_as_they_are():
+    y, names = encode_labels([0.25, 1.0, 0.0])
+    np.testing.assert_array_equal(y, [0.25, 1.0, 0.0])
+    assert (y.dtype, names) == (np.float64, ("0", "1"))
+
+
+REFUSED_LABELS = {
+    "outside": ([0.5, 1.5, -2.0], r"labels in \[0, 1\].*got 1\.5 in row 2 of the data \(2 outside"),
+    "missing": (["a", None, "b"], "a value in every row, got 1 missing, the first in row 2.*label"),
+    "missing_number": ([0, 1, None], "got 1 missing, the first in row 3"),
+    "empty": (["a", "b", ""], "got 1 missing, the first in row 3"),
+    "infinite": ([0.5, float("inf")], "the first inf in row 2"),
+    "one_class": (["a", "a"], "at least two classes, got one class only, 'a', in all 2 rows"),
+    "one_number": ([3, 3], "one class only, '3'"),
+    "quantity": (list(range(50)), "classes, got 50 different values in 50 rows; .*a quantity"),
+    "id": ([f"id{n}" for n in range(50)], "50 in 50 rows, such as 'id0'.*choose another target"),
+    "spoiled": ([*map(str, range(50)), "?"], r"mostly numbers, but '\?' in row 51"),
+}
+
+
+@pytest.mark.parametrize(("values", "words"), REFUSED_LABELS.values(), ids=REFUSED_LABELS)
+def test_a_target_that_cannot_be_used_is_refused(values, words):
+    with pytest.raises(InputError, match=rf"target 'label' of t\.csv: .*{words}"):
+        encode_labels(values)
+
+
+# --- blocks ---------------------------------------------------------------------------------------
+
+
+def test_labels_in_blocks_are_those_in_one_piece():
+    """The first row outside [0, 1] and the number of them are counted over all blocks."""
+    values = np.array([0.5, 0.0, 1.5, 0.25, -1.0, 2.0])
+    encoder = LabelEncoder("t.csv", "target 'label' of t.csv")
+    for begin in (0, 2, 4):
+        encoder.partial_fit(values[begin : begin + 2])
+    with pytest.raises(InputError, match=r"got 1\.5 in row 3 of the data \(3 outside\)"):
+        encoder.finish()
+
+
+def test_a_value_that_was_not_there_before_is_refused():
+    """A file that another process writes meanwhile."""
+    encoder = LabelEncoder("t.csv", "target 'label' of t.csv")
+    encoder.partial_fit(Strings(["a", "b"], np.array([0, 1, 0])))
+    encoder.finish()
+    np.testing.assert_array_equal(encoder.transform(Strings(["b"], np.array([0, 0]))), [1, 1])
+    with pytest.raises(InputError, match="a file that stays as it is while it is read"):
+        encoder.transform(Strings(["c"], np.array([0])))

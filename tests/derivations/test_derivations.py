@@ -8,7 +8,7 @@ import pytest
 from handgrad.catalogue import CASES, case
 from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
 from handgrad.derivations.logistic import LAMBDA
-from handgrad.derivations.squared_error import SCALE
+from handgrad.derivations.residual import SCALE
 from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, logistic, sigmoid, softmax
 
@@ -48,6 +48,7 @@ def test_there_are_enough_lines():
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in CASES])
+@pytest.mark.usefixtures("one_point")
 def test_the_last_line_is_the_gradient_of_the_catalogue(name):
     entry = case(name)
     last = derivation(entry.derivation).steps[-1].value
@@ -56,6 +57,7 @@ def test_the_last_line_is_the_gradient_of_the_catalogue(name):
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in CASES])
+@pytest.mark.usefixtures("one_point")
 def test_the_first_line_is_the_derivative_of_the_loss_of_the_catalogue(name):
     entry = case(name)
     first = derivation(entry.derivation).steps[0].value

@@ -9,12 +9,13 @@ import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
+from benchmarks.notes import statements as notes
 from book import apidoc, commands, docstrings, drawn, outside, results
 from handgrad.derivations import DERIVATIONS, Checked, check, derivation
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["myst_parser", "book.formulas", "book.directives", "book.drawn", "book.results",
-         "book.outside"]  # fmt: skip
+         "book.statements", "book.outside"]  # fmt: skip
 
 
 def build(folder, text):
@@ -152,17 +153,37 @@ def test_docstrings_are_text_and_not_markup(text, rst):
 def test_the_reference_has_every_room_and_file():
     rooms = apidoc.rooms()
     assert {"gradients", "verify", "exact", "explain", "train", "losses"} <= set(rooms)
-    assert not {"cli", "errors"} & set(rooms)
+    assert "cli" not in rooms
     assert ".. automodule:: handgrad.gradients.sigmoid\n   :members:" in apidoc.page("gradients")
     names = apidoc.top_names()
-    assert "`hg.verify` | {py:func}`handgrad.verify.judge.verify`" in names
+    assert "`hg.verify` | {py:func}`handgrad.verify.api.verify`" in names
 
 
 def test_the_page_of_the_command_has_every_option():
     page = commands.page()
-    for name in ("train", "verify", "recheck", "explain", "figures", "notes", "mutants", "exhaust"):
+    for name in ("train", "verify", "recheck", "explain", "bench", "exhaust"):
         assert f"## `handgrad {name}`" in page
     assert "`--learning-rate`" in page
+
+
+SOME = ("sum_of_values", "softmax_table", "softmax_code")
+
+
+def test_statements_of_the_notes_and_their_errata(tmp_path, monkeypatch):
+    some = tuple(map(notes.statement, SOME))
+    monkeypatch.setattr(notes, "STATEMENTS", some)
+    (tmp_path / "a").mkdir()
+    html, said = build(tmp_path / "a", "# A\n\n```{statements}\n```\n")
+    assert said == ""
+    assert "3 statements: 1 agree, 2 differ" in html
+    assert "Sigmoid Function (softmax)" in html
+    found, reads = html.index("0.665241, 0.2447285"), html.index("append each power")
+    assert found < html.index("Errata") < reads
+    wrong = dataclasses.replace(some[1], claimed=("0.66", "0.24", "0.09"))
+    monkeypatch.setattr(notes, "STATEMENTS", (wrong,))
+    (tmp_path / "b").mkdir()
+    _, said = build(tmp_path / "b", "# A\n\n```{statements}\n```\n")
+    assert "not as recorded: softmax_table differs: 0.665241" in said
 
 
 REPORT = {

@@ -10,7 +10,7 @@ import pytest
 from flint import arb
 
 from handgrad.exact import UnsupportedPrimitive, evaluate
-from handgrad.exact.limits import APPROXIMATED_BY_JAX, WITHOUT_A_RULE
+from handgrad.exact.coverage import APPROXIMATED_BY_JAX, WITHOUT_A_RULE
 
 
 def hyp1f1(x):

@@ -4,17 +4,27 @@ Values and gradients are compared with JAX in float64, to 1e-11: the arithmetic 
 elsewhere, here it is the places that could be wrong.
 """
 
+import time
+
 import jax
 import jax.numpy as jnp
+import jax.scipy.special as sp
 import numpy as np
 import pytest
+from flint import ctx
 from jax import lax
+from jax.custom_batching import custom_vmap
+from jax.experimental import sparse
 
 from handgrad._precision import x64
-from handgrad.exact import evaluate
+from handgrad.exact import Undecided, UnsupportedPrimitive, derivative, evaluate
+
+# The values count, not how fast they come.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 A = np.array([[0.5, -1.25, 2.0, 0.1], [3.0, 0.75, -0.5, 1.5], [-2.0, 0.25, 1.0, 4.0]])
 M = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -0.25], [0.5, -0.25, 2.0]])
+N = np.array([[1.0, 2.0, 0.5], [-0.3, 1.0, 0.7], [0.2, 0.4, -1.0]])
 T = np.arange(24.0).reshape(2, 3, 4) / 7 - 1.3
 V5 = np.array([0.3, -1.0, 2.5, 0.7, -0.2])
 IMAGE = np.sin(np.arange(2 * 6 * 5 * 4, dtype=float)).reshape(2, 6, 5, 4)
@@ -44,6 +54,63 @@ def tripled(x):
 
 
 tripled.defjvp(lambda p, t: (3 * p[0], 3 * t[0]))
+
+
+@custom_vmap
+def sine(x):
+    return jnp.sin(x)
+
+
+sine.def_vmap(lambda size, batched, x: (jnp.sin(x), True))
+
+
+def through_a_reference(v):
+    new = jax.new_ref if hasattr(jax, "new_ref") else jax.experimental.mutable_array
+    reference = new(jnp.zeros(5))
+    reference[0] = v[0]
+    reference[1:3] = reference[1:3] * 3 + v[2]
+
+    def body(i, c):
+        reference[i] += c * v[i]
+        return c * v[0]
+
+    lax.fori_loop(0, 3, body, v[0])
+    return reference[...]
+
+
+def of_complex_numbers(v):
+    z = lax.complex(v, v[::-1] + 0.5)
+    functions = (
+        jnp.sin, jnp.cos, jnp.tan, jnp.sinh, jnp.cosh, jnp.tanh, jnp.exp, jnp.log, jnp.sqrt,
+        jnp.arcsin, jnp.arccos, jnp.arctan, jnp.arcsinh, jnp.arccosh, jnp.arctanh, jnp.expm1,
+        jnp.log1p, jnp.square, jnp.sign, jnp.cumsum, jax.nn.sigmoid, jnp.conj, jnp.angle, jnp.abs,
+        lambda z: z**3, lambda z: z ** (0.3 + 0.1j), lambda z: jnp.prod(z) / z,
+        lambda z: jnp.where(z.real > 0, z - 1j, -z), lambda z: jnp.where(z == z[0], 1j, z),
+    )  # fmt: skip
+    return jnp.stack([jnp.real(f(z / 3)) + 2 * jnp.imag(f(z / 3)) for f in functions])
+
+
+def of_complex_matrices(m):
+    z = lax.complex(m, m.T / 3)
+    hermitian = z @ jnp.conj(z.T) + 3 * jnp.eye(3)
+    factor = jnp.linalg.cholesky(hermitian)
+    solved = jnp.linalg.solve(z, hermitian)
+    return jnp.stack([solved.real, factor.real, factor.imag, jnp.abs(jnp.linalg.inv(z))])
+
+
+def grouped(a):
+    return lax.ragged_dot(a, jnp.stack([a.T @ a[:, :2], 2 * a.T @ a[:, 1:3]]), np.array([1, 2]))
+
+
+def pooled(v, start, operation):
+    def pool(v):
+        return lax.reduce_window(v, start, operation, (2,), (1,), "SAME")
+
+    return jax.jvp(pool, (v,), (v * v,))[1]
+
+
+INDICES = np.array([[0, 1], [2, 0], [1, 3]])
+COLUMNS, STARTS = np.array([0, 2, 1]), np.array([0, 1, 2, 3])
 
 
 def scatter(mode, method, index):
@@ -160,7 +227,41 @@ PLACES = {
     "hyperbolic": (lambda v: jnp.sinh(v) + jnp.arcsinh(v) + jnp.arctanh(v / 3) + jnp.cosh(v), V5),
     "circular": (lambda v: jnp.arcsin(v / 3) + jnp.arccos(v / 3) + jnp.tan(v) + jnp.sinc(v), V5),
     "logarithms": (lambda v: jnp.log2(v + 2) + jnp.log10(v + 2) + jnp.logaddexp2(v, 0.5), V5),
-    "copysign": (lambda v: jnp.copysign(v, -v[::-1]), V5),
+    "copysign": (lambda v: jnp.copysign(jnp.exp(v), jnp.sin(-v[::-1])), V5),
+    "ldexp": (lambda v: jnp.ldexp(v, np.array([2, -1, 3, 0, 1])), V5),
+    "exp1": (sp.exp1, np.array([0.3, 1.5, 4.0])),
+    "reduce": (lambda a: lax.reduce(a, np.float64(0), lambda x, y: x + y - x * y, (0,)), A),
+    "tangent of a maximum": (lambda v: pooled(v, -jnp.inf, lax.max), V5),
+    "tangent of a minimum": (lambda v: pooled(v, jnp.inf, lax.min), V5),
+    "ragged_dot": (grouped, A),
+    "tridiagonal": (lambda v: lax.linalg.tridiagonal_solve(
+        v * 0.1, 2 + v, v * 0.3, jnp.stack([v, v * v], 1)), V5),
+    "psum": (jax.vmap(lambda x: lax.psum(x * x, "i") + lax.pmean(x, "i") * x, axis_name="i"), V5),
+    "all_gather": (jax.vmap(lambda x: lax.all_gather(x, "i")[1] * x + lax.ppermute(
+        x, "i", [(i, (i + 1) % 5) for i in range(5)]), axis_name="i"), V5),
+    "eigh": (lambda m: jnp.linalg.eigh(m + m.T), N),
+    "svd": (lambda a: jnp.linalg.svd(a, full_matrices=False), A),
+    "svd, tall": (lambda a: jnp.linalg.svd(a.T, full_matrices=False)[0], A),
+    "nuclear norm": (lambda a: jnp.linalg.norm(a, "nuc") + jnp.linalg.norm(a, 2), A),
+    "pseudo-inverse": (jnp.linalg.pinv, A),
+    "qr": (jnp.linalg.qr, N),
+    "qr, tall": (lambda a: jnp.linalg.qr(a.T), A),
+    "least squares": (lambda a: jnp.linalg.lstsq(a.T, jnp.ones(4))[0], A),
+    "eigenvalues": (lambda m: jnp.abs(jnp.linalg.eigvals(m)), N),
+    "complex functions": (of_complex_numbers, V5),
+    "complex matrices": (of_complex_matrices, N),
+    "complex zero": (lambda v: jnp.abs(lax.complex(v, 0 * v)), V5),
+    "fft": (lambda v: jnp.abs(jnp.fft.fft(v)) ** 2 + jnp.fft.ifft(v).imag, V5),
+    "rfft": (lambda v: jnp.fft.irfft(jnp.fft.rfft(v) * jnp.fft.rfft(v[::-1]), n=5), V5),
+    "rfft, even": (lambda a: jnp.fft.irfft2(jnp.fft.rfft2(a) * 2) * a, A),
+    "fftconvolve": (lambda v: jax.scipy.signal.fftconvolve(v, v[:3]), V5),
+    "references": (through_a_reference, V5),
+    "approx_top_k": (lambda v: lax.approx_max_k(v, 2)[0] + lax.approx_min_k(v, 2)[0], V5),
+    "bcoo": (lambda v: sparse.BCOO((v[:3], INDICES), shape=(3, 4)) @ v[:4], V5),
+    "bcoo from a matrix": (lambda a: sparse.BCOO.fromdense(a, nse=12).T @ a, A),
+    "bcsr": (lambda v: sparse.BCSR((v[:3], COLUMNS, STARTS), shape=(3, 4)) @ v[:4], V5),
+    "csr": (lambda v: sparse.CSR((v[:3], COLUMNS, STARTS), shape=(3, 4)) @ v[:4], V5),
+    "coo": (lambda v: sparse.COO((v[:3], STARTS[:3], COLUMNS), shape=(3, 4)).T @ v[:3], V5),
 }  # fmt: skip
 
 # No gradient in JAX, or none worth comparing.
@@ -179,6 +280,20 @@ WITHOUT_GRADIENT = {
     "isfinite": (lambda v: jnp.isfinite(v / jnp.array([1.0, 0.0, 1.0, 0.0, 1.0])), V5),
     "comparisons": (lambda v: jnp.stack([v < 0.3, v <= 0.3, v == 0.3, v != 0.3, v >= 0.3]), V5),
     "while_loop": (lambda v: lax.while_loop(lambda c: c[0] < 10, lambda c: 2 * c, v), V5),
+    "while_loop under vmap": (jax.vmap(
+        lambda x: lax.while_loop(lambda c: c > 0.4, lambda c: c / 2, x * x)), V5),
+    "reduce two": (lambda a: lax.reduce((a, 2 * a), (np.float64(0), np.float64(1)), lambda x, y: (
+        x[0] + y[0] * x[1], x[1] * y[1]), (1,)), A),
+    "reduce_window": (lambda v: lax.reduce_window(
+        v, np.float64(0), lambda x, y: x + y - 2 * x * y, (2,), (1,), ((1, 0),)), V5),
+    "composite": (lambda v: lax.composite(lambda x: jnp.sin(x), name="my.sine")(v), V5),
+    "custom_vmap": (lambda v: jax.vmap(sine)(v) + sine(v), V5),
+    "pmax": (jax.vmap(lambda x: lax.pmax(x, "i") * lax.pmin(x, "i"), axis_name="i"), V5),
+    "sparse product": (lambda v: (sparse.BCOO((v[:3], INDICES), shape=(3, 4)) @ sparse.BCOO(
+        (v[:3], INDICES[:, ::-1].copy()), shape=(4, 3))).todense(), V5),
+    "eigenvectors": (lambda m: jnp.real(jnp.linalg.eig(m)[1]), N),
+    "frexp": (jnp.frexp, V5),
+    "sums without NaN": (lambda v: jnp.nansum(jnp.sqrt(v)), V5),
     "searchsorted": (lambda v: jnp.searchsorted(jnp.sort(v), v + 0.1), V5),
     "argsort, several": (lambda a: jnp.lexsort((a[0], a[1])), A),
     "unstable ties": (lambda v: lax.top_k(v, 3), np.array([1.0, 2.0, 2.0, 0.0, 2.0])),
@@ -200,28 +315,86 @@ def numbers(tree):
     return [np.asarray(leaf).astype(float) for leaf in jax.tree.leaves(tree)]
 
 
-def assert_same_as_jax(f, arguments):
-    with x64():
-        expected = jax.tree.leaves(jax.jit(f)(*map(jnp.asarray, arguments)))
-    for ours, theirs in zip(numbers(evaluate(f, *arguments)), numbers(expected), strict=True):
+def with_gradient(f):
+    """A function's outputs, and the gradient of their weighted sum.
+
+    The weights are unequal, so that no two places can be exchanged unseen.
+    """
+
+    def weighted(*arguments):
+        leaves = [
+            x for x in jax.tree.leaves(f(*arguments)) if jnp.issubdtype(x.dtype, jnp.floating)
+        ]
+        weights = [jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)) for leaf in leaves]
+        return sum(w @ jnp.ravel(leaf) for w, leaf in zip(weights, leaves, strict=True))
+
+    def both(*arguments):
+        return f(*arguments), jax.grad(weighted, tuple(range(len(arguments))))(*arguments)
+
+    return both
+
+
+@pytest.mark.parametrize("name", [*PLACES, *WITHOUT_GRADIENT])
+def test_value_and_gradient(name):
+    f, *arguments = {**PLACES, **WITHOUT_GRADIENT}[name]
+    f = with_gradient(f) if name in PLACES else f
+    with x64(), jax.numpy_dtype_promotion("standard"):
+        expected = jax.tree.leaves(jax.jit(f, compiler_options=QUICK)(*map(jnp.asarray, arguments)))
+        found = numbers(evaluate(f, *arguments))
+    for ours, theirs in zip(found, numbers(expected), strict=True):
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", [*PLACES, *WITHOUT_GRADIENT])
-def test_value(name):
-    f, *arguments = {**PLACES, **WITHOUT_GRADIENT}[name]
-    assert_same_as_jax(f, arguments)
+def test_bits_of_a_number_that_is_no_float_are_undecided():
+    def mantissa_cleared(x):
+        bits = lax.bitcast_convert_type(x, jnp.uint64) & np.uint64(0xFFF0000000000000)
+        return lax.bitcast_convert_type(bits, jnp.float64) * x
+
+    assert evaluate(mantissa_cleared, 1.5)[()] == 1.5
+    with pytest.raises(Undecided, match="the bits of"):
+        evaluate(lambda x: mantissa_cleared(jnp.exp(x)), 1.5)
+    with pytest.raises(Undecided, match="the bits of"):
+        derivative(mantissa_cleared, 1.5, 1.0)
 
 
-@pytest.mark.parametrize("name", PLACES)
-def test_gradient(name):
-    f, *arguments = PLACES[name]
+def test_ldexp_and_frexp_have_their_derivatives():
+    for f, x, slope in (
+        (lambda x: jnp.ldexp(x, 3), 0.3, 8),
+        (lambda x: jnp.frexp(x)[0], 5.0, 1 / 8),
+    ):
+        with ctx.workdps(80):
+            assert abs(derivative(f, x, 1.0).value[()] - slope) < 1e-59
+    with pytest.raises(Undecided):
+        derivative(lambda x: jnp.frexp(x)[0], 4.0, 1.0)  # a jump
 
-    def weighted(*arguments):
-        # unequal weights, so that no two places can be exchanged unseen
-        leaves = jax.tree.leaves(f(*arguments))
-        weights = [jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)) for leaf in leaves]
-        return sum(w @ jnp.ravel(leaf) for w, leaf in zip(weights, leaves, strict=True))
 
-    assert_same_as_jax(jax.grad(weighted, tuple(range(len(arguments)))), arguments)
+def test_a_draw_from_a_gamma_distribution_is_a_constant_and_has_no_slope_in_its_shape():
+    def draw(a, scale):
+        return scale * jax.random.gamma(jax.random.key(0), a)
+
+    with x64():
+        expected = float(draw(2.5, 3.0))
+    assert float(evaluate(draw, 2.5, 3.0)[()]) == pytest.approx(expected, rel=1e-14)
+    slope = derivative(draw, (2.5, 3.0), (None, 1.0)).value[()]
+    assert float(slope) == pytest.approx(expected / 3, rel=1e-14)
+    with pytest.raises(UnsupportedPrimitive, match="gamma"):
+        derivative(draw, (2.5, 3.0), (1.0, None))
+
+
+def test_repeated_eigenvalues_have_values_and_no_vectors():
+    for f in (jnp.linalg.eigvalsh, lambda m: jnp.linalg.svd(m, compute_uv=False)):
+        assert [float(ball) for ball in evaluate(f, 2.0 * np.eye(3))] == [2, 2, 2]
+    # a null space: the smallest singular value is pinned between 0 and almost 0
+    smallest = evaluate(lambda a: jnp.linalg.svd(a, compute_uv=False), np.ones((2, 2)), digits=20)
+    assert smallest[1].contains(0)
+    assert smallest[1] < 1e-20
+
+
+def test_a_large_order_of_the_incomplete_gamma_function_is_quick():
+    start = time.perf_counter()
+    slope = derivative(lambda a: sp.gammainc(a, 1e4), 1e4 - 50.0, 1.0, digits=30).value[()]
+    (exact,) = jax.tree.leaves(evaluate(jax.grad(lambda a: sp.gammainc(a, 1e4)), 1e4 - 50.0))
+    with ctx.workdps(60):
+        assert abs(slope / exact[()] - 1) < 1e-29
+    assert time.perf_counter() - start < 20

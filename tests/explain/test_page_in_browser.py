@@ -12,15 +12,13 @@ import pytest
 import handgrad as hg
 from handgrad._precision import x64
 from handgrad.catalogue import case
-from handgrad.explain.explanation import explain_case, resolved
+from handgrad.explain import as_html, explain_case, find_case
 from handgrad.gradients import cross_entropy, logistic
 
 PAGES = ("logistic", "softmax_regression", "mlp", "linear_cross_entropy", "with_scan")
-LONG = {
-    name: pytest.param(name, marks=pytest.mark.slow)
-    for name in ("softmax_regression", "mlp", "linear_cross_entropy")
-}
-LONGEST = {name: LONG[name] for name in ("mlp", "linear_cross_entropy")}
+FAST = ("logistic", "with_scan")
+"""One with a derivation, one with a loop; the rest are proofs."""
+EACH = [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in PAGES]
 LOOKS = [
     ("desktop", "light"), ("phone", "dark"),
     pytest.param("desktop", "dark", marks=pytest.mark.slow),
@@ -39,14 +37,14 @@ def pages(tmp_path_factory, user):
     def made(name):
         with x64():
             if name == "with_scan":
-                found = hg.explain(user.loss, *user.example, gradient=user.gradient)
+                found = hg.explain(user.loss, at=user.example, gradient=user.gradient)
                 expected = jax.grad(user.loss)(*user.example)
             else:
-                found, entry = explain_case(name), resolved(name)
+                found, entry = explain_case(name), find_case(name)
                 expected = jax.grad(entry.loss, entry.argnums)(*entry.example(jax.random.key(0)))
             leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(expected)]
         path = folder / f"{name}.html"
-        path.write_text(found.to_html(), encoding="utf-8")
+        path.write_text(as_html(found), encoding="utf-8")
         return path, leaves
 
     return made
@@ -80,6 +78,17 @@ class Page:
         for kind in ("rawKeyDown", "keyUp"):
             self.browser.execute_cdp_cmd("Input.dispatchKeyEvent", event | {"type": kind})
 
+    def shown(self):
+        """(kicker, title, names of the lit nodes, lit lines) of the step that is shown."""
+        return tuple(
+            self.run(
+                "return [document.getElementById('step-kicker').innerText,"
+                "document.getElementById('step-title').innerText,"
+                "[...document.querySelectorAll('.node.now .var')].map(n => n.textContent),"
+                "[...document.querySelectorAll('.lines li.lit')].map(n => Number(n.dataset.line))]"
+            )
+        )
+
     @property
     def step(self):
         return int(self.text("count").split("/")[0])
@@ -94,17 +103,6 @@ class Page:
             "const s = document.getElementById('slider'); s.value = arguments[0];"
             "s.dispatchEvent(new Event('input', {bubbles: true}))",
             number,
-        )
-
-    def lit_nodes(self):
-        return self.run(
-            "return [...document.querySelectorAll('.node.now .var')].map(n => n.textContent)"
-        )
-
-    def lit_lines(self):
-        return self.run(
-            "return [...document.querySelectorAll('.lines li.lit')]"
-            ".map(n => Number(n.dataset.line))"
         )
 
     def facts(self):
@@ -159,7 +157,7 @@ def agree(block, expected, digits):
     return len(shown)
 
 
-@pytest.mark.parametrize("name", [LONGEST.get(name, name) for name in PAGES])
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("size", ["desktop", pytest.param("phone", marks=pytest.mark.slow)])
 def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name, size):
     path, expected = pages(name)
@@ -171,8 +169,9 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
     for number_of_step in range(1, page.last + 1):
         page.key("ArrowRight")
         assert page.step == number_of_step
-        kickers.append(page.text("step-kicker").lower())
-        assert page.lit_nodes()
+        kicker, _, nodes, _ = page.shown()
+        kickers.append(kicker.lower())
+        assert nodes
     assert sum(k.startswith("forward") for k in kickers) == len(equations)
     assert sum(k.startswith("backward") for k in kickers) == len(data["backward"])
     shown = page.facts()
@@ -193,18 +192,18 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("name", [LONG.get(name, name) for name in PAGES])
+@pytest.mark.parametrize("name", EACH)
 def test_the_slider_and_the_way_back_show_the_same_steps(chromium, pages, name):
     page = Page(chromium, pages(name)[0])
-    told = []
+    shown = []
     for step in range(page.last + 1):
         page.slide(step)
-        told.append((page.text("step-kicker"), page.text("step-title"), page.lit_nodes()))
+        shown.append(page.shown())
     for step in reversed(range(page.last + 1)):
-        assert (page.text("step-kicker"), page.text("step-title"), page.lit_nodes()) == told[step]
+        assert page.shown() == shown[step]
         page.key("ArrowLeft")
     assert page.step == 0
-    assert len({title for _, title, _ in told}) > len(told) // 3
+    assert len({title for _, title, *_ in shown}) > len(shown) // 3
 
 
 def test_the_cotangent_of_the_logits_is_the_residual(chromium, pages):
@@ -222,22 +221,22 @@ def test_the_cotangent_of_the_logits_is_the_residual(chromium, pages):
         facts = page.facts()
         if "altogether ∂ loss/∂logits" in facts:
             seen = step, facts["altogether ∂ loss/∂logits"]
-            lines = page.lit_lines()
+            lines = page.shown()[3]
     assert seen is not None
     assert agree(seen[1], expected, 5) == 12
-    assert lines, "the derivation works out the residual too"
+    assert lines, "the derivation computes the residual too"
 
 
-@pytest.mark.parametrize("name", PAGES[:-1])
+@pytest.mark.parametrize("name", EACH[:-1])
 def test_the_last_line_of_the_derivation_is_lit_at_the_gradient(chromium, pages, name):
     page = Page(chromium, pages(name)[0])
     lines = page.run("return document.querySelectorAll('.lines li').length")
     page.key("End")
-    assert page.lit_lines() == [lines - 1]
+    assert page.shown()[3] == [lines - 1]
     lit = set()
     for step in range(page.last + 1):
         page.slide(step)
-        lit.update(page.lit_lines())
+        lit.update(page.shown()[3])
     assert len(lit) >= 3
     heights = page.run(HEIGHTS)
     assert len(heights) == lines + 1
@@ -267,7 +266,7 @@ def test_a_node_leads_to_its_step_by_keyboard(chromium, pages):
     assert page.run("return document.querySelector('.node.loss').getAttribute('aria-current')")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EACH)
 def test_nothing_leaves_the_page_and_it_opens_at_once(chromium, pages, name):
     path, _ = pages(name)
     assert path.stat().st_size < 2_000_000
@@ -281,7 +280,7 @@ def test_nothing_leaves_the_page_and_it_opens_at_once(chromium, pages, name):
     assert min(times) < 1_000, times
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)
 def test_no_serious_finding_of_axe(chromium, pages, axe, name, size, scheme):
     page = Page(chromium, pages(name)[0], size, scheme)
@@ -308,7 +307,7 @@ def test_axe_would_find_a_fault(chromium, pages, axe):
     assert {"color-contrast", "label"} <= {v["id"] for v in result["violations"]}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("size", SIZES)
 def test_the_page_is_as_wide_as_the_screen(chromium, pages, name, size):
     page = Page(chromium, pages(name)[0], size)
@@ -371,10 +370,10 @@ def test_markup_in_names_stays_text(chromium, tmp_path):
         return jnp.sum(called(weights[MARKUP]))
 
     outer.__name__ = MARKUP
-    found = hg.explain(outer, {MARKUP: jnp.arange(3.0)})
+    found = hg.explain(outer, at=({MARKUP: jnp.arange(3.0)},))
     assert found.name == MARKUP
     path = tmp_path / "markup.html"
-    path.write_text(found.to_html(), encoding="utf-8")
+    path.write_text(as_html(found), encoding="utf-8")
     page = Page(chromium, path)
     assert page.text("count").startswith("0 /")
     for _ in range(page.last):

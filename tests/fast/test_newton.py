@@ -9,11 +9,11 @@ from sklearn.linear_model import LogisticRegression
 from handgrad._precision import x64
 from handgrad.data import load
 from handgrad.errors import InputError
-from handgrad.fast import newton
-from handgrad.fast.newton import link, passes, rows, sampling, straight
+from handgrad.fast import newton, residuals
+from handgrad.fast.newton import api, descent, objective, rows
 from handgrad.fast.newton.descent import descend
 from handgrad.fast.newton.hessian import KeptHessian
-from handgrad.fast.newton.problem import Problem, Scaling
+from handgrad.fast.newton.objective import Objective, Scaling
 from handgrad.gradients import cross_entropy, logistic, softmax_regression
 from handgrad.gradients.linear import Params
 
@@ -33,23 +33,27 @@ def reference(found, x, y, l2):
 
 
 def at_params(params, x, y, l2):
-    model = logistic if np.ndim(params.bias) == 0 else softmax_regression
+    reference = many_classes if np.ndim(params.bias) else two_classes
     with x64():
-        x = jnp.asarray(np.asarray(x, np.float64))
-        value, gradient = model.value_and_gradient(params, x, jnp.asarray(y), l2)
-        return float(value), max(float(abs(part).max()) for part in gradient)
+        value, gradient = reference(params, np.asarray(x, np.float64), y, l2)
+        return float(value), max(float(np.abs(part).max()) for part in gradient)
+
+
+two_classes = jax.jit(logistic.value_and_gradient)
+many_classes = jax.jit(softmax_regression.value_and_gradient)
+in_one_pass = jax.jit(objective.value_and_gradient)
+with_hessian = jax.jit(objective.with_hessian)
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 256 rows and a sample of 512, so that a few thousand rows take every path."""
     monkeypatch.setattr(rows, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(sampling, "EXAMPLES", 512)
-    monkeypatch.setattr(sampling, "EXAMPLES_A_FEATURE", 1)
+    monkeypatch.setattr(api, "SAMPLE", 512)
+    monkeypatch.setattr(api, "SAMPLE_PER_FEATURE", 1)
 
 
-@pytest.mark.parametrize("l2", [0.0, 1e-3, 1.0])
-@pytest.mark.parametrize("examples", [600, 4_099])
+@pytest.mark.parametrize(("examples", "l2"), [(600, 1.0), (4_099, 1e-3), (4_099, 0.0)])
 def test_the_reference_gradient_vanishes(small_blocks, examples, l2):
     x, y = draw(examples, 4)
     found = newton.fit(None, x, y, l2)
@@ -101,23 +105,25 @@ def test_a_column_of_seconds_since_1970_keeps_its_hessian():
         with x64():
             moved = x + np.array([shift, 0.0, 0.0])
             laid, theta = rows.lay_out(moved, y.astype(float)), np.zeros(4)
-            *_, hessian = passes.with_hessian(laid, theta, *passes.moments(jnp.asarray(moved)))
+            *_, hessian = with_hessian(laid, theta, *objective.moments(jnp.asarray(moved)))
             found.append(np.asarray(hessian))
     np.testing.assert_allclose(found[1], found[0], atol=1e-5 * found[0].max())
 
 
-def test_a_start_at_the_optimum_is_the_optimum():
-    x, y = np.tile([[1.0], [-1.0]], (4, 1)), np.repeat(np.arange(4), 2)
+@pytest.mark.parametrize("classes", [3, 4])
+def test_a_start_at_the_optimum_is_the_optimum(classes):
+    """With 3 classes the gradient there is 1e-17 and not 0: rounding, and no way to infinity."""
+    x, y = np.tile([[1.0], [-1.0]], (classes, 1)), np.repeat(np.arange(classes), 2)
     found = newton.fit(None, x, y)
     assert found.converged
     assert found.iterations == 0
 
 
-@pytest.mark.parametrize(("features", "hessians"), [(4, 5), (40, 2)])
+@pytest.mark.parametrize(("examples", "features", "hessians"), [(4_099, 4, 5), (20_000, 40, 2)])
 def test_few_passes_from_a_sample_and_few_hessians_where_they_cost(
-    small_blocks, features, hessians
+    small_blocks, examples, features, hessians
 ):
-    x, y = draw(20_000, features)
+    x, y = draw(examples, features)
     found = newton.fit(None, x, y, 1e-4)
     assert found.converged
     assert found.passes <= 8
@@ -136,14 +142,14 @@ def test_few_examples_go_straight_to_the_same_optimum(l2):
     assert (found.hessians, found.iterations) == (found.passes - 1, found.passes - 2)
     with x64():
         laid, start = rows.lay_out(x, y.astype(float)), np.zeros(6)
-        assert straight.pays(laid, start, l2, 200)
-        assert not straight.pays(laid, start, 0.0, 200)  # there may be no optimum
-        assert not straight.pays(laid, start, l2, straight.MOST_STEPS)
+        assert descent.fused_pays(laid, start, l2, 200)
+        assert not descent.fused_pays(laid, start, 0.0, 200)  # there may be no optimum
+        assert not descent.fused_pays(laid, start, l2, descent.MOST_STEPS)
     np.testing.assert_allclose(found.params.weight, careful.params.weight, rtol=0, atol=1e-7)
     assert found.loss == pytest.approx(careful.loss, abs=1e-14)
 
 
-@pytest.mark.parametrize("shift", range(9))
+@pytest.mark.parametrize("shift", [0, 1, 5, 8])
 def test_every_row_is_seen_wherever_the_array_begins(small_blocks, shift):
     features = 3
     whole = np.random.default_rng(0).normal(size=2_000 * features + shift)
@@ -154,9 +160,9 @@ def test_every_row_is_seen_wherever_the_array_begins(small_blocks, shift):
         laid = rows.lay_out(x, y)
         assert laid.labels.shape[0] > 3
         assert laid.examples == len(x)
-        loss, gradient, _ = passes.value_and_gradient(laid, theta)
+        loss, gradient, _ = in_one_pass(laid, theta)
         params = Params(jnp.asarray(theta[:-1]), jnp.asarray(theta[-1]))
-        value, expected = logistic.value_and_gradient(params, jnp.asarray(x), jnp.asarray(y))
+        value, expected = two_classes(params, x, y, 0.0)
         np.testing.assert_allclose(float(loss) / len(x), float(value), rtol=1e-14)
         np.testing.assert_allclose(gradient[:-1] / len(x), expected.weight, rtol=0, atol=1e-14)
         np.testing.assert_allclose(gradient[-1] / len(x), expected.bias, rtol=0, atol=1e-14)
@@ -186,14 +192,12 @@ def test_other_layouts_and_dtypes_give_the_same():
 
 def test_soft_labels_and_probabilities():
     x, _ = draw(600, 4)
-    rng = np.random.default_rng(1)
-    soft, table = rng.random(600), rng.dirichlet(np.ones(3), 600)
-    for y in (soft, table):
-        found = newton.fit(None, x, y)
+    soft = np.random.default_rng(1).random(600)
+    table = np.stack([1 - soft, soft], axis=1)
+    one, two = (newton.fit(None, x, y) for y in (soft, table))
+    for found, y in ((one, soft), (two, table)):
         assert found.converged
         assert reference(found, x, y, 0.0)[1] <= 1.001e-9
-    two = newton.fit(None, x, np.stack([1 - soft, soft], axis=1))
-    one = newton.fit(None, x, soft)
     difference = two.params.weight[:, 1] - two.params.weight[:, 0]
     np.testing.assert_allclose(difference, one.params.weight, rtol=0, atol=1e-7)
 
@@ -210,7 +214,7 @@ def test_starting_at_the_optimum_takes_one_pass():
 
 # --- what has no optimum --------------------------------------------------------------------------
 
-APART = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+APART = np.array([[-2.0], [-1.0], [-1.0], [1.0], [1.0], [2.0]]), np.array([0, 0, 0, 1, 1, 1])
 TOUCHING = np.array([[-2.0], [-1.0], [0.0], [0.0], [1.0], [2.0]]), np.array([0, 0, 0, 1, 1, 1])
 
 
@@ -234,6 +238,15 @@ def test_separable_classes_are_flagged():
     assert np.isfinite(found.params.weight).all()
     wine = load("wine")  # all three are apart
     assert newton.fit(None, wine.x, wine.y).separable
+
+
+def test_a_mesh_of_one_device_gives_the_same(small_blocks):
+    """More devices are tried by the tests of sharding, in a process that has them."""
+    x, y = draw(4_099, 4)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    with_mesh, without = (newton.fit(None, x, y, 1e-2, mesh=m) for m in (mesh, None))
+    assert (with_mesh.converged, with_mesh.passes) == (True, without.passes)
+    np.testing.assert_allclose(with_mesh.params.weight, without.params.weight, rtol=1e-9)
 
 
 def test_what_only_looks_separable_is_not_flagged():
@@ -276,28 +289,39 @@ def test_other_ends():
 # --- the parts ------------------------------------------------------------------------------------
 
 
+@jax.jit
+def binary_link(z, y):
+    """What a pass takes from logits, and the same of the reference."""
+    reference = jnp.sum(cross_entropy.binary(z, y)), cross_entropy.binary_residual(z, y)
+    second = objective.curvature(z), jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
+    return objective.binary(z, y)[:2], reference, second
+
+
 def test_the_link_is_the_reference(dtype):
     z = jnp.asarray([-700.0, -17.0, -1.0, 0.0, 0.5, 17.0, 80.0], dtype)
-    for y in (jnp.zeros(7, dtype), jnp.ones(7, dtype), jnp.linspace(0, 1, 7, dtype=dtype)):
-        loss, residual, _ = link.binary(z, y)
-        tight = 8 * float(jnp.finfo(dtype).eps)
-        np.testing.assert_allclose(loss, jnp.sum(cross_entropy.binary(z, y)), rtol=tight)
-        np.testing.assert_allclose(residual, cross_entropy.binary_residual(z, y), rtol=tight)
-        s = jax.nn.sigmoid(z) * jax.nn.sigmoid(-z)
-        np.testing.assert_allclose(link.curvature(z), s, rtol=tight)
+    tight = 8 * float(jnp.finfo(dtype).eps)
+    for y in (np.zeros(7, dtype), np.ones(7, dtype), np.linspace(0, 1, 7, dtype=dtype)):
+        found, expected, second = binary_link(z, y)
+        for a, b in (*zip(found, expected, strict=True), second):
+            np.testing.assert_allclose(a, b, rtol=tight)
+
+
+@jax.jit
+def softmax_link(z, y):
+    reference = jnp.sum(cross_entropy.categorical(z, y)), cross_entropy.categorical_residual(z, y)
+    return objective.softmax(z.T, y), reference
 
 
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)
 def test_the_softmax_link_is_the_reference(dtype):
     z = jnp.asarray([[17.0, 0.0, 1.0], [1.0, 2.0, 3.0], [-800.0, 0.0, 80.0]], dtype)
-    table = jnp.asarray([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], dtype)
+    table = np.asarray([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], dtype)
     tight = 8 * float(jnp.finfo(dtype).eps)
-    for y in (jnp.asarray([0, 1, 2], jnp.int32), table):
-        loss, residual, margin = link.softmax(z.T, y)
-        np.testing.assert_allclose(loss, jnp.sum(cross_entropy.categorical(z, y)), rtol=tight)
-        expected = cross_entropy.categorical_residual(z, y).T
+    for y in (np.asarray([0, 1, 2], np.int32), table):
+        (loss, residual, margin), (expected_loss, expected) = softmax_link(z, y)
+        np.testing.assert_allclose(loss, expected_loss, rtol=tight)
         absolute = tight if y.ndim == 2 else 1e-40  # soft labels cancel in either form
-        np.testing.assert_allclose(residual, expected, rtol=tight, atol=absolute)
+        np.testing.assert_allclose(residual, expected.T, rtol=tight, atol=absolute)
         assert float(margin) == (-1.0 if y.ndim == 1 else -np.inf)
 
 
@@ -305,13 +329,12 @@ def test_the_hessian_is_the_reference(small_blocks):
     x, y = draw(4_099, 4)
     theta = np.array([0.3, -0.2, 0.1, 0.4, 0.05])
     with x64():
-        mean, scale = (np.asarray(part) for part in passes.moments(x))
+        mean, scale = (np.asarray(part) for part in objective.moments(x))
         np.testing.assert_allclose(scale, x.std(axis=0), rtol=1e-12)
         laid = rows.lay_out(x, y.astype(float))
-        found = np.asarray(passes.with_hessian(laid, theta, mean, scale)[3]) / len(x)
-        standard = jnp.asarray((x - mean) / scale)
+        found = np.asarray(with_hessian(laid, theta, mean, scale)[3]) / len(x)
         v = Scaling(mean, scale).coordinates(theta)
-        blocks = logistic.hessian(Params(jnp.asarray(v[:-1]), jnp.asarray(v[-1])), standard, y)
+        blocks = jax.jit(logistic.hessian)(Params(v[:-1], v[-1]), (x - mean) / scale, y)
         np.testing.assert_allclose(found[:-1, :-1], blocks.weight.weight, rtol=0, atol=1e-6)
         np.testing.assert_allclose(found[-1, :-1], blocks.weight.bias, rtol=0, atol=1e-6)
         np.testing.assert_allclose(found[-1, -1], blocks.bias.bias, rtol=0, atol=1e-6)
@@ -325,9 +348,9 @@ def test_a_wrong_gradient_does_not_pass_for_an_optimum(monkeypatch):
         gradient = right(residual, block)
         return gradient.at[2].multiply(1.001)
 
-    right = passes.pullback
-    monkeypatch.setattr(passes, "pullback", faulty)
-    monkeypatch.setattr(passes, "_PROGRAMS", {})
+    right = objective.pullback
+    monkeypatch.setattr(objective, "pullback", faulty)
+    monkeypatch.setattr(rows, "_PROGRAMS", {})
     found = newton.fit(Params(np.zeros(4), np.zeros(())), x, y, 1e-2)
     assert reference(found, x, y, 1e-2)[1] > 1e-6
 
@@ -338,12 +361,12 @@ def test_a_wrong_residual_does_not_pass_for_an_optimum(monkeypatch, start):
     x, y = draw(600, 4)
 
     def faulty(z, labels):
-        loss, residual, margin = right(z, labels)
-        return loss, residual.at[0].multiply(1.5), margin
+        loss, residual = right(z, labels)
+        return loss, residual.at[0].multiply(1.5)
 
-    right = link.binary
-    monkeypatch.setattr(link, "binary", faulty)
-    monkeypatch.setattr(passes, "_PROGRAMS", {})
+    right = residuals.binary
+    monkeypatch.setattr(residuals, "binary", faulty)
+    monkeypatch.setattr(rows, "_PROGRAMS", {})
     assert reference(newton.fit(start, x, y, 1e-2), x, y, 1e-2)[1] > 1e-5
 
 
@@ -353,11 +376,11 @@ def test_a_step_too_long_is_damped():
     start = np.array([30.0, -30.0, 30.0, -30.0, 5.0])
     with x64():
         one = Scaling(np.zeros(4), np.ones(4))
-        problem = Problem(rows.lay_out(x, y.astype(float)), np.zeros(5), one, passes.Programs())
-        ahead = straight.solve(problem, start, 1e-9)
+        over = Objective(rows.lay_out(x, y.astype(float)), np.zeros(5), one, rows.ProgramCache())
+        ahead = descent.fused_newton(over, start, 1e-9)
         assert (ahead.steps, ahead.theta.tolist()) == (0, start.tolist())  # no further
         for hessian in (None, ahead.hessian):
-            point, stopped, _ = descend(problem, KeptHessian(one, hessian), start, 1e-9, 100)
+            point, stopped, _ = descend(over, KeptHessian(one, hessian), start, 1e-9, 100)
             assert stopped == "tolerance"
             assert point.loss == pytest.approx(newton.fit(None, x, y).loss, abs=1e-12)
 
@@ -398,6 +421,29 @@ BAD = {
 def test_refused(x, y, options, words):
     with pytest.raises(InputError, match=words):
         newton.fit(None, x, y, **options)
+
+
+@pytest.mark.bad_input
+def test_a_feature_that_no_sample_has_is_refused_too(small_blocks):
+    x, y = draw(4_099, 4)
+    x[4_098, 2] = np.nan  # in a stretch from which another row is drawn
+    with pytest.raises(InputError, match=r"x: .* finite features, got nan at position \[4098, 2\]"):
+        newton.fit(None, x, y, 1e-2)
+    blocks = newton.Blocks(4_099, lambda: iter([(x, y)]))
+    with pytest.raises(InputError, match=r"blocks: expected finite features"):
+        newton.fit_blocks(blocks, (x[:600], y[:600]), l2=1e-2)
+
+
+@pytest.mark.bad_input
+def test_a_mesh_and_blocks_that_do_not_fit():
+    with pytest.raises(InputError, match=r"mesh: expected a jax\.sharding\.Mesh with one axis"):
+        newton.fit(None, X, Y, mesh="data")
+    with pytest.raises(InputError, match=r"blocks: expected at least one, got none"):
+        newton.fit_blocks(newton.Blocks(40, lambda: iter(())), (X, Y))
+    for y in (Y * 2, Y * np.nan):
+        blocks = newton.Blocks(40, lambda y=y: iter([(X, y)]))
+        with pytest.raises(InputError, match=r"blocks: expected finite features, and labels of"):
+            newton.fit_blocks(blocks, (X, Y))
 
 
 @pytest.mark.bad_input

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from sklearn.linear_model import SGDClassifier
 
 from handgrad._precision import x64
@@ -34,34 +35,51 @@ def assert_close(ours, theirs, dtype):
         assert float(jnp.max(jnp.abs(a - b))) <= TOLERANCE[dtype] * largest
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("examples", "features"), [(1, 1), (31, 3), (100, 30), (75, 100)])
-def test_it_is_the_reference_loop(examples, features, form, dtype):
+@jax.jit
+def one_by_one(params, x, y, rate):
+    """The reference gradient of every example alone, and a step against it."""
+
+    def step(params, example):
+        gradient = logistic.gradient(params, *(part[None] for part in example))
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradient), None
+
+    return lax.scan(step, params, (x, y))[0]
+
+
+@pytest.mark.parametrize(
+    ("examples", "features", "dtype"),
+    [(1, 1, "float32"), (75, 100, "float32"), (70, 5, "float64")],
+    indirect=["dtype"],
+)
+def test_it_is_the_reference_loop(examples, features, dtype):
     """Blocks that end in a few single steps, lanes that end in a few numbers, one example only."""
     start, x, y = problem(examples, features, dtype)
-    if examples == 1:  # fit wants two classes
-        theirs = jax.tree.map(
-            lambda p, g: p - jnp.asarray(0.5, dtype) * g, start, logistic.gradient(start, x, y)
-        )
-    else:
-        theirs = fit(
-            logistic.model(), x, y, batch_size=1, shuffle=False, epochs=1, learning_rate=0.5,
-            params=start,
-        ).params  # fmt: skip
-    assert_close(per_example(start, x, y, 0.5, form=form), theirs, dtype)
+    theirs = one_by_one(start, x, y, jnp.asarray(0.5, dtype))
+    for form in FORMS:
+        assert_close(per_example(start, x, y, 0.5, form=form), theirs, dtype)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_epochs_and_an_order(form, dtype):
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_epochs_and_an_order(dtype):
     start, x, y = problem(70, 5, dtype)
     order = np.random.default_rng(1).permutation(70)
+    theirs = start
+    for _ in range(3):
+        theirs = one_by_one(theirs, x[order], y[order], jnp.asarray(0.3, dtype))
+    for form in FORMS:
+        found = per_example(start, x, y, 0.3, order=order, epochs=3, form=form)
+        assert_close(found, theirs, dtype)
+        in_order = per_example(start, x, y, 0.3, epochs=3, form=form)
+        assert float(jnp.max(jnp.abs(in_order.weight - theirs.weight))) > 1e-3
+
+
+def test_it_is_fit_with_batches_of_one():
+    start, x, y = problem(70, 5, "float32")
     theirs = fit(
-        logistic.model(), x[order], y[order], batch_size=1, shuffle=False, epochs=3,
-        learning_rate=0.3, params=start,
+        logistic.model(), x, y, batch_size=1, shuffle=False, epochs=1, learning_rate=0.3,
+        params=start,
     ).params  # fmt: skip
-    assert_close(per_example(start, x, y, 0.3, order=order, epochs=3, form=form), theirs, dtype)
-    in_order = per_example(start, x, y, 0.3, epochs=3, form=form)
-    assert float(jnp.max(jnp.abs(in_order.weight - theirs.weight))) > 1e-3
+    assert_close(per_example(start, x, y, 0.3), theirs, "float32")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -89,8 +107,7 @@ def test_confident_labels_keep_their_push(form):
     assert 21.0 < float(moved.weight[0]) < 26.0
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("labels", [np.int32, np.bool_])
+@pytest.mark.parametrize(("form", "labels"), [("plain", np.int32), ("gram", np.bool_)])
 def test_labels_of_other_dtypes(form, labels):
     start, x, y = problem(40, 3, "float32")
     assert_close(
@@ -116,13 +133,17 @@ def test_a_wrong_block_is_seen(monkeypatch):
                 return getattr(jnp, name)
 
         monkeypatch.setattr(module, "jnp", Faulty())
-        jax.clear_caches()
-        wrong = per_example(start, x, y, 0.5, form="gram")
+        wrong = gram_once_more(start, x, y)
         monkeypatch.undo()
         with pytest.raises(AssertionError):
             assert_close(wrong, right, "float32")
-    jax.clear_caches()
-    assert_close(per_example(start, x, y, 0.5, form="gram"), right, "float32")
+    assert_close(gram_once_more(start, x, y), right, "float32")
+
+
+def gram_once_more(*at):
+    """Traced anew, whatever JAX has compiled before."""
+    run = module._run.__wrapped__
+    return jax.jit(lambda *at: run(*at, jnp.float32(0.5), None, 1, "gram"))(*at)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -148,11 +169,11 @@ def test_under_jit():
         assert_close(inside, expected, "float32")
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 64, 65, 100, 1024, 9000])
+@pytest.mark.parametrize("size", [1, 65, 9000])
 def test_a_product_by_lanes(size, dtype):
     rng = np.random.default_rng(size)
     a, b = rng.normal(size=(2, size)).astype(dtype)
-    found = dot(jnp.asarray(a), jnp.asarray(b))
+    found = jax.jit(dot)(a, b)
     exact = np.sum(a.astype(np.longdouble) * b)
     scale = np.sum(np.abs(a.astype(np.longdouble) * b))
     assert found.dtype == dtype
@@ -176,14 +197,14 @@ REFUSED = {
         r"params\.weight: expected shape \(D,\), got shape \(2, 1\)",
     ),
     "rate_zero": ((START, X, Y, 0.0), {}, r"learning_rate: .* above 0, got 0\.0"),
-    "rate_nan": ((START, X, Y, float("nan")), {}, r"learning_rate: .* got nan; pass 0\.1, say"),
+    "rate_nan": ((START, X, Y, float("nan")), {}, r"learning_rate: .* got nan; pass 0\.1"),
     "epochs": ((START, X, Y), {"epochs": 0}, r"epochs: expected a whole number in .*, got 0;"),
     "form": ((START, X, Y), {"form": "fast"}, r"form: expected one of auto, plain, gram, got 'f"),
     "order_short": ((START, X, Y), {"order": np.arange(5)}, r"order: expected the shape of y"),
     "order_floats": ((START, X, Y), {"order": np.arange(6.0)}, r"order: expected integers, got f"),
     "order_twice": (
         (START, X, Y), {"order": np.array([0, 1, 2, 3, 4, 4])},
-        r"order: expected each of 0\.\.5 once, got another sequence; pass jax\.random\.permutation",
+        r"order: expected each of 0\.\.5 once, got another sequence; pass, for example, ",
     ),
     "order_beyond": ((START, X, Y), {"order": np.arange(1, 7)}, r"order: expected each of 0\.\.5"),
 }  # fmt: skip

@@ -1,7 +1,9 @@
 """The rule of fuzzing: every input works, or is refused by one clear error, within 30 s.
 
-A campaign runs a body on many drawn inputs. It counts what was accepted and what was refused, keeps
-one example of each distinct fault, the shortest, and fails at its end if there is one.
+A campaign runs a body on many drawn inputs. The first eighth of them is sound: nothing is wrong with
+them, and they must be accepted, so that a surface that refuses everything fails; and one that refuses
+nothing fails too. It counts what was accepted and what was refused, keeps one example of each
+distinct fault, the shortest, and fails at its end if there is one.
 """
 
 import io
@@ -13,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -26,6 +28,8 @@ WHOLE = bool(os.environ.get("HANDGRAD_FUZZ"))
 SECONDS = 30
 SHOWN = 400
 """Letters of an input that a report quotes."""
+SOUND = 8
+"""One input in eight has nothing wrong with it."""
 
 
 class TookTooLongError(BaseException):
@@ -34,7 +38,7 @@ class TookTooLongError(BaseException):
 
 @contextmanager
 def limited(seconds: int = SECONDS) -> Iterator[None]:
-    """Raise TookTooLongError after so many seconds in which this process was not stopped."""
+    """Raise TookTooLongError after `seconds` in which this process was not stopped."""
     ticks = 0
 
     def tick(*_: object) -> None:
@@ -52,12 +56,31 @@ def limited(seconds: int = SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+class Draw:
+    """Draws from strategies; where `sound` is true nothing may be wrong with the input."""
+
+    def __init__(self, draw: Callable, sound: bool):
+        self._draw, self.sound = draw, sound
+
+    def __call__(self, strategy: st.SearchStrategy) -> Any:
+        return self._draw(strategy)
+
+    def or_sound(self, good: Any, strategy: st.SearchStrategy) -> Any:
+        """`good` where the input is to be sound; else drawn, and seldom as it should be.
+
+        Hypothesis begins with the simplest input, the first of each choice: so the first is bad.
+        """
+        return good if self.sound else self._draw(st.one_of(strategy, st.just(good)))
+
+
 class Outcomes:
     """What became of the inputs to one surface."""
 
     def __init__(self, surface: str):
         self.counts = {"surface": surface, "accepted": 0, "refused": 0, "faults": 0}
         self.faults: dict[str, str] = {}
+        self.sound = False
+        """Whether the inputs must be accepted."""
 
     def hold(self, call: Callable[[], object], *described: object) -> None:
         """Run `call`: it works, or raises a HandgradError. Whatever else it does is a fault."""
@@ -67,15 +90,18 @@ class Outcomes:
                 for category in (RuntimeWarning, UserWarning):
                     warnings.simplefilter("ignore", category)
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                accepted = call()
+                accepted = call() is not REFUSED
+            said = "an exit code of 2"
         except HandgradError as error:
-            self.counts["refused"] += 1
-            if not str(error).strip():
+            accepted, said = False, str(error).strip()
+            if not said:
                 self.fault("an error without words", described)
         except (Exception, SystemExit, TookTooLongError) as error:
             self.fault(place_of(error), (str(error)[: SHOWN // 3], *described))
-        else:
-            self.counts["refused" if accepted is REFUSED else "accepted"] += 1
+            return
+        self.counts["accepted" if accepted else "refused"] += 1
+        if self.sound and not accepted:
+            self.fault("a sound input is refused", (said, *described))
 
     def fault(self, what: str, described: tuple) -> None:
         """Keep the shortest example of each."""
@@ -88,7 +114,8 @@ class Outcomes:
         """Fail if there were faults, and name each with its example."""
         told = [f"{what}\n    {example[:SHOWN]}" for what, example in sorted(self.faults.items())]
         assert not told, f"{len(told)} distinct faults:\n" + "\n".join(told)
-        assert self.counts["accepted"] + self.counts["refused"] > 0, "nothing was tried"
+        for outcome in ("accepted", "refused"):
+            assert self.counts[outcome] > 0, f"of {self.counts}, none is {outcome}"
 
 
 REFUSED = object()
@@ -110,19 +137,21 @@ def campaign(surface: str, inputs: int, sample: int) -> Callable:
 
     def wrap(body: Callable) -> Callable:
         def test(request, tmp_path, monkeypatch):
-            outcomes = Outcomes(surface)
+            outcomes, number = Outcomes(surface), inputs if WHOLE else sample
             request.node.user_properties.append(("fuzz", outcomes.counts))
             monkeypatch.chdir(tmp_path)
+            sound = max(1, number // SOUND)
+            for outcomes.sound, most in ((True, sound), (False, number - sound)):
 
-            @settings(
-                max_examples=inputs if WHOLE else sample, deadline=None, database=None,
-                derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
-            )  # fmt: skip
-            @given(st.data())
-            def run(data):
-                body(data.draw, outcomes, tmp_path)
+                @settings(
+                    max_examples=most, deadline=None, database=None, derandomize=True,
+                    suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+                )  # fmt: skip
+                @given(st.data())
+                def run(data):
+                    body(Draw(data.draw, outcomes.sound), outcomes, tmp_path)
 
-            run()
+                run()
             outcomes.settle()
 
         test.__name__ = test.__qualname__ = body.__name__
@@ -175,7 +204,7 @@ def keeps_the_rule(ran: Ran) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Every file below a folder with its content; None for what is no regular file."""
+    """Every file below a folder with its content; None for anything but a regular file."""
     found: dict[str, bytes | None] = {}
     for place, folders, files in os.walk(os.fsencode(folder)):
         for name in [*folders, *files]:

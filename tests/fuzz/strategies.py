@@ -1,4 +1,4 @@
-"""What is thrown at the surfaces: arrays of every kind, and what is no array at all."""
+"""What is thrown at the surfaces: arrays of every kind, and things that are not arrays."""
 
 import datetime
 import decimal
@@ -91,7 +91,7 @@ class Odd:
 
 
 class Pretends:
-    """What says that it is an array, and is none."""
+    """Looks like an array by its attributes, and has no values."""
 
     shape, dtype, ndim = (12, 3), np.dtype("float32"), 2
 

@@ -5,11 +5,11 @@ import socket
 
 from hypothesis import strategies as st
 
-from fuzz.harness import campaign
-from handgrad.train.rollcall import _unfit
-from handgrad.train.watch import Peer
+from fuzz.harness import REFUSED, campaign
+from handgrad.scale.processes import Peer, why_refused
 
 ABOUT = {"data": "iris", "seed": 0}
+GOOD = {"process": 1, "processes": 2, "about": ABOUT}
 VALUES = st.sampled_from([None, True, -1, 0, 1, 10**30, 1.5, "x", [], {}, [1], {"data": 3}, ABOUT])
 HELLOS = st.fixed_dictionaries(
     {}, optional=dict.fromkeys(("process", "processes", "about"), VALUES)
@@ -25,7 +25,7 @@ LINES = st.one_of(
 
 @campaign("messages to the coordinator", 500, 25)
 def test_messages(draw, outcomes, folder):
-    lines = draw(st.lists(LINES, min_size=1, max_size=3))
+    lines = draw.or_sound([json.dumps(GOOD).encode()], st.lists(LINES, min_size=1, max_size=3))
 
     def call():
         ours, theirs = socket.socketpair()
@@ -33,7 +33,8 @@ def test_messages(draw, outcomes, folder):
             theirs.sendall(b"\n".join(lines) + b"\n")
             theirs.close()
             hello = Peer(ours).wait_for(1.0)
-            said = None if hello is None else _unfit(hello, 2, ABOUT, {})
+            said = None if hello is None else why_refused(hello, 2, ABOUT, {})
             assert hello is None or isinstance(said, str)
+            return None if said == "" else REFUSED
 
     outcomes.hold(call, lines)

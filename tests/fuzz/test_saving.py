@@ -37,31 +37,21 @@ def test_flags(draw, outcomes, folder):
         st.sampled_from(["saved", "log.jsonl"]), PLACES.map(lambda p: p.format(".json"))
     )
     line = [*LINE, *flags(draw, "", every_steps=NUMBERS, every_seconds=NUMBERS)]
-    for name in ("checkpoint", "log", "params"):
-        if draw(st.booleans()):
-            line += [f"--{name}", argument(draw(place))]
-    if draw(st.integers(0, 3)) == 0:
+    for name, good in {"checkpoint": "saved", "log": "log.jsonl", "params": "params.npz"}.items():
+        if draw.sound or draw(st.booleans()):
+            line += [f"--{name}", good if draw.sound else argument(draw(place))]
+    if not draw.sound and draw(st.integers(0, 3)) == 0:
         line.append("--resume")
     outcomes.hold(lambda: run(line, folder), line)
 
 
-@campaign("handgrad train: --resume from what was spoiled", 80, 3)
-def test_spoiled(draw, outcomes, folder):
-    """One file of a checkpoint cut, flipped, exchanged, made a link or a folder, or taken away."""
-    furnish(folder)
-    saved, spoiled = folder / "saved", folder / "spoiled"
-    if not saved.exists():
-        assert command(*LINE, "--checkpoint", "saved", "--every-steps", "1").code == 0
-    shutil.rmtree(spoiled, ignore_errors=True)
-    shutil.copytree(saved, spoiled)
-    paths = sorted(path for path in spoiled.rglob("*") if path.is_file() and path.name != "lock")
-    path = draw(st.sampled_from(paths))
+HARMS = st.sampled_from(
+    ["cut", "flip", "empty", "away", "link", "folder", "fifo", "pickle", "deep"]
+)
+
+
+def do_harm(draw, harm, path):
     content = bytearray(path.read_bytes())
-    harm = draw(
-        st.sampled_from(
-            ["cut", "flip", "empty", "away", "link", "folder", "fifo", "pickle", "deep"]
-        )
-    )
     path.unlink()
     if harm == "cut":
         path.write_bytes(content[: draw(st.integers(0, len(content)))])
@@ -81,6 +71,25 @@ def test_spoiled(draw, outcomes, folder):
         path.write_bytes(
             b"cos\nsystem\n(S'touch sentinel'\ntR." if harm == "pickle" else b"[" * 10**5
         )
+
+
+@campaign("handgrad train: --resume from what was spoiled", 80, 3)
+def test_spoiled(draw, outcomes, folder):
+    """Files of a checkpoint cut, flipped, exchanged, made links or folders, or taken away."""
+    furnish(folder)
+    saved, spoiled = folder / "saved", folder / "spoiled"
+    if not saved.exists():
+        assert command(*LINE, "--checkpoint", "saved", "--every-steps", "1").code == 0
+    shutil.rmtree(spoiled, ignore_errors=True)
+    shutil.copytree(saved, spoiled)
+    paths = sorted(path for path in spoiled.rglob("*") if path.is_file() and path.name != "lock")
+    harm = draw.or_sound("none", HARMS)
+    # One file of one step is made up for by the step before; of all of them nothing is left.
+    all_of_them = draw(st.sampled_from([True, False]))
+    harmed = paths if all_of_them else [draw(st.sampled_from(paths))]
+    for path in harmed if harm != "none" else []:
+        do_harm(draw, harm, path)
     line = [*LINE, "--checkpoint", "spoiled", "--resume", "--epochs", "3"]
-    outcomes.hold(lambda: run(line, folder), harm, str(path.relative_to(spoiled)))
+    names = [str(path.relative_to(spoiled)) for path in harmed]
+    outcomes.hold(lambda: run(line, folder), harm, names)
     assert not Path("sentinel").exists()

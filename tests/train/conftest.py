@@ -1,13 +1,8 @@
 """Data of the training tests: real, parted and standardised once."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from handgrad.data import load, split, standardise
-
-sys.path.append(str(Path(__file__).parent))  # processes.py, for the tests with several of them
 
 
 @pytest.fixture(scope="session")

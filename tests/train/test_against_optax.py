@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from handgrad._precision import x64
-from handgrad.train import comparison, fit, parameter_difference
+from handgrad.train import comparison, fit
+from handgrad.train.comparison import parameter_difference
 
 THOUSAND = {"batch_size": "full", "epochs": 1_000}
 
@@ -23,10 +24,11 @@ def both(name, part, *, optimizer="sgd", learning_rate=0.1, **run):
 @pytest.mark.parametrize(
     ("name", "data", "l2"),
     [
-        ("logistic", "breast_cancer", 0.0),
         ("logistic", "breast_cancer", 0.01),
-        ("softmax", "digits", 0.0),
-        ("softmax", "iris", 0.01),
+        ("softmax", "iris", 0.0),
+        pytest.param("logistic", "breast_cancer", 0.0, marks=pytest.mark.slow),
+        pytest.param("softmax", "digits", 0.0, marks=pytest.mark.slow),
+        pytest.param("softmax", "iris", 0.01, marks=pytest.mark.slow),
     ],
 )
 def test_a_thousand_full_batch_steps(name, data, l2, request):
@@ -50,7 +52,10 @@ def test_rules_with_memory(breast_cancer, optimizer):
 
 @pytest.mark.parametrize(
     ("data", "hidden", "activation"),
-    [("moons", (16,), "tanh"), ("iris", (8, 5), "relu")],
+    [
+        pytest.param("moons", (16,), "tanh", marks=pytest.mark.slow),
+        ("iris", (4, 3), "relu"),
+    ],
 )
 def test_one_step_of_an_mlp(data, hidden, activation, request):
     part = request.getfixturevalue(data)[0]

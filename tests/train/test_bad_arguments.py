@@ -8,7 +8,7 @@ import pytest
 from handgrad._precision import x64
 from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
-from handgrad.gradients import logistic, mlp, softmax_regression
+from handgrad.gradients import logistic, softmax_regression
 from handgrad.train import baseline, comparison, fit
 
 X = np.random.default_rng(0).normal(size=(12, 2)).astype("float32")

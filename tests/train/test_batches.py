@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handgrad.errors import InputError
-from handgrad.train.batches import Batches, schedule, size_of
+from handgrad.train.batches import Batches, size_of
 
 SIZES = st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))
 SEEDS = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
@@ -58,8 +58,8 @@ def test_a_full_batch_picks_nothing():
 
 
 def test_the_key_decides_the_order():
-    one, two = (schedule(9, 2, True, jax.random.key(seed)) for seed in (1, 2))
-    assert one == schedule(9, 2, True, jax.random.key(1))
+    one, two = (Batches.of(9, 2, True, jax.random.key(seed)) for seed in (1, 2))
+    assert one == Batches.of(9, 2, True, jax.random.key(1))
     assert one.seed != two.seed
 
 

@@ -27,9 +27,9 @@ def assert_same(ours, theirs, rtol=1e-12):
         np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale)
 
 
-@pytest.mark.parametrize("batch_size", [1, 8, "full"])
+@pytest.mark.parametrize("batch_size", [1, "full"])
 def test_each_model_is_its_own_fit(points, batch_size):
-    """Rates, penalties and starts, in float64: sixteen models, sixteen runs."""
+    """Rates, penalties and starts, in float64: of eight models the first, the last and one more."""
     with x64():
         x, y = points
         key, keys = jax.random.key(7), jax.random.split(jax.random.key(8), 2)
@@ -37,7 +37,8 @@ def test_each_model_is_its_own_fit(points, batch_size):
         many = fit_many(logistic.model, x, y, learning_rates=RATES, l2s=PENALTIES, keys=keys, **run)
         assert len(many.settings) == 8 == len(many.losses) == len(many.gradient_max)
         assert len(set(many.settings)) == 8
-        for number, own in enumerate(many.settings):
+        for number in (0, 5, 7):
+            own = many.settings[number]
             start = logistic.init(keys[own.key], 3, dtype=x.dtype)
             alone = fit(
                 logistic.model(own.l2), x, y, learning_rate=own.learning_rate, params=start, **run
@@ -51,31 +52,28 @@ def test_each_model_is_its_own_fit(points, batch_size):
 
 
 def test_without_keys_all_start_where_fit_does(points):
+    """In float32."""
     many = fit_many(logistic.model(), *points, learning_rates=RATES, epochs=3)
-    for number, rate in enumerate(RATES):
-        alone = fit(logistic.model(), *points, learning_rate=rate, epochs=3)
-        assert_same(many.params(number), alone.params, 1e-12 if x64_is_on() else 3e-6)
+    alone = fit(logistic.model(), *points, learning_rate=RATES[1], epochs=3)
+    assert_same(many.params(1), alone.params, 3e-6)
 
 
-def x64_is_on():
-    return jnp.zeros(()).dtype == jnp.float64
-
-
-@pytest.mark.parametrize("batch_size", [8, "full"])
-def test_folds_of_softmax(points, batch_size):
+def test_folds_of_softmax(points):
     with x64():
         x, _ = points
         y = np.arange(50, dtype="int32") % 3
         training, held_out = folds(50, 4, seed=1)
-        run = {"batch_size": batch_size, "epochs": 3, "key": jax.random.key(1)}
+        run = {"batch_size": 8, "epochs": 3, "key": jax.random.key(1)}
         many = fit_many(
             softmax_regression.model(0.01), x, y, rows=training, learning_rates=RATES, **run
         )
         assert [s.fold for s in many.settings] == [0, 0, 1, 1, 2, 2, 3, 3]
         start = softmax_regression.init(jax.random.split(run["key"])[0], 3, 3, dtype=x.dtype)
-        for number, own in enumerate(many.settings):
+        for fold, left in enumerate(held_out):
+            assert not set(training[fold]) & set(left)
+        for number in (0, 7):
+            own = many.settings[number]
             part = training[own.fold]
-            assert not set(part) & set(held_out[own.fold])
             alone = fit(
                 softmax_regression.model(0.01), x[part], y[part], params=start,
                 learning_rate=own.learning_rate, **run,
@@ -84,25 +82,25 @@ def test_folds_of_softmax(points, batch_size):
             assert many.losses[number] == pytest.approx(alone.loss, rel=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "adam", optax.rmsprop])
-def test_rules_with_memory_and_an_mlp(points, optimizer):
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [(lambda l2: mlp.model((2,), l2=l2), "adam"), (logistic.model, optax.rmsprop)],
+    ids=["mlp", "optax"],
+)
+def test_rules_with_memory(points, model, optimizer):
     with x64(), jax.numpy_dtype_promotion("standard"):  # optax's rules need it
-        run = {"batch_size": 8, "epochs": 2, "key": jax.random.key(1)}
-
-        def model(l2):
-            return mlp.model((4,), l2=l2)
-
+        run = {"batch_size": "full", "epochs": 10, "key": jax.random.key(1)}
         many = fit_many(
             model, *points, optimizer=optimizer, learning_rates=RATES, l2s=PENALTIES, **run
         )
-        for number, own in enumerate(many.settings):
-            rate = {"learning_rate": own.learning_rate, "optimizer": optimizer}
-            if not isinstance(optimizer, str):
-                rate = {"optimizer": optimizer(own.learning_rate)}
-            assert_same(many.params(number), fit(model(own.l2), *points, **rate, **run).params)
+        own = many.settings[2]
+        rate = {"learning_rate": own.learning_rate, "optimizer": optimizer}
+        if not isinstance(optimizer, str):
+            rate = {"optimizer": optimizer(own.learning_rate)}
+        assert_same(many.params(2), fit(model(own.l2), *points, **rate, **run).params)
 
 
-def test_more_models_than_look_together(points):
+def test_more_models_than_are_evaluated_at_once(points):
     rates = tuple(np.linspace(0.01, 0.5, 37))
     many = fit_many(logistic.model(), *points, learning_rates=rates, epochs=2, batch_size="full")
     for number in (0, 31, 32, 36):
@@ -136,7 +134,7 @@ Y = np.arange(12) % 2
 REFUSED = {
     "model_with_its_penalty": (
         logistic.model(), {"l2s": (0.1,)},
-        r"model: expected a function from l2 to a Model, .* got Model; pass logistic\.model, say",
+        r"model: expected a function from l2 to a Model, .* got Model; pass logistic\.model, w",
     ),
     "function_without_penalties": (logistic.model, {}, r"model: expected a Model, got function"),
     "no_rate": (logistic.model(), {"learning_rates": ()}, r"learning_rates: expected at least one"),
@@ -147,7 +145,7 @@ REFUSED = {
     "rule": (logistic.model(), {"optimizer": "sdg"}, r"optimizer: .* got 'sdg'; pass optax\.adam"),
     "made_rule": (
         logistic.model(), {"optimizer": optax.sgd(0.1)},
-        r"optimizer: expected one of sgd, .* got GradientTransformation.*; pass optax\.adam, say",
+        r"optimizer: expected one of sgd, .* got GradientTransformation.*; pass optax\.adam, w",
     ),
     "rows_flat": (logistic.model(), {"rows": np.arange(6)}, r"rows: expected integers of shape"),
     "rows_beyond": (logistic.model(), {"rows": [[0, 12]]}, r"rows: expected positions in 0\.\.11"),

@@ -11,8 +11,8 @@ from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic
 from handgrad.train import fit
-from handgrad.train.loop import loss_of
-from handgrad.train.optax_baseline import OPTAX
+from handgrad.train.baseline import OPTAX
+from handgrad.train.loop import Solver
 from handgrad.train.optimizers import HAND, adam, check_learning_rate, momentum, resolve, sgd
 
 
@@ -91,11 +91,11 @@ def test_an_unknown_rule():
         resolve(optax.sgd(0.1), 0.1)
 
 
-@pytest.mark.parametrize("batch_size", ["full", 32])
+@pytest.mark.parametrize("batch_size", ["full", pytest.param(32, marks=pytest.mark.slow)])
 def test_a_rule_that_wants_the_loss_gets_it(breast_cancer, batch_size):
     """lbfgs searches along a line with the gradient by hand, and gets where Newton gets."""
     train, _ = breast_cancer
-    rule = optax.lbfgs(memory_size=5)
+    rule = optax.lbfgs(memory_size=3)
     model = logistic.model(l2=0.01)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         found = fit(
@@ -110,7 +110,7 @@ def test_the_loss_a_rule_is_given_has_the_gradient_by_hand():
     def wrong(params, x, y):
         return jnp.sum(params * x) + y, 3 * x  # not the gradient: to see that it is the one used
 
-    loss = loss_of(wrong, (jnp.array([1.0, 2.0]), jnp.array(5.0)))
+    loss = Solver(wrong, sgd(0.1)).loss_on((jnp.array([1.0, 2.0]), jnp.array(5.0)))
     value, gradient = jax.value_and_grad(loss)(jnp.array([1.0, 1.0]))
     assert float(value) == 8.0
     assert gradient.tolist() == [3.0, 6.0]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from handgrad.errors import InputError
+from handgrad.verify import verify
 from handgrad.verify.certificate import (
     import_path,
     read_certificate,
     what_changed,
     with_recorded_inputs,
 )
-from handgrad.verify.judge import verify
 
 SOURCE = Path(__file__).parents[2] / "src" / "handgrad"
 AT = ({"w": np.array([0.1, -2.0])}, np.int32(3))
@@ -42,6 +42,12 @@ def text():
     return judged().to_json()
 
 
+@pytest.fixture(scope="module")
+def again():
+    """The verdict of the same question, asked anew."""
+    return judged()
+
+
 def test_it_holds_all_that_is_needed_to_reach_it_again(text):
     data = json.loads(text)
     assert data["format"] == "handgrad certificate 1"
@@ -60,12 +66,12 @@ def test_it_holds_all_that_is_needed_to_reach_it_again(text):
 
 
 def test_it_names_functions_that_can_be_imported_and_only_those():
-    assert import_path(verify) == "handgrad.verify.judge:verify"
+    assert import_path(verify) == "handgrad.verify.api:verify"
     assert import_path(lambda x: x) is None
 
 
-def test_the_same_question_changes_nothing(text):
-    assert what_changed(read_certificate(text, "file"), judged()) == []
+def test_the_same_question_changes_nothing(text, again):
+    assert what_changed(read_certificate(text, "file"), again) == []
 
 
 def test_an_altered_gradient_no_longer_holds(text):
@@ -94,13 +100,13 @@ def test_an_edited_input_no_longer_holds(text):
     ],
     ids=str,
 )
-def test_an_edited_number_no_longer_holds(text, path, value):
+def test_an_edited_number_no_longer_holds(text, again, path, value):
     data = json.loads(text)
     place = data
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    (line,) = what_changed(read_certificate(json.dumps(data), "file"), judged())
+    (line,) = what_changed(read_certificate(json.dumps(data), "file"), again)
     assert str(path[-1] if isinstance(path[-1], str) else path[0]) in line
 
 
@@ -108,8 +114,7 @@ def test_numbers_that_json_lacks_survive():
     verdict = judged(lambda params, n: {"w": params["w"] * jnp.nan})
     data = json.loads(verdict.to_json(), parse_constant=pytest.fail)
     assert data["numerics"][0]["hand_max_ulp"] == "inf"
-    again = judged(lambda params, n: {"w": params["w"] * jnp.nan})
-    assert what_changed(data, again) == []
+    assert what_changed(data, verdict) == []
 
 
 @pytest.mark.parametrize(
@@ -119,8 +124,10 @@ def test_numbers_that_json_lacks_survive():
         (lambda text: '{"format": "something else"}', "'handgrad certificate 1'"),
         (lambda text: "[1, 2]", "'handgrad certificate 1'"),
         (lambda text: '{"format": "handgrad certificate 1"}', "a whole certificate"),
+        (lambda text: text.replace('"digits": 60', '"digits": "60"'), "'digits' as str"),
+        (lambda text: text.replace('"leaf": ', '"sheet": '), "'inputs' without 'leaf'"),
     ],
-    ids=["cut off", "foreign", "a list", "empty"],
+    ids=["cut off", "foreign", "a list", "empty", "a word for a number", "no leaf"],
 )
 def test_what_is_no_certificate_is_refused_in_words(text, spoil, words):
     with pytest.raises(InputError, match=words):

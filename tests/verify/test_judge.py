@@ -1,6 +1,6 @@
 """The verdict as a whole: what passes, what fails and how it is named, and what is refused."""
 
-import json
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,11 @@ import handgrad as hg
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
 from handgrad.errors import InputError
-from handgrad.verify.agreement import ALLOWANCE
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
+from handgrad.verify.ulp import ALLOWANCE
 
 AT = (np.array([1.0, -0.5, 3.0]),)
-SAMPLE = (
-    "bernoulli_trial", "sigmoid_squared_error", "sigmoid", "tanh", "relu", "softmax",
-    "binary_cross_entropy", "categorical_cross_entropy_soft", "logistic_l2", "softmax_regression",
-    "perceptron", "linear_cross_entropy",
-)  # fmt: skip
+SAMPLE = ("sigmoid", "relu", "binary_cross_entropy", "softmax", "logistic_l2")
 
 
 def energy(x):
@@ -84,15 +80,14 @@ def test_the_tester_is_tested():
     assert str(verdict).startswith("<lambda>: NOT right: different at gradient[")
 
 
-@pytest.mark.parametrize("error", [1e-6, 1e-12])
-def test_one_coordinate_among_a_thousand(error):
+def test_one_coordinate_among_hundreds():
     def planted(x):
-        return 2 * x * jnp.ones_like(x).at[77].add(error)
+        return 2 * x * jnp.ones_like(x).at[77].add(1e-12)
 
-    at = (np.random.default_rng(0).normal(size=1000),)
+    at = (np.random.default_rng(0).normal(size=300),)
     verdict = verify(planted, of=energy, at=at, evaluations=0, dtypes=("float64",))
     assert (verdict.ok, verdict.where) == (False, "gradient[77]")
-    assert verdict.compared >= 1000
+    assert verdict.compared >= 300
 
 
 @pytest.mark.parametrize(
@@ -147,7 +142,10 @@ def test_right_algebra_that_fails_at_the_point_given_is_not_right():
 
     verdict = verify(textbook, of=total, at=(np.array([17.0]),), evaluations=0)
     assert (verdict.ok, verdict.hand) == (False, "identical")
-    assert "at fault in float32: gradient[0] at 17 is 0" in str(verdict).splitlines()[0]
+    assert (
+        "in float32 at the point given: gradient[0] at 17 is 0, in truth 4.1"
+        in str(verdict).splitlines()[0]
+    )
     assert verify(textbook, of=total, at=(np.array([1.0]),), evaluations=0).ok
 
 
@@ -222,7 +220,7 @@ def test_half_precision_on_request_and_x64_left_as_it_was():
     entry = case("sigmoid")
     verdict = verify(
         entry.gradient, of=entry.loss, at=(np.array([0.5, -3.0]),),
-        dtypes=("bfloat16", "float16", "float64"), evaluations=200,
+        dtypes=("bfloat16", "float16", "float64"), evaluations=80,
     )  # fmt: skip
     assert verdict.ok
     assert [row.dtype for row in verdict.numerics] == ["bfloat16", "float16", "float64"]
@@ -232,13 +230,34 @@ def test_half_precision_on_request_and_x64_left_as_it_was():
 
 
 def test_the_same_seed_gives_the_same_certificate():
-    first, second = (judged("logistic", evaluations=200, seed=3).to_json() for _ in range(2))
+    first, second = (judged("sigmoid", evaluations=100, seed=3).to_json() for _ in range(2))
     assert first == second
 
 
 def test_handgrad_verify_is_this_function():
-    assert hg.verify(double, of=energy, at=AT, evaluations=0).ok
-    json.loads(hg.verify(double, of=energy, at=AT, evaluations=0).to_json())
+    assert hg.verify is verify
+    assert list(inspect.signature(hg.verify).parameters)[:4] == ["gradient", "of", "at", "argnums"]
+    assert hg.verify.__doc__.startswith("Judge `gradient`")
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "words"),
+    [
+        ((double, energy, AT), {}, "got 3 arguments without names; write verify(gradient, of="),
+        ((double, energy), {"at": AT}, "got 2 arguments without names"),
+        (
+            (double,),
+            {"at": AT},
+            "verify: expected a gradient, then of= and at= by name, got no of=",
+        ),
+        ((), {"gradient": double, "of": energy}, "got no at="),
+    ],
+    ids=["three", "two", "no loss", "no point"],
+)
+def test_a_positional_call_is_answered_in_words(args, options, words):
+    with pytest.raises(InputError) as refusal:
+        hg.verify(*args, **options)
+    assert words in str(refusal.value)
 
 
 def raises(*_):
@@ -274,6 +293,10 @@ REFUSED = {
     "points of another shape": ({"points": lambda key: (jnp.ones(4),)}, "points: expected argum"),
     "points no tuple": ({"points": lambda key: jnp.ones(3)}, "points: expected arguments"),
     "points without a key": ({"points": lambda: AT}, "points: expected a function of one random"),
+    "points a number": ({"points": 3}, "points: expected a function of a random key"),
+    "seed below 0": ({"seed": -1}, "seed: expected 0 or more"),
+    "rules a list": ({"rules": []}, "rules: expected a dict"),
+    "name a number": ({"name": 3}, "name: expected text"),
 }
 
 

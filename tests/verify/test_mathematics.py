@@ -9,10 +9,9 @@ import pytest
 from flint import arb, ctx
 
 from handgrad._precision import x64
-from handgrad.verify import mathematics
-from handgrad.verify.judge import verify
-from handgrad.verify.mathematics import agreed_digits, examine
-from handgrad.verify.programs import summon
+from handgrad.verify import mathematics, verify
+from handgrad.verify.mathematics import agreed_digits, compare_with_truth
+from handgrad.verify.witnesses import Problem, trace_all
 
 AT = (np.array([0.3, -1.2]),)
 
@@ -76,7 +75,7 @@ def test_a_rounded_constant_excuses_no_error_of_1e_13():
     assert (verdict.ok, verdict.hand) == (False, "different")
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_nor_does_it_in_a_narrow_dtype(dtype):
     def one_percent(x):
         return by_sqrt_2(x) * 1.25
@@ -85,7 +84,7 @@ def test_nor_does_it_in_a_narrow_dtype(dtype):
         assert verify(gradient, of=halves, at=AT, dtypes=(dtype,), evaluations=0).ok == ok
 
 
-@pytest.mark.parametrize("digits", [10, 60, 200])
+@pytest.mark.parametrize("digits", [10, 200])
 def test_as_many_digits_as_are_asked_for(digits):
     verdict = verify(
         lambda z: jax.nn.sigmoid(z), of=lambda z: jnp.sum(jax.nn.softplus(z)), at=AT,
@@ -96,9 +95,9 @@ def test_as_many_digits_as_are_asked_for(digits):
 
 def finding(gradient, loss, at, reference="truth"):
     with x64():
-        programs = summon(gradient, loss, at, 0, "float64", {})
+        programs = trace_all(Problem(gradient, loss, at), "float64")
         rng = np.random.default_rng(0)
-        return examine(programs, jax.tree.leaves(at), 30, rng, reference)
+        return compare_with_truth(programs, jax.tree.leaves(at), 30, rng, reference)
 
 
 @jax.custom_vjp

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.verify.bits import extremes, first_generation, from_ordinal, mutate, ordinal
-from handgrad.verify.judge import verify
+from handgrad.verify import verify
+from handgrad.verify.search import extremes, first_generation, from_ordinal, mutate, ordinal
 
 INSIDE = (np.array([0.5, -1.0]),)
 

@@ -7,10 +7,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from handgrad.cli.output import check_writable, console, say, ulps, write_json, write_whole
+from handgrad.cli.output import (
+    WRONG,
+    check_writable,
+    console,
+    print,
+    table,
+    ulps,
+    write_json,
+    write_whole,
+)
 
 REFERENCE_POINTS = 2_000
 
@@ -18,7 +25,7 @@ REFERENCE_POINTS = 2_000
 def exhaust(
     sample: Annotated[
         int | None,
-        typer.Option(help="At least so many inputs, spread over all exponents, instead of all."),
+        typer.Option(help="Number of inputs, spread over all exponents. Default: all of them."),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the error against the logit into this PNG.")
@@ -32,17 +39,25 @@ def exhaust(
     sign or lost result. Exit code 1 if they do not.
     """
     import jax
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    from handgrad.evidence import every_logit, forms, profile, truths
+    from handgrad.accuracy import error_sweep, truths
+    from handgrad.accuracy.formulas import FORMULAS, OWN, TARGETS
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
-    every_logit.check_sample(sample)
-    points = truths.spread(REFERENCE_POINTS)
+    error_sweep.check_sample(sample)
+    points = truths.spread_floats(REFERENCE_POINTS)
     reference = max(truths.reference_error(truth, points) for truth in truths.TRUTHS)
     devices = f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
-    say(
-        f"{len(forms.FORMS)} forms of {len(forms.TARGETS)} gradients on {devices}; the reference "
+    print(
+        f"{len(FORMULAS)} forms of {len(TARGETS)} gradients on {devices}; the reference "
         f"is within {reference:.0e} ulp of the truth (balls, at {len(points):,} points)"
     )
     start = perf_counter()
@@ -51,29 +66,29 @@ def exhaust(
         TimeRemainingColumn(), console=console, transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("inputs", total=None)
-        outcomes = every_logit.sweep(
+        outcomes = error_sweep.sweep(
             sample=sample,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     seconds = perf_counter() - start
-    faults = every_logit.faults(outcomes)
-    print_outcomes(outcomes, forms.OWN, seconds)
+    faults = error_sweep.failures_of_own(outcomes)
+    print_outcomes(outcomes, OWN, seconds)
     if faults:
-        say("[bold red]the forms of this package do not hold:[/]")
+        print("[bold red]the forms of this package do not hold:[/]")
         for fault in faults:
-            say(f"  {fault}")
+            print(f"  {fault}")
     else:
-        say("the forms of this package [bold green]hold[/]")
+        print("the forms of this package [bold green]hold[/]")
     if plot:
-        from handgrad.explain.every_logit import every_logit_figure
-        from handgrad.explain.training import png
+        from handgrad.accuracy.figure import error_figure
+        from handgrad.explain.training_figure import png
 
         inputs = (
             f"{'all' if sample is None else 'a sample of'} {outcomes[0].inputs:,} finite inputs"
         )
         subtitle = f"worst case by unit of z, {inputs}, {devices}; grey: truth below 2⁻¹²⁶"
-        write_whole(plot, png(every_logit_figure(outcomes, subtitle)))
-        say(f"figure: {escape(str(plot))}")
+        write_whole(plot, png(error_figure(outcomes, subtitle)))
+        print(f"figure: {escape(str(plot))}")
     if json:
         data = {
             "devices": devices,
@@ -82,41 +97,38 @@ def exhaust(
             "seconds": seconds,
             "reference_error_ulp": reference,
             "faults": faults,
-            "versions": every_logit.versions(),
-            "unit_edges": profile.UNIT_EDGES.tolist(),
-            "exponent_edges": profile.EXPONENT_EDGES.tolist(),
-            "forms": [profile.as_data(outcome) for outcome in outcomes],
+            "versions": error_sweep.versions(),
+            "unit_edges": error_sweep.UNIT_EDGES.tolist(),
+            "exponent_edges": error_sweep.EXPONENT_EDGES.tolist(),
+            "forms": [error_sweep.as_data(outcome) for outcome in outcomes],
         }
         write_json(json, data)
     if faults:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
 
 
 def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) -> None:
     """The table, and below it what is not in it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("", no_wrap=True)
-    for heading in ("max ulp", "at", "NaN", "inf", "sign", "zero", "±∞"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = table("", "max ulp", "at", "NaN", "inf", "sign", "zero", "±∞", gap=2)
     for target in dict.fromkeys(o.target for o in outcomes):
-        table.add_row(f"[bold]{target}[/]")
+        rows.add_row(f"[bold]{target}[/]")
         for o in (o for o in outcomes if o.target == target):
-            table.add_row(
+            rows.add_row(
                 f"  {o.form}", ulps(o.max_ulp), hex_float(o.worst_at),
                 *(count(getattr(o, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
                 "ok" if o.limits_right else "[red]bad[/]",
                 style="green" if o.form in own else None,
             )  # fmt: skip
-    console.print(table)
+    print(rows)
     inputs, below = outcomes[0].inputs, max(o.subnormal for o in outcomes)
     rate = inputs * len(outcomes) / seconds / 1e6
-    say(
+    print(
         f"{inputs:,} inputs in {seconds:,.0f} s, {rate:,.1f} million gradients a second. Errors "
         "in ulp of float32 over finite results whose truth is a normal number; zero: 0 where the "
         "truth is one; ±∞: the limits."
     )
     flushed = [o for o in outcomes if o.subnormal_zero == o.subnormal]
-    say(
+    print(
         f"Apart: up to {below:,} inputs have a truth below 2⁻¹²⁶; {len(flushed)} of "
         f"{len(outcomes)} forms give 0 at all of theirs."
     )

@@ -8,12 +8,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from handgrad.cli.output import check_seed, check_writable, console, say, write_json, write_whole
-from handgrad.cli.userfile import load_arguments, load_function
-from handgrad.cli.verify import parse_argnums
+from handgrad.cli.output import (
+    WRONG,
+    check_seed,
+    check_writable,
+    print,
+    write_json,
+    write_whole,
+)
+from handgrad.cli.user_file import load_arguments, load_function, parse_argnums
 from handgrad.errors import InputError
 
-WRONG = 1
 FORWARD, BACKWARD = "green", "red"
 
 
@@ -21,40 +26,47 @@ def explain(
     what: Annotated[str, typer.Argument(help="A case of the catalogue, or my.py:loss.")],
     at: Annotated[
         str | None,
-        typer.Option(help="Arguments of my.py:loss: my.py:example, a tuple or function."),
+        typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one."),
     ] = None,
     gradient: Annotated[
-        str | None, typer.Option(help="my.py:gradient, by hand, to set beside the tape's end.")
+        str | None,
+        typer.Option(help="my.py:gradient, by hand, to compare with the end of the tape."),
     ] = None,
-    argnums: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
-    seed: Annotated[int, typer.Option(help="Of the example of a case.")] = 0,
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained page.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write what was shown as data.")] = None,
+    argnums: Annotated[
+        str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
+    ] = "0",
+    seed: Annotated[int, typer.Option(help="Random seed for the example of a case.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a self-contained page to this file.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
+    from handgrad.explain import as_data, as_html
+
     check_writable("--html", html, ".html")
     check_writable("--json", json, ".json")
     check_seed(seed)
     found = (
         of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
     )
-    if found.lines:
+    if found.derivation.lines:
         print_derivation(found)
     print_forward(found)
     print_backward(found)
     print_agreement(found)
     if html:
-        write_whole(html, found.to_html().encode(errors="xmlcharrefreplace"))
-        say(f"wrote {escape(str(html))}")
+        write_whole(html, as_html(found).encode(errors="xmlcharrefreplace"))
+        print(f"wrote {escape(str(html))}")
     if json:
-        write_json(json, found.to_data())
+        write_json(json, as_data(found))
     if found.hand_equal is False:
         raise typer.Exit(WRONG)
 
 
 def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
     """A case of the catalogue explained; with a word if the name is that of its derivation."""
-    from handgrad.explain.explanation import explain_case
+    from handgrad.explain import explain_case
 
     if at or gradient:
         raise InputError(
@@ -62,14 +74,14 @@ def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
         )
     found = explain_case(what, seed)
     if found.name != what:
-        say(f"{what}: its first case, {found.name}")
+        print(f"{what}: its first case, {found.name}")
     return found
 
 
 def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> Any:
     """A loss of a user's own file explained, in float64."""
     from handgrad._precision import x64
-    from handgrad.explain.explanation import explain as explained
+    from handgrad.explain import explain as explained
 
     if at is None:
         raise InputError(
@@ -78,7 +90,7 @@ def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> An
     with x64():
         loss, args = load_function("what", what), load_arguments("--at", at)
         hand = load_function("--gradient", gradient) if gradient else None
-        return explained(loss, *args, argnums=parse_argnums(argnums), gradient=hand)
+        return explained(loss, at=args, argnums=parse_argnums(argnums), gradient=hand)
 
 
 def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:
@@ -96,26 +108,26 @@ def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, s
 
 def print_derivation(found: Any) -> None:
     """Each line with its reason, and what it works out of what the tape holds."""
-    from handgrad.explain.text import derivation_rows
+    from handgrad.explain.explanation import derivation_rows
 
     heads = ("", "", "because", "on the tape")
     rows = derivation_rows(found)
-    say("")
-    console.print(table_of(found.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
+    print("")
+    print(table_of(found.derivation.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
 
 
 def print_forward(found: Any) -> None:
     """The arguments, then every equation with its local derivative and its value."""
-    from handgrad.explain.text import argument_rows, forward_rows, headline
+    from handgrad.explain.explanation import argument_rows, forward_rows, headline
 
     rows: list[tuple[str, ...]] = [
         ("", name, "", value, "") for name, value in argument_rows(found.tape)
     ]
     equations = forward_rows(found.tape)
-    say("")
+    print("")
     rows += [(str(i), *cells) for i, cells in enumerate(equations, 1)]
     heads = ("", "forward", "local derivative", "value", "line")
-    console.print(
+    print(
         table_of(
             f"{found.name}: {headline(found.tape)}",
             heads,
@@ -127,25 +139,25 @@ def print_forward(found: Any) -> None:
 
 def print_backward(found: Any) -> None:
     """Every equation that sends something back, last first."""
-    from handgrad.explain.text import backward_rows
+    from handgrad.explain.explanation import backward_rows
 
     numbers = [str(e.index + 1) for e in found.tape.backward]
     rows = [(n, *cells) for n, cells in zip(numbers, backward_rows(found.tape), strict=True)]
     heads = ("", "backward", "∂ loss/∂ it", "sent")
-    say("")
-    console.print(table_of("", heads, rows, {0: "dim", 2: BACKWARD, 3: BACKWARD}))
+    print("")
+    print(table_of("", heads, rows, {0: "dim", 2: BACKWARD, 3: BACKWARD}))
 
 
 def print_agreement(found: Any) -> None:
     """The gradient three times, and in a sentence."""
-    from handgrad.explain.text import agreement_rows
+    from handgrad.explain.explanation import agreement_rows
 
     head, *rows = agreement_rows(found)
-    say("")
-    console.print(table_of("", head, rows, {}))
+    print("")
+    print(table_of("", head, rows, {}))
     ends = "is jax.grad's, bit for bit" if found.identical else "is jax.grad's but for rounding"
     hand = {True: ", and the hand-derived one's up to rounding", False: "; the hand-derived one is "
             "different", None: ""}[found.hand_equal]  # fmt: skip
-    say(f"\nthe tape's gradient {ends}{hand}")
+    print(f"\nthe tape's gradient {ends}{hand}")
     for note in found.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        print(note, markup=False)

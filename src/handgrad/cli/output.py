@@ -3,20 +3,38 @@
 import json
 import math
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from handgrad.errors import InputError
+
+WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
+"""Exit codes: the judged thing is wrong; bad usage or input; undecided. 0 means all is well."""
 
 console = Console(highlight=False, emoji=False)
 
 
-def say(text: str) -> None:
-    """Print one line of prose; the terminal wraps it, a file gets it whole."""
-    console.print(printable(text), soft_wrap=True)
+# --- the screen -----------------------------------------------------------------------------------
+
+
+def print(text: Any, markup: bool = True) -> None:
+    """Print a line of prose, or a table; the terminal wraps prose, a file gets it whole."""
+    if isinstance(text, str):
+        console.print(printable(text), soft_wrap=True, markup=markup)
+    else:
+        console.print(text)
+
+
+def print_error(message: str) -> None:
+    """Print what is wrong, in one line on standard error."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+    errors.print("error:", style="bold red", end=" ")
+    errors.print(printable(" ".join(message.split())), markup=False)
 
 
 def printable(text: str) -> str:
@@ -30,15 +48,35 @@ def printable(text: str) -> str:
     )
 
 
-LONGEST = 255
-"""Bytes in the name of a file, on every file system in common use."""
+def table(*headings: str, gap: int = 4) -> Table:
+    """An empty table without lines: the first column to the left, the others to the right."""
+    found = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for number, heading in enumerate(headings):
+        found.add_column(heading, justify="right" if number else "left", no_wrap=number == 0)
+    return found
 
 
-def complain(message: str) -> None:
-    """Say what is wrong, in one line on standard error."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-    errors.print("error:", style="bold red", end=" ")
-    errors.print(printable(" ".join(message.split())), markup=False)
+def track(items: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:
+    """The items, with a bar that counts them on a terminal."""
+    from rich import progress
+
+    hidden = not console.is_terminal
+    return iter(
+        progress.track(items, description, total, console=console, transient=True, disable=hidden)
+    )
+
+
+def ulps(value: float) -> str:
+    """An error in ulp as a person would write it."""
+    if not math.isfinite(value):
+        return "inf"
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+MAX_NAME_BYTES = 255
+"""Of the name of a file, on every file system in common use."""
 
 
 def check_writable(option: str, path: Path | None, suffix: str) -> None:
@@ -51,16 +89,16 @@ def check_writable(option: str, path: Path | None, suffix: str) -> None:
         raise InputError(
             option, "a file in a folder that can be written to", repr(str(path)), "make the folder"
         )
-    if len(os.fsencode(path.name)) > LONGEST:
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
         raise InputError(
-            option, f"a name of at most {LONGEST} bytes", repr(path.name), "shorten it"
+            option, f"a name of at most {MAX_NAME_BYTES} bytes", repr(path.name), "shorten it"
         )
     if os.path.lexists(path) and not os.path.isfile(path):
         raise InputError(
             option, "a file, or nothing yet", f"{str(path)!r}, which is something else", "rename it"
         )
-    try:  # what a folder says of itself is not always so
-        part = part_of(path)
+    try:  # permissions do not tell everything: try
+        part = _part_beside(path)
         part.open("xb").close()
         part.unlink()
     except OSError as error:
@@ -73,12 +111,7 @@ def check_writable(option: str, path: Path | None, suffix: str) -> None:
 def check_seed(seed: int) -> None:
     """Raise InputError unless a random key, and a generator, can begin with it."""
     if not 0 <= seed < 2**32:
-        raise InputError("--seed", "0 or more, and below 2^32", seed, "pass 0, say")
-
-
-def part_of(path: Path) -> Path:
-    """A name beside `path` that nobody else has."""
-    return path.with_name(f".handgrad-{token_hex(8)}.part")
+        raise InputError("--seed", "0 or more, and below 2^32", seed, "pass 0")
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -92,7 +125,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
     The part that grows has a name that nobody else has, and is no link to another file.
     """
-    part = part_of(path)
+    part = _part_beside(path)
     try:
         with part.open("xb") as file:
             file.write(content)
@@ -104,6 +137,10 @@ def write_whole(path: Path, content: bytes) -> None:
         ) from error
 
 
+def _part_beside(path: Path) -> Path:
+    return path.with_name(f".handgrad-{token_hex(8)}.part")
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -112,10 +149,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def ulps(value: float) -> str:
-    """An error in ulp as a person would write it."""
-    if not math.isfinite(value):
-        return "inf"
-    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"

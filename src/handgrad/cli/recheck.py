@@ -1,10 +1,10 @@
-"""`handgrad recheck`: judge again what a certificate says, and say what no longer holds.
+"""`handgrad recheck`: judge again what a certificate says, and print what no longer holds.
 
 A certificate is data. It names Python files, but none is run because it says so: only those that
 stand beside it on the command line are.
 """
 
-import json
+import json as jsonlib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,31 +12,40 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad.cli.output import console, printable, say
-from handgrad.cli.userfile import load_arguments, load_function
+from handgrad.cli.output import WRONG, check_writable, print, write_json
+from handgrad.cli.user_file import load_arguments, load_function
 from handgrad.errors import InputError
 
-WRONG = 1
-LARGEST = 2**28
-"""Bytes of a certificate file: more is something else."""
+MAX_BYTES = 2**28
+"""Of a certificate file: a larger file is something else."""
 FUNCTIONS = ("gradient", "of", "at", "points")
 
 
 def recheck(
-    file: Annotated[Path, typer.Argument(help="What handgrad verify --json wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file that handgrad verify --json wrote.")],
     files: Annotated[
-        list[Path] | None, typer.Argument(help="The Python files that it names, which are run.")
+        list[Path] | None, typer.Argument(help="The Python files that it names; they are run.")
     ] = None,
-    gradient: Annotated[str | None, typer.Option(help="my.py:gradient, if it has moved.")] = None,
-    of: Annotated[str | None, typer.Option(help="my.py:loss, if it has moved.")] = None,
-    at: Annotated[str | None, typer.Option(help="my.py:example, if it has moved.")] = None,
-    points: Annotated[str | None, typer.Option(help="my.py:points, if it has moved.")] = None,
+    gradient: Annotated[
+        str | None, typer.Option(help="Where my.py:gradient is now, if it has moved.")
+    ] = None,
+    of: Annotated[
+        str | None, typer.Option(help="Where my.py:loss is now, if it has moved.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Where my.py:example is now, if it has moved.")
+    ] = None,
+    points: Annotated[
+        str | None, typer.Option(help="Where my.py:points is now, if it has moved.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
     """Judge again at the recorded inputs, and compare with the certificate."""
     from handgrad.verify import verify as judge
     from handgrad.verify.certificate import read_certificate, what_changed, with_recorded_inputs
 
-    broken = False
+    check_writable("--json", json, ".json")
+    results = []
     for text in _certificates(file):
         data = read_certificate(text, str(file))
         given = {"gradient": gradient, "of": of, "at": at, "points": points}
@@ -52,22 +61,28 @@ def recheck(
             reference=data["reference"], strict=asked.get("strict", False),
         )  # fmt: skip
         changed = what_changed(data, verdict)
-        broken = broken or bool(changed)
+        results.append({"name": data["name"], "holds": not changed, "changed": changed})
         said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
-        say(f"{escape(data['name'])}: {said}")
+        print(f"{escape(data['name'])}: {said}")
         for line in changed:
-            console.print(printable(f"  {line}"), markup=False, soft_wrap=True)
-    if broken:
+            print(f"  {line}", markup=False)
+    if json:
+        write_json(json, {"certificates": results})
+    if not all(result["holds"] for result in results):
         raise typer.Exit(WRONG)
 
 
 def _certificates(file: Path) -> list[str]:
-    if not os.path.isfile(file) or os.path.getsize(file) > LARGEST:
+    if not os.path.isfile(file) or os.path.getsize(file) > MAX_BYTES:
         raise InputError("FILE", "a certificate", f"{file}, which is none", "name a file")
     try:
-        data = json.loads(file.read_bytes())
+        data = jsonlib.loads(file.read_bytes())
         many = data.get("certificates") if isinstance(data, dict) else None
-        texts = [json.dumps(one) for one in many] if isinstance(many, list) else [json.dumps(data)]
+        texts = (
+            [jsonlib.dumps(one) for one in many]
+            if isinstance(many, list)
+            else [jsonlib.dumps(data)]
+        )
     except OSError as fault:
         raise InputError("FILE", "a certificate", f"{file}: {fault}", "name a file") from None
     except (ValueError, RecursionError) as fault:
@@ -105,7 +120,7 @@ def _question(named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
         from handgrad._precision import x64
         from handgrad.catalogue import case
-        from handgrad.verify.options import MOST_SEEDS
+        from handgrad.verify.api import MOST_SEEDS
 
         name, seed = named["case"], named.get("seed", 0)
         if not isinstance(name, str) or not (isinstance(seed, int) and 0 <= seed < MOST_SEEDS):

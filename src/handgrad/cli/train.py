@@ -1,74 +1,109 @@
 """`handgrad train`: check the gradient on this data, then hand and optax side by side."""
 
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from os.path import expanduser, getsize, isfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from handgrad.cli.bars import UPDATE_SECONDS, bars
-from handgrad.cli.output import check_writable, console, say, write_json, write_whole
-from handgrad.cli.saving import Keeping, write_parameters
-from handgrad.cli.several import by_several, speaks
-from handgrad.cli.streaming import is_streamed, say_prepared
-from handgrad.cli.training import outcomes_as_data, print_outcomes, report_check
+from handgrad.cli.multiprocess import is_main_process, multiprocess
+from handgrad.cli.output import (
+    WRONG,
+    check_writable,
+    console,
+    print,
+    table,
+    ulps,
+    write_json,
+    write_whole,
+)
+from handgrad.cli.run_options import RunOptions, write_parameters
 from handgrad.errors import DivergedError, InputError
 
 
-@by_several
+@multiprocess
 def train(
     data: Annotated[
         str, typer.Argument(help="A data set by name, or a .csv, .parquet or .npy file.")
     ],
     target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="logistic, softmax, perceptron or mlp; else by the labels.")
+        str | None,
+        typer.Option(
+            help="logistic, softmax, perceptron or mlp. Default: logistic for two classes, "
+            "softmax for more."
+        ),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="sgd, momentum or adam.")] = "sgd",
-    learning_rate: Annotated[float, typer.Option(help="The step size, α.")] = 0.1,
+    learning_rate: Annotated[float, typer.Option(help="The step size α.")] = 0.1,
     batch_size: Annotated[
         str | None,
-        typer.Option(help="full, or a number, 1 is per example; else 32, or full if fewer."),
+        typer.Option(
+            help="Examples per step: a number, or full. Default: 32, or full if there are fewer."
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="How often every example is seen.")] = 200,
+    epochs: Annotated[int, typer.Option(help="Number of passes over the data.")] = 200,
     tol: Annotated[
         float | None, typer.Option(help="Stop once the largest |∂E/∂w| is at most this.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for the split, the initial weights and the shuffling.")
+    ] = 0,
     l2: Annotated[float, typer.Option(help="λ of the penalty ½ λ ‖w‖².")] = 0.0,
-    hidden: Annotated[str, typer.Option(help="Hidden sizes of the mlp, as in 16,8.")] = "16",
-    activation: Annotated[str, typer.Option(help="Of the mlp: tanh, relu or sigmoid.")] = "tanh",
+    hidden: Annotated[str, typer.Option(help="Hidden sizes of the mlp, for example 16,8.")] = "16",
+    activation: Annotated[
+        str, typer.Option(help="Activation of the mlp: tanh, relu or sigmoid.")
+    ] = "tanh",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    stream: Annotated[bool, typer.Option("--stream", help="Keep the file on the disk.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Read the file from disk in blocks while training.")
+    ] = False,
     in_order: Annotated[bool, typer.Option(help="Do not shuffle between epochs.")] = False,
     devices: Annotated[
-        str | None, typer.Option(help="Spread the examples over: a number of devices, or all.")
+        str | None,
+        typer.Option(help="Number of devices to spread the examples over, or all."),
     ] = None,
     coordinator: Annotated[
         str | None, typer.Option(help="HOST:PORT of process 0, or auto in a cluster.")
     ] = None,
-    processes: Annotated[int | None, typer.Option(help="How many there are.")] = None,
-    process_id: Annotated[int | None, typer.Option(help="The number of this one, from 0.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a figure to this PNG.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Total number of processes.")] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="Number of this process, counted from 0.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the loss and the decision boundary into this PNG.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
     params: Annotated[Path | None, typer.Option(help="Write the parameters to this .npz.")] = None,
-    log: Annotated[Path | None, typer.Option(help="JSON lines that grow with the run.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Append progress to this file, as JSON lines.")
+    ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Save the run in this folder; Ctrl-C saves and leaves.")
+        Path | None,
+        typer.Option(help="Save checkpoints in this folder; Ctrl-C saves one and stops."),
     ] = None,
-    every_steps: Annotated[int | None, typer.Option(help="Save every so many steps.")] = None,
+    every_steps: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
     every_seconds: Annotated[
-        float | None, typer.Option(help="Save every so many seconds; else 60.")
+        float | None, typer.Option(help="Seconds between checkpoints. Default: 60.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from what is saved.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the newest checkpoint.")
+    ] = False,
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     from handgrad._precision import x64
-    from handgrad.data import load, open_parts, split, standardise
+    from handgrad.data import load, split, standardise
+    from handgrad.scale.streams import open_parts
     from handgrad.train import comparison
-    from handgrad.train.arguments import check_run
-    from handgrad.train.batches import size_of
-    from handgrad.train.meshes import check_spread
+    from handgrad.train.api import check_run
+    from handgrad.train.batches import check_mesh_fits, size_of
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
@@ -83,33 +118,33 @@ def train(
     test: Any
     if streamed:
         if model:
-            comparison.contenders(model, *choice)  # what is wrong with it is not to be read for
+            comparison.contenders(model, *choice)  # refuse a wrong choice before a long read
         training, test = open_parts(data, target, seed=seed, dtype=dtype)
-        say_prepared(training, test)
+        print_preparation(training, test)
     else:
         training, test = standardise(*split(load(data, target), seed=seed))
     name = model or ("logistic" if training.classes == 2 else "softmax")
     pair = comparison.contenders(name, *choice)
     comparison.check_labels_suit(name, training)
     size = size_of(parse_batch_size(batch_size), training.examples)
-    mesh = parse_devices(devices, several=coordinator is not None)
+    mesh = parse_devices(devices, distributed=coordinator is not None)
     if streamed and mesh is not None:
         raise InputError(
             "--coordinator" if coordinator else "--devices", "a data set in memory",
             f"{data}, which is streamed", "train on it with one process and one device",
         )  # fmt: skip
-    check_spread(mesh, size, training.examples)
-    keeping = Keeping(
+    check_mesh_fits(mesh, size, training.examples)
+    options = RunOptions(
         checkpoint, every_steps, every_seconds, resume, log,
         {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
          "learning rate": learning_rate, "l2": l2},
     )  # fmt: skip
-    keeping.check()
-    say(
+    options.check()
+    print(
         f"[bold]{escape(training.name)}[/]: {training.examples:,} training and {test.examples:,} "
         f"test examples, {training.features} features, {training.classes} classes"
     )
-    say(
+    print(
         f"[bold]{name}[/], {optimizer} at {learning_rate:g}, batches of {size:,}, "
         f"{epochs:,} epochs, {dtype}"
     )
@@ -117,51 +152,55 @@ def train(
     try:
         with (
             x64(dtype == "float64"),
-            keeping.open() as kept,
-            bars([side.name for side in pair]) as bar,
+            options.open() as saving,
+            show_progress([side.name for side in pair]) as progress,
         ):
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
-                checked=lambda check: report_check(check, report), progress=bar, kept=kept,
+                on_check=lambda check: report_check(check, report), progress=progress,
+                options_of=saving,
                 update_seconds=UPDATE_SECONDS if console.is_terminal else None,
                 **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
     except comparison.StoppedError as stopped:
-        raise keeping.leave(stopped) from None
+        raise options.exit_of(stopped) from None
     except DivergedError as error:
         if "check" not in report or report["check"]["ok"]:
             raise
-        say(str(error))  # no wonder: the verdict on the gradient stands, and is the exit code
+        print(str(error))  # expected of a wrong gradient, which the exit code tells
     else:
-        report |= outcomes_as_data(result)
-        print_outcomes(result)
-        if plot and speaks():
-            from handgrad.explain.training import png, training_figure
+        report |= result_as_data(result)
+        print_result(result)
+        if plot and is_main_process():
+            from handgrad.explain.training_figure import png, training_figure
 
             shown = training.shown() if streamed else training
             with x64(dtype == "float64"):
                 figure = training_figure(result.results, pair[0].model, shown, dtype)
             write_whole(plot, png(figure))
-            say(f"figure: {escape(str(plot))}")
-        if params and speaks():
+            print(f"figure: {escape(str(plot))}")
+        if params and is_main_process():
             write_parameters(params, result.results)
-            say(f"parameters: {escape(str(params))}")
-    if json and speaks():
+            print(f"parameters: {escape(str(params))}")
+    if json and is_main_process():
         write_json(json, report)
     if "hand" in report:
-        keeping.report(result.results)
+        options.report(result.results)
     if not report["check"]["ok"]:
-        raise typer.Exit(1)
+        raise typer.Exit(WRONG)
+
+
+# --- options --------------------------------------------------------------------------------------
 
 
 def check_choices(optimizer: str, learning_rate: float, l2: float) -> None:
-    """Raise InputError for an unknown rule, a rate that is no rate, a penalty that is none."""
+    """Raise InputError for an unknown optimizer, or a learning rate or penalty out of range."""
     from handgrad.train.optimizers import resolve
 
     resolve(optimizer, learning_rate)
     if not 0 <= l2 < 3e38:  # float32 has to hold it
-        raise InputError("l2", "a finite number of 0 or more", l2, "pass 0.01, say")
+        raise InputError("l2", "a finite number of 0 or more", l2, "pass 0.01")
 
 
 def parse_batch_size(text: str | None) -> int | str | None:
@@ -169,10 +208,10 @@ def parse_batch_size(text: str | None) -> int | str | None:
     return int(text) if text and text.removeprefix("-").isdecimal() else text
 
 
-def parse_devices(text: str | None, several: bool) -> int | str | None:
+def parse_devices(text: str | None, distributed: bool) -> int | str | None:
     """A whole number, or 'all', or None; with several processes all are taken if none is named."""
     if text is None:
-        return "all" if several else None
+        return "all" if distributed else None
     return int(text) if text.isdecimal() else text
 
 
@@ -182,3 +221,131 @@ def parse_sizes(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError("hidden", "sizes such as 16 or 16,8", repr(text), "write 16,8") from None
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+MEMORY_SHARE = 4
+"""A file of more than 1/4 of the memory is streamed unasked: encoded, it may be larger."""
+
+
+def is_streamed(data: str, asked: bool) -> bool:
+    """Whether to stream `data`: if asked to, if it is a .npy file, or large for this machine."""
+    path = Path(expanduser(data))
+    if not isfile(path):  # also for a name too long to be one, where Path.is_file may raise
+        if asked and path.suffix == "":
+            raise InputError(
+                "--stream", "a .csv, .parquet or .npy file", repr(data),
+                "leave it out: a data set that comes by name is small",
+            )  # fmt: skip
+        return asked
+    if asked or path.suffix.lower() == ".npy":
+        return True
+    size = getsize(path)
+    large = size > total_memory() / MEMORY_SHARE
+    if large:
+        print(
+            f"[dim]{size / 1e9:,.1f} GB is more than a quarter of this machine's "
+            "memory: the file is streamed[/]"
+        )
+    return large
+
+
+def total_memory() -> float:
+    """Of this machine, in bytes; infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+def print_preparation(training: Any, test: Any) -> None:
+    """Where the rows of a stream are now, and how long that took."""
+    size = (training.copy.bytes + test.copy.bytes) / 1e6
+    rate = (training.examples + test.examples) / training.prepared_in
+    print(
+        f"[dim]streamed: learnt and encoded in {training.prepared_in:.1f} s ({rate:,.0f} rows a "
+        f"second), {size:,.1f} MB in {escape(str(training.copy.folder))} until the end[/]"
+    )
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+UPDATE_SECONDS = 0.5
+"""About how often a bar moves."""
+
+
+@contextmanager
+def show_progress(names: Sequence[str]) -> Iterator[Callable[[str, Any], None]]:
+    """A bar for each name, on a terminal; gives a function that moves the bar of a name."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = ("{task.description:>5}", "loss {task.fields[loss]}", "{task.fields[pace]}")
+    name, loss, pace = map(TextColumn, columns)
+    with Progress(
+        name, BarColumn(), loss, pace,
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        tasks = {name: progress.add_task(name, total=None, loss="", pace="") for name in names}
+
+        def show(name: str, seen: Any) -> None:
+            progress.update(
+                tasks[name], completed=seen.step, total=seen.steps, loss=f"{seen.loss:.6f}",
+                pace=f"{seen.steps_per_second:,.0f} steps/s, {time_left(seen)} left",
+            )  # fmt: skip
+
+        yield show
+
+
+def time_left(seen: Any) -> str:
+    """Until the last step, at the rate of the last chunk, for example 1:05:09."""
+    seconds = (seen.steps - seen.step) / seen.steps_per_second
+    return str(timedelta(seconds=math.ceil(seconds)))
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def report_check(check: Any, report: dict[str, Any]) -> None:
+    """One line if hand and autodiff agree on this data; the fault if they do not."""
+    report["check"] = asdict(check)
+    worst = {d: max((r.hand_max_ulp for r in check.leaves if r.dtype == d), default=0.0)
+             for d in dict.fromkeys(r.dtype for r in check.leaves)}  # fmt: skip
+    if check.ok:
+        found = ", ".join(f"{ulps(worst[d])} ulp in {d}" for d in worst)
+        print(
+            f"gradient on this data: [bold green]agrees[/] with jax.grad in all "
+            f"{check.compared:,} coordinates (at most {found})"
+        )
+    else:
+        print(f"gradient on this data: [bold red]differs[/]: {escape(str(check.fault))}")
+
+
+def print_result(result: Any) -> None:
+    """The table of both sides, and how far apart their parameters are."""
+    rows = table("", "loss (nats)", "train accuracy", "test accuracy", "steps", "steps/s")
+    for name in ("hand", "optax"):
+        side = getattr(result, name)
+        rows.add_row(
+            name, f"{side.loss:.6f}", f"{side.train_accuracy:.2%}", f"{side.test_accuracy:.2%}",
+            f"{side.steps:,}", f"{side.steps_per_second:,.0f}",
+        )  # fmt: skip
+    print(rows)
+    for name in ("hand", "optax"):
+        side = getattr(result, name)
+        if side.stopped != "epochs":
+            print(f"{name} stopped at step {side.steps:,}: {side.stopped}")
+    print(
+        f"largest difference of the parameters: {result.difference.absolute:.1e} "
+        f"({result.difference.relative:.1e} of the largest)"
+    )
+
+
+def result_as_data(result: Any) -> dict[str, Any]:
+    """What was printed of both sides, for --json."""
+    return {
+        "hand": asdict(result.hand),
+        "optax": asdict(result.optax),
+        "max_parameter_difference": result.difference.absolute,
+        "max_parameter_difference_relative": result.difference.relative,
+    }

@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import track
-from rich.table import Table
 
 from handgrad.cli.output import (
+    BAD_INPUT,
+    UNDECIDED,
+    WRONG,
     check_seed,
     check_writable,
-    console,
-    printable,
-    say,
+    print,
+    table,
+    track,
     ulps,
+    write_json,
     write_whole,
 )
-from handgrad.cli.userfile import load_arguments, load_function
+from handgrad.cli.user_file import load_arguments, load_function, parse_argnums
 from handgrad.errors import InputError
 
-WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 FEW, PROCESSES = 3, 2
 """Up to FEW cases are judged here; more are shared among PROCESSES, each of which loads JAX."""
 
@@ -33,23 +34,45 @@ def verify(
         list[str] | None,
         typer.Argument(help="Cases of the catalogue (all if none), or one my.py:gradient."),
     ] = None,
-    of: Annotated[str | None, typer.Option(help="The loss of a my.py:gradient.")] = None,
-    at: Annotated[str | None, typer.Option(help="Its arguments: a tuple, or a function.")] = None,
-    points: Annotated[str | None, typer.Option(help="key -> further arguments.")] = None,
-    argnums: Annotated[str, typer.Option(help="As argnums of jax.grad: 0, or 0,1.")] = "0",
-    dtype: Annotated[
-        list[str] | None, typer.Option(help="float32, float64, bfloat16 or float16; repeatable.")
+    of: Annotated[str | None, typer.Option(help="my.py:loss that the gradient belongs to.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one."),
     ] = None,
-    digits: Annotated[int, typer.Option(help="To which the mathematics must agree.")] = 60,
-    evaluations: Annotated[int, typer.Option(help="Points the search tries in a dtype.")] = 2000,
-    reference: Annotated[str, typer.Option(help="truth, or autodiff.")] = "truth",
-    strict: Annotated[bool, typer.Option(help="Let what the search finds count.")] = False,
-    seed: Annotated[int, typer.Option(help="Of drawn points and of the search.")] = 0,
+    points: Annotated[
+        str | None, typer.Option(help="my.py:points: a function key -> further arguments.")
+    ] = None,
+    argnums: Annotated[
+        str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
+    ] = "0",
+    dtype: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="float32, float64, bfloat16 or float16; may be repeated. Default: the first two."
+        ),
+    ] = None,
+    digits: Annotated[int, typer.Option(help="Digits to which the mathematics must agree.")] = 60,
+    evaluations: Annotated[
+        int, typer.Option(help="Number of points that the search tries in each dtype.")
+    ] = 2000,
+    reference: Annotated[
+        str, typer.Option(help="What to judge against: truth, or autodiff.")
+    ] = "truth",
+    strict: Annotated[
+        bool, typer.Option(help="Let errors found elsewhere by the search fail the gradient.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Random seed for the drawn points and the search.")] = 0,
+    list_cases: Annotated[
+        bool, typer.Option("--list", help="List the cases of the catalogue, and judge nothing.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the certificates to this file.")] = None,
 ) -> None:
     """Judge gradients: mathematics in exact arithmetic, then numerics against the truth."""
     check_writable("--json", json, ".json")
     check_seed(seed)
+    if list_cases:
+        print_cases(json)
+        return
     options: dict[str, Any] = {
         "dtypes": tuple(dtype) if dtype else ("float32", "float64"),
         "digits": digits, "evaluations": evaluations, "reference": reference, "strict": strict,
@@ -62,7 +85,7 @@ def verify(
     else:
         verdicts = judge_catalogue(what, options)
     if len(verdicts) == 1:
-        console.print(printable(str(verdicts[0])), markup=False, soft_wrap=True)
+        print(str(verdicts[0]), markup=False)
     else:
         print_table(verdicts)
     if json:
@@ -76,6 +99,16 @@ def verify(
         raise typer.Exit(UNDECIDED if undecided else WRONG)
 
 
+def print_cases(json: Path | None) -> None:
+    """The names of the catalogue, one per line."""
+    from handgrad.catalogue import CASES
+
+    names = [entry.name for entry in CASES]
+    print("\n".join(names))
+    if json:
+        write_json(json, {"cases": names})
+
+
 def judge_catalogue(names: list[str] | None, options: dict[str, Any]) -> list[Any]:
     """The verdicts on these cases, or on all: by two processes where there are many."""
     from handgrad.catalogue import CASES, case
@@ -85,7 +118,7 @@ def judge_catalogue(names: list[str] | None, options: dict[str, Any]) -> list[An
         return [judge_case(options, name) for name in chosen]
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         verdicts = pool.map(partial(judge_case, options), chosen)
-        return list(track(verdicts, "judging", len(chosen), console=console, transient=True))
+        return list(track(verdicts, "judging", len(chosen)))
 
 
 def judge_case(options: dict[str, Any], name: str) -> Any:
@@ -131,42 +164,26 @@ def judge_file(
     return verdict
 
 
-def parse_argnums(text: str) -> int | tuple[int, ...]:
-    """'0' as 0, '0,1' as (0, 1)."""
-    try:
-        numbers = tuple(int(part) for part in text.strip("()").split(",") if part.strip())
-    except ValueError:
-        numbers = ()
-    if not numbers:
-        raise InputError("--argnums", "0, or 0,1", repr(text), "count the arguments from 0")
-    return numbers if "," in text else numbers[0]
-
-
 def print_table(verdicts: list[Any]) -> None:
     """One line a gradient: the mathematics, then the largest errors by dtype, then the verdict."""
     dtypes = [row.dtype for row in max((v.numerics for v in verdicts), key=len, default=())]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    table.add_column("\ndigits", justify="right", no_wrap=True)
-    for dtype in dtypes:
-        table.add_column(f"{dtype}\nhand", justify="right", no_wrap=True)
-        table.add_column("\nautodiff", justify="right", no_wrap=True)
+    rows = table("", "\ndigits", *(h for d in dtypes for h in (f"{d}\nhand", "\nautodiff")), gap=1)
     for verdict in verdicts:
-        rows = {row.dtype: row for row in verdict.numerics}
+        numerics = {row.dtype: row for row in verdict.numerics}
         cells = []
         for dtype in dtypes:
-            row = rows.get(dtype)
+            row = numerics.get(dtype)
             cells += [ulps(row.hand_ulp), ulps(row.autodiff_ulp)] if row else ["", ""]
         said = str(verdict.digits) if verdict.hand == "identical" else verdict.hand
         mark = "[green]✓[/]" if verdict.ok else "[bold red]✗[/]"
-        table.add_row(f"{mark} {verdict.name}", said, *cells)
-    console.print(table)
-    say("digits to which hand and truth agree; errors in ulp at the points given")
+        rows.add_row(f"{mark} {verdict.name}", said, *cells)
+    print(rows)
+    print("digits to which hand and truth agree; errors in ulp at the points given")
     right = sum(verdict.ok for verdict in verdicts)
-    say(f"{right} of {len(verdicts)} right")
+    print(f"{right} of {len(verdicts)} right")
     for verdict in verdicts:
         for note in verdict.notes:
             if "at fault" in note or "kink" in note:
-                console.print(f"  {verdict.name}: {note}", markup=False, soft_wrap=True)
+                print(f"  {verdict.name}: {note}", markup=False)
         if verdict.cause:
-            console.print(f"  {verdict.name}: {verdict.cause}", markup=False, soft_wrap=True)
+            print(f"  {verdict.name}: {verdict.cause}", markup=False)

@@ -4,10 +4,9 @@ JAX clamps or wraps a class index that is out of range, carries a NaN to every p
 broadcasts labels of shape (N, 1); none of them raises. Shapes are `handgrad._checks`' business.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from handgrad._checks import (
     as_numpy,
@@ -20,7 +19,7 @@ from handgrad._checks import (
 from handgrad.errors import InputError
 
 
-def check_values(x: Any, y: Any, classes: int | None = None) -> None:
+def check_values(x: ArrayLike, y: ArrayLike, classes: int | None = None) -> None:
     """Raise InputError unless `x` and `y` can be learned from.
 
     `x` is (N, D), finite. `y` is (N,) integers in 0..K-1, (N,) floats in [0, 1] for two classes,
@@ -39,26 +38,20 @@ def check_values(x: Any, y: Any, classes: int | None = None) -> None:
     check_two_classes(y)
 
 
-def check_features(x: Any) -> None:
+def check_features(x: ArrayLike) -> None:
     """Raise InputError unless `x` is (N, D) finite numbers, with N and D at least 1."""
     values = _numbers("x", x)
     require_rank("x", values, 2, "(N, D)")
     require_examples("x", values)
     if values.shape[1] == 0:
         raise InputError("x", "at least one feature", f"shape {values.shape}", "pass some features")
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        raise InputError(
-            "x",
-            "finite features",
-            f"{values[row, column]} at position [{row}, {column}] "
-            f"({_count(bad, 'value')} not finite)",
-            "drop those rows, or fill the gaps with a number",
-        )
+    _require(
+        "x", values, np.isfinite(values), "finite features", "value", "not finite",
+        "drop those rows, or fill the gaps with a number",
+    )  # fmt: skip
 
 
-def check_labels(y: Any, examples: int, classes: int | None = None) -> None:
+def check_labels(y: ArrayLike, examples: int, classes: int | None = None) -> None:
     """Raise InputError unless `y` labels `examples` examples with one of the three forms.
 
     The forms are those of `check_values`. That two classes occur is not asked: a small test set
@@ -88,7 +81,7 @@ def check_labels(y: Any, examples: int, classes: int | None = None) -> None:
         _check_probabilities(labels, classes)
 
 
-def check_two_classes(y: Any) -> None:
+def check_two_classes(y: ArrayLike) -> None:
     """Raise InputError if every label is surely the same class: the best loss is then 0.
 
     Soft labels strictly between 0 and 1 speak of both classes at once and pass.
@@ -110,19 +103,14 @@ def check_two_classes(y: Any) -> None:
 
 
 def _check_indices(labels: np.ndarray, classes: int | None) -> None:
-    bad = labels < 0
-    if classes is not None:
-        bad |= labels >= classes
-    if bad.any():
-        where = int(np.argmax(bad))
-        raise InputError(
-            "y",
-            "class indices of 0 or more"
-            if classes is None
-            else f"class indices in 0..{classes - 1}",
-            f"{labels[where]} at position {where} ({_count(bad, 'label')} out of range)",
-            "number the classes from 0, or pass the right number of classes",
-        )
+    expected = (
+        "class indices of 0 or more" if classes is None else f"class indices in 0..{classes - 1}"
+    )
+    good = labels >= 0 if classes is None else (labels >= 0) & (labels < classes)
+    _require(
+        "y", labels, good, expected, "label", "out of range",
+        "number the classes from 0, or pass the right number of classes",
+    )  # fmt: skip
 
 
 def _check_soft(labels: np.ndarray, classes: int | None) -> None:
@@ -134,31 +122,20 @@ def _check_soft(labels: np.ndarray, classes: int | None) -> None:
             describe(labels),
             "convert them: y.astype('int32'), or pass (N, K) probabilities",
         )
-    bad = (labels < 0) | (labels > 1)
-    if bad.any():
-        where = int(np.argmax(bad))
-        raise InputError(
-            "y",
-            "labels in [0, 1]",
-            f"{labels[where]} at position {where} ({_count(bad, 'label')} outside)",
-            "pass probabilities of the second class, or integers for more classes: "
-            "y.astype('int32')",
-        )
+    _require(
+        "y", labels, (labels >= 0) & (labels <= 1), "labels in [0, 1]", "label", "outside",
+        "pass probabilities of the second class, or integers for more classes: y.astype('int32')",
+    )  # fmt: skip
 
 
 def _check_probabilities(labels: np.ndarray, classes: int | None) -> None:
     if classes is not None:
         require_axis("y", labels, 1, classes, "K, the classes")
     _check_no_nan(labels)
-    bad = (labels < 0) | (labels > 1)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        raise InputError(
-            "y",
-            "probabilities in [0, 1]",
-            f"{labels[row, column]} at position [{row}, {column}]",
-            "pass one row of probabilities for each example, such as a softmax gives",
-        )
+    _require(
+        "y", labels, (labels >= 0) & (labels <= 1), "probabilities in [0, 1]", "value", "outside",
+        "pass one row of probabilities for each example, such as a softmax gives",
+    )  # fmt: skip
     totals = labels.astype(np.float64).sum(axis=1)
     # A softmax in this dtype sums to 1 within a few eps; its root also covers rounded tables.
     bad = np.abs(totals - 1) > float(jnp.finfo(labels.dtype).eps) ** 0.5
@@ -173,15 +150,30 @@ def _check_probabilities(labels: np.ndarray, classes: int | None) -> None:
 
 
 def _check_no_nan(labels: np.ndarray) -> None:
-    bad = np.isnan(labels)
-    if bad.any():
-        where = [int(i) for i in np.argwhere(bad)[0]]
+    _require(
+        "y", labels, ~np.isnan(labels), "a label for every example", "label", "missing",
+        "drop the examples without a label",
+    )  # fmt: skip
+
+
+def _require(
+    name: str,
+    values: np.ndarray,
+    good: np.ndarray,
+    expected: str,
+    noun: str,
+    fault: str,
+    remedy: str,
+) -> None:
+    """Raise InputError for the first value that is not `good`, with the number of such values."""
+    if not good.all():
+        place = np.argwhere(~good)[0].tolist()
         raise InputError(
-            "y",
-            "a label for every example",
-            f"nan at position {where[0] if labels.ndim == 1 else where} "
-            f"({_count(bad, 'label')} missing)",
-            "drop the examples without a label",
+            name,
+            expected,
+            f"{values[tuple(place)]} at position {place if len(place) > 1 else place[0]} "
+            f"({_count(~good, noun)} {fault})",
+            remedy,
         )
 
 
@@ -191,7 +183,7 @@ def _count(bad: np.ndarray, noun: str) -> str:
     return f"{number:,} of {bad.size:,} {noun}s {'is' if number == 1 else 'are'}"
 
 
-def _numbers(name: str, array: Any) -> np.ndarray:
+def _numbers(name: str, array: ArrayLike) -> np.ndarray:
     """`array` as NumPy integers or floats (bfloat16 too), or InputError."""
     values = as_numpy(name, array)
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.integer, jnp.floating)):

@@ -1,8 +1,10 @@
-"""The record that every reader returns and every step of preparation takes."""
+"""A data set: the record that every reader returns, its split, and its standardisation."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from handgrad.data.checks import check_features, check_labels
 from handgrad.errors import InputError
@@ -29,8 +31,8 @@ class Dataset:
     """
 
     name: str
-    x: np.ndarray
-    y: np.ndarray
+    x: NDArray[np.float64]
+    y: NDArray[np.int32] | NDArray[np.float64]
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     source: str
@@ -93,3 +95,113 @@ class Dataset:
             )
         )
         return f"Dataset({self.name!r}: {', '.join(counts)})"
+
+
+def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """The training part and the test part, drawn at random by scikit-learn's train_test_split.
+
+    Stratified: each class keeps its share in both parts. Where that cannot be (soft labels, a
+    class with one example, a part smaller than the number of classes) the draw is a plain one.
+
+    Raises:
+        InputError: a fraction outside (0, 1), one that leaves a part empty, or a negative seed.
+
+    >>> from handgrad.data import load
+    >>> split(load("iris"), test_fraction=0.2)
+    (Dataset('iris': 120 examples, 4 features, 3 classes),
+     Dataset('iris': 30 examples, 4 features, 3 classes))
+    """
+    from sklearn.model_selection import train_test_split
+
+    _check_dataset("dataset", dataset)
+    check_split(test_fraction, seed)
+    held_out = int(np.ceil(test_fraction * dataset.examples))  # train_test_split rounds up
+    if held_out == dataset.examples:
+        raise InputError(
+            "test_fraction",
+            f"a fraction that leaves some of {dataset.examples} examples for training",
+            str(test_fraction),
+            "pass a smaller one, or more data",
+        )
+    train, test = train_test_split(
+        np.arange(dataset.examples),
+        test_size=held_out,
+        random_state=int(seed),
+        stratify=dataset.y if _can_stratify(dataset, held_out) else None,
+    )
+    return _rows(dataset, train), _rows(dataset, test)
+
+
+def check_split(test_fraction: float, seed: int) -> None:
+    """Raise InputError unless rows can be drawn with this fraction and this random seed."""
+    if not isinstance(test_fraction, float | np.floating) or not 0 < test_fraction < 1:
+        expected = "a number between 0 and 1"
+        raise InputError("test_fraction", expected, str(test_fraction), "pass 0.25")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise InputError("seed", "an integer in 0..2^32-1", repr(seed), "pass 0")
+
+
+def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
+    """New data sets whose features have mean 0 and variance 1 over `train` alone.
+
+    The others are moved and scaled by the same amounts, so nothing of a test set is looked at. A
+    feature that is constant in `train` is only moved.
+
+    Raises:
+        InputError: other features than those of `train`, or values too large for float64.
+
+    >>> from handgrad.data import load
+    >>> train, test = standardise(*split(load("wine")))
+    >>> bool(abs(train.x.mean(axis=0)).max() < 1e-9)
+    True
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    for name, part in (("train", train), *(("others", other) for other in others)):
+        _check_dataset(name, part)
+    for other in others:
+        if other.feature_names != train.feature_names:
+            raise InputError(
+                "others",
+                f"the {train.features} features of {train.name!r}",
+                f"{other.features} features in {other.name!r}, or other names",
+                "pass parts of one data set, as split returns them",
+            )
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaler = StandardScaler().fit(train.x)
+        scaled = tuple(scaler.transform(part.x) for part in (train, *others))
+    # The scale itself may look well: scikit-learn takes an infinite variance for a constant.
+    check_no_overflow(train.feature_names, scaler.mean_, scaler.var_, *scaled)
+    return tuple(replace(part, x=x) for part, x in zip((train, *others), scaled, strict=True))
+
+
+def check_no_overflow(feature_names: Sequence[str], *arrays: np.ndarray) -> None:
+    """Raise InputError unless every feature, along the last axis, is finite in all arrays."""
+    finite = np.ones(len(feature_names), bool)
+    for array in arrays:
+        finite &= np.isfinite(array).reshape(-1, len(feature_names)).all(axis=0)
+    if not finite.all():
+        raise InputError(
+            f"feature {feature_names[int(np.argmin(finite))]!r}",
+            "values whose variance float64 can hold",
+            "an overflow",
+            "rescale that feature first",
+        )
+
+
+def _check_dataset(name: str, dataset: Dataset) -> None:
+    if not isinstance(dataset, Dataset):
+        raise InputError(name, "a Dataset", type(dataset).__name__, "pass what load returns")
+
+
+def _can_stratify(dataset: Dataset, held_out: int) -> bool:
+    if dataset.soft:
+        return False
+    counts = np.bincount(dataset.y)
+    counts = counts[counts > 0]
+    smaller = min(held_out, dataset.examples - held_out)
+    return bool(counts.min() >= 2 and smaller >= len(counts))
+
+
+def _rows(dataset: Dataset, rows: np.ndarray) -> Dataset:
+    return replace(dataset, x=dataset.x[rows], y=dataset.y[rows])

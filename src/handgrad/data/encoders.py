@@ -1,75 +1,80 @@
-"""Columns of a table to numbers: as they are, 0 and 1 for booleans, one-hot for strings."""
+"""Columns of a table to features and labels, learnt from blocks of rows and applied to each block.
 
-from collections.abc import Callable
-from typing import Any
+Numbers stay as they are, booleans become 0 and 1, and a column of strings becomes one column of 0
+and 1 for each of its values. A table in memory is a single block; a file on the disk is many.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from handgrad.data.files import import_pyarrow
+from handgrad.data.files import file_changed, import_pyarrow
 from handgrad.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 MOST_CATEGORIES = 1_000
 FEW_CATEGORIES = 20
 MOST_CELLS = 10**9
+SOFT_CLASSES = ("0", "1")
+FEATURE_REMEDY = "drop those rows, fill the gaps, or leave the column out"
+TARGET_REMEDY = "drop those rows, or label them"
+NOT_CLASSES = "choose another target: this one looks like a quantity or an id, not like classes"
+
+Labels = NDArray[np.int32] | NDArray[np.float64]
 
 
-def encode_features(table: Any, file: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """`x`, (N, D) float64, and its D feature names, from the columns of a `pyarrow.Table`.
+@dataclass(frozen=True, eq=False)
+class Strings:
+    """A column of strings: its distinct values, and for each row the index of its value."""
 
-    A string column becomes one column of 0 and 1 for each of its values, sorted, called
-    'column=value'; none is dropped, so those columns always sum to 1.
+    values: list[str]
+    codes: np.ndarray
 
-    Raises:
-        InputError: a column that is neither numbers, booleans nor strings; a missing value, NaN
-            or infinity; a string column with too many values; a table whose columns are constant.
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Strings":
+        return Strings(self.values, self.codes[rows])
+
+
+Column = np.ndarray | Strings
+
+
+class Block(NamedTuple):
+    """Some rows of a table, beginning with row `first`, from 0; nothing missing, all finite.
+
+    `parts` are the features from left to right: numbers (R, c), or one column of strings. The
+    `target` is strings, or (R,) float64 or bool.
     """
-    plain: dict[str, np.ndarray] = {}
-    encoders: dict[str, Any] = {}
+
+    first: int
+    parts: Sequence[Column]
+    target: Column
+
+
+def table_block(table: "pyarrow.Table", target: str, file: str, first: int = 0) -> Block:
+    """The block that a table with the label column `target` holds; it begins at row `first`."""
+    labels = column_values(table[target], f"target {target!r} of {file}", TARGET_REMEDY, first)
+    parts: list[Column] = []
     for name in table.column_names:
-        where = f"column {name!r} of {file}"
-        values = column_values(table[name], where, "fill the gaps, or leave the column out")
-        if values.dtype == object:
-            check_categories(values, where, "leave it out, or group its values")
-            encoders[name] = _one_hot(values)
-        plain[name] = values
-    names: list[str] = []
-    for name in plain:
-        if name in encoders:
-            names.extend(f"{name}={value}" for value in encoders[name].categories_[0])
-        else:
-            names.append(name)
-    if table.num_rows * len(names) > MOST_CELLS:
-        raise InputError(
-            file,
-            f"at most {MOST_CELLS:,} numbers after one-hot encoding",
-            f"{table.num_rows:,} rows of {len(names):,}",
-            "leave out columns with many categories, or use fewer rows",
-        )
-    x = np.empty((table.num_rows, len(names)))
-    start = 0
-    for name, values in plain.items():
-        if name in encoders:
-            block = encoders[name].transform(values[:, None]).toarray()
-        else:
-            block = values[:, None]
-        x[:, start : start + block.shape[1]] = block
-        start += block.shape[1]
-    if (x == x[0]).all():
-        raise InputError(
-            file,
-            "a feature that varies",
-            f"{len(names)} constant column{'s' if len(names) > 1 else ''}"
-            f" in {table.num_rows} row{'s' if table.num_rows > 1 else ''}",
-            "add features that differ between examples",
-        )
-    return x, tuple(names)
+        if name != target:
+            where = f"column {name!r} of {file}"
+            column = column_values(table[name], where, FEATURE_REMEDY, first)
+            parts.append(column if isinstance(column, Strings) else column[:, None])
+    return Block(first, parts, labels)
 
 
-def column_values(column: Any, where: str, otherwise: str, first: int = 0) -> np.ndarray:
-    """One column as float64, bool or object (of str), with nothing missing and all finite.
+def column_values(
+    column: "pyarrow.ChunkedArray", where: str, remedy: str, first: int = 0
+) -> Column:
+    """One column as float64, bool or strings, with nothing missing and all finite.
 
-    `where` names the column in messages; `otherwise` is the remedy besides dropping the rows. Of a
-    column that is read in blocks, this one begins after `first` rows.
+    `where` names the column in messages; rows are counted from `first` on.
 
     Raises:
         InputError: any other type, by name; a missing or non-finite value, with its row.
@@ -83,74 +88,54 @@ def column_values(column: Any, where: str, otherwise: str, first: int = 0) -> np
     string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     if not (number or string or types.is_boolean(kind) or types.is_null(kind)):
         if types.is_binary(kind) or types.is_large_binary(kind):
-            remedy = "save the file as UTF-8 text, or leave the column out"
+            advice = "save the file as UTF-8 text, or leave the column out"
         elif types.is_temporal(kind):
-            remedy = "leave it out, or turn it into numbers such as the month or the hour"
+            advice = "leave it out, or turn it into numbers such as the month or the hour"
         else:
-            remedy = "leave it out, or spread it over columns of numbers"
-        raise InputError(where, "numbers, booleans or strings", str(kind), remedy)
+            advice = "leave it out, or spread it over columns of numbers"
+        raise InputError(where, "numbers, booleans or strings", str(kind), advice)
     missing = column.is_null().to_numpy().astype(bool)
-    if number:
-        _check_none_missing(missing, where, otherwise, first)
-        values = _floats(column, where)
-        check_finite(values, where, otherwise, first)
-        return values
+    values: Column
+    if string:
+        values = _strings(column, where)
+        if "" in values.values:  # a CSV file cannot tell an empty string from a missing one
+            missing |= values.codes == values.values.index("")
+    if missing.any():
+        row = first + int(np.argmax(missing)) + 1
+        found = f"{int(missing.sum()):,} missing, the first in row {row:,} of the data"
+        raise InputError(where, "a value in every row", found, remedy)
+    if not string:
+        values = _floats(column, where) if number else column.to_numpy().astype(bool)
+        check_finite(values, where, remedy, first)
+    return values
+
+
+def check_finite(values: np.ndarray, where: str, remedy: str, first: int) -> None:
+    """Raise InputError for a number that is not finite, with its row, counted from `first` on."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        found = f"{int(bad.sum()):,} that are not, the first {values[row]} in row"
+        raise InputError(
+            where, "finite numbers", f"{found} {first + row + 1:,} of the data", remedy
+        )
+
+
+def _strings(column: "pyarrow.ChunkedArray", where: str) -> Strings:
+    """Missing values become empty strings."""
+    pyarrow = import_pyarrow()
+    if pyarrow.types.is_string_view(column.type):  # pyarrow cannot encode these
+        column = column.cast(pyarrow.string())
     try:
-        values = column.to_numpy()
+        encoded = column.fill_null("").dictionary_encode().combine_chunks()
+        return Strings(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
     except (UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise InputError(
             where, "text in UTF-8", "bytes in another encoding", "write the file as UTF-8"
         ) from error
-    if string:  # a CSV file cannot tell an empty string from a missing one
-        missing |= values == ""
-    _check_none_missing(missing, where, otherwise, first)
-    return values.astype(object if string else bool)
 
 
-def check_categories(values: np.ndarray, where: str, remedy: str) -> None:
-    """Raise InputError if strings look like an id, or like numbers that were spoiled."""
-
-    def first_row(value: str) -> int:
-        return int(np.argmax(values == value))
-
-    check_distinct(sorted(set(values)), len(values), first_row, where, remedy)
-
-
-def check_distinct(
-    distinct: list[str], rows: int, first_row: Callable[[str], int], where: str, remedy: str
-) -> None:
-    """The same, from the sorted values of a column and the row, from 0, where each is first."""
-    if len(distinct) > FEW_CATEGORIES:
-        odd = [value for value in distinct if not _is_number(value)]
-        if 0 < len(odd) < len(distinct) / 2:
-            row = first_row(odd[0]) + 1
-            raise InputError(
-                where,
-                "numbers, or a few categories",
-                f"mostly numbers, but {odd[0]!r} in row {row:,} of the data",
-                "mend that value, or drop its row",
-            )
-    if too_many(len(distinct), rows):
-        raise InputError(
-            where,
-            f"at most {MOST_CATEGORIES:,} different values, each in two rows or more",
-            f"{len(distinct):,} in {rows:,} rows, such as {distinct[0]!r}: an id or a text?",
-            remedy,
-        )
-
-
-def too_many(distinct: int, rows: int) -> bool:
-    """Whether a column has too many different values to be a category."""
-    return distinct > MOST_CATEGORIES or (distinct > FEW_CATEGORIES and 2 * distinct > rows)
-
-
-def _one_hot(values: np.ndarray) -> Any:
-    from sklearn.preprocessing import OneHotEncoder
-
-    return OneHotEncoder(dtype=np.float64).fit(values[:, None])
-
-
-def _floats(column: Any, where: str) -> np.ndarray:
+def _floats(column: "pyarrow.ChunkedArray", where: str) -> np.ndarray:
     pyarrow = import_pyarrow()
     try:
         return column.cast(pyarrow.float64()).to_numpy()
@@ -163,29 +148,252 @@ def _floats(column: Any, where: str) -> np.ndarray:
         ) from error
 
 
-def _check_none_missing(missing: np.ndarray, where: str, otherwise: str, first: int) -> None:
-    if missing.any():
-        raise InputError(
-            where,
-            "a value in every row",
-            f"{int(missing.sum()):,} missing, the first in row "
-            f"{first + int(np.argmax(missing)) + 1:,} of the data",
-            f"drop those rows, {otherwise}",
-        )
+class ValueCounts:
+    """The distinct values of a column that comes in blocks: how often and where first they occur.
+
+    Counting stops once there are more than a column of categories may have.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.counts: dict = {}
+        self.first: dict = {}
+
+    def partial_fit(self, column: Column) -> None:
+        """Count the next rows."""
+        if not self.too_many:
+            values, codes = _coded(column)
+            for code, row, count in zip(
+                *np.unique(codes, return_index=True, return_counts=True), strict=True
+            ):
+                value = values[code]
+                self.counts[value] = self.counts.get(value, 0) + int(count)
+                self.first.setdefault(value, self.rows + int(row))
+        self.rows += len(column)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether no column of categories may have as many values."""
+        return len(self.first) > MOST_CATEGORIES
+
+    @property
+    def like_an_id(self) -> bool:
+        """Whether there are too many values for the number of rows."""
+        number = len(self.first)
+        return self.too_many or (number > FEW_CATEGORIES and 2 * number > self.rows)
+
+    def check_categories(self, where: str, remedy: str) -> None:
+        """Raise InputError if strings look like an id, or like numbers with a few mistakes."""
+        distinct = sorted(self.first)
+        if len(distinct) > FEW_CATEGORIES:
+            odd = [value for value in distinct if not _is_number(value)]
+            if 0 < len(odd) < len(distinct) / 2:
+                raise InputError(
+                    where,
+                    "numbers, or a few categories",
+                    f"mostly numbers, but {odd[0]!r} in row {self.first[odd[0]] + 1:,} of the data",
+                    "mend that value, or drop its row",
+                )
+        if self.like_an_id:
+            raise InputError(
+                where,
+                f"at most {MOST_CATEGORIES:,} different values, each in two rows or more",
+                f"{len(distinct):,} in {self.rows:,} rows, such as {distinct[0]!r}: an id or a "
+                "text?",
+                remedy,
+            )
 
 
-def check_finite(values: np.ndarray, where: str, otherwise: str, first: int = 0) -> None:
-    """Raise InputError for a number that is not finite, with its row, counted from `first` on."""
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise InputError(
-            where,
-            "finite numbers",
-            f"{int(bad.sum()):,} that are not, the first {values[row]} in row {first + row + 1:,} "
-            "of the data",
-            f"drop those rows, {otherwise}",
+class LabelEncoder:
+    """Labels from the target: `partial_fit` on each block, `finish`, then `transform` each.
+
+    Strings, booleans and whole numbers name classes: sorted, they become int32 0..K-1. Other
+    floats are soft binary labels and must lie in [0, 1].
+    """
+
+    def __init__(self, file: str, where: str):
+        """`where` is what messages call the target."""
+        self._file, self._where = file, where
+        self._counts = ValueCounts()
+        self._rows = self._outside = 0
+        self._first_outside = 0, 0.0
+        self.soft = False
+        self.class_names: tuple[str, ...] = ()
+
+    def partial_fit(self, target: Column) -> None:
+        """Learn from the next rows."""
+        if isinstance(target, np.ndarray) and target.dtype == np.float64:
+            self.soft |= bool((target != np.floor(target)).any())
+            outside = (target < 0) | (target > 1)
+            if outside.any() and not self._outside:
+                row = int(np.argmax(outside))
+                self._first_outside = self._rows + row, float(target[row])
+            self._outside += int(outside.sum())
+        if not self.soft:  # of soft labels there may be as many as rows
+            self._counts.partial_fit(target)
+        self._rows += len(target)
+
+    def finish(self) -> None:
+        """Settle the classes. Raises InputError for what cannot be labels."""
+        if self.soft:
+            if self._outside:
+                row, value = self._first_outside
+                raise InputError(
+                    self._where,
+                    "labels in [0, 1], or whole numbers that name classes",
+                    f"{value} in row {row + 1:,} of the data ({self._outside:,} outside)",
+                    "divide by the largest possible value, or make classes of it",
+                )
+            self.class_names = SOFT_CLASSES
+            return
+        self._classes = sorted(self._counts.first)
+        if isinstance(self._classes[0], str):
+            self._counts.check_categories(self._where, NOT_CLASSES)
+        self.class_names = tuple(
+            str(int(value)) if isinstance(value, float) else str(value) for value in self._classes
         )
+        if self._counts.like_an_id:
+            found = f"{len(self._classes):,} different values in {self._rows:,} rows"
+            raise InputError(self._where, "classes", found, NOT_CLASSES)
+        if len(self._classes) == 1:
+            raise InputError(
+                self._where,
+                "at least two classes",
+                f"one class only, {self.class_names[0]!r}, in all {self._rows:,} rows",
+                "add examples of another class, or choose another target",
+            )
+
+    def transform(self, target: Column) -> Labels:
+        """Class indices (R,), or soft labels (R,)."""
+        if self.soft:
+            assert isinstance(target, np.ndarray)  # only numbers are soft
+            return target
+        return _indices(target, self._classes, self._file).astype(np.int32)
+
+
+class FeatureEncoder:
+    """Features from the other columns, by the same three methods.
+
+    The columns of 0 and 1 for the values of a string column are sorted and called
+    'column=value'; none is dropped, so they always sum to 1.
+    """
+
+    def __init__(self, file: str, names: Sequence[tuple[str, ...]]):
+        """`names` are those of the columns in each part of a block."""
+        self._file, self._names = file, names
+        self._seen: list[ValueCounts | np.ndarray] = []  # of numbers the first row alone
+        self._varies = False
+        self.rows = 0
+        self.feature_names: tuple[str, ...] = ()
+        self.categories: list[list[str]] = []
+
+    def partial_fit(self, parts: Sequence[Column]) -> None:
+        """Learn from the next rows. Raises InputError once a column has too many categories."""
+        if not self._seen:
+            self._seen = [
+                ValueCounts() if isinstance(part, Strings) else part[0].copy() for part in parts
+            ]
+        for number, (seen, part) in enumerate(zip(self._seen, parts, strict=True)):
+            if isinstance(seen, np.ndarray):
+                self._varies = self._varies or bool(np.any(part != seen))
+                continue
+            seen.partial_fit(part)
+            self._varies |= len(seen.first) > 1
+            if seen.too_many:
+                self._check_categories(number)
+        self.rows += len(parts[0])
+
+    def finish(self) -> None:
+        """Settle the columns. Raises InputError for an id, and if no feature varies."""
+        names: list[str] = []
+        numeric: list[bool] = []
+        for number, (own, seen) in enumerate(zip(self._names, self._seen, strict=True)):
+            if isinstance(seen, np.ndarray):
+                self.categories.append([])
+                names += own
+                numeric += [True] * len(own)
+                continue
+            self._check_categories(number)
+            values = sorted(seen.first)
+            self.categories.append(values)
+            names += [f"{own[0]}={value}" for value in values]
+            numeric += [False] * len(values)
+        self.feature_names, self.numeric = tuple(names), np.array(numeric)
+        if not self._varies:
+            raise InputError(
+                self._file,
+                "a feature that varies",
+                f"{len(names)} constant column{'s' if len(names) > 1 else ''}"
+                f" in {self.rows:,} row{'s' if self.rows > 1 else ''}",
+                "add features that differ between examples",
+            )
+
+    def transform(self, parts: Sequence[Column]) -> NDArray[np.float64]:
+        """Features (R, D) of some rows."""
+        rows = np.arange(len(parts[0]))
+        x = np.zeros((len(rows), len(self.feature_names)))
+        start = 0
+        for part, categories in zip(parts, self.categories, strict=True):
+            if isinstance(part, np.ndarray):
+                x[:, start : start + part.shape[1]] = part
+                start += part.shape[1]
+            else:
+                x[rows, start + _indices(part, categories, self._file)] = 1
+                start += len(categories)
+        return x
+
+    def _check_categories(self, number: int) -> None:
+        where = f"column {self._names[number][0]!r} of {self._file}"
+        seen = self._seen[number]
+        assert isinstance(seen, ValueCounts)
+        seen.check_categories(where, "leave it out, or group its values")
+
+
+def encode_table(
+    table: "pyarrow.Table", target: str, file: str
+) -> tuple[NDArray[np.float64], Labels, tuple[str, ...], tuple[str, ...]]:
+    """`x`, `y`, the feature names and the class names of a table with the label column `target`.
+
+    Raises:
+        InputError: a column that is neither numbers, booleans nor strings; a missing value, NaN
+            or infinity; a string column with too many values; features that are all constant; a
+            label outside [0, 1], one class only, or about as many classes as rows.
+    """
+    block = table_block(table, target, file)
+    labels = LabelEncoder(file, f"target {target!r} of {file}")
+    labels.partial_fit(block.target)
+    labels.finish()
+    names = [(name,) for name in table.column_names if name != target]
+    features = FeatureEncoder(file, names)
+    features.partial_fit(block.parts)
+    features.finish()
+    if table.num_rows * len(features.feature_names) > MOST_CELLS:
+        raise InputError(
+            file,
+            f"at most {MOST_CELLS:,} numbers after one-hot encoding",
+            f"{table.num_rows:,} rows of {len(features.feature_names):,}",
+            "leave out columns with many categories, or use fewer rows",
+        )
+    x, y = features.transform(block.parts), labels.transform(block.target)
+    return x, y, features.feature_names, labels.class_names
+
+
+def _coded(column: Column) -> tuple[list, np.ndarray]:
+    """The distinct values of a column, and for each row the index of its value."""
+    if isinstance(column, Strings):
+        return column.values, column.codes
+    values, codes = np.unique(column, return_inverse=True)
+    return values.tolist(), codes
+
+
+def _indices(column: Column, known: Sequence, file: str) -> np.ndarray:
+    """For each row the index of its value among the `known` ones."""
+    values, codes = _coded(column)
+    index = {value: number for number, value in enumerate(known)}
+    try:
+        return np.array([index[value] for value in values], np.int64)[codes]
+    except KeyError:
+        raise file_changed(file) from None
 
 
 def _is_number(value: str) -> bool:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from handgrad.data.bundled import BUNDLED
 from handgrad.data.dataset import Dataset
-from handgrad.data.encoders import encode_features
-from handgrad.data.files import SUFFIXES, read_table
-from handgrad.data.labels import encode_target
-from handgrad.data.tables import closest, listed
+from handgrad.data.encoders import encode_table
+from handgrad.data.files import SUFFIXES, quoted, read_table, suggestion
 from handgrad.errors import InputError
 
 
@@ -38,12 +36,9 @@ def load(name_or_path: str | PathLike[str], target: str | None = None) -> Datase
     Dataset('iris': 150 examples, 4 features, 3 classes)
     """
     if not isinstance(name_or_path, str | PathLike):
-        raise InputError(
-            "name_or_path",
-            "the name of a data set or the path of a file",
-            f"{type(name_or_path).__name__}",
-            "pass a string",
-        )
+        expected = "the name of a data set or the path of a file"
+        found = type(name_or_path).__name__
+        raise InputError("name_or_path", expected, found, "pass a string")
     if target is not None and not isinstance(target, str):
         raise InputError("target", "the name of a column", repr(target), "pass a string")
     if name_or_path in BUNDLED:
@@ -61,17 +56,10 @@ def load(name_or_path: str | PathLike[str], target: str | None = None) -> Datase
             "name_or_path",
             "the name of a data set, or a .csv or .parquet file",
             repr(str(name_or_path)),
-            f"known are {listed(names())}{closest(str(name_or_path), names())}",
+            f"known are {quoted(names())}{suggestion(str(name_or_path), names())}",
         )
     table = read_table(path, target)
     assert target is not None  # read_table has refused a missing target
-    y, class_names = encode_target(table[target], target, path.name)
-    x, feature_names = encode_features(table.drop_columns([target]), path.name)
-    return Dataset(
-        path.stem,
-        x,
-        y,
-        feature_names,
-        class_names,
-        f"Read from {path.name}, with {target!r} as the target.",
-    )
+    x, y, feature_names, class_names = encode_table(table, target, path.name)
+    source = f"Read from {path.name}, with {target!r} as the target."
+    return Dataset(path.stem, x, y, feature_names, class_names, source)

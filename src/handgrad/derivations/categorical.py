@@ -1,38 +1,35 @@
-r"""The residual for K classes: p − y again, from the Jacobian of softmax and from log-sum-exp.
+r"""Cross-entropy of K classes, and its residual: p − y again, in two ways.
 
-The first way takes labels as probabilities and needs both cases of the Jacobian; the second takes
-the index of one class and needs only the gradient of log-sum-exp. Labels need not sum to 1 in the
-first: where they do, p_j Σ_i y_i is p_j.
+The first derivation is of a value: from the probability of what happened to a mean of logarithms.
+Of the two ways to the residual one takes labels as probabilities and needs both cases of the
+Jacobian of softmax; the other takes the index of one class and needs only the gradient of
+log-sum-exp. Labels need not sum to 1 in the former: where they do, p_j Σ_i y_i is p_j.
 """
 
 import jax
 import jax.numpy as jnp
-from jax import random
 
 from handgrad._types import Array, Key
-from handgrad.derivations.limit import Limit
 from handgrad.derivations.scalars import total
-from handgrad.derivations.softmax_products import delta, others, rows_sum
-from handgrad.derivations.steps import Derivation, Step, slope, still_open
+from handgrad.derivations.softmax import as_written, delta, others, rows_sum
+from handgrad.derivations.steps import (
+    Derivation,
+    Limit,
+    definition,
+    drawn,
+    in_terms_of,
+    indices,
+    lines,
+    normal,
+    slope,
+    still_open,
+)
 from handgrad.gradients import cross_entropy
-from handgrad.gradients.softmax import softmax
-
-SOURCE = "Neural networks"
+from handgrad.gradients.softmax import logsumexp, softmax
 
 
-def _soft(key: Key) -> tuple:
-    a, b = random.split(key)
-    return 2 * random.normal(a, (2, 3)), softmax(2 * random.normal(b, (2, 3)))
-
-
-def _indexed(key: Key) -> tuple:
-    a, b = random.split(key)
-    return 2 * random.normal(a, (2, 3)), random.randint(b, (2,), 0, 3)
-
-
-def _probabilities(key: Key) -> tuple:
-    z, y = _soft(key)
-    return softmax(z), y
+def _probabilities(key: Key) -> Array:
+    return softmax(normal(2, 3)(key))
 
 
 def _loss(p: Array, y: Array) -> Array:
@@ -49,9 +46,45 @@ def _one_hot(z: Array, c: Array) -> Array:
     return jax.nn.one_hot(c, z.shape[-1], dtype=z.dtype)
 
 
-def _ones(z: Array) -> Array:
-    return jnp.ones(z.shape[:-1], z.dtype)
+def _picked(p: Array, c: Array) -> Array:
+    """p of the class that came, one number per row."""
+    return jnp.take_along_axis(p, c[:, None], axis=1)[:, 0]
 
+
+_in_p = in_terms_of(lambda z, y: softmax(z), lambda z, y: y)
+_in_hot = in_terms_of(lambda z, c: softmax(z), _one_hot)
+_in_rows = in_terms_of(lambda z, c: softmax(z), _one_hot, lambda z, c: z.shape[0])
+
+CROSS_ENTROPY = Derivation(
+    name="categorical_cross_entropy",
+    title="From independent events to categorical cross-entropy",
+    of=r"E",
+    given=(
+        "N independent events, each of one of K classes: c_n is the index of the class that came, "
+        "y_n the same one-hot; the model gives p_n = softmax(z_n), z being (N, K) logits. In nats."
+    ),
+    example=drawn(normal(4, 3), indices(4, classes=3)),
+    steps=lines(
+        r"= -\frac{1}{N} \log \prod_n p_{n c_n}",
+        "definition: minus the logarithm of the likelihood, for each example",
+        lambda z, c: -jnp.log(jnp.prod(_picked(softmax(z), c))) / z.shape[0],
+        r"= -\frac{1}{N} \log \prod_n \prod_i p_{ni}^{y_{ni}}",
+        "one expression for all classes: the exponent is 1 for the class that came, else 0",
+        _in_rows(lambda p, y, n: -jnp.log(jnp.prod(jnp.power(p, y))) / n),
+        r"= -\frac{1}{N} \sum_n \sum_i \log p_{ni}^{y_{ni}}",
+        "log ab = log a + log b",
+        _in_rows(lambda p, y, n: -jnp.sum(jnp.log(jnp.power(p, y))) / n),
+        r"= -\frac{1}{N} \sum_n \sum_i y_{ni} \log p_{ni}",
+        "log aᵏ = k log a",
+        _in_rows(lambda p, y, n: -jnp.sum(y * jnp.log(p)) / n),
+        r"= -\frac{1}{N} \sum_n \sum_i y_{ni} \left[ z_{ni} - \log \sum_j e^{z_{nj}} \right]",
+        "p = softmax(z): the logarithm undoes the exponential in the numerator",
+        lambda z, c: -jnp.sum(_one_hot(z, c) * (z - _lse(z)[:, None])) / z.shape[0],
+        r"= \frac{1}{N} \sum_n \left[ \log \sum_j e^{z_{nj}} - z_{n c_n} \right]",
+        "y is one-hot: it picks one logit, and its entries sum to 1",
+        lambda z, c: jnp.sum(logsumexp(z) - _picked(z, c)) / z.shape[0],
+    ),
+)
 
 RESIDUAL = Derivation(
     name="softmax_residual",
@@ -61,59 +94,34 @@ RESIDUAL = Derivation(
         "z are logits and y labels, both (..., K), y at least 0; each row stands alone, "
         "p = softmax(z), ℓ = −Σ_i y_i log p_i."
     ),
-    example=_soft,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0}"
-            r" \frac{\ell(\ldots, z_j+h, \ldots) - \ell(\ldots, z_j-h, \ldots)}{2h}",
-            "definition of the partial derivative",
-            Limit(total(cross_entropy.categorical)),
-        ),
-        Step(
-            r"= -\sum_i y_i \frac{\partial \log p_i}{\partial z_j}",
-            "sum rule; y is a constant",
-            lambda z, y: -still_open(y, lambda t: jnp.log(softmax(t)), z),
-        ),
-        Step(
-            r"= -\sum_i \frac{y_i}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
-            "chain rule; log′u = 1/u",
-            lambda z, y: -still_open(y / softmax(z), softmax, z),
-        ),
-        Step(
-            r"= -\frac{y_j}{p_j} p_j (1 - p_j) + \sum_{i \neq j} \frac{y_i}{p_i} p_i p_j",
-            "the Jacobian of softmax: p_j(1 − p_j) for i = j, −p_i p_j for i ≠ j",
-            lambda z, y: (
-                -y / softmax(z) * softmax(z) * (1 - softmax(z))
-                + others(y / softmax(z) * softmax(z)) * softmax(z)
-            ),
-        ),
-        Step(
-            r"= -y_j (1 - p_j) + p_j \sum_{i \neq j} y_i",
-            "each p_i cancels against the quotient",
-            lambda z, y: -y * (1 - softmax(z)) + softmax(z) * others(y),
-        ),
-        Step(
-            r"= -y_j + p_j \left( y_j + \sum_{i \neq j} y_i \right)",
-            "multiplied out; p_j is a common factor",
-            lambda z, y: -y + softmax(z) * (y + others(y)),
-        ),
-        Step(
-            r"= p_j \sum_i y_i - y_j",
-            "the sum is whole: p_j − y_j for labels that sum to 1, the textbook form",
-            lambda z, y: softmax(z) * rows_sum(y) - y,
-        ),
-        Step(
-            r"= p_j \sum_{i \neq j} y_i - y_j (1 - p_j)",
-            "p_j y_j taken from both terms",
-            lambda z, y: softmax(z) * others(y) - y * (1 - softmax(z)),
-        ),
-        Step(
-            r"= p_j \sum_{i \neq j} y_i - y_j \sum_{i \neq j} p_i",
-            "1 − p_j is the sum of the others: the form that keeps its digits",
-            lambda z, y: softmax(z) * others(y) - y * others(softmax(z)),
-        ),
+    example=drawn(normal(2, 3), _probabilities),
+    steps=lines(
+        definition(r"\ell(\ldots, {}, \ldots)", "z_j", Limit(total(cross_entropy.categorical))),
+        r"= -\sum_i y_i \frac{\partial \log p_i}{\partial z_j}",
+        "sum rule; y is a constant",
+        lambda z, y: -still_open(y, lambda t: jnp.log(softmax(t)), z),
+        r"= -\sum_i \frac{y_i}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
+        "chain rule; log′u = 1/u",
+        lambda z, y: -still_open(y / softmax(z), softmax, z),
+        r"= -\frac{y_j}{p_j} p_j (1 - p_j) + \sum_{i \neq j} \frac{y_i}{p_i} p_i p_j",
+        "the Jacobian of softmax: p_j(1 − p_j) for i = j, −p_i p_j for i ≠ j",
+        _in_p(lambda p, y: -y / p * p * (1 - p) + others(y / p * p) * p),
+        r"= -y_j (1 - p_j) + p_j \sum_{i \neq j} y_i",
+        "each p_i cancels against the quotient",
+        _in_p(lambda p, y: -y * (1 - p) + p * others(y)),
+        r"= -y_j + p_j \left( y_j + \sum_{i \neq j} y_i \right)",
+        "multiplied out; p_j is a common factor",
+        _in_p(lambda p, y: -y + p * (y + others(y))),
+        r"= p_j \sum_i y_i - y_j",
+        "the sum is whole: p_j − y_j for labels that sum to 1, the textbook form",
+        _in_p(lambda p, y: p * rows_sum(y) - y),
+        r"= p_j \sum_{i \neq j} y_i - y_j (1 - p_j)",
+        "p_j y_j taken from both terms",
+        _in_p(lambda p, y: p * others(y) - y * (1 - p)),
+        r"= p_j \sum_{i \neq j} y_i - y_j \sum_{i \neq j} p_i",
+        "1 − p_j is the sum of the others: the form that keeps its digits",
+        _in_p(lambda p, y: p * others(y) - y * others(p)),
     ),
-    source=SOURCE,
 )
 
 INDEXED = Derivation(
@@ -124,50 +132,28 @@ INDEXED = Derivation(
         "z are logits (..., K), c the index of the right class of each row; p = softmax(z), "
         "ℓ = −log p_c, and δ_jc is 1 for j = c, else 0."
     ),
-    example=_indexed,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0}"
-            r" \frac{\ell(\ldots, z_j+h, \ldots) - \ell(\ldots, z_j-h, \ldots)}{2h}",
-            "definition of the partial derivative",
-            Limit(total(cross_entropy.categorical)),
-        ),
-        Step(
-            r"= -\frac{\partial}{\partial z_j} \log \frac{e^{z_c}}{\sum_k e^{z_k}}",
-            "the loss: minus the logarithm of the right class's probability",
-            lambda z, c: (
-                -still_open(_one_hot(z, c), lambda t: jnp.log(jnp.exp(t) / rows_sum(jnp.exp(t))), z)
-            ),
-        ),
-        Step(
-            r"= \frac{\partial}{\partial z_j} \left[ \log \sum_k e^{z_k} - z_c \right]",
-            "log(a/b) = log a − log b: the logarithm undoes the exponential",
-            lambda z, c: still_open(
-                _ones(z), lambda t: _lse(t) - jnp.sum(_one_hot(t, c) * t, axis=-1), z
-            ),
-        ),
-        Step(
-            r"= \frac{\partial}{\partial z_j} \log \sum_k e^{z_k} - \delta_{jc}",
-            "sum rule; z_c contains z_j only if j = c",
-            lambda z, c: still_open(_ones(z), _lse, z) - _one_hot(z, c),
-        ),
-        Step(
-            r"= p_j - \delta_{jc}",
-            "the gradient of log-sum-exp is softmax: the textbook form",
-            lambda z, c: softmax(z) - _one_hot(z, c),
-        ),
-        Step(
-            r"= \begin{cases} p_j - 1 & j = c \\ p_j & j \neq c \end{cases}",
-            "the two cases of δ",
-            lambda z, c: jnp.where(_one_hot(z, c) == 1, softmax(z) - 1, softmax(z)),
-        ),
-        Step(
-            r"= \begin{cases} -\sum_{i \neq c} p_i & j = c \\ p_j & j \neq c \end{cases}",
-            "1 − p_c is the sum of the others: the form that keeps its digits",
-            lambda z, c: jnp.where(_one_hot(z, c) == 1, -others(softmax(z)), softmax(z)),
-        ),
+    example=drawn(normal(2, 3), indices(2, classes=3)),
+    steps=lines(
+        definition(r"\ell(\ldots, {}, \ldots)", "z_j", Limit(total(cross_entropy.categorical))),
+        r"= -\frac{\partial}{\partial z_j} \log \frac{e^{z_c}}{\sum_k e^{z_k}}",
+        "the loss: minus the logarithm of the right class's probability",
+        lambda z, c: -still_open(_one_hot(z, c), lambda t: jnp.log(as_written(t)), z),
+        r"= \frac{\partial}{\partial z_j} \left[ \log \sum_k e^{z_k} - z_c \right]",
+        "log(a/b) = log a − log b: the logarithm undoes the exponential",
+        lambda z, c: slope(lambda t: _lse(t) - jnp.sum(_one_hot(t, c) * t, axis=-1), z),
+        r"= \frac{\partial}{\partial z_j} \log \sum_k e^{z_k} - \delta_{jc}",
+        "sum rule; z_c contains z_j only if j = c",
+        lambda z, c: slope(_lse, z) - _one_hot(z, c),
+        r"= p_j - \delta_{jc}",
+        "the gradient of log-sum-exp is softmax: the textbook form",
+        _in_hot(lambda p, y: p - y),
+        r"= \begin{cases} p_j - 1 & j = c \\ p_j & j \neq c \end{cases}",
+        "the two cases of δ",
+        _in_hot(lambda p, y: jnp.where(y == 1, p - 1, p)),
+        r"= \begin{cases} -\sum_{i \neq c} p_i & j = c \\ p_j & j \neq c \end{cases}",
+        "1 − p_c is the sum of the others: the form that keeps its digits",
+        _in_hot(lambda p, y: jnp.where(y == 1, -others(p), p)),
     ),
-    source=SOURCE,
 )
 
 LABEL = Derivation(
@@ -175,36 +161,22 @@ LABEL = Derivation(
     title="Categorical cross-entropy in its labels",
     of=r"\frac{\partial \ell}{\partial y_j}",
     given="z are logits and y labels, both (..., K); p = softmax(z), ℓ = −Σ_i y_i log p_i.",
-    example=_soft,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0}"
-            r" \frac{\ell(\ldots, y_j+h, \ldots) - \ell(\ldots, y_j-h, \ldots)}{2h}",
-            "definition of the partial derivative",
-            Limit(total(cross_entropy.categorical), 1),
-        ),
-        Step(
-            r"= -\frac{\partial}{\partial y_j} \sum_i y_i \log p_i",
-            "the loss; p does not contain y",
-            lambda z, y: still_open(_ones(z), lambda t: _loss(softmax(z), t), y),
-        ),
-        Step(
-            r"= -\sum_i \delta_{ij} \log p_i",
-            "∂y_i/∂y_j is 1 for i = j, else 0",
-            lambda z, y: -jnp.sum(delta(y) * jnp.log(softmax(z))[..., None, :], axis=-1),
-        ),
-        Step(
-            r"= -\log p_j",
-            "δ picks one term of the sum: the surprise at class j",
-            lambda z, y: -jnp.log(softmax(z)),
-        ),
-        Step(
-            r"= \log \sum_k e^{z_k} - z_j",
-            "log(a/b) = log a − log b: no logarithm of a probability that rounds to 0",
-            lambda z, y: _lse(z)[..., None] - z,
-        ),
+    example=drawn(normal(2, 3), _probabilities),
+    steps=lines(
+        definition(r"\ell(\ldots, {}, \ldots)", "y_j", Limit(total(cross_entropy.categorical), 1)),
+        r"= -\frac{\partial}{\partial y_j} \sum_i y_i \log p_i",
+        "the loss; p does not contain y",
+        lambda z, y: slope(lambda t: _loss(softmax(z), t), y),
+        r"= -\sum_i \delta_{ij} \log p_i",
+        "∂y_i/∂y_j is 1 for i = j, else 0",
+        _in_p(lambda p, y: -jnp.sum(delta(y) * jnp.log(p)[..., None, :], axis=-1)),
+        r"= -\log p_j",
+        "δ picks one term of the sum: the surprise at class j",
+        lambda z, y: -jnp.log(softmax(z)),
+        r"= \log \sum_k e^{z_k} - z_j",
+        "log(a/b) = log a − log b: no logarithm of a probability that rounds to 0",
+        lambda z, y: _lse(z)[..., None] - z,
     ),
-    source=SOURCE,
 )
 
 FROM_PROBABILITIES = Derivation(
@@ -212,29 +184,21 @@ FROM_PROBABILITIES = Derivation(
     title="Categorical cross-entropy in the probabilities",
     of=r"\frac{\partial \ell}{\partial p_j}",
     given="p and y are (..., K), p above 0 and taken as free numbers; ℓ = −Σ_i y_i log p_i.",
-    example=_probabilities,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0}"
-            r" \frac{\ell(\ldots, p_j+h, \ldots) - \ell(\ldots, p_j-h, \ldots)}{2h}",
-            "definition of the partial derivative",
+    example=drawn(_probabilities, _probabilities),
+    steps=lines(
+        definition(
+            r"\ell(\ldots, {}, \ldots)",
+            "p_j",
             Limit(total(cross_entropy.categorical_from_probabilities)),
         ),
-        Step(
-            r"= -\frac{\partial}{\partial p_j} \sum_i y_i \log p_i",
-            "the loss",
-            lambda p, y: still_open(_ones(p), lambda q: _loss(q, y), p),
-        ),
-        Step(
-            r"= -y_j \frac{\partial \log p_j}{\partial p_j}",
-            "the other terms do not contain p_j: their derivative is 0",
-            lambda p, y: -y * slope(jnp.log, p),
-        ),
-        Step(
-            r"= -\frac{y_j}{p_j}",
-            "log′p = 1/p",
-            lambda p, y: -y / p,
-        ),
+        r"= -\frac{\partial}{\partial p_j} \sum_i y_i \log p_i",
+        "the loss",
+        lambda p, y: slope(lambda q: _loss(q, y), p),
+        r"= -y_j \frac{\partial \log p_j}{\partial p_j}",
+        "the other terms do not contain p_j: their derivative is 0",
+        lambda p, y: -y * slope(jnp.log, p),
+        r"= -\frac{y_j}{p_j}",
+        "log′p = 1/p",
+        lambda p, y: -y / p,
     ),
-    source=SOURCE,
 )

@@ -17,8 +17,7 @@ from flint import arb, ctx
 from handgrad import exact
 from handgrad._precision import x64
 from handgrad._types import Key
-from handgrad.derivations.limit import Limit
-from handgrad.derivations.steps import Derivation, Step
+from handgrad.derivations.steps import Derivation, Limit, Step
 from handgrad.errors import InputError
 from handgrad.verify.mathematics import agreed_digits
 from handgrad.verify.witnesses import named_leaves
@@ -64,7 +63,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Value:
+class LineValue:
     """A line at one point: the names of its leaves, and their balls; or why it has none."""
 
     names: tuple[str, ...] = ()
@@ -117,22 +116,21 @@ def examples(derivation: Derivation, key: Key | None = None) -> list[tuple]:
         return [derivation.example(jax.random.fold_in(key, i)) for i in range(POINTS)]
 
 
-def line_values(step: Step, points: list[tuple], digits: int) -> list[Value]:
+def line_values(step: Step, points: list[tuple], digits: int) -> list[LineValue]:
     """The value of a line at each point, in balls good for `digits` digits."""
     asked = digits + GUARD_DIGITS
     try:
         if isinstance(step.value, Limit):
             with x64():
-                spec = jax.eval_shape(jax.jacobian(step.value.of, step.value.argnums), *points[0])
-            names = tuple(path for path, _ in named_leaves(spec))
-            return [Value(names, tuple(step.value.balls(args, asked))) for args in points]
+                names = tuple(path for path, _ in named_leaves(step.value.shape(points[0])))
+            return [LineValue(names, tuple(step.value.balls(args, asked))) for args in points]
         traced = exact.trace(step.value, *points[0])
         empty: Any = jax.tree.unflatten(traced.out_tree, [0] * traced.out_tree.num_leaves)
         names = tuple(path for path, _ in named_leaves(empty))
         rows = [exact.evaluate_jaxpr(traced.jaxpr, jax.tree.leaves(args), asked) for args in points]
-        return [Value(names, tuple(map(_as_object, row))) for row in rows]
+        return [LineValue(names, tuple(map(_as_object, row))) for row in rows]
     except (exact.Undecided, exact.UnsupportedPrimitive) as trouble:
-        return [Value(trouble=str(trouble))] * len(points)
+        return [LineValue(trouble=str(trouble))] * len(points)
 
 
 def _as_object(leaf: Any) -> np.ndarray:
@@ -141,7 +139,7 @@ def _as_object(leaf: Any) -> np.ndarray:
 
 
 def _checked_line(
-    number: int, step: Step, before: list[Value], here: list[Value], digits: int
+    number: int, step: Step, before: list[LineValue], here: list[LineValue], digits: int
 ) -> CheckedLine:
     worst, compared, fault = float(digits), 0, None
     for point, (old, new) in enumerate(zip(before, here, strict=True), 1):
@@ -168,13 +166,13 @@ def _checked_line(
     return CheckedLine(number, step.reason, fault is None, reached, compared, fault)
 
 
-def _coordinates(new: Value, old: Value) -> Any:
+def _coordinates(new: LineValue, old: LineValue) -> Any:
     for name, a, b in zip(new.names, new.leaves, old.leaves, strict=True):
         for index in np.ndindex(a.shape):
             yield name, index, a[index], b[index]
 
 
-def _shapes(value: Value) -> str:
+def _shapes(value: LineValue) -> str:
     return ", ".join(f"{name or 'an array'}{list(shape)}" for name, shape in value.frame)
 
 

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 from jax import random
 
 from handgrad._types import Array, Features, Key
-from handgrad.derivations.limit import Limit
-from handgrad.derivations.logistic import mean_open, mean_push
-from handgrad.derivations.steps import Derivation, Step, still_open
+from handgrad.derivations.logistic import mean_open, mean_push, scores_open
+from handgrad.derivations.steps import Derivation, Limit, definition, lines, slope
 from handgrad.gradients import perceptron as house
 from handgrad.gradients.linear import Params, affine
 from handgrad.gradients.sigmoid import step
@@ -35,6 +34,11 @@ def _is_mistake(params: Params, x: Features, y: Array) -> Array:
     return _sign(y) * affine(params, x) < 0
 
 
+def _pushes(params: Params, x: Features, y: Array) -> Array:
+    """−t for a mistake, else 0."""
+    return jnp.where(_is_mistake(params, x, y), -_sign(y), jnp.zeros_like(y))
+
+
 PERCEPTRON = Derivation(
     name="perceptron",
     title="The perceptron's subgradient",
@@ -45,52 +49,34 @@ PERCEPTRON = Derivation(
         "∂/∂w and ∂/∂b."
     ),
     example=_example,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0} \frac{E(\ldots, w_d+h, \ldots) - E(\ldots, w_d-h, \ldots)}{2h}",
-            "definition of the partial derivative; with a point on the line there is no limit",
+    steps=lines(
+        definition(
+            r"E(\ldots, {}, \ldots)",
+            "w_d",
             Limit(house.loss),
+            "; with a point on the line there is no limit",
         ),
-        Step(
-            r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n \max(0, -t_n z_n)",
-            "the error: how far the mistakes are on the wrong side",
-            lambda params, x, y: still_open(
-                jnp.ones((), x.dtype),
-                lambda p: jnp.sum(jnp.maximum(0.0, -_sign(y) * affine(p, x))) / x.shape[0],
-                params,
-            ),
+        r"= \frac{\partial}{\partial (w, b)} \frac{1}{N} \sum_n \max(0, -t_n z_n)",
+        "the error: how far the mistakes are on the wrong side",
+        lambda params, x, y: slope(
+            lambda p: jnp.sum(jnp.maximum(0.0, -_sign(y) * affine(p, x))) / x.shape[0], params
         ),
-        Step(
-            r"= \frac{1}{N} \sum_n \begin{cases} \frac{\partial}{\partial (w, b)} (-t_n z_n)"
-            r" & t_n z_n < 0 \\ 0 & t_n z_n > 0 \end{cases}",
-            "sum rule; off the kink the maximum is one of the two all around",
-            lambda params, x, y: mean_open(
-                _is_mistake(params, x, y).astype(x.dtype),
-                lambda p: -_sign(y) * affine(p, x),
-                params,
-            ),
+        r"= \frac{1}{N} \sum_n \begin{cases} \frac{\partial}{\partial (w, b)} (-t_n z_n)"
+        r" & t_n z_n < 0 \\ 0 & t_n z_n > 0 \end{cases}",
+        "sum rule; off the kink the maximum is one of the two all around",
+        lambda params, x, y: mean_open(
+            _is_mistake(params, x, y).astype(x.dtype),
+            lambda p: -_sign(y) * affine(p, x),
+            params,
         ),
-        Step(
-            r"= \frac{1}{N} \sum_{n: \, t_n z_n < 0} -t_n \frac{\partial z_n}{\partial (w, b)}",
-            "only the mistakes are left; t is a constant",
-            lambda params, x, y: mean_open(
-                jnp.where(_is_mistake(params, x, y), -_sign(y), jnp.zeros_like(y)),
-                lambda p: affine(p, x),
-                params,
-            ),
-        ),
-        Step(
-            r"= \frac{1}{N} \sum_{n: \, t_n z_n < 0} -t_n (x_n, 1)",
-            "z = w·x + b is linear: ∂z/∂w = x, ∂z/∂b = 1",
-            lambda params, x, y: mean_push(
-                jnp.where(_is_mistake(params, x, y), -_sign(y), jnp.zeros_like(y)), x
-            ),
-        ),
-        Step(
-            r"= -\frac{1}{N} \sum_n (y_n - \hat y_n) (x_n, 1), \quad \hat y_n = \mathrm{step}(z_n)",
-            "y − ŷ is t for a mistake and 0 otherwise: the form of logistic regression",
-            lambda params, x, y: mean_push(-(y - step(affine(params, x))), x),
-        ),
+        r"= \frac{1}{N} \sum_{n: \, t_n z_n < 0} -t_n \frac{\partial z_n}{\partial (w, b)}",
+        "only the mistakes are left; t is a constant",
+        lambda params, x, y: scores_open(_pushes(params, x, y), params, x),
+        r"= \frac{1}{N} \sum_{n: \, t_n z_n < 0} -t_n (x_n, 1)",
+        "z = w·x + b is linear: ∂z/∂w = x, ∂z/∂b = 1",
+        lambda params, x, y: mean_push(_pushes(params, x, y), x),
+        r"= -\frac{1}{N} \sum_n (y_n - \hat y_n) (x_n, 1), \quad \hat y_n = \mathrm{step}(z_n)",
+        "y − ŷ is t for a mistake and 0 otherwise: the form of logistic regression",
+        lambda params, x, y: mean_push(-(y - step(affine(params, x))), x),
     ),
-    source="Neural networks",
 )

@@ -1,53 +1,67 @@
-r"""Softmax: its Jacobian by the quotient rule, in two cases, and what follows from it.
+r"""Softmax: its Jacobian by the quotient rule, in two cases, and products with it.
 
 ∂p_i/∂z_j is p_i(1 − p_i) on the diagonal and −p_i p_j off it: to raise one probability is to lower
-the others. Products of this matrix with a vector need no matrix.
+the others. Products of this matrix with a vector need no matrix: a cotangent c on p says how much
+the loss would gain from each probability, and softmax hands back to each logit p_j times how much
+c_j is above its own mean.
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import random
 
-from handgrad._types import Array, Key
-from handgrad.derivations.limit import Limit
-from handgrad.derivations.scalars import total
-from handgrad.derivations.softmax_products import others
-from handgrad.derivations.steps import Derivation, Step, still_open
+from handgrad._types import Array
+from handgrad.derivations.scalars import paired, total
+from handgrad.derivations.steps import (
+    Derivation,
+    Limit,
+    definition,
+    drawn,
+    in_terms_of,
+    lines,
+    normal,
+    slope,
+    still_open,
+)
 from handgrad.gradients import softmax as house
 from handgrad.gradients.sigmoid import sigmoid
+from handgrad.gradients.softmax import softmax
 
-SOURCE = "Neural networks"
 _ROW = "z is (K,), one row of logits; e_i = e^{z_i}, S their sum, p = softmax(z)."
 _ROWS = "z is (..., K), rows of logits; each row stands alone, and p = softmax(z)."
+_PRODUCT = "c is a cotangent and z logits, both (..., K); each row stands alone, p = softmax(z)."
 
 
-def _row(key: Key) -> tuple:
-    return (2 * random.normal(key, (3,)),)
+def delta(p: Array) -> Array:
+    """δ_ij for every row of p: (..., K, K)."""
+    return jnp.broadcast_to(jnp.eye(p.shape[-1], dtype=p.dtype), (*p.shape, p.shape[-1]))
 
 
-def _rows(key: Key) -> tuple:
-    return (2 * random.normal(key, (2, 3)),)
+def rows_sum(a: Array) -> Array:
+    """Σ over the last axis, which is kept."""
+    return jnp.sum(a, axis=-1, keepdims=True)
 
 
-def _two(key: Key) -> tuple:
-    return (2 * random.normal(key, (2, 2)),)
+def others(a: Array) -> Array:
+    """Σ_{j≠i} a_j for each i, written as a sum that leaves one out."""
+    return jnp.sum((1 - delta(a)) * a[..., None, :], axis=-1)
+
+
+def through_jacobian(c: Array, p: Array) -> Array:
+    """Σ_i c_i (δ_ij − p_j)."""
+    return jnp.sum(c[..., :, None] * (delta(p) - p[..., None, :]), axis=-2)
+
+
+def as_written(z: Array) -> Array:
+    """e^{z_i} / Σ_k e^{z_k}."""
+    return jnp.exp(z) / rows_sum(jnp.exp(z))
+
+
+# --- the Jacobian ---------------------------------------------------------------------------------
 
 
 def _sum(z: Array) -> Array:
-    """S = Σ_k e^{z_k}, with its axis kept."""
-    return jnp.sum(jnp.exp(z), axis=-1, keepdims=True)
-
-
-def _scalar_sum(z: Array) -> Array:
     """S = Σ_k e^{z_k} of one row."""
     return jnp.sum(jnp.exp(z))
-
-
-def _plain(z: Array) -> Array:
-    """e_i / S, as it is written."""
-    return jnp.exp(z) / _sum(z)
 
 
 def _by_case(diagonal: Array, elsewhere: Array) -> Array:
@@ -60,90 +74,55 @@ def _outer(a: Array) -> Array:
     return a[:, None] * a[None, :]
 
 
-def _slopes(f: Callable[[Array], Array], z: Array) -> Array:
-    """∂f_i/∂z_j, not worked out yet."""
-    return jax.jacfwd(f)(z)
-
+_in_e = in_terms_of(jnp.exp, _sum)
+_in_p = in_terms_of(as_written)
 
 JACOBIAN = Derivation(
     name="softmax_jacobian",
     title="The Jacobian of softmax",
     of=r"\frac{\partial p_i}{\partial z_j}",
     given=_ROW,
-    example=_row,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0} \frac{p_i(\ldots, z_j+h, \ldots) - p_i(\ldots, z_j-h, \ldots)}{2h}",
-            "definition of the partial derivative",
-            Limit(house.softmax),
+    example=drawn(normal(3)),
+    steps=lines(
+        definition(r"p_i(\ldots, {}, \ldots)", "z_j", Limit(house.softmax)),
+        r"= \frac{\partial}{\partial z_j} \frac{e^{z_i}}{\sum_k e^{z_k}}",
+        "definition of softmax",
+        lambda z: jax.jacfwd(as_written)(z),
+        r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i \frac{\partial S}{\partial z_j}}"
+        r"{S^2}",
+        "quotient rule",
+        lambda z: (
+            (jax.jacfwd(jnp.exp)(z) * _sum(z) - jnp.exp(z)[:, None] * jax.jacfwd(_sum)(z)[None])
+            / jnp.square(_sum(z))
         ),
-        Step(
-            r"= \frac{\partial}{\partial z_j} \frac{e^{z_i}}{\sum_k e^{z_k}}",
-            "definition of softmax",
-            lambda z: _slopes(_plain, z),
+        r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i e_j}{S^2}",
+        "of the sum only e_j contains z_j",
+        lambda z: (jax.jacfwd(jnp.exp)(z) * _sum(z) - _outer(jnp.exp(z))) / jnp.square(_sum(z)),
+        r"= \begin{cases} \frac{e_i S - e_i e_i}{S^2} & i = j \\"
+        r" \frac{0 \cdot S - e_i e_j}{S^2} & i \neq j \end{cases}",
+        "e_i contains z_j only if i = j",
+        _in_e(
+            lambda e, s: _by_case(
+                (e * s - jnp.square(e)) / jnp.square(s), (0 * s - _outer(e)) / jnp.square(s)
+            )
         ),
-        Step(
-            r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i \frac{\partial S}{\partial z_j}}"
-            r"{S^2}",
-            "quotient rule",
-            lambda z: (
-                (
-                    _slopes(jnp.exp, z) * _scalar_sum(z)
-                    - jnp.exp(z)[:, None] * _slopes(_scalar_sum, z)[None, :]
-                )
-                / jnp.square(_scalar_sum(z))
-            ),
-        ),
-        Step(
-            r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i e_j}{S^2}",
-            "of the sum only e_j contains z_j",
-            lambda z: (
-                (_slopes(jnp.exp, z) * _scalar_sum(z) - _outer(jnp.exp(z)))
-                / jnp.square(_scalar_sum(z))
-            ),
-        ),
-        Step(
-            r"= \begin{cases} \frac{e_i S - e_i e_i}{S^2} & i = j \\"
-            r" \frac{0 \cdot S - e_i e_j}{S^2} & i \neq j \end{cases}",
-            "e_i contains z_j only if i = j",
-            lambda z: _by_case(
-                (jnp.exp(z) * _scalar_sum(z) - jnp.square(jnp.exp(z))) / jnp.square(_scalar_sum(z)),
-                (0 * _scalar_sum(z) - _outer(jnp.exp(z))) / jnp.square(_scalar_sum(z)),
-            ),
-        ),
-        Step(
-            r"= \begin{cases} \frac{e_i}{S} \left( 1 - \frac{e_i}{S} \right) & i = j \\"
-            r" -\frac{e_i}{S} \cdot \frac{e_j}{S} & i \neq j \end{cases}",
-            "one S goes to each factor",
-            lambda z: _by_case(
-                jnp.exp(z) / _scalar_sum(z) * (1 - jnp.exp(z) / _scalar_sum(z)),
-                -_outer(jnp.exp(z) / _scalar_sum(z)),
-            ),
-        ),
-        Step(
-            r"= \begin{cases} p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}",
-            "definition of softmax, read backwards",
-            lambda z: _by_case(_plain(z) * (1 - _plain(z)), -_outer(_plain(z))),
-        ),
-        Step(
-            r"= p_i (\delta_{ij} - p_j)",
-            "both cases in one, with δ = 1 for i = j, else 0",
-            lambda z: (
-                _plain(z)[:, None] * (jnp.eye(z.shape[0], dtype=z.dtype) - _plain(z)[None, :])
-            ),
-        ),
-        Step(
-            r"= \left[ \mathrm{diag}(p) - p p^{\top} \right]_{ij}",
-            "the same as matrices: symmetric, and of rank K − 1",
-            lambda z: jnp.diag(_plain(z)) - _outer(_plain(z)),
-        ),
-        Step(
-            r"= \begin{cases} p_i \sum_{k \neq i} p_k & i = j \\ -p_i p_j & i \neq j \end{cases}",
-            "1 − p_i is the sum of the others, which does not cancel",
-            lambda z: _by_case(_plain(z) * others(_plain(z)), -_outer(_plain(z))),
-        ),
+        r"= \begin{cases} \frac{e_i}{S} \left( 1 - \frac{e_i}{S} \right) & i = j \\"
+        r" -\frac{e_i}{S} \cdot \frac{e_j}{S} & i \neq j \end{cases}",
+        "one S goes to each factor",
+        _in_e(lambda e, s: _by_case(e / s * (1 - e / s), -_outer(e / s))),
+        r"= \begin{cases} p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}",
+        "definition of softmax, read backwards",
+        _in_p(lambda p: _by_case(p * (1 - p), -_outer(p))),
+        r"= p_i (\delta_{ij} - p_j)",
+        "both cases in one, with δ = 1 for i = j, else 0",
+        _in_p(lambda p: p[:, None] * (jnp.eye(p.shape[0], dtype=p.dtype) - p[None, :])),
+        r"= \left[ \mathrm{diag}(p) - p p^{\top} \right]_{ij}",
+        "the same as matrices: symmetric, and of rank K − 1",
+        _in_p(lambda p: jnp.diag(p) - _outer(p)),
+        r"= \begin{cases} p_i \sum_{k \neq i} p_k & i = j \\ -p_i p_j & i \neq j \end{cases}",
+        "1 − p_i is the sum of the others, which does not cancel",
+        _in_p(lambda p: _by_case(p * others(p), -_outer(p))),
     ),
-    source=SOURCE,
 )
 
 LOGSUMEXP = Derivation(
@@ -151,65 +130,123 @@ LOGSUMEXP = Derivation(
     title="The gradient of log-sum-exp is softmax",
     of=r"\frac{\partial}{\partial z_j} \log \sum_k e^{z_k}",
     given=_ROWS,
-    example=_rows,
-    steps=(
-        Step(
-            r"= \lim_{h \to 0}"
-            r" \frac{\mathrm{lse}(\ldots, z_j+h, \ldots)"
-            r" - \mathrm{lse}(\ldots, z_j-h, \ldots)}{2h}",
-            "definition of the partial derivative",
-            Limit(total(house.logsumexp)),
-        ),
-        Step(
-            r"= \frac{1}{S} \cdot \frac{\partial S}{\partial z_j}, \quad S = \sum_k e^{z_k}",
-            "chain rule; log′u = 1/u",
-            lambda z: 1 / _sum(z) * still_open(jnp.ones_like(_sum(z)), _sum, z),
-        ),
-        Step(
-            r"= \frac{e^{z_j}}{S}",
-            "of the sum only the term j contains z_j, and it is its own derivative",
-            lambda z: jnp.exp(z) / _sum(z),
-        ),
-        Step(
-            r"= \frac{e^{z_j - m}}{\sum_k e^{z_k - m}}, \quad m = \max_k z_k",
-            "numerator and denominator times e⁻ᵐ: the largest exponent is 0, nothing overflows",
-            lambda z: (
-                jnp.exp(z - jnp.max(z, axis=-1, keepdims=True))
-                / jnp.sum(jnp.exp(z - jnp.max(z, axis=-1, keepdims=True)), axis=-1, keepdims=True)
-            ),
-        ),
-        Step(r"= p_j", "definition of softmax", house.softmax),
+    example=drawn(normal(2, 3)),
+    steps=lines(
+        definition(r"\mathrm{lse}(\ldots, {}, \ldots)", "z_j", Limit(total(house.logsumexp))),
+        r"= \frac{1}{S} \cdot \frac{\partial S}{\partial z_j}, \quad S = \sum_k e^{z_k}",
+        "chain rule; log′u = 1/u",
+        lambda z: 1 / rows_sum(jnp.exp(z)) * slope(lambda t: rows_sum(jnp.exp(t)), z),
+        r"= \frac{e^{z_j}}{S}",
+        "of the sum only the term j contains z_j, and it is its own derivative",
+        as_written,
+        r"= \frac{e^{z_j - m}}{\sum_k e^{z_k - m}}, \quad m = \max_k z_k",
+        "numerator and denominator times e⁻ᵐ: the largest exponent is 0, nothing overflows",
+        lambda z: as_written(z - jnp.max(z, axis=-1, keepdims=True)),
+        r"= p_j",
+        "definition of softmax",
+        house.softmax,
     ),
-    source=SOURCE,
 )
+
+_of_two = in_terms_of(lambda z: z[:, 0], lambda z: z[:, 1])
 
 TWO_CLASSES = Derivation(
     name="two_classes",
     title="Softmax of two classes is the sigmoid of the difference",
     of=r"\mathrm{softmax}(a, b)_0",
     given="a and b are the two logits, here the columns of an array (N, 2).",
-    example=_two,
-    steps=(
-        Step(
-            r"= \frac{e^{a}}{e^{a}+e^{b}}",
-            "definition of softmax",
-            lambda z: jnp.exp(z[:, 0]) / (jnp.exp(z[:, 0]) + jnp.exp(z[:, 1])),
-        ),
-        Step(
-            r"= \frac{1}{1+e^{b} e^{-a}}",
-            "numerator and denominator times e⁻ᵃ",
-            lambda z: 1 / (1 + jnp.exp(z[:, 1]) * jnp.exp(-z[:, 0])),
-        ),
-        Step(
-            r"= \frac{1}{1+e^{-(a-b)}}",
-            "exponents add",
-            lambda z: 1 / (1 + jnp.exp(-(z[:, 0] - z[:, 1]))),
-        ),
-        Step(
-            r"= \sigma(a - b)",
-            "definition of σ: only the difference counts",
-            lambda z: sigmoid(z[:, 0] - z[:, 1]),
-        ),
+    example=drawn(normal(2, 2)),
+    steps=lines(
+        r"= \frac{e^{a}}{e^{a}+e^{b}}",
+        "definition of softmax",
+        _of_two(lambda a, b: jnp.exp(a) / (jnp.exp(a) + jnp.exp(b))),
+        r"= \frac{1}{1+e^{b} e^{-a}}",
+        "numerator and denominator times e⁻ᵃ",
+        _of_two(lambda a, b: 1 / (1 + jnp.exp(b) * jnp.exp(-a))),
+        r"= \frac{1}{1+e^{-(a-b)}}",
+        "exponents add",
+        _of_two(lambda a, b: 1 / (1 + jnp.exp(-(a - b)))),
+        r"= \sigma(a - b)",
+        "definition of σ: only the difference counts",
+        _of_two(lambda a, b: sigmoid(a - b)),
     ),
-    source=SOURCE,
+)
+
+
+# --- products with the Jacobian -------------------------------------------------------------------
+
+
+def _from_top(c: Array, z: Array) -> Array:
+    """c_j − c_t with t the class of the largest logit."""
+    top = jnp.argmax(z, axis=-1, keepdims=True)
+    return c - jnp.take_along_axis(c, top, axis=-1)
+
+
+def _centred(c: Array, p: Array) -> Array:
+    """c_j − ⟨p, c⟩: how much c_j is above its mean under p."""
+    return c - rows_sum(p * c)
+
+
+_in_c = in_terms_of(lambda c, z: c, lambda c, z: softmax(z))
+
+SOFTMAX = Derivation(
+    name="softmax",
+    title="A cotangent through softmax",
+    of=r"\frac{\partial}{\partial z_j} \sum_i c_i p_i",
+    given=_PRODUCT,
+    example=drawn(normal(2, 3, scale=1), normal(2, 3)),
+    steps=lines(
+        definition(
+            r"\langle c, p(\ldots, {}, \ldots) \rangle", "z_j", Limit(paired(house.softmax), 1)
+        ),
+        r"= \sum_i c_i \frac{\partial p_i}{\partial z_j}",
+        "sum rule; c is a constant",
+        lambda c, z: still_open(c, as_written, z),
+        r"= \sum_i c_i p_i (\delta_{ij} - p_j)",
+        "the Jacobian of softmax",
+        _in_c(lambda c, p: through_jacobian(c * p, p)),
+        r"= c_j p_j - p_j \sum_i c_i p_i",
+        "δ picks one term of the sum; p_j is common to the others",
+        _in_c(lambda c, p: c * p - p * rows_sum(c * p)),
+        r"= p_j \left( c_j - \langle p, c \rangle \right)",
+        "common factor: what is above the mean is raised, what is below is lowered",
+        _in_c(lambda c, p: p * _centred(c, p)),
+        r"= p_j \left( (c_j - c_t) - \sum_i p_i (c_i - c_t) \right),"
+        r" \quad t = \mathrm{argmax}_k z_k",
+        "Σ p_i = 1: a constant taken from all c changes nothing; p_t near 1 costs no digit",
+        lambda c, z: softmax(z) * _centred(_from_top(c, z), softmax(z)),
+    ),
+)
+
+LOG_SOFTMAX = Derivation(
+    name="log_softmax",
+    title="A cotangent through log-softmax",
+    of=r"\frac{\partial}{\partial z_j} \sum_i c_i \log p_i",
+    given=_PRODUCT,
+    example=drawn(normal(2, 3, scale=1), normal(2, 3)),
+    steps=lines(
+        definition(
+            r"\langle c, \log p(\ldots, {}, \ldots) \rangle",
+            "z_j",
+            Limit(paired(house.log_softmax), 1),
+        ),
+        r"= \sum_i c_i \frac{1}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
+        "sum rule and chain rule; log′u = 1/u",
+        lambda c, z: still_open(c / softmax(z), as_written, z),
+        r"= \sum_i c_i \frac{1}{p_i} p_i (\delta_{ij} - p_j)",
+        "the Jacobian of softmax",
+        _in_c(lambda c, p: through_jacobian(c / p * p, p)),
+        r"= \sum_i c_i (\delta_{ij} - p_j)",
+        "p_i is never 0 and cancels",
+        _in_c(through_jacobian),
+        r"= c_j - p_j \sum_i c_i",
+        "δ picks one term of the sum; p_j is common to the others",
+        _in_c(lambda c, p: c - p * rows_sum(c)),
+        r"= c_j (1 - p_j) - p_j \sum_{i \neq j} c_i",
+        "the term i = j joins c_j",
+        _in_c(lambda c, p: c * (1 - p) - p * others(c)),
+        r"= c_j \sum_{i \neq j} p_i - p_j \sum_{i \neq j} c_i",
+        "1 − p_j is the sum of the others, which does not cancel",
+        _in_c(lambda c, p: c * others(p) - p * others(c)),
+    ),
 )

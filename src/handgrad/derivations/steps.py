@@ -1,8 +1,13 @@
-"""What a derivation is: one quantity, line by line, each line with its reason and its value.
+r"""What a derivation is: one quantity, line by line, each line with its reason and its value.
 
 Every line equals the one before it, as real numbers; `checking` holds it to that. The value of a
 line is computed as the line is written: what the line has worked out is worked out in its value,
 and what it still leaves as a ∂ is left to `still_open`, which the next lines then do without.
+
+The first line is a derivative by its definition, lim (f(x + h) − f(x − h)) / 2h. It is taken from
+values of f alone, in ball arithmetic, at steps small enough that the digits asked for stand still
+(`exact.derivative`). No rule of differentiation is in it, ours or JAX's, so the lines that follow
+are measured against something that was not derived.
 """
 
 from collections.abc import Callable
@@ -11,8 +16,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import random
 
+from handgrad import exact
+from handgrad._precision import x64
 from handgrad._types import Array, Key
+from handgrad.errors import InputError
+from handgrad.verify.witnesses import Argnums, Layout
+
+NEURAL = "Neural networks"
+BINARY = "How did binary cross-entropy loss come into existence?"
+"""The notes that derivations follow."""
+FLOAT_DIGITS = 20
+"""Asked for where a limit is wanted as floats: more than any of them holds."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,86 @@ class Derivation:
     example: Callable[[Key], tuple]
     """Draws arguments for the lines, in the default float dtype, away from any kink."""
     steps: tuple[Step, ...]
-    source: str
+    source: str = NEURAL
+
+
+# --- the first line -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limit:
+    """∂of/∂(the arguments at `argnums`) by definition; of may have many outputs, as in a Jacobian.
+
+    Called with numbers it gives the limit rounded to their dtype, in the structure that
+    `jax.jacobian(of, argnums)` has (for a scalar that is `jax.grad`'s).
+
+    >>> square = Limit(lambda x: jnp.sum(x**2))
+    >>> square(jnp.array([3.0, -0.5])).tolist()
+    [6.0, -1.0]
+    """
+
+    of: Callable[..., Any]
+    argnums: Argnums = 0
+
+    def __call__(self, *args: Any) -> Any:
+        """The limit in floats. Raises InputError under jit, where there is no number to move."""
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+            raise InputError(
+                "args", "numbers", "the tracers of jit or grad",
+                "call the first line outside; its limit is taken from values",
+            )  # fmt: skip
+        specs, tree = jax.tree.flatten(self.shape(args))
+        floats = [
+            jnp.asarray(np.vectorize(lambda ball: float(ball.mid()), otypes=[float])(a), spec.dtype)
+            for a, spec in zip(self.balls(args, FLOAT_DIGITS), specs, strict=True)
+        ]
+        return jax.tree.unflatten(tree, floats)
+
+    def shape(self, args: tuple) -> Any:
+        """Shapes and dtypes of the limit, in its structure."""
+        return jax.eval_shape(jax.jacobian(self.of, self.argnums), *args)
+
+    def balls(self, args: tuple, digits: int) -> list[np.ndarray]:
+        """The flat leaves of the limit as object arrays of balls, to `digits` digits.
+
+        Raises `Undecided` at a kink.
+        """
+        with x64():
+            traced, layout = exact.trace(self.of, *args), Layout.of(args, self.argnums)
+        columns = []
+        for index in range(layout.size):
+            moves: list[Any] = [None] * len(traced.leaves)
+            direction = layout.split(np.eye(1, layout.size, index)[0])
+            for position, part in zip(layout.argnums, direction, strict=True):
+                moves[position] = part
+            columns.append(exact.derivative_jaxpr(traced.jaxpr, traced.leaves, moves, digits)[0])
+        matrix = np.stack(columns, axis=1)  # every output by every coordinate
+        leaves, row = [], 0
+        for output in traced.jaxpr.out_avals:
+            rows = matrix[row : row + output.size]
+            row += output.size
+            ends = np.cumsum(layout.sizes)[:-1]
+            for shape, block in zip(layout.shapes, np.split(rows, ends, axis=1), strict=True):
+                leaves.append(block.reshape((*output.shape, *shape)))
+        return leaves
+
+
+def definition(of: str, at: str, limit: Limit, more: str = "") -> Step:
+    r"""The first line: (of(at + h) − of(at − h))/2h, where `of` is LaTeX with {} in place of `at`.
+
+    >>> definition(r"\ell({}, y)", "z", Limit(jnp.sin)).formula.split("to 0} ")[1]
+    '\\frac{\\ell(z+h, y) - \\ell(z-h, y)}{2h}'
+    """
+    ahead, behind = (of.replace("{}", f"{at}{sign}h") for sign in "+-")
+    kind = "partial derivative" if r"\ldots" in of else "derivative"
+    return Step(
+        rf"= \lim_{{h \to 0}} \frac{{{ahead} - {behind}}}{{2h}}",
+        f"definition of the {kind}{more}",
+        limit,
+    )
+
+
+# --- what a line has not worked out yet -----------------------------------------------------------
 
 
 def still_open(weights: Array, f: Callable, at: Any) -> Any:
@@ -52,6 +148,73 @@ def still_open(weights: Array, f: Callable, at: Any) -> Any:
     return jax.vjp(f, at)[1](weights)[0]
 
 
-def slope(f: Callable[[Array], Array], z: Array) -> Array:
-    """df/dz of an elementwise function, not worked out yet."""
-    return still_open(jnp.ones_like(z), f, z)
+def slope(f: Callable, at: Any) -> Any:
+    """Σ ∂f/∂at: df/dz of an elementwise function, the gradient of a scalar one, not worked out."""
+    value, back = jax.vjp(f, at)
+    return back(jnp.ones_like(value))[0]
+
+
+# --- how lines are written ------------------------------------------------------------------------
+
+
+def lines(*parts: Any) -> tuple[Step, ...]:
+    """Steps from their formulas, reasons and values, one after the other; a Step stays as it is.
+
+    >>> [step.reason for step in lines("= z + z", "definition", lambda z: z + z)]
+    ['definition']
+    """
+    steps: list[Step] = []
+    rest = list(parts)
+    while rest:
+        if isinstance(rest[0], Step):
+            steps.append(rest.pop(0))
+            continue
+        line, rest = rest[:3], rest[3:]
+        if [callable(part) for part in line] != [False, False, True]:
+            raise TypeError(f"expected a formula, a reason and a value, got {line}")
+        steps.append(Step(*line))
+    return tuple(steps)
+
+
+def in_terms_of(*quantities: Callable) -> Callable[[Callable], Callable]:
+    """Lines that are written in quantities of their own: ŷ and y, for example, where z is given.
+
+    >>> in_prediction = in_terms_of(jnp.tanh, lambda z: z)
+    >>> in_prediction(lambda prediction, z: prediction - z)(0.0).item()
+    0.0
+    """
+
+    def written(line: Callable) -> Callable:
+        return lambda *args: line(*(quantity(*args) for quantity in quantities))
+
+    return written
+
+
+# --- where a derivation is tried ------------------------------------------------------------------
+
+Draw = Callable[[Key], Array]
+
+
+def drawn(*draws: Draw) -> Callable[[Key], tuple[Array, ...]]:
+    """An example with one array from each of `draws`, by keys of their own."""
+
+    def example(key: Key) -> tuple[Array, ...]:
+        keys = random.split(key, len(draws)) if len(draws) > 1 else [key]
+        return tuple(draw(k) for draw, k in zip(draws, keys, strict=True))
+
+    return example
+
+
+def normal(*shape: int, scale: float = 2.0) -> Draw:
+    """Logits, for example: numbers around 0."""
+    return lambda key: scale * random.normal(key, shape)
+
+
+def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Draw:
+    """Soft labels, for example."""
+    return lambda key: random.uniform(key, shape, minval=low, maxval=high)
+
+
+def indices(*shape: int, classes: int) -> Draw:
+    """The class of each example."""
+    return lambda key: random.randint(key, shape, 0, classes)

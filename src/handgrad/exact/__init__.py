@@ -6,7 +6,8 @@ differentiate it from values alone, with none of JAX's derivative rules: estimat
 The functions that end in `_jaxpr` take a program that is traced already, and flat arguments.
 
 A real number has no dtype and no sign of zero: conversions between floats do nothing, a zero
-counts as +0. `limits.py` lists what cannot be done.
+counts as +0. `coverage` counts which of JAX's primitives have a rule, `approximations` names the
+functions in a program that JAX itself only approximates.
 
 >>> import jax
 >>> print(evaluate(jax.grad(jax.nn.sigmoid), 17.0, digits=20)[()].str(20, radius=False))
@@ -15,15 +16,27 @@ counts as +0. `limits.py` lists what cannot be done.
 
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact.balls import ulp_ball
-from handgrad.exact.derivative import Derivative, derivative, one_sided
-from handgrad.exact.differences import derivative_jaxpr, one_sided_jaxpr
-from handgrad.exact.evaluation import Traced, evaluate, evaluate_jaxpr, trace
+from handgrad.exact.coverage import Coverage, approximations, coverage
+from handgrad.exact.derivative import (
+    Derivative,
+    derivative,
+    derivative_jaxpr,
+    one_sided,
+    one_sided_jaxpr,
+)
+from handgrad.exact.evaluation import Traced, as_operand, evaluate, evaluate_jaxpr, trace
+from handgrad.exact.interpreter import Interpreter
 
 __all__ = [
+    "Coverage",
     "Derivative",
+    "Interpreter",
     "Traced",
     "Undecided",
     "UnsupportedPrimitive",
+    "approximations",
+    "as_operand",
+    "coverage",
     "derivative",
     "derivative_jaxpr",
     "evaluate",

@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from handgrad.exact import order
+from handgrad.exact import balls
 from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 
 Rule = Callable[..., Any]
 
 
-def elementwise(function: Callable[..., arb], operands: int = 1, nan_is_final: bool = True) -> Rule:
+def elementwise(
+    function: Callable[..., arb],
+    operands: int = 1,
+    nan_is_final: bool = True,
+    outside: Callable[..., bool] | None = None,
+) -> Rule:
     """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
-    ufunc = np.frompyfunc(settling(function, nan_is_final), operands, 1)
+    ufunc = np.frompyfunc(settling(function, nan_is_final, outside), operands, 1)
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
         return boxed(ufunc(*(as_balls(array) for array in arrays)))
@@ -69,7 +74,7 @@ def divide(a: arb, b: arb) -> arb:
 
 def remainder(a: arb, b: arb) -> arb:
     """a − b · truncate(a/b): the sign is that of a."""
-    return a - b * order.truncate(a / b)
+    return a - b * balls.truncate(a / b)
 
 
 def square(x: arb) -> arb:
@@ -101,7 +106,7 @@ def exponential(x: arb) -> arb:
 
 def exp2(x: arb) -> arb:
     """2**x."""
-    return x.exp() if order.is_infinite(x) else arb(2) ** x
+    return x.exp() if balls.is_infinite(x) else arb(2) ** x
 
 
 def logarithm(x: arb) -> arb:
@@ -119,6 +124,24 @@ def logistic(x: arb) -> arb:
     return 1 / (1 + (-x).exp())
 
 
+def log2(x: arb) -> arb:
+    """log(x) / log 2."""
+    return logarithm(x) / arb(2).log()
+
+
+def one_minus_square(x: arb) -> arb:
+    """1 − x², without its cancellation near ±1."""
+    return (1 - x) * (1 + x)
+
+
+def polynomial(x: Any, *coefficients: Any, **params: Any) -> np.ndarray:
+    """Σ cₖ xᵏ, by Horner's scheme."""
+    value = as_balls(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        value = _add(_multiply(value, x), coefficient)
+    return value
+
+
 def rsqrt(x: arb) -> arb:
     """1/√x, +∞ at exactly 0."""
     return POS_INF if x.is_zero() else x.rsqrt()
@@ -128,7 +151,7 @@ def cbrt(x: arb) -> arb:
     """The real cube root."""
     if x.is_zero():
         return ZERO
-    return x.root(3) if order.greater(x, ZERO) else -(-x).root(3)
+    return x.root(3) if balls.greater(x, ZERO) else -(-x).root(3)
 
 
 def arctanh(x: arb) -> arb:
@@ -151,57 +174,81 @@ def negate(x: arb) -> arb:
 def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarray:
     """The nearest integer, with JAX's two conventions for halves."""
     away = getattr(rounding_method, "value", rounding_method) == 0
-    function = order.round_half_away if away else order.round_half_even
+    function = balls.round_half_away if away else balls.round_half_even
     return boxed(np.frompyfunc(function, 1, 1)(as_balls(x)))
 
 
+# Where functions have no real value, for sure.
+
+
+def _negative(x: arb) -> bool:
+    return bool(x < 0)
+
+
+def _below_one(x: arb) -> bool:
+    return bool(x < 1)
+
+
+def _beyond_one(x: arb) -> bool:
+    return bool(abs(x) > 1)
+
+
+def _root_of_negative(x: arb, y: arb) -> bool:
+    return bool(x < 0) and not y.contains_integer()
+
+
+_add, _multiply = elementwise(add, 2), elementwise(multiply, 2)
+
 RULES: dict[str, Rule] = {
     "abs": elementwise(absolute),
-    "acos": elementwise(arb.acos),
-    "acosh": elementwise(arb.acosh),
-    "add": elementwise(add, 2),
-    "add_any": elementwise(add, 2),
-    "asin": elementwise(arb.asin),
+    "acos": elementwise(arb.acos, outside=_beyond_one),
+    "acosh": elementwise(arb.acosh, outside=_below_one),
+    "add": _add,
+    "add_any": _add,
+    "asin": elementwise(arb.asin, outside=_beyond_one),
     "asinh": elementwise(arb.asinh),
     "atan": elementwise(arb.atan),
     "atan2": elementwise(arb.atan2, 2),
-    "atanh": elementwise(arctanh),
+    "atanh": elementwise(arctanh, outside=_beyond_one),
     "cbrt": elementwise(cbrt),
-    "ceil": elementwise(order.ceil),
-    "clamp": elementwise(order.clamp, 3),
+    "ceil": elementwise(balls.ceil),
+    "clamp": elementwise(balls.clamp, 3),
     "cos": elementwise(arb.cos),
     "cosh": elementwise(arb.cosh),
     "div": elementwise(divide, 2),
-    "eq": predicate(order.equal),
-    "eq_to": predicate(order.equal),
+    "eq": predicate(balls.equal),
+    "eq_to": predicate(balls.equal),
     "exp": elementwise(exponential),
     "exp2": elementwise(exp2),
     "expm1": elementwise(arb.expm1),
-    "floor": elementwise(order.floor),
-    "ge": predicate(order.greater_equal),
-    "gt": predicate(order.greater),
+    "floor": elementwise(balls.floor),
+    "ge": predicate(balls.greater_equal),
+    "gt": predicate(balls.greater),
     "integer_pow": integer_pow,
-    "is_finite": predicate(order.is_finite, 1),
-    "le": predicate(order.less_equal),
-    "le_to": predicate(order.less_equal),
-    "log": elementwise(logarithm),
-    "log1p": elementwise(log1p),
+    "is_finite": predicate(balls.is_finite, 1),
+    "le": predicate(balls.less_equal),
+    "le_to": predicate(balls.less_equal),
+    "log": elementwise(logarithm, outside=_negative),
+    "log1p": elementwise(log1p, outside=lambda x: x < -1),
+    "log2": elementwise(log2, outside=_negative),
     "logistic": elementwise(logistic),
-    "lt": predicate(order.less),
-    "lt_to": predicate(order.less),
-    "max": elementwise(order.maximum, 2),
-    "min": elementwise(order.minimum, 2),
-    "mul": elementwise(multiply, 2),
-    "ne": predicate(order.not_equal),
+    "lt": predicate(balls.less),
+    "lt_to": predicate(balls.less),
+    "max": elementwise(balls.maximum, 2),
+    "min": elementwise(balls.minimum, 2),
+    "mul": _multiply,
+    "ne": predicate(balls.not_equal),
     "neg": elementwise(negate),
-    "pow": elementwise(power, 2),
+    "one_minus_square": elementwise(one_minus_square),
+    "polynomial": polynomial,
+    "pow": elementwise(power, 2, outside=_root_of_negative),
     "rem": elementwise(remainder, 2),
     "round": round_to_integer,
-    "rsqrt": elementwise(rsqrt),
-    "sign": elementwise(order.sign),
+    "rsqrt": elementwise(rsqrt, outside=_negative),
+    "sign": elementwise(balls.sign),
     "sin": elementwise(arb.sin),
     "sinh": elementwise(arb.sinh),
-    "sqrt": elementwise(arb.sqrt),
+    "sqrt": elementwise(arb.sqrt, outside=_negative),
     "square": elementwise(square),
     "sub": elementwise(subtract, 2),
     "tan": elementwise(arb.tan),

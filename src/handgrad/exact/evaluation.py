@@ -1,21 +1,19 @@
 """Any JAX function in real arithmetic: trace once, then raise the precision until it suffices."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flint import arb, ctx
-from jax.extend.core import ClosedJaxpr
 
 from handgrad._checks import dtype_of, floating_dtype
 from handgrad._precision import x64
 from handgrad.errors import InputError, Undecided
-from handgrad.exact.balls import as_balls, is_accurate, kind
-from handgrad.exact.interpreter import Interpreter
-
-Rules = Mapping[str, Callable[..., Any]]
+from handgrad.exact.balls import as_balls, is_accurate, kind, parts
+from handgrad.exact.interpreter import Interpreter, Rules
+from handgrad.jaxprs import Program
 
 # Bits beyond those asked for, so that ordinary rounding needs no second run.
 GUARD_BITS = 64
@@ -26,7 +24,7 @@ MOST_DIGITS = 100_000
 class Traced(NamedTuple):
     """A traced function: its program, the flat arguments it was traced for, its output's tree."""
 
-    jaxpr: ClosedJaxpr
+    jaxpr: Program
     leaves: list[Any]
     out_tree: Any
 
@@ -106,7 +104,7 @@ def as_operand(leaf: Any, variable: Any) -> Any:
 
 
 def evaluate_bits(
-    jaxpr: ClosedJaxpr,
+    jaxpr: Program,
     leaves: Sequence[Any],
     bits: int,
     *,
@@ -137,7 +135,7 @@ def evaluate_bits(
 
 
 def evaluate_jaxpr(
-    jaxpr: ClosedJaxpr,
+    jaxpr: Program,
     leaves: Sequence[Any],
     digits: int = 60,
     rules: Rules | None = None,
@@ -167,6 +165,8 @@ def evaluate(
 ) -> Any:
     """The outputs of a JAX function in real arithmetic, as object arrays of `flint.arb`.
 
+    Complex outputs are arrays of `flint.acb`; an argument is given as its two parts.
+
     Every output ball contains the real value of the traced program at the exact values of the
     float arguments. An argument may also be an object array of balls: the output then contains
     the value for every choice of reals inside. Integer and boolean outputs are NumPy arrays.
@@ -194,8 +194,8 @@ def evaluate(
 
 
 def _balls(arrays: Sequence[Any]) -> list[arb]:
-    reals = (a for a in arrays if isinstance(a, np.ndarray) and a.dtype == object)
-    return [ball for array in reals for ball in array.ravel()]
+    exact = (a for a in arrays if isinstance(a, np.ndarray) and a.dtype == object)
+    return [part for array in exact for ball in array.ravel() for part in parts(ball)]
 
 
 def _stalled(before: list[arb], after: list[arb]) -> bool:

@@ -1,52 +1,106 @@
-"""The walk over a jaxpr's equations with balls in place of floats."""
+"""Programs with balls in place of floats: which rule serves which equation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
 
+from handgrad import jaxprs
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import (
-    control,
+    complex_numbers,
     conversion,
     elementwise,
-    indexing,
-    integers,
     linear_algebra,
     movement,
     reductions,
     special,
-    windows,
 )
 from handgrad.exact.balls import as_balls, kind, rounded_constant
 
+Rules = Mapping[str, Callable[..., Any]]
+
+
+def platform_index(*operands: Any, platforms: Any, **params: Any) -> np.ndarray:
+    """Which of the alternatives for different devices applies: the one for a CPU, or for all."""
+    for index, names in enumerate(platforms):
+        if names is None or "cpu" in names:
+            return np.asarray(index, dtype=np.int32)
+    raise KeyError(f"no alternative for a CPU among {platforms}")
+
+
+def ignored(*operands: Any, **params: Any) -> list[Any]:
+    """A message to the user, such as `jax.debug.print`, and what else is no part of the value."""
+    return []
+
+
 RULES: dict[str, Callable[..., Any]] = {
     **movement.DIRECT,
+    **movement.COLLECTIVES,
+    **movement.RULES,
     **elementwise.RULES,
     **special.RULES,
     **conversion.RULES,
-    **indexing.RULES,
     **reductions.RULES,
     **linear_algebra.RULES,
-    **windows.RULES,
+}
+COMPLEX_RULES: dict[str, Callable[..., Any]] = {
+    **movement.DIRECT,
+    **{name: RULES[name] for name in complex_numbers.SHARED},
+    "eig": linear_algebra.eig,
+    **complex_numbers.RULES,
+}
+WITHOUT_REALS = {**movement.DIRECT, **conversion.INTEGER_RULES}
+# Whatever their operands hold.
+ALWAYS: Rules = {
+    **movement.REFERENCES,
+    "check": ignored,
+    "dce_sink": ignored,
+    "inspect_sharding": ignored,
+    "debug_callback": ignored,
+    "debug_print": ignored,
+    "platform_index": platform_index,
 }
 
+WITHOUT_A_RULE: dict[str, str] = {
+    "custom_call": "a program that JAX cannot see into",
+    "ffi_call": "a program that JAX cannot see into",
+    "io_callback": "a program that JAX cannot see into",
+    "nextafter": "real numbers have no next one",
+    "pallas_call": "a kernel for one kind of device",
+    "pure_callback": "a program that JAX cannot see into",
+    "ragged_all_to_all": "a program for several devices",
+    "shard_map": "a program for several devices: judge it on a mesh of one",
+}
+"""Primitives that exact evaluation leaves alone, and why."""
 
-def place_of(equation: Any) -> str:
-    """The line of the user's code that an equation comes from, or the equation itself."""
-    traceback = getattr(equation.source_info, "traceback", None)
-    for frame in traceback.frames if traceback else ():
-        path = frame.file_name.replace("\\", "/")
-        inside = ("/jax/", "/jaxlib/", "/handgrad/exact/", "/importlib/")
-        if not any(part in path for part in inside) and not path.startswith("<frozen"):
-            return f"{path}:{frame.line_num} in {frame.function_name}"
-    return " ".join(str(equation).split())[:120]
+
+BOUND = frozenset({
+    "and", "clz", "from_edtype", "mulhi", "not", "or", "population_count", "random_bits",
+    "random_fold_in", "random_seed", "random_split", "random_unwrap", "random_wrap", "shift_left",
+    "shift_right_arithmetic", "shift_right_logical", "to_edtype", "xor",
+})  # fmt: skip
+"""Primitives of integers and random keys alone: JAX itself computes them."""
+
+BY_HAND = frozenset({"bitcast_convert_type", "random_gamma", "shard_map"})
+"""Primitives that the interpreter itself has a rule for."""
+
+TABLES = (RULES, COMPLEX_RULES, ALWAYS, reductions.PROGRAM_RULES, movement.MOVES, BOUND, BY_HAND)
 
 
-def is_real(variable: Any) -> bool:
-    """Whether a variable of a jaxpr holds real numbers."""
-    return kind(getattr(variable.aval, "dtype", np.dtype(bool))) == "real"
+def has_rule(name: str) -> bool:
+    """Whether a primitive of this name is evaluated, in some use of it at least.
+
+    >>> has_rule("add"), has_rule("nextafter")
+    (True, False)
+    """
+    return name in jaxprs.ENTERED | jaxprs.WRITTEN_OUT or any(name in table for table in TABLES)
+
+
+def holds_balls(variable: Any) -> bool:
+    """Whether a variable of a jaxpr holds real or complex numbers."""
+    return kind(getattr(variable.aval, "dtype", np.dtype(bool))) != "discrete"
 
 
 class Interpreter:
@@ -55,47 +109,29 @@ class Interpreter:
     `constants="rounded"` gives the constants that fill their mantissa one ulp of radius.
     """
 
-    def __init__(self, rules: Mapping[str, Callable[..., Any]], constants: str = "exact"):
+    def __init__(self, rules: Rules, constants: str = "exact"):
         self.rules = rules
         self._convert = as_balls if constants == "exact" else rounded_constant
-        self._converted: dict[int, tuple[Any, Any]] = {}
+        self._converted: dict[tuple[int, Any], tuple[Any, Any]] = {}
 
-    def constant(self, value: Any, real: bool) -> Any:
-        """A literal or constant as balls (or as it is), converted once: one object, one number."""
-        known = self._converted.get(id(value))
+    def run(self, program: Any, operands: Sequence[Any]) -> list[Any]:
+        """The outputs of a program at operands that are already balls or integers."""
+        return jaxprs.run(program, operands, self.apply, self.constant)
+
+    def constant(self, value: Any, aval: Any) -> Any:
+        """A literal or constant in the dtype of its trace, as balls if it is real.
+
+        Converted once: one object stands for one number.
+        """
+        if _is_key(value):
+            return value
+        name = (id(value), aval.dtype)
+        known = self._converted.get(name)
         if known is None or known[0] is not value:
-            plain = value if _is_key(value) else np.asarray(value)
-            ready = self._convert(plain) if real else plain
-            known = self._converted[id(value)] = (value, ready)
+            typed = np.asarray(value, dtype=aval.dtype)
+            ready = self._convert(typed) if kind(aval.dtype) != "discrete" else typed
+            known = self._converted[name] = (value, ready)
         return known[1]
-
-    def literal(self, literal: Literal) -> Any:
-        """A literal, in the dtype that the trace gave it."""
-        known = self._converted.get(id(literal))
-        if known is None or known[0] is not literal:
-            typed = np.asarray(literal.val, dtype=literal.aval.dtype)  # type: ignore[attr-defined]
-            ready = self._convert(typed) if is_real(literal) else typed
-            known = self._converted[id(literal)] = (literal, ready)
-        return known[1]
-
-    def run(self, program: Any, operands: list[Any]) -> list[Any]:
-        """The outputs of a (closed) jaxpr at operands that are already balls or integers."""
-        if isinstance(program, ClosedJaxpr) or hasattr(program, "consts"):
-            jaxpr, consts = program.jaxpr, program.consts
-        else:
-            jaxpr, consts = program, ()
-        values: dict[Any, Any] = {}
-        for variable, const in zip(jaxpr.constvars, consts, strict=True):
-            values[variable] = self.constant(const, is_real(variable))
-        values.update(zip(jaxpr.invars, operands, strict=True))
-
-        def read(atom: Any) -> Any:
-            return self.literal(atom) if isinstance(atom, Literal) else values[atom]
-
-        for equation in jaxpr.eqns:
-            outputs = self.apply(equation, [read(atom) for atom in equation.invars])
-            values.update(zip(equation.outvars, outputs, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
 
     def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
         """The outputs of one equation."""
@@ -105,42 +141,96 @@ class Interpreter:
         except Undecided as undecided:
             if undecided.primitive is not None:
                 raise
-            raise Undecided(undecided.reason, name, place_of(equation)) from None
+            where = jaxprs.source_location(equation)
+            raise Undecided(undecided.reason, name, where) from None
         except UnsupportedPrimitive as unsupported:
             if unsupported.where is not None:
                 raise
-            where = place_of(equation)
+            where = jaxprs.source_location(equation)
             raise UnsupportedPrimitive(unsupported.primitive, unsupported.reason, where) from None
-        if not isinstance(outputs, list | tuple):
-            return [outputs]
-        return list(outputs)
+        return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
     def _dispatch(self, name: str, equation: Any, operands: list[Any]) -> Any:
-        params, primitive = equation.params, equation.primitive
-        if name in self.rules:
-            return self.rules[name](*operands, **params)
-        if name in control.RULES:
-            return control.RULES[name](self.run, *operands, **params)
-        if not any(map(is_real, (*equation.invars, *equation.outvars))):
-            return self._without_reals(name, equation, operands)
+        params = equation.params
+        for rules in (self.rules, ALWAYS):
+            if name in rules:
+                return rules[name](*operands, **params)
+        outputs = self._enter(name, equation, operands)
+        if outputs is not None:
+            pairs = zip(outputs, equation.outvars, strict=True)
+            return [_as_balls(out) if holds_balls(variable) else out for out, variable in pairs]
+        kinds = {kind(v.aval.dtype) for v in (*equation.invars, *equation.outvars)}
+        if kinds <= {"discrete"}:
+            return _without_reals(name, equation, operands)
         if name == "bitcast_convert_type":
             dtype = equation.invars[0].aval.dtype
             return conversion.bitcast_of(operands[0], dtype, params["new_dtype"])
-        if name in RULES:
-            return RULES[name](*operands, **params)
+        if name == "random_gamma":
+            return _random_gamma(equation, operands)
+        rules = COMPLEX_RULES if "complex" in kinds else RULES
+        if name in rules:
+            return rules[name](*operands, **params)
         if name in movement.MOVES:
-            return movement.by_position(primitive, operands, params)
-        raise UnsupportedPrimitive(name)
+            return movement.by_position(equation.primitive, operands, params)
+        missing = "of complex numbers" if "complex" in kinds else ""
+        raise UnsupportedPrimitive(name, WITHOUT_A_RULE.get(name, missing))
 
-    def _without_reals(self, name: str, equation: Any, operands: list[Any]) -> Any:
-        if any(kind(v.aval.dtype) == "complex" for v in (*equation.invars, *equation.outvars)):
-            raise UnsupportedPrimitive(name, "complex numbers are not covered")
-        if name in integers.RULES and all(isinstance(x, np.ndarray) for x in operands):
-            return integers.RULES[name](*operands, **equation.params)
-        outputs = equation.primitive.bind(*operands, **equation.params)
-        if not equation.primitive.multiple_results:
-            outputs = [outputs]
-        return [out if _is_key(out) else np.asarray(out) for out in outputs]
+    def _enter(self, name: str, equation: Any, operands: list[Any]) -> list[Any] | None:
+        """The outputs of an equation that holds programs, or stands for one; else None."""
+        # a call of a derivative keeps the name of its function, but is of neither kind
+        whole = name in ("custom_jvp_call", "call_hi_primitive")
+        if whole or (name in jaxprs.CALLS and not any(map(holds_balls, equation.outvars))):
+            rule = special.FUNCTIONS.get(jaxprs.library_function(equation))
+            if rule is not None:
+                outputs = rule(*operands)
+                return outputs if isinstance(outputs, list) else [outputs]
+        if name in reductions.PROGRAM_RULES:
+            return reductions.PROGRAM_RULES[name](self.run, *operands, **equation.params)
+        if name in jaxprs.WRITTEN_OUT:
+            program = jaxprs.written_out(equation)
+            return None if program is None else self.run(program, operands)
+        if name == "shard_map" and equation.params["mesh"].size == 1:
+            return self.run(equation.params["jaxpr"], operands)
+        return jaxprs.enter(equation, operands, self.run, _stacked, _selected)
+
+
+def _without_reals(name: str, equation: Any, operands: list[Any]) -> Any:
+    if name in WITHOUT_REALS and all(isinstance(x, np.ndarray) for x in operands):
+        return WITHOUT_REALS[name](*operands, **equation.params)
+    if name in WITHOUT_A_RULE:
+        raise UnsupportedPrimitive(name, WITHOUT_A_RULE[name])
+    outputs = jaxprs.bind(equation, operands)
+    return [out if _is_key(out) else np.asarray(out) for out in outputs]
+
+
+def _random_gamma(equation: Any, operands: list[Any]) -> Any:
+    """The draw of JAX, at shape parameters that are floats: a constant, like any random number.
+
+    At other real numbers there is no draw. What JAX calls its derivative is that of a quantile.
+    """
+    keys, shapes = operands
+    dtype = equation.invars[1].aval.dtype
+    try:
+        numbers = [conversion.as_float(ball, dtype) for ball in shapes.ravel()]
+    except Undecided:
+        reason = "a draw is a constant, and has no derivative in its shape parameter"
+        raise UnsupportedPrimitive("random_gamma", reason) from None
+    floats = np.reshape(numbers, shapes.shape).astype(dtype)
+    return [as_balls(draw) for draw in jaxprs.bind(equation, [keys, jnp.asarray(floats)])]
+
+
+def _as_balls(value: Any) -> Any:
+    return value if isinstance(value, movement.Reference) else as_balls(value)
+
+
+def _stacked(rows: list[Any]) -> Any:
+    return np.stack(rows) if isinstance(rows[0], np.ndarray) else jnp.stack(rows)  # random keys
+
+
+def _selected(mask: np.ndarray, new: Any, old: Any) -> Any:
+    if not isinstance(new, np.ndarray):
+        return jaxprs.where(mask, new, old)
+    return np.where(mask.reshape(mask.shape + (1,) * (new.ndim - mask.ndim)), new, old)
 
 
 def _is_key(value: Any) -> bool:

@@ -1,22 +1,50 @@
-"""Matrix products, triangular solves and the factorisations, written out over balls."""
+"""Linear algebra over balls: products, triangular solves, factorisations, sparse matrices.
+
+Factorisations follow LAPACK where it has a choice: the pivots of LU, the signs of QR. The signs of
+eigenvectors and singular vectors, and the order of eigenvalues that are not real, are those that
+LAPACK gives for the matrix rounded to float64. Vectors that no ball can enclose (of eigenvalues
+that lie too close together, or of a null space) come out as NaN, which a higher precision may
+settle.
+"""
 
 from typing import Any
 
 import numpy as np
-from flint import arb_mat
+from flint import acb, acb_mat, arb, arb_mat
 
-from handgrad.exact import order
-from handgrad.exact.balls import ZERO, as_balls
+from handgrad.errors import Undecided, UnsupportedPrimitive
+from handgrad.exact import balls
+from handgrad.exact.balls import NAN, ZERO, as_balls, boxed
 from handgrad.exact.elementwise import Rule
+
+_is_nan = np.frompyfunc(lambda ball: isinstance(ball, arb) and ball.is_nan(), 1, 1)
+
+
+def matrix_of(a: np.ndarray) -> Any:
+    """A matrix of balls as flint's own."""
+    try:
+        return arb_mat(len(a), a.shape[1], a.ravel().tolist())
+    except TypeError:  # complex entries
+        return acb_mat(len(a), a.shape[1], a.ravel().tolist())
+
+
+def array_of(matrix: Any) -> np.ndarray:
+    """flint's own matrix as an array of balls."""
+    result = np.empty(matrix.nrows() * matrix.ncols(), dtype=object)
+    result[:] = matrix.entries()
+    return result.reshape(matrix.nrows(), matrix.ncols())
 
 
 def matrix_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The product of two matrices of balls, by flint's own kernel."""
+    """The product of two matrices of balls, by flint's own kernel; a settled NaN stays settled."""
     (rows, inner), columns = a.shape, b.shape[1]
     if not rows * inner * columns:
         return np.full((rows, columns), ZERO, dtype=object)
-    product = arb_mat(rows, inner, a.ravel().tolist()) * arb_mat(inner, columns, b.ravel().tolist())
-    return np.array(product.entries(), dtype=object).reshape(rows, columns)
+    result = array_of(matrix_of(a) * matrix_of(b))
+    for i, j in np.argwhere(_is_nan(result)):
+        if any(ball is NAN for ball in (*a[i], *b[:, j])):
+            result[i, j] = NAN
+    return result
 
 
 def dot_general(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> np.ndarray:
@@ -41,6 +69,52 @@ def dot_general(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> np.
     return result.reshape((*batch, *rows, *columns))
 
 
+def ragged_dot_general(
+    a: Any, b: Any, group_sizes: np.ndarray, *, ragged_dot_dimension_numbers: Any, **params: Any
+) -> np.ndarray:
+    """A product for each group of rows of a, or of terms of the sum.
+
+    Groups follow one another along the ragged axis of a. If that is a free axis, each group of rows
+    meets its own matrix of b; if it is contracted, the result has one matrix for each group.
+    """
+    numbers = ragged_dot_dimension_numbers
+    a, b = as_balls(a), as_balls(b)
+    (axis,), groups = numbers.lhs_ragged_dimensions, numbers.rhs_group_dimensions
+    (contract_a, contract_b), (batch_a, batch_b) = numbers.dot_dimension_numbers
+    if np.ndim(group_sizes) != 1 or axis in batch_a:
+        raise UnsupportedPrimitive("ragged_dot_general", "only one list of groups")
+    ends = np.cumsum(group_sizes)
+    places = np.arange(a.shape[axis]).reshape([-1 if i == axis else 1 for i in range(a.ndim)])
+    products = []
+    for group, end in enumerate(ends):
+        inside = (places >= end - group_sizes[group]) & (places < end)
+        rows = np.where(inside, a, _zeros(a.shape))
+        if axis in contract_a:
+            dimensions, matrix = numbers.dot_dimension_numbers, b
+        else:
+            matrix = np.take(b, group, axis=groups[0])
+            after = [tuple(i - (i > groups[0]) for i in axes) for axes in (contract_b, batch_b)]
+            dimensions = ((contract_a, after[0]), (batch_a, after[1]))
+        products.append(dot_general(rows, matrix, dimension_numbers=dimensions))
+    return np.stack(products) if axis in contract_a else sum(products[1:], products[0])
+
+
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    return np.full(shape, ZERO, dtype=object)
+
+
+def conjugate(a: np.ndarray) -> np.ndarray:
+    """The complex conjugates; real numbers as they are."""
+    if not any(isinstance(ball, acb) for ball in a.ravel()):
+        return a
+    return boxed(np.frompyfunc(lambda ball: acb(ball).conjugate(), 1, 1)(a))
+
+
+def _magnitude(ball: arb | acb) -> arb:
+    """What LAPACK compares pivots by: |x|, or |Re z| + |Im z|."""
+    return abs(ball.real) + abs(ball.imag) if isinstance(ball, acb) else abs(ball)
+
+
 def substitute(matrix: np.ndarray, right: np.ndarray, lower: bool, unit: bool) -> np.ndarray:
     """X with matrix · X = right, for a triangular matrix, row after row."""
     size = len(matrix)
@@ -54,10 +128,10 @@ def substitute(matrix: np.ndarray, right: np.ndarray, lower: bool, unit: bool) -
 
 def triangular_solve(
     a: Any, b: Any, *, left_side: bool, lower: bool, transpose_a: bool, unit_diagonal: bool,
-    **params: Any,
+    conjugate_a: bool = False, **params: Any,
 ) -> np.ndarray:  # fmt: skip
-    """X with op(a) · X = b, or X · op(a) = b; op transposes or does nothing."""
-    a, b = as_balls(a), as_balls(b)
+    """X with op(a) · X = b, or X · op(a) = b; op transposes, conjugates or does nothing."""
+    a, b = conjugate(as_balls(a)) if conjugate_a else as_balls(a), as_balls(b)
     result = np.empty(b.shape, dtype=object)
     for place in np.ndindex(a.shape[:-2]):
         matrix = a[place].T if transpose_a else a[place]
@@ -70,14 +144,14 @@ def triangular_solve(
 
 
 def cholesky(a: Any, **params: Any) -> np.ndarray:
-    """The lower triangular L with L Lᵀ = a, from the lower triangle of a."""
+    """The lower triangular L with L Lᴴ = a, from the lower triangle of a."""
     a = as_balls(a)
     result = np.full(a.shape, ZERO, dtype=object)
     for place in np.ndindex(a.shape[:-2]):
         low = result[place]  # a view
         for i in range(len(low)):
             for j in range(i + 1):
-                rest = a[place][i, j] - sum((low[i, k] * low[j, k] for k in range(j)), ZERO)
+                rest = a[place][i, j] - low[i, :j] @ conjugate(low[j, :j]) if j else a[place][i, j]
                 low[i, j] = rest.sqrt() if i == j else rest / low[j, j]
     return result
 
@@ -97,7 +171,7 @@ def lu(a: Any, **params: Any) -> list[np.ndarray]:
         for k in range(steps):
             pivot = k
             for i in range(k + 1, rows):
-                if order.greater(abs(matrix[i, k]), abs(matrix[pivot, k])):
+                if balls.greater(_magnitude(matrix[i, k]), _magnitude(matrix[pivot, k])):
                     pivot = i
             pivots[place][k] = pivot
             matrix[[k, pivot]] = matrix[[pivot, k]]
@@ -111,9 +185,326 @@ def lu(a: Any, **params: Any) -> list[np.ndarray]:
     return [result, pivots, permutation]
 
 
+# --- tridiagonal systems, QR ---------------------------------------------------------------------
+
+
+def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, **params: Any) -> np.ndarray:
+    """X with T X = b; T has d on the diagonal, dl below it (from row 1 on), du above it."""
+    dl, d, du, b = map(as_balls, (dl, d, du, b))
+    result = np.empty(b.shape, dtype=object)
+    for place in np.ndindex(d.shape[:-1]):
+        low, diagonal, right = dl[place], d[place].copy(), b[place].copy()
+        for i in range(1, len(diagonal)):
+            factor = low[i] / diagonal[i - 1]
+            diagonal[i] = diagonal[i] - factor * du[place][i - 1]
+            right[i] = right[i] - factor * right[i - 1]
+        for i in reversed(range(len(diagonal))):
+            above = du[place][i] * result[place][i + 1] if i + 1 < len(diagonal) else ZERO
+            result[place][i] = (right[i] - above) / diagonal[i]
+    return result
+
+
+def qr(a: Any, *, pivoting: bool, full_matrices: bool, **params: Any) -> list[np.ndarray]:
+    """Q and R by Householder's reflections, with LAPACK's signs.
+
+    A reflection takes the column x to (β, 0, ..., 0) with β = −sign(x₁)|x|; a column that is 0
+    below its first entry stays as it is.
+    """
+    a = as_balls(a)
+    if pivoting or any(isinstance(ball, acb) for ball in a.ravel()):
+        raise UnsupportedPrimitive("qr", "only of real matrices, and without pivoting")
+    *batch, rows, columns = a.shape
+    kept = rows if full_matrices else min(rows, columns)
+    q = np.full((*batch, rows, kept), ZERO, dtype=object)
+    r = np.full((*batch, kept, columns), ZERO, dtype=object)
+    for place in np.ndindex(*batch):
+        upper, reflections = a[place].copy(), []
+        for k in range(min(rows - 1, columns)):
+            x = upper[k:, k].copy()
+            if all(ball.is_zero() for ball in x[1:]):
+                continue
+            length = (x @ x).sqrt()
+            x[0] = x[0] + (length if balls.greater_equal(x[0], ZERO) else -length)
+            reflections.append((k, x))
+            _reflect(upper, k, x)
+            upper[k + 1 :, k] = ZERO
+        orthogonal = _identity(rows)[:, :kept]
+        for k, x in reversed(reflections):
+            _reflect(orthogonal, k, x)
+        q[place], r[place] = orthogonal, np.triu(upper[:kept], 0) + ZERO
+    return [q, r]
+
+
+def _reflect(matrix: np.ndarray, first: int, x: np.ndarray) -> None:
+    """Take (1 − 2xxᵀ/xᵀx) times the rows from `first` on, in place."""
+    scaled = x * (2 / (x @ x))
+    matrix[first:] = matrix[first:] - np.outer(scaled, x @ matrix[first:])
+
+
+def _identity(size: int) -> np.ndarray:
+    return as_balls(np.eye(size))
+
+
+# --- eigenvalues and singular values -------------------------------------------------------------
+
+
+def eigh(a: Any, *, lower: bool, subset_by_index: Any = None, **params: Any) -> list[np.ndarray]:
+    """Eigenvectors and ascending eigenvalues of symmetric matrices, from one triangle."""
+    a = as_balls(a)
+    if subset_by_index not in (None, (0, a.shape[-1])):
+        raise UnsupportedPrimitive("eigh", "only all eigenvalues")
+    if any(isinstance(ball, acb) for ball in a.ravel()):
+        raise UnsupportedPrimitive("eigh", "only of real matrices")
+    vectors, values = np.empty(a.shape, dtype=object), np.empty(a.shape[:-1], dtype=object)
+    for place in np.ndindex(a.shape[:-2]):
+        triangle = a[place] if lower else a[place].T
+        matrix = np.where(np.tri(len(triangle), dtype=bool), triangle, triangle.T)
+        values[place], found = symmetric_eigen(matrix)
+        rounded = np.linalg.eigh(matrix.astype(float))[1] if _is_numeric(matrix) else None
+        vectors[place] = _with_signs(found, rounded)
+    return [vectors, values]
+
+
+def symmetric_eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending eigenvalues of a symmetric matrix, and unit vectors whose largest entry is > 0."""
+    size = len(matrix)
+    vectors = np.full((size, size), arb.nan(), dtype=object)
+    if not size:
+        return np.empty(0, dtype=object), vectors
+    columns = vectors
+    try:
+        found, right = acb_mat(matrix_of(matrix)).eig(right=True)
+        columns = array_of(right).T
+    except ValueError:
+        try:
+            found = acb_mat(matrix_of(matrix)).eig(multiple=True)
+        except ValueError:
+            found = [acb(arb.nan())] * size
+    values = [ball.real for ball in found]
+    order = sorted(range(size), key=lambda i: float(values[i].mid()))
+    for target, source in enumerate(order):
+        vectors[:, target] = _real_unit(columns[source])
+    return _array([values[i] for i in order]), vectors
+
+
+def _real_unit(x: Any) -> np.ndarray:
+    """A vector that is real up to a complex factor, made real and of length 1."""
+    largest = max(range(len(x)), key=lambda i: float(abs(x[i]).mid()))
+    real = _array([(ball / x[largest]).real for ball in x])
+    return real / (real @ real).sqrt()
+
+
+def svd(
+    a: Any, *, full_matrices: bool, compute_uv: bool, subset_by_index: Any = None, **params: Any
+) -> list[np.ndarray]:
+    """Descending singular values, left and right vectors, from the eigenvalues of aᵀa or aaᵀ."""
+    a = as_balls(a)
+    *batch, rows, columns = a.shape
+    if subset_by_index not in (None, (0, min(rows, columns))):
+        raise UnsupportedPrimitive("svd", "only all singular values")
+    if any(isinstance(ball, acb) for ball in a.ravel()):
+        raise UnsupportedPrimitive("svd", "only of real matrices")
+    count = min(rows, columns)
+    left, right = (rows, columns) if full_matrices else (count, count)
+    s = np.empty((*batch, count), dtype=object)
+    u = np.full((*batch, rows, left), arb.nan(), dtype=object)
+    vt = np.full((*batch, right, columns), arb.nan(), dtype=object)
+    for place in np.ndindex(*batch):
+        tall = a[place] if rows >= columns else a[place].T
+        squares, v = symmetric_eigen(matrix_product(tall.T, tall))
+        s[place] = _array([_root(square) for square in squares[::-1]])
+        if not compute_uv:
+            continue
+        rounded = None
+        if _is_numeric(a[place]):
+            near = np.linalg.svd(a[place].astype(float), full_matrices=False)
+            rounded = near.Vh.T if rows >= columns else near.U
+        v = _with_signs(v[:, ::-1], rounded)
+        w = matrix_product(tall, v) / s[place]
+        u[place][:, :count], vt[place][:count] = (w, v.T) if rows >= columns else (v, w.T)
+    return [s, u, vt] if compute_uv else [s]
+
+
+def _root(square: arb) -> arb:
+    """The root of a number that cannot be below 0."""
+    return square.sqrt() if square > 0 or square.is_nan() else ZERO.union(square.upper().sqrt())
+
+
+def eig(
+    a: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, **params: Any
+) -> list[np.ndarray]:
+    """Eigenvalues, and left and right eigenvectors of norm 1 whose largest entry is real."""
+    a = as_balls(a)
+    values = np.empty(a.shape[:-1], dtype=object)
+    wanted = (compute_left_eigenvectors, compute_right_eigenvectors)
+    vectors = [np.empty(a.shape, dtype=object) for _ in range(2)]
+    for place in np.ndindex(a.shape[:-2]):
+        try:
+            found, left, right = acb_mat(matrix_of(a[place])).eig(left=True, right=True)
+        except ValueError:
+            raise Undecided("eigenvalues that cannot be told apart") from None
+        numbers = _complex_numbers(a[place])
+        order = _matched(found, np.linalg.eigvals(numbers))
+        values[place] = _array([found[i] for i in order])
+        rounded = [np.linalg.eig(m)[1] for m in (numbers.conj().T, numbers)] if any(wanted) else []
+        for side, columns in enumerate((conjugate(array_of(left)), array_of(right).T)):
+            if wanted[side]:
+                vectors[side][place] = _normalised(columns[order], rounded[side])
+    return [values, *(v for v, on in zip(vectors, wanted, strict=True) if on)]
+
+
+def _matched(found: list[acb], rounded: np.ndarray) -> list[int]:
+    """The order in which the exact eigenvalues are those that LAPACK gives."""
+    numbers, free = [complex(ball.mid()) for ball in found], list(range(len(found)))
+    order = []
+    for value in rounded:
+        nearest = min(free, key=lambda i: abs(numbers[i] - value))
+        free.remove(nearest)
+        order.append(nearest)
+    return order
+
+
+def _normalised(columns: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+    result = np.empty(columns.shape, dtype=object)
+    for index, x in enumerate(columns):
+        largest = max(range(len(x)), key=lambda i: abs(complex(acb(x[i]).mid())))
+        x = x / x[largest]
+        length = sum((abs(acb(ball)) ** 2 for ball in x), ZERO).sqrt()
+        sign = -1 if rounded[largest, index].real < 0 else 1
+        result[:, index] = x * (sign / length)
+    return result
+
+
+def _with_signs(vectors: np.ndarray, rounded: np.ndarray | None) -> np.ndarray:
+    """Vectors with the signs of their rounded counterparts, where those are largest."""
+    if rounded is None:
+        return vectors
+    largest = np.argmax(np.abs(rounded), axis=0)
+    result = vectors.copy()
+    for column, row in enumerate(largest):
+        if (result[row, column] > 0) != (rounded[row, column] > 0):
+            result[:, column] = -result[:, column]
+    return result
+
+
+def _is_numeric(matrix: np.ndarray) -> bool:
+    return all(ball.is_finite() for ball in matrix.ravel())
+
+
+def _complex_numbers(matrix: np.ndarray) -> np.ndarray:
+    if all(isinstance(ball, arb) for ball in matrix.ravel()):
+        return matrix.astype(float)
+    return np.array([complex(acb(b).mid()) for b in matrix.ravel()]).reshape(matrix.shape)
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    result = np.empty(len(values), dtype=object)
+    result[:] = values
+    return result
+
+
+# --- sparse matrices -----------------------------------------------------------------------------
+
+
+def coo_todense(data: Any, row: Any, col: Any, *, spinfo: Any, **params: Any) -> np.ndarray:
+    """The matrix whose entry (row, col) is the sum of the data given for it."""
+    result = np.full(spinfo.shape, ZERO, dtype=object)
+    for value, i, j in zip(as_balls(data), np.asarray(row), np.asarray(col), strict=True):
+        if i < spinfo.shape[0] and j < spinfo.shape[1]:  # beyond lies padding
+            result[i, j] = result[i, j] + value
+    return result
+
+
+def csr_todense(data: Any, indices: Any, indptr: Any, *, shape: Any, **params: Any) -> np.ndarray:
+    """The matrix whose row i has data[indptr[i]:indptr[i + 1]] in the columns of `indices`."""
+    result = np.full(shape, ZERO, dtype=object)
+    for i in range(shape[0]):
+        for k in range(int(indptr[i]), int(indptr[i + 1])):
+            if indices[k] < shape[1]:
+                result[i, indices[k]] = result[i, indices[k]] + as_balls(data)[k]
+    return result
+
+
+def _times(dense: np.ndarray, right: Any, transpose: bool) -> np.ndarray:
+    matrix, right = dense.T if transpose else dense, as_balls(right)
+    columns = right.reshape(len(right), -1)
+    return matrix_product(matrix, columns).reshape(len(matrix), *right.shape[1:])
+
+
+def coo_product(data: Any, row: Any, col: Any, right: Any, *, spinfo: Any, transpose: bool,
+                **params: Any) -> np.ndarray:  # fmt: skip
+    """A sparse matrix, or its transpose, times a vector or a matrix."""
+    return _times(coo_todense(data, row, col, spinfo=spinfo), right, transpose)
+
+
+def csr_product(data: Any, indices: Any, indptr: Any, right: Any, *, shape: Any, transpose: bool,
+                **params: Any) -> np.ndarray:  # fmt: skip
+    """A sparse matrix, or its transpose, times a vector or a matrix."""
+    return _times(csr_todense(data, indices, indptr, shape=shape), right, transpose)
+
+
+def spsolve(data: Any, indices: Any, indptr: Any, b: Any, **params: Any) -> np.ndarray:
+    """The solution of a sparse system."""
+    size = len(indptr) - 1
+    matrix = matrix_of(csr_todense(data, indices, indptr, shape=(size, size)))
+    try:
+        return array_of(matrix.solve(matrix_of(as_balls(b).reshape(size, -1)))).reshape(b.shape)
+    except ZeroDivisionError:
+        raise Undecided("whether a matrix is singular") from None
+
+
+def bcoo_todense(data: Any, indices: Any, *, spinfo: Any, **params: Any) -> np.ndarray:
+    """An array from entries and their indices: axes of batches, of indices, of dense entries."""
+    batch = spinfo.shape[: indices.ndim - 2]
+    data = np.broadcast_to(as_balls(data), (*batch, *np.shape(data)[len(batch) :]))
+    indices = np.broadcast_to(indices, (*batch, *indices.shape[-2:]))
+    result = np.full(spinfo.shape, ZERO, dtype=object)
+    for place in np.ndindex(*batch):
+        for value, index in zip(data[place], indices[place], strict=True):
+            where = (*place, *index)
+            if all(i < n for i, n in zip(where, spinfo.shape, strict=False)):  # else padding
+                result[where] = result[where] + value
+    return result
+
+
+def bcoo_dot_general(
+    data: Any, indices: Any, right: Any, *, dimension_numbers: Any, lhs_spinfo: Any, **params: Any
+) -> np.ndarray:
+    """The product of a sparse and a dense array."""
+    dense = bcoo_todense(data, indices, spinfo=lhs_spinfo)
+    return dot_general(dense, right, dimension_numbers=dimension_numbers)
+
+
+def bcsr_dot_general(
+    data: Any, indices: Any, indptr: Any, right: Any, *, dimension_numbers: Any, lhs_spinfo: Any,
+    **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """The product of a sparse matrix and a dense array."""
+    if np.ndim(indptr) != 1:
+        raise UnsupportedPrimitive("bcsr_dot_general", "only without batches")
+    dense = csr_todense(data, indices, indptr, shape=lhs_spinfo.shape)
+    return dot_general(dense, right, dimension_numbers=dimension_numbers)
+
+
 RULES: dict[str, Rule] = {
+    "bcoo_dot_general": bcoo_dot_general,
+    "bcoo_todense": bcoo_todense,
+    "bcsr_dot_general": bcsr_dot_general,
     "cholesky": cholesky,
+    "coo_matmat": coo_product,
+    "coo_matvec": coo_product,
+    "coo_todense": coo_todense,
+    "csr_matmat": csr_product,
+    "csr_matvec": csr_product,
+    "csr_todense": csr_todense,
     "dot_general": dot_general,
+    "eig": eig,
+    "eigh": eigh,
     "lu": lu,
+    "qr": qr,
+    "ragged_dot_general": ragged_dot_general,
+    "spsolve": spsolve,
+    "svd": svd,
     "triangular_solve": triangular_solve,
+    "tridiagonal_solve": tridiagonal_solve,
 }

@@ -1,14 +1,20 @@
-"""Sums, products and extremes over axes, and their running versions."""
+"""Sums, products and extremes: over axes, up to each entry, and under windows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from handgrad.exact import order
+from handgrad import jaxprs
+from handgrad.errors import UnsupportedPrimitive
+from handgrad.exact import balls
 from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
 from handgrad.exact.elementwise import Rule, add, exponential, logarithm, multiply
+from handgrad.exact.linear_algebra import matrix_product
+from handgrad.exact.movement import spread
+
+Run = Callable[[Any, list[Any]], list[Any]]
 
 
 def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
@@ -53,14 +59,207 @@ def cumlogsumexp(x: Any, *, axis: int, reverse: bool = False, **params: Any) -> 
     return boxed(np.frompyfunc(logarithm, 1, 1)(sums))
 
 
+# --- windows ----------------------------------------------------------------------------------
+
+
+def windows(
+    x: np.ndarray,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[Any],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+    fill: Any,
+) -> np.ndarray:
+    """The entries under every window, along a new last axis."""
+    x = spread(x, base_dilation, padding, fill)
+    reach = [(k - 1) * d for k, d in zip(sizes, window_dilation, strict=True)]
+    stops = [max(0, n - r) for n, r in zip(x.shape, reach, strict=True)]
+    layers = [
+        x[
+            tuple(
+                slice(o * d, o * d + stop, s)
+                for o, d, stop, s in zip(offset, window_dilation, stops, strides, strict=True)
+            )
+        ]
+        for offset in np.ndindex(*sizes)
+    ]
+    return np.stack(layers, axis=-1)
+
+
+def pooling(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
+    """The rule that combines what lies under each window."""
+    ufunc = np.frompyfunc(settling(combine), 2, 1)
+
+    def rule(
+        x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
+        window_dilation: Any, **params: Any,
+    ) -> np.ndarray:  # fmt: skip
+        under = windows(
+            as_balls(x), window_dimensions, window_strides, padding, base_dilation,
+            window_dilation, start,
+        )  # fmt: skip
+        return boxed(ufunc.reduce(under, axis=-1))
+
+    return rule
+
+
+def select_and_gather_add(
+    tangents: Any, operand: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
+    padding: Any, base_dilation: Any, window_dilation: Any, **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """The entry of `tangents` where each window of `operand` has its (first) extreme."""
+    better, fill = _extreme(select_prim)
+    layout = (window_dimensions, window_strides, padding, base_dilation, window_dilation)
+    values = windows(as_balls(operand), *layout, fill)
+    candidates = windows(as_balls(tangents), *layout, ZERO)
+    result = np.empty(values.shape[:-1], dtype=object)
+    for place in np.ndindex(result.shape):
+        best = 0
+        for index, value in enumerate(values[place]):
+            if index and better(value, values[place][best]):
+                best = index
+        result[place] = candidates[place][best]
+    return result
+
+
+def _extreme(select_prim: Any) -> tuple[Callable[[arb, arb], bool], arb]:
+    """What is better than the best so far, and what is worse than all."""
+    if select_prim.name in ("ge", "gt"):
+        return balls.greater, NEG_INF
+    return balls.less, POS_INF
+
+
+def select_and_scatter_add(
+    source: Any, operand: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
+    padding: Any, **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """Each entry of `source` added where its window has the extreme; the first of equals."""
+    operand, ones = as_balls(operand), (1,) * np.ndim(operand)
+    better, fill = _extreme(select_prim)
+    layout = (window_dimensions, window_strides, padding, ones, ones)
+    values = windows(operand, *layout, fill)
+    positions = windows(np.arange(operand.size).reshape(operand.shape), *layout, -1)
+    result = np.full(operand.size, ZERO, dtype=object)
+    for place in np.ndindex(values.shape[:-1]):
+        best = None
+        for value, position in zip(values[place], positions[place], strict=True):
+            if position >= 0 and (best is None or better(value, operand.ravel()[best])):
+                best = position
+        if best is not None:
+            result[best] = result[best] + as_balls(source)[place]
+    return result.reshape(operand.shape)
+
+
+def conv_general_dilated(
+    lhs: Any, rhs: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
+    dimension_numbers: Any, feature_group_count: int, batch_group_count: int, **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """A convolution as one matrix product for each group: (places, inputs) · (inputs, outputs)."""
+    images = np.transpose(as_balls(lhs), dimension_numbers.lhs_spec)  # batch, channel, space
+    kernel = np.transpose(as_balls(rhs), dimension_numbers.rhs_spec)  # output, input, space
+    two = (1, 1)
+    parts = []
+    for image, weights in zip(
+        np.split(images, batch_group_count), np.split(kernel, batch_group_count), strict=True
+    ):
+        patches = windows(
+            image, (*two, *kernel.shape[2:]), (*two, *window_strides), ((0, 0), (0, 0), *padding),
+            (*two, *lhs_dilation), (*two, *rhs_dilation), ZERO,
+        )  # fmt: skip
+        batch, channels, *space, inside = patches.shape
+        rows = np.moveaxis(patches, 1, -2).reshape(-1, feature_group_count, channels * inside
+                                                   // feature_group_count)  # fmt: skip
+        groups = [
+            matrix_product(rows[:, index], group.reshape(len(group), -1).T)
+            for index, group in enumerate(np.split(weights, feature_group_count))
+        ]
+        parts.append(np.concatenate(groups, axis=1).reshape(batch, *space, len(weights)))
+    result = np.moveaxis(np.concatenate(parts, axis=-1), -1, 1)
+    return np.moveaxis(result, range(result.ndim), dimension_numbers.out_spec)
+
+
+# --- with an operation of the user's -------------------------------------------------------------
+
+
+def collective(reduce: Rule) -> Rule:
+    """A reduction over axes that `vmap` has made positions of; over one device: the identity."""
+
+    def rule(*operands: Any, axes: Any, axis_index_groups: Any = None, **params: Any) -> list[Any]:
+        positions = [axis for axis in axes if isinstance(axis, int)]
+        if axis_index_groups is not None or (positions and len(positions) < len(axes)):
+            raise UnsupportedPrimitive("psum", "only over whole axes, all of them positions")
+        return [reduce(x, axes=positions) if positions else x for x in operands]
+
+    return rule
+
+
+def reduce_with(
+    run: Run, *operands: Any, jaxpr: Any, dimensions: Any, consts: Any = (), **params: Any
+) -> list[np.ndarray]:
+    """All entries over some axes, combined one after the other by a program."""
+    arrays = operands[: len(operands) // 2]
+    kept = [axis for axis in range(np.ndim(arrays[0])) if axis not in dimensions]
+    shape = [arrays[0].shape[axis] for axis in kept]
+    rows = [np.transpose(x, (*kept, *dimensions)).reshape((*shape, -1)) for x in arrays]
+    return _folded(run, jaxprs.closed(jaxpr, consts), rows, operands[len(arrays) :])
+
+
+def reduce_window_with(
+    run: Run, *operands: Any, jaxpr: Any, consts: Any, window_dimensions: Any, window_strides: Any,
+    padding: Any, base_dilation: Any, window_dilation: Any, **params: Any,
+) -> list[np.ndarray]:  # fmt: skip
+    """All entries under each window, combined one after the other by a program."""
+    count = len(operands) // 2
+    starts = operands[count:]
+    layout = (window_dimensions, window_strides, padding, base_dilation, window_dilation)
+    rows = [
+        windows(x, *layout, start[()]) for x, start in zip(operands[:count], starts, strict=True)
+    ]
+    return _folded(run, jaxprs.closed(jaxpr, consts), rows, starts)
+
+
+def _folded(run: Run, program: Any, rows: list[np.ndarray], starts: Any) -> list[np.ndarray]:
+    """Each row of several arrays, along their last axis, folded into one entry."""
+    results = [np.empty(row.shape[:-1], dtype=row.dtype) for row in rows]
+    for place in np.ndindex(results[0].shape):
+        state = list(starts)
+        for entries in zip(*(row[place] for row in rows), strict=True):
+            scalars = [np.asarray(x, dtype=row.dtype) for x, row in zip(entries, rows, strict=True)]
+            state = run(program, [*state, *scalars])
+        for result, value in zip(results, state, strict=True):
+            result[place] = value[()]
+    return results
+
+
+sum_over = reduction(add, ZERO)
+max_over, min_over = reduction(balls.maximum, NEG_INF), reduction(balls.minimum, POS_INF)
+psum = collective(sum_over)
+
+# These are given `run(program, operands)` first.
+PROGRAM_RULES: dict[str, Callable[..., list[np.ndarray]]] = {
+    "reduce": reduce_with,
+    "reduce_window": reduce_window_with,
+}
 RULES: dict[str, Rule] = {
+    "pmax": collective(max_over),
+    "pmin": collective(min_over),
+    "psum": psum,
+    "psum_invariant": psum,
+    "unreduced_psum": psum,
+    "conv_general_dilated": conv_general_dilated,
     "cumlogsumexp": cumlogsumexp,
-    "cummax": running(order.maximum),
-    "cummin": running(order.minimum),
+    "cummax": running(balls.maximum),
+    "cummin": running(balls.minimum),
     "cumprod": running(multiply),
     "cumsum": _running_sum,
-    "reduce_max": reduction(order.maximum, NEG_INF),
-    "reduce_min": reduction(order.minimum, POS_INF),
+    "reduce_max": max_over,
+    "reduce_min": min_over,
     "reduce_prod": reduction(multiply, ONE),
-    "reduce_sum": reduction(add, ZERO),
+    "reduce_sum": sum_over,
+    "reduce_window_max": pooling(balls.maximum, NEG_INF),
+    "reduce_window_min": pooling(balls.minimum, POS_INF),
+    "reduce_window_sum": pooling(add, ZERO),
+    "select_and_gather_add": select_and_gather_add,
+    "select_and_scatter_add": select_and_scatter_add,
 }

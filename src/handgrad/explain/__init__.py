@@ -1,29 +1,130 @@
-"""What autodiff and training do, drawn and written out.
+"""What autodiff does with a loss: the tape forwards and backwards, as text, data or a page.
 
-The room and its main function share a name: `handgrad.explain(f, *args)` explains, and the rest of
-the room is at `handgrad.explain.Explanation` and so on. So the module can be called.
+`explain` traces a loss, runs the tape and pulls it back (`recording`, `autodiff`), names what is on
+it after the user's file (`source`), and returns an `Explanation`, which is printed, or passed to
+`as_html` or `as_data`. `explain_case` does so for a case of the catalogue, beside its derivation.
 """
 
-import sys
-from types import ModuleType
-from typing import Any
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["Explanation", "explain", "explain_case"]
+import jax
+
+from handgrad._precision import x64
+from handgrad.catalogue import CASES, Case, case
+from handgrad.errors import InputError
+from handgrad.explain.data import as_data
+from handgrad.explain.derivation_view import derivation_view
+from handgrad.explain.explanation import Explanation, GradientLeaf, as_text, compare
+from handgrad.explain.page import as_html
+from handgrad.explain.recording import Argnums, record
+from handgrad.explain.source import argument_names, function_name
+from handgrad.explain.tape import Tape
+
+__all__ = ["Explanation", "as_data", "as_html", "as_text", "explain", "explain_case"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'handgrad.explain' has no attribute {name!r}")
-    from handgrad.explain import explanation  # the figures need none of it
+def _called_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
+    """`explain(f, at=...)`, answering another call in words."""
 
-    return getattr(explanation, name)
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> T:
+        if len(args) != 1 or "at" not in options:
+            got = f"{len(args)} arguments without names" if len(args) != 1 else "no at="
+            raise InputError(
+                "explain", "a loss, then at= by name", got, "write explain(f, at=(x, y))"
+            )
+        return function(*args, **options)
+
+    return checked
 
 
-class _Room(ModuleType):
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        from handgrad.explain.explanation import explain
+@_called_by_keyword
+def explain(
+    f: Callable,
+    *,
+    at: tuple,
+    argnums: Argnums = 0,
+    gradient: Callable | None = None,
+    name: str | None = None,
+) -> Explanation:
+    """What `jax.grad(f, argnums)(*at)` does, equation by equation.
 
-        return explain(*args, **options)
+    `f` returns one real number. `gradient`, if given, takes the same arguments and is compared with
+    the end of the tape. Raises InputError for what jax.grad would refuse.
+
+    >>> import jax.numpy as jnp
+    >>> at = (jnp.ones(2), jnp.array([1.0, 2.0]))
+    >>> explanation = explain(lambda w, x: jnp.sum(w * x) ** 2, at=at)
+    >>> explanation.gradient.tolist(), explanation.identical
+    ([6.0, 12.0], True)
+    """
+    if not isinstance(name, str | None):
+        raise InputError("name", "text", repr(name), "pass a string")
+    tape, found = record(f, at, argnums)
+    hand = None
+    if gradient is not None:
+        try:
+            hand = gradient(*at)
+        except Exception as error:
+            raise InputError(
+                "gradient",
+                "a function of the loss's arguments",
+                f"{type(error).__name__}: {error}",
+                "call gradient(*at) by itself",
+            ) from error
+    leaves = _compare(f, at, argnums, tape, found, hand)
+    return Explanation(name or function_name(f), tape, found, leaves, notes=_notes(tape))
 
 
-sys.modules[__name__].__class__ = _Room
+def explain_case(name: str, seed: int = 0) -> Explanation:
+    """A case of the catalogue in float64, at its own example: with its derivation, and the hand."""
+    entry = find_case(name)
+    with x64():
+        at = entry.example(jax.random.key(seed))
+        names = argument_names(entry.loss, len(at))
+        if any(name.startswith("argument") for name in names):  # Σ f(*args): the gradient knows
+            names = argument_names(entry.gradient, len(at))
+        tape, found = record(entry.loss, at, entry.argnums, names)
+        hand = entry.gradient(*at)
+        leaves = _compare(entry.loss, at, entry.argnums, tape, found, hand)
+        derivation = derivation_view(entry, at, hand, tape, seed)
+    notes = (*_notes(tape), *derivation.notes)
+    return Explanation(entry.name, tape, found, leaves, derivation, notes)
+
+
+def find_case(name: str) -> Case:
+    """The case of that name; else the first of that derivation (`residual`) or kind (`mlp`)."""
+    for fits in (
+        lambda entry: entry.name == name,
+        lambda entry: entry.derivation == name,
+        lambda entry: entry.name.startswith(f"{name}_"),
+    ):
+        for entry in CASES:
+            if fits(entry):
+                return entry
+    return case(name)
+
+
+def _compare(
+    f: Callable, at: tuple, argnums: Argnums, tape: Tape, gradient: Any, hand: Any | None
+) -> tuple[GradientLeaf, ...]:
+    autodiff = jax.grad(f, argnums)
+    eager = autodiff(*at)
+    leaves = compare(tape, gradient, eager, hand)
+    if all(leaf.identical for leaf in leaves):
+        return leaves
+    # JAX 0.12 compiles even a matrix product as a whole on the way back, which rounds otherwise
+    with contextlib.suppress(Exception), jax.disable_jit():
+        return compare(tape, gradient, eager, hand, unfused=autodiff(*at))
+    return leaves
+
+
+def _notes(tape: Tape) -> tuple[str, ...]:
+    opened = ", ".join(sorted({call for e in tape.equations for call in e.calls if call}))
+    return (f"opened, though JAX runs them as compiled programs: {opened}",) if opened else ()

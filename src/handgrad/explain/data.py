@@ -1,75 +1,73 @@
-"""An explanation as plain data: what the page and the JSON file hold, arrays as summaries."""
+"""An explanation as plain data, for JSON: words, numbers, and arrays as summaries."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from handgrad.explain.drawing import draw
-from handgrad.explain.summary import Summary, number, plain, summarise
-from handgrad.explain.tape import Equation, Tape
-
-if TYPE_CHECKING:
-    from handgrad.explain.explanation import Explanation
+from handgrad.explain.explanation import Explanation, GradientLeaf
+from handgrad.explain.summary import (
+    as_numpy,
+    format_block,
+    format_range,
+    format_summary,
+    summarise,
+)
+from handgrad.explain.tape import Tape, TapeEquation, TapeValue
 
 LISTED = 256
 """Up to this many entries a leaf of the gradient is written in full digits."""
 
 
-def as_data(explanation: "Explanation") -> dict[str, Any]:
+def as_data(explanation: Explanation) -> dict[str, Any]:
     """Everything that is shown, in words and numbers that JSON has."""
-    tape = explanation.tape
-    lights = draw(tape).stands_for
-    values = [
-        {
-            "name": v.name or tape.name(v.index), "kind": v.kind,
-            "fixed": v.index in tape.fixed, "wanted": v.index in tape.wanted,
-            "active": v.active, "array": array_data(v.array),
-            "cotangent": None if v.cotangent is None else array_data(v.cotangent),
-        }
-        for v in tape.values
-    ]  # fmt: skip
+    tape, derivation = explanation.tape, explanation.derivation
     return {
-        "format": "handgrad explanation 1",
+        "format": "handgrad explanation 2",
         "name": explanation.name,
         "identical": explanation.identical,
-        "values": values,
-        "equations": [_equation(tape, e) | {"node": lights[e.index]} for e in tape.equations],
+        "values": [_value(tape, value) for value in tape.values],
+        "equations": [_equation(tape, equation) for equation in tape.equations],
         "inputs": list(tape.inputs),
         "wanted": list(tape.wanted),
         "loss": tape.output,
-        "backward": [e.index for e in tape.backward],
-        "gradient": [
-            {
-                "name": leaf.name, "value": leaf.value, "tape": _numbers(leaf.tape),
-                "jax.grad": _numbers(leaf.autodiff), "identical": leaf.identical,
-                "autodiff_ulp": _finite(leaf.autodiff_ulp),
-                "hand": None if leaf.hand is None else _numbers(leaf.hand),
-                "hand_ulp": None if leaf.hand_ulp is None else _finite(leaf.hand_ulp),
-                "hand_equal": leaf.hand_equal,
-            }
-            for leaf in explanation.leaves
-        ],
+        "backward": [equation.index for equation in tape.backward],
+        "gradient": [_leaf(leaf) for leaf in explanation.leaves],
         "derivation": {
-            "title": explanation.title, "of": explanation.of, "given": explanation.given,
+            "title": derivation.title,
+            "of": derivation.of,
+            "given": derivation.given,
             "lines": [
                 {
-                    "formula": line.formula, "reason": line.reason,
-                    "value": [told(summary) for summary in line.value],
-                    "meets": [
+                    "formula": line.formula,
+                    "reason": line.reason,
+                    "value": [format_summary(summary) for summary in line.value],
+                    "matches": [
                         {"value": m.index, "of": "cotangent" if m.cotangent else "value"}
-                        for m in line.meets
+                        for m in line.matches
                     ],
                 }
-                for line in explanation.lines
+                for line in derivation.lines
             ],
         },
         "notes": list(explanation.notes),
-    }  # fmt: skip
+    }
 
 
-def _equation(tape: Tape, equation: Equation) -> dict[str, Any]:
-    origin = equation.origin
+def _value(tape: Tape, value: TapeValue) -> dict[str, Any]:
+    return {
+        "name": value.name or tape.name(value.index),
+        "kind": value.kind,
+        "fixed": value.index in tape.fixed,
+        "wanted": value.index in tape.wanted,
+        "active": value.active,
+        "array": array_data(value.array),
+        "cotangent": None if value.cotangent is None else array_data(value.cotangent),
+    }
+
+
+def _equation(tape: Tape, equation: TapeEquation) -> dict[str, Any]:
+    source = equation.source
     return {
         "primitive": equation.primitive,
         "formula": tape.formula(equation),
@@ -77,16 +75,35 @@ def _equation(tape: Tape, equation: Equation) -> dict[str, Any]:
         "outputs": list(equation.outputs),
         "active": equation.active,
         "calls": [call for call in equation.calls if call],
-        "place": str(origin) if origin else "",
-        "function": origin.function if origin else "",
-        "code": origin.code if origin else "",
-        "slopes": [
-            s and {"said": s.said, "entries": None if s.entries is None else array_data(s.entries)}
-            for s in equation.slopes
+        "place": str(source) if source else "",
+        "function": source.function if source else "",
+        "code": source.code if source else "",
+        "jacobians": [
+            jacobian
+            and {
+                "text": jacobian.description,
+                "entries": None if jacobian.entries is None else array_data(jacobian.entries),
+            }
+            for jacobian in equation.jacobians
         ],
         "sent": [None if s is None else array_data(s) for s in equation.sent],
-        "opened": equation.opened,
+        "body_title": equation.body_title,
         "body": [f"{inner}   {summarise(inner.array).text}" for inner in equation.body],
+    }
+
+
+def _leaf(leaf: GradientLeaf) -> dict[str, Any]:
+    return {
+        "name": leaf.name,
+        "value": leaf.value,
+        "tape": _numbers(leaf.tape),
+        "jax.grad": _numbers(leaf.autodiff),
+        "identical": leaf.identical,
+        "identical_unfused": leaf.identical_unfused,
+        "autodiff_ulp": _finite(leaf.autodiff_ulp),
+        "hand": None if leaf.hand is None else _numbers(leaf.hand),
+        "hand_ulp": None if leaf.hand_ulp is None else _finite(leaf.hand_ulp),
+        "hand_equal": leaf.hand_equal,
     }
 
 
@@ -96,40 +113,13 @@ def array_data(array: Any) -> dict[str, str]:
     return {
         "kind": summary.kind,
         "text": summary.text,
-        "block": block(summary),
-        "range": span(summary),
+        "block": format_block(summary),
+        "range": format_range(summary),
     }
 
 
-def span(summary: Summary) -> str:
-    """`from −1.2 to 3.4, mean 0.5` for an array that is not shown whole."""
-    if summary.whole or summary.low is None or summary.high is None or summary.mean is None:
-        return ""
-    low, high, mean = (number(x) for x in (summary.low, summary.high, summary.mean))
-    return f"from {low} to {high}, mean {mean}"
-
-
-def block(summary: Summary) -> str:
-    """The entries that are shown, in columns."""
-    if not summary.shape:
-        return summary.rows[0][0]
-    widths = [max(map(len, column)) for column in zip(*summary.rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in summary.rows
-    ]
-    if len(summary.shape) == 1:
-        return "[" + "\n ".join(lines) + "]"
-    return "\n".join(f"[{line}]" for line in lines)
-
-
-def told(summary: Summary) -> str:
-    """A summary on one line, as precise as it is short."""
-    return f"{summary.kind} {summary.text}" if summary.shape else summary.text
-
-
 def _numbers(array: Any) -> Any:
-    found = plain(array)
+    found = as_numpy(array)
     if found is None or found.size > LISTED:
         return array_data(array)
     return _nested(found.astype(np.float64).tolist())

@@ -1,35 +1,125 @@
-"""An explanation: the tape of a loss, its end beside jax.grad and the hand, the derivation."""
+"""An explanation: the tape, its end beside jax.grad and the hand, the derivation; and as text."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
-from handgrad._precision import x64
-from handgrad.catalogue import CASES, Case, case
-from handgrad.errors import InputError
-from handgrad.explain.agreement import Leaf, compare
-from handgrad.explain.lines import Line, lines_of
-from handgrad.explain.naming import argument_names, name_of
-from handgrad.explain.recording import Argnums, record
-from handgrad.explain.tape import Tape
+from handgrad.explain.derivation_view import DerivationView
+from handgrad.explain.latex import as_unicode
+from handgrad.explain.summary import as_numpy, format_array, summarise
+from handgrad.explain.tape import Tape, TapeEquation
+from handgrad.verify.ulp import ulp_error
+
+ROUNDING = 1e-12
+"""Of the largest entry, in float64: hand and tape round in different orders, and no more than that.
+
+In a narrower dtype it is 64 of its own epsilons.
+"""
+
+# --- the agreement ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GradientLeaf:
+    """One leaf of the gradient, three times."""
+
+    name: str
+    value: int
+    """The tape's value whose cotangent this is."""
+    tape: Any
+    autodiff: Any
+    hand: Any | None
+    identical: bool
+    """The tape's bits are those of jax.grad, signs of zeros included."""
+    identical_unfused: bool
+    """Or those of jax.grad under `jax.disable_jit`, where nothing is compiled as a whole."""
+    autodiff_ulp: float
+    """Largest difference of tape and jax.grad, in units in the last place."""
+    hand_ulp: float | None
+    hand_equal: bool | None
+    """Hand and tape differ by rounding at most."""
+
+
+def compare(
+    tape: Tape, gradient: Any, autodiff: Any, hand: Any | None, unfused: Any | None = None
+) -> tuple[GradientLeaf, ...]:
+    """Every leaf of the gradient beside jax.grad's, and beside the hand-derived one if given.
+
+    `unfused` is jax.grad's under `jax.disable_jit`, if that was needed.
+    """
+    found, expected = jax.tree.leaves(gradient), jax.tree.leaves(autodiff)
+    alone = expected if unfused is None else jax.tree.leaves(unfused)
+    derived = jax.tree.leaves(hand) if hand is not None else [None] * len(found)
+    if len(derived) != len(found):
+        derived = [np.nan] * len(found)
+    return tuple(
+        _compare_leaf(tape.values[index].name, index, *leaves)
+        for index, *leaves in zip(tape.wanted, found, expected, alone, derived, strict=True)
+    )
+
+
+def _compare_leaf(
+    name: str, value: int, tape: Any, autodiff: Any, unfused: Any, hand: Any | None
+) -> GradientLeaf:
+    a, b = np.asarray(tape), np.asarray(autodiff)
+    same = _is_identical(a, b)
+    ulp, equal = None, None
+    if hand is not None:
+        h = np.asarray(hand)
+        equal = h.shape == a.shape and _is_close(h, a)
+        ulp = max_ulp(h, a) if h.shape == a.shape else float("inf")
+    return GradientLeaf(
+        name=name,
+        value=value,
+        tape=tape,
+        autodiff=autodiff,
+        hand=hand,
+        identical=same,
+        identical_unfused=same or _is_identical(a, np.asarray(unfused)),
+        autodiff_ulp=max_ulp(a, b),
+        hand_ulp=ulp,
+        hand_equal=equal,
+    )
+
+
+def _is_identical(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _is_close(a: np.ndarray, b: np.ndarray) -> bool:
+    x, y = np.asarray(as_numpy(a), np.float64), np.asarray(as_numpy(b), np.float64)
+    scale = np.abs(y).max(initial=0.0)
+    eps = float(jax.numpy.finfo(b.dtype).eps)
+    slack = ROUNDING if eps < ROUNDING else 64 * eps
+    return bool(np.all(np.abs(x - y) <= slack * scale) or np.array_equal(x, y, equal_nan=True))
+
+
+def max_ulp(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest |a − b| in units in the last place of b; NaN beside NaN is no difference.
+
+    >>> max_ulp(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 2**-51]))
+    1.0
+    """
+    x, y = np.asarray(as_numpy(a), np.float64), np.asarray(as_numpy(b), np.float64)
+    both_nan = np.isnan(x) & np.isnan(y)
+    return float(np.where(both_nan, 0.0, ulp_error(x, y, str(b.dtype))).max(initial=0.0))
+
+
+# --- the value --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What autodiff did with a loss; `print` it, or write `to_html()` to a file."""
+    """What autodiff did with a loss; `print` it, or pass it to `as_html` or `as_data`."""
 
     name: str
     tape: Tape
     gradient: Any
     """What the tape ends in, in the structure of jax.grad's result."""
-    leaves: tuple[Leaf, ...]
-    title: str = ""
-    of: str = ""
-    """LaTeX of what is derived; "" where there is no derivation."""
-    given: str = ""
-    lines: tuple[Line, ...] = ()
+    leaves: tuple[GradientLeaf, ...]
+    derivation: DerivationView = field(default_factory=DerivationView)
     notes: tuple[str, ...] = ()
 
     @property
@@ -38,104 +128,139 @@ class Explanation:
         return all(leaf.identical for leaf in self.leaves)
 
     @property
+    def identical_unfused(self) -> bool:
+        """The same, or where jax.grad runs every operation by itself (`jax.disable_jit`)."""
+        return all(leaf.identical_unfused for leaf in self.leaves)
+
+    @property
     def hand_equal(self) -> bool | None:
         """The hand-derived gradient is the tape's, up to rounding; None where there is none."""
-        said = [leaf.hand_equal for leaf in self.leaves]
-        return None if None in said else all(said)
+        equal = [leaf.hand_equal for leaf in self.leaves]
+        return None if None in equal else all(equal)
 
     def __str__(self) -> str:
-        from handgrad.explain.text import as_text
-
         return as_text(self)
 
-    def to_html(self) -> str:
-        """One page that needs nothing else: no network, no other file."""
-        from handgrad.explain.page import as_html
 
-        return as_html(self)
+# --- as text ----------------------------------------------------------------------------------
 
-    def to_data(self) -> dict[str, Any]:
-        """Everything that is shown, as plain data for JSON."""
-        from handgrad.explain.data import as_data
-
-        return as_data(self)
+Row = tuple[str, ...]
 
 
-def explain(
-    f: Callable, *args: Any, argnums: Argnums = 0, gradient: Callable | None = None,
-    name: str | None = None,
-) -> Explanation:  # fmt: skip
-    """What jax.grad(f, argnums)(*args) does, equation by equation.
-
-    f returns one real number. `gradient`, if given, takes the same arguments and is set beside the
-    end of the tape. Raises InputError for what jax.grad would refuse.
-
-    >>> import jax.numpy as jnp
-    >>> explanation = explain(lambda w, x: jnp.sum(w * x) ** 2, jnp.ones(2), jnp.array([1.0, 2.0]))
-    >>> explanation.gradient.tolist(), explanation.identical
-    ([6.0, 12.0], True)
-    """
-    if not isinstance(name, str | None):
-        raise InputError("name", "text", repr(name), "pass a string")
-    tape, found = record(f, args, argnums)
-    hand = None if gradient is None else _by_hand(gradient, args)
-    return Explanation(
-        name=name or name_of(f), tape=tape, gradient=found,
-        leaves=_agreement(f, args, argnums, tape, found, hand), notes=_notes(tape),
-    )  # fmt: skip
+def as_text(explanation: Explanation) -> str:
+    """The derivation, the tape forwards and backwards, and the agreement, in columns."""
+    tape, derivation = explanation.tape, explanation.derivation
+    parts = [f"{explanation.name}: {headline(tape)}"]
+    if derivation.lines:
+        parts.append("\n".join([derivation.title, *_columns(derivation_rows(explanation))]))
+    forward = [(name, "", value, "") for name, value in argument_rows(tape)]
+    parts.append("\n".join(["forward", *_columns(forward + forward_rows(tape))]))
+    parts.append("\n".join(["backward", *_columns(backward_rows(tape))]))
+    parts.append("\n".join(["agreement", *_columns(agreement_rows(explanation))]))
+    return "\n\n".join([*parts, *explanation.notes])
 
 
-def explain_case(name: str, seed: int = 0) -> Explanation:
-    """A case of the catalogue in float64, at its own example: with its derivation, and the hand."""
-    entry = resolved(name)
-    with x64():
-        args = entry.example(jax.random.key(seed))
-        names = argument_names(entry.loss, len(args))
-        if any(called.startswith("argument") for called in names):  # Σ f(*args): the gradient knows
-            names = argument_names(entry.gradient, len(args))
-        tape, found = record(entry.loss, args, entry.argnums, names)
-        hand = entry.gradient(*args)
-        leaves = _agreement(entry.loss, args, entry.argnums, tape, found, hand)
-        shown = lines_of(entry, args, hand, tape, seed)
-    return Explanation(
-        name=entry.name, tape=tape, gradient=found, leaves=leaves, title=shown.title, of=shown.of,
-        given=shown.given, lines=shown.lines, notes=(*_notes(tape), *shown.notes),
-    )  # fmt: skip
+def headline(tape: Tape) -> str:
+    """How long the tape is, and where the loss stands."""
+    loss = summarise(tape.loss.array, 8).text
+    return f"{len(tape.equations)} equations forward to {loss}, {len(tape.backward)} back"
 
 
-def resolved(name: str) -> Case:
-    """The case called so; else the first of that derivation (`residual`) or kind (`mlp`)."""
-    for fits in (
-        lambda entry: entry.name == name,
-        lambda entry: entry.derivation == name,
-        lambda entry: entry.name.startswith(f"{name}_"),
-    ):
-        for entry in CASES:
-            if fits(entry):
-                return entry
-    return case(name)
+def derivation_rows(explanation: Explanation) -> list[Row]:
+    """Number, formula, reason, and what of the tape the line computes."""
+    derivation = explanation.derivation
+    rows: list[Row] = [("", as_unicode(derivation.of), "", "")]
+    for number, line in enumerate(derivation.lines, 1):
+        names = [
+            ("∂" if match.cotangent else "") + explanation.tape.name(match.index)
+            for match in line.matches
+        ]
+        more = f" and {len(names) - 3} more" if len(names) > 4 else ""
+        matched = ", ".join(names[: 3 if more else 4]) + more
+        rows.append((str(number), as_unicode(line.formula), line.reason, matched))
+    return rows
 
 
-def _by_hand(gradient: Callable, args: tuple) -> Any:
-    try:
-        return gradient(*args)
-    except Exception as fault:
-        raise InputError(
-            "gradient", "a function of the loss's arguments", f"{type(fault).__name__}: {fault}",
-            "call gradient(*args) by itself",
-        ) from fault  # fmt: skip
+def argument_rows(tape: Tape) -> list[tuple[str, str]]:
+    """The arguments: name, value."""
+    return [(tape.values[i].name, format_array(tape.values[i].array)) for i in tape.inputs]
 
 
-def _agreement(
-    f: Callable, args: tuple, argnums: Argnums, tape: Tape, found: Any, hand: Any
-) -> tuple[Leaf, ...]:
-    names = [tape.values[index].name for index in tape.wanted]
-    return compare(names, tape.wanted, found, jax.grad(f, argnums)(*args), hand)
+def forward_rows(tape: Tape) -> list[Row]:
+    """Every equation: formula, local derivative, value, line of the file."""
+    return [
+        (
+            tape.formula(e),
+            format_jacobians(e),
+            "; ".join(format_array(tape.values[i].array) for i in e.outputs),
+            str(e.source) if e.source else "",
+        )
+        for e in tape.equations
+    ]
 
 
-def _notes(tape: Tape) -> tuple[str, ...]:
-    inside = sorted({call for e in tape.equations for call in e.calls if call})
-    if not inside:
-        return ()
-    called = ", ".join(inside)
-    return (f"opened, though JAX runs them as compiled programs: {called}",)
+def backward_rows(tape: Tape) -> list[Row]:
+    """Every equation that sends something back: what arrives, and what it sends to whom."""
+    rows: list[Row] = []
+    for equation in tape.backward:
+        arrived = [tape.values[i].cotangent for i in equation.outputs]
+        sent = [
+            f"{tape.values[i].name} ← {summarise(s).text}"
+            for i, s in zip(equation.inputs, equation.sent, strict=True)
+            if s is not None
+        ]
+        cotangent = "; ".join(summarise(c).text for c in arrived if c is not None)
+        rows.append((tape.formula(equation), cotangent, "; ".join(sent)))
+    return rows
+
+
+def agreement_rows(explanation: Explanation) -> list[Row]:
+    """The gradient by the tape, by hand where there is one, and by jax.grad."""
+    hand = explanation.hand_equal is not None
+    rows: list[Row] = [
+        ("", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad")
+    ]
+    for leaf in explanation.leaves:
+        cells = [summarise(leaf.tape, 8).text]
+        if hand:
+            cells.append(f"{summarise(leaf.hand, 8).text} ({format_hand(leaf)})")
+        cells.append(f"{summarise(leaf.autodiff, 8).text} ({format_autodiff(leaf)})")
+        rows.append((leaf.name, *cells))
+    return rows
+
+
+def format_hand(leaf: GradientLeaf) -> str:
+    """How the hand's gradient stands to the tape's."""
+    if leaf.hand_ulp is None or not leaf.hand_equal:
+        return "different"
+    return "equal" if leaf.hand_ulp == 0 else f"equal, within {leaf.hand_ulp:.3g} ulp"
+
+
+def format_autodiff(leaf: GradientLeaf) -> str:
+    """How jax.grad's gradient stands to the tape's."""
+    if leaf.identical:
+        return "the same bits"
+    unfused = "; the same bits under jax.disable_jit" if leaf.identical_unfused else ""
+    return f"{leaf.autodiff_ulp:.3g} ulp apart{unfused}"
+
+
+def format_jacobians(equation: TapeEquation) -> str:
+    """The local derivatives: numbers where the equation is elementwise, else in a word."""
+    return "; ".join(
+        jacobian.description.split(":")[0]
+        if jacobian.entries is None
+        else summarise(jacobian.entries).text
+        for jacobian in equation.jacobians
+        if jacobian is not None
+    )
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    """Rows as lines, every column as wide as its widest cell, indented by two."""
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

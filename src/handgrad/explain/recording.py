@@ -1,4 +1,4 @@
-"""From a function and its arguments to the tape: trace, run forward, run back."""
+"""From a function and its arguments to the tape: trace, run forward, run back, name."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,74 +9,82 @@ import jax.numpy as jnp
 
 from handgrad._checks import dtype_of
 from handgrad.errors import InputError
-from handgrad.explain.backward import run_backward
-from handgrad.explain.forward import Recording, index_of, run_forward
-from handgrad.explain.naming import argument_names, leaf_names, named
-from handgrad.explain.programs import is_float
-from handgrad.explain.tape import Tape
+from handgrad.explain.autodiff import TapeBuilder, run_backward, run_forward, send
+from handgrad.explain.source import argument_names, leaf_names
+from handgrad.explain.summary import is_float
+from handgrad.explain.tape import Tape, name_values
+from handgrad.jaxprs import CALLS, Program, called_program, equations
 
 Argnums = int | tuple[int, ...]
 MOST_EQUATIONS = 1_000
 
 
 def record(
-    f: Callable, args: tuple, argnums: Argnums = 0, names: list[str] | None = None
+    f: Callable, at: tuple, argnums: Argnums = 0, names: list[str] | None = None
 ) -> tuple[Tape, Any]:
-    """The tape of f at args, and the gradient that it ends in, in the structure of jax.grad's.
+    """The tape of f at its arguments, and the gradient that it ends in, structured as jax.grad's.
 
     Raises InputError for a loss that cannot be traced or is no real number, and for `argnums` that
     names no float argument.
     """
-    for path, leaf in jax.tree_util.tree_leaves_with_path(args):
-        dtype_of(f"args{jax.tree_util.keystr(path)}", leaf)
-    leaves, tree = jax.tree.flatten(args)
-    positions = jax.tree.unflatten(tree, range(len(leaves)))
-    chosen, structure = _chosen(positions, leaves, args, argnums)
-    program, avals = _traced(f, leaves, tree)
-    operands = [
-        leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf, aval.dtype)
-        for leaf, aval in zip(leaves, avals, strict=True)
-    ]
-    recording = Recording()
-    called = leaf_names(args, names or argument_names(f, len(args)))
-    ids = [
-        recording.value("input", name, array, index in chosen)
-        for index, (name, array) in enumerate(zip(called, operands, strict=True))
-    ]
-    try:
-        active = [index in chosen for index in range(len(ids))]
-        scope = run_forward(program, operands, ids, active, recording)
-        output = program.jaxpr.outvars[0]
-        last = index_of(output, scope, recording)
-        seed = jnp.ones_like(scope.read(output))
-        arrived = run_backward(scope, [seed], recording)
-    except Exception as fault:
+    if not isinstance(at, tuple):
         raise InputError(
-            "f", "a loss that jax.grad can differentiate here", _told(fault),
-            "call jax.grad(f)(*args) by itself",
-        ) from fault  # fmt: skip
+            "at", "a tuple of the arguments of f", type(at).__name__, "write at=(x,) for one"
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(at):
+        dtype_of(f"at{jax.tree_util.keystr(path)}", leaf)
+    leaves, tree = jax.tree.flatten(at)
+    positions = jax.tree.unflatten(tree, range(len(leaves)))
+    chosen, structure = _choose(positions, leaves, argnums)
+    program = _trace(f, leaves, tree)
+    arrays = [
+        leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf, aval.dtype)
+        for leaf, aval in zip(leaves, program.in_avals, strict=True)
+    ]
+    builder = TapeBuilder()
+    leaf_of = leaf_names(at, names or argument_names(f, len(at)))
+    inputs = [
+        builder.add("input", name, array, index in chosen)
+        for index, (name, array) in enumerate(zip(leaf_of, arrays, strict=True))
+    ]
+    held: dict = {}
+    try:
+        (output,), steps = run_forward(program, inputs, builder)
+        loss = builder.index_of(output)
+        one = jnp.ones_like(output.array)
+        send([output], [one], held)
+        run_backward(steps, held, builder)
+    except Exception as error:
+        raise InputError(
+            "f", "a loss that jax.grad can differentiate here", _first_line(error),
+            "call jax.grad(f)(*at) by itself",
+        ) from error  # fmt: skip
     gradient = []
     for index in chosen:
-        found = jnp.zeros_like(operands[index]) if arrived[index] is None else arrived[index]
-        recording.values[ids[index]] = replace(recording.values[ids[index]], cotangent=found)
-        gradient.append(found)
-    values = named(recording.values, recording.equations, last)
-    values[last] = replace(values[last], cotangent=seed)
+        gradient.append(held.get(inputs[index], jnp.zeros_like(arrays[index])))
+        builder.set_cotangent(inputs[index], gradient[-1])
+    builder.values[loss] = replace(builder.values[loss], cotangent=one)
+    indices = tuple(builder.index_of(slot) for slot in inputs)
     tape = Tape(
-        tuple(values), tuple(recording.equations), tuple(ids), tuple(ids[i] for i in chosen), last
+        values=name_values(builder.values, builder.equations, loss),
+        equations=tuple(builder.equations),
+        inputs=indices,
+        wanted=tuple(indices[i] for i in chosen),
+        output=loss,
     )
     return tape, structure.unflatten(gradient)
 
 
-def _chosen(positions: tuple, leaves: list, args: tuple, argnums: Argnums) -> tuple[list[int], Any]:
+def _choose(positions: tuple, leaves: list, argnums: Argnums) -> tuple[list[int], Any]:
     """The flat positions of the differentiated leaves, and the gradient's structure."""
+    count = len(positions)
     numbers = argnums if isinstance(argnums, tuple) else (argnums,)
     if not numbers:
-        raise InputError("argnums", "at least one position", "none", "pass argnums=0, say")
+        raise InputError("argnums", "at least one position", "none", "pass argnums=0")
     for number in numbers:
-        if not isinstance(number, int) or not -len(args) <= number < len(args):
+        if not isinstance(number, int) or not -count <= number < count:
             raise InputError(
-                "argnums", f"positions among the {len(args)} arguments, from 0", argnums,
+                "argnums", f"positions among the {count} arguments, from 0", argnums,
                 "pass argnums=0, or argnums=(0, 1)",
             )  # fmt: skip
     wanted = (
@@ -93,34 +101,34 @@ def _chosen(positions: tuple, leaves: list, args: tuple, argnums: Argnums) -> tu
     return chosen, structure
 
 
-def _traced(f: Callable, leaves: list, tree: Any) -> tuple[Any, list]:
+def _trace(f: Callable, leaves: list, tree: Any) -> Program:
     def flat(*arrays: Any) -> Any:
         return f(*jax.tree.unflatten(tree, arrays))
 
     try:
         program = jax.make_jaxpr(flat)(*leaves)
-    except Exception as fault:
+    except Exception as error:
         raise InputError(
-            "f", "a loss that JAX can trace at these arguments", _told(fault),
-            "call f(*args) by itself",
-        ) from fault  # fmt: skip
+            "f", "a loss that JAX can trace at these arguments", _first_line(error),
+            "call f(*at) by itself",
+        ) from error  # fmt: skip
     avals = program.out_avals
     if len(avals) != 1 or avals[0].shape != () or not is_float(avals[0]):
-        came = ", ".join(str(a) for a in avals) or "nothing"
-        raise InputError("f", "a loss with one real number as its value", came, "take a sum")
-    count = _count(program.jaxpr)
+        got = ", ".join(str(a) for a in avals) or "nothing"
+        raise InputError("f", "a loss with one real number as its value", got, "take a sum")
+    count = sum(1 for _ in equations(program, _opened))
     if count > MOST_EQUATIONS:
         raise InputError(
             "f", f"at most {MOST_EQUATIONS:,} equations to lay out", f"{count:,}",
             "write its loop with jax.lax.scan, which is one equation",
         )  # fmt: skip
-    return program, list(program.in_avals)
+    return program
 
 
-def _told(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
+def _opened(equation: Any) -> list[Program]:
+    called = called_program(equation, CALLS)
+    return [] if called is None else [called]
 
 
-def _count(jaxpr: Any) -> int:
-    inner = (e.params["jaxpr"].jaxpr for e in jaxpr.eqns if e.primitive.name in ("jit", "pjit"))
-    return len(jaxpr.eqns) + sum(map(_count, inner))
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -16,7 +16,7 @@ LONG = 4
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of an array: entries in rows of text, and the extremes if not all are shown."""
+    """What is shown of an array: entries in rows of text, and the extremes if not all are shown."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -47,15 +47,68 @@ class Summary:
             size = math.prod(self.shape)
             return f"{round(self.mean * size)} of {size} true"
         if self.low == self.high:
-            return f"all {number(self.low)}"
-        return f"{number(self.low, 3)} … {number(self.high, 3)}"
+            return f"all {format_number(self.low)}"
+        return f"{format_number(self.low, 3)} … {format_number(self.high, 3)}"
 
 
-def number(value: Any, digits: int = 5) -> str:
+def as_numpy(array: Any) -> np.ndarray | None:
+    """An array as NumPy's, small floats widened; None for what holds no numbers (random keys)."""
+    if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.extended):
+        return None
+    found = np.asarray(array)
+    if found.dtype.kind not in "biufc":  # bfloat16 and its like
+        found = found.astype(np.float64)
+    return found
+
+
+def is_float(array: Any) -> bool:
+    """Whether an array (or the type of one) holds real numbers."""
+    dtype = getattr(array, "dtype", None)
+    return dtype is not None and bool(jax.numpy.issubdtype(dtype, np.floating))
+
+
+def summarise(array: Any, digits: int = 5) -> Summary:
+    """The summary of an array of any size, dtype and rank."""
+    found = as_numpy(array)
+    if found is None:
+        return Summary(tuple(np.shape(array)), "key", (("random key",),), False)
+    dtype, shape = str(array.dtype if hasattr(array, "dtype") else found.dtype), found.shape
+    if found.size == 0:
+        return Summary(shape, dtype, ((),), True)
+    if found.dtype.kind == "c":
+        return Summary(shape, dtype, (("complex",),), False)
+    real = found.astype(np.float64)
+    with np.errstate(all="ignore"):
+        extremes = (float(real.min()), float(real.max()), float(real.mean()))
+    whole = found.size <= WHOLE
+    matrix = found.reshape(-1, found.shape[-1]) if found.ndim else found.reshape(1, 1)
+    if whole and found.ndim == 1:
+        entries = [format_number(x, digits) for x in found.tolist()]
+        entries += [""] * (-len(entries) % LONG if len(entries) > LONG else 0)
+        per_row = LONG if len(entries) > LONG else len(entries)
+        rows = tuple(zip(*[iter(entries)] * per_row, strict=True))
+    elif whole:
+        rows = tuple(tuple(format_number(x, digits) for x in row) for row in matrix.tolist())
+    else:
+        top = [_ends(row, digits) for row in (matrix[:CORNER] if len(matrix) > 4 else matrix)]
+        if len(matrix) > 4:
+            top += [("⋮",) * len(top[0]), _ends(matrix[-1], digits)]
+        rows = tuple(top)
+    return Summary(shape, dtype, rows, whole, *extremes)
+
+
+def _ends(row: np.ndarray, digits: int) -> tuple[str, ...]:
+    if len(row) <= CORNER + 2:
+        return tuple(format_number(x, digits) for x in row.tolist())
+    first = tuple(format_number(x, digits) for x in row[:CORNER].tolist())
+    return (*first, "…", format_number(row[-1].item(), digits))
+
+
+def format_number(value: Any, digits: int = 5) -> str:
     """A number to a few significant digits, with a real minus sign; booleans and integers whole.
 
-    >>> number(-0.25), number(1.5e-9), number(float("nan")), number(True)
-    ('−0.25', '1.5e−9', 'nan', 'true')
+    >>> format_number(-0.25), format_number(1.5e-9), format_number(float("nan"))
+    ('−0.25', '1.5e−9', 'nan')
     """
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
@@ -70,48 +123,33 @@ def number(value: Any, digits: int = 5) -> str:
     return text.replace("-", "−")
 
 
-def plain(array: Any) -> np.ndarray | None:
-    """An array as NumPy's, small floats widened; None for what holds no numbers (random keys)."""
-    if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.extended):
-        return None
-    found = np.asarray(array)
-    if found.dtype.kind not in "biufc":  # bfloat16 and its like
-        found = found.astype(np.float64)
-    return found
+def format_array(array: Any) -> str:
+    """A value on one line with its dtype and shape, unless it is one number."""
+    return format_summary(summarise(array))
 
 
-def summarise(array: Any, digits: int = 5) -> Summary:
-    """The summary of an array of any size, dtype and rank."""
-    found = plain(array)
-    if found is None:
-        return Summary(tuple(np.shape(array)), "key", (("random key",),), False)
-    dtype, shape = str(array.dtype if hasattr(array, "dtype") else found.dtype), found.shape
-    if found.size == 0:
-        return Summary(shape, dtype, ((),), True)
-    if found.dtype.kind == "c":
-        return Summary(shape, dtype, (("complex",),), False)
-    extremes = found.astype(np.float64)
-    with np.errstate(all="ignore"):
-        told = (float(extremes.min()), float(extremes.max()), float(extremes.mean()))
-    whole = found.size <= WHOLE
-    matrix = found.reshape(-1, found.shape[-1]) if found.ndim else found.reshape(1, 1)
-    if whole and found.ndim == 1:
-        entries = [number(x, digits) for x in found.tolist()]
-        entries += [""] * (-len(entries) % LONG if len(entries) > LONG else 0)
-        per_row = LONG if len(entries) > LONG else len(entries)
-        rows = tuple(zip(*[iter(entries)] * per_row, strict=True))
-    elif whole:
-        rows = tuple(tuple(number(x, digits) for x in row) for row in matrix.tolist())
-    else:
-        top = [_ends(row, digits) for row in (matrix[:CORNER] if len(matrix) > 4 else matrix)]
-        if len(matrix) > 4:
-            top += [("⋮",) * len(top[0]), _ends(matrix[-1], digits)]
-        rows = tuple(top)
-    return Summary(shape, dtype, rows, whole, *told)
+def format_summary(summary: Summary) -> str:
+    """The same for what is summarised already."""
+    return f"{summary.kind} {summary.text}" if summary.shape else summary.text
 
 
-def _ends(row: np.ndarray, digits: int) -> tuple[str, ...]:
-    if len(row) <= CORNER + 2:
-        return tuple(number(x, digits) for x in row.tolist())
-    first = tuple(number(x, digits) for x in row[:CORNER].tolist())
-    return (*first, "…", number(row[-1].item(), digits))
+def format_range(summary: Summary) -> str:
+    """`from −1.2 to 3.4, mean 0.5` for an array that is not shown whole."""
+    if summary.whole or summary.low is None or summary.high is None or summary.mean is None:
+        return ""
+    low, high, mean = (format_number(x) for x in (summary.low, summary.high, summary.mean))
+    return f"from {low} to {high}, mean {mean}"
+
+
+def format_block(summary: Summary) -> str:
+    """The entries that are shown, in columns."""
+    if not summary.shape:
+        return summary.rows[0][0]
+    widths = [max(map(len, column)) for column in zip(*summary.rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in summary.rows
+    ]
+    if len(summary.shape) == 1:
+        return "[" + "\n ".join(lines) + "]"
+    return "\n".join(f"[{line}]" for line in lines)

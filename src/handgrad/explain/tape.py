@@ -1,22 +1,24 @@
-"""The tape: every equation of a traced loss with its value, its slopes and its cotangents.
+"""The tape: every equation of a traced loss with its value, its local derivatives, its cotangents.
 
 A loss is a list of equations. Forwards, each one takes values and gives a value; backwards, each
 one takes the cotangent v̄ = ∂E/∂v of what it gave and sends cotangents to what it took. A value
 that was used twice is sent two, and they are added. That is the whole of reverse-mode autodiff.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from handgrad.explain.origins import Origin
-from handgrad.explain.slopes import Slope
-from handgrad.explain.summary import number, summarise
-from handgrad.explain.symbols import expression
+from handgrad.explain.primitives import LocalJacobian, expression
+from handgrad.explain.source import SourceLocation
+from handgrad.explain.summary import format_number, summarise
+
+SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 @dataclass(frozen=True)
-class Value:
+class TapeValue:
     """An array that the loss was given, holds as a constant, or computes on the way."""
 
     index: int
@@ -31,7 +33,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Inner:
+class BodyEquation:
     """One equation of the program inside another, run forward: a loop's body, a branch."""
 
     name: str
@@ -41,12 +43,11 @@ class Inner:
     array: Any
 
     def __str__(self) -> str:
-        formula = expression(self.primitive, self.detail, list(self.inputs))
-        return f"{self.name} = {formula}"
+        return f"{self.name} = {expression(self.primitive, self.detail, list(self.inputs))}"
 
 
 @dataclass(frozen=True)
-class Equation:
+class TapeEquation:
     """One application of a primitive: values in, values out, cotangents the other way."""
 
     index: int
@@ -57,24 +58,24 @@ class Equation:
     """Indices of values, in the order of the operands."""
     outputs: tuple[int, ...]
     active: bool
-    origin: Origin | None
+    source: SourceLocation | None
     calls: tuple[str, ...]
     """The functions under `jax.jit` that it was found in, outermost first."""
-    slopes: tuple[Slope | None, ...]
+    jacobians: tuple[LocalJacobian | None, ...]
     """∂output/∂input for each input; None where no gradient passes."""
     sent: tuple[Any, ...]
     """The cotangent that this equation sends to each input; None where none."""
-    opened: str = ""
+    body_title: str = ""
     """What `body` is: the taken branch, the first iteration, the function of a custom rule."""
-    body: tuple[Inner, ...] = ()
+    body: tuple[BodyEquation, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tape:
     """Equations in the order of the forward pass; the backward pass is the same order reversed."""
 
-    values: tuple[Value, ...]
-    equations: tuple[Equation, ...]
+    values: tuple[TapeValue, ...]
+    equations: tuple[TapeEquation, ...]
     inputs: tuple[int, ...]
     """The leaves of the arguments, as indices of values."""
     wanted: tuple[int, ...]
@@ -82,18 +83,23 @@ class Tape:
     output: int
 
     @property
-    def loss(self) -> Value:
+    def loss(self) -> TapeValue:
         """The last value: the loss."""
         return self.values[self.output]
 
     @property
-    def backward(self) -> tuple[Equation, ...]:
+    def backward(self) -> tuple[TapeEquation, ...]:
         """The equations that a cotangent passes through, last first."""
         return tuple(e for e in reversed(self.equations) if any(s is not None for s in e.sent))
 
-    def names(self, indices: tuple[int, ...]) -> list[str]:
-        """What values are called in a formula: a name, or the number of a constant."""
-        return [self.name(index) for index in indices]
+    @cached_property
+    def fixed(self) -> frozenset[int]:
+        """The values that depend on no argument."""
+        fixed = {v.index for v in self.values if v.kind == "constant"}
+        for equation in self.equations:
+            if fixed.issuperset(equation.inputs):
+                fixed.update(equation.outputs)
+        return frozenset(fixed)
 
     def name(self, index: int) -> str:
         """The name of a value; a constant, and what is computed from constants, is its number."""
@@ -102,24 +108,45 @@ class Tape:
             return value.name
         found = summarise(value.array)
         if found.low is not None and found.low == found.high:
-            return number(found.low)
+            return format_number(found.low)
         return value.name or found.kind
 
-    @cached_property
-    def fixed(self) -> frozenset[int]:
-        """The values that no argument has a say in."""
-        fixed = {v.index for v in self.values if v.kind == "constant"}
-        for equation in self.equations:
-            if fixed.issuperset(equation.inputs):
-                fixed.update(equation.outputs)
-        return frozenset(fixed)
-
-    def formula(self, equation: Equation) -> str:
+    def formula(self, equation: TapeEquation) -> str:
         """`logits = matmul + v₁`."""
-        given = ", ".join(self.values[i].name for i in equation.outputs)
-        operands = self.names(equation.inputs)
-        return f"{given} = {expression(equation.primitive, equation.detail, operands)}"
+        outputs = ", ".join(self.values[i].name for i in equation.outputs)
+        operands = [self.name(i) for i in equation.inputs]
+        return f"{outputs} = {expression(equation.primitive, equation.detail, operands)}"
 
-    def users(self, index: int) -> tuple[Equation, ...]:
-        """The equations that take this value."""
-        return tuple(e for e in self.equations if index in e.inputs)
+
+def name_values(
+    values: list[TapeValue], equations: list[TapeEquation], output: int
+) -> tuple[TapeValue, ...]:
+    """Names for computed values: what the user assigned them to, numbered where it repeats.
+
+    One expression may take several equations (`jnp.mean` is a sum and a quotient); the last of
+    them has the expression's value, and its name.
+    """
+    following = [e.source for e in equations[1:]] + [None]
+    assigned: dict[int, str] = {}
+    for equation, after in zip(equations, following, strict=False):
+        source = equation.source
+        if source is not None and source != after and len(source.names) == len(equation.outputs):
+            assigned.update(zip(equation.outputs, source.names, strict=True))
+    assigned.pop(output, None)
+    total = Counter(assigned.values())
+    taken = {value.name for value in values if value.kind == "input"}
+    counts: Counter = Counter()
+    found, number = [], 0
+    for value in values:
+        name = value.name
+        if value.kind == "computed":
+            name = assigned.get(value.index, "")
+            if not name:
+                number += 1
+                name = f"v{number}".translate(SUBSCRIPT)
+            elif total[name] > 1 or name in taken:
+                counts[name] += 1
+                name += str(counts[name]).translate(SUBSCRIPT)
+            name = "loss" if value.index == output else name
+        found.append(replace(value, name=name))
+    return tuple(found)

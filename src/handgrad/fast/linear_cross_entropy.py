@@ -42,7 +42,7 @@ SLICES = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """What the layer is asked for, beside its arrays."""
+    """What the layer is asked for, beside its arrays. Raises InputError for what cannot be."""
 
     chunk: int | None = None
     """Tokens whose logits are held at once; None takes a sixteenth, but not too few."""
@@ -58,10 +58,26 @@ class Settings:
     """The mesh axis over which tokens are split, inside `jax.shard_map`: loss and ∂E/∂W are summed
     over it."""
 
+    def __post_init__(self) -> None:
+        chunk, smoothing, ignore = self.chunk, self.label_smoothing, self.ignore
+        whole = isinstance(chunk, int) and not isinstance(chunk, bool)
+        if chunk is not None and not (whole and chunk > 0):
+            raise InputError("chunk", "a whole number above 0", repr(chunk), "pass 256, or None")
+        if not (isinstance(smoothing, int | float) and 0 <= smoothing < 1):
+            raise InputError("label_smoothing", "a number in [0, 1)", repr(smoothing), "pass 0.1")
+        if ignore is not None and not (isinstance(ignore, int) and abs(ignore) <= MOST):
+            raise InputError("ignore", "an integer label", repr(ignore), "pass -100")
+        for name in ("operands", "gradient_dtype"):
+            floating_dtype(getattr(self, name), name)
+        if not isinstance(self.axis_name, str | None):
+            raise InputError(
+                "axis_name", "the name of an axis", repr(self.axis_name), "pass 'data'"
+            )
+
 
 def loss(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Scalar:
     """E alone, a chunk at a time: for evaluation. Arguments as `value_and_gradient`."""
-    return _run(hidden, weight, y, _settings(settings), with_gradient=False)[0]
+    return _run(hidden, weight, y, settings, with_gradient=False)[0]
 
 
 def value_and_gradient(
@@ -78,7 +94,7 @@ def value_and_gradient(
     >>> round(float(value), 4), by_weight.shape
     (0.41, (2, 2))
     """
-    return _run(hidden, weight, y, _settings(settings), with_gradient=True)
+    return _run(hidden, weight, y, settings, with_gradient=True)
 
 
 def gradient(
@@ -89,9 +105,9 @@ def gradient(
 
 
 def _run(
-    hidden: Array, weight: Array, y: Array, settings: Settings, with_gradient: bool
+    hidden: Array, weight: Array, y: Array, given: dict[str, Any], with_gradient: bool
 ) -> tuple[Scalar, Any]:
-    _check(hidden, weight, y, settings)
+    settings = check(hidden, weight, y, **given)
     hidden, weight, y = jnp.asarray(hidden), jnp.asarray(weight), as_index(y)
     tokens, (features, words) = hidden.shape[0], weight.shape
     wide = wider(weight.dtype, jnp.float32)
@@ -173,37 +189,14 @@ def _summed(value: Any, settings: Settings) -> Any:
 
 def check(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Settings:
     """The settings. Raises InputError for shapes, dtypes and settings that cannot be."""
-    made = _settings(settings)
-    _check(hidden, weight, y, made)
-    return made
-
-
-def _settings(given: dict[str, Any]) -> Settings:
     known = [field.name for field in fields(Settings)]
-    for name in given:
+    for name in settings:
         if name not in known:
             raise InputError(name, f"one of {', '.join(known)}", repr(name), "leave it out")
-    return Settings(**given)
-
-
-def _check(hidden: Array, weight: Array, y: Array, settings: Settings) -> None:
     require_output_layer(hidden, weight)
     if not jnp.issubdtype(dtype_of("y", y), jnp.integer) or jnp.shape(y) != jnp.shape(hidden)[:1]:
         raise InputError(
             "y", f"integers of shape {jnp.shape(hidden)[:1]}", describe(y),
             "pass one index for each token",
         )  # fmt: skip
-    chunk, smoothing = settings.chunk, settings.label_smoothing
-    if chunk is not None and (not isinstance(chunk, int) or isinstance(chunk, bool) or chunk < 1):
-        raise InputError("chunk", "a whole number above 0", repr(chunk), "pass 256, or leave it")
-    if not (isinstance(smoothing, int | float) and 0 <= smoothing < 1):
-        raise InputError("label_smoothing", "a number in [0, 1)", repr(smoothing), "pass 0.1, say")
-    ignore = settings.ignore
-    if ignore is not None and not (isinstance(ignore, int) and abs(ignore) <= MOST):
-        raise InputError("ignore", "an integer label", repr(settings.ignore), "pass -100, say")
-    for name in ("operands", "gradient_dtype"):
-        floating_dtype(getattr(settings, name), name)
-    if not isinstance(settings.axis_name, str | None):
-        raise InputError(
-            "axis_name", "the name of an axis", repr(settings.axis_name), "pass 'data', say"
-        )
+    return Settings(**settings)

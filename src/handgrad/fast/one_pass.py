@@ -13,7 +13,7 @@ products are faster, and XLA works on several blocks at a time, some of which th
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,26 +51,16 @@ MOST_BLOCKS = 128
 """The program is unrolled over the blocks: more of them would take long to compile."""
 
 
-@jax.tree_util.register_pytree_node_class
-class Packed:
+class Packed(NamedTuple):
     """N examples as blocks: features (D, R), labels (R,) or (K, R); the last may be shorter."""
 
-    def __init__(self, x: tuple[Array, ...], y: tuple[Array, ...]):
-        self.x, self.y = x, y
+    x: tuple[Array, ...]
+    y: tuple[Array, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
         """(N, D)."""
         return sum(block.shape[1] for block in self.x), self.x[0].shape[0]
-
-    def tree_flatten(self) -> tuple:
-        """For JAX: the blocks are the leaves."""
-        return (self.x, self.y), None
-
-    @classmethod
-    def tree_unflatten(cls, _: None, children: tuple) -> "Packed":
-        """For JAX: from the blocks."""
-        return cls(*children)
 
 
 def rows_of_block(examples: int, features: int, itemsize: int) -> int:

@@ -193,7 +193,7 @@ def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, f
     require_size("epochs", epochs)
     require_scalar("learning_rate", rate)
     if _known(rate) and not 0 < rate < math.inf:
-        raise InputError("learning_rate", "a finite number above 0", rate, "pass 0.1, say")
+        raise InputError("learning_rate", "a finite number above 0", rate, "pass 0.1")
     if order is not None:
         require_same_shape("order", order, "y", y)
         if not jnp.issubdtype(jnp.result_type(order), jnp.integer):
@@ -201,7 +201,7 @@ def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, f
         if _known(order) and (np.sort(order) != np.arange(len(order))).any():
             raise InputError(
                 "order", f"each of 0..{len(order) - 1} once", "another sequence",
-                "pass jax.random.permutation(key, N), say",
+                "pass, for example, jax.random.permutation(key, N)",
             )  # fmt: skip
 
 

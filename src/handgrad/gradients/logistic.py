@@ -104,7 +104,7 @@ def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float
     return Params(data.weight + penalty_gradient(tangent.weight, l2), data.bias)
 
 
-def model(l2: float = 0.0) -> Model:
+def model(l2: float = 0.0) -> Model[Params]:
     """Logistic regression with the penalty bound: the record that `fit` trains."""
     return Model(
         init=init,

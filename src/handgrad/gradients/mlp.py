@@ -182,7 +182,9 @@ def gradient(
     return value_and_gradient(params, x, y, l2, activation)[1]
 
 
-def model(hidden: Sequence[int] = (16,), activation: str = "tanh", l2: float = 0.0) -> Model:
+def model(
+    hidden: Sequence[int] = (16,), activation: str = "tanh", l2: float = 0.0
+) -> Model[Params]:
     """An MLP with hidden sizes, activation and penalty bound: the record that `fit` trains."""
     require_sizes("hidden", hidden)
     find_activation(activation)

@@ -7,30 +7,34 @@ out has the same fields for all of them, and is all that training needs to know.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+from handgrad._types import Array
+
+Params = TypeVar("Params")
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(Generic[Params]):
     """A trainable model as functions; `params` is a NamedTuple of arrays only.
 
     `x` is (N, D); `y` is (N,) in [0, 1] for a binary model, (N,) integers or (N, K) probabilities
     for K classes. Losses are means over examples, in nats.
     """
 
-    init: Callable[..., Any]
+    init: Callable[..., Params]
     """init(key, features, classes=2, dtype=None) -> params: random weights, zero biases."""
-    logits: Callable[[Any, Any], Any]
+    logits: Callable[[Params, Any], Array]
     """logits(params, x) -> (N,) or (N, K) scores."""
-    predict: Callable[[Any, Any], Any]
+    predict: Callable[[Params, Any], Array]
     """predict(params, x) -> (N,) or (N, K) probabilities."""
-    loss: Callable[[Any, Any, Any], Any]
+    loss: Callable[[Params, Any, Any], Array]
     """loss(params, x, y) -> scalar."""
-    gradient: Callable[[Any, Any, Any], Any]
+    gradient: Callable[[Params, Any, Any], Params]
     """gradient(params, x, y) -> the structure of params."""
-    value_and_gradient: Callable[[Any, Any, Any], tuple[Any, Any]]
+    value_and_gradient: Callable[[Params, Any, Any], tuple[Array, Params]]
     """value_and_gradient(params, x, y) -> (loss, gradient), sharing one forward pass."""
-    hessian: Callable[[Any, Any, Any], Any] | None = None
+    hessian: Callable[[Params, Any, Any], Any] | None = None
     """hessian(params, x, y) -> the structure that jax.hessian returns."""
-    hvp: Callable[[Any, Any, Any, Any], Any] | None = None
+    hvp: Callable[[Params, Params, Any, Any], Params] | None = None
     """hvp(params, tangent, x, y) -> Hessian times tangent, in the structure of params."""

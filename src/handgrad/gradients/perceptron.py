@@ -85,7 +85,7 @@ def rule(params: Params, x: Float[Array, " D"], y: Scalar, learning_rate: float 
     return Params(*(p - learning_rate * g for p, g in zip(params, push, strict=True)))
 
 
-def model() -> Model:
+def model() -> Model[Params]:
     """The perceptron as a record that `fit` trains: batches of one in order are its algorithm."""
     return Model(
         init=init,

@@ -1,23 +1,25 @@
-"""The training loop, compiled; update rules by hand; and the optax baseline in the same loop."""
+"""The training loop, compiled; update rules by hand; and the optax baseline in the same loop.
 
-from handgrad.train.distributed import together
-from handgrad.train.evaluation import ParameterDifference, accuracy, parameter_difference
-from handgrad.train.fitting import FitResult, fit
-from handgrad.train.grid import Setting, folds
-from handgrad.train.many import ManyResult, fit_many
-from handgrad.train.optax_baseline import OPTAX, baseline
+The files build on each other in this order: `batches` (what a step sees), `optimizers`, `baseline`
+(what it computes), `loop` (steps, chunks, the run), `log`, `api` (`fit`), `streaming`
+(`fit_stream`), `many` (`fit_many`), `comparison` (hand beside optax).
+"""
+
+from handgrad.train.api import FitResult, accuracy, fit
+from handgrad.train.baseline import OPTAX, baseline
+from handgrad.train.log import RunLog
+from handgrad.train.loop import History, Progress
+from handgrad.train.many import ManyResult, Setting, fit_many, folds
 from handgrad.train.optimizers import adam, momentum, sgd
-from handgrad.train.running import History, Progress
-from handgrad.train.stream_fitting import fit_stream
-from handgrad.train.stream_newton import newton_stream
+from handgrad.train.streaming import fit_stream, newton_stream
 
 __all__ = [
     "OPTAX",
     "FitResult",
     "History",
     "ManyResult",
-    "ParameterDifference",
     "Progress",
+    "RunLog",
     "Setting",
     "accuracy",
     "adam",
@@ -28,7 +30,5 @@ __all__ = [
     "folds",
     "momentum",
     "newton_stream",
-    "parameter_difference",
     "sgd",
-    "together",
 ]

@@ -1,4 +1,4 @@
-"""Hand and optax side by side: the check on this very data, two runs of one loop, what differs."""
+"""Hand and optax side by side: the check on these data, two runs of one loop, what differs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,21 +9,16 @@ import jax
 import numpy as np
 import optax
 
-from handgrad.data import Dataset, Stream
+from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.gradients.model import Model
-from handgrad.train import optax_baseline
-from handgrad.train.evaluation import (
-    ParameterDifference,
-    accuracy,
-    parameter_difference,
-    stream_accuracy,
-)
-from handgrad.train.fitting import FitResult, fit
+from handgrad.scale.streams import Stream
+from handgrad.train.api import FitResult, accuracy, fit
+from handgrad.train.baseline import OPTAX, baseline, cross_entropy, perceptron_loss
+from handgrad.train.loop import History, Progress
 from handgrad.train.optimizers import resolve
-from handgrad.train.running import History, Progress
-from handgrad.train.stream_fitting import fit_stream
+from handgrad.train.streaming import fit_stream, stream_accuracy
 from handgrad.verify import Agreement, agree
 
 CHECKED = 4_096
@@ -32,8 +27,8 @@ MODELS = ("logistic", "softmax", "perceptron", "mlp")
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One side: a model with its gradient, an update rule, and, after `fit`, how it did."""
+class Side:
+    """One side: a model with its gradient, and an update rule."""
 
     name: str
     model: Model
@@ -41,8 +36,8 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one side did; losses in nats, accuracies as shares, steps a second without compiling."""
+class Performance:
+    """Of one side: losses in nats, accuracies as shares, steps per second without compiling."""
 
     loss: float
     train_accuracy: float
@@ -54,12 +49,21 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class ParameterDifference:
+    """The largest difference between two sets of parameters, and how large that is."""
+
+    absolute: float
+    relative: float
+    """Divided by the largest parameter."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Everything `handgrad train` reports."""
 
     check: Agreement
-    hand: Outcome
-    optax: Outcome
+    hand: Performance
+    optax: Performance
     difference: ParameterDifference
     results: dict[str, FitResult]
 
@@ -79,9 +83,10 @@ def contenders(
     l2: float = 0.0,
     hidden: tuple[int, ...] = (16,),
     activation: str = "tanh",
-) -> tuple[Contender, Contender]:
+) -> tuple[Side, Side]:
     """The hand-derived model with the update rule by hand, and the optax baseline of both."""
-    loss: Callable = optax_baseline.cross_entropy
+    loss: Callable = cross_entropy
+    model: Model[Any]
     if name == "logistic":
         model = logistic.model(l2)
     elif name == "softmax":
@@ -91,14 +96,13 @@ def contenders(
     elif name == "perceptron":
         if l2 != 0:
             raise InputError("l2", "0 for the perceptron", l2, "leave the penalty out")
-        model, loss = perceptron.model(), optax_baseline.perceptron
+        model, loss = perceptron.model(), perceptron_loss
     else:
         raise InputError("model", f"one of {', '.join(MODELS)}", repr(name), "name one")
     rule = resolve(optimizer, learning_rate)
-    theirs = optax_baseline.baseline(model, l2, loss)
     return (
-        Contender("hand", model, rule),
-        Contender("optax", theirs, optax_baseline.OPTAX[optimizer](learning_rate)),
+        Side("hand", model, rule),
+        Side("optax", baseline(model, l2, loss), OPTAX[optimizer](learning_rate)),
     )
 
 
@@ -115,41 +119,41 @@ def check_labels_suit(name: str, data: Dataset | Stream) -> None:
 
 
 def compare(
-    pair: tuple[Contender, Contender],
+    pair: tuple[Side, Side],
     train: Dataset | Stream,
     test: Dataset | Stream,
     *,
     dtype: str,
     seed: int = 0,
-    checked: Callable[[Agreement], None] | None = None,
+    on_check: Callable[[Agreement], None] | None = None,
     progress: Callable[[str, Progress], None] | None = None,
-    kept: Callable[[str], dict[str, Any]] | None = None,
+    options_of: Callable[[str], dict[str, Any]] | None = None,
     **run: Any,
 ) -> Comparison:
     """Check the gradient that trains, on the training data; train both sides alike, and compare.
 
-    `train` and `test` are in memory, or both streams, in `dtype`. `checked` is told the outcome of
-    the check before any training. `run` goes to `fit` or `fit_stream`: batch_size, epochs, tol,
-    shuffle, mesh; so does what `kept` gives for a side: its checkpoint, its log. Both sides start
-    at the same parameters and see the same batches. Raises StoppedError if a signal stops a side
-    that has a checkpoint.
+    `train` and `test` are in memory, or both streams, in `dtype`. `on_check` is called with the
+    result of the check before any training. `run` goes to `fit` or `fit_stream`: batch_size,
+    epochs, tol, shuffle, mesh; so does what `options_of` gives for a side: its checkpoint, its log.
+    Both sides start at the same parameters and see the same batches. Raises StoppedError if a
+    signal stops a side that has a checkpoint.
     """
     hand, _ = pair
     key = jax.random.key(seed)
     params = hand.model.init(key, train.features, train.classes, dtype)
 
     @jax.jit
-    def trained_by(*at: Any) -> Any:
+    def gradient(*at: Any) -> Any:
         return hand.model.value_and_gradient(*at)[1]
 
     at = params, *_examples(train, dtype)
-    check = agree(trained_by, of=hand.model.loss, at=at, name=train.name)
-    if checked:
-        checked(check)
+    check = agree(gradient, of=hand.model.loss, at=at, name=train.name)
+    if on_check:
+        on_check(check)
     results = {}
     for side in pair:
         report = partial(progress, side.name) if progress else None
-        own = run | (kept(side.name) if kept else {})
+        own = run | (options_of(side.name) if options_of else {})
         own |= {"optimizer": side.rule, "params": params, "key": key, "progress": report}
         results[side.name] = (
             fit_stream(side.model, train, **own)
@@ -158,9 +162,18 @@ def compare(
         )
         if own.get("checkpoint") and results[side.name].history.stopped == "interrupted":
             raise StoppedError(side.name, results[side.name].history)
-    outcomes = [_outcome(side, results[side.name], train, test, dtype) for side in pair]
+    ours, theirs = (_performance(side, results[side.name], train, test, dtype) for side in pair)
     difference = parameter_difference(results["hand"].params, results["optax"].params)
-    return Comparison(check, outcomes[0], outcomes[1], difference, results)
+    return Comparison(check, ours, theirs, difference, results)
+
+
+def parameter_difference(a: Any, b: Any) -> ParameterDifference:
+    """max |a − b|, also over max |a|, across all leaves of two trees of one structure."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    arrays = [(np.asarray(p, np.float64), np.asarray(q, np.float64)) for p, q in pairs]
+    largest = max(float(np.max(np.abs(p))) for p, _ in arrays)
+    difference = max(float(np.max(np.abs(p - q))) for p, q in arrays)
+    return ParameterDifference(difference, difference / largest if largest else difference)
 
 
 def _examples(data: Dataset | Stream, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -170,16 +183,16 @@ def _examples(data: Dataset | Stream, dtype: str) -> tuple[np.ndarray, np.ndarra
     return np.asarray(data.x, dtype), data.y
 
 
-def _outcome(
-    side: Contender, result: FitResult, train: Dataset | Stream, test: Dataset | Stream, dtype: str
-) -> Outcome:
+def _performance(
+    side: Side, result: FitResult, train: Dataset | Stream, test: Dataset | Stream, dtype: str
+) -> Performance:
     def score(data: Dataset | Stream) -> float:
         if isinstance(data, Stream):
             return stream_accuracy(side.model, result.params, data)
         return accuracy(side.model, result.params, data.x.astype(dtype), data.y)
 
     history = result.history
-    return Outcome(
+    return Performance(
         loss=result.loss,
         train_accuracy=score(train),
         test_accuracy=score(test),

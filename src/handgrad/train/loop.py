@@ -1,113 +1,448 @@
-"""The compiled parts of training: a chunk of steps, and a look at all the data; once a run each.
+"""Training: a Python loop over compiled chunks of steps.
+
+    state = solver.init(params)              before the first step
+    state, loss = solver.step(state, batch)  a chunk takes many of them
+    after each chunk                         is a loss not finite? are all the data evaluated?
+                                             callbacks; the tolerance or an interrupt ends the run
+    History                                  what happened
 
 A chunk has room for a fixed number of steps and is told how many of them to take, so one program
-serves the last chunk too. Everything else (progress, stopping, interrupts, checkpoints) happens
-between chunks, in Python.
+serves the last chunk too: a `fori_loop` to that number, as a scan would take the steps past it and
+throw them away. Whatever is not a step happens between two chunks, in Python.
 
 Nothing in a step is conditional. The operands of a `lax.cond` are copied on a CPU, and the data
 among them cost more than the step; a loss that is not finite is found in the losses of the chunk
 instead, and its state thrown away.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh
 
+from handgrad._placement import everywhere
 from handgrad._types import Array
+from handgrad.errors import DivergedError
+from handgrad.scale.sharding import (
+    COLUMNS,
+    ROWS,
+    WHOLE,
+    ValueAndGradient,
+    over_all_examples,
+    over_batch,
+    over_devices,
+    place,
+    place_examples,
+)
+from handgrad.train.batches import Batches, ShardedBatches
 
 Params = Any
+Batch = tuple[Array, Array]
+
+# --- a step, a chunk of steps, and an evaluation on all the data ------------------------------
 
 
-class State(NamedTuple):
+class TrainState(NamedTuple):
     """What a step changes: all that is needed to go on, beside the number of the step."""
 
     params: Params
     optimizer: Any
 
 
-class Look(NamedTuple):
-    """What all the data say: the loss, and the largest |∂E/∂w|."""
+class Metrics(NamedTuple):
+    """Of all the data: the loss, and the largest |∂E/∂w|."""
 
     loss: Array
     gradient_max: Array
 
 
-def initial_state(params: Params, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first step."""
-    return State(params, optimizer.init(params))
+class Solver(NamedTuple):
+    """What a step computes with: a loss and its gradient, and an update rule."""
+
+    value_and_gradient: ValueAndGradient
+    optimizer: optax.GradientTransformation
+
+    def init(self, params: Params) -> TrainState:
+        """The state before the first step."""
+        return TrainState(params, self.optimizer.init(params))
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
+        """(state, loss of the batch (x, y) before the update).
+
+        The rule is also told the loss, its gradient and how to find them elsewhere: some, such as
+        `optax.lbfgs` and `optax.polyak_sgd`, want to know.
+        """
+        loss, gradient = self.value_and_gradient(state.params, *batch)
+        more = {"value": loss, "grad": gradient, "value_fn": self.loss_on(batch)}
+        rule = optax.with_extra_args_support(self.optimizer)
+        return Solver(self.value_and_gradient, rule).update(state, gradient, **more), loss
+
+    def update(self, state: TrainState, gradient: Params, **more: Any) -> TrainState:
+        """The state after one update; `more` is for rules that ask for more than the gradient."""
+        updates, memory = self.optimizer.update(gradient, state.optimizer, state.params, **more)
+        return TrainState(optax.apply_updates(state.params, updates), memory)
+
+    def loss_on(self, batch: Batch) -> Callable[[Params], Array]:
+        """The loss as a function of the parameters; `jax.grad` of it is the gradient given.
+
+        A line search asks for both at other parameters, and differentiates for itself.
+        """
+
+        @jax.custom_jvp
+        def loss(params: Params) -> Array:
+            return self.value_and_gradient(params, *batch)[0]
+
+        @loss.defjvp
+        def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
+            value, gradient = self.value_and_gradient(*point, *batch)
+            along = jax.tree.map(jnp.vdot, gradient, *direction)
+            return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
+
+        return loss
+
+    def chunk(self, full: bool) -> Callable[..., tuple[TrainState, Array]]:
+        """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""
+
+        def chunk(
+            state: TrainState, x: Array, y: Array, indices: Array, count: Array
+        ) -> tuple[TrainState, Array]:
+            def next_step(number: Array, carry: tuple[TrainState, Array]) -> Any:
+                state, losses = carry
+                state, loss = self.step(state, (x, y) if full else pick(x, y, indices, number))
+                return state, lax.dynamic_update_index_in_dim(
+                    losses, loss, number, 0, allow_negative_indices=False
+                )
+
+            none = jnp.zeros(indices.shape[0], x.dtype)
+            return lax.fori_loop(0, count, next_step, (state, none))
+
+        return chunk
+
+    def evaluate(self, params: Params, x: Array, y: Array) -> Metrics:
+        """On all the data."""
+        loss, gradient = self.value_and_gradient(params, x, y)
+        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
+        return Metrics(loss, jnp.max(largest))
 
 
-def make_chunk(
-    value_and_gradient: Callable, optimizer: optax.GradientTransformation, full_batch: bool
-) -> Callable[[State, Array, Array, Array, Array], tuple[State, Array]]:
-    """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`.
-
-    The rule is also told the loss, its gradient and how to find them elsewhere: some, such as
-    `optax.lbfgs` and `optax.polyak_sgd`, want to know.
-    """
-    optimizer = optax.with_extra_args_support(optimizer)
-
-    def chunk(
-        state: State, x: Array, y: Array, indices: Array, count: Array
-    ) -> tuple[State, Array]:
-        def step(number: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-            state, losses = carry
-            batch = (x, y) if full_batch else pick(x, y, indices, number)
-            loss, gradient = value_and_gradient(state.params, *batch)
-            updates, memory = optimizer.update(
-                gradient, state.optimizer, state.params,
-                value=loss, grad=gradient, value_fn=loss_of(value_and_gradient, batch),
-            )  # fmt: skip
-            moved = State(optax.apply_updates(state.params, updates), memory)
-            return moved, put(losses, loss, number)
-
-        none = jnp.zeros(indices.shape[0], x.dtype)
-        return lax.fori_loop(0, count, step, (state, none))
-
-    return chunk
-
-
-def loss_of(value_and_gradient: Callable, batch: tuple) -> Callable[[Params], Array]:
-    """The loss on `batch` as a function of the parameters; `jax.grad` of it is the gradient given.
-
-    A line search asks for both at other parameters, and differentiates for itself.
-    """
-
-    @jax.custom_jvp
-    def loss(params: Params) -> Array:
-        return value_and_gradient(params, *batch)[0]
-
-    @loss.defjvp
-    def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
-        value, gradient = value_and_gradient(*point, *batch)
-        along = jax.tree.map(jnp.vdot, gradient, *direction)
-        return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
-
-    return loss
-
-
-def pick(x: Array, y: Array, indices: Array, number: Array) -> tuple[Array, Array]:
+def pick(x: Array, y: Array, indices: Array, number: Array) -> Batch:
     """The batch of step `number`: rows of x and y. The indices are in range, none is negative."""
     rows = lax.dynamic_index_in_dim(indices, number, 0, False, allow_negative_indices=False)
     mode = "promise_in_bounds"
     return x.at[rows].get(mode=mode), y.at[rows].get(mode=mode)
 
 
-def put(losses: Array, loss: Array, number: Array) -> Array:
-    """The losses with that of step `number`."""
-    return lax.dynamic_update_index_in_dim(losses, loss, number, 0, allow_negative_indices=False)
+# --- when: how long a chunk is, and after how many steps all the data are evaluated -----------
+# Both cost time that trains nothing: starting a chunk from Python takes about 0.1 ms, in which a
+# CPU takes a thousand steps on single examples; an evaluation reads all the data. So chunks are as
+# many as make progress visible, but not so short that their start shows, and evaluations are kept
+# to about a tenth of the time of the steps between them.
+
+MOST_CHUNKS = 50
+FEWEST_CHUNKS = 5
+"""Into how many chunks a run is divided: the fewer the less there is to read in a chunk."""
+NUMBERS_IN_A_CHUNK = 2**21
+"""A chunk that reads less than this of x is made longer, up to FEWEST_CHUNKS in all."""
+MOST_INDICES = 2**22
+"""What a chunk may have in indices, however few the chunks: they are drawn at once."""
+EPOCHS_BETWEEN_EVALS = 3
+"""An evaluation costs up to 0.3 of an epoch in batches (5,000 x 784, 10 classes, batches of 32),
+and less where the batches are smaller or the examples shorter; on full batches it costs a step."""
+FULL_BATCHES_BETWEEN_EVALS = 10
 
 
-def make_look(value_and_gradient: Callable) -> Callable[[Params, Array, Array], Look]:
-    """look(params, x, y) -> Look."""
+class Schedule(NamedTuple):
+    """How many steps a run has, how many a chunk takes at most, and when all data are evaluated."""
 
-    def look(params: Params, x: Array, y: Array) -> Look:
-        loss, gradient = value_and_gradient(params, x, y)
-        largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
-        return Look(loss, jnp.max(largest))
+    steps: int
+    chunk: int
+    eval_every: int
+    """A multiple of `chunk`."""
 
-    return look
+    @classmethod
+    def of(cls, batches: Batches, epochs: int, features: int, can_stop: bool) -> "Schedule":
+        """Of a run on data in memory; `can_stop` as in `chunk_length`."""
+        steps = batches.steps(epochs)
+        chunk = chunk_length(steps, batches.size, features, can_stop)
+        return cls(steps, chunk, steps_between_evals(batches, chunk))
+
+    def is_evaluated(self, step: int) -> bool:
+        """Whether all data are evaluated after a step: this does not depend on how a run is cut.
+
+        >>> [step for step in range(26) if Schedule(25, 5, 10).is_evaluated(step) if step]
+        [10, 20, 25]
+        """
+        return step % self.eval_every == 0 or step == self.steps
+
+
+def chunk_length(steps: int, size: int, features: int, can_stop: bool = False) -> int:
+    """How many steps a chunk has room for, in a run of `steps` with batches of `size`.
+
+    `can_stop`: as short as MOST_CHUNKS allows, for a run that may have to stop at the end of one.
+
+    >>> chunk_length(10_000, 32, 30), chunk_length(10_000, 1, 30), chunk_length(10_000, 1, 30, True)
+    (2000, 2000, 200)
+    """
+    length = math.ceil(steps / MOST_CHUNKS)
+    if not can_stop:
+        worth_a_start = math.ceil(NUMBERS_IN_A_CHUNK / (size * features))
+        length = max(length, min(worth_a_start, math.ceil(steps / FEWEST_CHUNKS)))
+    return max(1, min(length, MOST_INDICES // size))
+
+
+def steps_between_evals(batches: Batches, chunk: int) -> int:
+    """Whole chunks: ten full batches, or three epochs of smaller ones, and up to a chunk more."""
+    epochs = math.ceil(EPOCHS_BETWEEN_EVALS * batches.examples / batches.size)
+    least = FULL_BATCHES_BETWEEN_EVALS if batches.full else epochs
+    return math.ceil(least / chunk) * chunk
+
+
+# --- engines: the data, where they lie, and the programs compiled for them --------------------
+
+
+class Engine(Protocol):
+    """Takes steps and evaluates. A step depends on the state and on its number alone."""
+
+    schedule: Schedule
+    compile_seconds: float
+
+    def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
+        """The state after steps first+1 … first+count, and the loss of each before its update.
+
+        At most a chunk. Neither is waited for; the losses may be followed by zeros.
+        """
+        ...
+
+    def evaluate(self, state: TrainState) -> Metrics:
+        """On all the data."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the engine reads from."""
+        ...
+
+
+class ArrayEngine:
+    """An engine over x (N, D) and y in memory: on one device, or spread over a mesh."""
+
+    def __init__(
+        self,
+        solver: Solver,
+        batches: Batches,
+        schedule: Schedule,
+        state: TrainState,
+        data: tuple[Any, Any],
+        mesh: Mesh | None = None,
+    ):
+        """With a mesh, the batches are `ShardedBatches`, and each device gets its own rows."""
+        began = time.perf_counter()
+        self.schedule, self._batches, self._mesh = schedule, batches, mesh
+        chunk, evaluate = programs(solver, batches, mesh)
+        if mesh is not None and isinstance(batches, ShardedBatches):
+            x, y = (place_examples(part, batches.shards, mesh) for part in data)
+            data = x, y
+        self._data = data
+        self._drawn = 0, self._draw(0)
+        first = self._put(state), *data, self._drawn[1], self._put(np.int32(0))
+        self._chunk = chunk.lower(*first).compile()
+        self._evaluate = evaluate.lower(first[0].params, *data).compile()
+        # a program's first call takes longer by as much as thousands of small steps
+        jax.block_until_ready(self._chunk(*first))
+        if data[0].size < NUMBERS_IN_A_CHUNK:
+            jax.block_until_ready(self.evaluate(state))
+        self.compile_seconds = time.perf_counter() - began
+
+    def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
+        """See `Engine`. While the devices work, the next indices are drawn."""
+        drawn_for, indices = self._drawn
+        if drawn_for != first:
+            indices = self._draw(first)
+        started = self._chunk(self._put(state), *self._data, indices, self._put(np.int32(count)))
+        if first + count < self.schedule.steps:
+            self._drawn = first + count, self._draw(first + count)
+        return started
+
+    def evaluate(self, state: TrainState) -> Metrics:
+        """See `Engine`."""
+        return self._evaluate(self._put(state.params), *self._data)
+
+    def close(self) -> None:
+        """See `Engine`: there is nothing."""
+
+    def _draw(self, first: int) -> Any:
+        """The indices of a chunk, (L, B); on a mesh each device's own columns on it."""
+        mesh, batches, length = self._mesh, self._batches, self.schedule.chunk
+        if mesh is None or not isinstance(batches, ShardedBatches):
+            return batches.indices(first, length)
+        return place(
+            lambda device: batches.device_indices(device, mesh.size, first, length),
+            (length, 0 if batches.full else batches.size), mesh, axis=1,
+        )  # fmt: skip
+
+    def _put(self, tree: Any) -> Any:
+        return tree if self._mesh is None else everywhere(tree, self._mesh)
+
+
+def programs(solver: Solver, batches: Batches, mesh: Mesh | None) -> tuple[Any, Any]:
+    """A chunk and an evaluation, to be compiled: for one device, or over a mesh."""
+    if mesh is None or not isinstance(batches, ShardedBatches):
+        return jax.jit(solver.chunk(batches.full)), jax.jit(solver.evaluate)
+    gradient, rule = solver
+    on_all = Solver(over_all_examples(gradient, batches.shards, mesh.size), rule)
+    on_batch = on_all if batches.full else Solver(over_batch(gradient, mesh.size), rule)
+    return (
+        over_devices(on_batch.chunk(batches.full), mesh, WHOLE, ROWS, ROWS, COLUMNS, WHOLE),
+        over_devices(on_all.evaluate, mesh, WHOLE, ROWS, ROWS),
+    )
+
+
+# --- the run ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a chunk."""
+
+    step: int
+    steps: int
+    loss: float
+    """On all the data if they were evaluated after this chunk, else the mean of its batches."""
+    gradient_max: float | None
+    """The largest |∂E/∂w| over all the data; None where they were not evaluated."""
+    steps_per_second: float
+    """In this chunk."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened: losses in nats, times in seconds.
+
+    `batch_losses` has the loss of each step on its batch, before the update; `steps`, `losses` and
+    `gradient_max` say after which steps all the data were evaluated, and the result. The last
+    evaluation is at the end; the others are so far apart that they cost little beside the steps.
+    """
+
+    batch_losses: np.ndarray
+    steps: np.ndarray
+    losses: np.ndarray
+    gradient_max: np.ndarray
+    compile_seconds: float
+    seconds: float
+    stopped: str
+    """'epochs', 'tolerance' or 'interrupted'."""
+    start: int = 0
+    """Steps taken before, by the run that this one resumed: `batch_losses` has those after."""
+    signal: int = 0
+    """The number of the signal that interrupted the run, if one did."""
+    unsaved: str = ""
+    """Why the end of the run could not be saved, if it could not."""
+
+    @property
+    def end(self) -> int:
+        """Steps taken in all."""
+        return self.start + len(self.batch_losses)
+
+    @property
+    def steps_per_second(self) -> float:
+        """Steps per second, compilation left out."""
+        return len(self.batch_losses) / self.seconds if self.seconds else math.inf
+
+
+Callback = Callable[[TrainState, Progress], None]
+"""Called after each chunk with the state and where the run stands."""
+
+
+def run(
+    engine: Engine,
+    state: TrainState,
+    *,
+    start: int = 0,
+    tol: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    stop_requested: Callable[[], bool] = lambda: False,
+    update_seconds: float | None = None,
+    steps_until_due: Callable[[int], float] = lambda done: math.inf,
+) -> tuple[TrainState, History]:
+    """Steps start+1 … schedule.steps from `state`, or fewer if the tolerance or Ctrl-C ends it.
+
+    Chunks end at multiples of the schedule's length; before, where `steps_until_due` says that
+    something is due, or so that none takes much longer than `update_seconds`. That changes nothing
+    but when the callbacks are called, and `stop_requested` is asked whether to end the run: the
+    data are evaluated after the same steps. Raises DivergedError, which names the step, at the
+    first loss that is not finite.
+    """
+    schedule = engine.schedule
+    most: float = math.inf if update_seconds is None else 1  # steps in the next chunk
+    batch_losses: list[np.ndarray] = []
+    evaluations: list[tuple[int, float, float]] = []
+    stopped, done, began = "epochs", start, time.perf_counter()
+    try:
+        if tol is not None and start and schedule.is_evaluated(start):
+            evaluations.append(evaluate(engine, state, start))  # as the run saved here would have
+            stopped = "tolerance" if evaluations[-1][2] <= tol else stopped
+        while done < schedule.steps and stopped == "epochs":
+            if stop_requested():
+                stopped = "interrupted"
+                break
+            whole = min(schedule.chunk - done % schedule.chunk, schedule.steps - done)
+            count, chunk_began = int(min(whole, steps_until_due(done), most)), time.perf_counter()
+            after, losses = engine.run_steps(state, done, count)
+            new = np.asarray(losses)[:count]  # waits here: so does an interrupt
+            rate = count / max(time.perf_counter() - chunk_began, 1e-9)
+            most = math.inf if update_seconds is None else max(1.0, rate * update_seconds)
+            check_finite(new, done)
+            state, done = after, done + count
+            batch_losses.append(new)
+            loss, largest = float(np.mean(new)), None
+            if schedule.is_evaluated(done):
+                evaluations.append(evaluate(engine, state, done))
+                _, loss, largest = evaluations[-1]
+            progress = Progress(done, schedule.steps, loss, largest, rate)
+            for callback in callbacks:
+                callback(state, progress)
+            if tol is not None and largest is not None and largest <= tol:
+                stopped = "tolerance"
+    except KeyboardInterrupt:
+        if done == 0:
+            raise
+        stopped = "interrupted"
+    if not evaluations or evaluations[-1][0] < done:
+        evaluations.append(evaluate(engine, state, done))
+    steps, on_all, largest_at = zip(*evaluations, strict=True)
+    return state, History(
+        batch_losses=np.concatenate(batch_losses) if batch_losses else np.zeros(0),
+        steps=np.array(steps),
+        losses=np.array(on_all),
+        gradient_max=np.array(largest_at),
+        compile_seconds=engine.compile_seconds,
+        seconds=time.perf_counter() - began,
+        stopped=stopped,
+        start=start,
+    )
+
+
+def evaluate(engine: Engine, state: TrainState, done: int) -> tuple[int, float, float]:
+    """(done, loss, largest |∂E/∂w|) on all the data. Raises DivergedError.
+
+    A step takes its loss before it moves, so the loss after `done` steps is that of step done + 1.
+    """
+    found = jax.device_get(engine.evaluate(state))
+    if not math.isfinite(found.loss):
+        raise DivergedError(done + 1, float(found.loss))
+    return done, float(found.loss), float(found.gradient_max)
+
+
+def check_finite(batch_losses: np.ndarray, done: int) -> None:
+    """Raise DivergedError at the first step, counted from 1, whose loss is not finite."""
+    bad = ~np.isfinite(batch_losses)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise DivergedError(done + first + 1, float(batch_losses[first]))

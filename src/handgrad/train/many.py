@@ -1,14 +1,15 @@
-"""fit_many: a grid of models trained at once, as one program.
+"""fit_many: a grid of models trained at once, as one program; and the folds of a cross-validation.
 
 The models of a grid see the same batches, so that their products x w, one vector each, become one
 product of two matrices, and the start of a step is shared by all. `jax.vmap` does it; no formula
 changes, and each model ends where its own `fit` would have.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,13 @@ import numpy as np
 import optax
 from jax import lax
 
+from handgrad._checks import MOST, as_numpy, is_real, is_whole
 from handgrad._types import Array, ArrayLike, Key
 from handgrad.errors import DivergedError, InputError
 from handgrad.gradients.model import Model
-from handgrad.train.arguments import (
+from handgrad.train.api import (
+    BatchSize,
+    Params,
     as_arrays,
     check_key,
     check_labels_fit,
@@ -27,29 +31,40 @@ from handgrad.train.arguments import (
     check_run,
     class_count,
 )
-from handgrad.train.batches import Batches, schedule
-from handgrad.train.grid import Setting, checked_rows, grid
-from handgrad.train.loop import Look, State, initial_state, make_look, pick
-from handgrad.train.optimizers import HAND
-from handgrad.train.pace import chunk_length
+from handgrad.train.batches import Batches
+from handgrad.train.loop import Metrics, Solver, TrainState, chunk_length, pick
+from handgrad.train.optimizers import HAND, check_learning_rate
 
-TOGETHER = 32
-"""Models that look at all the data together at the end: their scores are (N, TOGETHER) numbers."""
+EVALUATED_AT_ONCE = 32
+"""Models: their scores on all the data are (N, EVALUATED_AT_ONCE) numbers."""
 
 
-class Own(NamedTuple):
-    """What a step needs to know of one model: numbers of its own, traced."""
+@dataclass(frozen=True)
+class Setting:
+    """What one model of a grid has of its own."""
+
+    fold: int | None
+    """Its row of `rows`; None if all models learn from all examples."""
+    l2: float | None
+    """Its penalty λ; None if the model came with one."""
+    learning_rate: float
+    key: int | None
+    """Its start: the position in `keys`; None if there were none."""
+
+
+class Hyperparameters(NamedTuple):
+    """The numbers of a setting that a step computes with, traced."""
 
     learning_rate: Array
     l2: Array | None
 
 
 @dataclass(frozen=True)
-class ManyResult:
+class ManyResult(Generic[Params]):
     """All models of a grid; losses in nats, times in seconds."""
 
     settings: tuple[Setting, ...]
-    stacked: Any
+    stacked: Params
     """The parameters, each leaf with the M models along its first axis."""
     losses: np.ndarray
     """(M,): the last loss of each model on its own training data; not finite where it diverged."""
@@ -59,7 +74,7 @@ class ManyResult:
     compile_seconds: float
     seconds: float
 
-    def params(self, number: int) -> Any:
+    def params(self, number: int) -> Params:
         """The parameters of model `number`, as `fit` would return them."""
         return jax.tree.map(lambda leaf: leaf[number], self.stacked)
 
@@ -73,20 +88,20 @@ class ManyResult:
 
 
 def fit_many(
-    model: Model | Callable[[float], Model],
+    model: Model[Params] | Callable[[float], Model[Params]],
     x: ArrayLike,
     y: ArrayLike,
     *,
     learning_rates: Sequence[float] = (0.1,),
     l2s: Sequence[float] | None = None,
-    keys: Sequence[Key] | None = None,
+    keys: Sequence[Key] | Key | None = None,
     rows: ArrayLike | None = None,
     optimizer: str | Callable[[float], optax.GradientTransformation] = "sgd",
-    batch_size: int | str | None = None,
+    batch_size: BatchSize = None,
     epochs: int = 200,
     key: Key | None = None,
     shuffle: bool = True,
-) -> ManyResult:
+) -> ManyResult[Params]:
     """Train one model for every combination of `rows`, `l2s`, `learning_rates` and `keys`, at once.
 
     `x` is (N, D), `y` as the model takes it; the other arguments are those of `fit`. Where `l2s`
@@ -125,11 +140,11 @@ def fit_many(
     check_labels_fit(example, starts[0], x, y)
     if picked is not None:
         x, y = x[picked], y[picked]
-    batches = schedule(x.shape[-2], batch_size, shuffle, order_key)
+    batches = Batches.of(x.shape[-2], batch_size, shuffle, order_key)
     params = jax.tree.map(
         lambda *leaves: jnp.stack([leaves[s.key or 0] for s in settings]), *starts
     )
-    own = Own(
+    own = Hyperparameters(
         jnp.array([s.learning_rate for s in settings], x.dtype),
         None if l2s is None else jnp.array([s.l2 for s in settings], x.dtype),
     )
@@ -137,61 +152,65 @@ def fit_many(
 
 
 def _run(
-    make: Callable[[Any], Model],
+    make: Callable[[Any], Model[Params]],
     rule: Callable[[Any], optax.GradientTransformation],
     batches: Batches,
     settings: tuple[Setting, ...],
-    own: Own,
-    params: Any,
+    own: Hyperparameters,
+    params: Params,
     x: Array,
     y: Array,
     epochs: int,
-) -> ManyResult:
+) -> ManyResult[Params]:
+    """The loop of `loop.run` without anything between its chunks, over models side by side."""
     steps, folded = batches.steps(epochs), x.ndim == 3
     length = chunk_length(steps, batches.size, x.shape[-1] * len(settings))
 
-    def chunk(own: Own, state: State, x: Array, y: Array, indices: Array, count: Array) -> State:
-        def step(number: Array, state: State) -> State:
+    def solver(own: Hyperparameters) -> Solver:
+        return Solver(make(own.l2).value_and_gradient, rule(own.learning_rate))
+
+    def chunk(
+        own: Hyperparameters, state: TrainState, x: Array, y: Array, indices: Array, count: Array
+    ) -> TrainState:
+        def step(number: Array, state: TrainState) -> TrainState:
             batch = (x, y) if batches.full else pick(x, y, indices, number)
 
-            def move(own: Own, state: State) -> State:
+            def of_one(own: Hyperparameters, state: TrainState) -> TrainState:
                 gradient = make(own.l2).gradient(state.params, *batch)
-                update = rule(own.learning_rate).update
-                updates, memory = update(gradient, state.optimizer, state.params)
-                return State(optax.apply_updates(state.params, updates), memory)
+                return solver(own).update(state, gradient)
 
-            return jax.vmap(move)(own, state)
+            return jax.vmap(of_one)(own, state)
 
         return lax.fori_loop(0, count, step, state)
 
-    def look(own: Own, params: Any, x: Array, y: Array) -> Look:
-        def one(pair: tuple[Own, Any]) -> Look:
-            return make_look(make(pair[0].l2).value_and_gradient)(pair[1], x, y)
+    def evaluate(own: Hyperparameters, params: Any, x: Array, y: Array) -> Metrics:
+        def of_one(pair: tuple[Hyperparameters, Any]) -> Metrics:
+            return solver(pair[0]).evaluate(pair[1], x, y)
 
-        return lax.map(one, (own, params), batch_size=TOGETHER)
+        return lax.map(of_one, (own, params), batch_size=EVALUATED_AT_ONCE)
 
     if folded:  # the models of a fold lie together
         own, params = _reshape((own, params), (x.shape[0], -1))
         chunk = jax.vmap(chunk, (0, 0, 0, 0, None, None))
-        look = jax.vmap(look)
-    begin = jax.vmap(lambda own, params: initial_state(params, rule(own.learning_rate)))
+        evaluate = jax.vmap(evaluate)
+    begin = jax.vmap(lambda own, params: solver(own).init(params))
     state = (jax.vmap(begin) if folded else begin)(own, params)
     began = time.perf_counter()
     indices = batches.indices(0, length)
-    take = jax.jit(chunk).lower(own, state, x, y, indices, np.int32(0)).compile()
-    last = jax.jit(look).lower(own, params, x, y).compile()
+    run_chunk = jax.jit(chunk).lower(own, state, x, y, indices, np.int32(0)).compile()
+    last = jax.jit(evaluate).lower(own, params, x, y).compile()
     compile_seconds, began = time.perf_counter() - began, time.perf_counter()
     for done in range(0, steps, length):
-        state = take(own, state, x, y, indices, np.int32(min(length, steps - done)))
+        state = run_chunk(own, state, x, y, indices, np.int32(min(length, steps - done)))
         if done + length < steps:
             indices = batches.indices(done + length, length)  # the next ones, while it works
-    seen = jax.device_get(last(own, state.params, x, y))
+    metrics = jax.device_get(last(own, state.params, x, y))
     stacked = _reshape(state.params, (len(settings),), axes=2) if folded else state.params
     return ManyResult(
         settings=settings,
         stacked=stacked,
-        losses=np.ravel(seen.loss),
-        gradient_max=np.ravel(seen.gradient_max),
+        losses=np.ravel(metrics.loss),
+        gradient_max=np.ravel(metrics.gradient_max),
         steps=steps,
         compile_seconds=compile_seconds,
         seconds=time.perf_counter() - began,
@@ -211,7 +230,7 @@ def _model_maker(model: Any, l2s: Any) -> Callable[[Any], Model]:
     if isinstance(model, Model) or not callable(model):
         raise InputError(
             "model", "a function from l2 to a Model, as there are l2s", type(model).__name__,
-            "pass logistic.model, say, without its ()",
+            "pass logistic.model, without its ()",
         )  # fmt: skip
     return model
 
@@ -224,6 +243,84 @@ def _rule_maker(optimizer: Any) -> Callable[[Any], optax.GradientTransformation]
         raise InputError(
             "optimizer", f"one of {', '.join(HAND)}, or a function from a rate to an optax rule",
             repr(optimizer) if isinstance(optimizer, str) else type(optimizer).__name__,
-            "pass optax.adam, say, without a rate",
+            "pass optax.adam, without a rate",
         )  # fmt: skip
     return optimizer
+
+
+# --- the grid, and folds ----------------------------------------------------------------------
+
+
+def grid(
+    learning_rates: Sequence[float],
+    l2s: Sequence[float] | None,
+    keys: Any,
+    folds: int | None,
+) -> tuple[Setting, ...]:
+    """All combinations, folds outermost and starts innermost. Raises InputError for values."""
+    for rate in _at_least_one("learning_rates", learning_rates):
+        check_learning_rate(rate)
+    if l2s is not None:
+        for l2 in _at_least_one("l2s", l2s):
+            if not (is_real(l2) and 0 <= l2 < 3e38):  # float32 has to hold it
+                raise InputError("l2s", "finite numbers of 0 or more", repr(l2), "pass 0.01")
+    if keys is not None:
+        for key in _at_least_one("keys", keys):
+            check_key(key)
+    return tuple(
+        Setting(fold, l2, rate, key)
+        for fold, l2, rate, key in itertools.product(
+            (None,) if folds is None else range(folds),
+            (None,) if l2s is None else map(float, l2s),
+            map(float, learning_rates),
+            (None,) if keys is None else range(len(keys)),
+        )
+    )
+
+
+def _at_least_one(name: str, values: Any) -> list:
+    try:
+        found = list(values)
+    except TypeError:
+        raise InputError(name, "a sequence", repr(values), f"pass {name}=(…,)") from None
+    if not found:
+        raise InputError(name, "at least one", "none", "leave the argument out, or pass one")
+    return found
+
+
+def folds(examples: int, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """`count` folds: (training rows (count, N′), held-out rows (count, N − N′)), shuffled.
+
+    Each fold holds out ⌊N / count⌋ examples, no example is held out twice, and what is left over is
+    in every training part: so all parts have one size. Raises InputError unless 2 ≤ count ≤ N.
+
+    >>> training, held_out = folds(10, 3)
+    >>> training.shape, held_out.shape, len(set(held_out.ravel().tolist()))
+    ((3, 7), (3, 3), 9)
+    """
+    if not is_whole(examples) or not 2 <= examples <= MOST:
+        raise InputError("examples", f"a whole number in 2..{MOST:,}", repr(examples), "pass N")
+    if not is_whole(seed) or seed < 0:
+        raise InputError("seed", "a whole number of 0 or more", repr(seed), "pass 0")
+    if not is_whole(count) or not 2 <= count <= examples:
+        raise InputError("count", f"a whole number in 2..{examples}", repr(count), "pass 5")
+    order = np.random.default_rng(seed).permutation(examples)
+    held_out = order[: examples // count * count].reshape(count, -1)
+    training = np.stack([np.setdiff1d(order, part) for part in held_out])
+    return training, np.sort(held_out, axis=1)
+
+
+def checked_rows(rows: ArrayLike, examples: int) -> np.ndarray:
+    """`rows` as an array. Raises InputError unless it is (F, N′) positions in 0..N−1."""
+    found = as_numpy("rows", rows)
+    if found.ndim != 2 or 0 in found.shape or not np.issubdtype(found.dtype, np.integer):
+        raise InputError(
+            "rows", "integers of shape (folds, examples)", f"{found.dtype} of shape {found.shape}",
+            "pass the first of folds(N, 5)",
+        )  # fmt: skip
+    if found.min() < 0 or found.max() >= examples:
+        raise InputError(
+            "rows", f"positions in 0..{examples - 1}", f"{found.min()}..{found.max()}",
+            "count examples from 0",
+        )  # fmt: skip
+    return found

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from handgrad._checks import is_real
 from handgrad.errors import InputError
-from handgrad.train.arguments import is_real
 
 Params = Any
 
@@ -91,7 +91,7 @@ def check_learning_rate(learning_rate: float) -> None:
     float32 = jnp.finfo(jnp.float32)
     smallest, largest = float(float32.tiny), float(float32.max)
     if not (is_real(learning_rate) and smallest <= learning_rate <= largest):
-        raise InputError("learning_rate", "a finite number above 0", learning_rate, "pass 0.1, say")
+        raise InputError("learning_rate", "a finite number above 0", learning_rate, "pass 0.1")
 
 
 def resolve(
@@ -101,18 +101,16 @@ def resolve(
     if isinstance(optimizer, str):
         if optimizer not in HAND:
             raise InputError(
-                "optimizer",
-                f"one of {', '.join(HAND)}, or an optax one",
-                repr(optimizer),
+                "optimizer", f"one of {', '.join(HAND)}, or an optax one", repr(optimizer),
                 "name one",
-            )
+            )  # fmt: skip
         rate = 0.1 if learning_rate is None else learning_rate
         check_learning_rate(rate)
         return HAND[optimizer](float(rate))
     if not isinstance(optimizer, optax.GradientTransformation):
         raise InputError(
             "optimizer", "a name or an optax.GradientTransformation", type(optimizer).__name__,
-            "pass optax.sgd(0.1), say",
+            "pass optax.sgd(0.1)",
         )  # fmt: skip
     if learning_rate is not None:
         raise InputError(

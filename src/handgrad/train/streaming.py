@@ -1,43 +1,184 @@
-"""Engines whose examples are read from a stream, block by block, while the device works.
+"""Training on a stream: what `fit` does, with examples that stay on the disk.
 
     E = Σ_b (n_b/N) E_b,   ∂E/∂w = Σ_b (n_b/N) ∂E_b/∂w          E_b of the n_b examples of block b
 
-holds with the penalty too, which is the same in every E_b: so every model can be trained. Batches
-are cut from windows of rows, see `windows`; the program that takes the steps of a window is the one
-that `InMemory` runs on all the data.
+holds with the penalty too, which is the same in every E_b: so every model can be trained on full
+batches by reading the stream once a step. Smaller batches are cut from windows of rows, and the
+program that takes the steps of a window is the one that `fit` runs on all the data.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from handgrad._types import Array
-from handgrad.data import Stream
-from handgrad.data.streams.read_ahead import ReadAhead, ring
-from handgrad.train.loop import Look, State, make_chunk
-from handgrad.train.pace import (
-    EPOCHS_BETWEEN_LOOKS,
-    FULL_BATCHES_BETWEEN_LOOKS,
-    chunk_length,
+from handgrad._precision import x64
+from handgrad._types import Array, Key
+from handgrad.errors import InputError
+from handgrad.fast import newton
+from handgrad.gradients.model import Model
+from handgrad.scale.checkpoints import Checkpoints
+from handgrad.scale.sharding import ValueAndGradient
+from handgrad.scale.streams import Stream
+from handgrad.scale.streams.working_copy import ReadAhead, ring
+from handgrad.train.api import (
+    BatchSize,
+    FitResult,
+    Optimizer,
+    Params,
+    as_checkpoints,
+    check_key,
+    check_labels_fit,
+    check_model,
+    check_run,
+    fingerprint,
+    fit_with_callbacks,
+    is_right,
 )
-from handgrad.train.windows import Windows
+from handgrad.train.batches import Windows
+from handgrad.train.log import RunLog
+from handgrad.train.loop import (
+    Engine,
+    Metrics,
+    Progress,
+    Schedule,
+    Solver,
+    TrainState,
+    chunk_length,
+    steps_between_evals,
+)
+from handgrad.train.optimizers import resolve
+
+NEWTON_SAMPLE = 65_536
+"""Examples in memory, from all over the stream: what Newton starts on and scales by."""
 
 
-class Passes:
+def fit_stream(
+    model: Model[Params],
+    stream: Stream,
+    *,
+    optimizer: Optimizer = "sgd",
+    learning_rate: float | None = None,
+    batch_size: BatchSize = None,
+    epochs: int = 200,
+    tol: float | None = None,
+    key: Key | None = None,
+    params: Params | None = None,
+    shuffle: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+    update_seconds: float | None = None,
+    checkpoint: Checkpoints | Path | str | None = None,
+    resume: bool = False,
+    log: RunLog | Path | str | None = None,
+) -> FitResult[Params]:
+    """Train `model` on the rows of `stream`, in its dtype, in memory that does not grow with it.
+
+    The arguments are those of `fit`. A full batch reads the stream once a step. Smaller batches are
+    drawn from windows of rows, in another order than that of `fit`; with `shuffle=False` they are
+    the very batches of `fit`.
+
+    Raises InputError as `fit` does, and for batches that are too large to be kept in memory;
+    DivergedError, which names the step, at the first loss that is not finite.
+    """
+    check_model(model)
+    check_run(epochs, tol, progress)
+    saves = as_checkpoints(checkpoint, resume)
+    check_stream(stream)
+    init_key, order_key = jax.random.split(check_key(key))
+    row = stream.features * np.dtype(stream.dtype).itemsize
+    windows = Windows.of_stream(stream.examples, row, batch_size, shuffle, order_key)
+    solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
+    if params is None:
+        params = model.init(init_key, stream.features, max(2, stream.classes), stream.dtype)
+    check_labels_fit(model, params, *_first_rows(stream))
+    state = solver.init(params)
+
+    def engine(at: TrainState) -> Engine:
+        if windows.full:
+            return FullPasses(solver, windows, epochs, at, stream)
+        return WindowedBatches(solver, windows, epochs, at, stream, can_stop=tol is not None)
+
+    def facts() -> dict[str, Any]:
+        some = shapes(stream, windows.rows)
+        return fingerprint(solver, windows, state, some, stream.copy.digest)
+
+    state, history = fit_with_callbacks(
+        engine, state, facts, checkpoints=saves, resume=resume, log=log, tol=tol,
+        progress=progress, update_seconds=update_seconds,
+    )  # fmt: skip
+    return FitResult(state.params, history)
+
+
+def newton_stream(
+    stream: Stream, l2: float = 0.0, *, tol: float = 1e-9, max_passes: int = 200, seed: int = 0
+) -> newton.Optimum:
+    """The optimum of logistic or softmax regression over the rows of `stream`, as `newton.fit`.
+
+    Each pass reads the file once; the memory it takes does not grow with the stream. The rows are
+    those of the stream, so features are standardised, and in its dtype; sums are in float64. Raises
+    InputError for what is not a stream, and for options that cannot be used.
+    """
+    with x64():  # as Newton has it
+        check_stream(stream)
+    classes = None if stream.soft or stream.classes == 2 else stream.classes
+    blocks = newton.Blocks(stream.examples, stream.blocks)
+    sample = stream.sample(NEWTON_SAMPLE)
+    return newton.fit_blocks(blocks, sample, classes, l2, tol=tol, max_passes=max_passes, seed=seed)
+
+
+def stream_accuracy(model: Model[Params], params: Params, stream: Stream) -> float:
+    """`accuracy` on the examples of a stream, by one pass."""
+    predict = jax.jit(model.predict)
+    hits = sum(int(np.sum(is_right(predict(params, x), y))) for x, y in stream.blocks())
+    return hits / stream.examples
+
+
+def check_stream(stream: Any) -> None:
+    """Raise InputError unless `stream` is a Stream in a dtype that JAX has enabled."""
+    if not isinstance(stream, Stream):
+        raise InputError(
+            "stream", "a Stream", type(stream).__name__,
+            "pass open_stream(file, target), or arrays to fit",
+        )  # fmt: skip
+    if jax.dtypes.canonicalize_dtype(stream.dtype) != stream.dtype:
+        raise InputError(
+            "stream", "float32, for float64 is not enabled in JAX", stream.dtype,
+            "open it with dtype='float32', or enable float64",
+        )  # fmt: skip
+
+
+def shapes(stream: Stream, rows: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """Shape and dtype of x and y of this number of rows."""
+    return (
+        jax.ShapeDtypeStruct((rows, stream.features), stream.dtype),
+        jax.ShapeDtypeStruct((rows,), stream.label_dtype),
+    )
+
+
+def _first_rows(stream: Stream) -> tuple[Array, Array]:
+    """Two rows to look at shapes with: class indices up to the largest."""
+    labels = np.array([0, stream.classes - 1], stream.label_dtype)
+    return jnp.zeros((2, stream.features), stream.dtype), jnp.asarray(labels)
+
+
+# --- engines ----------------------------------------------------------------------------------
+
+
+class StreamPass:
     """E and ∂E/∂w over all of a stream, by reading it once."""
 
-    def __init__(self, value_and_gradient: Callable, params: Any, stream: Stream):
+    def __init__(self, value_and_gradient: ValueAndGradient, params: Any, stream: Stream):
         self._examples, self._rows = stream.examples, stream.block_rows
         self._blocks = -(-self._examples // self._rows)
         self._ahead = ReadAhead(stream.copy, ring(self._examples, self._rows), self._rows)
         self._done = 0
         self._dtype = np.dtype(stream.dtype)
-        self._nothing = jnp.zeros((), self._dtype), jax.tree.map(jnp.zeros_like, params)
+        self._zero = jnp.zeros((), self._dtype), jax.tree.map(jnp.zeros_like, params)
 
         def add(sums: Any, params: Any, x: Array, y: Array, share: Array) -> Any:
             found = value_and_gradient(params, x, y)
@@ -46,26 +187,26 @@ class Passes:
         self._add = {}
         for rows in {self._rows, self._examples - (self._blocks - 1) * self._rows}:
             x, y = shapes(stream, rows)
-            program = jax.jit(add).lower(self._nothing, params, x, y, self._share(rows))
+            program = jax.jit(add).lower(self._zero, params, x, y, self._share(rows))
             self._add[rows] = program.compile()
 
-    def run(self, params: Any) -> tuple[Array, Any]:
+    def value_and_gradient(self, params: Any) -> tuple[Array, Any]:
         """E and ∂E/∂w at `params`; waited for."""
-        sums, first = self._nothing, self._done * self._blocks
-        busy = Busy()
+        sums, first = self._zero, self._done * self._blocks
+        in_flight = InFlight()
         for number in range(first, first + self._blocks):
-            busy.make_room()
+            in_flight.make_room()
             x, y = self._ahead.get(number)
-            sums = self._add[len(y)](sums, params, *placed(x, y), self._share(len(y)))
-            busy.add(sums)
+            sums = self._add[len(y)](sums, params, *in_place(x, y), self._share(len(y)))
+            in_flight.append(sums)
         self._done += 1
         return jax.block_until_ready(sums)
 
-    def look(self, params: Any) -> Look:
-        """What all the data say."""
-        loss, gradient = self.run(params)
+    def evaluate(self, params: Any) -> Metrics:
+        """On all the data."""
+        loss, gradient = self.value_and_gradient(params)
         leaves = [np.max(np.abs(leaf)) for leaf in jax.tree.leaves(jax.device_get(gradient))]
-        return Look(loss, jnp.asarray(np.max(leaves)))
+        return Metrics(loss, jnp.asarray(np.max(leaves)))
 
     def close(self) -> None:
         """Stop reading."""
@@ -75,134 +216,94 @@ class Passes:
         return np.asarray(rows / self._examples, self._dtype)
 
 
-class StreamedPasses:
+class FullPasses:
     """The engine of full batches: a step reads the stream once."""
 
-    length = 1
-    apart = FULL_BATCHES_BETWEEN_LOOKS
-
     def __init__(
-        self,
-        value_and_gradient: Callable,
-        rule: optax.GradientTransformation,
-        epochs: int,
-        state: State,
-        stream: Stream,
+        self, solver: Solver, windows: Windows, epochs: int, state: TrainState, stream: Stream
     ):
-        self.steps = epochs
+        self.schedule = Schedule(windows.steps(epochs), 1, steps_between_evals(windows, 1))
         began = time.perf_counter()
-        self._passes = Passes(value_and_gradient, state.params, stream)
-
-        def move(state: State, gradient: Any) -> State:
-            updates, memory = rule.update(gradient, state.optimizer, state.params)
-            return State(optax.apply_updates(state.params, updates), memory)
-
-        self._move = jax.jit(move).lower(state, state.params).compile()
+        self._all = StreamPass(solver.value_and_gradient, state.params, stream)
+        self._update = jax.jit(solver.update).lower(state, state.params).compile()
         self.compile_seconds = time.perf_counter() - began
 
-    def take(self, state: State, first: int, count: int) -> tuple[State, Array]:
+    def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
         """See `Engine`."""
         losses = []
         for _ in range(count):
-            loss, gradient = self._passes.run(state.params)
-            state = self._move(state, gradient)
+            loss, gradient = self._all.value_and_gradient(state.params)
+            state = self._update(state, gradient)
             losses.append(np.asarray(loss))
         return state, jnp.asarray(np.array(losses))
 
-    def look(self, state: State) -> Look:
+    def evaluate(self, state: TrainState) -> Metrics:
         """See `Engine`."""
-        return self._passes.look(state.params)
+        return self._all.evaluate(state.params)
 
     def close(self) -> None:
         """Stop reading."""
-        self._passes.close()
+        self._all.close()
 
 
-class StreamedBatches:
-    """The engine of mini-batches, and of single examples: a chunk is a window of the stream."""
+class WindowedBatches:
+    """The engine of mini-batches, and of single examples: a chunk is some windows of the stream."""
 
     def __init__(
         self,
-        value_and_gradient: Callable,
-        rule: optax.GradientTransformation,
+        solver: Solver,
         windows: Windows,
         epochs: int,
-        state: State,
+        state: TrainState,
         stream: Stream,
-        fine: bool = False,
+        can_stop: bool = False,
     ):
         self._windows = windows
-        self.steps = windows.steps(epochs)
-        wanted = chunk_length(self.steps, windows.size, stream.features, fine)
-        self.length = windows.batches * max(1, wanted // windows.batches)
-        self.apart = windows.steps(EPOCHS_BETWEEN_LOOKS)
+        steps = windows.steps(epochs)
+        wanted = chunk_length(steps, windows.size, stream.features, can_stop)
+        length = windows.batches * max(1, wanted // windows.batches)
+        self.schedule = Schedule(steps, length, steps_between_evals(windows, length))
         began = time.perf_counter()
-        self._ahead = ReadAhead(stream.copy, windows.ranges, windows.rows)
-        self._passes = Passes(value_and_gradient, state.params, stream)
-        self._drawn = 0, windows.indices(0)
-        chunk = jax.jit(make_chunk(value_and_gradient, rule, full_batch=False))
-        self._chunk = chunk.lower(
-            state, *shapes(stream, windows.rows), self._drawn[1], np.int32(0)
-        ).compile()
+        self._ahead = ReadAhead(stream.copy, windows.window_ranges, windows.rows)
+        self._all = StreamPass(solver.value_and_gradient, state.params, stream)
+        self._drawn = 0, windows.window_indices(0)
+        first = state, *shapes(stream, windows.rows), self._drawn[1], np.int32(0)
+        self._chunk = jax.jit(solver.chunk(full=False)).lower(*first).compile()
         self.compile_seconds = time.perf_counter() - began
 
-    def take(self, state: State, first: int, count: int) -> tuple[State, Array]:
+    def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
         """See `Engine`. The windows that these steps begin and end in may be entered midway."""
-        busy, losses = Busy(), []
-        for window, skipped, number in self._cuts(first, count):
+        in_flight, losses = InFlight(), []
+        for window, skipped, number in self._windows.cuts(first, count):
             if self._drawn[0] != window:
-                self._drawn = window, self._windows.indices(window)
+                self._drawn = window, self._windows.window_indices(window)
             indices = np.roll(self._drawn[1], -skipped, axis=0) if skipped else self._drawn[1]
-            busy.make_room()
+            in_flight.make_room()
             x, y = self._ahead.get(window)
-            state, seen = self._chunk(state, *placed(x, y), indices, np.int32(number))
-            busy.add(seen)
-            losses.append((seen, number))
-        return state, jnp.asarray(np.concatenate([np.asarray(seen)[:n] for seen, n in losses]))
+            state, new = self._chunk(state, *in_place(x, y), indices, np.int32(number))
+            in_flight.append(new)
+            losses.append((new, number))
+        return state, jnp.asarray(np.concatenate([np.asarray(new)[:n] for new, n in losses]))
 
-    def look(self, state: State) -> Look:
+    def evaluate(self, state: TrainState) -> Metrics:
         """See `Engine`."""
-        return self._passes.look(state.params)
+        return self._all.evaluate(state.params)
 
     def close(self) -> None:
         """Stop reading."""
         self._ahead.close()
-        self._passes.close()
-
-    def _cuts(self, first: int, count: int) -> Iterator[tuple[int, int, int]]:
-        """(window, steps of it to skip, steps of it to take) for steps first+1 … first+count."""
-        end = first + count
-        while first < end:
-            window, skipped = divmod(first, self._windows.batches)
-            number = min(end - first, self._windows.batches - skipped)
-            yield window, skipped, number
-            first += number
+        self._all.close()
 
 
-class Busy:
-    """The last two things that the device was asked for: what they read must not change yet."""
-
-    def __init__(self) -> None:
-        self._asked: list[Any] = []
+class InFlight(deque):
+    """What the device was asked for last: what two of these read must not change yet."""
 
     def make_room(self) -> None:
         """Wait for the last but one."""
-        while len(self._asked) > 1:
-            jax.block_until_ready(self._asked.pop(0))
-
-    def add(self, result: Any) -> None:
-        """What the device is asked for now."""
-        self._asked.append(result)
+        while len(self) > 1:
+            jax.block_until_ready(self.popleft())
 
 
-def placed(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
+def in_place(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
     """Both as JAX arrays; on a CPU where they are, which their alignment allows."""
     return jax.device_put(x, may_alias=True), jax.device_put(y, may_alias=True)
-
-
-def shapes(stream: Stream, rows: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """What so many rows of x and y look like."""
-    return (
-        jax.ShapeDtypeStruct((rows, stream.features), stream.dtype),
-        jax.ShapeDtypeStruct((rows,), stream.label_dtype),
-    )

@@ -1,15 +1,14 @@
 """The judge: who is right about a gradient, and how well it behaves in floating point.
 
-The room and its main function share a name: `handgrad.verify(...)` judges, and the rest of the room
-is at `handgrad.verify.agree` and so on. So the module can be called.
+`verify` asks (`api`); `judge` goes from the question to the `Verdict`: the witnesses are traced
+(`witnesses`), compared as mathematics (`mathematics`), run in each dtype (`numerics`, at points
+found by `search`; `blackbox` for what cannot be traced), and a difference is explained
+(`diagnosis`). `certificate` writes a verdict down and reads it again. `agree` is the quick question
+of two witnesses.
 """
 
-import sys
-from types import ModuleType
-from typing import Any
-
 from handgrad.verify.agreement import Agreement, LeafAgreement, agree
-from handgrad.verify.judge import verify
+from handgrad.verify.api import verify
 from handgrad.verify.numerics import NumericsRow, WorstInput
 from handgrad.verify.verdict import Verdict
 
@@ -22,11 +21,3 @@ __all__ = [
     "agree",
     "verify",
 ]
-
-
-class _Room(ModuleType):
-    def __call__(self, *args: Any, **options: Any) -> Verdict:
-        return verify(*args, **options)
-
-
-sys.modules[__name__].__class__ = _Room

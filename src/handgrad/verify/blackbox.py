@@ -1,56 +1,236 @@
-"""Gradients that cannot be traced: NumPy, PyTorch, scikit-learn. They are asked, not read.
+"""Gradients that cannot be traced (NumPy, PyTorch, scikit-learn): called, not traced.
 
-Such a gradient gets NumPy arrays in the judged dtype. Nothing can be said of its algebra; its
-numbers are held against the truth under a bound: `ALLOWANCE` times one ulp of the coordinate and
-what the conditioning of the point costs.
+Such a gradient gets copies of the arguments as NumPy arrays, so that it may write into them. Its
+algebra cannot be read, but rounding and wrong algebra behave differently: a rounding error shrinks
+with the dtype, a wrong factor does not. So it is run in float64, whatever dtypes are asked for.
+Each coordinate has to be as good there as rounding allows: within `ALLOWANCE` times one ulp and
+what conditioning costs, or, where a formula cancels, within `ALLOWANCE` times the ulps that it
+loses in float32 too. At a kink any value between the one-sided derivatives will do. What it does in
+the dtypes asked for is then judged as for any gradient.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flint import arb
 
-from handgrad.errors import InputError
-from handgrad.verify.agreement import ALLOWANCE
-from handgrad.verify.layout import Layout, rounded
-from handgrad.verify.numerics import Sight, conditioning, error_ulp
-from handgrad.verify.witnesses import named_leaves
+from handgrad._precision import x64
+from handgrad.errors import InputError, Undecided
+from handgrad.verify.mathematics import MathResult
+from handgrad.verify.numerics import (
+    ONE_DIGIT,
+    PointResult,
+    error_ulp,
+    evaluate_point,
+    is_explained,
+)
+from handgrad.verify.ulp import ALLOWANCE
+from handgrad.verify.witnesses import (
+    Problem,
+    Programs,
+    describe_error,
+    named_leaves,
+    rounded,
+)
+
+MOST_AT_KINKS = 64
+"""Coordinates whose one-sided derivatives are taken; of more, the first."""
+SLACK = 1e-9
+"""Relative, beside a one-sided derivative."""
+LEFT = 1e-3
+"""Relative error in float64 of a formula that has cancelled all digits in float32."""
 
 
-def numpy_answer(gradient: Callable, layout: Layout, leaves: list, dtype: str) -> np.ndarray:
-    """The gradient at these leaves as one row of float64. Raises InputError if it cannot be had."""
-    args = layout.args(rounded(leaves, dtype))
+@dataclass(frozen=True)
+class BlackBoxEvaluator:
+    """Hand by calling it with NumPy arrays, autodiff beside it, at one point after another."""
+
+    problem: Problem
+
+    def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
+        """The answers of hand and of autodiff at every row, as float64."""
+        layout = self.problem.layout
+        points = [rounded(layout.replaced(leaves, row), dtype) for row in rows]
+        return {
+            "hand": np.stack([self.hand(layout.args(point))[0] for point in points]),
+            "autodiff": np.stack([self._autodiff(layout.args(point), dtype) for point in points]),
+        }
+
+    def hand(self, args: tuple) -> tuple[np.ndarray, str]:
+        """The gradient at copies of these arguments, as one row, and its narrowest dtype.
+
+        Raises InputError if it fails.
+        """
+        shapes = self.problem.layout.shapes
+        try:
+            answer = self.problem.gradient(*jax.tree.map(_copied, args))
+        except Exception as error:
+            raise InputError(
+                "gradient", "a function of the arguments in `at`", describe_error(error),
+                "call gradient(*at) by itself and mend what it raises",
+            ) from error  # fmt: skip
+        leaves = [np.asarray(leaf) for _, leaf in named_leaves(answer)]
+        got = tuple(np.shape(leaf) for leaf in leaves)
+        if got != shapes:
+            raise InputError(
+                "gradient", f"leaves of shapes {list(shapes)}, as jax.grad gives", list(got),
+                "return one array for each leaf of argnums",
+            )  # fmt: skip
+        floats = [str(leaf.dtype) for leaf in leaves if leaf.dtype in (np.float16, np.float32)]
+        row = np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in leaves])
+        return row, min(floats, key=_eps, default="float64")
+
+    def _autodiff(self, args: tuple, dtype: str) -> np.ndarray:
+        with x64(dtype == "float64"):
+            leaves = jax.tree.leaves(self.problem.autodiff(*jax.tree.map(jnp.asarray, args)))
+            return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
+
+
+def _copied(leaf: object) -> object:
+    return np.array(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+
+
+# --- the algebra, as far as numbers show it -------------------------------------------------------
+
+
+def compare_black_box(
+    problem: Problem,
+    programs: Programs,
+    evaluator: BlackBoxEvaluator,
+    points: Sequence[list],
+    results: Sequence[MathResult],
+) -> list[MathResult]:
+    """The results at each point (`programs` are traced in float64), with what hand's numbers show.
+
+    A coordinate that neither rounding nor a kink explains makes hand 'different', with its numbers
+    as rows; else hand stays 'not traceable'.
+    """
+    widest = min(problem.dtypes, key=_eps)
+    compared = []
+    for leaves, result in zip(points, results, strict=True):
+        here = rounded(rounded(leaves, widest), np.float64)
+        try:
+            hand, dtype = evaluator.hand(problem.layout.args(here))
+        except InputError:  # it may take nothing but the dtype asked for
+            hand, dtype = evaluator.hand(problem.layout.args(rounded(here, widest)))
+        compared.append(_compared(problem, programs, evaluator, here, result, hand, dtype))
+    return compared
+
+
+def _eps(dtype: str) -> float:
+    return float(jnp.finfo(dtype).eps)
+
+
+def _compared(
+    problem: Problem,
+    programs: Programs,
+    evaluator: BlackBoxEvaluator,
+    leaves: list,
+    result: MathResult,
+    hand: np.ndarray,
+    dtype: str,
+) -> MathResult:
+    row = problem.layout.row(leaves, np.float64)
+    answers = {"hand": hand}
+    point = evaluate_point(programs, programs.autodiff, leaves, row, answers, dtype, at_edges=True)
+    if point is None:
+        return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
+    if any(true.is_nan() and not has_slopes(programs, leaves, index)
+           for index, true in enumerate(point.truth)):  # fmt: skip
+        return replace(result, hand="undecided")
+    unexplained = unexplained_coordinates(programs, point, leaves, dtype)
+    if dtype == "float64" and unexplained:
+        unexplained = _without_cancellation(
+            problem, evaluator, programs, leaves, point, unexplained
+        )
+    hand_row = np.array([arb(float(v)) for v in hand])
+    truth_row = np.where(np.isin(np.arange(len(hand)), unexplained), point.truth, hand_row)
+    result = replace(result, compared=len(hand), hand_row=hand_row, truth_row=truth_row)
+    if not unexplained:
+        return result
+    where = unexplained[0]
+    true = float(point.truth[where].mid())
+    words = (
+        f"{problem.layout.coordinate(where)}: {hand[where]:.17g} for {true:.17g} in {dtype}, "
+        f"{error_ulp(float(hand[where]), point.truth[where], dtype):.3g} ulp"
+    )
+    return replace(result, hand="different", where=where, cause=words, digits=0)
+
+
+def unexplained_coordinates(
+    programs: Programs, point: PointResult, leaves: list, dtype: str
+) -> list[int]:
+    """Coordinates of hand whose error neither rounding nor a kink explains."""
+    found = [
+        index
+        for index, (computed, true) in enumerate(
+            zip(point.answers["hand"], point.truth, strict=True)
+        )
+        if not (true.is_zero() and computed == 0)
+        and not is_explained(float(computed), true, point.reach_at(index), dtype)
+    ]
+    at_kinks = {
+        i for i in found[:MOST_AT_KINKS]
+        if is_subgradient(programs, leaves, i, float(point.answers["hand"][i]))
+    }  # fmt: skip
+    return [index for index in found if index not in at_kinks]
+
+
+def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
+    """Whether the loss has slopes along a coordinate; at a jump it has none."""
     try:
-        answer = gradient(*args)
-    except Exception as fault:
-        raise InputError(
-            "gradient", "a function of the arguments in `at`", f"{type(fault).__name__}: {fault}",
-            "call gradient(*at) by itself and mend what it raises",
-        ) from fault  # fmt: skip
-    named = named_leaves(answer)
-    got = tuple(np.shape(np.asarray(leaf)) for _, leaf in named)
-    if got != layout.shapes:
-        raise InputError(
-            "gradient", f"leaves of shapes {list(layout.shapes)}, as jax.grad gives", list(got),
-            "return one array for each leaf of argnums",
-        )  # fmt: skip
-    rows = [np.ravel(np.asarray(leaf)).astype(np.float64) for _, leaf in named]
-    return np.concatenate(rows)
+        sides = programs.one_sided(leaves, np.eye(1, programs.layout.size, index)[0], 20)
+    except Undecided:
+        return False
+    return None not in sides
 
 
-def outside_bound(sights: list[Sight], layout: Layout, dtype: str) -> str | None:
-    """The first coordinate of hand beyond the bound, in words, or None."""
-    for sight in sights:
-        for index, true in enumerate(sight.truth):
-            spread = None if sight.spread is None else sight.spread[index]
-            cost = conditioning(true, spread, dtype)
-            bound = ALLOWANCE * (1 + cost)
-            computed = float(sight.answers["hand"][index])
-            error = error_ulp(computed, true, dtype)
-            if true.is_zero() and computed == 0:
-                continue
-            if not error <= bound:
-                return (
-                    f"{dtype} {layout.coordinate(index)}: {computed:.9g} for "
-                    f"{float(true.mid()):.9g}, {error:.3g} ulp where {bound:.3g} are allowed"
-                )
-    return None
+def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -> bool:
+    """Whether a coordinate lies at a kink, and the value between the one-sided derivatives."""
+    direction = np.eye(1, programs.layout.size, index)[0]
+    try:
+        left, right = programs.one_sided(leaves, direction, 20)
+    except Undecided:
+        return False
+    if left is None or right is None or left.overlaps(right):
+        return False
+    low, high = sorted((float(left.mid()), float(right.mid())))
+    slack = SLACK * max(abs(low), abs(high))
+    return low - slack <= value <= high + slack
+
+
+def _without_cancellation(
+    problem: Problem,
+    evaluator: BlackBoxEvaluator,
+    programs: Programs,
+    leaves: list,
+    point: PointResult,
+    unexplained: list[int],
+) -> list[int]:
+    """Of some coordinates in float64 those that lose far more ulps than they do in float32.
+
+    A formula that cancels loses as many bits in either, down to none that is right in float32; a
+    wrong factor costs 2^29 times as many.
+    """
+    narrow = rounded(leaves, np.float32)
+    here = rounded(narrow, np.float64)
+    try:
+        hand, _ = evaluator.hand(problem.layout.args(narrow))
+    except InputError:
+        return unexplained
+    row = problem.layout.row(here, np.float64)
+    beside = evaluate_point(programs, programs.autodiff, here, row, {"hand": hand}, "float32")
+    if beside is None:
+        return unexplained
+
+    def cancels(index: int) -> bool:
+        wide = error_ulp(float(point.answers["hand"][index]), point.truth[index], "float64")
+        lost = error_ulp(float(hand[index]), beside.truth[index], "float32")
+        digits_lost = lost >= ONE_DIGIT / _eps("float32") and wide <= LEFT / _eps("float64")
+        return math.isfinite(wide) and (wide <= ALLOWANCE * lost or digits_lost)
+
+    return [index for index in unexplained if not cancels(index)]

@@ -8,11 +8,9 @@ only the numbers come from the file.
 
 import importlib.metadata
 import json
-import math
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -21,11 +19,9 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.verify.programs import Row
-from handgrad.verify.verdict import Verdict
-from handgrad.verify.witnesses import Argnums, is_float, named_leaves
+from handgrad.verify.verdict import FORMAT, Verdict
+from handgrad.verify.witnesses import Problem, Row, is_float, named_leaves
 
-FORMAT = "handgrad certificate 1"
 MOST_ENCLOSURES = 64
 ENCLOSURE_DIGITS = 60
 QUESTION = {"argnums": int | list, "dtypes": list, "digits": int, "evaluations": int, "seed": int}
@@ -36,30 +32,20 @@ FIELDS = {
 """What `recheck` reads of a certificate, and of which kind it is."""
 
 
-def describe_run(
-    gradient: Callable,
-    of: Callable,
-    at: tuple,
-    argnums: Argnums,
-    dtypes: tuple[str, ...],
-    digits: int,
-    evaluations: int,
-    seed: int,
-    strict: bool,
-    truth: Row | None,
-) -> dict[str, Any]:
+def describe_run(problem: Problem, truth: Row | None) -> dict[str, Any]:
     """What a certificate holds beside the verdict: the question, the enclosures, the machine."""
     with x64():
-        leaves = [_leaf(path, leaf) for path, leaf in named_leaves(at)]
+        leaves = [_leaf(path, leaf) for path, leaf in named_leaves(problem.at)]
+    argnums = problem.argnums
     return {
-        "subject": {"gradient": import_path(gradient), "of": import_path(of)},
+        "subject": {"gradient": import_path(problem.gradient), "of": import_path(problem.of)},
         "question": {
             "argnums": argnums if isinstance(argnums, int) else list(argnums),
-            "dtypes": list(dtypes),
-            "digits": digits,
-            "evaluations": evaluations,
-            "seed": seed,
-            "strict": strict,
+            "dtypes": list(problem.dtypes),
+            "digits": problem.digits,
+            "evaluations": problem.evaluations,
+            "seed": problem.seed,
+            "strict": problem.strict,
         },
         "inputs": leaves,
         "enclosures": [
@@ -115,36 +101,17 @@ def import_path(function: Callable) -> str | None:
     return f"{module}:{name}" if found is function else None
 
 
-def certificate(verdict: Verdict) -> str:
-    """The JSON text; numbers that JSON lacks (inf, NaN) are written as strings."""
-    data = {"format": FORMAT, **asdict(verdict)}
-    record = data.pop("record")
-    return json.dumps(_plain({**data, **record}), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
 def read_certificate(text: str, where: str) -> dict[str, Any]:
     """A certificate's data. Raises InputError unless it is one."""
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        raise InputError("FILE", "a certificate in JSON", f"{where}: {fault}", "name one") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError("FILE", "a certificate in JSON", f"{where}: {error}", "name one") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(
-            "FILE",
-            f"'{FORMAT}'",
-            f"{where}, which is none",
+            "FILE", f"'{FORMAT}'", f"{where}, which is none",
             "write one with handgrad verify --json",
-        )
+        )  # fmt: skip
     missing = {"subject", "question", "inputs", "numerics", "hand", "ok"} - set(data)
     if missing:
         raise InputError(
@@ -187,7 +154,7 @@ def with_recorded_inputs(at: tuple, data: dict[str, Any]) -> tuple:
 
 def what_changed(data: dict[str, Any], verdict: Verdict) -> list[str]:
     """What the certificate says and a new judgement does not, a line each."""
-    new = json.loads(certificate(verdict))
+    new = json.loads(verdict.to_json())
     changed = [
         f"{key}: {data.get(key)!r} then, {new[key]!r} now"
         for key in ("ok", "structure", "hand", "autodiff", "where", "compared", "points")

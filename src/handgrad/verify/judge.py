@@ -1,160 +1,348 @@
-"""The judge: mathematics first, then numerics, then one verdict."""
+"""The judge: structure, then mathematics, then numerics in each dtype, then one verdict."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.verify.blackbox import numpy_answer, outside_bound
+from handgrad.exact import Undecided
+from handgrad.verify.blackbox import (
+    BlackBoxEvaluator,
+    compare_black_box,
+    is_subgradient,
+)
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
-from handgrad.verify.layout import Layout, rounded
-from handgrad.verify.mathematics import Finding, examine
-from handgrad.verify.options import check_helpers, check_options
-from handgrad.verify.programs import summon
-from handgrad.verify.search import GENERATIONS, MOST_NUMBERS, Field
-from handgrad.verify.trial import Case, Outcome, hold_trial
-from handgrad.verify.verdict import RIGHT, Verdict, fault_of
+from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
+from handgrad.verify.numerics import (
+    NumericsRow,
+    PointResult,
+    classify_range,
+    conditioning,
+    error_ulp,
+    evaluate_point,
+    has_bad,
+    is_explained,
+    lost_coordinate,
+    summarize,
+)
+from handgrad.verify.search import BatchEvaluator, SearchContext, score, search, search_bounds
+from handgrad.verify.verdict import Verdict, fault_of
 from handgrad.verify.witnesses import (
-    Argnums,
-    autodiff,
-    check_arguments,
-    check_finite,
-    drawn_points,
+    Layout,
+    Problem,
+    Programs,
+    describe_error,
+    draw_points,
     is_traceable,
-    narrow_integers,
     round_to,
+    rounded,
     structure_fault,
-    told,
+    trace_all,
 )
 
 DRAWN_POINTS = 3
-HEARD_POINTS = 40
-"""Further drawn points, where hand and autodiff are compared as floats, and the worst examined."""
+MORE_POINTS = 40
+"""Further drawn points, where hand and autodiff are compared as floats, and the worst judged."""
+MOST_CANDIDATES = 6
+EXACT_NUMBERS = 6_000
+"""Candidates are fewer where a point holds more numbers than this, shared among them."""
+FAR = (8.0, 512.0)
+"""The point given is judged at these multiples too: some branches are only taken far out."""
+NO_NUMERICS = "no numerics: neither hand nor autodiff is the truth"
 SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient")
 """Statuses from the gravest; what is left is 'identical' or 'reference'."""
 
 
-def verify(
-    gradient: Callable,
-    *,
-    of: Callable,
-    at: tuple,
-    argnums: Argnums = 0,
-    dtypes: tuple[str, ...] = ("float32", "float64"),
-    digits: int = 60,
-    points: Callable | None = None,
-    evaluations: int = 2_000,
-    seed: int = 0,
-    reference: str = "truth",
-    strict: bool = False,
-    name: str | None = None,
-    rules: dict | None = None,
-) -> Verdict:
-    """Judge `gradient`, which claims to be `jax.grad(of, argnums)`, at the arguments `at`.
+class Evaluator(Protocol):
+    """Runs hand and autodiff in floating point."""
 
-    `argnums` as in `jax.grad`. `points` draws further arguments from a key; `evaluations` is
-    how many points the search tries in each dtype, 0 for none. `reference='autodiff'` takes
-    autodiff's derivative for the truth (stop_gradient, straight-through). `strict` makes what the
-    search finds count. `rules` are further rules for `handgrad.exact.evaluate`.
+    def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
+        """The answers of 'hand' and 'autodiff' at every row, beside the other `leaves`."""
 
-    A gradient that cannot be traced gets NumPy arrays, and is judged numerically alone.
 
-    Raises InputError for arguments that cannot be judged.
+@dataclass(frozen=True)
+class DtypeResult:
+    """What one dtype shows."""
 
-    >>> verdict = verify(lambda x: 2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),))
-    >>> verdict.ok, verdict.hand, verdict.digits
-    (True, 'identical', 60)
-    >>> wrong = verify(lambda x: -2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),))
-    >>> wrong.ok, wrong.hand
-    (False, 'different')
-    """
-    check_options(dtypes, digits, evaluations, seed, reference)
-    check_helpers(points, rules, name)
-    name = name or str(getattr(gradient, "__name__", "gradient"))
-    rng = np.random.default_rng(seed)
+    row: NumericsRow
+    """Over all points."""
+    row_given: NumericsRow
+    """At the point given alone."""
+    given: list[PointResult]
+    """The point given; empty where it could not be judged."""
+    errors: list[MathResult]
+    """Errors of the algebra found at other points."""
+
+
+def judge(problem: Problem) -> Verdict:
+    """The verdict on a problem whose arguments have been checked."""
     with x64():
-        check_arguments(of, at, argnums)
-        check_finite("at", at, dtypes)
-        at = jax.tree.map(narrow_integers, at)
-        traceable = is_traceable(gradient, at)
-        count = DRAWN_POINTS + (HEARD_POINTS if traceable and evaluations else 0)
-        keys = [jax.random.fold_in(jax.random.key(seed), i) for i in range(count)]
-        drawn = drawn_points(points, keys, at, dtypes) if points else []
-        drawn, heard = drawn[:DRAWN_POINTS], drawn[DRAWN_POINTS:]
-    structure = _structure(gradient, of, at, argnums, dtypes) if traceable else "ok"
-    leaves = [jax.tree.leaves(args) for args in (at, *drawn)]
-    hand = gradient if traceable and structure == "ok" else None
-    trace = partial(summon, hand, of, at, argnums, rules=rules or {})
+        traceable = is_traceable(problem.gradient, problem.at)
+        more = MORE_POINTS if traceable and problem.evaluations else 0
+        drawn = draw_points(problem, DRAWN_POINTS + more)
+    leaves = [jax.tree.leaves(args) for args in (problem.at, *drawn)]
+    points, further = leaves[: 1 + DRAWN_POINTS], leaves[1 + DRAWN_POINTS :]
+    structure = _structure(problem) if traceable else "ok"
+    with_hand = traceable and structure == "ok"
     with x64():
-        programs = trace(dtype="float64")
-        findings = [examine(programs, point, digits, rng, reference) for point in leaves]
-        for i, (found, point) in enumerate(zip(findings[1:], leaves[1:], strict=True), 1):
-            place = programs.layout.input_at(point, found.where)
-            findings[i] = replace(found, found_at=f"at drawn point {i}{place}")
-    outcomes: list[Outcome] = []
-    truth = _truth_program(findings)
+        programs = trace_all(problem, "float64", with_hand)
+        results = _judge_mathematics(problem, programs, points)
+    by_dtype: list[DtypeResult] = []
+    truth = _truth_witness(results, programs)
     if structure == "ok" and truth:
-        field = _field(gradient, of, argnums, programs.layout, evaluations) if traceable else None
-        hear = partial(_hear, gradient, autodiff(of, argnums), programs.layout, field)
-        further = [jax.tree.leaves(args) for args in heard]
-        case = Case(leaves, further, hear, field, truth, digits, reference, evaluations, seed)
-        outcomes = [hold_trial(case, trace(dtype=dtype), dtype) for dtype in dtypes]
-        findings += [finding for outcome in outcomes for finding in outcome.findings]
-    worst = min(findings, key=lambda found: _severity(found.hand))
-    cause = None if structure == "ok" else structure
-    if worst.hand == "different":
-        cause = worst.cause or _cause(of, at, argnums, programs.layout, worst)
-    outside = _outside(outcomes, programs.layout, dtypes) if not traceable else None
-    notes = [note for found in findings for note in found.notes]
-    if worst.hand == "different" != findings[0].hand:
-        notes.insert(0, f"right at the point given, different {worst.found_at}")
-    if worst.hand != "different":
-        notes += [fault for outcome in outcomes if (fault := fault_of(outcome.row))]
-    notes += [
-        f"{o.row.dtype}: the point given could not be judged" for o in outcomes if not o.sights
+        evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
+        if isinstance(evaluator, BlackBoxEvaluator):
+            with x64():
+                results = compare_black_box(problem, programs, evaluator, points, results)
+        for dtype in problem.dtypes:
+            traced = trace_all(problem, dtype, with_hand)
+            by_dtype.append(judge_dtype(problem, traced, truth, evaluator, points, further, dtype))
+    results += [error for result in by_dtype for error in result.errors]
+    verdict = _verdict(problem, traceable, structure, results, by_dtype)
+    if truth is None:
+        verdict = replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
+    return verdict
+
+
+def _structure(problem: Problem) -> str:
+    """'ok', or what is wrong with the tree, the shapes or the dtypes that the gradient returns."""
+    for dtype in problem.dtypes:
+        with x64(dtype == "float64"):
+            point = round_to(problem.at, dtype)
+            expected = jax.eval_shape(problem.autodiff, *point)
+            try:
+                answer = jax.eval_shape(problem.gradient, *point)
+            except Exception as error:
+                return f"{dtype}: {describe_error(error)}"
+            fault = structure_fault(answer, expected)
+        if fault:
+            return f"{dtype}: {fault}"
+    return "ok"
+
+
+def _judge_mathematics(
+    problem: Problem, programs: Programs, points: Sequence[list]
+) -> list[MathResult]:
+    """What the mathematics says at the point given and at each point drawn."""
+    rng = np.random.default_rng(problem.seed)
+    results = []
+    for number, leaves in enumerate(points):
+        result = compare_with_truth(programs, leaves, problem.digits, rng, problem.reference)
+        if number:
+            place = programs.layout.input_at(leaves, result.where)
+            result = replace(result, found_at=f"at drawn point {number}{place}")
+        results.append(result)
+    return results
+
+
+def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
+    """Whose balls may serve as truth: a witness that no point has contradicted.
+
+    Where there is no program but the loss, it is differenced ('loss').
+    """
+    if programs.hand is None and programs.autodiff is None:
+        return "loss" if all(result.truth_row is not None for result in results) else None
+    for name in ("autodiff", "hand"):
+        if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
+            return name
+    return None
+
+
+# --- one dtype ------------------------------------------------------------------------------------
+
+
+def judge_dtype(
+    problem: Problem,
+    programs: Programs,
+    truth_witness: str,
+    evaluator: Evaluator,
+    points: Sequence[list],
+    further: Sequence[list],
+    dtype: str,
+) -> DtypeResult:
+    """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
+
+    `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
+
+    A point at which the balls of hand and truth differ is compared again as mathematics (and
+    believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
+    is a kink, where conventions differ and no ulps are counted at the coordinates that disagree; or
+    an error that the point given did not show; or a constant that the trace has rounded.
+    """
+    rng = np.random.default_rng([problem.seed, 1])
+    truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
+    places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
+    judged: list[PointResult] = []
+    given: list[PointResult] = []
+    errors: list[MathResult] = []
+    discarded = 0
+    for number, (leaves, rows) in enumerate(places):
+        answers = evaluator.answers(rows, leaves, dtype)
+        for index, row in enumerate(rows):
+            here = programs.layout.replaced(leaves, row)
+            own = {name: answer[index] for name, answer in answers.items()}
+            if programs.autodiff is None:
+                own.pop("autodiff")
+            with x64():
+                point = evaluate_point(programs, truth, leaves, row, own, dtype, not number)
+                if point is None:
+                    discarded += 1
+                    continue
+                both_fail = all(has_bad(point, name, dtype) for name in own)
+                found = classify_range(programs, here, dtype, both_fail)
+            sought = number >= len(points)
+            if number and (found == "no value" or (found == "overflow" and sought)):
+                discarded += 1
+                continue
+            point = replace(point, underflows=found == "subnormal" and number > 0)
+            if programs.hand is None:
+                with x64():
+                    point = _without_kinks(programs, point, here, dtype)
+            if point.disagreeing:
+                error, agree = _compare_again(problem, programs, here, dtype, rng)
+                errors += [error] if error else []
+                point = point if error or agree else point.without_disagreeing()
+            judged.append(point)
+            given += [point] if number == 0 else []
+    row_given = summarize(programs.layout, given, dtype, evaluations, discarded)
+    row = summarize(programs.layout, judged, dtype, evaluations, discarded)
+    row = replace(row, hand_ulp=row_given.hand_max_ulp, autodiff_ulp=row_given.autodiff_max_ulp)
+    return DtypeResult(row, row_given, given, errors)
+
+
+def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
+    """A black box's point without the coordinates at which another convention would do."""
+    hand = point.answers["hand"]
+    doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
+                if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
+    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]))]
+    return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
+
+
+def _compare_again(
+    problem: Problem, programs: Programs, leaves: list, dtype: str, rng: np.random.Generator
+) -> tuple[MathResult | None, bool]:
+    """An error of the algebra at these leaves, if there is one; and whether hand is identical."""
+    try:
+        with x64():
+            again = compare_with_truth(
+                programs, leaves, problem.digits, rng, problem.reference, dtype
+            )
+    except Undecided:
+        return None, False
+    if again.hand == "different" and again.autodiff in RIGHT:
+        found_at = f"in {dtype}{programs.layout.input_at(leaves, again.where)}"
+        return replace(again, found_at=found_at), False
+    return None, again.hand == "identical"
+
+
+def _places(
+    problem: Problem,
+    programs: Programs,
+    evaluator: Evaluator,
+    points: Sequence[list],
+    further: Sequence[list],
+    dtype: str,
+    rng: np.random.Generator,
+) -> tuple[list[tuple[list, np.ndarray]], int]:
+    """Leaves with rows to judge there: the points given and drawn, then what was searched for."""
+    layout = problem.layout
+    exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
+    base = layout.row(exact_points[0], dtype)
+    places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
+    if not isinstance(evaluator, BatchEvaluator) or problem.evaluations == 0 or not len(base):
+        return places, 0
+    context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
+    numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
+    keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
+    candidates = search(context, base, problem.evaluations, keep, rng)
+    places.append(
+        (context.leaves, np.concatenate([candidates.rows, context.within(_far_from(base))]))
+    )
+    if further:
+        drawn = [_exact_leaves(leaves, dtype) for leaves in further]
+        places.append(_worst_drawn(evaluator, drawn, dtype, rng))
+    return places, candidates.evaluations + len(further)
+
+
+def _exact_leaves(leaves: list, dtype: str) -> list:
+    """The leaves as the dtype sees them, in float64 or as they are: exact values for the balls."""
+    return rounded(rounded(leaves, dtype), np.float64)
+
+
+def _far_from(row: np.ndarray) -> np.ndarray:
+    """Multiples of a row, zeros moved too; and each number where the square of e^−z underflows."""
+    moved = np.where(row == 0, 1, row).astype(np.float64)
+    edge = 0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2
+    far = np.stack([*(moved * by for by in FAR), np.copysign(edge, moved)])
+    with np.errstate(over="ignore"):
+        far = np.where(np.isinf(row), row, far.astype(row.dtype))
+    return far[(np.isfinite(far) | np.isinf(row)).all(axis=1)]
+
+
+def _worst_drawn(
+    evaluator: BatchEvaluator, points: list[list], dtype: str, rng: np.random.Generator
+) -> tuple[list, np.ndarray]:
+    """Of many drawn points, the one where hand and autodiff are furthest apart."""
+    rows = [evaluator.layout.row(leaves, dtype)[None, :] for leaves in points]
+    apart = [
+        score(SearchContext(evaluator, leaves, dtype), row, rng).algebra[0]
+        for leaves, row in zip(points, rows, strict=True)
     ]
-    if not truth:
-        notes.append("no numerics: neither hand nor autodiff is the truth")
-    clean = all(outcome.at_given.hand_bad == 0 for outcome in outcomes)
-    if strict:
-        clean = clean and all(outcome.row.hand_bad == 0 for outcome in outcomes)
-    compared = sum(found.compared for found in findings)
-    right = worst.hand in RIGHT and compared > 0
-    if not traceable:
-        right = bool(outcomes) and outside is None and any(o.row.exact_points for o in outcomes)
+    worst = int(np.argmax(apart))
+    return points[worst], rows[worst]
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def _verdict(
+    problem: Problem,
+    traceable: bool,
+    structure: str,
+    results: list[MathResult],
+    by_dtype: list[DtypeResult],
+) -> Verdict:
+    """All findings as one verdict; `results` begin with the point given."""
+    layout = problem.layout
+    worst = min(results, key=lambda result: _severity(result.hand))
+    compared = sum(result.compared for result in results)
+    hand, cause = worst.hand, None
+    notes = _notes(results, worst, by_dtype)
+    if structure != "ok":
+        hand, cause = "different", structure
+    elif worst.hand == "different":
+        cause = worst.cause or _cause(problem, worst)
+        if not traceable:
+            hand, cause = "not traceable", _cause(problem, worst, worst.cause)
+    elif hand in (*RIGHT, "not traceable"):
+        cause = _lost_digits(layout, by_dtype)
+        if len(by_dtype) < len(problem.dtypes) or not all(r.given for r in by_dtype):
+            hand = "undecided"
+    counted = [row for r in by_dtype for row in (r.row_given, *([r.row] if problem.strict else []))]
+    clean = cause is None and all(row.hand_bad == 0 for row in counted)
+    right = hand in RIGHT or (hand == "not traceable" and worst.hand != "different")
     return Verdict(
-        name=name,
-        ok=structure == "ok" and right and clean,
+        name=problem.name,
+        ok=structure == "ok" and right and clean and compared > 0,
         structure=structure,
-        hand="different" if structure != "ok" else worst.hand,
-        autodiff=min((found.autodiff for found in findings), key=_severity),
-        truth=findings[0].truth,
-        digits=min((found.digits for found in findings), default=0),
-        cause=cause or outside,
-        where=None if worst.where is None else programs.layout.coordinate(worst.where),
+        hand=hand,
+        autodiff=min((result.autodiff for result in results), key=_severity),
+        truth=results[0].truth,
+        digits=min(result.digits for result in results),
+        cause=cause,
+        where=None if worst.where is None else layout.coordinate(worst.where),
         compared=compared,
-        points=len(findings),
-        reference=reference,
-        numerics=tuple(outcome.row for outcome in outcomes),
-        notes=tuple(dict.fromkeys(notes)),
-        record=describe_run(
-            gradient,
-            of,
-            at,
-            argnums,
-            dtypes,
-            digits,
-            evaluations,
-            seed,
-            strict,
-            findings[0].truth_row,
-        ),
+        points=len(results),
+        reference=problem.reference,
+        numerics=tuple(result.row for result in by_dtype),
+        notes=notes,
+        record=describe_run(problem, results[0].truth_row),
     )
 
 
@@ -162,88 +350,55 @@ def _severity(status: str) -> int:
     return SEVERITY.index(status) if status in SEVERITY else len(SEVERITY)
 
 
-def _truth_program(findings: list[Finding]) -> str | None:
-    """Whose balls may serve as truth: a witness that no point has contradicted."""
-    for name in ("autodiff", "hand"):
-        if all(getattr(f, name) in (*RIGHT, "reference") for f in findings):
-            return name
+def _notes(
+    results: list[MathResult], worst: MathResult, by_dtype: list[DtypeResult]
+) -> tuple[str, ...]:
+    notes = [note for result in results for note in result.notes]
+    if worst.hand == "different" != results[0].hand:
+        notes.insert(0, f"right at the point given, different {worst.found_at}")
+    if worst.hand != "different":
+        notes += [fault for result in by_dtype if (fault := fault_of(result.row))]
+    notes += [
+        f"{result.row.dtype}: the point given could not be judged"
+        for result in by_dtype
+        if not result.given
+    ]
+    return tuple(dict.fromkeys(notes))
+
+
+def _lost_digits(layout: Layout, by_dtype: list[DtypeResult]) -> str | None:
+    """Where hand has no right digit at the point given, in words; None if nowhere."""
+    for result in by_dtype:
+        for point in result.given:
+            dtype, index = result.row.dtype, lost_coordinate(point, result.row.dtype)
+            if index is None:
+                continue
+            computed, true = float(point.answers["hand"][index]), point.truth[index]
+            figures = 17 if dtype == "float64" else 9
+            own, came, right = (
+                f"{number:.{figures}g}"
+                for number in (float(point.row[index]), computed, float(true.mid()))
+            )
+            cost = conditioning(true, point.reach_at(index), dtype)
+            return (
+                f"no digit is right in {dtype} at the point given: {layout.coordinate(index)} at "
+                f"{own} is {came}, in truth {right} ({error_ulp(computed, true, dtype):.3g} ulp; "
+                f"rounding the inputs explains {cost:.3g})"
+            )
     return None
 
 
-def _structure(
-    gradient: Callable, of: Callable, at: tuple, argnums: Argnums, dtypes: tuple[str, ...]
-) -> str:
-    for dtype in dtypes:
-        with x64(dtype == "float64"):
-            point = round_to(at, dtype)
-            expected = jax.eval_shape(autodiff(of, argnums), *point)
-            try:
-                answer = jax.eval_shape(gradient, *point)
-            except Exception as error:
-                return f"{dtype}: {told(error)}"
-            fault = structure_fault(answer, expected)
-        if fault:
-            return f"{dtype}: {fault}"
-    return "ok"
-
-
-def _field(
-    gradient: Callable, of: Callable, argnums: Argnums, layout: Layout, evaluations: int
-) -> Field:
-    most = max(1, MOST_NUMBERS // max(1, layout.size))
-    count = max(1, min(evaluations // GENERATIONS, most)) if evaluations else 1
-    return Field(gradient, autodiff(of, argnums), of, layout, count)
-
-
-def _hear(
-    gradient: Callable,
-    auto: Callable,
-    layout: Layout,
-    field: Field | None,
-    leaves: list,
-    rows: np.ndarray,
-    dtype: str,
-) -> dict[str, np.ndarray]:
-    """Both answers at every row: jitted, or, for what cannot be traced, by calling it."""
-    if field is not None:
-        parts = [field(chunk, leaves, dtype) for chunk in _chunks(rows, field.count)]
-        return {
-            "hand": np.concatenate([hand for hand, *_ in parts]),
-            "autodiff": np.concatenate([auto for _, auto, *_ in parts]),
-        }
-    answers: dict[str, list] = {"hand": [], "autodiff": []}
-    for row in rows:
-        here = layout.replaced(leaves, row)
-        answers["hand"].append(numpy_answer(gradient, layout, here, dtype))
-        with x64(dtype == "float64"):
-            args = jax.tree.map(jnp.asarray, layout.args(rounded(here, dtype)))
-            parts_of_auto = jax.tree.leaves(auto(*args))
-            answers["autodiff"].append(
-                np.concatenate([np.ravel(np.asarray(p, np.float64)) for p in parts_of_auto])
-            )
-    return {name: np.stack(found) for name, found in answers.items()}
-
-
-def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
-
-
-def _outside(outcomes: list[Outcome], layout: Layout, dtypes: tuple[str, ...]) -> str | None:
-    judged = zip(outcomes, dtypes, strict=bool(outcomes))  # none, where there is no truth
-    found = (outside_bound(o.sights, layout, d) for o, d in judged)
-    return next((fault for fault in found if fault), None)
-
-
-def _cause(of: Callable, at: tuple, argnums: Argnums, layout: Layout, found: Finding) -> str | None:
-    """The diagnosis of a difference, or the ratio by coordinate."""
+def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> str | None:
+    """The diagnosis of a difference, or `unnamed`, or the ratio by coordinate."""
     if found.hand_row is None or found.truth_row is None:
-        return None
+        return unnamed
     with x64():
-        expected: Any = jax.eval_shape(autodiff(of, argnums), *at)
+        expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
     tree = jax.tree.structure(expected)
     floats = [
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
         for row in (found.hand_row, found.truth_row)
     ]
-    hand, truth = (jax.tree.unflatten(tree, layout.split(row)) for row in floats)
-    return diagnose(of, at, argnums, hand, truth) or ratios(hand, truth)
+    hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
+    found_cause = diagnose(problem.of, problem.at, problem.argnums, hand, truth)
+    return found_cause or unnamed or ratios(hand, truth)

@@ -1,126 +1,600 @@
-"""Kinks: where a loss has no derivative, a gradient must lie between the one-sided ones.
+"""Kinks: where a loss has no derivative, which values a gradient may take.
 
-For a convex loss that is what a subgradient is: for every direction d, the left derivative along
-d ≤ ⟨g, d⟩ ≤ the right one. It is checked along every coordinate (up to a number), along all ones,
-and along random directions: (1, 1) at a tie of max(a, b) passes by coordinate and fails together.
-Where some kinks bend up and others down (units of a network that are all at 0), no such bound holds
-for directions that cross several of them: coordinates are checked alone.
+A coordinate along which the two one-sided slopes agree has a derivative, and is compared to full
+digits elsewhere. What is settled here is the others. Points beside the kink, at + ε·u, lie each on
+one smooth piece of the loss; the gradient there is, up to ε, what one *selection* of the pieces
+gives at the kink. All selections together span the generalised gradient of Clarke, and a gradient
+at a kink is right if it is a mixture of selections: 0, a share, or all for one of the tied
+entries, but not all of it for each of them.
+
+Selections also show which coordinates meet in a kink: those whose slope changes as another
+coordinate crosses. Each such group is judged by itself. A group along which the loss bends up only
+is convex there, and a subgradient obeys, in every direction d of the group, left slope ≤ ⟨g, d⟩ ≤
+right slope: a violation convicts, in balls. The same with the signs turned round where it bends
+down only. Where a group bends both ways no such bound holds: a mixture of selections is right, what
+differs along a direction in which all selections agree is wrong, and the rest is undecided.
 """
 
-from dataclasses import dataclass
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from flint import arb
+from flint import arb, ctx
+from scipy.optimize import nnls
 
-from handgrad import exact
-from handgrad.exact import Undecided
-from handgrad.verify.programs import Programs, Row
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.verify.witnesses import Programs, Row
 
-MOST_COORDINATES = 64
-RANDOM_DIRECTIONS = 3
+DIRECTIONS = 3
+"""Random directions along which a group is tried, beside all ones."""
+SIGN_PATTERNS = 32
+"""Points beside the kink at which coordinates that meet no other are told apart."""
+MOST_FILLED = 256
+"""Up to this many coordinates a truth is differenced where balls do not give it."""
+MOST_MEETING = 48
+"""More coordinates than this are judged as one group."""
+MOST_BY_DIFFERENCES = 8
+"""Up to this many coordinates, selections may be differenced, where autodiff gives none."""
+SEPARATIONS = 16
+"""How often a direction is sought that tells a gradient from the selections known."""
+BESIDE_BITS = 70
+"""Points beside the kink are 2^-70 of the smallest coordinate away: far outside the steps that
+derivatives are taken with, far within the digits of a float64."""
+SAMPLE_DIGITS = 45
+NEGLIGIBLE = 1e-12
+"""Relative difference of two selections below which they are one: ε and float64 make up less."""
+MIXTURE = 1e-9
+"""How close to a mixture of selections a gradient has to come, relative to the largest of them."""
 
 
-@dataclass(frozen=True)
-class Subgradients:
-    """The status of each witness, the coordinate it fails at, and the conventions found."""
+def dot(row: Row, direction: np.ndarray) -> arb:
+    """⟨gradient, direction⟩ in balls, over the coordinates that move."""
+    pairs = zip(row, direction, strict=True)
+    return sum((g * arb(float(d)) for g, d in pairs if d), arb(0))
+
+
+def short(value: arb) -> str:
+    """A ball's midpoint as a person reads it."""
+    return f"{float(value.mid()) + 0.0:.12g}"
+
+
+class Slope(NamedTuple):
+    """The one-sided derivatives along a direction; None on a side where the loss has no value."""
+
+    left: arb | None
+    right: arb | None
+
+    @property
+    def value(self) -> arb | None:
+        """The derivative, where there is one: that of both sides, or of the only side."""
+        left, right = self.left, self.right
+        if left is None or right is None:
+            return right if left is None else left
+        return left if left is right else None
+
+    @property
+    def bounds(self) -> tuple[arb, arb]:
+        """The smaller and the larger of two slopes."""
+        left, right = self
+        assert left is not None
+        assert right is not None
+        return left.min(right), left.max(right)
+
+
+def slope_along(programs: Programs, leaves: list, direction: np.ndarray, digits: int) -> Slope:
+    """The slopes of the loss along a direction. Raises Undecided at a jump, and outside it."""
+    try:
+        value = programs.along(leaves, direction, digits)
+    except Undecided:
+        left, right = programs.one_sided(leaves, direction, digits)
+        if left is None and right is None:
+            raise
+        return Slope(left, right)
+    return Slope(value, value)
+
+
+def is_between(value: arb, slope: Slope, digits: int) -> bool:
+    """Whether a value lies between two slopes, or agrees with one of them to the digits asked."""
+    low, high = slope.bounds
+    if value.is_nan():
+        return False
+    finite = [abs(side) for side in (low, high) if side.is_finite()]
+    size = max(finite, key=lambda side: side.mid(), default=arb(0))
+    slack = (size + arb((1, -1074))) * arb(10) ** (1 - digits)
+    return bool(value >= low - slack) and bool(value <= high + slack)
+
+
+def truth_at(programs: Programs, truth: Traced | None, leaves: list, digits: int) -> Row | None:
+    """The derivative at every coordinate: the balls of `truth` where they are finite.
+
+    Elsewhere, at an edge of the domain, it is the slope of the loss, which may be ±∞; NaN where
+    there is no derivative, at a kink. None where too much is missing to be differenced.
+    """
+    row = np.full(programs.layout.size, arb("nan"), dtype=object)
+    if truth is not None:
+        with contextlib.suppress(Undecided, UnsupportedPrimitive):
+            row = programs.row(truth, leaves, digits)
+    missing = [index for index, ball in enumerate(row) if not ball.is_finite()]
+    if len(missing) > MOST_FILLED:
+        return None
+    known = len(missing) < len(row)
+    for index in missing:
+        row[index] = arb("nan")
+        try:
+            unit = np.eye(1, len(row), index)[0]
+            value = slope_along(programs, leaves, unit, digits).value
+        except (Undecided, UnsupportedPrimitive):
+            continue
+        if value is not None:
+            row[index], known = value, True
+    return row if known else None
+
+
+# --- selections -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Selections:
+    """Gradients at points beside the kink.
+
+    They are autodiff's balls, where the loss differenced along a direction confirms them.
+    """
+
+    programs: Programs
+    leaves: list
+    moving: np.ndarray
+    """The coordinates that meet in kinks."""
+    sides: np.ndarray
+    """−1 or 1 for a coordinate at the edge of the domain: the only side there is; otherwise 0."""
+    rng: np.random.Generator
+    size: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        row = np.abs(self.programs.layout.row(self.leaves, np.float64))
+        row = row[np.isfinite(row) & (row > 0)]
+        self.size = float(row.min(initial=1.0))
+
+    def at(self, direction: np.ndarray) -> np.ndarray | None:
+        """The gradient at + ε·direction, as floats; None where it cannot be had."""
+        still = np.zeros(len(direction))
+        still[self.moving] = direction[self.moving]
+        inside = np.where(self.sides == 0, direction, self.sides * np.abs(direction))
+        for moves in (inside, still):
+            try:
+                found = self._gradient(moves)
+            except (Undecided, UnsupportedPrimitive):
+                continue
+            if found is not None:
+                return found
+        return None
+
+    def _gradient(self, moves: np.ndarray) -> np.ndarray | None:
+        programs, layout = self.programs, self.programs.layout
+        with ctx.workprec(4400):  # so that the point is exact
+            step = arb(self.size) * arb((1, -BESIDE_BITS))
+            row = layout.row(self.leaves, np.float64)
+            balls = [arb(float(x)) + step * arb(float(d)) for x, d in zip(row, moves, strict=True)]
+        point = np.empty(len(balls), dtype=object)
+        point[:] = balls
+        here = layout.replaced(self.leaves, point)
+        gradient = None
+        if programs.autodiff is not None:
+            gradient = programs.row(programs.autodiff, here, SAMPLE_DIGITS)
+            along = self.rng.integers(2**19, 2**20, len(moves)) * 2.0**-20
+            along *= self.rng.choice([-1.0, 1.0], len(moves)) * np.isfinite(row)
+            known = [ball.is_finite() for ball in gradient]
+            along = np.where(known, along, 0.0)
+            if not all(known[i] for i in self.moving) or not along.any():
+                return None
+            truth = programs.along(here, along, SAMPLE_DIGITS)
+            if abs(dot(gradient, along) - truth) > abs(truth) * 1e-20 + 1e-300:
+                gradient = None
+        if gradient is None:
+            if len(self.moving) > MOST_BY_DIFFERENCES:
+                return None
+            gradient = np.full(len(moves), arb("nan"), dtype=object)
+            for index in self.moving:
+                unit = np.eye(1, len(moves), int(index))[0]
+                gradient[index] = programs.along(here, unit, SAMPLE_DIGITS)
+        return np.array([float(ball.mid()) for ball in gradient])
+
+    def noise(self) -> np.ndarray:
+        """A direction in which nothing is tied."""
+        return self.rng.integers(-(2**20), 2**20, len(self.sides)) * 2.0**-20
+
+
+def _differs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """At which coordinates two selections differ."""
+    size = max(np.nanmax(np.abs(a), initial=0), np.nanmax(np.abs(b), initial=0))
+    return np.abs(a - b) > NEGLIGIBLE * size
+
+
+# --- which coordinates meet -----------------------------------------------------------------------
+
+
+class Selection(NamedTuple):
+    """A direction away from the kink, and the gradient of the piece that lies there."""
+
+    direction: np.ndarray
+    gradient: np.ndarray
+
+
+class Groups(NamedTuple):
+    """Coordinates by the kinks in which they meet, and the selections that were found."""
+
+    members: list[np.ndarray]
+    known: list[Selection]
+
+
+def find_groups(selections: Selections, slopes: Mapping[int, Slope]) -> Groups | None:
+    """The groups of coordinates that meet in a kink; None where no selection can be had."""
+    moving = selections.moving
+    patterns: list[Selection] = []
+    for _ in range(SIGN_PATTERNS if len(moving) > 1 else 4):
+        direction = selections.noise()
+        found = selections.at(direction)
+        if found is not None:
+            patterns.append(Selection(direction, found))
+        elif not patterns:
+            return None
+    differing = [_differs(patterns[0].gradient, other.gradient) for other in patterns]
+    varying = np.flatnonzero(np.any(differing, axis=0))
+    moving = np.union1d(moving, varying).astype(int)
+    selections.moving = moving
+    alone = [int(i) for i in moving if _is_alone(int(i), slopes, patterns)]
+    meeting = [int(i) for i in moving if int(i) not in set(alone)]
+    known = list(patterns)
+    parts = [np.array([i]) for i in alone]
+    parts += _meeting_groups(selections, meeting, known) if meeting else []
+    if not _is_additive(selections, parts):
+        parts = [moving]
+    return Groups(parts, known)
+
+
+def _meeting_groups(
+    selections: Selections, meeting: list[int], known: list[Selection]
+) -> list[np.ndarray]:
+    """Coordinates in groups: joined are those whose slope changes as another one crosses."""
+    if len(meeting) > MOST_MEETING:
+        return [np.array(meeting)]
+    joined = {i: {i} for i in meeting}
+    for index in meeting:
+        for _ in range(2):
+            base = selections.noise() * 2.0**-8
+            found = []
+            for value in (base[index], 1.0, -1.0):
+                direction = np.where(np.arange(len(base)) == index, value, base)
+                gradient = selections.at(direction)
+                if gradient is None:
+                    return [np.array(meeting)]
+                found.append(Selection(direction, gradient))
+            known += found
+            differing = [_differs(found[0].gradient, other.gradient) for other in found[1:]]
+            changed = set(np.flatnonzero(np.any(differing, axis=0)).tolist()) & set(meeting)
+            union: set[int] = set().union(*(joined[j] for j in {index, *changed}))
+            joined.update(dict.fromkeys(union, union))
+    distinct = {min(group): np.array(sorted(group)) for group in joined.values()}
+    return list(distinct.values())
+
+
+def _is_alone(index: int, slopes: Mapping[int, Slope], patterns: Sequence[Selection]) -> bool:
+    """Whether the slope at a coordinate follows from its own sign at all points beside the kink."""
+    if index not in slopes or slopes[index].value is not None:
+        return False
+    left, right = (float(side.mid()) for side in slopes[index])  # type: ignore[union-attr]
+    size = max(abs(left), abs(right)) if np.isfinite(left) and np.isfinite(right) else np.nan
+    return all(
+        abs(row[index] - (right if direction[index] > 0 else left)) <= MIXTURE * size
+        for direction, row in patterns
+    )
+
+
+def _is_additive(selections: Selections, parts: Sequence[np.ndarray]) -> bool:
+    """Whether the slope along random directions is the sum of those along the groups."""
+    if len(parts) < 2:
+        return True
+    programs, leaves = selections.programs, selections.leaves
+
+    def right_slope(direction: np.ndarray) -> arb:
+        right = slope_along(programs, leaves, direction, SAMPLE_DIGITS).right
+        if right is None:
+            raise Undecided("no value on this side")
+        return right
+
+    for _ in range(DIRECTIONS):
+        draw = selections.noise()
+        split = []
+        for members in parts:
+            split.append(np.zeros(len(draw)))
+            split[-1][members] = draw[members]
+        try:
+            whole = right_slope(np.sum(split, axis=0))
+            terms = [right_slope(direction) for direction in split]
+        except Undecided:
+            return False
+        size = max((abs(term) for term in terms), key=lambda term: float(term.mid()))
+        if whole.is_finite() and not abs(whole - sum(terms, arb(0))) <= size * arb(1e-20):
+            return False
+    return True
+
+
+# --- the judgement --------------------------------------------------------------------------------
+
+
+@dataclass
+class KinkResult:
+    """What the kinks say: a status, the coordinate and the cause for each gradient."""
 
     status: dict[str, str]
     where: dict[str, int | None]
-    cause: str | None
-    """What hand takes and may take, where it fails."""
-    compared: int
-    notes: tuple[str, ...]
+    cause: dict[str, str | None]
+    notes: list[str]
+    compared: int = 0
+    loose: set[int] = field(default_factory=set)
+    """Coordinates of which selections differ: not to be compared with one derivative."""
+
+    def convict(self, name: str, where: int | None, cause: str) -> None:
+        """Say that a gradient is wrong; the first reason counts."""
+        if self.status[name] != "different":
+            self.status[name], self.where[name], self.cause[name] = "different", where, cause
 
 
-def subgradients(
+def judge_kinks(
     programs: Programs,
     leaves: list,
     digits: int,
     rng: np.random.Generator,
-    rows: dict[str, Row | None],
-) -> Subgradients:
-    """Check each row of balls against the one-sided derivatives of the loss.
+    slopes: Mapping[int, Slope],
+    rows: Mapping[str, Sequence[Row]],
+    suspects: Sequence[int],
+) -> KinkResult:
+    """Judge each gradient at the coordinates that have no derivative.
 
-    Where there are many coordinates, those at which hand and autodiff part come first.
+    `slopes` holds what was found along coordinates; `rows` each gradient by name, in one or more
+    evaluations (with exact, and with widened constants), of which one has to fit; `suspects` are
+    coordinates that may meet in a kink.
     """
+    result = KinkResult(
+        status=dict.fromkeys(rows, "valid subgradient"),
+        where=dict.fromkeys(rows, None),
+        cause=dict.fromkeys(rows, None),
+        notes=[],
+    )
     size = programs.layout.size
-    coordinates = np.arange(size)
-    notes: list[str] = []
-    if size > MOST_COORDINATES:
-        drawn = rng.permutation(size)
-        suspect = [i for i in drawn if _part(rows["hand"], rows["autodiff"], i)]
-        chosen = list(dict.fromkeys([*suspect, *drawn]))[:MOST_COORDINATES]
-        coordinates = np.sort(chosen)
-        notes.append(f"kink: {MOST_COORDINATES} of {size} coordinates looked at")
-    directions = [np.eye(1, size, int(index))[0] for index in coordinates]
-    directions += [np.ones(size)] if size > 1 else []
-    directions += list(rng.integers(-(2**20), 2**20, (RANDOM_DIRECTIONS, size)) * 2.0**-20)
-    status = dict.fromkeys(rows, "valid subgradient")
-    where: dict[str, int | None] = dict.fromkeys(rows)
-    cause, named = None, False
-    bends: set[bool] = set()
-    compared = 0
-    for number, direction in enumerate(directions):
-        if number >= len(coordinates) and len(bends) == 2:
-            notes.append("kinks of both signs meet here: judged coordinate by coordinate alone")
+    sides = np.zeros(size)
+    for index, slope in slopes.items():
+        value = slope.value
+        if value is not None and not value.is_finite():
+            left, right = programs.one_sided(leaves, np.eye(1, size, index)[0], digits)
+            sides[index] = (left is None) - (right is None) * 1.0
+    selections = Selections(programs, leaves, np.array(sorted(suspects)), sides, rng)
+    groups = find_groups(selections, slopes)
+    if groups is None:
+        groups = Groups([np.array(sorted(suspects))], [])
+    for members in groups.members:
+        result.loose |= set(map(int, members))
+        group = _Group(programs, leaves, digits, members, selections, groups.known)
+        for name, evaluations in rows.items():
+            _judge_group(group, name, evaluations, slopes, result)
+    return result
+
+
+@dataclass
+class _Group:
+    """Coordinates that meet in a kink, the slopes taken along them, and the selections known."""
+
+    programs: Programs
+    leaves: list
+    digits: int
+    members: np.ndarray
+    selections: Selections
+    known: list[Selection]
+    taken: dict[bytes, tuple[np.ndarray, Slope | None]] = field(default_factory=dict)
+
+    def directions(self, slopes: Mapping[int, Slope]) -> Iterator[np.ndarray]:
+        """Each coordinate, then all ones and random directions."""
+        size = self.programs.layout.size
+        for index in self.members:
+            unit = np.eye(1, size, int(index))[0]
+            if int(index) in slopes:
+                self.taken.setdefault(unit.tobytes(), (unit, slopes[int(index)]))
+            yield unit
+        if len(self.members) > 1:
+            rng = np.random.default_rng(0)
+            draws = rng.integers(-(2**20), 2**20, (DIRECTIONS, len(self.members))) * 2.0**-20
+            for part in (np.ones(len(self.members)), *draws):
+                yield self.spread(part)
+
+    def spread(self, part: np.ndarray) -> np.ndarray:
+        """A direction of the group as one over all coordinates."""
+        direction = np.zeros(self.programs.layout.size)
+        direction[self.members] = part
+        return direction
+
+    def slope(self, direction: np.ndarray) -> Slope | None:
+        """The slopes along a direction, taken once; None at a jump."""
+        key = direction.tobytes()
+        if key not in self.taken:
+            slope = None
+            try:
+                slope = slope_along(self.programs, self.leaves, direction, self.digits)
+                if slope.left is None or slope.right is None:
+                    slope = None
+            except Undecided:
+                pass
+            self.taken[key] = (direction, slope)
+        return self.taken[key][1]
+
+    def bends(self) -> set[bool]:
+        """Which way the loss bends: up (True), down (False).
+
+        Told from the slopes along the directions taken; and, for all pairs of selections, from
+        whether the gradient grows along the way from one to the other, as that of a convex
+        function does.
+        """
+        along_directions = {
+            bool(slope.right > slope.left)  # type: ignore[operator]
+            for _, slope in self.taken.values()
+            if slope is not None and slope.value is None
+        }
+        if len(self.known) < 2 or len(self.members) == 1:
+            return along_directions
+        ways = np.array([selection.direction[self.members] for selection in self.known])
+        gradients = np.array([selection.gradient[self.members] for selection in self.known])
+        grown = np.einsum("ijk,ijk->ij", ways[:, None] - ways, gradients[:, None] - gradients)
+        size = np.abs(gradients).max()
+        return along_directions | {
+            up
+            for up in (True, False)
+            if ((grown > MIXTURE * size) if up else (grown < -MIXTURE * size)).any()
+        }
+
+
+def _judge_group(
+    group: _Group,
+    name: str,
+    evaluations: Sequence[Row],
+    slopes: Mapping[int, Slope],
+    result: KinkResult,
+) -> None:
+    directions = list(group.directions(slopes))
+    found = [group.slope(direction) for direction in directions]
+    result.compared += len(directions) if name == "hand" else 0
+    if any(slope is None for slope in found):
+        if result.status[name] == "valid subgradient":
+            result.status[name] = "undecided"
+        result.notes.append(f"no slope was found where {_names(group)} moves: a jump, or an edge")
+        return
+    known = _selections_of(group)
+    one_way = len(group.bends()) < 2
+    mixture = _is_mixture(evaluations[0][group.members], known)
+    if one_way or len(group.members) == 1:
+        for direction, slope in zip(directions, found, strict=True):
+            if _violates(group, name, evaluations, direction, slope, result):
+                return
+        if mixture or len(group.members) == 1:
+            return
+    for _ in range(SEPARATIONS):
+        if _is_mixture(evaluations[0][group.members], known):
+            return
+        part = _separating(evaluations[0][group.members], known)
+        if part is None:
             break
-        compared += 1
-        moves = programs.moves(leaves, direction)
-        try:
-            left, right = (
-                side[0]
-                for side in exact.one_sided_jaxpr(
-                    programs.loss.jaxpr, leaves, moves, digits, programs.rules
-                )
-            )
-        except Undecided as jump:
-            return Subgradients(
-                dict.fromkeys(rows, "undecided"), where, None, number, (*notes, str(jump))
-            )
-        index = int(coordinates[number]) if number < len(coordinates) else None
-        for name, row in rows.items():
-            if row is None:
-                continue
-            value = sum((g * arb(float(d)) for g, d in zip(row, direction, strict=True)), arb(0))
-            if _between(value, left, right, digits):
-                continue
-            if status[name] != "different":  # the first to fail is named: coordinates come first
-                where[name] = index
-                if name == "hand":
-                    cause = _words(value, left, right, index is None)
-            status[name] = "different"
-        if not left.overlaps(right):
-            bends.add(bool(right > left))
-        if index is not None and not left.overlaps(right) and not named:
-            named = True
-            taken = ", ".join(
-                f"{n} takes {_short(r[index])}" for n, r in rows.items() if r is not None
-            )
-            notes.append(
-                f"kink at {programs.layout.coordinate(index)}: "
-                f"{_short(left)} from the left, {_short(right)} from the right; {taken}"
-            )
-    return Subgradients(status, where, cause, compared, tuple(notes))
+        spread = group.spread(part)
+        slope = group.slope(spread)
+        if slope is None:
+            break
+        if len(group.bends()) < 2:
+            if _violates(group, name, evaluations, spread, slope, result):
+                return
+        elif _differs_from_all(group, name, evaluations, part, known, result):
+            return
+        for sign in (1, -1):
+            way = sign * spread + group.selections.noise() * 2.0**-16
+            beside = group.selections.at(way)
+            if beside is not None:
+                group.known.append(Selection(way, beside))
+        known = _selections_of(group)
+    if len(group.bends()) == 2:
+        if result.status[name] == "valid subgradient":
+            result.status[name] = "undecided"
+        result.notes.append(
+            f"kinks that bend up and down meet at {_names(group)}: "
+            f"no mixture of the smooth pieces was found that gives what {name} gives"
+        )
 
 
-def _between(value: arb, left: arb, right: arb, digits: int) -> bool:
-    """Whether a value lies between two others, or agrees with one of them to the digits asked."""
-    slack = (abs(left).max(abs(right)) + arb((1, -1074))) * arb(10) ** (1 - digits)
-    low, high = left.min(right) - slack, left.max(right) + slack
-    return bool(value >= low) and bool(value <= high)
+def _selections_of(group: _Group) -> np.ndarray:
+    """The distinct selections of a group, a row each."""
+    rows = [selection.gradient[group.members] for selection in group.known]
+    rows = [row for row in rows if np.isfinite(row).all()]
+    distinct: list[np.ndarray] = []
+    for row in rows:
+        if not any(not _differs(row, other).any() for other in distinct):
+            distinct.append(row)
+    return np.array(distinct).reshape(-1, len(group.members))
 
 
-def _part(hand: Row | None, auto: Row | None, index: int) -> bool:
-    """Whether the two gradients part at a coordinate."""
-    return hand is not None and auto is not None and not hand[index].overlaps(auto[index])
+def _nearest(gradient: Row, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """A gradient as floats, the mixture of selections nearest to it, and their common size."""
+    value = np.array([float(ball.mid()) for ball in gradient])
+    if not len(known) or not np.isfinite(value).all():
+        return None
+    size = float(max(np.abs(known).max(), np.abs(value).max())) or 1.0
+    weight = 1e3  # of the condition that the shares add up to 1
+    system = np.vstack([known.T / size, np.full(len(known), weight)])
+    shares, _ = nnls(system, np.append(value / size, weight), maxiter=50 * len(known) + 100)
+    if not shares.sum() > 0:
+        return None
+    return value, known.T @ (shares / shares.sum()), size
 
 
-def _words(value: arb, left: arb, right: arb, together: bool) -> str:
-    low, high = _short(left.min(right)), _short(left.max(right))
-    allowed = low if low == high else f"{low} to {high}"
-    subject = "each coordinate could be right, but together they give " if together else ""
-    return f"{subject}{_short(value)} where {allowed} is right"
+def _is_mixture(gradient: Row, known: np.ndarray) -> bool:
+    found = _nearest(gradient, known)
+    return found is not None and bool(np.abs(found[0] - found[1]).max() <= MIXTURE * found[2])
 
 
-def _short(value: arb) -> str:
-    return f"{float(value.mid()):.12g}"
+def _separating(gradient: Row, known: np.ndarray) -> np.ndarray | None:
+    """The direction from the nearest mixture to a gradient, in numbers of 20 bits."""
+    found = _nearest(gradient, known)
+    if found is None:
+        return None
+    gap = found[0] - found[1]
+    direction = np.round(gap / np.abs(gap).max() * 2**20) * 2.0**-20 if gap.any() else gap
+    return direction if direction.any() else None
+
+
+def _violates(
+    group: _Group,
+    name: str,
+    evaluations: Sequence[Row],
+    direction: np.ndarray,
+    slope: Slope | None,
+    result: KinkResult,
+) -> bool:
+    """Whether ⟨g, d⟩ lies outside the slopes; that is then the verdict."""
+    assert slope is not None
+    values = [dot(row, direction) for row in evaluations]
+    low, high = slope.bounds
+    widened = (value.is_finite() and low.union(high).overlaps(value) for value in values[1:])
+    if is_between(values[0], slope, group.digits) or any(widened):
+        return False
+    moved = np.flatnonzero(direction)
+    index = int(moved[0]) if len(moved) == 1 else None
+    allowed = short(low) if short(low) == short(high) else f"{short(low)} to {short(high)}"
+    together = "each coordinate could be right, but together they give " if index is None else ""
+    result.convict(
+        name, int(group.members[0]) if index is None else index,
+        f"{together}{short(values[0])} where {allowed} is right",
+    )  # fmt: skip
+    return True
+
+
+def _differs_from_all(
+    group: _Group,
+    name: str,
+    evaluations: Sequence[Row],
+    direction: np.ndarray,
+    known: np.ndarray,
+    result: KinkResult,
+) -> bool:
+    """Whether all selections agree along a direction, and a gradient does not."""
+    along = known @ direction
+    size = np.abs(known).max() * np.abs(direction).sum()
+    value = float(dot(evaluations[0], group.spread(direction)).mid())
+    if np.ptp(along) > MIXTURE * size or abs(value - along[0]) <= 1e3 * MIXTURE * size:
+        return False
+    result.convict(
+        name, int(group.members[0]),
+        f"each coordinate could be right, but together they give {value:.12g} "
+        f"where {along[0]:.12g} is right",
+    )  # fmt: skip
+    return True
+
+
+def _names(group: _Group) -> str:
+    names = [group.programs.layout.coordinate(int(i)) for i in itertools.islice(group.members, 3)]
+    return ", ".join(names) + (", ..." if len(group.members) > 3 else "")

@@ -6,25 +6,40 @@ directions with none of JAX's derivative rules. Where autodiff's balls agree wit
 them, they serve as the truth of every coordinate: directions have integer entries drawn from 2^20
 values, so two gradients that differ agree along one by chance with probability at most 2^-20.
 Where they do not, every coordinate is differenced by itself.
+
+A coordinate has a derivative where the slopes on both sides agree, or where there is but one side
+(the edge of the domain); it may be infinite, and then ±∞ is right and nothing else. What a gradient
+may be at the others, at kinks and ties, is settled in `kinks`.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
-from handgrad.verify.kinks import subgradients
-from handgrad.verify.programs import Programs, Row
+from handgrad.verify.identities import explain_by_rounding
+from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
+from handgrad.verify.witnesses import Programs, Row
 
 DIRECTIONS = 3
 MOST_COORDINATES = 256
 ROUNDED_SHARE = 0.64
 """Of the digits of the traced dtype (10 in float64, 4 in float32): with fewer, an overlap proves
 nothing when rounded constants are widened."""
+RIGHT = ("identical", "valid subgradient")
+"""The statuses of a gradient that is right."""
+SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient",
+            "identical", "reference")  # fmt: skip
+"""All statuses, from the gravest."""
+ITERATED_DIGITS = 15.6
+"""Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
+computes; beyond the digits of a float64 it makes no difference how near."""
+WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
 
 LIKE_AUTODIFF = (
     "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
@@ -33,19 +48,24 @@ LIKE_AUTODIFF = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What the mathematics says at one point."""
+class MathResult:
+    """What the mathematics says at one point; the statuses are those of a `Verdict`."""
 
     hand: str
     autodiff: str
     digits: int
     truth: str
+    """Where the truth came from."""
     where: int | None = None
+    """The coordinate that differs most."""
     cause: str | None = None
     compared: int = 0
+    """How many coordinates were compared."""
     hand_row: Row | None = None
     truth_row: Row | None = None
     notes: tuple[str, ...] = ()
+    at_kinks: str = "identical"
+    """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
     """The input, where it is not the point given."""
 
@@ -64,107 +84,235 @@ def agreed_digits(a: arb, b: arb) -> float:
     return float((scale / gap).log() / arb(10).log())
 
 
-def dot(row: Row, direction: np.ndarray) -> arb:
-    """⟨gradient, direction⟩ in balls."""
-    return sum((g * arb(float(d)) for g, d in zip(row, direction, strict=True)), arb(0))
+def compare_with_truth(
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    rng: np.random.Generator,
+    reference: str,
+    dtype: str = "float64",
+) -> MathResult:
+    """Compare hand and autodiff with the truth at one point; `reference` may be 'autodiff'.
 
-
-def examine(
-    programs: Programs, leaves: list, digits: int, rng: np.random.Generator, reference: str
-) -> Finding:
-    """Compare hand and autodiff with the truth at one point; `reference` may be 'autodiff'."""
+    `dtype` is that to which the leaves have been rounded.
+    """
     with ctx.workprec(4 * digits + 128):
-        return _examine(programs, leaves, digits, rng, reference)
+        result = _compare(programs, leaves, digits, rng, reference)
+        return _up_to_rounding(programs, leaves, digits, dtype, result)
 
 
-def _examine(
+class _Evaluated(NamedTuple):
+    """A gradient's balls, or the status and the note that stand in for them."""
+
+    row: Row | None
+    status: str = ""
+    note: str = ""
+
+
+def _compare(
     programs: Programs, leaves: list, digits: int, rng: np.random.Generator, reference: str
-) -> Finding:
+) -> MathResult:
     size = programs.layout.size
     if size == 0:
-        return Finding("undecided", "undecided", 0, "none", notes=("nothing to compare",))
-    hand, hand_fault = _testimony(programs, programs.hand, leaves, digits)
-    auto, auto_fault = _testimony(programs, programs.autodiff, leaves, digits)
-    notes = tuple(note for note in (hand_fault[1], auto_fault[1]) if note)
+        return MathResult("undecided", "undecided", 0, "none", notes=("nothing to compare",))
+    hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
+    auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
+    if programs.autodiff is None:
+        auto = _Evaluated(None, "unsupported", WITHOUT_AUTODIFF)
+    notes = tuple(note for note in (hand.note, auto.note) if note)
     if reference == "autodiff":
-        status = "reference" if auto is not None else auto_fault[0]
-        return _compared(programs, leaves, digits, hand, hand_fault, auto, status, reference, notes)
+        status = "reference" if auto.row is not None else auto.status
+        return _against(programs, leaves, digits, hand, auto.row, status, reference, notes)
+    directions = rng.integers(1, 2**20, (DIRECTIONS, size)) * 2.0**-20
+    directions *= rng.choice([-1.0, 1.0], directions.shape)
     try:
-        certified, constants = _certified(programs, leaves, digits, rng, auto)
-    except UnsupportedPrimitive as fault:
-        return Finding("unsupported", "unsupported", 0, "none", notes=(*notes, str(fault)))
+        truths = [programs.along(leaves, d, digits) for d in directions]
+    except UnsupportedPrimitive as error:
+        return MathResult("unsupported", "unsupported", 0, "none", notes=(*notes, str(error)))
     except Undecided:
-        found = subgradients(programs, leaves, digits, rng, {"hand": hand, "autodiff": auto})
-        return Finding(
-            hand=found.status["hand"] if hand is not None else hand_fault[0],
-            autodiff=found.status["autodiff"] if auto is not None else auto_fault[0],
-            digits=digits,
-            truth="one-sided derivatives",
-            where=found.where["hand"],
-            cause=found.cause,
-            compared=found.compared,
-            hand_row=hand,
-            notes=(*notes, *found.notes),
-        )
-    if certified:
-        truth = f"differences along {DIRECTIONS} directions, then autodiff's balls"
+        truths = None
+    pairs = list(zip(truths or (), directions, strict=True)) if truths else []
+    constants = _certified(programs, leaves, digits, pairs, auto.row)
+    if constants:
+        row = auto.row
         if constants == "rounded":
-            auto = programs.row(programs.autodiff, leaves, digits, constants)
+            row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
-        return _compared(
-            programs, leaves, digits, hand, hand_fault, auto, "identical", truth, notes, constants
-        )
-    chosen = np.arange(size)
-    if size > MOST_COORDINATES:
-        chosen = np.sort(rng.choice(size, MOST_COORDINATES, replace=False))
-        missed = 1 - MOST_COORDINATES / size
-        notes += (f"{MOST_COORDINATES} of {size} coordinates: one error is missed in {missed:.0%}",)
-    truths = np.full(size, None, dtype=object)
-    for index in chosen:
-        truths[index] = programs.along(leaves, np.eye(1, size, int(index))[0], digits)
-    auto_status = auto_fault[0]
-    if auto is not None:
-        auto_status, worst, _ = _status(auto, truths, digits)
-        if auto_status != "identical" and worst >= _rounded_digits(programs):
-            wide = programs.row(programs.autodiff, leaves, digits, "rounded")
-            if _overlap(wide, truths):
-                auto_status, notes = "identical", (*notes, "rounded constants")
-        if auto_status == "different" and hand is not None and _overlap(hand, auto):
-            notes += (LIKE_AUTODIFF,)
-    truth = "differences, coordinate by coordinate"
-    return _compared(programs, leaves, digits, hand, hand_fault, truths, auto_status, truth, notes)
+        truth = f"differences along {DIRECTIONS} directions, then autodiff's balls"
+        return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
+    return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
 
 
-def _testimony(
+def _evaluate_or_status(
     programs: Programs, program: Traced | None, leaves: list, digits: int
-) -> tuple[Row | None, tuple[str, str]]:
-    """A gradient's balls, or the status and the note that stand in for them."""
+) -> _Evaluated:
     if program is None:
-        return None, ("not traceable", "")
+        return _Evaluated(None, "not traceable")
     try:
-        return programs.row(program, leaves, digits), ("", "")
-    except UnsupportedPrimitive as fault:
-        return None, ("unsupported", str(fault))
-    except Undecided as fault:
-        return None, ("undecided", str(fault))
+        return _Evaluated(programs.row(program, leaves, digits))
+    except UnsupportedPrimitive as error:
+        return _Evaluated(None, "unsupported", str(error))
+    except Undecided as error:
+        return _Evaluated(None, "undecided", str(error))
 
 
 def _certified(
-    programs: Programs, leaves: list, digits: int, rng: np.random.Generator, auto: Row | None
-) -> tuple[bool, str]:
-    """Whether autodiff's balls agree with the differenced loss along random directions."""
-    directions = rng.integers(1, 2**20, (DIRECTIONS, programs.layout.size)) * 2.0**-20
-    directions *= rng.choice([-1.0, 1.0], directions.shape)
-    truths = [programs.along(leaves, d, digits) for d in directions]
-    if auto is None:
-        return False, "exact"
-    pairs = list(zip(truths, directions, strict=True))
-    if all(agreed_digits(dot(auto, d), truth) >= digits - 1 for truth, d in pairs):
-        return True, "exact"
-    if min(agreed_digits(dot(auto, d), truth) for truth, d in pairs) < _rounded_digits(programs):
-        return False, "exact"
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    pairs: list[tuple[arb, np.ndarray]],
+    auto: Row | None,
+) -> str:
+    """How autodiff's balls agree with the differenced loss along random directions.
+
+    With 'exact' constants, with 'rounded' ones, or not at all: ''.
+    """
+    if auto is None or not pairs or not all(truth.is_finite() for truth, _ in pairs):
+        return ""  # an infinite coordinate hides the others
+    agreed = min(agreed_digits(dot(auto, d), truth) for truth, d in pairs)
+    if agreed >= digits - 1:
+        return "exact"
+    if agreed < _rounded_digits(programs):
+        return ""
     wide = programs.row(programs.autodiff, leaves, digits, "rounded")
-    return all(dot(wide, d).overlaps(truth) for truth, d in pairs), "rounded"
+    return "rounded" if all(dot(wide, d).overlaps(truth) for truth, d in pairs) else ""
+
+
+def _by_coordinate(
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    rng: np.random.Generator,
+    hand: _Evaluated,
+    auto: _Evaluated,
+    pairs: list[tuple[arb, np.ndarray]],
+    notes: tuple[str, ...],
+) -> MathResult:
+    """Each gradient against the loss differenced along one coordinate after another.
+
+    Where the slopes on both sides agree, or there is but one side, that is the derivative; the
+    other coordinates are judged by `judge_kinks`.
+    """
+    size = programs.layout.size
+    rows = {n: e.row for n, e in (("hand", hand), ("autodiff", auto)) if e.row is not None}
+    chosen, sampled = _chosen_coordinates(rows, size, rng)
+    slopes: dict[int, Slope] = {}
+    failed: dict[int, str] = {}
+    for index in map(int, chosen):
+        try:
+            slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
+        except Undecided as undecided:
+            failed[index] = str(undecided)
+    truths = np.full(size, None, dtype=object)
+    for index, slope in slopes.items():
+        truths[index] = slope.value
+    kinked = [index for index, slope in slopes.items() if slope.value is None]
+    if not kinked and len(slopes) == size and not _is_linear(truths, pairs, digits):
+        kinked = list(slopes)  # one derivative along each, and yet together there is none
+    notes += (*sampled, *_edge_notes(programs, truths))
+    notes += tuple(f"{programs.layout.coordinate(i)}: {why}" for i, why in list(failed.items())[:1])
+    kinks = None
+    if kinked:
+        evaluations = {
+            name: _evaluations(programs, name, rows[name], leaves, digits) for name in rows
+        }
+        kinks = judge_kinks(programs, leaves, digits, rng, slopes, evaluations, kinked)
+        notes += (*_kink_notes(programs, slopes, rows), *kinks.notes)
+        truths[sorted(kinks.loose)] = None
+    statuses = {"hand": hand.status, "autodiff": auto.status}
+    worst, where, cause, rounded = dict.fromkeys(rows, math.inf), None, None, False
+    for name, row in rows.items():
+        status, worst[name], place = _status(row, truths, digits)
+        if status != "identical" and worst[name] >= _rounded_digits(programs):
+            wide = programs.row(getattr(programs, name), leaves, digits, "rounded")
+            if _overlap(wide, truths):
+                status, rounded, place = "identical", True, None
+        if kinks and status != "different":
+            status = min(status, kinks.status[name], key=SEVERITY.index)
+            if status == "different":
+                place = kinks.where[name]
+                cause = kinks.cause[name] if name == "hand" else cause
+        if failed and status != "different":
+            status = "undecided"
+        statuses[name] = status
+        where = place if name == "hand" and status == "different" else where
+    both_differ = statuses["hand"] == statuses["autodiff"] == "different"
+    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
+        notes += (LIKE_AUTODIFF,)
+    is_iterated = programs.autodiff is None and not kinked and not failed
+    if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
+        statuses["hand"], where, cause = "identical", None, None
+        notes += (f"agrees to {int(worst['hand'])} digits, beyond which the loss stops short",)
+    if where is not None and truths[where] is not None and not truths[where].is_finite():
+        cause = f"{short(rows['hand'][where])} where {short(truths[where])} is right"
+    return MathResult(
+        hand=statuses["hand"],
+        autodiff=statuses["autodiff"],
+        digits=int(min(max(worst.get("hand", 0.0), 0.0), digits)),
+        truth="one-sided derivatives" if kinked else "differences, coordinate by coordinate",
+        where=where,
+        cause=cause,
+        compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
+        hand_row=hand.row,
+        truth_row=truths,
+        at_kinks="undecided"
+        if failed
+        else kinks.status["hand"]
+        if kinks and hand.row is not None
+        else "identical",
+        notes=(*notes, *(("rounded constants",) if rounded else ())),
+    )
+
+
+def _evaluations(programs: Programs, name: str, row: Row, leaves: list, digits: int) -> list[Row]:
+    """A gradient with exact constants, and with such as a trace has rounded widened."""
+    return [row, programs.row(getattr(programs, name), leaves, digits, "rounded")]
+
+
+def _is_linear(truths: Row, pairs: list[tuple[arb, np.ndarray]], digits: int) -> bool:
+    """Whether the derivatives along coordinates make up those along random directions."""
+    if not all(truth.is_finite() for truth in truths):
+        return True
+    return all(agreed_digits(dot(truths, d), along) >= digits // 2 for along, d in pairs)
+
+
+def _chosen_coordinates(
+    rows: dict[str, Row], size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The coordinates to difference: of many, those at which hand and autodiff differ first."""
+    if size <= MOST_COORDINATES:
+        return np.arange(size), ()
+    drawn = rng.permutation(size)
+    disputed = []
+    if len(rows) == 2:
+        disputed = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
+    chosen = np.sort(list(dict.fromkeys([*disputed, *drawn]))[:MOST_COORDINATES])
+    missed = 1 - MOST_COORDINATES / size
+    return chosen, (
+        f"{MOST_COORDINATES} of {size} coordinates: one error is missed in {missed:.0%}",
+    )
+
+
+def _edge_notes(programs: Programs, truths: Row) -> tuple[str, ...]:
+    infinite = [i for i, t in enumerate(truths) if t is not None and not t.is_finite()]
+    return tuple(
+        f"the derivative is {short(truths[i])} at {programs.layout.coordinate(i)}"
+        for i in infinite[:1]
+    )
+
+
+def _kink_notes(
+    programs: Programs, slopes: dict[int, Slope], rows: dict[str, Row]
+) -> tuple[str, ...]:
+    """The first kink, and what is taken there."""
+    for index, slope in slopes.items():
+        if slope.value is None and slope.left is not None and slope.right is not None:
+            taken = ", ".join(f"{name} takes {short(row[index])}" for name, row in rows.items())
+            return (
+                f"kink at {programs.layout.coordinate(index)}: {short(slope.left)} from the left, "
+                f"{short(slope.right)} from the right; {taken}",
+            )
+    return ()
 
 
 def _overlap(row: Row, truths: Row) -> bool:
@@ -173,7 +321,7 @@ def _overlap(row: Row, truths: Row) -> bool:
 
 
 def _rounded_digits(programs: Programs) -> float:
-    mantissa = jnp.finfo(programs.autodiff.jaxpr.out_avals[0].dtype).nmant
+    mantissa = jnp.finfo(programs.loss.jaxpr.out_avals[0].dtype).nmant
     return ROUNDED_SHARE * mantissa * math.log10(2)
 
 
@@ -184,46 +332,93 @@ def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]
         if truth is None:
             continue
         agreed = agreed_digits(value, truth)
-        apart = agreed == -math.inf or not value.overlaps(truth)
-        if agreed < digits - 1 and (apart or status == "identical"):
-            status = "different" if apart else "undecided"
+        differs = agreed == -math.inf or not value.overlaps(truth)
+        if agreed < digits - 1 and (differs or status == "identical"):
+            status = "different" if differs else "undecided"
         if agreed < worst:
             worst, where = agreed, index
     return status, worst, where
 
 
-def _compared(
+def _against(
     programs: Programs,
     leaves: list,
     digits: int,
-    hand: Row | None,
-    hand_fault: tuple[str, str],
+    hand: _Evaluated,
     truths: Row | None,
     auto_status: str,
     truth: str,
     notes: Sequence[str],
     constants: str = "exact",
-) -> Finding:
-    """The finding once every coordinate has its truth."""
-    if hand is None or truths is None:
-        status = hand_fault[0] if hand is None else "undecided"
-        return Finding(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
+) -> MathResult:
+    """Hand against the truth of every coordinate."""
+    if hand.row is None or truths is None:
+        status = hand.status if hand.row is None else "undecided"
+        return MathResult(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
     compared = sum(t is not None for t in truths)
-    status, worst, where = _status(hand, truths, digits)
+    truths = np.array(
+        [h if t is not None and programs.is_out_of_reach(h, t) else t
+         for h, t in zip(hand.row, truths, strict=True)], dtype=object,
+    )  # fmt: skip
+    status, worst, where = _status(hand.row, truths, digits)
     if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
         if constants == "exact" and auto_status == "identical":
             truths = programs.row(programs.autodiff, leaves, digits, "rounded")
         if _overlap(wide, truths):
             status, notes = "identical", (*notes, *({"rounded constants"} - set(notes)))
-    return Finding(
+    return MathResult(
         hand=status,
         autodiff=auto_status,
         digits=int(min(max(worst, 0.0), digits)),
         truth=truth,
         where=None if status == "identical" else where,
         compared=compared,
-        hand_row=hand,
+        hand_row=hand.row,
         truth_row=truths,
         notes=tuple(notes),
     )
+
+
+def _up_to_rounding(
+    programs: Programs, leaves: list, digits: int, dtype: str, result: MathResult
+) -> MathResult:
+    """The result, unless hand is right at inputs that differ from those given by rounding alone."""
+    hand, truths, auto = result.hand_row, result.truth_row, programs.autodiff
+    trusted = result.autodiff in (*RIGHT, "reference")
+    trusted = trusted and result.at_kinks in RIGHT
+    if result.hand != "different" or not trusted or auto is None or programs.hand is None:
+        return result
+    if hand is None or truths is None or not _is_close(hand, truths, dtype):
+        return result
+    known = np.array([truth is not None for truth in truths])
+
+    def agree(moved: list) -> bool:
+        for constants in ("exact", "rounded"):
+            there = programs.row(programs.hand, moved, digits, constants)
+            true = programs.row(auto, moved, digits, constants)
+            status, worst, _ = _status(there[known], true[known], digits)
+            if status == "identical":
+                return True
+            if worst < _rounded_digits(programs):
+                return False
+        return _overlap(there[known], true[known])
+
+    identity = explain_by_rounding(programs, leaves, digits, dtype, agree)
+    if identity is None:
+        return result
+    return replace(
+        result,
+        hand=result.at_kinks,
+        where=None,
+        cause=None,
+        notes=(*(note for note in result.notes if note != LIKE_AUTODIFF), identity),
+    )
+
+
+def _is_close(hand: Row, truths: Row, dtype: str) -> bool:
+    """Whether hand is so near the truth, by the norm of both, that rounding may explain it."""
+    eps = max(float(jnp.finfo(dtype).eps), float(jnp.finfo("float32").eps))
+    pairs = [(h, t) for h, t in zip(hand, truths, strict=True) if t is not None and t.is_finite()]
+    size = max((float(abs(truth).upper()) for _, truth in pairs), default=0.0)
+    return all(float(abs(h - t).upper()) <= math.sqrt(eps) * size for h, t in pairs)

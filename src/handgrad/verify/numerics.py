@@ -1,28 +1,51 @@
 """The second question: how good is a gradient in floating point?
 
-In each dtype, at the point given and at the most suspicious points that a search finds, hand and
-autodiff are run and held against the truth in balls. The error is in ulp of the dtype at the true
-value. What the conditioning of the point alone would cost is told apart: the truth over the
-inputs as half-ulp balls, whose radius no formula can be blamed for. Coordinates whose truth is
-subnormal, 0 or out of range are left out of the ulps; the subnormal ones are counted.
+In each dtype, at the point given and at the worst points that a search finds, hand and autodiff
+are run and held against the truth in balls. The error is in ulp of the dtype at the true value.
+What the conditioning of the point alone would cost is given beside it: how far the truth moves as
+the inputs move by half an ulp, which no formula can be blamed for. It is a property of the
+function: the truth itself is taken at the moved inputs, so that what a program cancels excuses
+nobody.
+Coordinates whose truth is subnormal, 0 or out of range are left out of the ulps; the subnormal ones
+are counted.
+
+What can be asked of a dtype at the points of a search depends on the range of the real numbers that
+the loss goes through. At weights of 1e38 the score itself overflows, and no form of the gradient
+can be blamed for what follows: such points are discarded, and counted. Where a number on the way is
+subnormal, a device that flushes subnormals to zero loses it: such points are set apart, and only
+NaN and infinities count there. What a better formula can avoid is not excused, since the numbers
+looked at are the real values of the loss, not their float images. The point given is always judged.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Traced, Undecided, UnsupportedPrimitive, ulp_ball
-from handgrad.verify.layout import rounded
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact.balls import is_infinite
+from handgrad.exact.evaluation import as_operand
+from handgrad.exact.interpreter import Interpreter
+from handgrad.verify.kinks import truth_at
 from handgrad.verify.mathematics import agreed_digits
-from handgrad.verify.programs import Programs, Row
-from handgrad.verify.ulp import ulp
-from handgrad.verify.witnesses import is_float
+from handgrad.verify.ulp import ALLOWANCE, ulp
+from handgrad.verify.witnesses import Layout, Programs, Row, is_float
 
 DIGITS = 30
 """To which the truth is taken here: far beyond float64, at half the price of 60."""
+RANGE_BITS, MOST_RANGE_BITS = 128, 8192
+"""The precision at which the range of a loss is looked at: raised until the loss has a value."""
+ONE_DIGIT = 0.1
+"""Relative error beyond which no digit is right."""
+MOST_SINGLE_MOVES = 4
+"""Up to this many inputs are moved one at a time; more, all together with random signs."""
+SIGN_DRAWS = 2
+
+
+# --- the rows of a verdict ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -68,52 +91,76 @@ class NumericsRow:
     autodiff_ulp: float = 0.0
 
 
+# --- one point ------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Sight:
-    """One point under the exact eye: truth, its spread, and both answers."""
+class PointResult:
+    """One point: the truth in balls, how far half an ulp of the inputs moves it, both answers."""
 
     row: np.ndarray
     truth: Row
-    spread: Row | None
+    reach: Row | None
+    """For each coordinate how far the truth moves; None where it cannot be had."""
     answers: dict[str, np.ndarray]
-    parted: tuple[int, ...]
-    """Coordinates at which the balls of hand and of the truth part: a kink, or wrong algebra."""
-    flushed: bool = False
+    disagreeing: tuple[int, ...]
+    """Coordinates at which hand's balls and the truth's differ: a kink, or wrong algebra."""
+    underflows: bool = False
     """Whether the loss passes through a subnormal number here."""
 
+    def reach_at(self, index: int) -> arb | None:
+        """How far the truth of one coordinate moves."""
+        return None if self.reach is None else self.reach[index]
 
-def look(
+    def without_disagreeing(self) -> "PointResult":
+        """No truth where conventions differ: NaN is bad there, nothing else is judged."""
+        truth = self.truth.copy()
+        truth[list(self.disagreeing)] = arb("nan")
+        return replace(self, truth=truth)
+
+
+def evaluate_point(
     programs: Programs,
-    truth: Traced,
+    truth: Traced | None,
     leaves: list,
     row: np.ndarray,
     answers: dict[str, np.ndarray],
     dtype: str,
-) -> Sight | None:
-    """The truth at one row, beside the answers there; None where there is no value."""
+    at_edges: bool = False,
+) -> PointResult | None:
+    """The truth at one row, beside the answers there; None where there is no value.
+
+    With `at_edges` the loss is differenced where the balls of `truth` are not finite.
+    """
     here = programs.layout.replaced(leaves, row)
-    widened = programs.layout.replaced(widen(leaves, dtype), half_ulp_balls(row, dtype))
     true, hand = _row(programs, truth, here), _row(programs, programs.hand, here)
     if true is None or not all(ball.is_finite() for ball in true):
-        return None
-    spread = _row(programs, truth, widened)
-    parted: tuple[int, ...] = ()
+        true = truth_at(programs, truth, here, DIGITS) if at_edges else None
+        if true is None:
+            return None
+    reach = None if truth is None else _reach(programs, truth, here, true, dtype)
+    if reach is None and at_edges:
+        reach = _reach(programs, None, here, true, dtype)
+    disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
-        parted = tuple(
+        disagreeing = tuple(
             index
             for index, (h, t) in enumerate(zip(hand, true, strict=True))
-            if not h.overlaps(t) and agreed_digits(h, t) < DIGITS // 2
+            if not h.overlaps(t)
+            and agreed_digits(h, t) < DIGITS // 2
+            and not programs.is_out_of_reach(h, t)
         )
-        if spread is None and not parted:  # autodiff branches at a tie of max; hand may not
-            spread = _row(programs, programs.hand, widened)
-    return Sight(row, true, spread, answers, parted)
+        if reach is None and not disagreeing and programs.hand is not None:
+            # autodiff branches at a tie; hand may not
+            reach = _reach(programs, programs.hand, here, true, dtype)
+    return PointResult(row, true, reach, answers, disagreeing)
 
 
-def without_kinks(sight: Sight) -> Sight:
-    """The sight with no truth where conventions part: NaN is bad there, nothing else is judged."""
-    truth = sight.truth.copy()
-    truth[list(sight.parted)] = arb("nan")
-    return replace(sight, truth=truth)
+def _row_or_slopes(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
+    """A program's balls; without one the loss is differenced."""
+    if program is None:
+        return truth_at(programs, None, leaves, DIGITS)
+    return _row(programs, program, leaves)
 
 
 def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None:
@@ -123,41 +170,124 @@ def _row(programs: Programs, program: Traced | None, leaves: list) -> Row | None
         return None
 
 
-def widen(leaves: list, dtype: str) -> list:
-    """Floats as half-ulp balls; whole numbers stay what they are: labels are 0 and 1 exactly."""
-    return [
-        leaf if not is_float(leaf) else half_ulp_balls(np.asarray(leaf), dtype, whole=False)
-        for leaf in leaves
-    ]
+def _reach(
+    programs: Programs, truth: Traced | None, leaves: list, true: Row, dtype: str
+) -> Row | None:
+    """How far each coordinate of the truth moves as the inputs move by half an ulp of `dtype`.
+
+    Of few inputs each is moved by itself, both ways, and the moves are added; many are moved
+    together, with random signs, and twice the largest move counts.
+    """
+    steps = half_ulps(leaves, programs.layout.argnums, dtype)
+    counts = [int(np.count_nonzero(step)) for step in steps]
+    if sum(counts) <= MOST_SINGLE_MOVES:
+        alone = [
+            [np.where(np.arange(step.size).reshape(step.shape) == j, step, 0.0)
+             if k == leaf else np.zeros_like(step) for k, step in enumerate(steps)]
+            for leaf, chosen in enumerate(steps) for j in np.flatnonzero(chosen)
+        ]  # fmt: skip
+    else:
+        rng = np.random.default_rng(0)
+        alone = [
+            [step * rng.choice([-1.0, 1.0], step.shape) for step in steps]
+            for _ in range(SIGN_DRAWS)
+        ]
+    moves = []
+    for chosen in alone:
+        both = [_row_or_slopes(programs, truth, _moved(leaves, chosen, s)) for s in (1, -1)]
+        if any(row is None for row in both):
+            return None
+        moves.append(np.maximum(*(abs(row - true) for row in both)))
+    if sum(counts) <= MOST_SINGLE_MOVES:
+        return np.array([sum(column, arb(0)) for column in zip(*moves, strict=True)] or true * 0)
+    return 2 * np.maximum.reduce(moves)
 
 
-def half_ulp_balls(numbers: np.ndarray, dtype: str, whole: bool = True) -> np.ndarray:
-    """Every number as the ball of all reals that round to it; whole numbers too, if `whole`."""
+def half_ulps(leaves: list, differentiated: tuple[int, ...], dtype: str) -> list[np.ndarray]:
+    """By how much rounding to `dtype` may have moved each number of each leaf.
 
-    def widened(number: float) -> arb:
-        return ulp_ball(number, jnp.dtype(dtype), 0.5 if whole or number % 1 else 0.0)
+    Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
+    point that is uncertain in them would excuse any residual. Infinities, 0, integers stay.
+    """
+    steps = []
+    for position, leaf in enumerate(leaves):
+        if not is_float(leaf):
+            steps.append(np.zeros(np.shape(leaf)))
+            continue
+        numbers = np.asarray(leaf).astype(np.float64)
+        movable = np.isfinite(numbers) & (numbers != 0)
+        if position not in differentiated:
+            movable &= numbers != np.round(numbers)
+        steps.append(np.where(movable, ulp(np.where(movable, numbers, 1.0), dtype) / 2, 0.0))
+    return steps
 
-    balls = np.frompyfunc(widened, 1, 1)(numbers.astype(np.float64))
-    return np.asarray(balls, dtype=object)
+
+def _moved(leaves: list, steps: list[np.ndarray], sign: int) -> list:
+    """The leaves with every number moved by its step, exactly, in balls without a radius."""
+
+    def move(number: float, step: float) -> arb:
+        return arb(number) + arb(sign * step)
+
+    with ctx.workprec(2200):  # exact for any two float64 numbers
+        return [
+            leaf if not is_float(leaf) or not step.any()
+            else np.frompyfunc(move, 2, 1)(np.asarray(leaf).astype(np.float64), step)
+            for leaf, step in zip(leaves, steps, strict=True)
+        ]  # fmt: skip
 
 
-def is_bad(computed: float, true: arb, spread: arb | None, dtype: str) -> bool:
-    """NaN; infinite for a truth in range; zero or of the wrong sign for a normal, certain truth."""
+# --- one number -----------------------------------------------------------------------------------
+
+
+def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
+    """NaN; infinite for a truth in range; zero or of the wrong sign for a normal, certain truth.
+
+    A truth is certain where rounding, on inputs of this conditioning, does not explain the error.
+    """
     info = jnp.finfo(dtype)
     if math.isnan(computed):
         return True
+    if is_infinite(true):
+        return computed != float(true)
     if math.isinf(computed):
         return bool(abs(true) < arb(float(info.max)))
-    if not abs(true) >= arb(float(info.tiny)) or spread is None or spread.contains(0):
+    if not abs(true) >= arb(float(info.tiny)):
         return False
-    return computed == 0 or (computed > 0) != bool(true > 0)
+    wrong = computed == 0 or (computed > 0) != bool(true > 0)
+    return wrong and not is_explained(computed, true, reach, dtype)
 
 
-def fails(sight: Sight, name: str, dtype: str) -> bool:
+def has_bad(point: PointResult, name: str, dtype: str) -> bool:
     """Whether any coordinate of an answer is bad."""
-    spreads = sight.spread if sight.spread is not None else [None] * len(sight.truth)
-    triples = zip(sight.answers[name], sight.truth, spreads, strict=True)
-    return any(is_bad(float(computed), true, spread, dtype) for computed, true, spread in triples)
+    return any(
+        is_bad(float(computed), true, point.reach_at(index), dtype)
+        for index, (computed, true) in enumerate(zip(point.answers[name], point.truth, strict=True))
+    )
+
+
+def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
+    """Whether rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning."""
+    if not true.is_finite():
+        return is_infinite(true) and computed == float(true)
+    allowed = ALLOWANCE * (1 + conditioning(true, reach, dtype))
+    return error_ulp(computed, true, dtype) <= allowed
+
+
+def lost_coordinate(point: PointResult, dtype: str) -> int | None:
+    """A coordinate of hand without one right digit, which conditioning does not explain.
+
+    Where the truth is a normal number of the dtype; the first such coordinate, or None.
+    """
+    info = jnp.finfo(dtype)
+    for index, (computed, true) in enumerate(zip(point.answers["hand"], point.truth, strict=True)):
+        value = float(true.mid())
+        if not float(info.tiny) <= abs(value) <= float(info.max):
+            continue
+        error = abs(float(computed) - value)
+        explained = is_explained(float(computed), true, point.reach_at(index), dtype)
+        if not error <= ONE_DIGIT * abs(value) and not explained:
+            return index
+    return None
 
 
 def error_ulp(computed: float, true: arb, dtype: str) -> float:
@@ -170,71 +300,89 @@ def error_ulp(computed: float, true: arb, dtype: str) -> float:
     return float(abs(arb(computed) - true).mid() / arb(float(ulp(np.array(value), dtype))))
 
 
-def tally(programs: Programs, sights: list[Sight], dtype: str, counts: dict) -> NumericsRow:
-    """The row of a dtype, from the points that were looked at."""
+def conditioning(true: arb, reach: arb | None, dtype: str) -> float:
+    """How far the truth moves, in ulp, as the inputs move by half an ulp.
+
+    Infinite where that is not known, or where the moved truth has no value.
+    """
+    if reach is None or not reach.is_finite():
+        return math.inf
+    return float(reach.abs_upper()) / float(ulp(np.array(float(true.mid())), dtype))
+
+
+# --- all points -----------------------------------------------------------------------------------
+
+
+class _Worst(NamedTuple):
+    """The error of a witness that conditioning explains least."""
+
+    excess: float = -1.0
+    """The error over what conditioning explains."""
+    modesty: float = -math.inf
+    """Minus the largest input: of infinite errors the most modest is shown."""
+    error: float = 0.0
+    conditioning: float = 0.0
+    at: WorstInput | None = None
+
+
+def summarize(
+    layout: Layout, points: list[PointResult], dtype: str, evaluations: int, discarded: int
+) -> NumericsRow:
+    """The row of a dtype, from the points whose truth was taken."""
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
-    worst: dict[str, tuple[float, float, float, float, WorstInput | None]] = {}
+    worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
     subnormal = 0
+    witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
-        for sight in sights:
-            for index, true in enumerate(sight.truth):
-                spread = None if sight.spread is None else sight.spread[index]
+        for point in points:
+            modesty = -float(np.abs(point.row.astype(np.float64)).max())
+            for index, true in enumerate(point.truth):
+                reach = point.reach_at(index)
                 size = float(abs(true).mid())
-                subnormal += sight.flushed or 0 < size < tiny
-                for name, answer in sight.answers.items():
+                subnormal += point.underflows or 0 < size < tiny
+                for name, answer in point.answers.items():
                     computed = float(answer[index])
                     lost = not math.isfinite(computed)
-                    bad[name] += lost if sight.flushed else is_bad(computed, true, spread, dtype)
-                    if not tiny <= size <= largest or (sight.flushed and not lost):
+                    bad[name] += lost if point.underflows else is_bad(
+                        computed, true, reach, dtype
+                    )  # fmt: skip
+                    if not tiny <= size <= largest or (point.underflows and not lost):
                         continue
                     error = error_ulp(computed, true, dtype)
-                    cost = conditioning(true, spread, dtype)
+                    cost = conditioning(true, reach, dtype)
                     excess = error / (1 + cost) if math.isfinite(error) else math.inf
-                    modest = -float(np.abs(sight.row.astype(np.float64)).max())
-                    before, best = worst[name][:2] if name in worst else (-1.0, -math.inf)
-                    if excess > 1.01 * before or (excess == before == math.inf and modest > best):
-                        found = _worst(programs, sight, index, error, computed)
-                        worst[name] = (excess, modest, error, cost, found)
-    nothing = (0.0, 0.0, 0.0, 0.0, None)
-    hand, auto = (worst.get(name, nothing)[2:] for name in ("hand", "autodiff"))
+                    before = worst[name]
+                    tied = excess == before.excess == math.inf and modesty > before.modesty
+                    if excess > 1.01 * before.excess or tied:
+                        at = _worst_input(layout, point, index, error, computed)
+                        worst[name] = _Worst(excess, modesty, error, cost, at)
     return NumericsRow(
         dtype=dtype,
-        hand_max_ulp=hand[0],
-        autodiff_max_ulp=auto[0],
-        conditioning_ulp=hand[1],
-        hand_worst_at=hand[2],
-        autodiff_worst_at=auto[2],
+        hand_max_ulp=worst["hand"].error,
+        autodiff_max_ulp=worst["autodiff"].error if witnessed else math.nan,
+        conditioning_ulp=worst["hand"].conditioning,
+        hand_worst_at=worst["hand"].at,
+        autodiff_worst_at=worst["autodiff"].at,
         hand_bad=bad["hand"],
         autodiff_bad=bad["autodiff"],
         subnormal=subnormal,
-        exact_points=len(sights),
-        **counts,
+        discarded=discarded,
+        evaluations=evaluations,
+        exact_points=len(points),
     )
 
 
-def conditioning(true: arb, spread: arb | None, dtype: str) -> float:
-    """How far the truth moves, in ulp, as the inputs move by half an ulp.
-
-    Infinite where a branch (a kink, a tie) is within that reach: then nothing can be blamed.
-    """
-    if spread is None or not spread.is_finite():
-        return math.inf
-    reach = max(float((spread - true).abs_upper()), 0.0)
-    return reach / float(ulp(np.array(float(true.mid())), dtype))
-
-
-def _worst(
-    programs: Programs, sight: Sight, index: int, error: float, computed: float
+def _worst_input(
+    layout: Layout, point: PointResult, index: int, error: float, computed: float
 ) -> WorstInput:
-    layout = programs.layout
-    parts = [np.ravel(part).astype(np.float64) for part in layout.split(sight.row)]
+    parts = [np.ravel(part).astype(np.float64) for part in layout.split(point.row)]
     return WorstInput(
         coordinate=layout.coordinate(index),
         ulp=error,
         computed=float(computed).hex(),
-        truth=sight.truth[index].str(20, radius=False),
-        own=float(sight.row[index]).hex(),
+        truth=point.truth[index].str(20, radius=False),
+        own=float(point.row[index]).hex(),
         inputs=tuple(
             (name, tuple(float(v).hex() for v in part))
             for name, part in zip(layout.names, parts, strict=True)
@@ -242,6 +390,61 @@ def _worst(
     )
 
 
-def judged_leaves(leaves: list, dtype: str) -> list:
-    """The leaves as the dtype sees them, in float64 or as they are: exact values for the balls."""
-    return rounded(rounded(leaves, dtype), np.float64)
+# --- the range of a loss --------------------------------------------------------------------------
+
+
+class RangeInterpreter(Interpreter):
+    """An interpreter that remembers the binary exponents of the real numbers it passes through."""
+
+    largest, smallest = 0.0, math.inf
+
+    def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
+        """The outputs of one equation, having looked at them."""
+        outputs = super().apply(equation, operands)
+        for output in outputs:
+            if isinstance(output, np.ndarray) and output.dtype == object:
+                for ball in output.ravel():
+                    if ball.is_finite() and not ball.contains(0):
+                        mantissa, exponent = ball.mid().man_exp()
+                        top = int(exponent) + abs(int(mantissa)).bit_length()
+                        self.largest = max(self.largest, top)
+                        self.smallest = min(self.smallest, top)
+        return outputs
+
+
+def classify_range(programs: Programs, leaves: list, dtype: str, both_fail: bool) -> str:
+    """'no value', 'overflow', 'subnormal' or 'normal': where the loss leads, in real numbers.
+
+    Where hand and autodiff both fail, what they have in common is looked at too: a point is
+    excused if each of them leads out of range, and not if only one of them does.
+    """
+    found = _range_of(programs, programs.loss, leaves, dtype)
+    if found != "normal" or not both_fail or programs.hand is None or programs.autodiff is None:
+        return found
+    ranges = {_range_of(programs, p, leaves, dtype) for p in (programs.hand, programs.autodiff)}
+    if "normal" in ranges:
+        return "normal"
+    return "overflow" if ranges == {"overflow"} else "subnormal"
+
+
+def _range_of(programs: Programs, program: Traced, leaves: list, dtype: str) -> str:
+    variables = program.jaxpr.jaxpr.invars
+    operands = [as_operand(leaf, v) for leaf, v in zip(leaves, variables, strict=True)]
+    bits = RANGE_BITS
+    while True:
+        interpreter = RangeInterpreter(programs.rules)
+        try:
+            with ctx.workprec(bits):
+                outputs = interpreter.run(program.jaxpr, operands)
+        except (Undecided, UnsupportedPrimitive):
+            return "normal"
+        balls = [ball for output in outputs for ball in np.ravel(output)]
+        if all(ball.is_finite() for ball in balls):
+            break
+        bits *= 4
+        if bits > MOST_RANGE_BITS or any(map(is_infinite, balls)):
+            return "no value"
+    info = jnp.finfo(dtype)
+    if interpreter.largest > info.maxexp:
+        return "overflow"
+    return "subnormal" if interpreter.smallest <= info.minexp else "normal"

@@ -1,25 +1,25 @@
-"""The search for bad inputs: many points, judged quickly, the most suspicious handed on.
+"""The search for bad inputs: many points, judged quickly, the highest scores handed on.
 
-Points are varied in bit space, in the differentiated leaves only; each generation mutates the most
-suspicious of the last. What makes a point suspicious is cheap: in a narrow dtype, the error against
-hand and autodiff in float64 (the nearer of the two, so that a better form is not held against);
-in float64, how far the two are apart. Both are divided by one ulp plus what moving the point by
-half an ulp does. The verdict on the suspects is spoken elsewhere, in exact arithmetic.
+Points are varied in bit space, in the differentiated leaves only; each generation mutates the worst
+of the last. The score of a point is cheap: in a narrow dtype, the error against hand and autodiff
+in float64 (the nearer of the two, so that a better form is not held against); in float64, how far
+the two are apart. Both are divided by one ulp plus what moving the point by half an ulp does. The
+candidates are judged elsewhere, in exact arithmetic.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.verify.bits import first_generation, mutate
-from handgrad.verify.layout import Layout, rounded
-from handgrad.verify.passage import with_passage
+from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
+from handgrad.verify.witnesses import Problem, Programs, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -27,13 +27,225 @@ MOST_SHRUNK = 40
 """How many coordinates are made simpler at most."""
 MODEST = 3
 """How many points where one is not finite are handed on: the modest ones."""
+LEAST_FENCE, FENCE_MARGIN = 1e3, 1e3
+"""A constant at least so large, in a mask or a clip, bounds the search this far below itself."""
 MOST_NUMBERS = 2**22
 """How many numbers one generation may hold: fewer points are tried where each is large."""
 
 
+# --- many points at once --------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """What one compiled call gives at each row, as float64."""
+
+    hand: Any
+    autodiff: Any
+    loss: Any
+    smallest: Any
+    """The smallest nonzero |number| on the way to the loss in float64; NaN in other dtypes."""
+    largest: Any
+
+
+class BatchEvaluator:
+    """Hand, autodiff and the loss compiled once for each dtype, for many points per call.
+
+    Points go through `lax.map`, one after the other, so that the arithmetic is that of one jitted
+    call, and not what `vmap` would make of it.
+    """
+
+    def __init__(self, problem: Problem):
+        self.layout = problem.layout
+        most = max(1, MOST_NUMBERS // max(1, self.layout.size))
+        wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
+        self.count = max(1, min(wanted, most))
+        """How many points one call takes."""
+
+        def at_row(row: jax.Array, leaves: list) -> Batch:
+            args = self.layout.args(self.layout.replaced(leaves, row))
+            if row.dtype == np.float64:
+                loss, smallest, largest = with_magnitude_range(problem.of)(*args)
+            else:
+                loss = problem.of(*args)
+                smallest = largest = jnp.full((), jnp.nan, row.dtype)
+            hand, auto = _as_row(problem.gradient(*args)), _as_row(problem.autodiff(*args))
+            return Batch(hand, auto, loss, smallest, largest)
+
+        def at_rows(rows: jax.Array, leaves: list) -> Batch:
+            return jax.lax.map(lambda row: at_row(row, leaves), rows)
+
+        self._program = jax.jit(at_rows)
+
+    def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
+        """At most `count` rows; `leaves` are the other arguments."""
+        padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
+        with x64(dtype == "float64"):
+            found = self._program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
+            return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
+
+    def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
+        """The answers of hand and of autodiff at any number of rows."""
+        found = [self.evaluate(chunk, leaves, dtype) for chunk in _chunks(rows, self.count)]
+        return {
+            "hand": np.concatenate([part.hand for part in found]),
+            "autodiff": np.concatenate([part.autodiff for part in found]),
+        }
+
+
+def _as_row(gradient: object) -> jax.Array:
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+
+
+def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def with_magnitude_range(f: Callable) -> Callable:
+    """f, returning (value, smallest nonzero |number| on the way, largest), all as floats.
+
+    >>> value, small, large = with_magnitude_range(lambda x: 1e-3 * x + 1e3)(jnp.float32(1))
+    >>> round(float(small), 6), round(float(large), 3)
+    (0.001, 1000.001)
+    """
+
+    def observed(*args: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        extents: list[tuple[jax.Array, jax.Array]] = []
+
+        def apply(equation: Any, operands: list[Any]) -> Sequence[Any]:
+            program = called_program(equation)
+            if program is not None:
+                return run(program, operands, apply)
+            outputs = bind(equation, operands)
+            extents.extend(_extent(o) for o in outputs if jnp.issubdtype(o.dtype, jnp.floating))
+            return outputs
+
+        (value,) = run(jax.make_jaxpr(f)(*args), jax.tree.leaves(args), apply)
+        smallest = jnp.stack([small for small, _ in extents] or [jnp.ones((), value.dtype)])
+        largest = jnp.stack([large for _, large in extents] or [jnp.ones((), value.dtype)])
+        return value, jnp.min(smallest), jnp.max(largest)
+
+    return observed
+
+
+def _extent(array: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Smallest nonzero and largest finite magnitude, as float64 where there is one."""
+    size = jnp.abs(array).ravel().astype(jnp.zeros(()).dtype)
+    nonzero = jnp.where(size > 0, size, jnp.inf)
+    finite = jnp.where(jnp.isfinite(size), size, 0.0)
+    return jnp.min(nonzero, initial=jnp.inf), jnp.max(finite, initial=0.0)
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Suspects:
-    """Rows worth an exact look, by whom they speak against, and how many were tried."""
+class SearchContext:
+    """Where a search takes place: the evaluator, the other arguments, one dtype, and bounds."""
+
+    evaluator: BatchEvaluator
+    leaves: list
+    dtype: str
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """The lowest and the highest number that a differentiated input may be."""
+
+    def within(self, rows: np.ndarray) -> np.ndarray:
+        """The rows with every number held within the bounds; infinite ones of the point stay."""
+        base = self.evaluator.layout.row(self.leaves, rows.dtype)
+        held = np.clip(rows, *(np.array(b).astype(rows.dtype) for b in self.bounds))
+        return np.where(np.isinf(base), base, held)
+
+
+def search_bounds(problem: Problem, programs: Programs) -> tuple[float, float]:
+    """The bounds that were asked for; else what a mask or a clip in the loss leaves.
+
+    A loss that puts −1e9 in place of masked scores means scores that are far smaller.
+    """
+    if problem.bounds is not None:
+        return problem.bounds
+    fences = [abs(c) for c in _selected_constants(programs.loss.jaxpr) if abs(c) >= LEAST_FENCE]
+    far = min(fences) / FENCE_MARGIN if fences else math.inf
+    return -far, far
+
+
+def _selected_constants(program: Any) -> set[float]:
+    """The finite constants that a loss selects or clips by."""
+    found: set[float] = set()
+
+    def apply(equation: Any, operands: list[float | None]) -> list[float | None]:
+        inside = called_program(equation)
+        if inside is not None:
+            return run(inside, operands, apply, _scalar)
+        name = equation.primitive.name
+        if name in ("select_n", "max", "min", "clamp"):
+            found.update(c for c in operands if c is not None and math.isfinite(c))
+        passed_on = name in ("broadcast_in_dim", "convert_element_type", "reshape", "copy")
+        return [operands[0] if passed_on else None] * len(equation.outvars)
+
+    run(program, [None] * len(program.in_avals), apply, _scalar)
+    return found
+
+
+def _scalar(value: Any, aval: Any) -> float | None:
+    floating = jnp.issubdtype(aval.dtype, jnp.floating)
+    return float(value) if floating and np.size(value) == 1 else None
+
+
+class Scores(NamedTuple):
+    """How bad each row looks for each witness; more is worse."""
+
+    hand: np.ndarray
+    autodiff: np.ndarray
+    algebra: np.ndarray
+    """How far the two are apart, over the size of the gradient: rounding hardly shows there."""
+    out_of_range: np.ndarray
+    """Rows that lead the loss through a number beyond the dtype's normal range."""
+    failing: np.ndarray
+    """Rows at which a witness is not finite."""
+
+
+def score(context: SearchContext, rows: np.ndarray, rng: np.random.Generator) -> Scores:
+    """The scores of at most one call's rows; rows out of the dtype's range have −1."""
+    dtype = context.dtype
+    leaves = rounded(context.leaves, dtype)
+    evaluate, info = context.evaluator.evaluate, jnp.finfo(dtype)
+    with np.errstate(all="ignore"):
+        narrow = evaluate(rows, leaves, dtype)
+        wide = narrow if dtype == "float64" else evaluate(rows, leaves, "float64")
+        half = float(info.eps) / 2
+        moved = rows.astype(np.float64) * (1 + rng.uniform(-half, half, rows.shape))
+        noise = np.abs(evaluate(moved, leaves, "float64").autodiff - wide.autodiff)
+
+        def excess(computed: np.ndarray, reference: np.ndarray) -> np.ndarray:
+            tiny = float(info.tiny)
+            error = ulp_error(computed, reference, dtype)
+            error = np.where((np.abs(reference) < tiny) & (np.abs(computed) <= tiny), 0.0, error)
+            spread = noise / ulp(np.where(np.isfinite(reference), reference, 1.0), dtype)
+            return error / (1 + np.where(np.isfinite(spread), spread, 0.0))
+
+        if dtype == "float64":
+            against = excess(narrow.hand, narrow.autodiff)
+            pair = [against, against]
+        else:
+            pair = [
+                np.fmin(excess(computed, wide.hand), excess(computed, wide.autodiff))
+                for computed in (narrow.hand, narrow.autodiff)
+            ]
+        overflow = ~(wide.largest <= float(info.max))
+        beyond = overflow | ~np.isfinite(narrow.loss) | (wide.smallest < float(info.tiny))
+        finite = np.isfinite(narrow.hand).all(axis=1) & np.isfinite(narrow.autodiff).all(axis=1)
+        scores = [np.where(beyond, -1.0, np.nan_to_num(p, nan=np.inf).max(axis=1)) for p in pair]
+        gap = np.abs(wide.hand - wide.autodiff).max(axis=1)
+        size = np.abs(wide.autodiff).max(axis=1)
+        algebra = np.where(beyond | (size == 0), -1.0, np.nan_to_num(gap / size, nan=-1.0))
+    return Scores(scores[0], scores[1], algebra, beyond, ~overflow & ~finite)
+
+
+# --- the search -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows to judge exactly, by what they seem to show, and how many rows were tried."""
 
     hand: np.ndarray
     autodiff: np.ndarray
@@ -42,193 +254,81 @@ class Suspects:
     evaluations: int
 
     @property
-    def rows(self) -> tuple[np.ndarray, ...]:
-        """All of them, by what they are suspected of."""
-        return self.hand, self.autodiff, self.algebra, self.failing
-
-    @classmethod
-    def none(cls, base: np.ndarray) -> "Suspects":
-        """No search: nobody is suspected."""
-        empty = base[None, :][:0]
-        return cls(empty, empty, empty, empty, 0)
-
-
-class Field:
-    """Hand, autodiff and the loss compiled once a dtype, for many points a call.
-
-    Points go through `lax.map`, one after the other, so that the arithmetic is that of one jitted
-    call, and not what `vmap` would make of it.
-    """
-
-    def __init__(self, hand: Callable, auto: Callable, of: Callable, layout: Layout, count: int):
-        self.layout, self.count = layout, count
-
-        def here(row: jax.Array, others: list) -> tuple[jax.Array, ...]:
-            args = layout.args(layout.replaced(others, row))
-            loss = with_passage(of)(*args) if row.dtype == np.float64 else (of(*args),)
-            return _as_row(hand(*args)), _as_row(auto(*args)), *loss
-
-        def everywhere(rows: jax.Array, others: list) -> tuple[jax.Array, ...]:
-            return jax.lax.map(lambda row: here(row, others), rows)
-
-        self.program = jax.jit(everywhere)
-
-    def __call__(self, rows: np.ndarray, leaves: list, dtype: str) -> tuple[np.ndarray, ...]:
-        """Hand, autodiff, the loss (in float64 its passage too) at every row, as float64."""
-        padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
-        with x64(dtype == "float64"):
-            found = self.program(jnp.asarray(padded.astype(dtype)), rounded(leaves, dtype))
-            return tuple(np.asarray(part, np.float64)[: len(rows)] for part in found)
-
-
-def _as_row(gradient: object) -> jax.Array:
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where a search takes place: the compiled field, and the other arguments, in one dtype."""
-
-    field: Field
-    leaves: list
-    dtype: str
-
-
-class Suspicion(NamedTuple):
-    """What speaks against each row; more is worse."""
-
-    hand: np.ndarray
-    autodiff: np.ndarray
-    algebra: np.ndarray
-    """How far the two are apart, over the size of the gradient: rounding hardly shows there."""
-    apart: np.ndarray
-    """Rows that lead the loss through a number beyond the dtype's normal range."""
-    failing: np.ndarray
-    """Rows at which a witness is not finite."""
-
-
-def suspicion(ground: Ground, rows: np.ndarray, rng: np.random.Generator) -> Suspicion:
-    """How suspicious both are at each row; which rows the dtype cannot carry; where one fails.
-
-    Rows that lead the loss through a number beyond the dtype's normal range are set apart.
-    """
-    dtype, narrow = ground.dtype, rounded(ground.leaves, ground.dtype)
-
-    def at(rows: np.ndarray, dtype: str) -> tuple[np.ndarray, ...]:
-        return ground.field(rows, narrow, dtype)
-
-    with np.errstate(all="ignore"):
-        hand, auto, loss, *passage = at(rows, dtype)
-        wide_hand, wide_auto = hand, auto
-        if dtype != "float64":
-            wide_hand, wide_auto, _, *passage = at(rows, "float64")
-        half = float(jnp.finfo(dtype).eps) / 2
-        moved = rows.astype(np.float64) * (1 + rng.uniform(-half, half, rows.shape))
-        _, moved_auto, *_ = at(moved, "float64")
-        noise = np.abs(moved_auto - wide_auto)
-
-        def excess(computed: np.ndarray, reference: np.ndarray) -> np.ndarray:
-            tiny = float(jnp.finfo(dtype).tiny)
-            error = ulp_error(computed, reference, dtype)
-            error = np.where((np.abs(reference) < tiny) & (np.abs(computed) <= tiny), 0.0, error)
-            spread = noise / ulp(np.where(np.isfinite(reference), reference, 1.0), dtype)
-            return error / (1 + np.where(np.isfinite(spread), spread, 0.0))
-
-        if dtype == "float64":
-            against = excess(hand, auto)
-            pair = (against, against)
-        else:
-            pair = tuple(
-                np.fmin(excess(computed, wide_hand), excess(computed, wide_auto))
-                for computed in (hand, auto)
-            )
-        info = jnp.finfo(dtype)
-        overflow = ~(passage[1] <= float(info.max))
-        apart = overflow | ~np.isfinite(loss) | (passage[0] < float(info.tiny))
-        failing = ~overflow & ~(np.isfinite(hand).all(axis=1) & np.isfinite(auto).all(axis=1))
-        scores = [np.where(apart, -1.0, np.nan_to_num(p, nan=np.inf).max(axis=1)) for p in pair]
-        gap, size = np.abs(wide_hand - wide_auto).max(axis=1), np.abs(wide_auto).max(axis=1)
-        algebra = np.where(apart | (size == 0), -1.0, np.nan_to_num(gap / size, nan=-1.0))
-    return Suspicion(scores[0], scores[1], algebra, apart, failing)
+    def rows(self) -> np.ndarray:
+        """All of them."""
+        return np.concatenate([self.hand, self.autodiff, self.algebra, self.failing])
 
 
 def search(
-    ground: Ground, base: np.ndarray, evaluations: int, keep: int, rng: np.random.Generator
-) -> Suspects:
-    """The `keep` most suspicious rows for each witness, after about `evaluations` points."""
-    count = ground.field.count
-    rows = first_generation(base, count, rng)
+    context: SearchContext, base: np.ndarray, evaluations: int, keep: int, rng: np.random.Generator
+) -> Candidates:
+    """The `keep` worst rows for each witness, the first simplified, after about `evaluations`."""
+    count = context.evaluator.count
+    rows = context.within(first_generation(base, count, rng))
     pool, lost, tried = rows[:0], rows[:0], 0
     scores = [np.zeros(0)] * 3
     while tried < evaluations:
-        found = suspicion(ground, rows, rng)
+        found = score(context, rows, rng)
         tried += len(rows)
         lost = np.concatenate([lost, rows[found.failing]])
         lost = lost[np.argsort(np.abs(lost).max(axis=1), kind="stable")][:MODEST]
-        pool = np.concatenate([pool, rows[~found.apart]])
-        new = [score[~found.apart] for score in found[:3]]
+        pool = np.concatenate([pool, rows[~found.out_of_range]])
+        new = [part[~found.out_of_range] for part in found[:3]]
         scores = [np.concatenate(pair) for pair in zip(scores, new, strict=True)]
         parents = np.concatenate([base[None, :], *(_top(pool, s, PARENTS) for s in scores)])
-        rows = mutate(parents[rng.integers(0, len(parents), count)], base, rng)
-    return Suspects(
-        hand=_top(pool, scores[0], keep),
-        autodiff=_top(pool, scores[1], keep),
-        algebra=_top(pool, scores[2], max(1, keep // 2)),
-        failing=lost,
-        evaluations=tried,
-    )
+        rows = context.within(mutate(parents[rng.integers(0, len(parents), count)], base, rng))
+    hand, autodiff = (_top(pool, part, keep) for part in scores[:2])
+    for witness, worst in enumerate((hand, autodiff)):
+        if len(worst):
+            worst[0] = shrink(context, worst[0], base, witness)
+    return Candidates(hand, autodiff, _top(pool, scores[2], max(1, keep // 2)), lost, tried)
 
 
 def _top(rows: np.ndarray, scores: np.ndarray, keep: int) -> np.ndarray:
     """The rows of highest score, each once."""
-    order = np.argsort(-scores, kind="stable")
-    seen: set[bytes] = set()
-    chosen: list[np.ndarray] = []
-    for index in order:
-        if len(chosen) == keep:
+    distinct: dict[bytes, np.ndarray] = {}
+    for index in np.argsort(-scores, kind="stable"):
+        if len(distinct) == keep:
             break
-        if (mark := rows[index].tobytes()) not in seen:
-            seen.add(mark)
-            chosen.append(rows[index])
-    return np.array(chosen, rows.dtype).reshape(-1, rows.shape[1])
+        distinct.setdefault(rows[index].tobytes(), rows[index])
+    return np.array(list(distinct.values()), rows.dtype).reshape(-1, rows.shape[1])
 
 
-def shrink(ground: Ground, row: np.ndarray, base: np.ndarray, against: int) -> np.ndarray:
-    """A simpler row that is as suspicious of witness 0 (hand) or 1 (autodiff), to 1%.
+def shrink(context: SearchContext, row: np.ndarray, base: np.ndarray, witness: int) -> np.ndarray:
+    """A simpler row that scores as badly for witness 0 (hand) or 1 (autodiff), to 1%.
 
     Each coordinate may become 0, 1, what it was in the point given, or a number of few bits. What
     is harmless alone is then tried together, for as many coordinates as stay harmless.
     """
     rng = np.random.default_rng(0)
 
-    def suspicious(rows: np.ndarray) -> np.ndarray:
-        chunks = [rows[i : i + ground.field.count] for i in range(0, len(rows), ground.field.count)]
-        return np.concatenate([suspicion(ground, chunk, rng)[against] for chunk in chunks])
+    def scores(rows: np.ndarray) -> np.ndarray:
+        chunks = _chunks(rows, context.evaluator.count)
+        return np.concatenate([score(context, chunk, rng)[witness] for chunk in chunks])
 
-    target = 0.99 * suspicious(row[None, :])[0]
+    target = 0.99 * scores(row[None, :])[0]
     if not target > 1:
         return row
-    columns = np.arange(min(len(row), MOST_SHRUNK))
-    trials, replaced = [], []
-    for column in columns:
+    attempts, replaced = [], []
+    for column in range(min(len(row), MOST_SHRUNK)):
         few = (_few_bits(float(row[column]), bits) for bits in (3, 8))
         for simple in (0.0, 1.0, float(base[column]), *few):
-            trial = row.copy()
+            attempt = row.copy()
             with np.errstate(over="ignore"):
-                trial[column] = np.array(simple).astype(row.dtype)
-            trials.append(trial)
+                attempt[column] = np.array(simple).astype(row.dtype)
+            attempts.append(context.within(attempt))
             replaced.append(column)
-    harmless = suspicious(np.stack(trials)) >= target
+    harmless = scores(np.stack(attempts)) >= target
     simpler: dict[int, np.ndarray] = {}
-    for column, trial, fine in zip(replaced, trials, harmless, strict=True):
+    for column, attempt, fine in zip(replaced, attempts, harmless, strict=True):
         if fine:
-            simpler.setdefault(int(column), trial[column])
+            simpler.setdefault(column, attempt[column])
     chosen = list(simpler)
     while chosen:
-        trial = row.copy()
-        trial[chosen] = np.array([simpler[c] for c in chosen], row.dtype)
-        if suspicious(trial[None, :])[0] >= target:
-            return trial
+        attempt = row.copy()
+        attempt[chosen] = np.array([simpler[c] for c in chosen], row.dtype)
+        if scores(attempt[None, :])[0] >= target:
+            return attempt
         chosen = chosen[: len(chosen) // 2]
     return row
 
@@ -239,3 +339,92 @@ def _few_bits(value: float, bits: int) -> float:
     mantissa, exponent = np.frexp(value)
     with np.errstate(over="ignore"):
         return float(np.ldexp(np.round(np.ldexp(mantissa, bits)), exponent - bits))
+
+
+# --- points in bit space --------------------------------------------------------------------------
+
+WIDTHS: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def ordinal(values: np.ndarray) -> np.ndarray:
+    """The number of each float in order, as int64: adding 1 gives the next. Both zeros are 0.
+
+    >>> ordinal(np.float32([0.0, -0.0, 1e-45, -1e-45])).tolist()
+    [0, 0, 1, -1]
+    """
+    width = WIDTHS[values.dtype.itemsize]
+    bits = values.view(width).astype(np.int64)
+    magnitude = bits & np.int64(np.iinfo(width).max)
+    return np.where(bits < 0, -magnitude, magnitude)
+
+
+def from_ordinal(number: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The float of each number, held within the finite ones."""
+    width = WIDTHS[dtype.itemsize]
+    largest = ordinal(np.array([jnp.finfo(dtype).max], dtype))[0]
+    number = np.clip(number, -largest, largest)
+    bits = np.abs(number).astype(width)
+    sign = np.where(number < 0, np.iinfo(width).min, 0).astype(width)
+    return (bits | sign).view(dtype)
+
+
+def extremes(dtype: np.dtype) -> np.ndarray:
+    """Values at which formulas break: zeros, ones, thresholds of exp and of rounding, the ends."""
+    info = jnp.finfo(dtype)
+    top, eps, tiny = float(info.max), float(info.eps), float(info.tiny)
+    log_max, log_eps = np.log(top), -np.log(eps)
+    magnitudes = np.array([
+        0.0, 1.0, 0.5, 2.0, 1 / 3, eps, np.sqrt(eps), tiny, np.sqrt(tiny), top, np.sqrt(top),
+        log_eps, log_eps + 1, log_eps / 2, 2 * log_eps, log_max, log_max - 1, log_max / 2, 5.0,
+        10.0, 17.0, 20.0, 37.0, 50.0, 80.0, 100.0, 700.0, 1e3, 1e4,
+    ])  # fmt: skip
+    magnitudes = np.minimum(magnitudes, top)
+    return np.concatenate([magnitudes, -magnitudes]).astype(dtype)
+
+
+def mutate(rows: np.ndarray, base: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One child for each row: one to three coordinates stepped, scaled, negated, or set anew."""
+    count, size = rows.shape
+    dtype = rows.dtype
+    children = rows.copy()
+    special = extremes(dtype)
+    binades = 2 << int(jnp.finfo(dtype).nmant)
+    for row in range(count):
+        for column in rng.integers(0, size, rng.integers(1, 4)):
+            own = children[row, column : column + 1]
+            match rng.integers(0, 6):
+                case 0:  # a few ulps
+                    new = from_ordinal(ordinal(own) + rng.integers(-16, 17), dtype)
+                case 1:  # within a binade or two
+                    new = from_ordinal(ordinal(own) + rng.integers(-binades, binades), dtype)
+                case 2:
+                    new = -own
+                case 3:
+                    new = special[rng.integers(0, len(special), 1)]
+                case 4:  # an ordinary size
+                    new = np.array([rng.normal() * 10.0 ** rng.uniform(-3, 2.3)]).astype(dtype)
+                case _:
+                    new = base[column : column + 1]
+            children[row, column] = new[0]
+    return _without_subnormals(children)
+
+
+def first_generation(base: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows to start from: the point, extremes in one place or everywhere, random sizes."""
+    special, size = extremes(base.dtype), len(base)
+    rows = np.tile(base, (count, 1))
+    for row in range(1, count):
+        match row % 3:
+            case 0:
+                rows[row] = special[(row // 3) % len(special)]
+            case 1:
+                rows[row, rng.integers(0, size)] = special[(row // 3) % len(special)]
+            case _:
+                scale = 10.0 ** rng.uniform(-4, 2.3)
+                rows[row] = (rng.normal(size=size) * scale).astype(base.dtype)
+    return _without_subnormals(rows)
+
+
+def _without_subnormals(rows: np.ndarray) -> np.ndarray:
+    """Subnormal numbers as 0, which is what a device that flushes them reads anyway."""
+    return np.where(np.abs(rows) < jnp.finfo(rows.dtype).tiny, np.zeros_like(rows), rows)

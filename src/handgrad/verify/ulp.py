@@ -9,6 +9,9 @@ import numpy as np
 
 from handgrad._types import ArrayLike
 
+ALLOWANCE = 64
+"""Rounding explains an error up to this many times 1 ulp and what conditioning costs."""
+
 
 def ulp(value: ArrayLike, dtype: str) -> np.ndarray:
     """The size of one ulp of `dtype` at each real `value`, as float64.

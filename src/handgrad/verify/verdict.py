@@ -1,12 +1,14 @@
-"""The verdict: what the judge found, as data and as a table that a person can read."""
+"""The verdict: what the judge found, as data, as a table that a person can read, and as JSON."""
 
+import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.numerics import NumericsRow
 
-RIGHT = ("identical", "valid subgradient")
+FORMAT = "handgrad certificate 1"
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,7 @@ class Verdict:
     """What the certificate holds beside this: inputs, enclosures, versions, seeds."""
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {'right' if self.ok else f'NOT right: {self.fault}'}"]
-        lines += [f"  structure    {self.structure}"] if self.structure != "ok" else []
-        lines.append(f"  mathematics  hand {self._mathematics()}; autodiff {self.autodiff}")
-        if self.where:
-            lines.append(f"  where        {self.where}")
-        if self.cause:
-            lines.append(f"  cause        {self.cause}")
-        lines.append(f"  truth        {self.truth}")
-        if self.numerics:
-            lines.append("")
-            lines += _numerics_table(self.numerics)
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return as_text(self)
 
     @property
     def fault(self) -> str | None:
@@ -68,21 +58,32 @@ class Verdict:
             return self.cause
         if not self.compared and self.hand in (*RIGHT, "undecided"):
             return "nothing was compared"
+        if self.hand in RIGHT and self.cause:
+            return self.cause
         if self.hand in RIGHT:
             faults = [fault for row in self.numerics if (fault := fault_of(row))]
             return faults[0] if faults else "the numerics are not clean"
         return self.hand
 
-    def _mathematics(self) -> str:
-        if self.hand != "identical":
-            return self.hand
-        return f"identical to {self.digits} digits in {self.compared} coordinates"
-
     def to_json(self) -> str:
-        """The certificate, which `handgrad recheck FILE` verifies again."""
-        from handgrad.verify.certificate import certificate
+        """The certificate, which `handgrad recheck FILE` verifies again.
 
-        return certificate(self)
+        Numbers that JSON lacks (inf, NaN) are written as strings.
+        """
+        data = {"format": FORMAT, **asdict(self)}
+        record = data.pop("record")
+        plain = _without_infinities({**data, **record})
+        return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _without_infinities(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def fault_of(row: NumericsRow) -> str | None:
@@ -93,6 +94,26 @@ def fault_of(row: NumericsRow) -> str | None:
     who = f"{bad[0]} is" if len(bad) == 1 else "hand and autodiff are both"
     worst = getattr(row, f"{bad[0]}_worst_at")
     return f"{who} at fault in {row.dtype}: {worst.brief}" if worst else f"{who} at fault"
+
+
+# --- as text --------------------------------------------------------------------------------------
+
+
+def as_text(verdict: Verdict) -> str:
+    """A verdict as a person reads it: what is wrong first, then the evidence."""
+    mathematics = verdict.hand
+    if verdict.hand == "identical":
+        mathematics += f" to {verdict.digits} digits in {verdict.compared} coordinates"
+    lines = [f"{verdict.name}: {'right' if verdict.ok else f'NOT right: {verdict.fault}'}"]
+    lines += [f"  structure    {verdict.structure}"] if verdict.structure != "ok" else []
+    lines.append(f"  mathematics  hand {mathematics}; autodiff {verdict.autodiff}")
+    lines += [f"  where        {verdict.where}"] if verdict.where else []
+    lines += [f"  cause        {verdict.cause}"] if verdict.cause else []
+    lines.append(f"  truth        {verdict.truth}")
+    if verdict.numerics:
+        lines += ["", *_numerics_table(verdict.numerics)]
+    lines += [f"  note: {note}" for note in verdict.notes]
+    return "\n".join(lines)
 
 
 def _numerics_table(rows: tuple[NumericsRow, ...]) -> list[str]:

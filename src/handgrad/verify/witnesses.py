@@ -1,28 +1,40 @@
-"""The witnesses on the stand: arguments rounded to a dtype, gradients asked for, leaves named."""
+"""The witnesses: a problem to judge, its arguments as rows of numbers, and its functions traced.
 
-from collections.abc import Callable
-from typing import Any
+A `Problem` is what was asked. `Layout` turns arguments into flat leaves, and the differentiated
+ones into one row of numbers with a name for each coordinate. `trace_all` turns loss, autodiff and
+hand into `Programs`, which are evaluated over balls at any point.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flint import arb
 
+from handgrad import exact
 from handgrad._checks import dtype_of
 from handgrad.errors import InputError
+from handgrad.exact import Traced
 
 Argnums = int | tuple[int, ...]
+Row = np.ndarray
+"""The coordinates of a gradient as one row of balls."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+# --- leaves ---------------------------------------------------------------------------------------
 
 
 def is_float(leaf: Any) -> bool:
     """Whether a leaf of the arguments carries real numbers (keys and integers do not)."""
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-
-
-def round_to(at: tuple, dtype: str) -> tuple:
-    """The arguments with every float leaf rounded to `dtype`; integers and keys as they are."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else narrow_integers(leaf), at
-    )
 
 
 def narrow_integers(leaf: Any) -> Any:
@@ -33,9 +45,16 @@ def narrow_integers(leaf: Any) -> Any:
     return narrow if (narrow == np.asarray(leaf)).all() else leaf
 
 
-def autodiff(of: Callable, argnums: Argnums) -> Callable:
-    """The second witness: `jax.grad` of the loss."""
-    return jax.grad(of, argnums=argnums)
+def round_to(at: tuple, dtype: str) -> tuple:
+    """The arguments with every float leaf rounded to `dtype`; integers and keys as they are."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype) if is_float(leaf) else narrow_integers(leaf), at
+    )
+
+
+def rounded(leaves: list, dtype: Any) -> list:
+    """Leaves as NumPy arrays, the floats rounded to `dtype`; random keys stay what they are."""
+    return [np.asarray(leaf).astype(dtype) if is_float(leaf) else leaf for leaf in leaves]
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -43,6 +62,186 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [
         (jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
+
+
+def positions_of(argnums: Argnums) -> tuple[int, ...]:
+    """`argnums` as a tuple."""
+    return argnums if isinstance(argnums, tuple) else (argnums,)
+
+
+# --- the problem, and the checks of its arguments -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What was asked: whether `gradient` is `jax.grad(of, argnums)` at `at`, and how to judge it.
+
+    The options are those of `handgrad.verify`.
+    """
+
+    gradient: Callable
+    of: Callable
+    at: tuple
+    argnums: Argnums = 0
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    digits: int = 60
+    points: Callable | None = None
+    evaluations: int = 2_000
+    seed: int = 0
+    reference: str = "truth"
+    strict: bool = False
+    name: str = "gradient"
+    rules: Mapping[str, Callable] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+
+    @cached_property
+    def layout(self) -> "Layout":
+        """How `at` is made of leaves."""
+        return Layout.of(self.at, self.argnums)
+
+    @cached_property
+    def differentiable(self) -> bool:
+        """Whether JAX can differentiate the loss: a while loop or a callback it cannot."""
+        try:
+            jax.eval_shape(autodiff(self.of, self.argnums), *self.at)
+        except Exception:
+            return False
+        return True
+
+    @cached_property
+    def autodiff(self) -> Callable:
+        """The second witness: `jax.grad` of the loss; NaN everywhere if there is none."""
+        if self.differentiable:
+            return autodiff(self.of, self.argnums)
+
+        def unknown(*args: Any) -> Any:
+            argnums = self.argnums
+            chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+            return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), chosen)
+
+        return unknown
+
+
+def autodiff(of: Callable, argnums: Argnums) -> Callable:
+    """`jax.grad` of a loss."""
+    return jax.grad(of, argnums=argnums)
+
+
+def called_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
+    """`function(gradient, of=..., at=...)`, answering a positional call in words."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> T:
+        missing = [name for name in ("of", "at") if name not in options]
+        if len(args) > 1 or missing:
+            name = function.__name__
+            got = f"{len(args)} arguments without names" if len(args) > 1 else f"no {missing[0]}="
+            raise InputError(
+                name, "a gradient, then of= and at= by name", got,
+                f"write {name}(gradient, of=loss, at=(x, y))",
+            )  # fmt: skip
+        return function(*args, **options)
+
+    return checked
+
+
+def describe_error(error: Exception) -> str:
+    """The kind of an exception and its first line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
+    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
+
+    And unless JAX can differentiate the loss, if it has to be `differentiable`.
+    """
+    if not isinstance(at, tuple):
+        raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
+    for path, leaf in named_leaves(at):
+        dtype_of(f"at{path}", leaf)
+    positions = positions_of(argnums)
+    if not positions or not all(isinstance(position, int) for position in positions):
+        raise InputError("argnums", "an integer or a tuple of them", repr(argnums), "count from 0")
+    for position in positions:
+        if not -len(at) <= position < len(at):
+            raise InputError(
+                "argnums", f"positions within {len(at)} arguments", argnums, "count from 0"
+            )
+        for path, leaf in named_leaves(at[position]):
+            if not is_float(leaf):
+                raise InputError(
+                    "argnums", "floating leaves",
+                    f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
+                    "differentiate with respect to floats, or convert it",
+                )  # fmt: skip
+    try:
+        value = jax.eval_shape(of, *at)
+        scalar = jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating)
+        if scalar and differentiable:
+            jax.eval_shape(autodiff(of, argnums), *at)
+    except Exception as error:
+        raise InputError(
+            "of", "a loss that JAX can trace and differentiate here",
+            describe_error(error), "call of(*at) by itself",
+        ) from error  # fmt: skip
+    if not scalar:
+        raise InputError(
+            "of", "a loss with one real number as its value", value, "take a sum or a mean"
+        )
+
+
+def check_finite(name: str, args: tuple, dtypes: tuple[str, ...]) -> None:
+    """Raise InputError for NaN, and for finite numbers that a dtype holds as infinity.
+
+    What is infinite itself may stay: a logit masked with −inf is a place like any other.
+    """
+    for path, leaf in named_leaves(args):
+        for dtype in dtypes if is_float(leaf) else ():
+            size = np.abs(np.asarray(leaf, np.float64))
+            if not (np.isinf(size) | (size <= float(jnp.finfo(dtype).max))).all():
+                what = "NaN" if np.isnan(size).any() else f"more than {dtype} can hold"
+                raise InputError(
+                    name, f"finite numbers in {dtype}, or ±inf", f"{what} in leaf {path}",
+                    "choose a point of the domain",
+                )  # fmt: skip
+
+
+def draw_points(problem: Problem, count: int) -> list[tuple]:
+    """The first `count` arguments that `points` draws. Raises InputError unless they suit `at`."""
+    drawn: list[tuple] = []
+    for i in range(count if problem.points else 0):
+        key = jax.random.fold_in(jax.random.key(problem.seed), i)
+        try:
+            args = problem.points(key)  # type: ignore[misc]
+        except Exception as error:
+            raise InputError(
+                "points", "a function of one random key", describe_error(error),
+                "call points(jax.random.key(0)) by itself",
+            ) from error  # fmt: skip
+        if _shapes(args) != _shapes(problem.at):
+            raise InputError(
+                "points", "arguments with the structure and shapes of `at`",
+                jax.tree.map(jnp.shape, args), "draw a tuple like `at`",
+            )  # fmt: skip
+        check_finite("points", args, problem.dtypes)
+        drawn.append(jax.tree.map(narrow_integers, args))
+    return drawn
+
+
+def _shapes(args: tuple) -> tuple[Any, list]:
+    return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
+
+
+# --- structure ------------------------------------------------------------------------------------
+
+
+def is_traceable(gradient: Callable, at: tuple) -> bool:
+    """Whether JAX can trace a gradient; one written in NumPy or PyTorch it cannot."""
+    try:
+        jax.eval_shape(gradient, *at)
+    except Exception:
+        return False
+    return True
 
 
 def structure_fault(answer: Any, expected: Any) -> str | None:
@@ -63,107 +262,143 @@ def structure_fault(answer: Any, expected: Any) -> str | None:
     return None
 
 
-def told(fault: Exception) -> str:
-    """The kind of an exception and its first line."""
-    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
+# --- layout ---------------------------------------------------------------------------------------
 
 
-def check_arguments(of: Callable, at: Any, argnums: Argnums) -> None:
-    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar."""
-    if not isinstance(at, tuple):
-        raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
-    for path, leaf in named_leaves(at):
-        dtype_of(f"at{path}", leaf)
-    asked = argnums if isinstance(argnums, tuple) else (argnums,)
-    if not asked or not all(isinstance(position, int) for position in asked):
-        raise InputError("argnums", "an integer or a tuple of them", repr(argnums), "count from 0")
-    for position in asked:
-        if not -len(at) <= position < len(at):
-            raise InputError(
-                "argnums", f"positions within {len(at)} arguments", argnums, "count from 0"
-            )
-        for path, leaf in named_leaves(at[position]):
-            if not is_float(leaf):
-                raise InputError(
-                    "argnums",
-                    "floating leaves",
-                    f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
-                    "differentiate with respect to floats, or convert it",
-                )
-    try:
-        value = jax.eval_shape(of, *at)
-        if jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating):
-            jax.eval_shape(autodiff(of, argnums), *at)
-    except Exception as fault:
-        raise InputError(
-            "of", "a loss that JAX can trace and differentiate here",
-            told(fault), "call of(*at) by itself",
-        ) from fault  # fmt: skip
-    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        raise InputError(
-            "of", "a loss with one real number as its value", value, "take a sum or a mean"
+@dataclass(frozen=True)
+class Layout:
+    """How `at` is made of leaves, and where `argnums` points into them."""
+
+    treedef: Any
+    argnums: tuple[int, ...]
+    """Flat positions of the differentiated leaves, in the order of the gradient's leaves."""
+    shapes: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, at: tuple, argnums: Argnums) -> "Layout":
+        """The layout of these arguments."""
+        leaves, treedef = jax.tree.flatten(at)
+        positions = jax.tree.unflatten(treedef, range(len(leaves)))
+        chosen: Any = (
+            positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in argnums)
+        )
+        named = named_leaves(chosen)
+        flat = tuple(position for _, position in named)
+        return cls(
+            treedef=treedef,
+            argnums=flat,
+            shapes=tuple(tuple(np.shape(leaves[i])) for i in flat),
+            names=tuple(name or "gradient" for name, _ in named),
         )
 
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Coordinates in each differentiated leaf."""
+        return tuple(int(np.prod(shape, dtype=int)) for shape in self.shapes)
 
-def check_finite(name: str, args: tuple, dtypes: tuple[str, ...]) -> None:
-    """Raise InputError for NaN and for what a dtype holds as infinity: no derivative is there."""
-    for path, leaf in named_leaves(args):
-        for dtype in dtypes if is_float(leaf) else ():
-            if not (np.abs(np.asarray(leaf, np.float64)) <= float(jnp.finfo(dtype).max)).all():
-                raise InputError(
-                    name, f"finite numbers in {dtype}", f"NaN or inf in leaf {path}",
-                    "choose a point of the domain",
-                )  # fmt: skip
+    @property
+    def size(self) -> int:
+        """Coordinates of the gradient."""
+        return sum(self.sizes)
+
+    def coordinate(self, index: int) -> str:
+        """The name of a coordinate of the gradient, such as '.weight[2, 0]'."""
+        for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
+            if index < size:
+                place = [int(i) for i in np.unravel_index(index, shape)] if shape else ""
+                return f"{name}{place}"
+            index -= size
+        raise IndexError(index)
+
+    def input_at(self, leaves: list, index: int | None) -> str:
+        """' at .weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
+        if index is None:
+            return ""
+        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.9g}"
+
+    def args(self, leaves: list) -> tuple:
+        """The arguments with these leaves."""
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def row(self, leaves: list, dtype: Any) -> np.ndarray:
+        """The differentiated leaves as one row of `dtype`."""
+        parts = [np.ravel(np.asarray(leaves[i])).astype(dtype) for i in self.argnums]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+    def split(self, row: Any) -> list:
+        """A row, of NumPy or of JAX, cut into the shapes of the differentiated leaves."""
+        ends = np.cumsum(self.sizes)[:-1]
+        parts: Any = np.split(row, ends) if isinstance(row, np.ndarray) else jnp.split(row, ends)
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def replaced(self, leaves: list, row: Any) -> list:
+        """The leaves with the differentiated ones taken from a row."""
+        leaves = list(leaves)
+        for position, part in zip(self.argnums, self.split(row), strict=True):
+            leaves[position] = part
+        return leaves
+
+    def moves(self, leaves: list, direction: np.ndarray) -> list:
+        """A direction for every flat leaf: None where nothing moves."""
+        moves: list[Any] = [None] * len(leaves)
+        for position, part in zip(self.argnums, self.split(direction), strict=True):
+            moves[position] = part
+        return moves
 
 
-def drawn_points(points: Callable, keys: list, at: tuple, dtypes: tuple[str, ...]) -> list[tuple]:
-    """The arguments that `points` draws. Raises InputError unless they look like `at`."""
-    drawn = []
-    for key in keys:
-        try:
-            args = points(key)
-        except Exception as fault:
-            raise InputError(
-                "points", "a function of one random key", f"{type(fault).__name__}: {fault}",
-                "call points(jax.random.key(0)) by itself",
-            ) from fault  # fmt: skip
-        if _frame(args) != _frame(at):
-            raise InputError(
-                "points", "arguments with the structure and shapes of `at`",
-                jax.tree.map(jnp.shape, args), "draw a tuple like `at`",
-            )  # fmt: skip
-        check_finite("points", args, dtypes)
-        drawn.append(jax.tree.map(narrow_integers, args))
-    return drawn
+# --- programs -------------------------------------------------------------------------------------
 
 
-def _frame(args: tuple) -> tuple[Any, list]:
-    return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
+@dataclass(frozen=True)
+class Programs:
+    """The witnesses traced at one dtype; `hand` is None where it cannot be traced."""
+
+    layout: Layout
+    loss: Traced
+    autodiff: Traced | None
+    """None where JAX cannot differentiate the loss."""
+    hand: Traced | None
+    rules: Mapping[str, Callable] = field(default_factory=dict)
+    smallest: float = 0.0
+    """The smallest positive number of the dtypes asked for."""
+
+    def is_out_of_reach(self, a: arb, b: arb) -> bool:
+        """Whether two numbers are so small that no dtype asked for can hold either: both are 0."""
+        return bool(abs(a) < self.smallest) and bool(abs(b) < self.smallest)
+
+    def row(
+        self, program: Traced | None, leaves: list, digits: int, constants: str = "exact"
+    ) -> Row:
+        """All coordinates that a gradient program gives at these leaves, in balls."""
+        assert program is not None
+        out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
+        rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
+        return np.concatenate(rows) if rows else np.zeros(0, dtype=object)
+
+    def along(self, leaves: list, direction: np.ndarray, digits: int) -> arb:
+        """The directional derivative of the loss, from its values alone."""
+        moves = self.layout.moves(leaves, direction)
+        row, _ = exact.derivative_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
+        return row[0]
+
+    def one_sided(
+        self, leaves: list, direction: np.ndarray, digits: int
+    ) -> tuple[arb | None, arb | None]:
+        """The left and the right directional derivative of the loss: finite, ±∞, or no value."""
+        moves = self.layout.moves(leaves, direction)
+        sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
+        return sides[0][0], sides[1][0]
 
 
-def half_ulp_noise(at: tuple, argnums: Argnums, dtype: str, rng: np.random.Generator) -> tuple:
-    """The arguments (in float64), each number moved at random by up to half an ulp of `dtype`.
-
-    Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
-    point that is uncertain in them would excuse any residual.
-    """
-    differentiated = {i % len(at) for i in ((argnums,) if isinstance(argnums, int) else argnums)}
-
-    def moved(leaf: Any, position: int) -> Any:
-        if not is_float(leaf):
-            return leaf
-        exact = np.asarray(leaf, np.float64)
-        relative = rng.uniform(-0.5, 0.5, exact.shape) * float(jnp.finfo(dtype).eps)
-        fixed = (exact == np.round(exact)) & (position not in differentiated)
-        return jnp.asarray(np.where(fixed, exact, exact * (1 + relative)))
-
-    return tuple(jax.tree.map(lambda leaf, i=i: moved(leaf, i), arg) for i, arg in enumerate(at))
-
-
-def is_traceable(gradient: Callable, at: tuple) -> bool:
-    """Whether JAX can trace a gradient; one written in NumPy or PyTorch it cannot."""
-    try:
-        jax.eval_shape(gradient, *at)
-    except Exception:
-        return False
-    return True
+def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
+    """Trace loss, autodiff and, if `hand`, the gradient at one dtype."""
+    trace = functools.partial(exact.trace, dtype=dtype)
+    return Programs(
+        layout=problem.layout,
+        loss=trace(problem.of, *problem.at),
+        autodiff=trace(problem.autodiff, *problem.at) if problem.differentiable else None,
+        hand=trace(problem.gradient, *problem.at) if hand else None,
+        rules=problem.rules,
+        smallest=min(float(jnp.finfo(d).smallest_subnormal) for d in problem.dtypes),
+    )

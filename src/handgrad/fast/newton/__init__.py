@@ -1,7 +1,10 @@
-"""To the optimum by Newton's method, in few passes: what `fit` says, and each part in its file."""
+"""To the optimum by Newton's method, in few passes over the data: logistic and softmax regression.
 
-from handgrad.fast.newton.optimum import fit, fit_blocks
-from handgrad.fast.newton.parted import Blocks
-from handgrad.fast.newton.result import Optimum
+`api` is what a caller sees; `rows` and `objective` evaluate E, `hessian` and `descent` take the
+steps.
+"""
+
+from handgrad.fast.newton.api import Optimum, fit, fit_blocks
+from handgrad.fast.newton.rows import Blocks
 
 __all__ = ["Blocks", "Optimum", "fit", "fit_blocks"]

@@ -6,111 +6,115 @@ growing tenfold. That is a line search along a curve that bends from Newton's st
 down the scaled gradient; a straight one would halve its way back from a step that a nearly singular
 Hessian made a million times too long.
 
-Without a penalty, weights that tell the classes apart on every example have no best length: the
-loss only falls as they grow, and so does the gradient. A point whose least margin is above 0 is a
-proof, and ends the search at once. Where the classes touch (some margins stay 0 for ever), the
-steps give it away: each goes on in a direction that hurts no example, and gains the same factor.
+Without a penalty, weights that separate the classes on every example have no best length: the loss
+only falls as they grow, and so does the gradient. A point whose least margin is above 0 is a proof,
+and ends the search at once. Where the classes touch (some margins stay 0 for ever), the steps show
+it: each goes on in a direction that lowers no example's margin, and gains the same factor.
 
-Source: Nocedal & Wright, "Numerical Optimization", sections 4.1 and 10.3 (Levenberg, Marquardt).
+Where the examples are few, a pass takes a tenth of a millisecond, and to start a program and to
+wait for it takes as long. `fused_newton` takes all the steps in one program, a fresh Hessian for
+each:
+
+    v ← v − (∇²E)⁻¹ ∇E          until max |∂E/∂θ| ≤ tol, or until E does not fall
+
+With a penalty there is an optimum, and nearly always these steps need no thought. `descend` judges
+the point they end at, and goes on where a step has to be damped.
+
+Source: Nocedal & Wright, "Numerical Optimization", sections 4.1 and 10.3 (Levenberg, Marquardt);
+the gradient and Hessian are those of `gradients.logistic`, for features a = (x − m)/s.
 """
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from handgrad.fast.newton.problem import Point, Problem
+from handgrad._types import Array
+from handgrad.fast.newton.hessian import NOTHING, RIDGE, HessianProducts, KeptHessian
+from handgrad.fast.newton.objective import Evaluation, Objective, binary, curvature, scaled
+from handgrad.fast.newton.rows import Rows
+from handgrad.gradients.linear import matmul
 
 PROMISED = 1e-4
 """The part of the promised fall of the loss that a step has to bring."""
 SLOW_GAIN, MOST_SLOW = 0.1, 5
-"""A step should leave a tenth of what there was to gain; after so many slow ones, ask why."""
+"""A step should leave a tenth of what there was to gain; after MOST_SLOW slow ones, ask why."""
 LEAST_DAMPING, MOST_DAMPING = 1e-3, 1e9
 FAR = 1e-3
 TOUCHING = 1e-4
-"""How far below 0 a margin may be along a step that hurts nobody, relative to the step."""
-
-
-@runtime_checkable
-class Curvature(Protocol):
-    """What knows how E bends."""
-
-    keeps: float | None
-    """It takes another Hessian from a pass, unless a step left no more than this part of what there
-    was to gain; None takes none at all."""
-
-    ready: bool
-    """It has a Hessian to begin with, or needs none."""
-
-    fresh: bool
-    """Whether directions are known to be those of the Hessian at the last point seen."""
-
-    def see(self, new: Point, old: Point | None) -> None:
-        """Take in an accepted point."""
-
-    def direction(self, point: Point, damping: float) -> np.ndarray:
-        """−(H + μ diag H)⁻¹ ∇E or near it, a step in θ."""
+"""How far below 0 a margin may be along a direction of recession, relative to the step."""
+MOST_STEPS = 12
+MOST_BYTES, MOST_PARAMETERS = 2**22, 33
+"""Beyond these, in float64, a pass or a Hessian takes longer than to start it."""
+ROUNDING = 1e-15
+"""Of E and ∇E: E may seem to rise so much at the optimum while a step still brings ∇E down."""
+UNSEEN = float(np.finfo(np.float64).max)
 
 
 def descend(
-    problem: Problem,
-    curvature: Curvature,
+    objective: Objective,
+    hessian: KeptHessian | HessianProducts,
     theta: np.ndarray,
     tol: float,
     most: int,
     *,
     enough: float = 0.0,
     near: bool = False,
-    refuse: Callable[[], None] | None = None,
-) -> tuple[Point, str, int]:
+) -> tuple[Evaluation, str, int]:
     """The last point, why it is the last, and the steps taken.
 
-    Stops where max |∂E/∂θ| ≤ tol, where a step promises no more than `enough` nats, or after `most`
-    passes. `near` says that the Hessian at θ will do; `refuse` is called if E or ∇E at θ is not
-    finite.
+    Stops where max |∂E/∂θ| ≤ tol, where a step promises no more than `enough` nats, after `most`
+    passes, or at once where E or ∇E at θ is not finite. `near` says that the Hessian at θ will do.
     """
-    point = problem.evaluate(theta, not curvature.ready)
-    if refuse and not point.finite:
-        refuse()
-    curvature.see(point, None)
-    wanted = curvature.keeps is not None and not near
-    bounded = bool(problem.penalty.any())
+    point = objective.evaluate(theta, not hessian.ready)
+    if not point.finite:
+        return point, "not finite", 0
+    hessian.update(point, None)
+    wanted = hessian.keeps is not None and not near
+    bounded = bool(objective.penalty.any())
     steps, slow, damping, before = 0, 0, 0.0, None
     while True:
         if not bounded and point.margin > 0:
             return point, "separable", steps
         if point.gradient_max <= tol:
-            if not bounded and recedes(problem, curvature, point):
+            if not bounded and is_unbounded(objective, hessian, point):
                 return point, "separable", steps
             return point, "tolerance", steps
-        step = curvature.direction(point, damping)
-        promise = -0.5 * float(np.sum(step * point.gradient))
+        step = hessian.direction(point, damping)
+        promise = _promise(step, point)
         if promise <= enough:
             return point, "enough" if promise > 0 else "rounding", steps
-        if curvature.keeps is not None and before is not None and damping == 0:
-            wanted = not promise <= curvature.keeps * before
-        if problem.passes >= most:
+        if hessian.keeps is not None and before is not None and damping == 0:
+            wanted = not promise <= hessian.keeps * before
+        if objective.passes >= most:
             return point, "passes", steps
-        new = problem.evaluate(point.theta + step, wanted)
-        if better(new, point, promise):
+        new = objective.evaluate(point.theta + step, wanted)
+        if is_better(new, point, promise):
             slow = slow + 1 if new.gradient_max > SLOW_GAIN * point.gradient_max else 0
             if not bounded and slow == MOST_SLOW:
                 slow = 0
-                if hurts_nobody(problem, new, step):
+                if is_recession_direction(objective, new, step):
                     return new, "separable", steps + 1
-            curvature.see(new, point)
+            hessian.update(new, point)
             point, before, steps = new, promise, steps + 1
             damping = damping / 10 if damping > LEAST_DAMPING else 0.0
-        elif not curvature.fresh:
-            point = problem.evaluate(point.theta, True)
-            curvature.see(point, None)
+        elif not hessian.fresh:
+            point = objective.evaluate(point.theta, True)
+            hessian.update(point, None)
         elif damping > MOST_DAMPING:
             return point, "rounding", steps
         else:
             damping = max(LEAST_DAMPING, 10 * damping)
 
 
-def better(new: Point, old: Point, promise: float) -> bool:
+def _promise(step: np.ndarray, point: Evaluation) -> float:
+    """−½ ⟨step, ∇E⟩: by how much a Newton step lowers E if E is quadratic."""
+    return -0.5 * float(np.sum(step * point.gradient))
+
+
+def is_better(new: Evaluation, old: Evaluation, promise: float) -> bool:
     """Whether the loss fell as promised; where that is below its rounding, whether ∇E shrank."""
     if not new.finite:
         return False
@@ -119,19 +123,115 @@ def better(new: Point, old: Point, promise: float) -> bool:
     return new.loss <= old.loss - PROMISED * promise
 
 
-def recedes(problem: Problem, curvature: Curvature, point: Point) -> bool:
+def is_unbounded(
+    objective: Objective, hessian: KeptHessian | HessianProducts, point: Evaluation
+) -> bool:
     """Whether the gradient is small at `point` only because the optimum is infinitely far away.
 
-    What a step promises is about |∇E|² at an optimum, and about |∇E| on the way to infinity.
+    What a step promises is about |∇E|² at an optimum, and about |∇E| on the way to infinity. A
+    gradient of rounding alone says nothing: its step may be a long one along which E is level.
     """
-    step = curvature.direction(point, 0.0)
-    promise = -0.5 * float(np.sum(step * point.gradient))
-    return promise > FAR * point.gradient_max and hurts_nobody(problem, point, step)
+    if point.gradient_max <= ROUNDING:
+        return False
+    step = hessian.direction(point, 0.0)
+    far = _promise(step, point) > FAR * point.gradient_max
+    return far and is_recession_direction(objective, point, step)
 
 
-def hurts_nobody(problem: Problem, point: Point, direction: np.ndarray) -> bool:
+def is_recession_direction(objective: Objective, point: Evaluation, direction: np.ndarray) -> bool:
     """Whether logits along `direction` favour the label of every example, or are level."""
     if not np.isfinite(point.margin):  # soft labels want finite logits
         return False
-    size = np.max(np.abs(problem.scaling.coordinates(direction)))
-    return problem.evaluate(direction / size).margin > -TOUCHING
+    size = np.max(np.abs(objective.scaling.coordinates(direction)))
+    return objective.evaluate(direction / size).margin > -TOUCHING
+
+
+# --- all the steps in one program -----------------------------------------------------------------
+
+
+class Fused(NamedTuple):
+    """θ, the steps to it, and the Hessian there in scaled coordinates, if it was taken."""
+
+    theta: np.ndarray
+    steps: int = 0
+    hessian: np.ndarray | None = None
+
+
+def fused_pays(rows: Any, theta: np.ndarray, l2: float, max_passes: int) -> bool:
+    """Whether there is an optimum, and all the steps take less time than to think about each."""
+    few = isinstance(rows, Rows) and rows.few and 8 * rows.rest.size <= MOST_BYTES
+    small = theta.ndim == 1 and theta.size <= MOST_PARAMETERS
+    return few and small and l2 > 0 and max_passes > MOST_STEPS + 1
+
+
+def fused_newton(objective: Objective, theta: np.ndarray, tol: float) -> Fused:
+    """At most MOST_STEPS from θ over the rows of `objective`, which counts the passes."""
+    rows, scaling = objective.rows, objective.scaling
+    assert isinstance(rows, Rows)
+    assert rows.few
+    last = objective.programs.run(
+        _all_steps, rows.rest, rows.rest_labels, scaling.mean, scaling.scale,
+        scaling.penalty(objective.penalty), scaling.coordinates(theta), np.float64(tol),
+    )  # fmt: skip
+    passes = int(last.passes)
+    objective.passes += passes
+    objective.hessians += passes
+    if last.loss == UNSEEN:
+        return Fused(theta)
+    steps = passes - (1 if last.falls else 2)
+    return Fused(scaling.step(np.asarray(last.v)), steps, np.array(last.hessian))
+
+
+class _State(NamedTuple):
+    """The last v that was accepted, what was found there, and the step to try."""
+
+    v: Array
+    loss: Array
+    largest: Array
+    """max |∂E/∂θ|."""
+    hessian: Array
+    next: Array
+    passes: Array
+    falls: Array
+    """Whether the last v tried was accepted: E was no higher there, but for rounding."""
+
+
+def _all_steps(
+    x: Array, y: Array, mean: Array, scale: Array, penalty: Array, v: Array, tol: Array
+) -> _State:
+    a = jnp.pad(scaled(x, mean, scale, "float64"), ((0, 0), (0, 1)), constant_values=1.0)
+
+    def goes_on(state: _State) -> Array:
+        return state.falls & (state.largest > tol) & (state.passes <= MOST_STEPS)
+
+    def step(state: _State) -> _State:
+        v = state.next
+        z = matmul(a, v)
+        loss, residual, _ = binary(z, y)
+        loss = loss / a.shape[0] + 0.5 * jnp.sum(penalty * jnp.square(v))
+        gradient = matmul(residual, a) / a.shape[0] + penalty * v
+        rooted = (a * jnp.sqrt(curvature(z))[:, None]).astype(jnp.float32)
+        weight = scale * gradient[:-1] + mean * gradient[-1]
+        largest = jnp.maximum(jnp.max(jnp.abs(weight)), jnp.abs(gradient[-1]))
+        product = matmul(rooted.T, rooted).astype(jnp.float64)
+        hessian = product / a.shape[0] + jnp.diag(penalty)
+        further = v - _solved(hessian, gradient)
+        falls = loss <= state.loss + ROUNDING * (1 + jnp.abs(loss))
+        new = _State(v, loss, largest, hessian, further, state.passes + 1, falls)
+        kept = jax.tree.map(lambda new, old: jnp.where(falls, new, old), new, state)
+        return kept._replace(passes=new.passes, falls=falls)
+
+    unseen = jnp.asarray(UNSEEN)
+    first = _State(v, unseen, unseen, jnp.diag(penalty), v, jnp.int32(0), jnp.bool_(True))
+    return lax.while_loop(goes_on, step, first)
+
+
+def _solved(hessian: Array, gradient: Array) -> Array:
+    """H⁻¹ g as `KeptHessian` has it: for H with a diagonal of 1, and ridges where it says."""
+    diagonal = jnp.diag(hessian)
+    usable = diagonal > NOTHING * jnp.max(diagonal)
+    unit = 1 / jnp.sqrt(jnp.where(usable, diagonal, 1))
+    ones = jnp.diag_indices_from(hessian)
+    hessian = (hessian * jnp.outer(unit, unit)).at[ones].set(1 + RIDGE)
+    factor = jnp.linalg.cholesky(hessian), True
+    return unit * jax.scipy.linalg.cho_solve(factor, unit * gradient)

@@ -1,0 +1,1 @@
+"""The judge judged: mutants of right gradients, and gradients that people have written wrong."""

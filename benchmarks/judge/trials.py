@@ -1,0 +1,247 @@
+"""Mutants: the judge judged, beside JAX's own checks.
+
+Mutants of every gradient of the catalogue are really different, or equivalent, by a second opinion
+at points that no judge sees, as far as the loss is a number there. Each judge is asked about each
+mutant: a really different one that it lets pass is a miss, an equivalent one that it accuses a
+false alarm.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.test_util import check_grads, check_vjp
+
+from benchmarks.judge.mutations import Mutation, mutant, mutations
+from benchmarks.judge.second_opinion import MANY, differ, opinion
+from handgrad import exact
+from handgrad._precision import x64
+from handgrad.catalogue import CASES, Case
+from handgrad.catalogue import case as case_called
+from handgrad.errors import InputError
+from handgrad.verify import verify
+from handgrad.verify.mathematics import RIGHT, compare_with_truth
+from handgrad.verify.witnesses import Problem, Programs, round_to, trace_all
+
+JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
+DRAWN = 6
+"""Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
+SCALES = (7.0, 60.0, 300.0)
+DIGITS = 30
+LOOPS = ("scan", "while", "cond", "optimization_barrier")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One mutant: what it is, whether it is really different, and which judges accuse it."""
+
+    case: str
+    operator: str
+    place: int
+    detail: str
+    different: bool
+    accused: dict[str, bool]
+
+    @property
+    def wrong_judges(self) -> tuple[str, ...]:
+        """The judges whose verdict is not the second opinion's."""
+        return tuple(name for name in JUDGES if self.accused[name] != self.different)
+
+
+def sample(cases: tuple[Case, ...], limit: int, seed: int) -> list[tuple[Case, Mutation]]:
+    """About `limit` mutants, shared evenly among operators, and within one among cases."""
+    rng = np.random.default_rng(seed)
+    by_operator: dict[str, list[tuple[Case, Mutation]]] = {}
+    with x64():
+        for case in cases:
+            for mutation in mutations(case.gradient, case.example(jax.random.key(0))):
+                by_operator.setdefault(mutation.operator, []).append((case, mutation))
+    chosen: list[tuple[Case, Mutation]] = []
+    groups = sorted(by_operator.values(), key=len)
+    for number, group in enumerate(groups):
+        share = (limit - len(chosen)) // (len(groups) - number)
+        picked = rng.permutation(len(group))[:share]
+        chosen += [group[i] for i in sorted(picked)]
+    order = {case.name: i for i, case in enumerate(cases)}
+    return sorted(chosen, key=lambda pair: order[pair[0].name])
+
+
+@cache
+def choose(names: tuple[str, ...], limit: int, seed: int) -> list[tuple[Case, Mutation]]:
+    """The mutants to try, of the cases of these names or of all; every process draws the same."""
+    return sample(all_cases(names), limit, seed)
+
+
+def trials_of_case(names: tuple[str, ...], limit: int, seed: int, name: str) -> list[Trial]:
+    """The trials of those of the chosen mutants that are of one case."""
+    chosen = choose(names, limit, seed)
+    return list(try_mutants([pair for pair in chosen if pair[0].name == name]))
+
+
+def try_mutants(chosen: list[tuple[Case, Mutation]]) -> Iterator[Trial]:
+    """The trial of each mutant; mutants of one case should follow one another."""
+    group: CaseMutants | None = None
+    for case, mutation in chosen:
+        if group is None or group.case is not case:
+            group = CaseMutants(case)
+        yield group.trial(mutation)
+
+
+class CaseMutants:
+    """What the mutants of one case share: the points, the right answers, the traced witnesses."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        with x64():
+            keys = [jax.random.key(1_000 + i) for i in range(DRAWN)]
+            near = [moved_from_zero(case, case.example(key), key) for key in keys]
+            far = [scaled(case, near[0], by) for by in SCALES]
+            self.unseen = [args for args in near + far if not jnp.isnan(case.loss(*args))]
+            self.right = [opinion(case.gradient, args) for args in self.unseen]
+            self.at = case.example(jax.random.key(0))
+            drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
+            self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
+            problem = Problem(case.gradient, case.loss, self.at, case.argnums)
+            self.programs: Programs = trace_all(problem, "float64", hand=False)
+
+    def trial(self, mutation: Mutation) -> Trial:
+        """One mutant before the second opinion and before every judge."""
+        changed = mutant(self.case.gradient, mutation)
+        with x64():
+            different = any(
+                differ(opinion(changed, args), right)
+                and differ(opinion(changed, args, MANY), opinion(self.case.gradient, args, MANY))
+                for args, right in zip(self.unseen, self.right, strict=True)
+            )
+        accused = {
+            "handgrad": self.by_handgrad(changed),
+            "check_grads float32": self.by_jax(changed, "float32", _check_grads),
+            "check_grads float64": self.by_jax(changed, "float64", _check_grads),
+            "check_vjp float64": self.by_jax(changed, "float64", _check_vjp),
+        }
+        return Trial(
+            self.case.name, mutation.operator, mutation.place, mutation.detail, different, accused
+        )
+
+    def by_handgrad(self, changed: Callable) -> bool:
+        """Whether our judge calls it wrong: the mathematics first, and all of it if that passes."""
+        with x64():
+            programs = replace(self.programs, hand=exact.trace(changed, *self.at))
+            for leaves in self.points:
+                rng = np.random.default_rng(0)
+                found = compare_with_truth(programs, leaves, DIGITS, rng, "truth")
+                if found.hand == "different":
+                    return True
+        verdict = verify(
+            changed, of=self.case.loss, at=self.at, argnums=self.case.argnums, dtypes=("float64",),
+            digits=DIGITS, evaluations=400, points=self.case.example,
+        )  # fmt: skip
+        return verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
+
+    def by_jax(self, changed: Callable, dtype: str, check: Callable) -> bool:
+        """Whether a check of JAX's fails the loss with this derivative, at its own tolerance."""
+        with x64(dtype == "float64"):
+            args = round_to(self.at, dtype)
+            argnums = (
+                (self.case.argnums,) if isinstance(self.case.argnums, int) else self.case.argnums
+            )
+            loss = partial(self.case.loss)
+
+            def put(chosen: tuple) -> tuple:
+                full = list(args)
+                for position, value in zip(argnums, chosen, strict=True):
+                    full[position] = value
+                return tuple(full)
+
+            @jax.custom_vjp
+            def f(*chosen: Any) -> Any:
+                return loss(*put(chosen))
+
+            def backward(chosen: tuple, cotangent: Any) -> tuple:
+                gradient = changed(*put(chosen))
+                gradient = (gradient,) if isinstance(self.case.argnums, int) else tuple(gradient)
+                return jax.tree.map(lambda g: cotangent * g, gradient)
+
+            f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
+            try:
+                check(f, tuple(args[position] for position in argnums))
+            except AssertionError:
+                return True
+            return False
+
+
+def _check_grads(f: Callable, args: tuple) -> None:
+    check_grads(f, args, order=1, modes=("rev",))
+
+
+def _check_vjp(f: Callable, args: tuple) -> None:
+    check_vjp(f, partial(jax.vjp, f), args)
+
+
+def scaled(case: Case, args: tuple, by: float) -> tuple:
+    """The arguments with the differentiated leaves scaled up: where a tail is."""
+    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
+    return tuple(
+        jax.tree.map(lambda leaf: jnp.asarray(leaf) * by, arg) if i in argnums else arg
+        for i, arg in enumerate(args)
+    )
+
+
+def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
+    """The arguments with zeros among the differentiated numbers drawn anew: a bias starts at 0."""
+    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
+
+    def moved(leaf: Any) -> Any:
+        return jnp.where(leaf == 0, jax.random.normal(key, jnp.shape(leaf)) / 2, leaf)
+
+    return tuple(jax.tree.map(moved, arg) if i in argnums else arg for i, arg in enumerate(args))
+
+
+def summary(trials: list[Trial]) -> list[dict[str, Any]]:
+    """By operator, and in all: mutants, really different, and each judge's kills and alarms."""
+    rows = []
+    names = sorted({trial.operator for trial in trials})
+    for name in [*names, "all"]:
+        some = [t for t in trials if name in (t.operator, "all")]
+        row: dict[str, Any] = {
+            "operator": name,
+            "mutants": len(some),
+            "different": sum(t.different for t in some),
+        }
+        for judge in JUDGES:
+            row[judge] = {
+                "killed": sum(t.different and t.accused[judge] for t in some),
+                "false_alarms": sum(t.accused[judge] and not t.different for t in some),
+            }
+        rows.append(row)
+    return rows
+
+
+def all_cases(names: Sequence[str] = ()) -> tuple[Case, ...]:
+    """The cases of these names, or all of the catalogue that the second opinion can read.
+
+    Those are the gradients without loops: the fast forms that have some repeat their formulas.
+    Raises InputError for any other name.
+    """
+    readable = tuple(entry for entry in CASES if is_straight(entry))
+    if not names:
+        return readable
+    chosen = tuple(case_called(name) for name in names)
+    for entry in chosen:
+        if entry not in readable:
+            raise InputError(
+                "CASES", "a gradient without loops", repr(entry.name), "name the reference form"
+            )
+    return chosen
+
+
+def is_straight(entry: Case) -> bool:
+    """Whether a gradient's program is one run of equations, with no loop and no barrier."""
+    with x64():
+        program = jax.make_jaxpr(entry.gradient)(*entry.example(jax.random.key(0)))
+    text = str(program)
+    return not any(f" {name}[" in text or f" {name} " in text for name in LOOPS)

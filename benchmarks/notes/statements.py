@@ -1,0 +1,40 @@
+"""The two source texts, statement by statement: what they say, what is true, and the errata.
+
+Every statement, table, example and formula of "How did binary cross-entropy loss come into
+existence?" and "Neural networks" that can be computed is a `Statement`, with the verdict that is
+expected of it; one more comes from a student exercise that many have copied. Formulas and tables
+that the texts give only as pictures are taken from the words around them. Left out, because there
+is nothing in them to compute: the history of the loss, how much it is used, and the metaphors.
+"""
+
+from collections.abc import Iterator
+
+from benchmarks.notes import algorithm, bernoulli, descent, likelihood, scores
+from benchmarks.notes.records import DIFFERS, Checked, Statement, check
+from handgrad.errors import InputError
+
+STATEMENTS: tuple[Statement, ...] = (
+    *bernoulli.STATEMENTS,
+    *scores.STATEMENTS,
+    *likelihood.STATEMENTS,
+    *descent.STATEMENTS,
+    *algorithm.STATEMENTS,
+)
+
+
+def statement(name: str) -> Statement:
+    """The statement of this name. Raises InputError if there is none."""
+    for entry in STATEMENTS:
+        if entry.name == name:
+            return entry
+    raise InputError("statement", "a name from the notes", repr(name), "make notes lists them")
+
+
+def errata() -> tuple[Statement, ...]:
+    """The statements that do not hold, in the order of the texts."""
+    return tuple(entry for entry in STATEMENTS if entry.expected == DIFFERS)
+
+
+def check_all() -> Iterator[Checked]:
+    """Every statement, computed anew."""
+    return map(check, STATEMENTS)

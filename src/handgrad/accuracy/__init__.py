@@ -1,0 +1,1 @@
+"""The error of derivatives over every input of a dtype, in units in the last place."""

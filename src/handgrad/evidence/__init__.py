@@ -1,1 +1,0 @@
-"""Why the judge can be trusted: mutants, the battery of wrong gradients, every float32 logit."""

@@ -1,0 +1,149 @@
+"""The page: one HTML file with its style, its script and its data inside, and nothing outside.
+
+Whatever comes from a user's file is text: `escape` in the HTML, `<` as \\u003c in the data, and
+`textContent` in the script. Beside that the page's own policy lets no script run but the one whose
+hash it names, and nothing be fetched.
+"""
+
+import base64
+import hashlib
+import json
+from html import escape
+from importlib import resources
+
+from handgrad.explain.data import as_data
+from handgrad.explain.explanation import (
+    Explanation,
+    GradientLeaf,
+    format_autodiff,
+    format_hand,
+)
+from handgrad.explain.latex import as_mathml, as_unicode
+from handgrad.explain.page.graph import Graph, as_svg, draw
+from handgrad.explain.summary import format_block, summarise
+
+DIGITS = 10
+"""Of the gradient in the agreement."""
+
+
+def as_html(explanation: Explanation) -> str:
+    """The whole page."""
+    graph = draw(explanation.tape)
+    parts = {
+        "TITLE": escape(explanation.name),
+        "LEAD": _lead(explanation),
+        "DERIVATION": _derivation(explanation),
+        "MAIN": "both" if explanation.derivation.lines else "alone",
+        "GRAPH": as_svg(graph),
+        "AGREEMENT": _agreement(explanation),
+        "TAPE": _tape(explanation),
+        "STYLE": _resource("page.css"),
+        "SCRIPT": _resource("page.js"),
+        "DATA": _data(explanation, graph),
+        "LAST": str(_steps(explanation) - 1),
+    }
+    parts["HASH"] = base64.b64encode(hashlib.sha256(parts["SCRIPT"].encode()).digest()).decode()
+    pieces = _resource("page.html").split("%%")  # text, NAME, text, NAME, ...
+    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))
+
+
+def _resource(name: str) -> str:
+    return (resources.files("handgrad.explain.page") / name).read_text(encoding="utf-8")
+
+
+def _data(explanation: Explanation, graph: Graph) -> str:
+    """The data, and with each equation the value of the node that its steps light."""
+    data = as_data(explanation)
+    for index, equation in enumerate(data["equations"]):
+        equation["node"] = graph.stands_for[index]
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def _steps(explanation: Explanation) -> int:
+    """The arguments, every equation forward, the loss, every equation back, the gradient."""
+    return len(explanation.tape.equations) + len(explanation.tape.backward) + 3
+
+
+def _lead(explanation: Explanation) -> str:
+    tape = explanation.tape
+    loss = escape(summarise(tape.loss.array).text)
+    wanted = ", ".join(f"<b>{escape(tape.values[i].name)}</b>" for i in tape.wanted)
+    ends = "what <code>jax.grad</code> gives, but for rounding"
+    if explanation.identical:
+        ends = "the very bits that <code>jax.grad</code> gives"
+    elif explanation.identical_unfused:
+        ends += ", and under <code>jax.disable_jit</code> its very bits"
+    return (
+        f"{len(tape.equations)} equations forward to the loss <b>{loss}</b>, "
+        f"{len(tape.backward)} back to its gradient in {wanted}: {ends}."
+    )
+
+
+def _derivation(explanation: Explanation) -> str:
+    derivation = explanation.derivation
+    if not derivation.lines:
+        return ""
+    rows = []
+    for number, line in enumerate(derivation.lines):
+        state = "" if line.matches else ' aria-disabled="true"'
+        rows.append(
+            f'<li data-line="{number}"><button type="button" class="line"{state} '
+            f'aria-label="{escape(as_unicode(line.formula))}" aria-describedby="why{number}">'
+            f"{as_mathml(line.formula)}</button>"
+            f'<p class="why" id="why{number}"><span class="number">{number + 1}</span> '
+            f"{escape(line.reason)}</p></li>"
+        )
+    return (
+        '<section class="derivation" id="derivation" aria-labelledby="derivation-title" '
+        'tabindex="0"><h2 id="derivation-title">The derivation</h2>'
+        f'<p class="of">{as_mathml(derivation.of)}</p>'
+        f'<ol class="lines">{"".join(rows)}</ol>'
+        f'<p class="quiet">{escape(derivation.given)}</p></section>'
+    )
+
+
+def _agreement(explanation: Explanation) -> str:
+    hand = explanation.hand_equal is not None
+    heads = ["", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad"]
+    rows = "".join(_row(leaf, hand) for leaf in explanation.leaves)
+    head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in explanation.notes)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        + (f'<ul class="quiet">{notes}</ul>' if notes else "")
+    )
+
+
+def _row(leaf: GradientLeaf, hand: bool) -> str:
+    cells = [_cell(leaf.tape, "tape", leaf.name, "")]
+    if hand:
+        cells.append(_cell(leaf.hand, "hand", leaf.name, format_hand(leaf)))
+    cells.append(_cell(leaf.autodiff, "autodiff", leaf.name, format_autodiff(leaf)))
+    return f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(cells)}</tr>'
+
+
+def _cell(array: object, who: str, name: str, comparison: str) -> str:
+    block = escape(format_block(summarise(array, DIGITS)))
+    wrong = " wrong" if comparison == "different" else ""
+    mark = f'<span class="said{wrong}">{comparison}</span>' if comparison else ""
+    return f'<td><pre data-who="{who}" data-leaf="{escape(name)}">{block}</pre>{mark}</td>'
+
+
+def _tape(explanation: Explanation) -> str:
+    tape, rows = explanation.tape, []
+    for equation in tape.equations:
+        outputs = [tape.values[i] for i in equation.outputs]
+        value = "; ".join(summarise(v.array).text for v in outputs)
+        sent = "; ".join(summarise(v.cotangent).text for v in outputs if v.cotangent is not None)
+        place = escape(str(equation.source)) if equation.source else ""
+        rows.append(
+            f'<tr><td>{equation.index + 1}</td><th scope="row">{escape(tape.formula(equation))}'
+            f"</th><td>{escape(value)}</td><td>{escape(sent)}</td><td>{place}</td></tr>"
+        )
+    heads = ("", "equation", "value", "cotangent", "line")
+    head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -1,0 +1,174 @@
+"""The graph as it is drawn: what stands on it, what is left out, and the SVG.
+
+A node is an argument, an equation that the gradient passes through, or a value beside that path
+that such an equation takes. How that value was made (a one-hot mask, for example) is shown in the
+steps and left out of the picture, where its steps light the value they end in.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from typing import Any
+
+from handgrad.explain.page.layout import GraphLayout, lay_out
+from handgrad.explain.summary import summarise
+from handgrad.explain.tape import Tape, TapeEquation
+
+WIDTH, HEIGHT, PAD = 176.0, 66.0, 14.0
+LETTERS = 21
+"""Of a node's first line: at 12 px about as many as its width takes."""
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A box: the value it shows, and the equation that made it."""
+
+    value: int
+    kind: str
+    """`input`, `wanted`, `active` or `beside`."""
+    title: str
+    equation: TapeEquation | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes by value, and edges from value to value."""
+
+    tape: Tape
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[tuple[int, int], ...]
+    stands_for: dict[int, int]
+    """For each equation, the value of the node that its steps light."""
+
+    @cached_property
+    def layout(self) -> GraphLayout:
+        """Where everything is."""
+        return lay_out([n.value for n in self.nodes], self.edges, (WIDTH, HEIGHT))
+
+
+def draw(tape: Tape) -> Graph:
+    """What of a tape is drawn."""
+    made = {index: e for e in tape.equations for index in e.outputs}
+    shown: set[int] = set()
+    for equation in tape.equations:
+        if equation.active or tape.output in equation.outputs:
+            shown.update(i for i in (*equation.inputs, *equation.outputs) if i not in tape.fixed)
+    shown.add(tape.output)
+    shown.update(tape.wanted)
+    reach: dict[int, frozenset[int]] = {}
+
+    def behind(index: int) -> frozenset[int]:
+        """The nodes that a hidden value was made from."""
+        if index in shown:
+            return frozenset([index])
+        if index not in reach:
+            sources = made[index].inputs if index in made else ()
+            reach[index] = frozenset().union(*(behind(i) for i in sources))
+            if index in tape.inputs:
+                shown.add(index)
+                reach[index] = frozenset([index])
+        return reach[index]
+
+    edges = []
+    for index in sorted(shown):
+        for source in made[index].inputs if index in made else ():
+            edges += [(node, index) for node in behind(source) if source not in tape.fixed]
+    nodes = tuple(_node(tape, index, made.get(index)) for index in sorted(shown))
+    lights: dict[int, int] = {}
+    for equation in reversed(tape.equations):
+        own = [i for i in equation.outputs if i in shown]
+        users = [e for e in tape.equations if set(e.inputs) & set(equation.outputs)]
+        beyond = [lights[e.index] for e in users if e.index in lights]
+        lights[equation.index] = own[0] if own else (beyond[0] if beyond else tape.output)
+    return Graph(tape, nodes, tuple(sorted(set(edges))), lights)
+
+
+def _node(tape: Tape, index: int, made: TapeEquation | None) -> GraphNode:
+    value = tape.values[index]
+    if made is None:
+        kind = "wanted" if index in tape.wanted else "input"
+        return GraphNode(index, kind, tape.name(index), None)
+    return GraphNode(index, "active" if value.active else "beside", tape.formula(made), made)
+
+
+def as_svg(graph: Graph) -> str:
+    """The graph, every node with its value and its cotangent."""
+    layout, tape = graph.layout, graph.tape
+    width, height = layout.width + 2 * PAD, layout.height + 2 * PAD
+    parts = [
+        f'<svg id="graph" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" role="group" '
+        'aria-label="The computation as a graph, arguments at the top, the loss at the bottom">'
+    ]
+    active = {n.value for n in graph.nodes if n.kind in ("wanted", "active")}
+    for (a, b), points in layout.edges.items():
+        carries = a in active and tape.values[b].active
+        parts.append(
+            f'<path class="edge{" carries" if carries else ""}" data-from="{a}" data-to="{b}" '
+            f'd="{_curve(points)}"/>'
+        )
+    parts += [_box(graph, node) for node in graph.nodes]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _curve(points: list[tuple[float, float]]) -> str:
+    """From the foot of one box to the head of another, through the points between."""
+    moved = [(x + PAD, y + PAD) for x, y in points]
+    (x, y), last = moved[0], len(moved) - 1
+    half = HEIGHT / 2
+    path = [f"M{x:.1f} {y + half:.1f}"]
+    at = y + half
+    for i, (u, v) in enumerate(moved[1:], 1):
+        head, foot = v - half, v + half
+        bend = (head - at) / 2
+        path.append(f"C{x:.1f} {at + bend:.1f} {u:.1f} {head - bend:.1f} {u:.1f} {head:.1f}")
+        if i < last:
+            path.append(f"V{foot:.1f}")
+        x, at = u, foot
+    return "".join(path)
+
+
+def _box(graph: Graph, node: GraphNode) -> str:
+    tape, value = graph.tape, graph.tape.values[node.value]
+    x, y = graph.layout.centres[node.value]
+    left, top = x - WIDTH / 2 + PAD, y - HEIGHT / 2 + PAD
+    text = fitted(value.array)
+    sent = "" if value.cotangent is None else fitted(value.cotangent, after="∂ ")
+    label = f"{node.title}; value {text}" + (f"; cotangent {sent}" if sent else "")
+    title, formula = _short(node.title, value.name)
+    lines = [
+        f'<text class="name" x="12" y="20"><tspan class="var">{escape(title)}</tspan>'
+        f"{escape(formula)}</text>",
+        f'<text class="value" x="12" y="39">{escape(text)}</text>',
+    ]
+    if sent:
+        lines.append(
+            '<text class="cotangent" x="12" y="56">'
+            f'<tspan class="sign">∂ </tspan>{escape(sent)}</text>'
+        )
+    kind = node.kind + (" loss" if node.value == tape.output else "")
+    return (
+        f'<g class="node {kind}" data-value="{node.value}" role="button" tabindex="-1" '
+        f'aria-label="{escape(label)}" transform="translate({left:.1f} {top:.1f})">'
+        f"<title>{escape(label)}</title>"
+        f'<rect width="{WIDTH:.0f}" height="{HEIGHT:.0f}" rx="9"/>{"".join(lines)}</g>'
+    )
+
+
+def fitted(array: Any, after: str = "") -> str:
+    """A value as long as a node is wide: fewer digits for a short vector, or its range."""
+    for digits in (5, 3, 2):
+        text = summarise(array, digits).text
+        if len(after + text) <= LETTERS + 1:
+            return text
+    return replace(summarise(array), whole=False).text
+
+
+def _short(title: str, name: str) -> tuple[str, str]:
+    """The name, and as much of the formula after it as fits."""
+    rest = title.removeprefix(name)
+    if len(name) > LETTERS:
+        return name[: LETTERS - 1] + "…", ""
+    if len(name) + len(rest) > LETTERS:
+        rest = rest[: max(0, LETTERS - 1 - len(name))].rstrip() + "…"
+    return name, rest

@@ -1,0 +1,148 @@
+"""How each primitive is written, and what its local derivative is.
+
+An elementwise equation has one local derivative per entry: what its pullback makes of a cotangent
+of ones. The local derivative of any other equation is described: a Jacobian is never written out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from handgrad.jaxprs import CALLS, CUSTOM_CALLS, called_program, equations, sub_jaxprs
+
+# --- written ----------------------------------------------------------------------------------
+
+INFIX = {
+    "add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷", "dot_general": "·",
+    "eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "and", "or": "or",
+    "rem": "mod",
+}  # fmt: skip
+PREFIX = {"neg": "−", "not": "not "}
+SIGNS = {
+    "logistic": "σ", "reduce_sum": "Σ", "reduce_max": "max", "reduce_min": "min",
+    "reduce_prod": "Π", "reduce_and": "all", "reduce_or": "any", "broadcast_in_dim": "copies",
+    "select_n": "where", "stop_gradient": "constant", "cumsum": "running Σ", "sqrt": "√",
+    "remat": "checkpoint", "remat2": "checkpoint",
+}  # fmt: skip
+SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def detail_of(equation: Any) -> str:
+    """What a primitive's name leaves out: an exponent, a dtype, a length, a function's name."""
+    name, params = equation.primitive.name, equation.params
+    if name == "integer_pow":
+        return str(params["y"])
+    if name == "convert_element_type":
+        return str(params["new_dtype"])
+    if name == "scan":
+        return str(params["length"])
+    rule = called_program(equation, CUSTOM_CALLS)
+    if rule is not None:
+        function = getattr(rule.jaxpr.debug_info, "func_name", "")
+        return str(params.get("name") or function or "")
+    return ""
+
+
+def expression(primitive: str, detail: str, operands: list[str]) -> str:
+    """An equation's right side.
+
+    >>> expression("mul", "", ["y", "z"]), expression("integer_pow", "2", ["z"])
+    ('y × z', 'z²')
+    >>> expression("select_n", "", ["z > 0", "0", "z"])
+    'where(z > 0, z, 0)'
+    """
+    if primitive in INFIX and len(operands) == 2:
+        return f"{operands[0]} {INFIX[primitive]} {operands[1]}"
+    if primitive in PREFIX:
+        return f"{PREFIX[primitive]}{operands[0]}"
+    if primitive == "square":
+        return f"{operands[0]}²"
+    if primitive == "integer_pow":
+        return f"{operands[0]}{detail.translate(SUPERSCRIPT)}"
+    if primitive == "reduce_sum":
+        return f"Σ {operands[0]}"
+    if primitive == "select_n" and len(operands) == 3:
+        operands = [operands[0], operands[2], operands[1]]
+    if primitive == "scan":
+        return f"scan of {detail} ({', '.join(operands)})"
+    named_by_detail = primitive == "convert_element_type" or primitive in CUSTOM_CALLS
+    sign = detail if named_by_detail and detail else SIGNS.get(primitive, primitive)
+    return f"{sign}({', '.join(operands)})"
+
+
+# --- differentiated ---------------------------------------------------------------------------
+
+ELEMENTWISE = {
+    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
+    "cbrt", "ceil", "clamp", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc",
+    "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log",
+    "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem",
+    "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
+}  # fmt: skip
+
+MOVED = "1: entries are moved, so their cotangents move back"
+COPIED = "1 for every copy: the cotangents of the copies are added"
+CUT = "1 inside the slice, 0 outside: the cotangent goes back to its place"
+AGAIN = "that of the function inside, computed again on the way back"
+LOOP = "the pullback of the loop's body, last iteration first"
+DESCRIPTIONS = {
+    "broadcast_in_dim": COPIED,
+    "checkpoint": AGAIN,
+    "concatenate": "1: each part takes its share of the cotangent",
+    "cond": "that of the branch that was taken",
+    "conv_general_dilated": "the other factor: a convolution by it, turned over",
+    "convert_element_type": "1: the same numbers in another dtype",
+    "cumsum": "1 for every entry up to each sum: the cotangents are added from the end",
+    "custom_jvp_call": "a rule by hand: its author's tangent function, transposed",
+    "custom_vjp_call": "a rule by hand: its author's backward function",
+    "dot_general": "the other factor: a product by it",
+    "dynamic_slice": CUT,
+    "expand_dims": MOVED,
+    "gather": "1 where an entry was taken: its cotangent goes back there, repeats are added",
+    "pad": "1 for every entry that was there before; the padding is constant",
+    "reduce_max": "1 at the largest entry, shared where there is a tie; 0 elsewhere",
+    "reduce_min": "1 at the smallest entry, shared where there is a tie; 0 elsewhere",
+    "reduce_prod": "the product of all the other entries",
+    "reduce_sum": "1 for every entry: the cotangent is copied to all that were added",
+    "remat": AGAIN,
+    "remat2": AGAIN,
+    "reshape": MOVED,
+    "rev": MOVED,
+    "scan": LOOP,
+    "scatter-add": "1 for every entry: a written one takes the cotangent from its place",
+    "slice": CUT,
+    "sort": MOVED,
+    "split": MOVED,
+    "squeeze": MOVED,
+    "transpose": MOVED,
+    "while": LOOP,
+}
+
+
+@dataclass(frozen=True)
+class LocalJacobian:
+    """∂output/∂input: its diagonal `entries` for an elementwise equation, else only a text."""
+
+    entries: Any | None
+    description: str
+
+
+def local_jacobian(equation: Any, operand: Any, pulled_ones: Any) -> LocalJacobian:
+    """The Jacobian in one operand, given what the pullback makes of a cotangent of ones."""
+    description = DESCRIPTIONS.get(equation.primitive.name)
+    one = len(equation.outvars) == 1 and equation.outvars[0].aval.size == jnp.size(operand) == 1
+    if one or is_elementwise(equation):
+        return LocalJacobian(pulled_ones, description or "one number for each entry")
+    return LocalJacobian(None, description or "what its pullback does")
+
+
+def is_elementwise(equation: Any) -> bool:
+    """Whether entry i of the output depends on entry i of each operand, and on no other."""
+    programs = sub_jaxprs(equation)
+    if programs:
+        called = called_program(equation, CALLS | CUSTOM_CALLS) is not None
+        inner = [e for program in programs for e in equations(program, lambda _: [])]
+        return called and all(map(is_elementwise, inner))
+    one_shape = len({v.aval.shape for v in (*equation.invars, *equation.outvars)}) == 1
+    return equation.primitive.name in ELEMENTWISE and one_shape

@@ -1,0 +1,1 @@
+"""To run at scale: streams of rows, many devices, many processes, checkpoints."""

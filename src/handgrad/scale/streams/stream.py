@@ -1,0 +1,338 @@
+"""A stream: the rows of a file of any size, opened in two passes over it.
+
+The first learns the columns: the types, categories, classes, means and deviations. The second
+writes the encoded and standardised rows to the working copy. The file is not needed after that.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from os.path import expanduser
+from pathlib import Path
+
+import numpy as np
+
+from handgrad.data.dataset import Dataset, check_no_overflow, check_split
+from handgrad.data.encoders import Column, FeatureEncoder, LabelEncoder, Strings, ValueCounts
+from handgrad.data.files import SUFFIXES, check_path, file_changed
+from handgrad.errors import InputError
+from handgrad.scale.streams.sources import open_source
+from handgrad.scale.streams.working_copy import (
+    ReadAhead,
+    Rows,
+    WorkingCopy,
+    check_room,
+    ring,
+    workplace,
+)
+
+DTYPES = ("float32", "float64")
+NUMBERS_AT_ONCE = 2**22
+"""Of encoded rows: 32 MB in float64."""
+BLOCK_BYTES = 2**22
+"""Of a block: small enough to stay in the cache from being read to being used."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stream:
+    """Encoded and standardised rows, read in blocks as often as wanted.
+
+    Attributes:
+        name: that of the file.
+        examples, features: N and D.
+        dtype: of x, 'float32' or 'float64'; labels are int32 class indices, or soft in `dtype`.
+        feature_names, class_names, source: as a Dataset has them.
+        prepared_in: seconds that learning and encoding took.
+        copy: the rows.
+    """
+
+    name: str
+    examples: int
+    features: int
+    dtype: str
+    soft: bool
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    source: str
+    prepared_in: float
+    copy: WorkingCopy
+
+    @property
+    def classes(self) -> int:
+        """K, the classes that have a name."""
+        return len(self.class_names)
+
+    @property
+    def label_dtype(self) -> str:
+        """The dtype of y."""
+        return self.dtype if self.soft else "int32"
+
+    @property
+    def block_rows(self) -> int:
+        """R, how many rows a block has; the last may have fewer."""
+        row = self.features * np.dtype(self.dtype).itemsize
+        blocks = -(-self.examples // max(1, BLOCK_BYTES // row))
+        return -(-self.examples // blocks)
+
+    def rows(self, begin: int, end: int) -> Rows:
+        """Rows begin … end − 1: x (R, D) and y (R,), new arrays."""
+        x = np.empty((end - begin, self.features), self.dtype)
+        y = np.empty(end - begin, self.label_dtype)
+        self.copy.read(begin, x, y)
+        return x, y
+
+    def blocks(self) -> Iterator[Rows]:
+        """All rows in order, in blocks: x (R, D), y (R,). Each is overwritten two blocks later."""
+        with ReadAhead(self.copy, ring(self.examples, self.block_rows), self.block_rows) as ahead:
+            for number in range(-(-self.examples // self.block_rows)):
+                yield ahead.get(number)
+
+    def sample(self, most: int) -> Rows:
+        """At most `most` rows, in runs of 16 evenly spread over all: x and y."""
+        runs = max(1, most // 16)
+        if self.examples <= 16 * runs:
+            return self.rows(0, self.examples)
+        starts = [number * self.examples // runs for number in range(runs)]
+        parts = [self.rows(start, start + 16) for start in starts]
+        return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+    def shown(self, most: int = 1_000) -> Dataset:
+        """A sample as a Dataset, to plot."""
+        x, y = self.sample(most)
+        return Dataset(
+            self.name,
+            x.astype(np.float64),
+            y.astype(np.float64) if self.soft else y,
+            self.feature_names,
+            self.class_names,
+            f"A sample. {self.source}",
+        )
+
+    def close(self) -> None:
+        """Free the space on the disk that the working copy takes."""
+        self.copy.close()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Stream({self.name!r}: {self.examples:,} examples, {self.features:,} features, "
+            f"{self.classes:,} classes)"
+        )
+
+
+def open_stream(
+    path: str | PathLike[str],
+    target: str | int | None,
+    *,
+    dtype: str = "float32",
+    standardised: bool = True,
+    folder: str | PathLike[str] | None = None,
+) -> Stream:
+    """The rows of a .csv, .parquet or .npy file, encoded as `load` does, in bounded memory.
+
+    They are standardised as `standardise` does it, to rounding, and kept in `dtype` in a working
+    copy in `folder` (else $TMPDIR, or /var/tmp): N (D + 1) numbers. It goes with the Stream, or
+    with the process. `target` is the name of the label column; of a .npy file its number.
+
+    Raises:
+        InputError: as `load` does, with the row; a file that changes while it is being read; no
+            room for the working copy.
+        MissingExtraError: pyarrow is not installed, and the file is not a .npy file.
+    """
+    return _open(path, target, dtype, standardised, folder, None)[0]
+
+
+def open_parts(
+    path: str | PathLike[str],
+    target: str | int | None,
+    test_fraction: float = 0.25,
+    seed: int = 0,
+    *,
+    dtype: str = "float32",
+    folder: str | PathLike[str] | None = None,
+) -> tuple[Stream, Stream]:
+    """The training part and the test part of a file, both standardised by the former.
+
+    What `standardise(*split(load(path, target)))` is in memory, but that each row is drawn by
+    itself, by its number and `seed`, so that the shares of the classes are those of chance.
+
+    Raises:
+        InputError: as `open_stream` does; a fraction outside (0, 1), or that leaves a part empty.
+    """
+    check_split(test_fraction, seed)
+    train, test = _open(path, target, dtype, True, folder, HeldOut(test_fraction, seed))
+    return train, test
+
+
+class HeldOut:
+    """About a `fraction` of all rows, drawn by row number and seed alone: the same in each pass."""
+
+    TOGETHER = 2**16
+    """Rows that share a generator, whatever the blocks they are read in."""
+
+    def __init__(self, fraction: float, seed: int):
+        self.fraction, self._seed = fraction, seed
+
+    def mask(self, first: int, count: int) -> np.ndarray:
+        """(count,) of bool: whether rows first, first+1 … are held out."""
+        groups = range(first // self.TOGETHER, (first + count - 1) // self.TOGETHER + 1)
+        drawn = np.concatenate(
+            [np.random.default_rng([self._seed, group]).random(self.TOGETHER) for group in groups]
+        )
+        begin = first - groups[0] * self.TOGETHER
+        return drawn[begin : begin + count] < self.fraction
+
+
+class Standardiser:
+    """Mean and deviation of the training rows, learnt from blocks, of encoded features.
+
+    Those of numbers are scikit-learn's, which adds up squares about the mean of each block: sums of
+    squares would cancel, since a column of years has a mean a thousand times its deviation. Those
+    of a column of 0 and 1 that holds k ones in n rows are k/n and √(k/n (1 − k/n)).
+    """
+
+    def __init__(self) -> None:
+        from sklearn.preprocessing import StandardScaler
+
+        self._scaler = StandardScaler()
+        self._counts: list[ValueCounts] = []
+        self.rows = 0
+
+    def partial_fit(self, parts: Sequence[Column]) -> None:
+        """Learn from the next training rows, the parts of a `Block`."""
+        if len(parts[0]) == 0:
+            return
+        self.rows += len(parts[0])
+        strings = [part for part in parts if isinstance(part, Strings)]
+        self._counts = self._counts or [ValueCounts() for _ in strings]
+        for counts, column in zip(self._counts, strings, strict=True):
+            counts.partial_fit(column)
+        # Transposed, columns of a table are copied as they lie in memory, and so are rows of .npy.
+        columns = [part.T for part in parts if isinstance(part, np.ndarray)]
+        if columns:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._scaler.partial_fit(np.concatenate(columns, dtype=np.float64).T)
+
+    def finish(self, features: FeatureEncoder) -> None:
+        """Settle `mean` (D,) and `scale` (D,). Raises InputError for an overflow."""
+        numeric = features.numeric
+        self.mean, variance, self.scale = (np.empty(len(numeric)) for _ in range(3))
+        if numeric.any():
+            self.mean[numeric], variance[numeric] = self._scaler.mean_, self._scaler.var_
+            self.scale[numeric] = self._scaler.scale_
+        ones = [
+            counts.counts.get(value, 0)
+            for counts, values in zip(self._counts, filter(None, features.categories), strict=True)
+            for value in values
+        ]
+        self.mean[~numeric] = share = np.array(ones) / self.rows
+        variance[~numeric] = share * (1 - share)
+        self.scale[~numeric] = np.where(share * (1 - share) > 0, np.sqrt(share * (1 - share)), 1)
+        check_no_overflow(features.feature_names, self.mean, variance)
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """`x` (R, D), encoded, standardised in place."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            x -= self.mean
+            x /= self.scale
+        return x
+
+
+def _open(
+    path: str | PathLike[str],
+    target: str | int | None,
+    dtype: str,
+    standardised: bool,
+    folder: str | PathLike[str] | None,
+    held_out: HeldOut | None,
+) -> list[Stream]:
+    """The training rows and, if some are held out, those."""
+    if dtype not in DTYPES:
+        raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
+    began = time.perf_counter()
+    file = _as_path(path)
+    check_path(file, (*SUFFIXES, ".npy"))
+    before = _fingerprint(file)
+    source = open_source(file, target)
+    labels = LabelEncoder(file.name, source.target)
+    features = FeatureEncoder(file.name, source.names)
+    standardiser = Standardiser()
+    for block in source.blocks():
+        labels.partial_fit(block.target)
+        features.partial_fit(block.parts)
+        parts = block.parts
+        if held_out is not None:
+            train = ~held_out.mask(block.first, len(block.target))
+            parts = [part[train] for part in parts]
+        standardiser.partial_fit(parts)
+    if held_out is not None and not 0 < standardiser.rows < features.rows:
+        raise InputError(
+            "test_fraction",
+            f"a fraction that leaves some of {features.rows:,} examples in both parts",
+            held_out.fraction,
+            "pass another one, or more data",
+        )
+    if _fingerprint(file) != before:  # what is wrong with its values would mislead
+        raise file_changed(file.name)
+    labels.finish()
+    features.finish()
+    standardiser.finish(features)
+
+    names = features.feature_names
+    label_dtype = dtype if labels.soft else "int32"
+    row = len(names) * np.dtype(dtype).itemsize + np.dtype(label_dtype).itemsize
+    work = workplace(folder)
+    check_room(work, features.rows * row)
+    copies = [
+        WorkingCopy(work, len(names), dtype, label_dtype)
+        for _ in range(1 if held_out is None else 2)
+    ]
+    at_once = max(1, NUMBERS_AT_ONCE // len(names))  # encoded, a block may be much wider
+    for block in source.blocks():
+        for begin in range(0, len(block.target), at_once):
+            rows = slice(begin, begin + at_once)
+            x = features.transform([part[rows] for part in block.parts])
+            y = labels.transform(block.target[rows])
+            if standardised:
+                standardiser.transform(x)
+            with np.errstate(over="ignore"):
+                x = x.astype(dtype, copy=False)
+            check_no_overflow(names, x)
+            if held_out is None:
+                copies[0].append(x, y)
+            else:
+                held = held_out.mask(block.first + begin, len(y))
+                copies[0].append(x[~held], y[~held])
+                copies[1].append(x[held], y[held])
+    if _fingerprint(file) != before or sum(copy.rows for copy in copies) != features.rows:
+        raise file_changed(file.name)
+    described = f"Read from {file.name}, with {str(target)!r} as the target."
+    took = time.perf_counter() - began
+    return [
+        Stream(
+            file.stem, copy.rows, len(names), dtype, labels.soft, names, labels.class_names,
+            described, took, copy,
+        ) for copy in copies
+    ]  # fmt: skip
+
+
+def _as_path(path: object) -> Path:
+    try:
+        return Path(expanduser(fspath(path)))  # type: ignore[call-overload]
+    except TypeError:
+        raise InputError("path", "the path of a file", repr(path), "pass a string") from None
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int, int]:
+    """What changes with a file: its size, when it was written, and which file it is."""
+    try:
+        now = path.stat()
+    except OSError:
+        raise file_changed(path.name) from None
+    return now.st_size, now.st_mtime_ns, now.st_dev, now.st_ino

@@ -1,0 +1,383 @@
+"""fit: a model, data and an update rule to trained parameters.
+
+What passes from `fit` to its result:
+
+    fit                    checks its arguments; data, starting state, order of the batches
+      fit_with_callbacks   resumes from a checkpoint; log, checkpoints and signals around the run
+        loop.run           chunks of steps, and what happens between two of them
+          chunk, step      compiled: (state, batch) -> (state, loss)
+    FitResult              the parameters, and the history of the run
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from handgrad._checks import as_numpy, dtype_of, is_real, is_whole, require_floating, require_rank
+from handgrad._types import Array, ArrayLike, Key
+from handgrad.data.checks import check_labels, check_values
+from handgrad.errors import DivergedError, InputError
+from handgrad.gradients.model import Model
+from handgrad.scale.checkpoints import PROGRAM, Checkpoints, Saver, describe_leaf, digest, leaves
+from handgrad.scale.processes import check_same_start, defer_signals
+from handgrad.scale.sharding import as_mesh, to_local
+from handgrad.train.batches import Batches, ShardedBatches
+from handgrad.train.log import RunLog
+from handgrad.train.loop import (
+    ArrayEngine,
+    Callback,
+    Engine,
+    History,
+    Progress,
+    Schedule,
+    Solver,
+    TrainState,
+    run,
+)
+from handgrad.train.optimizers import resolve
+
+Params = TypeVar("Params")
+Optimizer: TypeAlias = Literal["sgd", "momentum", "adam"] | optax.GradientTransformation
+BatchSize: TypeAlias = int | Literal["full"] | None
+UPDATE_SECONDS = 1.0
+"""How long a chunk may take in a run that is saved or logged: it can be stopped after each."""
+
+
+@dataclass(frozen=True)
+class FitResult(Generic[Params]):
+    """Trained parameters, in the structure of the model's, and the history of the run."""
+
+    params: Params
+    history: History
+
+    @property
+    def loss(self) -> float:
+        """The last loss on all training data, in nats."""
+        return float(self.history.losses[-1])
+
+
+def fit(
+    model: Model[Params],
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    optimizer: Optimizer = "sgd",
+    learning_rate: float | None = None,
+    batch_size: BatchSize = None,
+    epochs: int = 200,
+    tol: float | None = None,
+    key: Key | None = None,
+    params: Params | None = None,
+    shuffle: bool = True,
+    mesh: Mesh | int | Literal["all"] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    update_seconds: float | None = None,
+    checkpoint: Checkpoints | Path | str | None = None,
+    resume: bool = False,
+    log: RunLog | Path | str | None = None,
+) -> FitResult[Params]:
+    """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
+
+    `optimizer` is 'sgd', 'momentum' or 'adam' at `learning_rate` (0.1 if not given), or any
+    `optax.GradientTransformation`. `batch_size` is 'full', or a number (32 if not given, or all the
+    examples where there are fewer): 1 with `shuffle=False` updates on every point in the order of
+    the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
+    be at most `tol` (they are evaluated every few epochs), or at Ctrl-C, which keeps what was
+    learnt. It starts at `params`, or at random weights drawn with `key`.
+
+    With `checkpoint`, a folder or `Checkpoints`, the run is saved as it goes and at its end, and
+    Ctrl-C or SIGTERM end it after the chunk at hand; with `resume` it goes on from what was saved
+    last, to the same bits, or from the start if nothing was. `log` is a file of JSON lines that
+    grows with the run (see `RunLog`). `update_seconds` is about how far apart two calls of
+    `progress` may be.
+
+    `mesh` spreads the examples over several devices: a `jax.sharding.Mesh` with one axis, a number
+    of devices, or 'all'. Batches are then drawn from shards of the rows (see `train.batches`), the
+    same ones on 1, 2, 4 and 8 devices; the result is that of one device up to rounding.
+
+    Raises InputError for arguments that cannot be used, before anything is computed, and
+    DivergedError, which names the step, at the first loss that is not finite.
+
+    >>> import jax.numpy as jnp
+    >>> from handgrad.gradients import logistic
+    >>> x, y = jnp.array([[-1.0], [1.0]]), jnp.array([0, 1])
+    >>> result = fit(logistic.model(), x, y, batch_size="full", epochs=200)
+    >>> logistic.predict(result.params, x).round().tolist()
+    [0.0, 1.0]
+    """
+    check_model(model)
+    check_run(epochs, tol, progress)
+    saves = as_checkpoints(checkpoint, resume)
+    devices = None if mesh is None else as_mesh(mesh)
+    x, y = as_arrays(x, y, on_host=devices is not None)
+    init_key, order_key = jax.random.split(check_key(key))
+    batches = Batches.of(x.shape[0], batch_size, shuffle, order_key)
+    solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
+    if params is None:
+        params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
+    check_labels_fit(model, params, x, y)
+    state = solver.init(params)
+    if devices is not None:
+        batches = ShardedBatches.over(batches, devices.size)
+    schedule = Schedule.of(batches, epochs, x.shape[1], can_stop=tol is not None)
+
+    def engine(at: TrainState) -> Engine:
+        return ArrayEngine(solver, batches, schedule, at, (x, y), devices)
+
+    def facts() -> dict[str, Any]:
+        count = 1 if devices is None else devices.size
+        return {"devices": count, **fingerprint(solver, batches, state, (x, y))}
+
+    state, history = fit_with_callbacks(
+        engine, state, facts, checkpoints=saves, resume=resume, log=log, tol=tol,
+        progress=progress, update_seconds=update_seconds,
+    )  # fmt: skip
+    return FitResult(state.params if devices is None else to_local(state.params), history)
+
+
+def fit_with_callbacks(
+    make_engine: Callable[[TrainState], Engine],
+    state: TrainState,
+    facts: Callable[[], dict[str, Any]],
+    *,
+    checkpoints: Checkpoints | None,
+    resume: bool,
+    log: RunLog | Path | str | None,
+    tol: float | None,
+    progress: Callable[[Progress], None] | None,
+    update_seconds: float | None,
+) -> tuple[TrainState, History]:
+    """The steps of an engine, from `state` or from the checkpoint that is resumed, and what goes
+    with them: progress, log, checkpoints, signals.
+
+    `facts` are those that a checkpoint must share with the run (`fingerprint`); they are asked for
+    only where there is a checkpoint or a log. With a checkpoint, or with many processes, Ctrl-C and
+    SIGTERM end the run after the chunk at hand; it is saved at the end. Raises what
+    `Checkpoints.open`, `RunLog`, `run` and `check_same_start` do.
+    """
+    known = facts() if checkpoints or log is not None else {}
+    callbacks: list[Callback] = []
+    if progress is not None:
+        callbacks.append(lambda state, seen: progress(seen))
+    with ExitStack() as stack:
+        saver: Saver | None = None
+        if checkpoints:
+            saver = stack.enter_context(checkpoints.open(state, known, resume))
+            state = saver.state
+        start = saver.start if saver else 0
+        run_log = log if isinstance(log, RunLog) or log is None else RunLog(log, resume)
+        run_log = run_log if jax.process_index() == 0 else None
+        engine = make_engine(state)
+        stack.callback(engine.close)
+        if run_log:
+            run_log.start(known, start, engine.schedule.steps)
+            callbacks.append(run_log.progress)
+        if saver:
+            save = saver.save_if_due
+            callbacks.append(lambda state, seen: save(state, seen.step))
+        if update_seconds is None and (saver or run_log):
+            update_seconds = UPDATE_SECONDS
+        if checkpoints and checkpoints.every_seconds and update_seconds:
+            update_seconds = min(update_seconds, checkpoints.every_seconds)
+        many = jax.process_count() > 1
+        if many:
+            check_same_start(start)
+            update_seconds = None  # the processes must cut alike, and no two clocks agree
+        signals = stack.enter_context(defer_signals()) if saver or many else None
+        try:
+            state, history = run(
+                engine, state, start=start, tol=tol, callbacks=callbacks,
+                stop_requested=signals.stop_requested if signals else lambda: False,
+                update_seconds=update_seconds,
+                steps_until_due=saver.steps_until_due if saver else lambda done: math.inf,
+            )  # fmt: skip
+        except DivergedError as error:
+            if run_log:
+                run_log.write("end", stopped="diverged", step=error.step, message=str(error))
+            raise
+        if saver:
+            saver.save(state, history.end)
+            history = replace(history, unsaved=saver.failure or "")
+        if signals and signals.signal:
+            history = replace(history, signal=signals.signal)
+        if run_log:
+            run_log.end(history)
+    return state, history
+
+
+def as_checkpoints(checkpoint: Any, resume: bool) -> Checkpoints | None:
+    """`Checkpoints` in a folder from its path. Raises InputError for anything else, or for a run
+    that is to resume from none.
+    """
+    if resume and checkpoint is None:
+        raise InputError("resume", "a checkpoint to go with it", "none", "pass checkpoint='runs/a'")
+    if checkpoint is None or isinstance(checkpoint, Checkpoints):
+        return checkpoint
+    if isinstance(checkpoint, str | Path):
+        return Checkpoints(checkpoint)
+    raise InputError(
+        "checkpoint", "the path of a folder, or Checkpoints", repr(checkpoint),
+        "pass checkpoint='runs/a'",
+    )  # fmt: skip
+
+
+def fingerprint(
+    solver: Solver,
+    batches: Batches,
+    state: TrainState,
+    data: tuple[Any, Any],
+    values: str | None = None,
+) -> dict[str, Any]:
+    """The facts that a checkpoint must share with the run that resumes from it, in words.
+
+    A step depends on the state, on the data, on which examples it sees, and on its program. Each is
+    a fact here, long values as digests. How long the run is, and what its tolerance, are not: a run
+    may be resumed to go further. Of a stream `data` are the shapes of a part, and `values` is the
+    digest of all.
+    """
+    return {
+        "x": describe_leaf(data[0]),
+        "y": describe_leaf(data[1]),
+        "examples": batches.examples,
+        "values of x and y": values or digest(data),
+        "batch size": batches.size,
+        "order": batches.order,
+        "key of the order": list(batches.seed) if batches.shuffle and not batches.full else None,
+        "state": [f"{path} {describe_leaf(leaf)}" for path, leaf in leaves(state)],
+        "first parameters": digest(state),
+        PROGRAM: program_digest(solver, batches, state, data),
+    }
+
+
+def program_digest(
+    solver: Solver, batches: Batches, state: TrainState, data: tuple[Any, Any]
+) -> str:
+    """A digest of what a step is lowered to, which has every constant in it.
+
+    Of a chunk of one step, so that it does not depend on how a run is cut into chunks.
+    """
+    indices = np.zeros((1, 0 if batches.full else batches.size), np.int32)
+    lowered = jax.jit(solver.chunk(batches.full)).lower(state, *data, indices, np.int32(0))
+    return hashlib.blake2b(lowered.as_text().encode(), digest_size=16).hexdigest()
+
+
+def accuracy(model: Model[Params], params: Params, x: ArrayLike, y: ArrayLike) -> float:
+    """The share of examples whose most probable class is their label's most probable class.
+
+    Raises InputError for features and labels that do not fit.
+    """
+    x = x if isinstance(x, jax.Array) else as_numpy("x", x)
+    require_floating("x", x)
+    require_rank("x", x, 2, "(N, D)")
+    check_labels(y, examples=x.shape[0])
+    for leaf in jax.tree.leaves(params):
+        require_floating("params", leaf)
+    return float(np.mean(is_right(jax.jit(model.predict)(params, jnp.asarray(x)), y)))
+
+
+def is_right(probabilities: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """(N,) of bool: whether the most probable class is the label's most probable class."""
+    return _classes(probabilities) == _classes(y)
+
+
+def _classes(a: ArrayLike) -> np.ndarray:
+    """Class indices from (N, K) probabilities, from (N,) probabilities of class 1, or as given."""
+    a = np.asarray(a)
+    if a.ndim == 2:
+        return np.argmax(a, axis=1)
+    return a if np.issubdtype(a.dtype, np.integer) else (a > 0.5).astype(int)
+
+
+# --- checks of what `fit` is asked to do ------------------------------------------------------
+
+
+def check_run(epochs: Any, tol: Any, progress: Any = None) -> None:
+    """Raise InputError unless a run can have these epochs, this tolerance and this callback."""
+    if not is_whole(epochs) or epochs < 1:
+        raise InputError("epochs", "a whole number above 0", repr(epochs), "pass 100")
+    if tol is not None and not (is_real(tol) and 0 <= tol < math.inf):
+        raise InputError("tol", "a finite number of 0 or more", repr(tol), "pass 1e-6, or leave it")
+    if progress is not None and not callable(progress):
+        raise InputError("progress", "a function", repr(progress), "pass print")
+
+
+def check_model(model: Any) -> None:
+    """Raise InputError unless `model` has the functions of a Model."""
+    needed = ("init", "logits", "predict", "loss", "gradient", "value_and_gradient")
+    if not all(hasattr(model, name) for name in needed):
+        raise InputError(
+            "model", "a Model", type(model).__name__,
+            "pass logistic.model(), with its ()",
+        )  # fmt: skip
+
+
+def check_key(key: Any) -> Key:
+    """The key, or that of seed 0 for None. Raises InputError for anything but a key."""
+    if key is None:
+        return jax.random.key(0)
+    if not isinstance(key, jax.Array):
+        raise InputError("key", "a random key", repr(key), "pass jax.random.key(0)")
+    return key
+
+
+def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
+    """x and y as JAX has them, float labels in the dtype of x. Raises InputError for their values.
+
+    Features keep their floating dtype if JAX has it enabled; integers take the default one.
+    `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
+    """
+    place: Any = np.asarray if on_host else jnp.asarray
+    check_values(x, y)
+    y = jnp.asarray(y)
+    given = np.asarray(x).dtype
+    dtype = given if jnp.issubdtype(given, jnp.floating) else jnp.zeros(()).dtype
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    y = y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y
+    if dtype == given:
+        return place(x), place(y)
+    with np.errstate(over="ignore"):
+        features = np.asarray(x).astype(dtype)
+    lost = ~np.isfinite(features)
+    if lost.any():
+        raise InputError(
+            "x", f"features that {dtype} can hold", np.asarray(x)[lost][0],
+            "rescale them, or enable float64 in JAX",
+        )  # fmt: skip
+    return place(features), place(y)
+
+
+def class_count(y: Array) -> int:
+    """K: the columns of probabilities, the largest index plus one, or 2 for labels in [0, 1]."""
+    if jnp.ndim(y) == 2:
+        return y.shape[1]
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        return max(2, int(jnp.max(y)) + 1)
+    return 2
+
+
+def check_labels_fit(model: Model[Params], params: Params, x: Array, y: Array) -> None:
+    """Let the model refuse shapes that do not fit; refuse class indices beyond its logits."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = f"params{jax.tree_util.keystr(path)}"
+        if dtype_of(name, leaf) != x.dtype:
+            raise InputError(
+                name, f"{x.dtype}, as x has", jnp.result_type(leaf), "convert one of them"
+            )
+    jax.eval_shape(model.value_and_gradient, params, x, y)
+    logits = jax.eval_shape(model.logits, params, x)
+    available = 2 if len(logits.shape) == 1 else logits.shape[1]
+    if jnp.ndim(y) == 1 and class_count(y) > available:
+        raise InputError(
+            "y", f"class indices in 0..{available - 1}", f"up to {class_count(y) - 1}",
+            "choose a model with more classes: softmax_regression, or an mlp",
+        )  # fmt: skip

@@ -1,0 +1,112 @@
+"""What may be asked of the judge: `verify`, its options, and the checks on them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from handgrad._precision import x64
+from handgrad.errors import InputError
+from handgrad.verify.judge import judge
+from handgrad.verify.verdict import Verdict
+from handgrad.verify.witnesses import (
+    Argnums,
+    Problem,
+    called_by_keyword,
+    check_arguments,
+    check_finite,
+    narrow_integers,
+)
+
+MOST_EVALUATIONS = 10_000_000
+MOST_SEEDS = 2**32
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+@called_by_keyword
+def verify(
+    gradient: Callable,
+    *,
+    of: Callable,
+    at: tuple,
+    argnums: Argnums = 0,
+    dtypes: tuple[str, ...] = ("float32", "float64"),
+    digits: int = 60,
+    points: Callable | None = None,
+    evaluations: int = 2_000,
+    seed: int = 0,
+    reference: str = "truth",
+    strict: bool = False,
+    name: str | None = None,
+    rules: Mapping[str, Callable] | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> Verdict:
+    """Judge `gradient`, which claims to be `jax.grad(of, argnums)`, at the arguments `at`.
+
+    `argnums` as in `jax.grad`. `points` draws further arguments from a key; `evaluations` is
+    how many points the search tries in each dtype, 0 for none. `reference='autodiff'` takes
+    autodiff's derivative for the truth (stop_gradient, straight-through). `strict` makes what the
+    search finds count. `rules` are further rules for `handgrad.exact.evaluate`. `bounds` are the
+    lowest and the highest number that the search tries for a differentiated input.
+
+    A gradient that cannot be traced gets NumPy arrays, and is judged numerically alone.
+
+    Raises InputError for arguments that cannot be judged.
+
+    >>> import jax.numpy as jnp
+    >>> verdict = verify(lambda x: 2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),))
+    >>> verdict.ok, verdict.hand, verdict.digits
+    (True, 'identical', 60)
+    >>> wrong = verify(lambda x: -2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),))
+    >>> wrong.ok, wrong.hand
+    (False, 'different')
+    """
+    _check_options(dtypes, digits, evaluations, seed, reference)
+    _check_helpers(points, rules, name, bounds)
+    with x64():
+        check_arguments(of, at, argnums, differentiable=False)
+        check_finite("at", at, dtypes)
+        at = jax.tree.map(narrow_integers, at)
+    return judge(
+        Problem(
+            gradient, of, at, argnums, tuple(dtypes), digits, points, evaluations, seed, reference,
+            strict, name or str(getattr(gradient, "__name__", "gradient")), rules or {}, bounds,
+        )
+    )  # fmt: skip
+
+
+def _check_options(
+    dtypes: tuple[str, ...], digits: int, evaluations: int, seed: int, reference: str
+) -> None:
+    """Raise InputError for an option that `verify` has no answer to."""
+    listed = isinstance(dtypes, tuple | list) and len(dtypes) > 0
+    if not listed or not all(isinstance(d, str) and d in DTYPES for d in dtypes):
+        raise InputError("dtypes", f"some of {', '.join(DTYPES)}", dtypes, "name at least one")
+    for option, value in {"digits": digits, "evaluations": evaluations, "seed": seed}.items():
+        if not isinstance(value, int):
+            raise InputError(option, "an integer", repr(value), f"write for example {option}=1")
+    if not 1 <= digits <= 1_000:
+        raise InputError("digits", "1 to 1,000", digits, "leave it out for 60")
+    if not 0 <= evaluations <= MOST_EVALUATIONS:
+        raise InputError(
+            "evaluations", f"0 to {MOST_EVALUATIONS:,}", evaluations, "0 leaves the search out"
+        )
+    if not 0 <= seed < MOST_SEEDS:
+        raise InputError("seed", f"0 or more, and below {MOST_SEEDS:,}", seed, "leave it out for 0")
+    if not isinstance(reference, str) or reference not in ("truth", "autodiff"):
+        raise InputError("reference", "'truth' or 'autodiff'", repr(reference), "name one of them")
+
+
+def _check_helpers(points: Any, rules: Any, name: Any, bounds: Any) -> None:
+    """Raise InputError unless what may be given beside the question is of its kind, or None."""
+    if points is not None and not callable(points):
+        raise InputError("points", "a function of a random key", repr(points), "pass a function")
+    if not isinstance(rules, dict | None):
+        raise InputError("rules", "a dict of functions", repr(rules), "pass {'name': rule}")
+    if not isinstance(name, str | None):
+        raise InputError("name", "text", repr(name), "pass a string")
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    if bounds is not None and not (pair and float(bounds[0]) < float(bounds[1])):
+        raise InputError(
+            "bounds", "a low and a high number", repr(bounds), "write bounds=(-10, 10)"
+        )

@@ -1,0 +1,295 @@
+"""What relates a wrong gradient to the right one, looking at one leaf's numbers only.
+
+Each relation gives causes: a phrase, how far-fetched it is, and how many numbers it was free to
+choose, so that nobody calls a fit an explanation unless more coordinates agree than that. Ratios
+are put in words by what is known of the loss: sizes of axes, constants, arguments.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+
+# Exact relations between values rounded to float64 hold to a few ulp; what passes through sums
+# loses some of that.
+RELATIVE = 1e-9
+
+
+class Context(NamedTuple):
+    """What the numbers in a relation may turn out to be."""
+
+    sizes: Mapping[int, str]
+    """Axis lengths and the axes that have them."""
+    constants: frozenset[float]
+    """Numbers written in the loss, and scalar arguments."""
+    arrays: tuple[tuple[str, np.ndarray], ...]
+    """The arguments, named."""
+
+
+def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarray:
+    """Whether two arrays agree, coordinate by coordinate; rounding is relative to the largest."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.maximum(np.abs(a), np.abs(b))
+        finite = size[np.isfinite(size)]
+        gap = np.abs(a - b)
+        return np.isfinite(gap) & (
+            gap <= relative * size + 1e-13 * (finite.max() if finite.size else 0.0)
+        )
+
+
+def is_exactly(a: float, b: float) -> bool:
+    """Whether two numbers are one, up to rounding."""
+    return math.isfinite(b) and abs(a - b) <= 1e-10 * abs(b)
+
+
+def format_ratio(ratio: float) -> str:
+    """A ratio with six digits, or its distance to 1 where the digits would hide it.
+
+    >>> format_ratio(1.5), format_ratio(1 - 2**-40)
+    ('1.5', '1 − 9.1e-13')
+    """
+    beside = ratio - 1
+    if 0 < abs(beside) < 5e-6:
+        return f"1 {'+' if beside > 0 else '−'} {abs(beside):.2g}"
+    return f"{ratio:.6g}"
+
+
+def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
+    """What a ratio hand : truth says, with its cost; None for a number that means nothing here."""
+    if not math.isfinite(ratio) or ratio == 0:
+        return None
+    for value, words in ((-1, "sign flipped (ratio −1)"), (2, "twice too large (ratio 2)"),
+                         (0.5, "half of what it should be (ratio 1/2)")):  # fmt: skip
+        if is_exactly(ratio, value):
+            return 1, words
+    for n, axes in context.sizes.items():
+        if is_exactly(ratio, n):
+            return 2, f"{n} times too large, {n} being {axes}: a mean forgotten (ratio {n})"
+        if is_exactly(ratio, 1 / n):
+            return 2, f"{n} times too small, {n} being {axes}: divided once too often (ratio 1/{n})"
+    for c in sorted(context.constants, reverse=True):
+        if is_exactly(ratio, 1 / c):
+            return 3, f"the factor {c:.6g} of the loss forgotten (ratio {ratio:.6g})"
+        if is_exactly(ratio, c):
+            return 3, f"the factor 1/{c:.6g} of the loss forgotten (ratio {ratio:.6g})"
+    for n, axes in context.sizes.items():
+        for power, words in ((0.5, f"√{n}"), (-0.5, f"1/√{n}"), (2, f"{n}²"), (-2, f"1/{n}²")):
+            if n > 2 and is_exactly(ratio, n**power):
+                return 4, f"a factor {words} too much, {n} being {axes} (ratio {ratio:.6g})"
+        if n > 2 and (is_exactly(ratio, n / (n - 1)) or is_exactly(ratio, (n - 1) / n)):
+            a, b = (n - 1, n) if ratio > 1 else (n, n - 1)
+            return 4, f"a mean over the wrong count: divided by {a} in place of {b} (ratio {b}/{a})"
+        for other, others in context.sizes.items():
+            if is_exactly(ratio, n / other):
+                return 5, (
+                    f"a mean over the wrong count: divided by {other} ({others}) in place of "
+                    f"{n} ({axes}) (ratio {n}/{other})"
+                )
+    if ratio < 0 and (named := name_ratio(-ratio, context)):
+        return named[0] + 2, f"sign flipped, and {named[1].replace('(ratio ', '(ratio −')}"
+    return None
+
+
+# --- relations ------------------------------------------------------------------------------------
+
+
+class ComparedLeaf(NamedTuple):
+    """One leaf of the gradient: its name, the two gradients, and the value it was taken at."""
+
+    name: str
+    hand: np.ndarray
+    truth: np.ndarray
+    value: np.ndarray
+
+    @property
+    def differs(self) -> np.ndarray:
+        """Where hand is not truth, coordinate by coordinate; NaN always differs."""
+        return ~close(self.hand, self.truth, 1e-11)
+
+
+class Cause(NamedTuple):
+    """A cause that fits one leaf: `cost` orders causes from simple to far-fetched."""
+
+    cost: float
+    phrase: str
+    leaf: int
+    coordinates: int
+    parameters: int = 0
+
+
+def place(index: tuple[int, ...] | np.ndarray) -> str:
+    """A coordinate as written after an array's name: [2, 1]; nothing for a scalar."""
+    return f"[{', '.join(str(int(i)) for i in index)}]" if len(index) else ""
+
+
+def relations(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cause]:
+    """Every relation that holds on a leaf that differs."""
+    size = leaf.hand.size
+    bad = np.argwhere(~np.isfinite(leaf.hand))
+    if len(bad):
+        kind = "NaN" if np.isnan(leaf.hand[tuple(bad[0])]) else "an infinity"
+        yield Cause(0, f"{kind} at {place(bad[0]) or 'its value'}", number, size)
+        return
+    if np.max(np.abs(leaf.hand)) <= 1e-13 * np.max(np.abs(leaf.truth)):
+        yield Cause(0, "forgotten: zero where the truth is not", number, size)
+        return
+    for cost, phrase, parameters in (
+        *_scaled(leaf, context), *_moved(leaf), *_linear(leaf, context), *_summed(leaf),
+        *_limited(leaf), *_few(leaf),
+    ):  # fmt: skip
+        yield Cause(cost, phrase, number, size, parameters)
+
+
+_Relation = Iterator[tuple[float, str, int]]
+
+
+def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
+    wrong = leaf.differs
+    hand, truth = leaf.hand[wrong], leaf.truth[wrong]
+    if np.any(truth == 0):
+        return
+    ratio = float(hand[np.argmax(np.abs(truth))] / truth[np.argmax(np.abs(truth))])
+    if not close(hand, ratio * truth).all():
+        return
+    right = wrong.size - np.count_nonzero(wrong) - np.count_nonzero(leaf.truth[~wrong] == 0)
+    where, worse = "", 0.0
+    if right:
+        first = place(np.argwhere(wrong)[0])
+        many = f"{len(hand)} of {wrong.size} coordinates, the first {first}"
+        where, worse = f" at {first} only" if len(hand) == 1 else f" at {many}", 8.0
+    named = name_ratio(ratio, context)
+    if named:
+        yield named[0] + worse, named[1] + where, 0
+    elif is_exactly(abs(ratio) * float(np.linalg.norm(leaf.truth)), 1.0):
+        yield 9, "divided by its own norm", 0
+    elif not right:
+        yield 12, f"a constant factor {ratio:.8g}", 1
+
+
+def _moved(leaf: ComparedLeaf) -> _Relation:
+    """Axes exchanged, reversed or rolled."""
+    hand, truth = leaf.hand, leaf.truth
+    for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
+        turned = np.transpose(truth, axes)
+        if turned.shape == hand.shape and close(hand, turned).all():
+            yield 5, "transposed", 0
+        elif turned.shape != hand.shape and close(hand.ravel(), turned.ravel()).all():
+            yield 6, "transposed and then reshaped", 0
+    for axis in range(hand.ndim):
+        if close(hand, np.flip(truth, axis)).all():
+            yield 6, f"reversed along axis {axis}", 0
+        n = hand.shape[axis]
+        for steps in sorted(range(1, n), key=lambda k: min(k, n - k)):
+            if close(hand, np.roll(truth, steps, axis)).all():
+                by = steps if steps <= n // 2 else steps - n
+                yield 6 + min(steps, n - steps) / n, f"shifted by {by} along axis {axis}", 0
+    if hand.size > 2 and close(np.sort(hand, None), np.sort(truth, None)).all():
+        yield 9, "the right numbers at the wrong coordinates", 0
+
+
+def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
+    """hand = truth + c, + λw, + λ sign w, or a named multiple of the rest of truth."""
+    excess = leaf.hand - leaf.truth
+    flat = excess.ravel()
+    if flat.size > 1 and close(flat, flat[:1]).all():
+        yield 7, f"an additive constant {flat[0]:.8g}", 1
+    terms = [("w", leaf.value)]
+    terms += [(name, a) for name, a in context.arrays if a.shape == leaf.value.shape]
+    for name, term in terms:
+        cost = 6.5 if name == "w" else 10
+        if term.any() and (factor := _multiple(excess, term)) is not None:
+            words, known = _name_decay(factor, name, context)
+            yield cost + 18 * (not known), words, 0 if known else 1
+    signs = np.sign(leaf.value)
+    if signs.any() and (factor := _multiple(excess, signs)) is not None:
+        words, known = _name_decay(factor, "sign w", context)
+        yield 8, words, 0 if known else 1
+    yield from _scaled_but_decay(leaf, context)
+
+
+def _multiple(a: np.ndarray, b: np.ndarray) -> float | None:
+    top = np.unravel_index(np.argmax(np.abs(b)), b.shape)
+    factor = float(a[top] / b[top])
+    return factor if factor and close(a, factor * b, 1e-8).all() else None
+
+
+def _name_decay(factor: float, name: str, context: Context) -> tuple[str, bool]:
+    """The phrase for an extra λ·name, and whether λ is made of numbers the loss has."""
+    size, made_of = abs(factor), ""
+    known = any(is_exactly(size, k * c) for c in context.constants for k in (1, 2, 0.5))
+    for n, axes in context.sizes.items():
+        for c in context.constants:
+            for k in (1, 2, 0.5):
+                if not known and not made_of and is_exactly(size, k * c / n):
+                    made_of = f" = {k * c:.6g}/{n}, {n} being {axes}"
+    what = "weight decay" if name in ("w", "sign w") else "a multiple of an argument"
+    words = (
+        f"a linear term λ·{name} is missing, λ = {size:.8g}{made_of} ({what} forgotten)"
+        if factor < 0
+        else f"an extra linear term λ·{name}, λ = {size:.8g}{made_of} ({what} added, or twice)"
+    )
+    return words, known or bool(made_of)
+
+
+def _scaled_but_decay(leaf: ComparedLeaf, context: Context) -> _Relation:
+    """hand = c·(truth − λw) + λw, the data's share scaled and the penalty's right."""
+    w, t, h = leaf.value.ravel(), leaf.truth.ravel(), leaf.hand.ravel()
+    if w.size < 3 or not w.any() or not np.isfinite([w, t, h]).all():
+        return
+    (c, rest), *_ = np.linalg.lstsq(np.stack([t, w], 1), h, rcond=None)
+    if not close(h, c * t + rest * w).all() or is_exactly(c, 1) or abs(rest) < 1e-8:
+        return
+    if named := name_ratio(float(f"{c:.11g}"), context):
+        yield 9, f"but for a linear term {rest / (1 - c):.6g}·w, which is right: {named[1]}", 2
+
+
+def _summed(leaf: ComparedLeaf) -> _Relation:
+    """Every entry along an axis holds the sum, or the mean, over it."""
+    for axis in (None, *range(leaf.truth.ndim)):
+        if leaf.truth.ndim == 0 or (axis is None and leaf.truth.ndim == 1):
+            continue
+        total = np.sum(leaf.truth, axis=axis, keepdims=True)
+        n = leaf.truth.size // total.size
+        words = "everything" if axis is None else f"axis {axis}"
+        slack = 1e-12 * np.max(np.abs(leaf.truth))
+        if n > 1 and np.all(np.abs(leaf.hand - total) <= slack):
+            yield 6, f"summed over {words} and broadcast again", 0
+        if n > 1 and np.all(np.abs(leaf.hand - total / n) <= slack):
+            yield 6, f"averaged over {words} and broadcast again", 0
+
+
+def _limited(leaf: ComparedLeaf) -> _Relation:
+    wrong = leaf.differs
+    bound = float(np.max(np.abs(leaf.hand)))
+    if close(leaf.hand, np.clip(leaf.truth, -bound, bound)).all() and np.count_nonzero(wrong) > 1:
+        yield 9, f"clipped at ±{bound:.6g}", 1
+    if close(leaf.hand, np.abs(leaf.truth)).all():
+        yield 7, "the absolute value of the truth", 0
+    if close(leaf.hand, np.sign(leaf.truth)).all():
+        yield 8, "only the sign of the truth", 0
+
+
+def _few(leaf: ComparedLeaf) -> _Relation:
+    """Last resorts: one coordinate, one row, or zeros."""
+    wrong = leaf.differs
+    where = np.argwhere(wrong)
+    if len(where) == 1 and leaf.hand.size > 1:
+        at = tuple(where[0])
+        yield 11, f"only coordinate {place(where[0])} differs{_against(leaf, at)}", 0
+    if not leaf.hand[wrong].any():
+        yield 80, f"zero at {len(where)} of {wrong.size} coordinates, first {place(where[0])}", 0
+    if not leaf.truth[wrong].any():
+        yield 81, f"not zero at {place(where[0])}, where the truth is: {len(where)} in all", 0
+    for axis in range(leaf.hand.ndim) if len(where) > 1 else ():
+        rows = np.unique(where[:, axis])
+        if len(rows) == 1 < leaf.hand.shape[axis] and leaf.hand.ndim > 1:
+            yield 90, f"only entries {rows[0]} along axis {axis} differ", 0
+
+
+def _against(leaf: ComparedLeaf, at: tuple[int, ...]) -> str:
+    hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
+    if truth and not hand:
+        return f": zero in place of {truth:.9g}"
+    return f": ratio {hand / truth:.9g}" if truth else f": {hand:.9g} in place of 0"

@@ -1,0 +1,254 @@
+"""Identities that hold up to rounding: a gradient that is right if the inputs were exact.
+
+p − y is the gradient of softmax cross-entropy if y sums to 1, and 2Ax that of xᵀAx if A is
+symmetric. Inputs satisfy such identities only up to rounding, and in balls the two sides then
+differ in the last digits of the dtype. Here the inputs are moved onto each identity that they
+satisfy to within `MOST_HALF_ULPS` half ulps (of the largest number of the leaf): if hand and truth
+are there equal to all digits asked, in balls, then the difference was that of the inputs, and the
+identity is named. A wrong factor stays wrong, since it does so at the moved inputs too.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flint import arb, ctx
+
+from handgrad.exact import Undecided, UnsupportedPrimitive
+from handgrad.exact.balls import as_balls
+from handgrad.verify.witnesses import Programs, is_float
+
+MOST_HALF_ULPS = 8
+"""How far inputs may be moved: a few roundings, as in a softmax that somebody computed."""
+MOST_ENTRIES = 4_096
+"""Larger leaves are not moved: each number is a ball."""
+MOST_PAIRS = 36
+"""Of identities that are tried two by two."""
+ITERATIONS = 9
+"""Of iterations that double the digits each: from 1e-7 to beyond 1e-1000."""
+
+Balls = np.ndarray
+
+
+class Identity(NamedTuple):
+    """An identity of one leaf, or of one beside another: its name, and how to move onto it."""
+
+    name: str
+    position: int
+    project: Callable[[list], Balls | None]
+    """The leaf moved onto the identity, given all leaves."""
+
+    def moved(self, leaves: list, given: list, dtype: str) -> Balls | None:
+        """The leaf moved onto the identity, if that is within rounding of the leaf given."""
+        moved = _projected(self.project, leaves)
+        numbers = np.asarray(given[self.position], np.float64)
+        if moved is None or moved.shape != numbers.shape or not _is_rounding(moved, numbers, dtype):
+            return None
+        return moved
+
+
+def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Identity]:
+    """The identities that single leaves, or pairs of them, satisfy up to rounding.
+
+    Leaves that are not differentiated come first. What holds exactly is left out.
+    """
+    layout = programs.layout
+    tree = jax.tree.unflatten(layout.treedef, range(len(leaves)))
+    paths = ["at" + jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    usable = [
+        position
+        for position in sorted(range(len(leaves)), key=lambda i: i in layout.argnums)
+        if is_float(leaves[position]) and 0 < np.size(leaves[position]) <= MOST_ENTRIES
+        and np.isfinite(np.asarray(leaves[position], np.float64)).all()
+    ]  # fmt: skip
+    candidates = [
+        Identity(name.format(paths[i]), i, _on_leaves(project, i))
+        for i in usable
+        for name, project in CANDIDATES.items()
+    ]
+    candidates += [
+        Identity(name.format(paths[i], paths[j]), i, _on_leaves(project, i, j))
+        for i in usable
+        for j in usable
+        if i != j and np.ndim(leaves[i]) == 2 and np.shape(leaves[i]) == np.shape(leaves[j])
+        for name, project in PAIRS.items()
+    ]  # fmt: skip
+    for identity in candidates:
+        if identity.moved(leaves, leaves, dtype) is not None:
+            yield identity
+
+
+def explain_by_rounding(
+    programs: Programs, leaves: list, digits: int, dtype: str, agree: Callable[[list], bool]
+) -> str | None:
+    """What would have to hold exactly for hand to be the truth, in words; None if nothing does.
+
+    `agree` says whether hand and truth are equal at given leaves. The identities that hold up to
+    rounding are tried one by one, two by two, and all together.
+    """
+    with ctx.workprec(4 * digits + 512):
+        found = list(held_identities(programs, leaves, dtype))
+        pairs = list(itertools.combinations(found, 2))[:MOST_PAIRS]
+        for identities in [*((one,) for one in found), *pairs, *([tuple(found)] if found else [])]:
+            moved = list(leaves)
+            for identity in identities:
+                leaf = identity.moved(moved, leaves, dtype)
+                moved[identity.position] = moved[identity.position] if leaf is None else leaf
+            try:
+                if agree(moved):
+                    return "equal if " + " and ".join(identity.name for identity in identities)
+            except (Undecided, UnsupportedPrimitive):
+                continue
+    return None
+
+
+def _on_leaves(project: Callable, *positions: int) -> Callable[[list], Balls | None]:
+    """A projection as a function of all leaves."""
+    return lambda leaves: project(*(_balls(leaves[i]) for i in positions))
+
+
+def _balls(leaf: Any) -> Balls:
+    array = np.asarray(leaf)
+    return array if array.dtype == object else as_balls(array.astype(np.float64))
+
+
+def _projected(project: Callable, leaves: list) -> Balls | None:
+    """The midpoints of what a projection gives, as exact balls; None where it does not apply."""
+    try:
+        moved = project(leaves)
+    except (ValueError, ZeroDivisionError):
+        return None
+    if moved is None or not all(ball.is_finite() for ball in moved.ravel()):
+        return None
+    return _middle(moved)
+
+
+def _is_rounding(moved: Balls, numbers: np.ndarray, dtype: str) -> bool:
+    """Whether a move is one of a few half ulps of the largest number of the leaf, and not none."""
+    pairs = zip(numbers.ravel(), moved.ravel(), strict=True)
+    furthest = max(abs(arb(float(a)) - b).upper() for a, b in pairs)
+    largest = float(np.abs(numbers).max())
+    allowed = MOST_HALF_ULPS * _epsilon(numbers, dtype) / 2 * largest
+    return bool(furthest > 0) and bool(furthest <= allowed)
+
+
+def _epsilon(numbers: np.ndarray, dtype: str) -> float:
+    """The rounding unit of a leaf: that of the dtype, or of float32 if that holds all numbers."""
+    own = float(jnp.finfo(dtype).eps)
+    with np.errstate(over="ignore"):
+        narrow = (numbers.astype(np.float32) == numbers).all()
+    return max(own, float(np.finfo(np.float32).eps)) if narrow else own
+
+
+# --- the identities -------------------------------------------------------------------------------
+
+
+def _sums_to_1(axis: int | None) -> Callable:
+    def project(x: Balls) -> Balls | None:
+        if x.ndim < (1 if axis is None else 2):
+            return None
+        return x / x.sum(axis=axis, keepdims=True)
+
+    return project
+
+
+def _sums_to_0(axis: int | None) -> Callable:
+    def project(x: Balls) -> Balls | None:
+        if x.ndim < (1 if axis is None else 2):
+            return None
+        count = x.size if axis is None else x.shape[axis]
+        return x - x.sum(axis=axis, keepdims=True) / arb(count)
+
+    return project
+
+
+def _has_norm_1(axis: int | None) -> Callable:
+    def project(x: Balls) -> Balls | None:
+        if x.ndim < (1 if axis is None else 2):
+            return None
+        squares = (x * x).sum(axis=axis, keepdims=True)
+        return x / np.frompyfunc(lambda ball: ball.sqrt(), 1, 1)(squares)
+
+    return project
+
+
+def _symmetric(sign: int) -> Callable:
+    def project(x: Balls) -> Balls | None:
+        if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+            return None
+        return (x + sign * x.swapaxes(-1, -2)) / arb(2)
+
+    return project
+
+
+def _orthonormal_columns(x: Balls) -> Balls | None:
+    if x.ndim != 2 or x.shape[1] > x.shape[0] or x.shape[1] < 2 or not _is_near_unit(x.T @ x):
+        return None
+    for _ in range(ITERATIONS):
+        x = _middle(x @ (3 * _unit(x.shape[1]) - x.T @ x) / arb(2))
+    return x
+
+
+def _orthonormal_rows(x: Balls) -> Balls | None:
+    moved = _orthonormal_columns(x.T) if x.ndim == 2 and x.shape[1] > x.shape[0] else None
+    return None if moved is None else moved.T
+
+
+def _projection(x: Balls) -> Balls | None:
+    """Symmetric and equal to its square."""
+    if x.ndim != 2 or x.shape[0] != x.shape[1]:
+        return None
+    x = (x + x.T) / arb(2)
+    for _ in range(ITERATIONS):
+        square = x @ x
+        x = _middle(3 * square - 2 * square @ x)
+    return x
+
+
+def _inverse(x: Balls, other: Balls) -> Balls | None:
+    if x.shape[0] != x.shape[1] or not _is_near_unit(other @ x):
+        return None
+    for _ in range(ITERATIONS):
+        x = _middle(x @ (2 * _unit(len(x)) - other @ x))
+    return x
+
+
+def _lower_factor_product(x: Balls, other: Balls) -> Balls | None:
+    return other @ other.T if x.shape[0] == x.shape[1] else None
+
+
+def _unit(size: int) -> Balls:
+    return as_balls(np.eye(size))
+
+
+def _middle(x: Balls) -> Balls:
+    return np.asarray(np.frompyfunc(lambda ball: ball.mid(), 1, 1)(x), dtype=object)
+
+
+def _is_near_unit(x: Balls) -> bool:
+    return all(abs(float(ball.mid())) < 0.1 for ball in (x - _unit(len(x))).ravel())
+
+
+CANDIDATES: dict[str, Callable] = {
+    "each row of {} sums to 1": _sums_to_1(-1),
+    "each column of {} sums to 1": _sums_to_1(-2),
+    "{} sums to 1": _sums_to_1(None),
+    "{} is symmetric": _symmetric(1),
+    "{} is a projection (symmetric, and its own square)": _projection,
+    "each row of {} has norm 1": _has_norm_1(-1),
+    "each column of {} has norm 1": _has_norm_1(-2),
+    "{} has norm 1": _has_norm_1(None),
+    "the columns of {} are orthonormal": _orthonormal_columns,
+    "the rows of {} are orthonormal": _orthonormal_rows,
+    "each row of {} sums to 0": _sums_to_0(-1),
+    "each column of {} sums to 0": _sums_to_0(-2),
+    "{} sums to 0": _sums_to_0(None),
+    "{} is antisymmetric": _symmetric(-1),
+}
+PAIRS: dict[str, Callable] = {
+    "{} is the inverse of {}": _inverse,
+    "{0} is {1} times its transpose": _lower_factor_product,
+}

@@ -1,0 +1,122 @@
+"""Every job at a size that takes no time: its contenders agree, its rows and bars are there."""
+
+import jax
+import pytest
+
+from handgrad.bench import (
+    JOBS,
+    linear_cross_entropy,
+    load_job,
+    loop,
+    newton,
+    one_pass,
+    per_example,
+    scaling,
+)
+from handgrad.errors import InputError, MissingExtraError
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_it():
+    """The peers are written for JAX's own promotion of dtypes and ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def names(report):
+    return [row["name"] for row in report.rows]
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_one_pass(classes):
+    report = one_pass.measure(200, 4, classes, quick=True)
+    assert {"optax + jax.grad", "one pass", "one pass, packed", "NumPy"} <= set(names(report))
+    assert len(report.bars) == (3 if classes == 1 else 1)
+    assert all(row["seconds"] > 0 and row["of_read"] > 0 for row in report.rows)
+
+
+def test_the_output_layer(monkeypatch):
+    monkeypatch.setattr(linear_cross_entropy, "QUICK_SIDES", (64,))
+    report = linear_cross_entropy.measure(256, 8, 256, "float32", quick=True)
+    assert names(report)[:2] == ["optax + jax.grad", "in the forward pass"]
+    assert report.figure["kind"] == "roofline"
+
+
+def test_newton_and_a_solver_that_does_not_get_there(monkeypatch):
+    real = newton.peer
+
+    def peer(who, problem, tol):
+        params, seconds, note = real(who.removesuffix(", astray"), problem, tol)
+        astray = 0.1 if who.endswith("astray") else 0.0
+        return params._replace(bias=params.bias + astray), seconds, note
+
+    monkeypatch.setattr(newton, "peer", peer)
+    problem = newton.synthetic(300, 3, ("newton-cg", "optax.lbfgs", "newton-cg, astray"), 1.0)
+    report = newton.measure(problem, quick=True)
+    assert names(report) == ["handgrad", "newton-cg", "optax.lbfgs"]
+    assert any(note.startswith("newton-cg, astray is not there") for note in report.notes)
+
+
+def test_data_whose_packages_are_missing_are_named(monkeypatch):
+    def flights():
+        raise MissingExtraError("flights", "data")
+
+    monkeypatch.setattr(newton, "PROBLEMS", (flights,))
+    (report,) = newton.run(quick=True)
+    assert report.rows == []
+    assert "handgrad[data]" in report.notes[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_example_after_another(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        report = per_example.measure(4, 50, dtype, quick=True)
+    assert {"handgrad", "handgrad, plain", "handgrad, gram", "scikit-learn"} <= set(names(report))
+
+
+def test_the_loop(monkeypatch):
+    monkeypatch.setattr(loop, "QUICK_STEPS", 13)
+    reports = list(loop.run(quick=True))
+    assert [row["name"] for row in reports[1].rows][:2] == ["fit", "usual loop, gathered by jax"]
+    assert names(reports[-1]) == ["at once", "one after another"]
+
+
+@pytest.mark.parametrize(
+    ("letter", "problem"),
+    [
+        ("N", lambda n: scaling.binary(n, 3)),
+        ("K", lambda k: scaling.classes(50, 3, k)),
+        ("V", lambda v: scaling.tokens(32, 4, v)),
+    ],
+)
+def test_how_cost_grows(letter, problem):
+    report = scaling.measure(letter, "sizes", [16, 64], 16, problem, quick=True)
+    assert len(report.rows) == 4
+    assert f"seconds grow as {letter}^" in report.notes[0]
+
+
+@pytest.mark.parametrize("name", ["one_pass", "per_example", "linear_cross_entropy", "scaling"])
+def test_a_quick_run_has_fewer_reports(name, monkeypatch):
+    job = load_job(name)
+    monkeypatch.setattr(job, "measure", lambda *shape: shape)
+    quick, whole = list(job.run(quick=True)), list(job.run())
+    assert 0 < len(quick) < len(whole)
+    assert all(shape[-1] for shape in quick)
+    assert not any(shape[-1] for shape in whole)
+
+
+def test_what_is_too_large_is_left_out():
+    assert scaling.binary(2**31, 1) == []
+
+
+def test_an_unknown_job():
+    with pytest.raises(InputError, match=r"JOB: expected one of one_pass, .*, got 'speed'"):
+        load_job("speed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_every_job_runs_quickly(name):
+    reports = list(load_job(name).run(quick=True))
+    assert reports
+    assert all(report.rows for report in reports)
