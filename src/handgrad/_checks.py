@@ -259,18 +259,13 @@ def require_params(params: Any, name: str = "params") -> None:
         refuse_shape(f"{name}.bias", params.bias, expected, "pass one bias for each output")
 
 
-def require_features(x: Any, weight: Any) -> None:
-    """Floating x (N, D), N > 0, for a weight (D, ...)."""
+def require_linear(params: Any, x: Any) -> None:
+    """A weight (D, ...), a bias, and the floating x (N, D), N > 0, that they take."""
+    require_params(params)
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")
     require_examples("x", x)
-    require_axis("x", x, 1, shape_of(weight)[0], "features, as the weight has")
-
-
-def require_linear(params: Any, x: Any) -> None:
-    """A weight, a bias and the features that they take."""
-    require_params(params)
-    require_features(x, params.weight)
+    require_axis("x", x, 1, shape_of(params.weight)[0], "features, as the weight has")
 
 
 def require_tangent(tangent: Any, params: Any) -> None:
@@ -292,7 +287,7 @@ def require_layers(params: Any, x: Any) -> None:
         if depth and shape_of(layer.weight)[:1] != width:
             expected = f"the width of the layer before, {width}"
             refuse_shape(f"{name}.weight", layer.weight, expected, RETURNED)
-    require_features(x, layers[0].weight)
+    require_linear(layers[0], x)
 
 
 def require_init(key: Any, features: Any, outputs: Any) -> None:

@@ -35,12 +35,11 @@ from handgrad._checks import (
     shape_of,
 )
 from handgrad._precision import wider
-from handgrad._types import Scalar
+from handgrad._types import BinaryLabels, Elementwise, Scalar
 from handgrad.errors import InputError
 from handgrad.fast import linear_cross_entropy
 from handgrad.fast.linear_cross_entropy import Settings
 from handgrad.gradients import cross_entropy
-from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.sigmoid import sigmoid_derivative
 from handgrad.gradients.softmax import log_softmax_jvp, log_softmax_vjp, softmax_jvp
 
@@ -73,9 +72,7 @@ def _divided_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 # --- binary -------------------------------------------------------------------------------------
 
 
-def sigmoid_binary_cross_entropy(
-    logits: Float[Array, "*shape"], labels: BinaryLabels
-) -> Float[Array, "*shape"]:
+def sigmoid_binary_cross_entropy(logits: Elementwise, labels: BinaryLabels) -> Elementwise:
     """ℓ = −y log σ(z) − (1−y) log σ(−z), elementwise, in nats.
 
     `labels` has the shape of `logits` (optax broadcasts; this raises InputError) and values in

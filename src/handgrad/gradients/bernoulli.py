@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_probabilities, require_rows, require_trials
-from handgrad._types import Scalar
+from handgrad._types import Elementwise, Rows, Scalar
 
 # --- logarithms, powers, sums and products that leave out what has no say ------------------------
 
@@ -30,11 +30,11 @@ def _possible(y: Array, x: Array, pole: float = 0.0) -> Array:
 
 
 def xlogy(
-    x: Float[Array, "*shape"],
-    y: Float[Array, "*shape"],
+    x: Elementwise,
+    y: Elementwise,
     log: Callable[[Array], Array] = jnp.log,
     pole: float = 0.0,
-) -> Float[Array, "*shape"]:
+) -> Elementwise:
     """x log y, with 0·log 0 = 0.
 
     `log` may be another logarithm that is −∞ at its `pole` and finite at 1: of 1 + y, of σ(y), or
@@ -46,21 +46,17 @@ def xlogy(
     return x * log(_possible(y, x, pole))
 
 
-def xlogy_derivative(
-    x: Float[Array, "*shape"], y: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def xlogy_derivative(x: Elementwise, y: Elementwise) -> Elementwise:
     """∂/∂y x log y = x/y, with 0/0 = 0."""
     return x / _possible(y, x)
 
 
-def power_derivative(
-    y: Float[Array, "*shape"], x: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def power_derivative(y: Elementwise, x: Elementwise) -> Elementwise:
     """∂/∂y yˣ = x y^(x−1), with 0·0^(−1) = 0."""
     return x * jnp.power(_possible(y, x), x - 1)
 
 
-def leave_one_out_sum(a: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+def leave_one_out_sum(a: Rows) -> Rows:
     """Σ_{j≠i} a_j for each i along the last axis: Σ a − a_i would cancel where a_i dominates.
 
     >>> leave_one_out_sum(jnp.array([1.0, 2.0, 4.0])).tolist()
@@ -70,7 +66,7 @@ def leave_one_out_sum(a: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     return before + after
 
 
-def leave_one_out_product(a: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+def leave_one_out_product(a: Rows) -> Rows:
     """Π_{j≠i} a_j for each i along the last axis: Π a / a_i would divide by 0.
 
     >>> leave_one_out_product(jnp.array([2.0, 0.0, 5.0])).tolist()
@@ -99,7 +95,7 @@ def _trial(p: Array, y: Array) -> tuple[Array, Array]:
     return jnp.where((p >= 0) & (p <= 1), p, jnp.nan), jnp.asarray(y, p.dtype)
 
 
-def trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def trial(p: Elementwise, y: Elementwise) -> Elementwise:
     """P(y) = p^y (1−p)^(1−y), elementwise, for p and y in [0, 1].
 
     NaN where p is not a probability. Raises InputError if the shapes differ.
@@ -111,7 +107,7 @@ def trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, 
     return jnp.power(p, y) * jnp.power(1 - p, 1 - y)
 
 
-def trial_gradient(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def trial_gradient(p: Elementwise, y: Elementwise) -> Elementwise:
     """dP/dp = y p^(y−1) (1−p)^(1−y) − p^y (1−y) (1−p)^(−y), elementwise.
 
     For hard labels this is +1 at y = 1 and −1 at y = 0: the trial is linear in p.
@@ -122,7 +118,7 @@ def trial_gradient(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Floa
     return success - failure
 
 
-def log_trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def log_trial(p: Elementwise, y: Elementwise) -> Elementwise:
     """log P(y) = y log p + (1−y) log(1−p), elementwise, in nats (≤ 0; −∞ if the impossible came).
 
     log(1−p) is computed as log1p(−p), which keeps its digits for small p.
@@ -131,9 +127,7 @@ def log_trial(p: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Arr
     return xlogy(y, p) + xlogy(1 - y, -p, jnp.log1p, pole=-1.0)
 
 
-def log_trial_gradient(
-    p: Float[Array, "*shape"], y: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def log_trial_gradient(p: Elementwise, y: Elementwise) -> Elementwise:
     """d log P/dp = y/p − (1−y)/(1−p), elementwise; zero at p = y.
 
     For soft labels the two terms cancel near p = y; there the problem itself is ill-conditioned.

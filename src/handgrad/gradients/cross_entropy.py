@@ -15,7 +15,7 @@ minimizing the error function; "How did binary cross-entropy loss come into exis
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from handgrad._checks import (
     as_index,
@@ -26,14 +26,11 @@ from handgrad._checks import (
     require_rows,
 )
 from handgrad._precision import wider
+from handgrad._types import BinaryLabels, ClassLabels, Elementwise, Rows
 from handgrad.gradients import bernoulli
 from handgrad.gradients.bernoulli import leave_one_out_sum, xlogy, xlogy_derivative
 from handgrad.gradients.sigmoid import log_sigmoid, sigmoid
 from handgrad.gradients.softmax import log_softmax, softmax
-
-BinaryLabels = Float[Array, "*shape"] | Int[Array, "*shape"] | Bool[Array, "*shape"]
-ClassLabels = Int[Array, "*batch"] | Float[Array, "*batch K"]
-
 
 # --- binary -------------------------------------------------------------------------------------
 
@@ -45,7 +42,7 @@ def _binary_labels(logits: Array, y: Array) -> Array:
     return jnp.asarray(y, jnp.result_type(logits))
 
 
-def binary(logits: Float[Array, "*shape"], y: BinaryLabels) -> Float[Array, "*shape"]:
+def binary(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """ℓ = −y log σ(z) − (1−y) log σ(−z), in nats, per example.
 
     `y` has the shape of `logits`, with values in [0, 1]. Raises InputError if the shapes differ.
@@ -58,7 +55,7 @@ def binary(logits: Float[Array, "*shape"], y: BinaryLabels) -> Float[Array, "*sh
     return -xlogy(y, logits, log_sigmoid, pole=-jnp.inf) - failure
 
 
-def binary_residual(logits: Float[Array, "*shape"], y: BinaryLabels) -> Float[Array, "*shape"]:
+def binary_residual(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """∂ℓ/∂z = (1−y) σ(z) − y σ(−z), which is ŷ − y without its cancellation.
 
     >>> binary_residual(jnp.array([17.0]), jnp.array([1.0])).tolist()
@@ -68,9 +65,7 @@ def binary_residual(logits: Float[Array, "*shape"], y: BinaryLabels) -> Float[Ar
     return (1 - y) * sigmoid(logits) - y * sigmoid(-logits)
 
 
-def binary_residual_textbook(
-    logits: Float[Array, "*shape"], y: BinaryLabels
-) -> Float[Array, "*shape"]:
+def binary_residual_textbook(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """∂ℓ/∂z = ŷ − y with ŷ = σ(z): right as algebra; 0 in float32 from z = 17 on if y = 1.
 
     >>> binary_residual_textbook(jnp.array([17.0]), jnp.array([1.0])).tolist()
@@ -80,17 +75,13 @@ def binary_residual_textbook(
     return sigmoid(logits) - y
 
 
-def binary_label_derivative(
-    logits: Float[Array, "*shape"], y: BinaryLabels
-) -> Float[Array, "*shape"]:
+def binary_label_derivative(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """∂ℓ/∂y = log σ(−z) − log σ(z) = −z."""
     _binary_labels(logits, y)
     return -logits
 
 
-def binary_from_probabilities(
-    p: Float[Array, "*shape"], y: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def binary_from_probabilities(p: Elementwise, y: Elementwise) -> Elementwise:
     """ℓ = −y log p − (1−y) log(1−p), in nats, per example: the textbook form.
 
     Where p comes from a sigmoid, p has already rounded to 0 or 1 for confident logits; `binary`
@@ -99,9 +90,7 @@ def binary_from_probabilities(
     return -bernoulli.log_trial(p, y)
 
 
-def binary_from_probabilities_gradient(
-    p: Float[Array, "*shape"], y: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def binary_from_probabilities_gradient(p: Elementwise, y: Elementwise) -> Elementwise:
     """∂ℓ/∂p = −y/p + (1−y)/(1−p)."""
     return -bernoulli.log_trial_gradient(p, y)
 
@@ -126,7 +115,7 @@ def _one_hot(logits: Array, y: Array) -> tuple[Array, Array]:
     return z, jnp.where(in_range, jnp.asarray(one_hot, dtype), jnp.nan)
 
 
-def categorical(logits: Float[Array, "*batch K"], y: ClassLabels) -> Float[Array, "*batch"]:
+def categorical(logits: Rows, y: ClassLabels) -> Float[Array, "*batch"]:
     """ℓ = −Σ_i y_i log softmax(z)_i, in nats, per example.
 
     `y` is (...,) integers 0..K−1 or (..., K) probabilities. An index out of range gives NaN.
@@ -139,9 +128,7 @@ def categorical(logits: Float[Array, "*batch K"], y: ClassLabels) -> Float[Array
     return -jnp.sum(log_terms, axis=-1).astype(jnp.result_type(logits))
 
 
-def categorical_residual(
-    logits: Float[Array, "*batch K"], y: ClassLabels
-) -> Float[Array, "*batch K"]:
+def categorical_residual(logits: Rows, y: ClassLabels) -> Rows:
     """∂ℓ/∂z_i = p_i Σ_{j≠i} y_j − y_i Σ_{j≠i} p_j, which is p − y without its cancellation.
 
     With one label in a row the sum over the other p_j is −∂ℓ/∂z at the label, and p elsewhere.
@@ -160,18 +147,14 @@ def categorical_residual(
     return residual.astype(jnp.result_type(logits))
 
 
-def categorical_residual_textbook(
-    logits: Float[Array, "*batch K"], y: ClassLabels
-) -> Float[Array, "*batch K"]:
+def categorical_residual_textbook(logits: Rows, y: ClassLabels) -> Rows:
     """∂ℓ/∂z = p Σ_j y_j − y, which is p − y for labels that sum to 1."""
     z, one_hot = _one_hot(logits, y)
     residual = softmax(z) * jnp.sum(one_hot, axis=-1, keepdims=True) - one_hot
     return residual.astype(jnp.result_type(logits))
 
 
-def categorical_label_derivative(
-    logits: Float[Array, "*batch K"], y: Float[Array, "*batch K"]
-) -> Float[Array, "*batch K"]:
+def categorical_label_derivative(logits: Rows, y: Rows) -> Rows:
     """∂ℓ/∂y_i = −log softmax(z)_i, for labels given as probabilities."""
     z, _ = _one_hot(logits, y)
     return -log_softmax(z).astype(jnp.result_type(logits))
@@ -185,17 +168,13 @@ def _probabilities(p: Array, y: Array) -> tuple[Array, Array]:
     return p, jnp.asarray(y, p.dtype)
 
 
-def categorical_from_probabilities(
-    p: Float[Array, "*batch K"], y: Float[Array, "*batch K"]
-) -> Float[Array, "*batch"]:
+def categorical_from_probabilities(p: Rows, y: Rows) -> Float[Array, "*batch"]:
     """ℓ = −Σ_i y_i log p_i, in nats, per example: the textbook form, for one-hot or soft labels."""
     p, y = _probabilities(p, y)
     return -jnp.sum(xlogy(y, p), axis=-1)
 
 
-def categorical_from_probabilities_gradient(
-    p: Float[Array, "*batch K"], y: Float[Array, "*batch K"]
-) -> Float[Array, "*batch K"]:
+def categorical_from_probabilities_gradient(p: Rows, y: Rows) -> Rows:
     """∂ℓ/∂p_i = −y_i / p_i, and 0 where y_i = 0."""
     p, y = _probabilities(p, y)
     return -xlogy_derivative(y, p)

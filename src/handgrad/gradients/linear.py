@@ -11,9 +11,7 @@ from jax import lax, random
 from jaxtyping import Array, Float
 
 from handgrad._checks import floating_dtype, require_init, require_scalar
-from handgrad._types import DTypeLike, Features, Key, Scalar
-
-Logits = Float[Array, " N"] | Float[Array, "N K"]
+from handgrad._types import DTypeLike, Features, Key, Logits, Scalar
 
 
 class Params(NamedTuple):

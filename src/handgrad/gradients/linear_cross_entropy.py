@@ -9,8 +9,6 @@ all T × V logits are held at once, which is what a language model cannot afford
 Source: "Neural networks", section on multi-class cross entropy, with scores that are linear.
 """
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -24,28 +22,23 @@ Weight = Float[Array, "D V"]
 Labels = Int[Array, " T"] | Float[Array, "T V"]
 
 
-class Activations(NamedTuple):
-    """What the forward pass keeps: its arguments, and z = h W."""
-
-    hidden: Hidden
-    weight: Weight
-    labels: Labels
-    logits: Float[Array, "T V"]
+Saved = tuple[Hidden, Weight, Labels, Float[Array, "T V"]]
+"""What the forward pass keeps: h, W, y and z."""
 
 
-def forward(hidden: Hidden, weight: Weight, y: Labels) -> tuple[Scalar, Activations]:
+def forward(hidden: Hidden, weight: Weight, y: Labels) -> tuple[Scalar, Saved]:
     """E: mean cross-entropy over tokens, in nats, and the activations that `backward` takes.
 
     `y` is (T,) indices or (T, V) probabilities. Raises InputError if the shapes do not fit.
     """
     require_output_layer(hidden, weight)
     z = matmul(hidden, weight)
-    return jnp.mean(cross_entropy.categorical(z, y)), Activations(hidden, weight, y, z)
+    return jnp.mean(cross_entropy.categorical(z, y)), (hidden, weight, y, z)
 
 
-def backward(cotangent: Scalar, activations: Activations) -> tuple[Hidden, Weight]:
+def backward(cotangent: Scalar, saved: Saved) -> tuple[Hidden, Weight]:
     """(R Wᵀ, hᵀ R): pulls a cotangent of E back to (h, W)."""
-    hidden, weight, y, z = activations
+    hidden, weight, y, z = saved
     residual = cotangent * cross_entropy.categorical_residual(z, y) / z.shape[0]
     return matmul(residual, weight.T), matmul(hidden.T, residual)
 
@@ -59,8 +52,8 @@ def value_and_gradient(
     hidden: Hidden, weight: Weight, y: Labels
 ) -> tuple[Scalar, tuple[Hidden, Weight]]:
     """(E, (∂E/∂h, ∂E/∂W)) by one forward and one backward pass; see `forward`."""
-    value, activations = forward(hidden, weight, y)
-    return value, backward(jnp.ones_like(value), activations)
+    value, saved = forward(hidden, weight, y)
+    return value, backward(jnp.ones_like(value), saved)
 
 
 def gradient(hidden: Hidden, weight: Weight, y: Labels) -> tuple[Hidden, Weight]:

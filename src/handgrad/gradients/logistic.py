@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_linear, require_size, require_tangent
-from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad._types import BinaryLabels, DTypeLike, Features, Key, Model, Scalar
 from handgrad.gradients import cross_entropy, linear
-from handgrad.gradients.cross_entropy import BinaryLabels
 from handgrad.gradients.linear import (
     Params,
     affine,
@@ -27,7 +26,6 @@ from handgrad.gradients.linear import (
     penalty,
     penalty_gradient,
 )
-from handgrad.gradients.model import Model
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
 

@@ -23,11 +23,17 @@ from jax import random
 from jaxtyping import Array
 
 from handgrad._checks import require_choice, require_init, require_layers, require_sizes
-from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad._types import (
+    BinaryLabels,
+    ClassLabels,
+    DTypeLike,
+    Features,
+    Key,
+    Logits,
+    Model,
+    Scalar,
+)
 from handgrad.gradients import cross_entropy, linear, logistic, softmax_regression
-from handgrad.gradients.cross_entropy import BinaryLabels, ClassLabels
-from handgrad.gradients.linear import Logits
-from handgrad.gradients.model import Model
 from handgrad.gradients.sigmoid import (
     relu,
     relu_derivative,
@@ -37,6 +43,8 @@ from handgrad.gradients.sigmoid import (
     tanh_derivative,
 )
 from handgrad.gradients.softmax import softmax
+
+Labels = BinaryLabels | ClassLabels
 
 
 class Activation(NamedTuple):
@@ -132,34 +140,26 @@ def predict(params: Params, x: Features, activation: str = "tanh") -> Logits:
     return sigmoid(z) if z.ndim == 1 else softmax(z)
 
 
-def _error(z: Logits, y: BinaryLabels | ClassLabels, params: Params, l2: float) -> Scalar:
+def _error(z: Logits, y: Labels, params: Params, l2: float) -> Scalar:
     losses = cross_entropy.binary(z, y) if z.ndim == 1 else cross_entropy.categorical(z, y)
     return jnp.mean(losses) + sum(linear.penalty(layer.weight, l2) for layer in params.layers)
 
 
-def _residual(z: Logits, y: BinaryLabels | ClassLabels) -> Logits:
+def _residual(z: Logits, y: Labels) -> Logits:
     if z.ndim == 1:
         return cross_entropy.binary_residual(z, y)
     return cross_entropy.categorical_residual(z, y)
 
 
 def loss(
-    params: Params,
-    x: Features,
-    y: BinaryLabels | ClassLabels,
-    l2: float = 0.0,
-    activation: str = "tanh",
+    params: Params, x: Features, y: Labels, l2: float = 0.0, activation: str = "tanh"
 ) -> Scalar:
     """E: mean cross-entropy in nats, plus ½ λ Σ_l ‖Wˡ‖². Raises InputError if shapes do not fit."""
     return _error(logits(params, x, activation), y, params, l2)
 
 
 def value_and_gradient(
-    params: Params,
-    x: Features,
-    y: BinaryLabels | ClassLabels,
-    l2: float = 0.0,
-    activation: str = "tanh",
+    params: Params, x: Features, y: Labels, l2: float = 0.0, activation: str = "tanh"
 ) -> tuple[Scalar, Params]:
     """(E, ∇E) by one forward and one backward pass. Raises InputError if shapes do not fit."""
     z, activations = forward(params, x, activation)
@@ -172,11 +172,7 @@ def value_and_gradient(
 
 
 def gradient(
-    params: Params,
-    x: Features,
-    y: BinaryLabels | ClassLabels,
-    l2: float = 0.0,
-    activation: str = "tanh",
+    params: Params, x: Features, y: Labels, l2: float = 0.0, activation: str = "tanh"
 ) -> Params:
     """∇E by backpropagation. Raises InputError if the shapes do not fit."""
     return value_and_gradient(params, x, y, l2, activation)[1]

@@ -19,11 +19,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_rank, require_scalar
-from handgrad._types import Features, Scalar
-from handgrad.gradients.cross_entropy import BinaryLabels
+from handgrad._types import BinaryLabels, Features, Model, Scalar
 from handgrad.gradients.linear import Params, affine_pullback
 from handgrad.gradients.logistic import init, logits
-from handgrad.gradients.model import Model
 from handgrad.gradients.sigmoid import step
 
 __all__ = [

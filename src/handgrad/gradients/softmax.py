@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from handgrad._checks import require_rows, require_same_shape
 from handgrad._precision import wider
+from handgrad._types import Rows
 from handgrad.gradients.bernoulli import leave_one_out_sum
 
 
@@ -59,7 +60,7 @@ def _top_and_rest(z: Array) -> tuple[Array, Array]:
 # --- softmax ------------------------------------------------------------------------------------
 
 
-def softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+def softmax(z: Rows) -> Rows:
     """p_i = e^{z_i − m} / Σ_j e^{z_j − m} with m = max z, so that nothing overflows.
 
     >>> [f"{p:.2f}" for p in softmax(jnp.array([2.0, 1.0, 0.0]))]
@@ -70,9 +71,7 @@ def softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     return (e / jnp.sum(e, axis=-1, keepdims=True)).astype(dtype)
 
 
-def softmax_jvp(
-    z: Float[Array, "*batch K"], tangent: Float[Array, "*batch K"]
-) -> Float[Array, "*batch K"]:
+def softmax_jvp(z: Rows, tangent: Rows) -> Rows:
     """(diag(p) − p pᵀ) ż = p ∘ (ż − ⟨p, ż⟩), with ż counted from its value at the largest logit.
 
     >>> softmax_jvp(jnp.array([17.0, 0.0]), jnp.array([1.0, 0.0])).tolist()
@@ -83,9 +82,7 @@ def softmax_jvp(
     return (p * (tangent - jnp.sum(p * tangent, axis=-1, keepdims=True))).astype(dtype)
 
 
-def softmax_vjp(
-    cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
-) -> Float[Array, "*batch K"]:
+def softmax_vjp(cotangent: Rows, z: Rows) -> Rows:
     """p̄ᵀ (diag(p) − p pᵀ) = p ∘ (p̄ − ⟨p, p̄⟩): the Jacobian is symmetric."""
     z, cotangent, dtype = _rows(z, cotangent=cotangent)
     return softmax_jvp(z, cotangent).astype(dtype)
@@ -94,14 +91,14 @@ def softmax_vjp(
 # --- log-sum-exp --------------------------------------------------------------------------------
 
 
-def logsumexp(z: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
+def logsumexp(z: Rows) -> Float[Array, "*batch"]:
     """log Σ_j e^{z_j}, without overflow, keeping the digits of what lies below the largest z."""
     z, dtype = _rows(z)
     top, rest = _top_and_rest(z)
     return (top + rest)[..., 0].astype(dtype)
 
 
-def logsumexp_gradient(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+def logsumexp_gradient(z: Rows) -> Rows:
     """∂/∂z_i log Σ_j e^{z_j} = softmax(z)_i."""
     return softmax(z)
 
@@ -109,7 +106,7 @@ def logsumexp_gradient(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
 # --- log-softmax --------------------------------------------------------------------------------
 
 
-def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+def log_softmax(z: Rows) -> Rows:
     """log p_i = (z_i − m) − log Σ_j e^{z_j − m}: two terms of one sign, so nothing cancels.
 
     >>> log_softmax(jnp.array([17.0, 0.0])).tolist()
@@ -120,18 +117,14 @@ def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     return ((z - top) - rest).astype(dtype)
 
 
-def log_softmax_jvp(
-    z: Float[Array, "*batch K"], tangent: Float[Array, "*batch K"]
-) -> Float[Array, "*batch K"]:
+def log_softmax_jvp(z: Rows, tangent: Rows) -> Rows:
     """(I − 1 pᵀ) ż = ż − ⟨p, ż⟩, with ż counted from its value at the largest logit."""
     z, tangent, dtype = _rows(z, tangent=tangent)
     tangent = _from_top(z, tangent)
     return (tangent - jnp.sum(softmax(z) * tangent, axis=-1, keepdims=True)).astype(dtype)
 
 
-def log_softmax_vjp(
-    cotangent: Float[Array, "*batch K"], z: Float[Array, "*batch K"]
-) -> Float[Array, "*batch K"]:
+def log_softmax_vjp(cotangent: Rows, z: Rows) -> Rows:
     """ℓ̄ᵀ (I − 1 pᵀ) = ℓ̄ − p Σ_j ℓ̄_j, as ℓ̄_i Σ_{j≠i} p_j − p_i Σ_{j≠i} ℓ̄_j: 1 − p_i cancels."""
     z, cotangent, dtype = _rows(z, cotangent=cotangent)
     p = softmax(z)

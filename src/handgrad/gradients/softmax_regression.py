@@ -17,9 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_class_labels, require_linear, require_size, require_tangent
-from handgrad._types import DTypeLike, Features, Key, Scalar
+from handgrad._types import ClassLabels, DTypeLike, Features, Key, Model, Scalar
 from handgrad.gradients import cross_entropy, linear
-from handgrad.gradients.cross_entropy import ClassLabels
 from handgrad.gradients.linear import (
     Params,
     affine,
@@ -28,7 +27,6 @@ from handgrad.gradients.linear import (
     penalty,
     penalty_gradient,
 )
-from handgrad.gradients.model import Model
 from handgrad.gradients.softmax import softmax, softmax_jvp
 
 

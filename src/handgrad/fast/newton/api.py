@@ -29,8 +29,8 @@ from handgrad._checks import (
     describe,
     require_axis,
     require_examples,
-    require_features,
     require_floating,
+    require_linear,
     require_params,
     require_rank,
 )
@@ -360,7 +360,7 @@ def as_theta(params: Params | None, x: Any, classes: int | None) -> np.ndarray:
     """θ (D+1,) or (K, D+1), the bias last; zeros for None. Raises InputError for other shapes."""
     if params is None:
         return np.zeros((*(() if classes is None else (classes,)), x.shape[1] + 1))
-    require_features(x, params.weight)
+    require_linear(params, x)
     weight, bias = np.asarray(params.weight, np.float64), np.asarray(params.bias, np.float64)
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise InputError("params", "finite parameters", "some that are not", "pass None to start")
