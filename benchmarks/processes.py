@@ -24,10 +24,10 @@ import optax
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from handgrad._types import Model
 from handgrad.bench import Report
 from handgrad.bench.cost import Machine, Work, all_reduce, step
 from handgrad.gradients import logistic, softmax_regression
-from handgrad.gradients.model import Model
 from handgrad.scale.sharding import AXIS, as_mesh
 from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.loop import ArrayEngine, Schedule, Solver, pick

@@ -1,4 +1,11 @@
-"""Drop-in losses: optax's values and derivatives to every order asked, in every transformation."""
+"""Drop-in losses: optax's values and derivatives to every order asked, in every transformation.
+
+Along any axes, under masks, for any two dtypes and at infinite logits; and the loss of the output
+layer of a language model.
+"""
+
+import itertools
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -81,24 +88,27 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+def in_every_order(loss, at):
+    """Second derivatives, by each way to take them, in one program."""
+    return jax.jit(lambda at: {name: order(loss)(at) for name, order in ORDERS.items()})(at)
+
+
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_hessian_is_that_of_optax(name, order):
+def test_the_hessian_is_that_of_optax(name):
     ours, theirs, labels = PAIRS[name]
     z, y = jnp.asarray(LOGITS[0]), jnp.asarray(labels[0])
-    hand = jax.jit(ORDERS[order](lambda a: ours(a, y).sum()))(z)
     auto = jax.jit(jax.hessian(lambda a: theirs(a, y).sum()))(z)
-    np.testing.assert_allclose(hand, auto, rtol=0, atol=1e-14)
+    for order, hand in in_every_order(lambda a: ours(a, y).sum(), z).items():
+        np.testing.assert_allclose(hand, auto, rtol=0, atol=1e-14, err_msg=order)
 
 
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", SMOOTH)
-def test_the_mixed_second_derivative_in_logits_and_labels_is_that_of_optax(name, order):
+def test_the_second_derivative_in_logits_and_labels_is_that_of_optax(name):
     ours, theirs, labels = SMOOTH[name]
     both = jnp.asarray(np.stack([LOGITS[0], labels[0]]))
-    hand = jax.jit(ORDERS[order](lambda b: ours(b[0], b[1]).sum()))(both)
     auto = jax.jit(jax.hessian(lambda b: theirs(b[0], b[1]).sum()))(both)
-    np.testing.assert_allclose(hand, auto, rtol=0, atol=1e-14)
+    for order, hand in in_every_order(lambda b: ours(b[0], b[1]).sum(), both).items():
+        np.testing.assert_allclose(hand, auto, rtol=0, atol=1e-14, err_msg=order)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -180,6 +190,290 @@ def test_extreme_logits_have_finite_gradients_to_order_two(name):
     assert jnp.isfinite(jax.jit(jax.hessian(lambda a: ours(a, y).sum()))(z)).all()
 
 
+# --- along any axes, and under masks --------------------------------------------------------------
+
+CUBE = RNG.normal(size=(2, 3, 4))
+MASK = np.array([[[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], [[1, 1, 1, 1], [0, 1, 1, 0], [0] * 4]])
+AXES = {
+    "first": 0,
+    "middle": 1,
+    "last": 2,
+    "from the end": -2,
+    "two": (0, 2),
+    "two in another order": (-1, 0),
+    "two at the end": (-2, -1),
+}
+
+
+def mask_for(kind, axis):
+    """Per logit, per example, or one row for all examples, as booleans."""
+    whole = MASK.astype(bool)
+    return {"none": None, "logits": whole, "row": whole[:1], "examples": whole.any(axis)}[kind]
+
+
+def same_as_optax(name, labels, **options):
+    """Value and gradients of the loss called `name`; optax's may be NaN, in what is left out."""
+    ours, theirs = getattr(losses, name), getattr(optax, name)
+    argnums = 0 if jnp.issubdtype(labels.dtype, jnp.integer) else (0, 1)
+
+    def both(z, y):
+        weights = jnp.cos(jnp.arange(jax.eval_shape(partial(theirs, **options), z, y).size))
+        found = []
+        for loss in (ours, theirs):
+
+            def weighted(z, y, loss=loss):
+                value = loss(z, y, **options)
+                return (value.ravel() * weights).sum(), value
+
+            found.append(jax.value_and_grad(weighted, argnums, has_aux=True)(z, y))
+        return found
+
+    hand, auto = jax.jit(both)(jnp.asarray(CUBE), labels)
+    for a, b in zip(jax.tree.leaves(hand), jax.tree.leaves(auto), strict=True):
+        assert a.shape == b.shape
+        assert jnp.isfinite(a).all()
+        known = ~jnp.isnan(b)
+        np.testing.assert_allclose(a[known], b[known], rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("mask", ["none", "logits", "row", "examples"])
+@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+def test_probabilities_along_any_axis_are_as_in_optax(axis, mask):
+    labels = jnp.asarray(RNG.uniform(size=CUBE.shape))
+    where = mask_for(mask, axis)
+    same_as_optax("softmax_cross_entropy", labels, axis=axis, where=where)
+
+
+def test_probabilities_over_all_axes_are_as_in_optax():
+    labels = jnp.asarray(RNG.uniform(size=CUBE.shape))
+    for where in (None, mask_for("logits", None)):
+        same_as_optax("softmax_cross_entropy", labels, axis=None, where=where)
+
+
+@pytest.mark.parametrize("mask", ["none", "logits", "examples"])
+@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+def test_classes_along_any_axis_are_as_in_optax(axis, mask):
+    """Several labels are left out by the mask of logits: optax takes their logit all the same."""
+    classes = np.prod([CUBE.shape[a] for a in np.atleast_1d(axis)])
+    batch = [n for a, n in enumerate(CUBE.shape) if a not in np.atleast_1d(axis) % 3]
+    labels = jnp.asarray(RNG.integers(classes, size=batch))
+    where = mask_for(mask, axis)
+    same_as_optax("softmax_cross_entropy_with_integer_labels", labels, axis=axis, where=where)
+
+
+def test_a_mask_is_the_same_as_leaving_out():
+    keep = np.array([True, False, True, True])
+    z, y = arrays(SOFT)
+    masked = losses.softmax_cross_entropy(z, y, where=jnp.asarray(keep)[None])
+    np.testing.assert_allclose(
+        masked, losses.softmax_cross_entropy(z[:, keep], y[:, keep]), rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("name", ["one-hot", "integer"])
+def test_what_a_mask_leaves_out_may_be_anything(name):
+    """Values and gradients are those without it, forwards and backwards."""
+    ours, _, labels = PAIRS[name]
+    z, y = jnp.asarray(LOGITS[0]), jnp.asarray(labels[0])
+    loss = partial(ours, where=jnp.asarray([True, False, True, True]))
+    every = jax.jit(lambda z: (loss(z, y), jax.jacfwd(loss)(z, y), jax.jacrev(loss)(z, y)))
+    expected = every(z)
+    for hole in (np.nan, np.inf, -np.inf):
+        for found, wanted in zip(every(z.at[1].set(hole)), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    assert expected[1][1] == expected[2][1] == 0
+
+
+@pytest.mark.parametrize("name", ["one-hot", "integer"])
+def test_an_example_without_a_class_costs_nothing_and_pulls_nowhere(name):
+    ours, _, labels = PAIRS[name]
+    z, y = arrays(labels)
+    mask = jnp.asarray([True, False, True, True, False])
+    pull = jax.jit(lambda z: jax.value_and_grad(lambda a: ours(a, y, where=mask).sum())(z))
+    value, gradient = pull(z)
+    np.testing.assert_allclose(value, ours(z[mask], y[mask]).sum(), rtol=1e-14)
+    assert ((gradient != 0).any(axis=1) == mask).all()
+
+
+def test_options_under_jit_and_vmap():
+    z, y = jnp.asarray(CUBE), jnp.asarray(RNG.integers(3, size=(2, 4)))
+    loss = losses.softmax_cross_entropy_with_integer_labels
+    expected = optax.softmax_cross_entropy_with_integer_labels(z, y, axis=1)
+    static = jax.jit(loss, static_argnames="axis")
+    for way in (partial(static, axis=-2), jax.vmap(partial(loss, axis=0))):
+        np.testing.assert_allclose(way(z, y), expected, rtol=1e-14)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"axis": 3}, "axis: expected axes of 3 dimensions, got 3"),
+        ({"axis": (0, -4)}, r"axis: expected axes of 3 dimensions, got \(0, -4\)"),
+        ({"axis": 1.0}, "axis: expected axes of 3 dimensions, got 1.0"),
+        ({"axis": (1, -2)}, r"axis: expected each axis once, got \(1, -2\)"),
+        ({"where": np.ones((2, 3, 4))}, "where: expected booleans, got float64"),
+        ({"where": np.ones(4, bool)}, r"where: expected a shape that broadcasts to \(2, 3, 4\)"),
+        ({"where": np.ones((2, 3, 3), bool)}, "where: expected a shape that broadcasts to"),
+        ({"where": [True]}, "where: expected an array of numbers, got list"),
+    ],
+    ids=["outside", "outside too", "half", "twice", "numbers", "other rank", "other size", "list"],
+)
+def test_axes_and_masks_that_cannot_be_are_refused(options, words):
+    z = jnp.asarray(CUBE)
+    with pytest.raises(InputError, match=words):
+        losses.softmax_cross_entropy(z, jax.nn.softmax(z), **options)
+
+
+# --- infinite logits -----------------------------------------------------------------------------
+
+INFINITE = {
+    "masked, right": (-np.inf, 0.0, 0.0, 0.0),
+    "masked, wrong": (-np.inf, 1.0, np.inf, -1.0),
+    "sure, right": (np.inf, 1.0, 0.0, 0.0),
+    "sure, wrong": (np.inf, 0.0, np.inf, 1.0),
+}
+
+
+def derivatives(loss, argnums=0):
+    """The first derivative forwards and backwards, and the second in every order."""
+
+    def every(*args):
+        first = [way(loss, argnums)(*args) for way in (jax.jacfwd, jax.jacrev)]
+        return first, in_every_order(lambda at: loss(at, *args[1:]), args[0])
+
+    return jax.jit(every)
+
+
+def test_an_infinite_binary_logit_has_the_limit():
+    """Value, slope in the logit, ±∞ in the label, and second derivatives, in every mode."""
+    of_both = derivatives(lambda both: losses.sigmoid_binary_cross_entropy(both[0], both[1]))
+    for z, y, value, slope in INFINITE.values():
+        first, second = of_both(jnp.asarray([z, y]))
+        assert losses.sigmoid_binary_cross_entropy(jnp.asarray(z), jnp.asarray(y)) == value
+        for gradient in first:
+            assert gradient.tolist() == [slope, -z]
+        for hessian in second.values():
+            assert hessian.tolist() == [[0, -1], [-1, 0]]
+
+
+@pytest.mark.parametrize("name", ["categorical", "integer"])
+def test_a_class_masked_by_minus_infinity_is_as_if_it_were_not_there(name):
+    rest, loss = np.array([0, 2, 3]), PAIRS[name][0]
+    z = jnp.asarray(LOGITS[0]).at[1].set(-jnp.inf)
+    soft = jnp.asarray([0.2, 0, 0.5, 0.3])
+    y, fewer = (soft, soft[rest]) if name == "categorical" else (jnp.asarray(2), jnp.asarray(1))
+    every = derivatives(loss)
+    (slope, _), second = every(z[rest], fewer)
+    first, infinite = every(z, y)
+    np.testing.assert_allclose(loss(z, y), loss(z[rest], fewer), rtol=1e-14)
+    for found in first:
+        np.testing.assert_allclose(found[rest], slope, rtol=1e-14)
+        assert found[1] == 0
+    for order, found in infinite.items():
+        np.testing.assert_allclose(found[np.ix_(rest, rest)], second[order], rtol=1e-13)
+        assert (found[1] == 0).all()
+        assert (found[:, 1] == 0).all()
+
+
+def test_the_label_of_a_masked_class_has_an_infinite_slope_and_the_others_their_own():
+    z, y = jnp.asarray(LOGITS[0]).at[1].set(-jnp.inf), jnp.asarray([0.2, 0, 0.5, 0.3])
+    first, _ = derivatives(lambda y: losses.softmax_cross_entropy(z, y))(y)
+    for found in first:
+        np.testing.assert_allclose(found, -jax.nn.log_softmax(z), rtol=1e-14)
+    mixed = jax.nn.softmax(z)[:, None] - jnp.eye(4)  # ∂²ℓ/∂z_i∂y_j
+    ways = list(itertools.product((jax.jacfwd, jax.jacrev), repeat=2))
+
+    @jax.jit
+    def every(z, y):
+        loss = losses.softmax_cross_entropy
+        by_logits_first = [inner(outer(loss, 0), 1)(z, y) for inner, outer in ways]
+        return by_logits_first, [inner(outer(loss, 1), 0)(z, y).T for inner, outer in ways]
+
+    for found in itertools.chain(*every(z, y)):
+        np.testing.assert_allclose(found, mixed, atol=1e-14)
+
+
+def test_a_masked_class_that_came_costs_infinity():
+    z, y = jnp.asarray([0.0, -jnp.inf]), jnp.asarray([0.9, 0.1])
+    assert losses.softmax_cross_entropy(z, y) == jnp.inf
+    assert losses.softmax_cross_entropy_with_integer_labels(z, jnp.asarray(1)) == jnp.inf
+
+
+# --- dtypes --------------------------------------------------------------------------------------
+
+MIXED = [
+    ("bfloat16", "float32", "float32"),
+    ("float16", "float32", "float32"),
+    ("float32", "bfloat16", "float32"),
+    ("bfloat16", "float16", "float32"),
+    ("float32", "float64", "float64"),
+    ("bfloat16", "bfloat16", "bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("of_logits", "of_labels", "of_loss"), MIXED, ids=str)
+def test_labels_may_be_wider_than_logits(of_logits, of_labels, of_loss):
+    """The usual mixed precision: a gradient has its argument's dtype, the loss the wider one."""
+    z, y = jnp.asarray(LOGITS, of_logits), jnp.asarray(SOFT, of_labels)
+    loss = losses.softmax_cross_entropy
+
+    @jax.jit
+    def every(z, y):
+        value, pull = jax.vjp(loss, z, y)
+        return value, pull(jnp.ones_like(value)), jax.jvp(loss, (z, y), (z, y))[1]
+
+    value, (by_logits, by_labels), along = every(z, y)
+    truth, (slope, _), _ = every(*(jnp.asarray(a, "float64") for a in (z, y)))
+    assert value.dtype == along.dtype == of_loss
+    assert (by_logits.dtype, by_labels.dtype) == (of_logits, of_labels)
+    eps = float(jnp.finfo(of_loss).eps)
+    np.testing.assert_allclose(jnp.asarray(value, "float64"), truth, rtol=4 * eps)
+    eps = max(eps, float(jnp.finfo(of_logits).eps))
+    np.testing.assert_allclose(jnp.asarray(by_logits, "float64"), slope, rtol=0, atol=2 * eps)
+
+
+@pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
+def test_binary_losses_have_the_dtype_of_the_logits(narrow):
+    z, y = jnp.asarray(LOGITS, narrow), jnp.asarray(SOFT, "float32")
+    loss = losses.sigmoid_binary_cross_entropy
+    assert loss(z, y).dtype == optax.sigmoid_binary_cross_entropy(z, y).dtype == narrow
+    gradients = jax.grad(lambda z, y: loss(z, y).sum(), (0, 1))(z, y)
+    assert [g.dtype for g in gradients] == [narrow, "float32"]
+
+
+# --- the output layer of a language model --------------------------------------------------------
+
+
+def layer(dtype):
+    """Hidden states, a weight and labels, all of them multiples of 1/8."""
+    rng = np.random.default_rng(4)
+    h, w = rng.integers(-4, 5, (6, 3)), rng.integers(-4, 5, (3, 11)) / 8
+    return jnp.asarray(h, dtype), jnp.asarray(w, dtype), jnp.asarray(rng.integers(0, 11, 6))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_offset_of_all_words_takes_no_digit_from_the_fused_loss(smoothing):
+    """Logits of 1e6 and a few eighths are exact in float32, and their differences too."""
+    h, w, y = layer("float32")
+    loss = partial(losses.linear_softmax_cross_entropy, labels=y, label_smoothing=smoothing)
+    h = jnp.concatenate([h, jnp.ones((6, 1), h.dtype)], axis=1)
+    plain, moved = (
+        loss(h, jnp.concatenate([w, jnp.full((1, 11), offset, w.dtype)])) for offset in (0, 1e6)
+    )
+    assert moved == plain
+
+
+def test_a_fused_loss_in_bfloat16_is_not_rounded_to_it():
+    h, w, y = layer("bfloat16")
+    value, (by_hidden, by_weight) = jax.value_and_grad(
+        lambda h, w: 3 * losses.linear_softmax_cross_entropy(h, w, y), (0, 1)
+    )(h, w)
+    assert value.dtype == "float32"
+    assert by_hidden.dtype == by_weight.dtype == "bfloat16"
+    assert value == 3 * losses.linear_softmax_cross_entropy(*layer("float32"))
+
+
 # --- training a user's own network ----------------------------------------------------------------
 
 FEATURES = RNG.normal(size=(40, 3))
@@ -223,8 +517,10 @@ def trained(network, loss, targets):
     return params, run(params)
 
 
-@pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("network", [plain_network, equinox_network])
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [*((plain_network, name) for name in TARGETS), (equinox_network, "integer")],
+)
 def test_a_hundred_steps_lead_where_those_of_optax_lead(network, name):
     ours, theirs, _ = PAIRS[name]
     start, hand = trained(network, ours, TARGETS[name])
@@ -254,7 +550,7 @@ def test_a_class_out_of_range_gives_nan_in_the_value_and_in_the_gradient(label):
     [
         ("sigmoid_binary_cross_entropy", (5, 1), r"y: expected the shape of the logits, \(5, 4\)"),
         ("softmax_cross_entropy", (5, 1), r"y: expected the shape of the logits, \(5, 4\)"),
-        ("softmax_cross_entropy", (5,), r"y: expected integer indices of shape \(5,\) or probab"),
+        ("softmax_cross_entropy", (5,), r"y: expected the shape of the logits, \(5, 4\), got"),
         ("softmax_cross_entropy_with_integer_labels", (5, 1), r"y: expected integer class indic"),
     ],
 )

@@ -20,7 +20,7 @@ from benchmarks.judge import wrong_layers as wy
 from benchmarks.judge import wrong_losses as ws
 from benchmarks.judge import wrong_numerics as fl
 from handgrad.derivations.scalars import total
-from handgrad.gradients import activations, cross_entropy, logistic, mlp, sigmoid, softmax
+from handgrad.gradients import cross_entropy, logistic, mlp, sigmoid, softmax
 from handgrad.gradients import softmax_regression as sr
 
 VALID = "valid subgradient"
@@ -127,9 +127,9 @@ BATTERY = (
     # activations
     _scalar("sigmoid_formula_of_argument", sigmoid.sigmoid, wf.sigmoid_formula_of_argument, "taken to be v(1 − v), v being its argument", "PacktPublishing/Neural-Network-Projects-with-Python #4 (asked)"),
     _scalar("sigmoid_slope_of_sigmoid", sigmoid.sigmoid, wf.sigmoid_slope_of_sigmoid, "v being σ(its value)", "rasmusbergpalm/DeepLearnToolbox #165 (proposed)"),
-    _scalar("tanh_plus", activations.tanh, wf.tanh_plus, "taken to be 1 + v², v being its value", "gy910210/neural-network-from-scratch #2"),
-    _scalar("tanh_itself", activations.tanh, wf.tanh_itself, "taken to be v, v being its value", "andersbll/nnet #4"),
-    _scalar("tanh_without_one", activations.tanh, wf.tanh_without_one, "an additive constant -1", "scutan90/DeepLearning-500-questions #544"),
+    _scalar("tanh_plus", sigmoid.tanh, wf.tanh_plus, "taken to be 1 + v², v being its value", "gy910210/neural-network-from-scratch #2"),
+    _scalar("tanh_itself", sigmoid.tanh, wf.tanh_itself, "taken to be v, v being its value", "andersbll/nnet #4"),
+    _scalar("tanh_without_one", sigmoid.tanh, wf.tanh_without_one, "an additive constant -1", "scutan90/DeepLearning-500-questions #544"),
     _scalar("softplus_mirrored", sigmoid.softplus, wf.softplus_mirrored, "1 − v, v being σ(its argument)", "common"),
     _scalar("leaky_slope_forgotten", wf.leaky_relu, wf.leaky_slope_forgotten, "forgotten, as if it were a constant", "common"),
     _scalar("gelu_without_density", wf.gelu, wf.gelu_without_density, "forgotten, as if it were a constant", "common"),
@@ -175,9 +175,9 @@ BATTERY = (
     _float("log_sigmoid_17", total(sigmoid.log_sigmoid), fl.log_sigmoid_by_difference, fl.at([17.0]), "float32", "zero", "common"),
     _float("softplus_by_exp_89", total(sigmoid.softplus), fl.softplus_by_exp, fl.at([89.0]), "float32", "NaN", "tracel-ai/burn #5373"),
     _float("softplus_by_exp_710", total(sigmoid.softplus), fl.softplus_by_exp, fl.at([710.0]), "float64", "NaN", "common"),
-    _float("tanh_by_square_10", total(activations.tanh), fl.tanh_by_square, fl.at([10.0]), "float32", "zero", "common"),
-    _float("tanh_by_square_bfloat16", total(activations.tanh), fl.tanh_by_square, fl.at([4.0]), "bfloat16", "zero", "tenstorrent/tt-metal #35885"),
-    _float("tanh_by_exp_89", total(activations.tanh), fl.tanh_by_exp, fl.at([89.0]), "float32", "NaN", "common"),
+    _float("tanh_by_square_10", total(sigmoid.tanh), fl.tanh_by_square, fl.at([10.0]), "float32", "zero", "common"),
+    _float("tanh_by_square_bfloat16", total(sigmoid.tanh), fl.tanh_by_square, fl.at([4.0]), "bfloat16", "zero", "tenstorrent/tt-metal #35885"),
+    _float("tanh_by_exp_89", total(sigmoid.tanh), fl.tanh_by_exp, fl.at([89.0]), "float32", "NaN", "common"),
     _float("softmax_by_exp_100", fl.logsumexp, fl.softmax_by_exp, fl.at([100.0, 99.0, 1.0]), "float32", "NaN", "tensorflow/tensorflow #10142 (asked)"),
     _float("variance_by_moments", fl.log_variance, fl.log_variance_by_moments, fl.at([4096.0, 4096.5, 4097.25, 4095.0]), "float32", "wrong digits", "common"),
     _float("norm_underflows", fl.norm, fl.norm_unscaled, fl.at([3e-30, 0.0]), "float32", "NaN", "common"),
@@ -189,11 +189,11 @@ CONTROLS = (
     Wrong("logistic_regression", logistic.loss, wb.right, wb.binary_data, "identical", None, "the reference"),
     Wrong("backpropagation", mlp.loss, wy.backwards(wy.right_slope), wy.deep_data, "identical", None, "the reference"),
     Wrong("residual_textbook", total(cross_entropy.binary), cross_entropy.binary_residual_textbook, wb.scores_and_labels, "identical", None, "the reference"),
-    _kink("relu_0", total(activations.relu), fl.sided(0.0, 0.0, 1.0), fl.at([0.0]), VALID),
+    _kink("relu_0", total(sigmoid.relu), fl.sided(0.0, 0.0, 1.0), fl.at([0.0]), VALID),
     _kink("relu_half", total(fl.maximum), fl.sided(0.0, 0.5, 1.0), fl.at([0.0]), VALID),
     _kink("relu_1", total(jax.nn.relu), fl.sided(0.0, 1.0, 1.0), fl.at([0.0]), VALID),
-    _kink("relu_2", total(activations.relu), fl.sided(0.0, 2.0, 1.0), fl.at([0.0]), "different"),
-    _kink("relu_minus_half", total(activations.relu), fl.sided(0.0, -0.5, 1.0), fl.at([0.0]), "different"),
+    _kink("relu_2", total(sigmoid.relu), fl.sided(0.0, 2.0, 1.0), fl.at([0.0]), "different"),
+    _kink("relu_minus_half", total(sigmoid.relu), fl.sided(0.0, -0.5, 1.0), fl.at([0.0]), "different"),
     _kink("absolute_0", total(jnp.abs), fl.sided(-1.0, 0.0, 1.0), fl.at([0.0]), VALID),
     _kink("absolute_1", total(jnp.abs), fl.sided(-1.0, 1.0, 1.0), fl.at([0.0]), VALID),
     _kink("hinge_0_at_margin", ws.hinge, fl.hinge_at_margin(0.0), fl.at([1.0], [1.0]), VALID),

@@ -5,10 +5,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.style import FAINT, INK
+from handgrad._types import Model
 from handgrad.data import Dataset, load, split, standardise
 from handgrad.explain.training_figure import draw_boundary
 from handgrad.gradients import logistic, mlp
-from handgrad.gradients.model import Model
 from handgrad.train import accuracy, fit
 
 MODELS: dict[str, Model] = {

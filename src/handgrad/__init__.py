@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers and editors see; at run time each name comes when asked for
     from handgrad import exact as exact
     from handgrad import losses as losses
+    from handgrad._types import Model as Model
     from handgrad.data import Dataset as Dataset
     from handgrad.data import load as load
     from handgrad.data import split as split
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.errors import UnsupportedPrimitive as UnsupportedPrimitive
     from handgrad.explain import Explanation as Explanation
     from handgrad.explain import explain as explain
-    from handgrad.gradients.model import Model as Model
     from handgrad.scale.streams import Stream as Stream
     from handgrad.scale.streams import open_parts as open_parts
     from handgrad.scale.streams import open_stream as open_stream
@@ -53,7 +53,7 @@ _HOME = {
     "HandgradError": "errors",
     "InputError": "errors",
     "MissingExtraError": "errors",
-    "Model": "gradients.model",
+    "Model": "_types",
     "Stream": "scale.streams",
     "Undecided": "errors",
     "UnsupportedPrimitive": "errors",

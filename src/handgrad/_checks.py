@@ -1,10 +1,11 @@
 """Checks of shape and dtype: what can be known while tracing, before a number is looked at.
 
 JAX broadcasts (N, 1) against (N,) to (N, N) without a word. Everything public in `gradients/`
-passes through here first.
+passes through here first, one line for each function. Every `require_...` raises InputError.
 """
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,9 @@ class Shaped(jax.ShapeDtypeStruct):
 
 ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, Shaped)
 MOST = 2**31 - 1
-"""Of one size: positions in an array are 32-bit integers."""
+"""The largest size: positions in an array are 32-bit integers."""
+
+# --- what an argument is, and as what it is used -----------------------------------------------
 
 
 def dtype_of(name: str, array: Any) -> np.dtype:
@@ -54,32 +57,24 @@ def describe(array: Any) -> str:
     return f"{jnp.result_type(array)} of shape {shape_of(array)}"
 
 
-def require_floating(name: str, array: Any) -> None:
-    """Raise InputError unless `array` has a floating dtype."""
-    dtype = dtype_of(name, array)
-    if not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 2:
-        raise InputError(
-            name, "a floating dtype", describe(array), f"convert it: {name}.astype('float32')"
-        )
+def is_whole(value: Any) -> bool:
+    """Whether `value` is an integer of Python or NumPy; True and False are not."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def require_real(name: str, array: Any) -> None:
-    """Raise InputError unless `array` has a floating dtype, or one of integers or booleans."""
-    dtype = dtype_of(name, array)
-    if not jnp.issubdtype(dtype, jnp.bool_) and not jnp.issubdtype(dtype, jnp.integer):
-        require_floating(name, array)
+def is_real(value: Any) -> bool:
+    """Whether `value` is a number of Python or NumPy; True and False are not."""
+    return is_whole(value) or isinstance(value, float | np.floating)
 
 
-def require_scalar(name: str, number: Any) -> None:
-    """Raise InputError unless `number` is one real number, traced or not."""
-    require_real(name, number)
-    require_rank(name, number, 0, "()")
-
-
-def require_size(name: str, size: Any) -> None:
-    """Raise InputError unless `size` can be the length of an axis that is not empty."""
-    if not is_whole(size) or not 1 <= size <= MOST:
-        raise InputError(name, f"a whole number in 1..{MOST:,}", repr(size), "pass 16, say")
+def floating_dtype(dtype: Any, name: str = "dtype") -> Any:
+    """A floating dtype as JAX has it; the default one for None. Raises InputError for another."""
+    try:
+        found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+        require_floating(name, Shaped((), found))
+    except (TypeError, ValueError):  # an InputError is a ValueError
+        raise InputError(name, "a floating dtype", repr(dtype), "pass 'float32'") from None
+    return found
 
 
 def as_index(y: Any) -> Array:
@@ -95,122 +90,222 @@ def as_index(y: Any) -> Array:
     return y.astype(jnp.int32) if jnp.iinfo(y.dtype).bits < 32 else y
 
 
-def is_whole(value: Any) -> bool:
-    """Whether `value` is an integer of Python or NumPy; True and False are not."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def is_real(value: Any) -> bool:
-    """Whether `value` is a number of Python or NumPy; True and False are not."""
-    return is_whole(value) or isinstance(value, float | np.floating)
-
-
-def require_key(key: Any) -> None:
-    """Raise InputError unless `key` is one random key, of the new kind or the old."""
-    if isinstance(key, jax.Array):
-        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if (typed and key.shape == ()) or (key.dtype == np.uint32 and key.shape == (2,)):
-            return
-    raise InputError("key", "a random key", repr(key), "pass jax.random.key(0), say")
-
-
-def floating_dtype(dtype: Any, name: str = "dtype") -> Any:
-    """A floating dtype as JAX has it; the default one for None. Raises InputError for another."""
-    try:
-        found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
-        require_floating(name, Shaped((), found))
-    except (TypeError, ValueError):  # an InputError is a ValueError
-        raise InputError(name, "a floating dtype", repr(dtype), "pass 'float32', say") from None
-    return found
-
-
 def as_numpy(name: str, array: Any) -> np.ndarray:
-    """`array` as NumPy has it. Raises InputError for ragged rows, gaps, and what is no array."""
+    """`array` as NumPy has it. Raises InputError for ragged rows, gaps, and other objects."""
     try:
         values = np.asarray(array)
     except Exception as fault:  # whatever an object's own conversion raises
         ragged = isinstance(fault, ValueError)
-        raise InputError(
-            name, "an array of numbers",
-            "rows of unequal length" if ragged else f"{type(array).__name__} ({fault})",
-            "make the rows equally long" if ragged else "convert it to a NumPy array",
-        ) from fault  # fmt: skip
+        got = "rows of unequal length" if ragged else f"{type(array).__name__} ({fault})"
+        remedy = "make the rows equally long" if ragged else "convert it to a NumPy array"
+        raise InputError(name, "an array of numbers", got, remedy) from fault
     if np.ma.is_masked(array):
-        raise InputError(
-            name, "a value in every place", "a masked array", "fill the gaps, or drop their rows"
-        )
+        remedy = "fill the gaps, or drop their rows"
+        raise InputError(name, "a value in every place", "a masked array", remedy)
     return values
 
 
+# --- one argument -----------------------------------------------------------------------------
+
+
+def refuse_shape(name: str, array: Any, expected: str, remedy: str) -> NoReturn:
+    """Raise the InputError of an array whose shape is not the expected one."""
+    raise InputError(name, expected, f"shape {shape_of(array)}", remedy)
+
+
+def require_floating(name: str, array: Any) -> None:
+    """A floating dtype of 16 bits or more."""
+    dtype = dtype_of(name, array)
+    if not jnp.issubdtype(dtype, jnp.floating) or dtype.itemsize < 2:
+        remedy = f"convert it: {name}.astype('float32')"
+        raise InputError(name, "a floating dtype", describe(array), remedy)
+
+
+def require_real(name: str, array: Any) -> None:
+    """A floating dtype, or one of integers or booleans."""
+    dtype = dtype_of(name, array)
+    if not jnp.issubdtype(dtype, jnp.bool_) and not jnp.issubdtype(dtype, jnp.integer):
+        require_floating(name, array)
+
+
 def require_rank(name: str, array: Any, rank: int, letters: str) -> None:
-    """Raise InputError unless `array` has `rank` axes, called `letters` in the message."""
+    """An array of `rank` axes, called `letters` in the message."""
     dtype_of(name, array)
     if len(shape_of(array)) != rank:
-        raise InputError(
-            name,
-            f"shape {letters}",
-            f"shape {shape_of(array)}",
-            f"reshape {name}; nothing is broadcast here",
-        )
-
-
-def require_same_shape(name: str, array: Any, other_name: str, other: Any) -> None:
-    """Raise InputError unless both arrays have one shape: nothing is broadcast."""
-    dtype_of(name, array)
-    dtype_of(other_name, other)
-    if shape_of(array) != shape_of(other):
-        raise InputError(
-            name,
-            f"the shape of {other_name}, {shape_of(other)}",
-            f"shape {shape_of(array)}",
-            f"reshape one of them, e.g. {name}.ravel(); nothing is broadcast here",
-        )
+        remedy = f"reshape {name}; nothing is broadcast here"
+        refuse_shape(name, array, f"shape {letters}", remedy)
 
 
 def require_axis(name: str, array: Any, axis: int, size: int, meaning: str) -> None:
-    """Raise InputError unless axis `axis` of `array` has length `size`."""
-    shape = shape_of(array)
-    if shape[axis] != size:
-        raise InputError(
-            name,
-            f"{size} along axis {axis} ({meaning})",
-            f"shape {shape}",
-            "make the two arrays agree",
-        )
+    """An array whose axis `axis` has length `size`."""
+    if shape_of(array)[axis] != size:
+        expected = f"{size} along axis {axis} ({meaning})"
+        refuse_shape(name, array, expected, "make the two arrays agree")
 
 
 def require_examples(name: str, array: Any) -> None:
-    """Raise InputError if the first axis is empty: a mean over no example is not a number."""
+    """A first axis that is not empty: a mean over no example is not a number."""
     if shape_of(array)[0] == 0:
-        raise InputError(name, "at least one example", f"shape {shape_of(array)}", "pass some data")
+        refuse_shape(name, array, "at least one example", "pass some data")
+
+
+def require_rows(name: str, array: Any) -> None:
+    """A floating array (..., K) with K > 0."""
+    require_floating(name, array)
+    if not shape_of(array) or not shape_of(array)[-1]:
+        refuse_shape(name, array, "at least one class on the last axis", "pass (..., K)")
+
+
+def require_scalar(name: str, number: Any) -> None:
+    """One real number, traced or not."""
+    require_real(name, number)
+    require_rank(name, number, 0, "()")
+
+
+def require_size(
+    name: str, size: Any, least: int = 1, most: int = MOST, remedy: str = "pass 16"
+) -> None:
+    """The length of an axis, from `least` to `most`."""
+    if not is_whole(size) or not least <= size <= most:
+        expected = f"a whole number in {least:,}..{most:,}" if least < most else f"{most:,}"
+        raise InputError(name, expected, repr(size), remedy)
+
+
+def require_sizes(name: str, sizes: Any) -> None:
+    """A sequence of lengths of axes."""
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str | bytes):
+        raise InputError(name, "a tuple of sizes", repr(sizes), "pass (16,)")
+    for size in sizes:
+        require_size(name, size)
+
+
+def require_choice(name: str, choice: Any, choices: Iterable[str]) -> None:
+    """One of the names in `choices`."""
+    if not isinstance(choice, str) or choice not in choices:
+        raise InputError(name, f"one of {', '.join(choices)}", repr(choice), "name one")
+
+
+def require_key(key: Any) -> None:
+    """One random key, of the new kind or the old."""
+    if isinstance(key, jax.Array):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.shape == ()) or (key.dtype == np.uint32 and key.shape == (2,)):
+            return
+    raise InputError("key", "a random key", repr(key), "pass jax.random.key(0)")
+
+
+# --- arrays beside each other -----------------------------------------------------------------
+
+
+def require_same_shape(name: str, array: Any, other_name: str, other: Any) -> None:
+    """Two arrays of one shape: nothing is broadcast."""
+    dtype_of(name, array)
+    dtype_of(other_name, other)
+    if shape_of(array) != shape_of(other):
+        expected = f"the shape of {other_name}, {shape_of(other)}"
+        remedy = f"reshape one of them, e.g. {name}.ravel(); nothing is broadcast here"
+        refuse_shape(name, array, expected, remedy)
+
+
+def require_probabilities(p: Any, y: Any) -> None:
+    """Floating p, and y real numbers in its shape."""
+    require_floating("p", p)
+    require_real("y", y)
+    require_same_shape("y", y, "p", p)
+
+
+def require_trials(p: Any) -> None:
+    """p (N,), N > 0."""
+    require_rank("p", p, 1, "(N,)")
+    require_examples("p", p)
 
 
 def require_binary_labels(y: Any, logits: Any) -> None:
-    """Raise InputError unless `y` holds one real number for each logit, (N,)."""
+    """One real number in y for each logit, (N,)."""
     require_real("y", y)
     require_same_shape("y", y, "the logits", logits)
 
 
 def require_class_labels(y: Any, logits: Any) -> None:
-    """Raise InputError unless `y` is (N,) integers or (N, K) probabilities for (N, K) logits."""
+    """y (N,) integers or (N, K) probabilities, for logits (N, K)."""
     require_real("y", y)
-    if not shape_of(logits):
-        raise InputError("logits", "shape (..., K)", "shape ()", "pass one logit for each class")
-    if jnp.issubdtype(jnp.result_type(y), jnp.integer):
-        if shape_of(y) != shape_of(logits)[:-1]:
-            raise InputError(
-                "y",
-                f"integer class indices of shape {shape_of(logits)[:-1]}",
-                describe(y),
-                "pass one index for each row of the logits",
-            )
-    elif np.ndim(y) != np.ndim(logits) or not jnp.issubdtype(jnp.result_type(y), jnp.floating):
+    shape, dtype = shape_of(logits), jnp.result_type(y)
+    if not shape:
+        refuse_shape("logits", logits, "shape (..., K)", "pass one logit for each class")
+    integers, floats = (jnp.issubdtype(dtype, kind) for kind in (jnp.integer, jnp.floating))
+    if not (integers and shape_of(y) == shape[:-1]) and not (floats and shape_of(y) == shape):
         raise InputError(
-            "y",
-            f"integer indices of shape {shape_of(logits)[:-1]} "
-            f"or probabilities of shape {shape_of(logits)}",
-            describe(y),
-            "convert the labels to int32 indices, or one-hot encode them",
-        )
-    else:
-        require_same_shape("y", y, "the logits", logits)
+            "y", f"integer class indices of shape {shape[:-1]} or probabilities of shape {shape}",
+            describe(y), "convert the labels to int32 indices, or one-hot encode them",
+        )  # fmt: skip
+
+
+# --- the parameters of a model ----------------------------------------------------------------
+
+RETURNED = "pass what init returns"
+
+
+def require_params(params: Any, name: str = "params") -> None:
+    """A floating weight (D,) or (D, K), and a bias to match."""
+    if not (hasattr(params, "weight") and hasattr(params, "bias")):
+        raise InputError(name, "a weight and a bias", type(params).__name__, RETURNED)
+    require_floating(f"{name}.weight", params.weight)
+    require_floating(f"{name}.bias", params.bias)
+    shape = shape_of(params.weight)
+    if len(shape) not in (1, 2):
+        refuse_shape(f"{name}.weight", params.weight, "shape (D,) or (D, K)", RETURNED)
+    if shape_of(params.bias) != shape[1:]:
+        expected = f"shape {shape[1:]}, as the weight has outputs"
+        refuse_shape(f"{name}.bias", params.bias, expected, "pass one bias for each output")
+
+
+def require_linear(params: Any, x: Any) -> None:
+    """A weight (D, ...), a bias, and the floating x (N, D), N > 0, that they take."""
+    require_params(params)
+    require_floating("x", x)
+    require_rank("x", x, 2, "(N, D)")
+    require_examples("x", x)
+    require_axis("x", x, 1, shape_of(params.weight)[0], "features, as the weight has")
+
+
+def require_tangent(tangent: Any, params: Any) -> None:
+    """A tangent in the shapes of `params`."""
+    require_params(params)
+    require_params(tangent, "tangent")
+    require_same_shape("tangent.weight", tangent.weight, "params.weight", params.weight)
+
+
+def require_layers(params: Any, x: Any) -> None:
+    """Layers, the first for the features x, each as wide as the next one takes."""
+    layers = getattr(params, "layers", None)
+    if not isinstance(layers, tuple | list) or not layers:
+        raise InputError("params", "layers", type(params).__name__, RETURNED)
+    for depth, layer in enumerate(layers):
+        name = f"params.layers[{depth}]"
+        require_params(layer, name)
+        width = shape_of(layers[depth - 1].weight)[1:]
+        if depth and shape_of(layer.weight)[:1] != width:
+            expected = f"the width of the layer before, {width}"
+            refuse_shape(f"{name}.weight", layer.weight, expected, RETURNED)
+    require_linear(layers[0], x)
+
+
+def require_init(key: Any, features: Any, outputs: Any) -> None:
+    """A key, D and the widths of layers, for random weights."""
+    require_key(key)
+    require_size("features", features)
+    require_sizes("hidden", outputs)
+    for before, width in zip((features, *outputs), outputs, strict=False):
+        if before * width > MOST:
+            expected, got = f"at most {MOST:,} weights in a layer", f"{before:,} x {width:,}"
+            raise InputError("hidden", expected, got, "make the layers smaller")
+
+
+def require_output_layer(hidden: Any, weight: Any) -> None:
+    """Floating hidden (T, D), T > 0, and weight (D, V), V > 0."""
+    require_rows("weight", weight)
+    require_rank("weight", weight, 2, "(D, V)")
+    require_floating("hidden", hidden)
+    require_rank("hidden", hidden, 2, "(T, D)")
+    require_examples("hidden", hidden)
+    require_axis("hidden", hidden, 1, shape_of(weight)[0], "features, as the weight has")

@@ -20,7 +20,6 @@ from handgrad._types import Array, Key
 from handgrad.derivations.scalars import along, paired, total
 from handgrad.errors import InputError
 from handgrad.gradients import (
-    activations,
     bernoulli,
     cross_entropy,
     linear_cross_entropy,
@@ -158,8 +157,8 @@ CASES = (
     Case("sigmoid_textbook", total(sigmoid.sigmoid), sigmoid.sigmoid_derivative_textbook, _logits, "sigmoid", NEURAL),
     Case("softplus", total(sigmoid.softplus), sigmoid.softplus_derivative, _logits, "softplus", NEURAL),
     Case("log_sigmoid", total(sigmoid.log_sigmoid), sigmoid.log_sigmoid_derivative, _logits, "log_sigmoid", NEURAL),
-    Case("tanh", total(activations.tanh), activations.tanh_derivative, _logits, "tanh", NEURAL),
-    Case("relu", total(activations.relu), activations.relu_derivative, _logits, "relu", NEURAL),
+    Case("tanh", total(sigmoid.tanh), sigmoid.tanh_derivative, _logits, "tanh", NEURAL),
+    Case("relu", total(sigmoid.relu), sigmoid.relu_derivative, _logits, "relu", NEURAL),
     Case("softmax", paired(softmax.softmax), softmax.softmax_vjp, _pair, "softmax", NEURAL, 1),
     Case("log_softmax", paired(softmax.log_softmax), softmax.log_softmax_vjp, _pair, "log_softmax", NEURAL, 1),
     Case("logsumexp", total(softmax.logsumexp), softmax.logsumexp_gradient, partial(_logits, shape=(3, 4)), "logsumexp", NEURAL),

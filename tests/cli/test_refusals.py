@@ -62,9 +62,9 @@ CASES = {
     "tol_negative": ("iris --tol -1", "tol: expected a finite number of 0 or more, got -1.0; pass"),
     "l2_nan": ("iris --l2 nan", "l2: expected a finite number of 0 or more, got nan; pass 0.01"),
     "l2_negative": ("iris --l2 -1", "l2: expected a finite number of 0 or more, got -1.0; pass"),
-    "hidden_zero": ("iris --model mlp --hidden 0", "hidden: expected sizes of 1 or more, got .0,."),
+    "hidden_zero": ("iris --model mlp --hidden 0", "hidden: expected a whole number .*, got 0"),
     "hidden_text": ("iris --model mlp --hidden big", "hidden: expected sizes .* got 'big'; write"),
-    "hidden_huge": ("iris --model mlp --hidden 99999999999999", "hidden: expected sizes of at"),
+    "hidden_huge": ("iris --model mlp --hidden 99999999999999", "hidden: expected a whole number"),
     "seed": ("iris --seed -1", "seed: expected an integer in 0..2.32-1, got -1; pass 0"),
     "diverging": ("moons --l2 99 --learning-rate 1", "training diverged: the loss is inf at step"),
 }  # fmt: skip

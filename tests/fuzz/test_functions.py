@@ -14,7 +14,6 @@ from handgrad import losses
 from handgrad.catalogue import CASES
 from handgrad.fast import linear_cross_entropy, newton, one_pass, per_example
 from handgrad.gradients import (
-    activations,
     bernoulli,
     cross_entropy,
     linear,
@@ -91,10 +90,10 @@ MATHEMATICS = [
     *((getattr(room, name), (params, SCORES, y)[: 2 if name in ("logits", "predict") else 3])
       for room, params, y in MODELS
       for name in ("loss", "gradient", "value_and_gradient", "logits", "predict")),
-    *((f, (Z,)) for room in (sigmoid, activations) for name, f in inspect.getmembers(room, inspect.isfunction)
-      if f.__module__ == room.__name__ and name != "activation"),
+    *((f, (Z,)) for name, f in inspect.getmembers(sigmoid, inspect.isfunction)
+      if f.__module__ == sigmoid.__name__),
     *((f, (P, P)) for name, f in inspect.getmembers(bernoulli, inspect.isfunction)
-      if f.__module__ == bernoulli.__name__ and not name.startswith("_")),
+      if f.__module__ == bernoulli.__name__ and list(inspect.signature(f).parameters) == ["p", "y"]),
     *((getattr(cross_entropy, name), (Z, P)) for name in (
         "binary", "binary_residual", "binary_residual_textbook", "binary_label_derivative",
         "binary_from_probabilities", "binary_from_probabilities_gradient")),

@@ -7,7 +7,7 @@ import pytest
 
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.gradients import linear
+from handgrad.gradients import linear, logistic
 
 OUTPUTS = [(), (4,)]
 
@@ -79,4 +79,4 @@ def test_init_draws_weights_of_the_dtype_and_starts_biases_at_zero(dtype):
 )
 def test_features_that_do_not_fit_are_refused(x, words):
     with pytest.raises(InputError, match=words):
-        linear.check_features(x, jnp.zeros(3))
+        logistic.logits(linear.Params(jnp.zeros(3), jnp.zeros(())), x)

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.gradients import linear, logistic, mlp
-from handgrad.gradients.activations import ACTIVATIONS
+from handgrad.gradients.mlp import ACTIVATIONS
 
 DEPTHS = {"none": (), "one": (4,), "two": (4, 3), "three": (4, 3, 2)}
 
@@ -42,6 +42,15 @@ def assert_close(hand, auto, rtol):
 # --- against autodiff -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_each_derivative_is_that_of_autodiff(name, dtype):
+    z = jnp.asarray([-2.5, -1.0, -0.1, 0.1, 1.0, 2.5], dtype)
+    auto = jax.vmap(jax.grad(ACTIVATIONS[name].value))(z)
+    # Autodiff of tanh and sigmoid cancels in 1 − y², 1 − σ: at 2.5 that costs 4 bits.
+    rtol = 64 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(ACTIVATIONS[name].derivative(z), auto, rtol=rtol)
+
+
 @pytest.mark.parametrize(("depth", "classes"), [("none", 3), ("one", 2), ("two", 3), ("three", 2)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_backpropagation_is_autodiff(activation, depth, classes):
@@ -69,18 +78,18 @@ def test_backpropagation_is_autodiff_for_soft_labels(classes):
 def test_backward_is_the_pullback_of_forward():
     with x64():
         params, x, _ = drawn((4, 3), 3)
-        z, residuals = mlp.forward(params, x, "sigmoid")
+        z, activations = mlp.forward(params, x, "sigmoid")
         cotangent = jnp.asarray(np.random.default_rng(5).normal(size=z.shape))
         auto = jax.vjp(lambda p: mlp.logits(p, x, "sigmoid"), params)[1](cotangent)[0]
-        assert_close(mlp.backward(cotangent, residuals, params, "sigmoid"), auto, 1e-13)
+        assert_close(mlp.backward(cotangent, activations, params, "sigmoid"), auto, 1e-13)
 
 
 def test_backward_is_linear_in_the_cotangent():
     with x64():
         params, x, _ = drawn((4,), 3)
-        z, residuals = mlp.forward(params, x)
+        z, activations = mlp.forward(params, x)
         a, b = np.random.default_rng(6).normal(size=(2, *z.shape))
-        pull = jax.jit(lambda r: ravel_pytree(mlp.backward(r, residuals, params))[0])
+        pull = jax.jit(lambda r: ravel_pytree(mlp.backward(r, activations, params))[0])
         np.testing.assert_allclose(pull(2 * a - b), 2 * pull(a) - pull(b), rtol=0, atol=1e-13)
 
 
@@ -173,20 +182,31 @@ def test_init_gives_one_logit_for_two_classes_and_k_for_more(classes, shapes):
 # --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hidden", [(0,), (4, -1)], ids=str)
-def test_hidden_layers_without_units_are_refused(hidden):
-    with pytest.raises(InputError, match=r"hidden: expected sizes of 1 or more, got"):
+@pytest.mark.parametrize(
+    ("hidden", "words"),
+    [
+        ((0,), "a whole number in 1..*, got 0"),
+        ((4, -1), "a whole number in 1..*, got -1"),
+        (4, "a tuple of sizes, got 4"),
+    ],
+    ids=str,
+)
+def test_hidden_layers_without_units_are_refused(hidden, words):
+    with pytest.raises(InputError, match=f"hidden: expected {words}"):
         mlp.init(jax.random.key(0), 3, hidden=hidden)
+    with pytest.raises(InputError, match=f"hidden: expected {words}"):
+        mlp.model(hidden)
 
 
 def test_one_class_is_refused():
-    with pytest.raises(InputError, match=r"classes: expected 2 or more, got 1"):
+    with pytest.raises(InputError, match=r"classes: expected a whole number in 2\.\.2.*, got 1"):
         mlp.init(jax.random.key(0), 3, classes=1)
 
 
-def test_an_unknown_activation_is_refused_when_the_model_is_made():
-    with pytest.raises(InputError, match=r"activation: expected one of sigmoid, tanh, relu"):
-        mlp.model(activation="swish")
+@pytest.mark.parametrize("name", ["gelu", None, []], ids=str)
+def test_an_unknown_activation_is_refused_when_the_model_is_made(name):
+    with pytest.raises(InputError, match="activation: expected one of sigmoid, tanh, relu, got"):
+        mlp.model(activation=name)
 
 
 @pytest.mark.bad_input

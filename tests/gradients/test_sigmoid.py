@@ -122,6 +122,41 @@ def test_the_step_is_flat():
     assert ((s.step(z + 0.01) - s.step(z - 0.01)) == 0).all()
 
 
+# --- tanh and relu ------------------------------------------------------------------------------
+
+
+def test_the_derivative_of_tanh_keeps_its_digits_far_out(dtype, real):
+    """1 − tanh² is 0 from z = 10 on in float32; the truth at 40 is 7e-35."""
+    far = 43 if dtype == "float32" else 350
+    z = jnp.asarray(np.random.default_rng(0).uniform(-far, far, 300), dtype)
+    truth = real(lambda a: mpmath.sech(a) ** 2, z)
+    assert 1 - jnp.square(jnp.tanh(jnp.float32(10))) == 0
+    assert ulp_error(s.tanh_derivative(z), truth, dtype).max() <= 3
+
+
+def test_the_derivative_of_tanh_is_smooth_at_zero(dtype):
+    """Written with |z| it would have no curvature there, since JAX gives |z| the slope 0 at 0."""
+    zero = jnp.zeros((), dtype)
+    assert jax.grad(s.tanh_derivative)(zero) == 0
+    assert jax.grad(jax.grad(s.tanh_derivative))(zero) == -2
+
+
+def test_no_derivative_of_the_derivative_of_tanh_is_nan(dtype):
+    z = jnp.asarray([-jnp.inf, -800, -400, -89, -44.3, 0, 44.3, 89, 400, 800, jnp.inf], dtype)
+    assert jnp.isfinite(jax.vmap(jax.grad(s.tanh_derivative))(z)).all()
+
+
+def test_tanh_is_flat_at_the_ends_of_the_number_line(dtype):
+    ends = jnp.asarray([-1, 1], dtype) * jnp.finfo(dtype).max
+    assert s.tanh_derivative(ends).tolist() == [0, 0]
+
+
+def test_at_its_kink_relu_has_a_slope_between_those_of_its_sides():
+    zero = jnp.zeros(1)
+    left, right = (s.relu(zero) - s.relu(zero - 1), s.relu(zero + 1) - s.relu(zero))
+    assert left <= s.relu_derivative(zero) <= right
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize("name", EXTREMES)
 def test_integer_logits_are_refused(name):

@@ -193,6 +193,22 @@ def test_log_softmax_products_keep_their_digits_there_too(logit, dtype):
     np.testing.assert_allclose(s.log_softmax_vjp(t, z), [q, -q], rtol=tolerance)
 
 
+def test_sums_over_many_classes_do_not_overflow_float16():
+    """70,000 equal logits: a sum of 70,000 is beyond float16, and 1/70,000 is not."""
+    n = 70_000
+    z, one = jnp.zeros(n, "float16"), jnp.ones(n, "float16")
+    assert float(s.log_softmax(z)[0]) == pytest.approx(-np.log(n), rel=2.0**-11)
+    for p in (s.softmax(z), s.logsumexp_gradient(z)):
+        assert p.dtype == "float16"
+        assert float(p[0]) == pytest.approx(1 / n, rel=1e-2)  # one of the last subnormal numbers
+    for product in (s.log_softmax_jvp(z, one), s.log_softmax_vjp(one, z), s.softmax_jvp(z, one)):
+        assert product.dtype == "float16"
+        assert abs(product).max() < 1e-5
+    first = jnp.zeros(n, "float16").at[0].set(1)
+    assert float(s.log_softmax_vjp(first, z)[0]) == pytest.approx(1, rel=2.0**-11)
+    assert float(s.log_softmax_jvp(z, first)[1]) == pytest.approx(-1 / n, rel=1e-2)
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import pytest
 from handgrad._precision import x64
 from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
-from handgrad.gradients import logistic, mlp, softmax_regression
+from handgrad.gradients import logistic, softmax_regression
 from handgrad.train import baseline, comparison, fit
 
 X = np.random.default_rng(0).normal(size=(12, 2)).astype("float32")
@@ -67,7 +67,6 @@ CASES = {
     "tol_nan": (BINARY, X, Y, {"tol": np.nan}, r"tol: expected a finite number of 0 .* got nan"),
     "tol_negative": (BINARY, X, Y, {"tol": -1e-3}, r"tol: .* got -0\.001; pass 1e-6, or leave it"),
     "tol_text": (BINARY, X, Y, {"tol": "small"}, r"tol: .* got 'small'; pass"),
-    "hidden": (mlp.model((4, 0)), X, Y, {}, r"hidden: expected sizes of 1 or more, got \(4, 0\)"),
 }  # fmt: skip
 
 

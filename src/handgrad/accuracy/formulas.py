@@ -19,7 +19,7 @@ from jaxtyping import Array
 from handgrad import losses
 from handgrad.accuracy import truths
 from handgrad.accuracy.truths import Truth
-from handgrad.gradients import activations, cross_entropy, sigmoid
+from handgrad.gradients import cross_entropy, sigmoid
 
 
 class Target(NamedTuple):
@@ -103,7 +103,7 @@ FORMULAS = (
     Formula(SIGMOID, LIBRARY, "jax.grad of jax.nn.sigmoid", grad(jax.nn.sigmoid)),
     Formula(SIGMOID, NAIVE, "jax.grad of 1/(1+e⁻ᶻ)", grad(p)),
     Formula(TANH, TEXTBOOK, "1 − tanh²z", lambda z: 1 - jnp.square(jnp.tanh(z))),
-    Formula(TANH, STABLE, "4q/(1+q(2+q)), q = e^−2|z|", activations.tanh_derivative),
+    Formula(TANH, STABLE, "4q/(1+q(2+q)), q = e^−2|z|", sigmoid.tanh_derivative),
     Formula(TANH, LIBRARY, "jax.grad of jnp.tanh", grad(jnp.tanh)),
     Formula(TANH, NAIVE, "jax.grad of (eᶻ−e⁻ᶻ)/(eᶻ+e⁻ᶻ)", grad(naive_tanh)),
 )

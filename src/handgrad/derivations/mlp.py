@@ -20,10 +20,9 @@ from handgrad.derivations.residual import textbook
 from handgrad.derivations.softmax_regression import EVERY, as_rows, split
 from handgrad.derivations.steps import Derivation, Limit, Step, definition, slope, still_open
 from handgrad.gradients import mlp as house
-from handgrad.gradients.activations import ACTIVATIONS
 from handgrad.gradients.linear import Params as Layer
 from handgrad.gradients.linear import affine
-from handgrad.gradients.mlp import Params
+from handgrad.gradients.mlp import ACTIVATIONS, Params
 from handgrad.gradients.sigmoid import sigmoid
 from handgrad.gradients.softmax import softmax
 

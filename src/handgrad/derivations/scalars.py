@@ -9,9 +9,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from handgrad._checks import require_floating, require_same_shape
+from handgrad._checks import require_floating, require_same_shape, require_tangent
 from handgrad._types import Array
-from handgrad.gradients.linear import Params, check_tangent
+from handgrad.gradients.linear import Params
 
 
 def total(f: Callable) -> Callable:
@@ -39,7 +39,7 @@ def along(gradient: Callable) -> Callable:
     """⟨∇E(params), v⟩ as a function of (params, v, x, y): its gradient is the Hessian times v."""
 
     def gradient_along(params: Params, v: Params, x: Array, y: Array) -> Array:
-        check_tangent(v, params)
+        require_tangent(v, params)
         products = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient(params, x, y), v)
         return sum(jax.tree.leaves(products), jnp.zeros((), x.dtype))
 

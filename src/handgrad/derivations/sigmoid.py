@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from handgrad._types import Array
 from handgrad.derivations.scalars import total
 from handgrad.derivations.steps import Derivation, Limit, definition, drawn, lines, normal, slope
-from handgrad.gradients import activations
 from handgrad.gradients import sigmoid as house
 from handgrad.gradients.sigmoid import sigmoid
 
@@ -175,7 +174,7 @@ TANH = Derivation(
     given=_NUMBERS,
     example=drawn(normal(3)),
     steps=lines(
-        definition(r"\tanh({})", "z", Limit(total(activations.tanh))),
+        definition(r"\tanh({})", "z", Limit(total(house.tanh))),
         r"= \frac{\partial}{\partial z} \frac{e^{z}-e^{-z}}{e^{z}+e^{-z}}",
         "definition of tanh",
         lambda z: slope(lambda t: _minus(t) / _plus(t), z),
@@ -213,7 +212,7 @@ RELU = Derivation(
         definition(
             r"\mathrm{relu}({})",
             "z",
-            Limit(total(activations.relu)),
+            Limit(total(house.relu)),
             "; at z = 0 it is 0 from the left and 1 from the right",
         ),
         r"= \frac{\partial}{\partial z} \max(z, 0)",

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from handgrad._types import Model
 from handgrad.data import Dataset
-from handgrad.gradients.model import Model
 from handgrad.train import FitResult
 
 HAND, OPTAX = "#0b6e4f", "#ffb03b"

@@ -21,11 +21,19 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from handgrad._checks import MOST, as_index, describe, dtype_of, floating_dtype
+from handgrad._checks import (
+    MOST,
+    as_index,
+    describe,
+    dtype_of,
+    floating_dtype,
+    require_output_layer,
+)
+from handgrad._precision import wider
 from handgrad._types import DTypeLike, Scalar
 from handgrad.errors import InputError
 from handgrad.fast.residuals import at_label, many_classes
-from handgrad.gradients.linear_cross_entropy import Hidden, Weight, check_shapes
+from handgrad.gradients.linear_cross_entropy import Hidden, Weight
 
 Labels = Int[Array, " T"]
 SLICES = 16
@@ -79,7 +87,7 @@ def value_and_gradient(
 
     hidden (T, D), weight (D, V), y (T,) integers in 0..V−1. `settings` are the fields of
     `Settings`. An index out of range gives NaN; so does a mean over no token. Raises InputError
-    for shapes, dtypes and settings that cannot be.
+    for shapes, dtypes and settings that cannot be. E is in float32 at least.
 
     >>> h, w = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, -1.0], [0.5, 0.5]])
     >>> value, (by_hidden, by_weight) = value_and_gradient(h, w, jnp.array([0, 1]), chunk=1)
@@ -102,7 +110,7 @@ def _run(
     settings = check(hidden, weight, y, **given)
     hidden, weight, y = jnp.asarray(hidden), jnp.asarray(weight), as_index(y)
     tokens, (features, words) = hidden.shape[0], weight.shape
-    wide = _wider(weight.dtype, jnp.float32)
+    wide = wider(weight.dtype, jnp.float32)
     operands = weight.dtype if settings.operands is None else floating_dtype(settings.operands)
     precise = lax.Precision.HIGHEST if operands == wide else None
     factor = weight.astype(operands)
@@ -117,7 +125,7 @@ def _run(
     slices = SLICES if jax.default_backend() == "cpu" else 1
     width = -(-words // slices)
     dtype = floating_dtype(settings.gradient_dtype or weight.dtype)
-    sums = _wider(dtype, wide)
+    sums = wider(dtype, wide)
 
     def step(carry: tuple, chunk: tuple) -> tuple[tuple, Any]:
         by_weight, total = carry
@@ -142,7 +150,7 @@ def _run(
     zeros = jnp.zeros((features, words) if with_gradient else (), sums)
     chunks = (_cut(hidden, size), _cut(y, size), _cut(counted, size))
     (by_weight, total), by_hidden = lax.scan(step, (zeros, jnp.zeros((), wide)), chunks)
-    value = (_summed(total, settings) / total_counted).astype(hidden.dtype)
+    value = (_summed(total, settings) / total_counted).astype(wider(hidden.dtype, wide))
     if not with_gradient:
         return value, None
     by_weight = _summed(by_weight, settings).astype(dtype)
@@ -153,7 +161,8 @@ def _chunk(z: Array, y: Array, counted: Array, smoothing: float) -> tuple[Array,
     """(Σ ℓ, p − q) over a chunk of logits (C, V), of the rows that are counted."""
     losses, residual = many_classes(z, y, axis=1)
     if smoothing:
-        losses = losses + smoothing * (at_label(z, y, axis=1) - jnp.mean(z, axis=1))
+        own = at_label(z, y, axis=1)
+        losses = losses - smoothing * jnp.mean(z - own[:, None], axis=1)  # no digit of an offset
         true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
         residual = residual + jnp.where(true, smoothing, 0) - smoothing / z.shape[1]
     return jnp.sum(jnp.where(counted, losses, 0)), jnp.where(counted[:, None], residual, 0)
@@ -178,17 +187,13 @@ def _summed(value: Any, settings: Settings) -> Any:
     return value if settings.axis_name is None else lax.psum(value, settings.axis_name)
 
 
-def _wider(a: DTypeLike, b: DTypeLike) -> Any:
-    return max(jnp.dtype(b), jnp.dtype(a), key=lambda dtype: dtype.itemsize)
-
-
 def check(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Settings:
     """The settings. Raises InputError for shapes, dtypes and settings that cannot be."""
     known = [field.name for field in fields(Settings)]
     for name in settings:
         if name not in known:
             raise InputError(name, f"one of {', '.join(known)}", repr(name), "leave it out")
-    check_shapes(hidden, weight)
+    require_output_layer(hidden, weight)
     if not jnp.issubdtype(dtype_of("y", y), jnp.integer) or jnp.shape(y) != jnp.shape(hidden)[:1]:
         raise InputError(
             "y", f"integers of shape {jnp.shape(hidden)[:1]}", describe(y),

@@ -30,13 +30,14 @@ from handgrad._checks import (
     require_class_labels,
     require_examples,
     require_floating,
+    require_params,
     require_rank,
     shape_of,
 )
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
 from handgrad.errors import InputError
 from handgrad.fast.residuals import FEW, binary, categorical
-from handgrad.gradients.linear import Params, check_params, matmul, penalty, penalty_gradient
+from handgrad.gradients.linear import Params, matmul, penalty, penalty_gradient
 
 ROW_BYTES = 3_500_000
 """Of a block of rows: it stays in the last cache, and is large enough for all cores to share."""
@@ -232,7 +233,7 @@ def _check(
     params: Params, x_shape: tuple[int, ...], y_shape: tuple[int, ...], y_dtype: DTypeLike
 ) -> None:
     """Raise InputError unless the parameters fit the features, and the labels the logits."""
-    check_params(params)
+    require_params(params)
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
     outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels

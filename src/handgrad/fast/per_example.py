@@ -35,15 +35,16 @@ from handgrad._checks import (
     Shaped,
     describe,
     require_binary_labels,
+    require_linear,
     require_rank,
     require_same_shape,
     require_scalar,
     require_size,
 )
-from handgrad._types import Features, Scalar
+from handgrad._types import BinaryLabels, Features, Scalar
 from handgrad.errors import InputError
-from handgrad.gradients.cross_entropy import BinaryLabels, binary_residual
-from handgrad.gradients.linear import Params, affine_pullback, check_features, check_params, matmul
+from handgrad.gradients.cross_entropy import binary_residual
+from handgrad.gradients.linear import Params, affine_pullback, matmul
 
 FORMS = ("auto", "plain", "gram")
 BLOCK = 32
@@ -177,9 +178,8 @@ def _block(
 
 def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, form: Any) -> None:
     """Raise InputError for what cannot be used: shapes always, values where they are known."""
-    check_params(params)
+    require_linear(params, x)
     require_rank("params.weight", params.weight, 1, "(D,)")
-    check_features(x, params.weight)
     for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
         if jnp.result_type(leaf) != jnp.result_type(x):
             raise InputError(

@@ -1,7 +1,10 @@
 """Cross-entropy and its residuals for a block of logits, from one exponential of each.
 
-    binary:       `cross_entropy.binary_with_residual`, summed
-    categorical:  ℓ = log Σ_j e^{z_j} − z_y,   r_i = p_i, and at the label −Σ_{j≠y} p_j
+    binary, with e = e^−|z|:
+        ℓ = log(1 + e) + (1−y) z,   r = ((1−y) − y e) / (1 + e)      where z ≥ 0
+        ℓ = log(1 + e) − y z,       r = ((1−y) e − y) / (1 + e)      elsewhere
+    categorical:
+        ℓ = log Σ_j e^{z_j} − z_y,  r_i = p_i, and at the label −Σ_{j≠y} p_j
 
 Equals: `cross_entropy.binary` and `categorical`, and their residuals.
 """
@@ -20,8 +23,10 @@ FEW = 32
 
 def binary(z: Array, y: Array) -> tuple[Array, Array]:
     """(Σ ℓ, r) for logits (R,) and labels (R,) in [0, 1]."""
-    losses, residual = cross_entropy.binary_with_residual(z, y)
-    return jnp.sum(losses), residual
+    y = y.astype(z.dtype)
+    e, right = jnp.exp(-jnp.abs(z)), z >= 0
+    losses = jnp.log1p(e) + jnp.where(right, 1 - y, -y) * z
+    return jnp.sum(losses), jnp.where(right, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
 
 
 def categorical(z: Array, y: Array, axis: int = 0) -> tuple[Array, Array]:

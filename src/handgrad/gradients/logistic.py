@@ -15,45 +15,44 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_size
-from handgrad._types import DTypeLike, Features, Key, Scalar
-from handgrad.errors import InputError
-from handgrad.gradients import cross_entropy
-from handgrad.gradients.cross_entropy import BinaryLabels
+from handgrad._checks import require_binary_labels, require_linear, require_size, require_tangent
+from handgrad._types import BinaryLabels, DTypeLike, Features, Key, Model, Scalar
+from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
-    check_features,
-    check_params,
-    check_tangent,
     matmul,
     penalty,
     penalty_gradient,
 )
-from handgrad.gradients.linear import init as linear_init
-from handgrad.gradients.model import Model
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
 
 def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = None) -> Params:
     """Random weights (D,) and a zero bias (). Raises InputError unless there are two classes."""
-    require_size("classes", classes)
-    if classes != 2:
-        raise InputError("classes", "2", classes, "use softmax_regression for more classes")
-    return linear_init(key, features, (), dtype)
+    require_size("classes", classes, 2, 2, "use softmax_regression for more classes")
+    return linear.init(key, features, (), dtype)
 
 
 def logits(params: Params, x: Features) -> Float[Array, " N"]:
     """z = x·w + b. Raises InputError if the shapes do not fit."""
-    check_params(params)
-    check_features(x, params.weight)
+    require_linear(params, x)
     return affine(params, x)
 
 
 def predict(params: Params, x: Features) -> Float[Array, " N"]:
     """ŷ = σ(x·w + b), the probability of class 1."""
     return sigmoid(logits(params, x))
+
+
+def _error(z: Array, y: Array, weight: Array, l2: float) -> Scalar:
+    return jnp.mean(cross_entropy.binary(z, y)) + penalty(weight, l2)
+
+
+def loss(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Scalar:
+    """E: mean cross-entropy in nats, plus ½ λ ‖w‖². Raises InputError if the shapes do not fit."""
+    return _error(logits(params, x), y, params.weight, l2)
 
 
 def value_and_gradient(
@@ -67,15 +66,9 @@ def value_and_gradient(
     (0.6931, [-1.25, 1.0])
     """
     z = logits(params, x)
-    losses, residual = cross_entropy.binary_with_residual(z, y)
-    data = affine_pullback(residual / z.shape[0], x)
-    value = jnp.mean(losses) + penalty(params.weight, l2)
-    return value, data._replace(weight=data.weight + penalty_gradient(params.weight, l2))
-
-
-def loss(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Scalar:
-    """E: mean cross-entropy in nats, plus ½ λ ‖w‖². Raises InputError if the shapes do not fit."""
-    return jnp.mean(cross_entropy.binary(logits(params, x), y)) + penalty(params.weight, l2)
+    data = affine_pullback(cross_entropy.binary_residual(z, y) / z.shape[0], x)
+    weight = data.weight + penalty_gradient(params.weight, l2)
+    return _error(z, y, params.weight, l2), Params(weight, data.bias)
 
 
 def gradient(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
@@ -83,27 +76,30 @@ def gradient(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> P
     return value_and_gradient(params, x, y, l2)[1]
 
 
+def _curvature(params: Params, x: Features, y: BinaryLabels) -> Float[Array, " N"]:
+    """ŷ(1 − ŷ)/N of each example; the labels have no say, but their shape is checked."""
+    z = logits(params, x)
+    require_binary_labels(y, z)
+    return sigmoid_derivative(z) / z.shape[0]
+
+
 def hessian(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.bias is ∂²E/∂w∂b, (D,)."""
-    z = logits(params, x)
-    cross_entropy.binary_residual(z, y)  # the labels have no say, but their shape is checked
-    s = sigmoid_derivative(z) / z.shape[0]
+    s = _curvature(params, x, y)
     sx = s[:, None] * x
-    identity = jnp.eye(x.shape[1], dtype=x.dtype)
+    ridge = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
     mixed = jnp.sum(sx, axis=0)
     return Params(
-        weight=Params(weight=matmul(x.T, sx) + l2 * identity, bias=mixed),  # type: ignore[arg-type]
+        weight=Params(weight=matmul(x.T, sx) + ridge, bias=mixed),  # type: ignore[arg-type]
         bias=Params(weight=mixed, bias=jnp.sum(s)),  # type: ignore[arg-type]
     )
 
 
 def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
-    """∇²E v = Xᵀ(s ∘ (X v_w + v_b))/N + λ v_w, without forming the Hessian."""
-    z = logits(params, x)
-    cross_entropy.binary_residual(z, y)
-    check_tangent(tangent, params)
-    data = affine_pullback(sigmoid_derivative(z) * affine(tangent, x) / z.shape[0], x)
-    return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
+    """∇²E v = Xᵀ(s ∘ (X v_w + v_b)) + λ v_w, s = ŷ(1 − ŷ)/N, without forming the Hessian."""
+    require_tangent(tangent, params)
+    data = affine_pullback(_curvature(params, x, y) * affine(tangent, x), x)
+    return Params(data.weight + penalty_gradient(tangent.weight, l2), data.bias)
 
 
 def model(l2: float = 0.0) -> Model[Params]:

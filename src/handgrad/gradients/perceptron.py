@@ -19,11 +19,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_rank, require_scalar
-from handgrad._types import Features, Scalar
-from handgrad.gradients.cross_entropy import BinaryLabels
+from handgrad._types import BinaryLabels, Features, Model, Scalar
 from handgrad.gradients.linear import Params, affine_pullback
 from handgrad.gradients.logistic import init, logits
-from handgrad.gradients.model import Model
 from handgrad.gradients.sigmoid import step
 
 __all__ = [
@@ -38,6 +36,7 @@ def predict(params: Params, x: Features) -> Float[Array, " N"]:
 
 
 def _sign(y: Array, z: Array) -> Array:
+    """t = 2y − 1."""
     require_binary_labels(y, z)
     return 2 * jnp.asarray(y, z.dtype) - 1
 
@@ -48,18 +47,22 @@ def mistakes(params: Params, x: Features, y: BinaryLabels) -> Scalar:
     return jnp.mean(jnp.square((_sign(y, z) + 1) / 2 - step(z)))
 
 
+def _error(t: Array, z: Array) -> Scalar:
+    return jnp.mean(jnp.maximum(-t * z, 0.0))
+
+
 def value_and_gradient(params: Params, x: Features, y: BinaryLabels) -> tuple[Scalar, Params]:
     """(E, a subgradient) from one forward pass. Raises InputError if the shapes do not fit."""
     z = logits(params, x)
     t = _sign(y, z)
     residual = jnp.where(t * z <= 0, -t, jnp.zeros_like(t)) / z.shape[0]
-    return jnp.mean(jnp.maximum(-t * z, 0.0)), affine_pullback(residual, x)
+    return _error(t, z), affine_pullback(residual, x)
 
 
 def loss(params: Params, x: Features, y: BinaryLabels) -> Scalar:
     """E = mean of max(0, −t z): how far the mistakes are on the wrong side."""
     z = logits(params, x)
-    return jnp.mean(jnp.maximum(-_sign(y, z) * z, 0.0))
+    return _error(_sign(y, z), z)
 
 
 def gradient(params: Params, x: Features, y: BinaryLabels) -> Params:
@@ -75,7 +78,6 @@ def rule(params: Params, x: Float[Array, " D"], y: Scalar, learning_rate: float 
     [1.0, 2.0]
     """
     require_rank("x", x, 1, "(D,)")
-    require_rank("y", y, 0, "()")
     require_scalar("learning_rate", learning_rate)
     push = gradient(params, x[None, :], jnp.asarray(y)[None])
     return Params(*(p - learning_rate * g for p, g in zip(params, push, strict=True)))

@@ -1,10 +1,14 @@
-"""Step, sigmoid, softplus and log-sigmoid, each beside its derivative. All are elementwise.
+"""Step, sigmoid, softplus, log-sigmoid, relu and tanh, each beside its derivative; all elementwise.
 
 σ(z) = 1/(1+e⁻ᶻ) turns a score into a probability; softplus is its integral, −log σ(−z). The
 textbook derivative σ(1−σ) loses every digit once σ rounds to 1 (z = 17 in float32, 37 in
 float64). Since 1 − σ(z) = σ(−z), the same derivative is σ(z) σ(−z), which cancels nowhere.
 
-Source: "Neural networks", sections on the sigmoid function and on minimizing the error function.
+Hidden layers use tanh z = 2σ(2z) − 1, and relu, whose derivative is a step as that of softplus is
+a sigmoid.
+
+Source: "Neural networks", sections on the sigmoid function, on minimizing the error function and
+on non-linear regions.
 """
 
 import jax.numpy as jnp
@@ -42,7 +46,6 @@ def sigmoid_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     >>> float(sigmoid_derivative(jnp.array(17.0)))
     4.139937...e-08
     """
-    require_floating("z", z)
     return sigmoid(z) * sigmoid(-z)
 
 
@@ -77,3 +80,33 @@ def log_sigmoid_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """d/dz log σ(z) = 1 − σ(z) = σ(−z)."""
     require_floating("z", z)
     return sigmoid(-z)
+
+
+def relu(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """max(z, 0). A kink at z = 0."""
+    require_floating("z", z)
+    return jnp.where(z > 0, z, jnp.zeros_like(z))
+
+
+def relu_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """1 where z > 0, else 0; at the kink anything in [0, 1] is a subgradient, and 0 is taken."""
+    require_floating("z", z)
+    return jnp.where(z > 0, jnp.ones_like(z), jnp.zeros_like(z))
+
+
+def tanh(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """tanh z = (eᶻ − e⁻ᶻ)/(eᶻ + e⁻ᶻ), in (−1, 1)."""
+    require_floating("z", z)
+    return jnp.tanh(z)
+
+
+def tanh_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """tanh′(z) = 1 − tanh²z = sech²z = 4q/(1 + q(2 + q)) with q = e^−2|z|: no cancellation.
+
+    Where q underflows, 4q may yet be a normal number; there it is (2e^−|z|)².
+    """
+    require_floating("z", z)
+    minus_abs = jnp.where(z < 0, z, -z)  # jnp.abs has slope 0 at 0, which falsifies tanh‴(0) = −2
+    q = jnp.exp(2 * minus_abs)  # and not the square of e^−|z|, which doubles the error of exp
+    far = jnp.square(2 * jnp.exp(minus_abs))
+    return jnp.where(q < jnp.finfo(q.dtype).tiny, far, 4 * q / (1 + q * (2 + q)))

@@ -16,39 +16,29 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from handgrad._checks import require_size
-from handgrad._types import DTypeLike, Features, Key, Scalar
-from handgrad.errors import InputError
-from handgrad.gradients import cross_entropy
-from handgrad.gradients.cross_entropy import ClassLabels
+from handgrad._checks import require_class_labels, require_linear, require_size, require_tangent
+from handgrad._types import ClassLabels, DTypeLike, Features, Key, Model, Scalar
+from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
-    check_features,
-    check_params,
-    check_tangent,
     matmul,
     penalty,
     penalty_gradient,
 )
-from handgrad.gradients.linear import init as linear_init
-from handgrad.gradients.model import Model
 from handgrad.gradients.softmax import softmax, softmax_jvp
 
 
 def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = None) -> Params:
     """Random weights (D, K) and zero biases (K,). Raises InputError for fewer than two classes."""
-    require_size("classes", classes)
-    if classes < 2:
-        raise InputError("classes", "2 or more", classes, "pass the number of classes")
-    return linear_init(key, features, (classes,), dtype)
+    require_size("classes", classes, 2)
+    return linear.init(key, features, (classes,), dtype)
 
 
 def logits(params: Params, x: Features) -> Float[Array, "N K"]:
     """z = x W + b. Raises InputError if the shapes do not fit."""
-    check_params(params)
-    check_features(x, params.weight)
+    require_linear(params, x)
     return affine(params, x)
 
 
@@ -57,20 +47,23 @@ def predict(params: Params, x: Features) -> Float[Array, "N K"]:
     return softmax(logits(params, x))
 
 
+def _error(z: Array, y: Array, weight: Array, l2: float) -> Scalar:
+    return jnp.mean(cross_entropy.categorical(z, y)) + penalty(weight, l2)
+
+
+def loss(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Scalar:
+    """E: mean cross-entropy in nats, plus ½ λ ‖W‖². Raises InputError if the shapes do not fit."""
+    return _error(logits(params, x), y, params.weight, l2)
+
+
 def value_and_gradient(
     params: Params, x: Features, y: ClassLabels, l2: float = 0.0
 ) -> tuple[Scalar, Params]:
     """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit."""
     z = logits(params, x)
-    residual = cross_entropy.categorical_residual(z, y) / z.shape[0]
-    data = affine_pullback(residual, x)
-    value = jnp.mean(cross_entropy.categorical(z, y)) + penalty(params.weight, l2)
-    return value, data._replace(weight=data.weight + penalty_gradient(params.weight, l2))
-
-
-def loss(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Scalar:
-    """E: mean cross-entropy in nats, plus ½ λ ‖W‖². Raises InputError if the shapes do not fit."""
-    return jnp.mean(cross_entropy.categorical(logits(params, x), y)) + penalty(params.weight, l2)
+    data = affine_pullback(cross_entropy.categorical_residual(z, y) / z.shape[0], x)
+    weight = data.weight + penalty_gradient(params.weight, l2)
+    return _error(z, y, params.weight, l2), Params(weight, data.bias)
 
 
 def gradient(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
@@ -78,10 +71,16 @@ def gradient(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Pa
     return value_and_gradient(params, x, y, l2)[1]
 
 
+def _logits_beside(y: ClassLabels, params: Params, x: Features) -> Float[Array, "N K"]:
+    """The logits, for curvature, in which the labels have no say; their shape is checked."""
+    z = logits(params, x)
+    require_class_labels(y, z)
+    return z
+
+
 def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.weight is (D, K, D, K)."""
-    p = softmax(logits(params, x))
-    cross_entropy.categorical_residual(p, y)  # the labels have no say, but their shape is checked
+    p = softmax(_logits_beside(y, params, x))
     n, d, k = x.shape[0], x.shape[1], p.shape[1]
     # diag(p) − p pᵀ, its diagonal as p (1 − p) with 1 − p summed from the others
     outer = p[:, :, None] * p[:, None, :]
@@ -91,20 +90,19 @@ def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Par
     xs = matmul(x.T, curvature.reshape(n, k * k)).reshape(d, k, k)  # Σ_n x_d (…)_{kl}
     weighted = (x[:, :, None] * x[:, None, :]).reshape(n, d * d)
     ww = matmul(weighted.T, curvature.reshape(n, k * k)).reshape(d, d, k, k)
-    ridge = jnp.eye(d * k, dtype=x.dtype).reshape(d, k, d, k)
+    ridge = l2 * jnp.eye(d * k, dtype=x.dtype).reshape(d, k, d, k)
     return Params(
-        weight=Params(weight=ww.transpose(0, 2, 1, 3) + l2 * ridge, bias=xs),  # type: ignore[arg-type]
+        weight=Params(weight=ww.transpose(0, 2, 1, 3) + ridge, bias=xs),  # type: ignore[arg-type]
         bias=Params(weight=xs.transpose(1, 0, 2), bias=jnp.sum(curvature, axis=0)),  # type: ignore[arg-type]
     )
 
 
 def hvp(params: Params, tangent: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E V = (x, 1)ᵀ [softmax′(z) (x V_w + v_b)]/N + λ V_w, without forming the Hessian."""
-    z = logits(params, x)
-    cross_entropy.categorical_residual(z, y)
-    check_tangent(tangent, params)
+    require_tangent(tangent, params)
+    z = _logits_beside(y, params, x)
     data = affine_pullback(softmax_jvp(z, affine(tangent, x)) / z.shape[0], x)
-    return data._replace(weight=data.weight + penalty_gradient(tangent.weight, l2))
+    return Params(data.weight + penalty_gradient(tangent.weight, l2), data.bias)
 
 
 def model(l2: float = 0.0) -> Model[Params]:

@@ -24,10 +24,9 @@ import optax
 from jax.sharding import Mesh
 
 from handgrad._checks import as_numpy, dtype_of, is_real, is_whole, require_floating, require_rank
-from handgrad._types import Array, ArrayLike, Key
+from handgrad._types import Array, ArrayLike, Key, Model
 from handgrad.data.checks import check_labels, check_values
 from handgrad.errors import DivergedError, InputError
-from handgrad.gradients.model import Model
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, Saver, describe_leaf, digest, leaves
 from handgrad.scale.processes import check_same_start, defer_signals
 from handgrad.scale.sharding import as_mesh, to_local

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from handgrad._checks import require_binary_labels, require_class_labels
-from handgrad._types import Array, Scalar
-from handgrad.gradients.model import Model
+from handgrad._types import Array, Model, Scalar
 
 OPTAX: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,

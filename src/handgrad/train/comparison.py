@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import optax
 
+from handgrad._types import Model
 from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
-from handgrad.gradients.model import Model
 from handgrad.scale.streams import Stream
 from handgrad.train.api import FitResult, accuracy, fit
 from handgrad.train.baseline import OPTAX, baseline, cross_entropy, perceptron_loss

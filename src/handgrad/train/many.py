@@ -18,9 +18,8 @@ import optax
 from jax import lax
 
 from handgrad._checks import MOST, as_numpy, is_real, is_whole
-from handgrad._types import Array, ArrayLike, Key
+from handgrad._types import Array, ArrayLike, Key, Model
 from handgrad.errors import DivergedError, InputError
-from handgrad.gradients.model import Model
 from handgrad.train.api import (
     BatchSize,
     Params,

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad._types import Array, Key
+from handgrad._types import Array, Key, Model
 from handgrad.errors import InputError
 from handgrad.fast import newton
-from handgrad.gradients.model import Model
 from handgrad.scale.checkpoints import Checkpoints
 from handgrad.scale.sharding import ValueAndGradient
 from handgrad.scale.streams import Stream

@@ -30,6 +30,8 @@ from handgrad._checks import (
     require_axis,
     require_examples,
     require_floating,
+    require_linear,
+    require_params,
     require_rank,
 )
 from handgrad._precision import x64
@@ -46,7 +48,7 @@ from handgrad.fast.newton.rows import (
     lay_out,
     partition,
 )
-from handgrad.gradients.linear import Params, check_features, check_params
+from handgrad.gradients.linear import Params
 
 SAMPLE, SAMPLE_PER_FEATURE = 16_384, 40
 """Examples of a sample to start on, where there are four times as many."""
@@ -331,7 +333,7 @@ def _classes(y: np.ndarray, whole: bool, params: Params | None) -> int | None:
         if y.ndim == 2:
             return y.shape[1]
         return int(y.max()) + 1 if whole and y.max() > 1 else None
-    check_params(params)
+    require_params(params)
     if np.ndim(params.weight) == 1:
         require_rank("y", y, 1, "(N,), for one logit per example")
         return None
@@ -358,7 +360,7 @@ def as_theta(params: Params | None, x: Any, classes: int | None) -> np.ndarray:
     """θ (D+1,) or (K, D+1), the bias last; zeros for None. Raises InputError for other shapes."""
     if params is None:
         return np.zeros((*(() if classes is None else (classes,)), x.shape[1] + 1))
-    check_features(x, params.weight)
+    require_linear(params, x)
     weight, bias = np.asarray(params.weight, np.float64), np.asarray(params.bias, np.float64)
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise InputError("params", "finite parameters", "some that are not", "pass None to start")
