@@ -107,5 +107,8 @@ def test_functions_of_jax_are_known_from_those_of_others():
     names = [jaxprs.library_function(equation) for equation in jaxprs.equations(program)]
     assert "jax.nn.relu" in names
     assert names[-1] is None
-    (sine,) = jaxprs.equations(jax.make_jaxpr(jnp.sin)(0.5))
-    assert "jax.numpy.ufuncs.sin" in jaxprs.library_frames(sine)
+    spence = jax.make_jaxpr(jax.scipy.special.spence)(0.5)
+    frames = [
+        name for equation in jaxprs.equations(spence) for name in jaxprs.library_frames(equation)
+    ]
+    assert any(name.startswith("jax.scipy.special.") for name in frames)

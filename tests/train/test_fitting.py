@@ -236,7 +236,7 @@ def test_an_interrupt_before_anything_is_learnt_is_passed_on(points, monkeypatch
 
 
 def test_progress_says_where_the_run_stands(points):
-    """After every chunk: the loss on all the data where they were evaluated, else on its batches."""
+    """After every chunk: the loss on all data where it was evaluated, else on the batches."""
     seen = []
     result = fit(logistic.model(), *points, epochs=30, batch_size=8, progress=seen.append)
     history = result.history

@@ -36,7 +36,6 @@ def test_a_planted_error_of_1e_6_fails_and_is_named():
     verdict = verify(planted, of=logistic_loss, at=(W, X, Y))
     assert not verdict.ok
     assert verdict.cause == "only coordinate [1] differs: ratio 1.000001"
-    assert "ulp where" in verdict.cause
     assert verdict.cause in str(verdict).splitlines()[0]
 
 
