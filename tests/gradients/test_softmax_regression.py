@@ -76,7 +76,9 @@ def test_indices_and_one_hot_rows_give_one_gradient(dtype):
     params, x, y = drawn(0)
     by_index = gradient(params, x, y)
     by_row = gradient(params, x, jnp.eye(4, dtype=dtype)[y])
-    assert (by_index.weight == by_row.weight).all()
+    # Two programs: JAX 0.12 adds the examples of one of them in another order.
+    bound = 4 * float(jnp.finfo(dtype).eps) * float(jnp.abs(by_row.weight).max())
+    np.testing.assert_allclose(by_index.weight, by_row.weight, rtol=0, atol=bound)
 
 
 def test_the_pushes_on_the_classes_balance():
