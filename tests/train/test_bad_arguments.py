@@ -43,7 +43,7 @@ CASES = {
     "one_class": (BINARY, X, Y * 0, {}, r"y: expected at least two classes, got one class only"),
     "strings": (BINARY, X, np.array(["u", "v"] * 6), {}, r"y: expected integers or floats, got <U"),
     "soft_labels_for_softmax": (
-        CLASSES, X, Y * 0.9, {}, r"y: expected integer class indices .* got float32 of shape \(12,\)"
+        CLASSES, X, Y * 0.9, {}, r"y: expected integer class indices .* float32 of shape \(12,\)"
     ),
     "no_model": (logistic.model, X, Y, {}, r"model: expected a Model, got function; pass logistic"),
     "key_as_number": (BINARY, X, Y, {"key": 3}, r"key: expected a random key, got 3; pass jax\.r"),
