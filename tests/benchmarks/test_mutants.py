@@ -53,7 +53,6 @@ LABELS = [
     ("binary_cross_entropy_textbook", "dropped term", 1, "second", True, "y forgotten"),
     ("binary_cross_entropy_textbook", "one coordinate", -1, "[7]", True, "a millionth"),
     ("binary_cross_entropy_textbook", "no-op", 1, "×1", False, "one times"),
-    ("likelihood", "swapped operands", 5, "select_n", False, "NaN for p, to the powers 0 and 0"),
     ("relu", "factor", 1, "×2", True, "slope 2"),
     ("relu", "sign", 1, "", True, "slope −1"),
     ("relu", "factor", 2, "×2", False, "twice nothing"),

@@ -77,7 +77,7 @@ def test_the_python_of_the_readme_has_its_output_beside_it():
     """So that tests/test_readme.py, which runs it, can compare."""
     kinds = [block.kind for block in blocks_of((ROOT / "README.md").read_text())]
     after = [kinds[at + 1] for at, kind in enumerate(kinds) if kind == "python"]
-    assert len(after) >= 4
+    assert len(after) == 3
     assert set(after) == {"text"}
 
 
