@@ -43,7 +43,7 @@ ALLOWED = {
     "bench/peers.py": {"importlib.import_module"},  # torch, numba and glum, by name
     "__init__.py": {"importlib.import_module"},  # the rooms of the package, by a fixed list
     "_precision.py": {"importlib.import_module"},  # jax.experimental
-    "exact/coverage.py": {"importlib.import_module"},  # a module of JAX that registers its primitives
+    "exact/coverage.py": {"importlib.import_module"},  # more primitives of JAX
 }
 """The files that may run code that is not theirs by name, and whose it is."""
 
