@@ -1,9 +1,9 @@
 """Real arithmetic against mpmath: every function in value and in JAX's own gradient.
 
 One table. Each case has a JAX function of scalars (or of one vector), the same function written
-for mpmath from its definition, and points. `evaluate` must enclose mpmath's value to 60 digits
-and so must the evaluation of `jax.grad`, with mpmath's derivative taken by differences at 520
-digits. Where JAX's trace itself holds a rounded constant (√2, log 2π, 0.044715), the case says
+for mpmath from its definition, and points. `evaluate` must enclose mpmath's value to 60 digits and
+so must the evaluation of `jax.grad`, with mpmath's derivative taken by differences at 240 digits or
+more. Where JAX's trace itself holds a rounded constant (√2, log 2π, 0.044715), the case says
 `rounded` (or `rounded="gradient"`): the balls of `constants="rounded"` must enclose the truth and
 pin it to 12 digits or more.
 """
@@ -417,8 +417,48 @@ LOSSES = (
          lambda z: lse(z) - dot(Q, z), V),
 )  # fmt: skip
 
-# An older JAX lacks a few of them.
-CASES = tuple(case for case in NN + SPECIAL + STATS + LOSSES if case.f is not None)
+
+def complex_case(name, f, truth, moves=None):
+    """A function of z = (x + (x/2 + 1) i) / 3: its real part, and twice its imaginary part."""
+
+    def of_parts(x):
+        w = f(jax.lax.complex(x, x / 2 + 1) / 3)
+        return jnp.real(w) + 2 * jnp.imag(w)
+
+    def truth_of_parts(x):
+        w = mp.mpmathify(truth(mp.mpc(x, x / 2 + 1) / 3))
+        return w.real + 2 * w.imag
+
+    return case(f"complex.{name}", of_parts, truth_of_parts, 0.75, -3.0, moves=moves)
+
+
+COMPLEX = (
+    *(complex_case(name, getattr(jnp, name), getattr(mp, name)) for name in (
+        "cos", "cosh", "exp", "expm1", "log", "log1p", "sin", "sinh", "sqrt", "tan", "tanh")),
+    *(complex_case(f"arc{name}", getattr(jnp, f"arc{name}"), getattr(mp, f"a{name}")) for name in (
+        "cos", "sin", "sinh", "tan", "tanh")),
+    # JAX's slope has the wrong sign left of 0, and that of the sign is 0
+    complex_case("arccosh", jnp.arccosh, mp.acosh, moves=0),
+    complex_case("sign", jnp.sign, lambda z: z / abs(z), moves=0),
+    complex_case("abs", jnp.abs, abs),
+    complex_case("angle", jnp.angle, mp.arg),
+    complex_case("conj", lambda z: jnp.conj(z) * z * z, lambda z: mp.conj(z) * z * z),
+    complex_case("integer_pow", lambda z: z**3, lambda z: z**3),
+    complex_case("pow", lambda z: z ** (0.25 + 0.5j), lambda z: z ** mp.mpc(0.25, 0.5)),
+    complex_case("sigmoid", jax.nn.sigmoid, sigmoid),
+    complex_case("division", lambda z: 1 / (z - 1j), lambda z: 1 / (z - 1j)),
+    complex_case("where", lambda z: jnp.where(z.real > 0, z - 1j, -z),
+                 lambda z: z - 1j if z.real > 0 else -z),
+    complex_case("equal", lambda z: jnp.where(z == z, z * z, 1j),
+                 lambda z: z * z),
+    complex_case("cumsum", lambda z: jnp.cumsum(jnp.stack([z, z * z]))[1] * jnp.prod(
+        jnp.stack([z, z])), lambda z: (z + z * z) * z * z),
+)  # fmt: skip
+
+# Distributions and losses are made of the same functions: every third of them, and all of them
+# in the long run. An older JAX lacks a few.
+QUICK = NN + SPECIAL + COMPLEX + STATS[::3] + LOSSES[::3]
+CASES = tuple(case for case in NN + SPECIAL + COMPLEX + STATS + LOSSES if case.f is not None)
 
 
 def as_mp(point):
@@ -467,7 +507,7 @@ def agrees(case, f, truth):
     traced_f = jax.value_and_grad(f, tuple(range(count))) if count else f
     traced = trace(traced_f, *as_arrays(case.points[0]))  # once, for all points
     for point in case.points:
-        with mp.workdps(520):
+        with mp.workdps(520 if np.max(np.abs(np.hstack(point))) > 100 else 240):
             truths = [truth(*as_mp(point)), *slopes(truth, as_mp(point), count)]
         leaves = jax.tree.leaves(as_arrays(point))
         found = {}
@@ -484,7 +524,10 @@ def agrees(case, f, truth):
     return True
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=c.name, marks=() if c in QUICK else pytest.mark.slow) for c in CASES],
+)
 def test_value_and_gradient(case):
     assert agrees(case, case.f, case.truth)
 
