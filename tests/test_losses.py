@@ -208,7 +208,8 @@ AXES = {
 def mask_for(kind, axis):
     """Per logit, per example, or one row for all examples, as booleans."""
     whole = MASK.astype(bool)
-    return {"none": None, "logits": whole, "row": whole[:1], "examples": whole.any(axis)}[kind]
+    masks = {"logits": whole, "row": whole[:1], "examples": whole.any(axis)}
+    return None if kind == "none" else jnp.asarray(masks[kind])
 
 
 def same_as_optax(name, labels, **options):

@@ -187,7 +187,7 @@ def test_init_gives_one_logit_for_two_classes_and_k_for_more(classes, shapes):
     [
         ((0,), "a whole number in 1..*, got 0"),
         ((4, -1), "a whole number in 1..*, got -1"),
-        (4, "a tuple of sizes, got 4"),
+        pytest.param(4, "a tuple of sizes, got 4", marks=pytest.mark.bad_input),
     ],
     ids=str,
 )
@@ -203,6 +203,7 @@ def test_one_class_is_refused():
         mlp.init(jax.random.key(0), 3, classes=1)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["gelu", None, []], ids=str)
 def test_an_unknown_activation_is_refused_when_the_model_is_made(name):
     with pytest.raises(InputError, match="activation: expected one of sigmoid, tanh, relu, got"):

@@ -121,6 +121,41 @@ def test_a_point_that_is_ill_conditioned_is_no_fault():
     assert not ok(lambda w, x, y: x.T @ (jax.nn.sigmoid(x @ w) - 0.99 * y) / len(y), loss, w, x, y)
 
 
+def regression(w, b, x, y):
+    z = x @ w + b
+    return jnp.mean(jax.nn.softplus(z) - y * z)
+
+
+def regression_gradient(w, b, x, y):
+    r = (jax.nn.sigmoid(x @ w + b) - y) / len(y)
+    return x.T @ r, r.sum()
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-7, 1e-4])
+def test_a_sum_that_cancels_owes_what_every_sum_owes(size):
+    """Balanced labels at nearly no weights: terms of ±1/2 that cancel to the size of the weights."""
+    x = np.array([[1.0, 2.0], [3.0, 1.0], [1.0, 2.0], [3.0, 1.0]])
+    y = np.array([1.0, 0.0, 0.0, 1.0])
+    at = (np.array([size, 2 * size]), np.float64(size / 3), x, y)
+    assert ok(regression_gradient, regression, *at, argnums=(0, 1))
+    assert not ok(
+        lambda *at: jax.tree.map(lambda g: g * 1.001, regression_gradient(*at)),
+        regression, *at, argnums=(0, 1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", BOTH)
+def test_a_sum_on_the_way_excuses_nothing(dtype):
+    """p − 1 at a confident logit cancels after its sum: 0 there is wrong, whoever computes it."""
+    z = np.array([17.0 if dtype == "float32" else 38.0, 0.0])
+
+    def loss(z):
+        return -jnp.sum(jnp.array([1.0, 0.0], z.dtype) * jax.nn.log_softmax(z))
+
+    assert not ok(lambda z: jax.nn.softmax(z) - jnp.array([1.0, 0.0], z.dtype), loss, z,
+                  dtypes=(dtype,))  # fmt: skip
+
+
 # --- 7: what no dtype can hold --------------------------------------------------------------------
 
 

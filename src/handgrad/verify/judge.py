@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,11 +58,8 @@ SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid sub
 """Statuses from the gravest; what is left is 'identical' or 'reference'."""
 
 
-class Evaluator(Protocol):
-    """Runs hand and autodiff in floating point."""
-
-    def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
-        """The answers of 'hand' and 'autodiff' at every row, beside the other `leaves`."""
+Evaluator = BatchEvaluator | BlackBoxEvaluator
+"""Runs hand and autodiff in floating point."""
 
 
 @dataclass(frozen=True)

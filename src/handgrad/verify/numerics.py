@@ -5,7 +5,8 @@ are run and held against the truth in balls. The error is in ulp of the dtype at
 What the conditioning of the point alone would cost is given beside it: how far the truth moves as
 the inputs move by half an ulp, which no formula can be blamed for. It is a property of the
 function: the truth itself is taken at the moved inputs, so that what a program cancels excuses
-nobody.
+nobody. Beside it stands what every summation owes: where a coordinate is a sum over examples, half
+an ulp of each term, though the sum may cancel.
 Coordinates whose truth is subnormal, 0 or out of range are left out of the ulps; the subnormal ones
 are counted.
 
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
+from handgrad import jaxprs
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.exact.balls import is_infinite
 from handgrad.exact.evaluation import as_operand
@@ -141,6 +143,8 @@ def evaluate_point(
     reach = None if truth is None else _reach(programs, truth, here, true, dtype)
     if reach is None and at_edges:
         reach = _reach(programs, None, here, true, dtype)
+    if reach is not None and truth is not None:
+        reach = reach + summation_cost(programs, truth, here, dtype)
     disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
         disagreeing = tuple(
@@ -234,6 +238,99 @@ def _moved(leaves: list, steps: list[np.ndarray], sign: int) -> list:
             else np.frompyfunc(move, 2, 1)(np.asarray(leaf).astype(np.float64), step)
             for leaf, step in zip(leaves, steps, strict=True)
         ]  # fmt: skip
+
+
+# --- what a sum owes ------------------------------------------------------------------------------
+
+SUMS = frozenset(
+    {"reduce_sum", "dot_general", "conv_general_dilated", "scatter-add", "reduce_window_sum"}
+)
+PASSED_ON = frozenset(
+    {"neg", "reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice", "rev",
+     "convert_element_type", "copy", "reduce_precision"}
+)  # fmt: skip
+
+
+class _Summed(NamedTuple):
+    """A value on the way through a program, and the sums that it is."""
+
+    value: Any
+    terms: Any = None
+    """For each entry the sum of the magnitudes of its terms; None for what is no sum."""
+    constant: bool = False
+
+
+def summation_cost(programs: Programs, program: Traced, leaves: list, dtype: str) -> Row:
+    """Half an ulp of each term, added up, for each coordinate that is a sum; 0 for the others.
+
+    A coordinate is a sum if the last thing that happens to it is one: of a reduction's output
+    nothing is asked but to be moved, negated, scaled by a constant, and added to. What is cancelled
+    inside the terms, or by a formula after a sum, is not excused.
+    """
+    nothing = np.array([arb(0)] * programs.layout.size, dtype=object)
+    if not any(e.primitive.name in SUMS for e in jaxprs.equations(program.jaxpr)):
+        return nothing
+    variables = program.jaxpr.jaxpr.invars
+    operands = [_Summed(as_operand(leaf, v)) for leaf, v in zip(leaves, variables, strict=True)]
+    bits = RANGE_BITS
+    while bits <= MOST_RANGE_BITS:
+        interpreter = Interpreter(programs.rules)
+        try:
+            with ctx.workprec(bits):
+                outputs = _run_summed(interpreter, program.jaxpr, operands)
+        except (Undecided, UnsupportedPrimitive):
+            return nothing
+        terms = [
+            np.ravel(out.terms) if out.terms is not None else [arb(0)] * np.size(out.value)
+            for out in outputs
+        ]
+        row = np.concatenate([np.asarray(part, dtype=object) for part in terms])
+        if all(ball.is_finite() and 2 * ball.rad() <= abs(ball.mid()) for ball in row):
+            return row * arb(float(jnp.finfo(dtype).eps) / 2)
+        bits *= 4
+    return nothing
+
+
+def _run_summed(interpreter: Interpreter, program: Any, operands: list) -> list[_Summed]:
+    def constant(value: Any, aval: Any) -> _Summed:
+        return _Summed(interpreter.constant(value, aval), constant=True)
+
+    def apply(equation: Any, operands: list[_Summed]) -> list[_Summed]:
+        inside = jaxprs.called_program(equation)
+        if inside is not None:
+            return jaxprs.run(inside, operands, apply, constant)
+        values = interpreter.apply(equation, [operand.value for operand in operands])
+        fixed = all(operand.constant for operand in operands)
+        terms = _terms(interpreter, equation, operands) if len(values) == 1 and not fixed else None
+        return [_Summed(value, terms, fixed) for value in values]
+
+    return jaxprs.run(program, operands, apply, constant)
+
+
+def _terms(interpreter: Interpreter, equation: Any, operands: list[_Summed]) -> Any:
+    """The magnitudes behind the output of one equation, if it is a sum, or passes one on."""
+    name = equation.primitive.name
+    if not _is_balls(operands[0].value):
+        return None
+    if name in SUMS:
+        sizes = [np.abs(o.value) if _is_balls(o.value) else o.value for o in operands]
+        return interpreter.apply(equation, sizes)[0]
+    summed = [operand for operand in operands if operand.terms is not None]
+    if not summed:
+        return None
+    if name in PASSED_ON:
+        return np.abs(interpreter.apply(equation, [operands[0].terms])[0])
+    if name in ("add", "sub", "add_any"):
+        return sum((operand.terms for operand in summed[1:]), summed[0].terms)
+    others = [operand for operand in operands if operand is not summed[0]]
+    if name in ("mul", "div") and all(operand.constant for operand in others):
+        scaled = [o.terms if o is summed[0] else np.abs(o.value) for o in operands]
+        return interpreter.apply(equation, scaled)[0]
+    return None
+
+
+def _is_balls(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 # --- one number -----------------------------------------------------------------------------------
