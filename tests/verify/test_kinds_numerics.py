@@ -133,7 +133,7 @@ def regression_gradient(w, b, x, y):
 
 @pytest.mark.parametrize("size", [1e-9, 1e-7, 1e-4])
 def test_a_sum_that_cancels_owes_what_every_sum_owes(size):
-    """Balanced labels at nearly no weights: terms of ±1/2 that cancel to the size of the weights."""
+    """Balanced labels at nearly no weights: terms of ±1/2 that cancel to their size."""
     x = np.array([[1.0, 2.0], [3.0, 1.0], [1.0, 2.0], [3.0, 1.0]])
     y = np.array([1.0, 0.0, 0.0, 1.0])
     at = (np.array([size, 2 * size]), np.float64(size / 3), x, y)

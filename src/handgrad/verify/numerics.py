@@ -313,8 +313,7 @@ def _terms(interpreter: Interpreter, equation: Any, operands: list[_Summed]) -> 
     if not _is_balls(operands[0].value):
         return None
     if name in SUMS:
-        sizes = [np.abs(o.value) if _is_balls(o.value) else o.value for o in operands]
-        return interpreter.apply(equation, sizes)[0]
+        return interpreter.apply(equation, [_magnitude(operand) for operand in operands])[0]
     summed = [operand for operand in operands if operand.terms is not None]
     if not summed:
         return None
@@ -327,6 +326,13 @@ def _terms(interpreter: Interpreter, equation: Any, operands: list[_Summed]) -> 
         scaled = [o.terms if o is summed[0] else np.abs(o.value) for o in operands]
         return interpreter.apply(equation, scaled)[0]
     return None
+
+
+def _magnitude(operand: _Summed) -> Any:
+    """The magnitudes of a sum's own terms: a sum of sums owes for the terms of all."""
+    if operand.terms is not None:
+        return operand.terms
+    return np.abs(operand.value) if _is_balls(operand.value) else operand.value
 
 
 def _is_balls(value: Any) -> bool:
