@@ -185,7 +185,8 @@ PLACES = {
     "atan2 and hypot": (lambda v: jnp.arctan2(v, v[::-1] + 3) + jnp.hypot(v, v[1]), V5),
     "powers": (lambda v: jnp.abs(v) ** 2.5 + v**-3 + 2**v + jnp.cbrt(v) + jnp.square(v), V5),
     "hyperbolic": (lambda v: jnp.sinh(v) + jnp.arcsinh(v) + jnp.arctanh(v / 3) + jnp.cosh(v), V5),
-    "circular": (lambda v: jnp.arcsin(v / 3) + jnp.arccos(v / 3) + jnp.tan(v) + jnp.sinc(v), V5),
+    # JAX 0.12 puts sinc together from polynomials that meet at half-integers: not there.
+    "circular": (lambda v: jnp.arcsin(v) + jnp.arccos(v) + jnp.tan(3 * v) + jnp.sinc(v), V5 / 3),
     "logarithms": (lambda v: jnp.log2(v + 2) + jnp.log10(v + 2) + jnp.logaddexp2(v, 0.5), V5),
     "copysign": (lambda v: jnp.copysign(jnp.exp(v), jnp.sin(-v[::-1])), V5),
     "ldexp": (lambda v: jnp.ldexp(v, np.array([2, -1, 3, 0, 1])), V5),
