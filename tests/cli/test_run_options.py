@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from handgrad.cli.train import show_progress, time_left
-from handgrad.train.loop import Progress
+from handgrad.train.log import Progress
 
 LONG = ("breast-cancer", "--batch-size", "1", "--epochs", "1000000", "--every-seconds", "0.5")
 

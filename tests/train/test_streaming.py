@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from handgrad._precision import x64
@@ -23,7 +24,7 @@ from handgrad.train.batches import Windows
 from handgrad.train.comparison import compare, contenders
 from handgrad.train.loop import Solver
 from handgrad.train.optimizers import resolve
-from handgrad.train.streaming import FullPasses, StreamPass, WindowedBatches
+from handgrad.train.streaming import FullPasses, StreamEngine, WindowedBatches
 
 ROWS = 2_603
 
@@ -200,11 +201,12 @@ def test_a_dropped_block_is_caught(file, small_blocks, monkeypatch):
     """The planted fault: a pass that ends one block early. The loss is not that of all the data."""
     stream = open_stream(file, 4)
     model = softmax_regression.model()
+    solver = Solver(model.value_and_gradient, resolve("sgd", 0.1))
     params = model.init(jax.random.key(1), 4, 3, "float32")
     wanted = model.loss(params, *arrays(stream))
 
     def off():
-        passes = StreamPass(model.value_and_gradient, params, stream)
+        passes = StreamEngine(solver, params, stream)
         passes._blocks -= planted
         found = passes.value_and_gradient(params)[0]
         passes.close()
@@ -281,6 +283,19 @@ def test_ctrl_c_keeps_what_was_learnt_and_leaves_no_thread(binary):
         [sys.executable, "-c", INTERRUPTED, binary], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.returncode) == ("interrupted []\n", 0), done.stderr
+
+
+def test_rules_that_ask_for_the_loss(binary, small_blocks):
+    """On full batches they get it; one with a line search, also at other parameters."""
+    stream, model = open_stream(binary, 4), logistic.model(0.01)
+    options = {"batch_size": "full", "epochs": 4, "optimizer": optax.polyak_sgd()}
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        one = fit(model, *arrays(stream), **options)
+        two = fit_stream(model, stream, **options)
+        found = fit_stream(model, stream, **options | {"epochs": 8, "optimizer": optax.lbfgs()})
+    assert apart(one.params, two.params) < 1e-4
+    optimum = newton.fit(None, *arrays(stream), 0.01)
+    assert found.loss == pytest.approx(optimum.loss, rel=1e-4)
 
 
 def test_tolerance_and_divergence(binary, small_blocks):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from handgrad.data.checks import check_features, check_labels
+from handgrad._values import check_features, check_labels
 from handgrad.errors import InputError
 
 
