@@ -44,20 +44,17 @@ def load(name_or_path: str | PathLike[str], target: str | None = None) -> Datase
     if name_or_path in BUNDLED:
         if target is not None:
             raise InputError(
-                "target",
-                f"none for {name_or_path!r}, whose labels are known",
-                repr(target),
+                "target", f"none for {name_or_path!r}, whose labels are known", repr(target),
                 "leave it out; it names a column of a file",
-            )
+            )  # fmt: skip
         return BUNDLED[str(name_or_path)]()
     path = Path(expanduser(name_or_path))
     if (not exists(path) and path.suffix.lower() not in SUFFIXES) or not path.name:
         raise InputError(
-            "name_or_path",
-            "the name of a data set, or a .csv or .parquet file",
+            "name_or_path", "the name of a data set, or a .csv or .parquet file",
             repr(str(name_or_path)),
             f"known are {quoted(names())}{suggestion(str(name_or_path), names())}",
-        )
+        )  # fmt: skip
     table = read_table(path, target)
     assert target is not None  # read_table has refused a missing target
     x, y, feature_names, class_names = encode_table(table, target, path.name)
