@@ -35,19 +35,10 @@ from jax.sharding import Mesh
 from handgrad._placement import everywhere
 from handgrad._types import Array
 from handgrad.errors import DivergedError
+from handgrad.scale import sharding
 from handgrad.scale.checkpoints import Checkpoints, Saver
 from handgrad.scale.processes import DeferredSignals, check_same_start, defer_signals
-from handgrad.scale.sharding import (
-    COLUMNS,
-    ROWS,
-    WHOLE,
-    ValueAndGradient,
-    over_all_examples,
-    over_batch,
-    over_devices,
-    place,
-    place_examples,
-)
+from handgrad.scale.sharding import COLUMNS, ROWS, WHOLE, ValueAndGradient
 from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.log import History, Progress, RunLog
 
@@ -262,7 +253,7 @@ class ArrayEngine:
         self.schedule, self._batches, self._mesh = schedule, batches, mesh
         chunk, evaluate = programs(solver, batches, mesh)
         if mesh is not None and isinstance(batches, ShardedBatches):
-            x, y = (place_examples(part, batches.shards, mesh) for part in data)
+            x, y = (sharding.place_examples(part, batches.shards, mesh) for part in data)
             data = x, y
         self._data = data
         self._drawn = 0, self._draw(0)
@@ -297,7 +288,7 @@ class ArrayEngine:
         mesh, batches, length = self._mesh, self._batches, self.schedule.chunk
         if mesh is None or not isinstance(batches, ShardedBatches):
             return batches.indices(first, length)
-        return place(
+        return sharding.place(
             lambda device: batches.device_indices(device, mesh.size, first, length),
             (length, 0 if batches.full else batches.size), mesh, axis=1,
         )  # fmt: skip
@@ -311,12 +302,11 @@ def programs(solver: Solver, batches: Batches, mesh: Mesh | None) -> tuple[Any, 
     if mesh is None or not isinstance(batches, ShardedBatches):
         return jax.jit(solver.chunk(batches.full)), jax.jit(solver.evaluate)
     gradient, rule = solver
-    on_all = Solver(over_all_examples(gradient, batches.shards, mesh.size), rule)
-    on_batch = on_all if batches.full else Solver(over_batch(gradient, mesh.size), rule)
-    return (
-        over_devices(on_batch.chunk(batches.full), mesh, WHOLE, ROWS, ROWS, COLUMNS, WHOLE),
-        over_devices(on_all.evaluate, mesh, WHOLE, ROWS, ROWS),
-    )
+    on_all = Solver(sharding.over_all_examples(gradient, batches.shards, mesh.size), rule)
+    on_batch = on_all if batches.full else Solver(sharding.over_batch(gradient, mesh.size), rule)
+    specs = WHOLE, ROWS, ROWS, COLUMNS, WHOLE
+    chunk = sharding.over_devices(on_batch.chunk(batches.full), mesh, *specs)
+    return chunk, sharding.over_devices(on_all.evaluate, mesh, WHOLE, ROWS, ROWS)
 
 
 # --- the run ----------------------------------------------------------------------------------
