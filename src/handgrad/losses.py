@@ -85,7 +85,9 @@ def sigmoid_binary_cross_entropy(logits: Elementwise, labels: BinaryLabels) -> E
 
 @jax.custom_jvp
 def _binary(logits: Array, labels: Array) -> Array:
-    return cross_entropy.binary(logits, labels)
+    z, y = logits, labels
+    certain = ((z == jnp.inf) & (y == 1)) | ((z == -jnp.inf) & (y == 0))
+    return jnp.where(certain, 0.0, cross_entropy.binary(z, y))
 
 
 @_binary.defjvp
