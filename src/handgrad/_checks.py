@@ -4,6 +4,7 @@ JAX broadcasts (N, 1) against (N,) to (N, N) without a word. Everything public i
 passes through here first, one line for each function. Every `require_...` raises InputError.
 """
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -70,7 +71,9 @@ def is_real(value: Any) -> bool:
 def floating_dtype(dtype: Any, name: str = "dtype") -> Any:
     """A floating dtype as JAX has it; the default one for None. Raises InputError for another."""
     try:
-        found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+        with warnings.catch_warnings():  # NumPy warns of old names, which are refused anyway
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
         require_floating(name, Shaped((), found))
     except (TypeError, ValueError):  # an InputError is a ValueError
         raise InputError(name, "a floating dtype", repr(dtype), "pass 'float32'") from None
