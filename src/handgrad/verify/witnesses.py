@@ -9,7 +9,7 @@ import functools
 import gc
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import CellType
@@ -479,6 +479,23 @@ class Programs:
         moves = self.layout.moves(leaves, direction)
         sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
         return sides[0][0], sides[1][0]
+
+
+def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: str) -> Callable:
+    """`function` compiled in the dtype's mode for these operands, to be called in either mode.
+
+    It holds nothing that JAX made of a caller's array, so that it outlives the emptying of caches.
+    """
+    with problem.switch.x64(dtype == "float64"):
+        if problem.switch.captures:
+            traced, shape = jax.make_jaxpr(function, return_shape=True)(*operands)
+            program, tree = jaxprs.with_copied_constants(traced), jax.tree.structure(shape)
+
+            def function(*operands: Any) -> Any:
+                outputs = jaxprs.run(program, jax.tree.leaves(operands), jaxprs.bind)
+                return jax.tree.unflatten(tree, outputs)
+
+        return jax.jit(function).lower(*operands).compile()
 
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
