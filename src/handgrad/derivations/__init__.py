@@ -9,8 +9,7 @@ tools beside them are in `steps` and `checking`.
 ['chain rule; log′u = 1/u', 'σ′ = σ(1 − σ)']
 """
 
-import difflib
-
+from handgrad._checks import find_named
 from handgrad.derivations import (
     bernoulli,
     categorical,
@@ -25,7 +24,6 @@ from handgrad.derivations import (
 )
 from handgrad.derivations.checking import Checked, CheckedLine, check
 from handgrad.derivations.steps import Derivation, Limit, Step
-from handgrad.errors import InputError
 
 __all__ = [
     "DERIVATIONS",
@@ -87,10 +85,4 @@ DERIVATIONS: tuple[Derivation, ...] = (
 
 def derivation(name: str) -> Derivation:
     """The derivation called `name`; raises InputError, with the closest names, if there is none."""
-    for entry in DERIVATIONS:
-        if entry.name == name:
-            return entry
-    close = difflib.get_close_matches(name, [entry.name for entry in DERIVATIONS]) or ["logistic"]
-    raise InputError(
-        "derivation", "the name of one of the derivations", repr(name), f"try {', '.join(close)}"
-    )
+    return find_named(DERIVATIONS, name, "derivation", "the name of one of the derivations")

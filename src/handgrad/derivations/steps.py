@@ -105,10 +105,7 @@ class Limit:
             traced, layout = exact.trace(self.of, *args), Layout.of(args, self.argnums)
         columns = []
         for index in range(layout.size):
-            moves: list[Any] = [None] * len(traced.leaves)
-            direction = layout.split(np.eye(1, layout.size, index)[0])
-            for position, part in zip(layout.argnums, direction, strict=True):
-                moves[position] = part
+            moves = layout.moves(traced.leaves, np.eye(1, layout.size, index)[0])
             columns.append(exact.derivative_jaxpr(traced.jaxpr, traced.leaves, moves, digits)[0])
         matrix = np.stack(columns, axis=1)  # every output by every coordinate
         leaves, row = [], 0
