@@ -50,6 +50,18 @@ SIGN_DRAWS = 2
 # --- the rows of a verdict ------------------------------------------------------------------------
 
 
+def written(number: float, dtype: str) -> str:
+    """A number of a dtype with as many digits as it takes to read it back.
+
+    >>> written(0.1, "float64"), written(0.1, "float32")
+    ('0.10000000000000001', '0.100000001')
+    """
+    if dtype == "float64":
+        return f"{number:.17g}"
+    narrow = float(jnp.asarray(number, dtype)) if math.isfinite(number) else number
+    return f"{narrow:.9g}"
+
+
 @dataclass(frozen=True)
 class WorstInput:
     """The input whose error conditioning explains least, as hex floats: replayable bit for bit."""
@@ -63,11 +75,14 @@ class WorstInput:
     inputs: tuple[tuple[str, tuple[str, ...]], ...]
     """Each differentiated leaf by name, with its numbers in C order."""
 
-    @property
-    def brief(self) -> str:
-        """The coordinate and its input, what came, and what is true."""
-        own, came = float.fromhex(self.own), float.fromhex(self.computed)
-        return f"{self.coordinate} at {own:.9g} is {came:.9g}, in truth {float(self.truth):.9g}"
+    def in_words(self, dtype: str) -> str:
+        """What came at which input, and what is true: 'is 0 at z[1] = 20, in truth -2.1e-09'."""
+        own, came, true = (
+            written(number, dtype)
+            for number in (float.fromhex(self.own), float.fromhex(self.computed), float(self.truth))
+        )
+        truth = "" if true == "nan" else f", in truth {true}"
+        return f"is {came} at {self.coordinate} = {own}{truth}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,9 @@ class NumericsRow:
     hand_ulp: float = 0.0
     """The largest error at the points given, before any search."""
     autodiff_ulp: float = 0.0
+    hand_bad_at: WorstInput | None = None
+    """Of the inputs that `hand_bad` counts the most modest one; the point given comes first."""
+    autodiff_bad_at: WorstInput | None = None
 
 
 # --- one point ------------------------------------------------------------------------------------
@@ -435,11 +453,12 @@ def summarize(
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
     worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
+    bad_at: dict[str, tuple[float, WorstInput]] = {}
     subnormal = 0
     witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
         for point in points:
-            modesty = -float(np.abs(point.row.astype(np.float64)).max())
+            modesty = -float(np.abs(point.row.astype(np.float64)).max(initial=0.0))
             for index, true in enumerate(point.truth):
                 reach = point.reach_at(index)
                 size = float(abs(true).mid())
@@ -447,9 +466,12 @@ def summarize(
                 for name, answer in point.answers.items():
                     computed = float(answer[index])
                     lost = not math.isfinite(computed)
-                    bad[name] += lost if point.underflows else is_bad(
-                        computed, true, reach, dtype
-                    )  # fmt: skip
+                    failed = lost if point.underflows else is_bad(computed, true, reach, dtype)
+                    bad[name] += failed
+                    if failed and modesty > bad_at.get(name, (-math.inf,))[0]:
+                        error = error_ulp(computed, true, dtype)
+                        at = _worst_input(layout, point, index, error, computed)
+                        bad_at[name] = (modesty, at)
                     if not tiny <= size <= largest or (point.underflows and not lost):
                         continue
                     error = error_ulp(computed, true, dtype)
@@ -473,6 +495,8 @@ def summarize(
         discarded=discarded,
         evaluations=evaluations,
         exact_points=len(points),
+        hand_bad_at=bad_at["hand"][1] if "hand" in bad_at else None,
+        autodiff_bad_at=bad_at["autodiff"][1] if "autodiff" in bad_at else None,
     )
 
 
