@@ -14,6 +14,18 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+ENFORCED = ("tests/gradients/", "tests/test_losses.py")
+"""Tests that `make test` runs with every annotation enforced, and therefore not once more."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that can run, and need run only, with every annotation enforced."""
+    for item in items:
+        if item.nodeid.startswith(ENFORCED) and not item.get_closest_marker("bad_input"):
+            item.add_marker("annotated")
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     """Each dtype in turn, with float64 really enabled for its turn."""

@@ -20,7 +20,7 @@ from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.jaxprs import bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, Programs, describe_error, rounded
+from handgrad.verify.witnesses import Problem, Programs, compiled, describe_error, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -57,7 +57,7 @@ class BatchEvaluator:
 
     def __init__(self, problem: Problem):
         self.layout = problem.layout
-        self._x64 = problem.switch.x64
+        self.problem = problem
         most = max(1, MOST_NUMBERS // max(1, self.layout.size))
         wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
         self.count = max(1, min(wanted, most))
@@ -86,9 +86,7 @@ class BatchEvaluator:
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         operands = padded.astype(dtype), rounded(leaves, dtype)
         if dtype not in self._compiled:  # ahead of time: JAX's caches may be emptied
-            self._compiled.clear()  # another dtype's program may hold data in that dtype
-            with self._x64(dtype == "float64"):
-                self._compiled[dtype] = jax.jit(self._at_rows).lower(*operands).compile()
+            self._compiled[dtype] = compiled(self.problem, self._at_rows, operands, dtype)
         try:
             with x64(dtype == "float64"):
                 found = self._compiled[dtype](*operands)

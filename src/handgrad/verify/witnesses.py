@@ -500,6 +500,23 @@ class Programs:
         return sides[0][0], sides[1][0]
 
 
+def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: str) -> Callable:
+    """`function` compiled in the dtype's mode for these operands, to be called in either mode.
+
+    It holds nothing that JAX made of a caller's array, so that it outlives the emptying of caches.
+    """
+    with problem.switch.x64(dtype == "float64"):
+        if problem.switch.captures:
+            traced, shape = jax.make_jaxpr(function, return_shape=True)(*operands)
+            program, tree = jaxprs.with_copied_constants(traced), jax.tree.structure(shape)
+
+            def function(*operands: Any) -> Any:
+                outputs = jaxprs.run(program, jax.tree.leaves(operands), jaxprs.bind)
+                return jax.tree.unflatten(tree, outputs)
+
+        return jax.jit(function).lower(*operands).compile()
+
+
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
     """Trace loss, autodiff and, if `hand`, the gradient at one dtype."""
 
