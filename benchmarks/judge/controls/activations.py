@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erf
-from scipy.special import erf as np_erf
 
 from benchmarks.judge.controls.control import Control, draw, sigmoid
 

@@ -231,7 +231,7 @@ def focal_multiclass() -> Control:
 
 def hinge() -> Control:
     """Hinge loss of a linear model; the margin's mask forgotten."""
-    w, x = draw(213, (2,), (4, 2))
+    w, x = np.array([1.2, -0.7]), np.array([[0.5, 0.3], [-1.4, 0.8], [2.0, 0.1], [0.6, 1.1]])
     y = np.array([1.0, -1.0, 1.0, -1.0])
 
     def loss(w):
