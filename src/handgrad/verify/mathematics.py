@@ -39,10 +39,11 @@ SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid sub
 ITERATED_DIGITS = 15.6
 """Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
 computes; beyond the digits of a float64 it makes no difference how near."""
-WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
+WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
+NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
 
 LIKE_AUTODIFF = (
-    "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
+    "the gradient is what jax.grad gives, and neither is the derivative; where that is meant "
     "(stop_gradient, straight-through), pass reference='autodiff'"
 )
 
@@ -67,7 +68,8 @@ class MathResult:
     at_kinks: str = "identical"
     """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
-    """The input, where it is not the point given."""
+    """The place, where it is not the point given; and the leaves there."""
+    leaves: list | None = None
 
 
 def agreed_digits(a: arb, b: arb) -> float:
@@ -133,7 +135,13 @@ def _compare(
 ) -> MathResult:
     size = programs.layout.size
     if size == 0:
-        return MathResult("undecided", "undecided", 0, "none", notes=("nothing to compare",))
+        return MathResult(
+            "undecided",
+            "undecided",
+            0,
+            "none",
+            notes=("nothing was compared: the input holds no number",),
+        )
     hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
     auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
     if programs.autodiff is None:
@@ -157,7 +165,10 @@ def _compare(
         if constants == "rounded":
             row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
-        truth = f"differences along {DIRECTIONS} directions, then autodiff's balls"
+        truth = (
+            f"jax.grad in exact arithmetic, confirmed by differences of the loss along "
+            f"{DIRECTIONS} random directions"
+        )
         return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
     return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
 
@@ -256,7 +267,8 @@ def _by_coordinate(
         statuses[name] = status
         where = place if name == "hand" and status == "different" else where
     both_differ = statuses["hand"] == statuses["autodiff"] == "different"
-    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
+    finite = all(ball.is_finite() for row in rows.values() for ball in row)
+    if both_differ and finite and _overlap(rows["hand"], rows["autodiff"]):
         notes += (LIKE_AUTODIFF,)
     is_iterated = programs.autodiff is None and not kinked and not failed
     if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
@@ -268,7 +280,8 @@ def _by_coordinate(
         hand=statuses["hand"],
         autodiff=statuses["autodiff"],
         digits=int(min(max(worst.get("hand", 0.0), 0.0), digits)),
-        truth="one-sided derivatives" if kinked else "differences, coordinate by coordinate",
+        truth="differences of the loss in exact arithmetic, along one coordinate after another"
+        + (", on both sides" if kinked else ""),
         where=where,
         cause=cause,
         compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
@@ -326,7 +339,9 @@ def _kink_notes(
     """The first kink, and what is taken there."""
     for index, slope in slopes.items():
         if slope.value is None and slope.left is not None and slope.right is not None:
-            taken = ", ".join(f"{name} takes {short(row[index])}" for name, row in rows.items())
+            taken = ", ".join(
+                f"{NAMES[name]} takes {short(row[index])}" for name, row in rows.items()
+            )
             return (
                 f"kink at {programs.layout.coordinate(index)}: {short(slope.left)} from the left, "
                 f"{short(slope.right)} from the right; {taken}",

@@ -50,6 +50,18 @@ SIGN_DRAWS = 2
 # --- the rows of a verdict ------------------------------------------------------------------------
 
 
+def written(number: float, dtype: str) -> str:
+    """A number of a dtype with as many digits as it takes to read it back.
+
+    >>> written(0.1, "float64"), written(0.1, "float32")
+    ('0.10000000000000001', '0.100000001')
+    """
+    if dtype == "float64":
+        return f"{number:.17g}"
+    narrow = float(jnp.asarray(number, dtype)) if math.isfinite(number) else number
+    return f"{narrow:.9g}"
+
+
 @dataclass(frozen=True)
 class WorstInput:
     """The input whose error conditioning explains least, as hex floats: replayable bit for bit."""
@@ -63,11 +75,14 @@ class WorstInput:
     inputs: tuple[tuple[str, tuple[str, ...]], ...]
     """Each differentiated leaf by name, with its numbers in C order."""
 
-    @property
-    def brief(self) -> str:
-        """The coordinate and its input, what came, and what is true."""
-        own, came = float.fromhex(self.own), float.fromhex(self.computed)
-        return f"{self.coordinate} at {own:.9g} is {came:.9g}, in truth {float(self.truth):.9g}"
+    def in_words(self, dtype: str) -> str:
+        """What came at which input, and what is true: 'is 0 at z[1] = 20, in truth -2.1e-09'."""
+        own, came, true = (
+            written(number, dtype)
+            for number in (float.fromhex(self.own), float.fromhex(self.computed), float(self.truth))
+        )
+        truth = "" if true == "nan" else f", in truth {true}"
+        return f"is {came} at {self.coordinate} = {own}{truth}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,9 @@ class NumericsRow:
     hand_ulp: float = 0.0
     """The largest error at the points given, before any search."""
     autodiff_ulp: float = 0.0
+    hand_bad_at: WorstInput | None = None
+    """Of the inputs that `hand_bad` counts the most modest one; the point given comes first."""
+    autodiff_bad_at: WorstInput | None = None
 
 
 # --- one point ------------------------------------------------------------------------------------
@@ -109,6 +127,11 @@ class PointResult:
     """Coordinates at which hand's balls and the truth's differ: a kink, or wrong algebra."""
     underflows: bool = False
     """Whether the loss passes through a subnormal number here."""
+
+    @property
+    def modesty(self) -> float:
+        """Minus the largest input."""
+        return -float(np.abs(self.row.astype(np.float64)).max(initial=0))
 
     def reach_at(self, index: int) -> arb | None:
         """How far the truth of one coordinate moves."""
@@ -470,6 +493,7 @@ def summarize(
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
     worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
+    bad_at: dict[str, tuple[float, WorstInput]] = {}
     subnormal = 0
     witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
@@ -478,16 +502,23 @@ def summarize(
             with np.errstate(invalid="ignore"):
                 subnormal += int(np.sum(point.underflows | ((sizes > 0) & (sizes < tiny))))
                 in_range = (sizes >= tiny) & (sizes <= largest)
+            modesty = point.modesty
             costs = conditionings(point.truth, point.reach, dtype)
             for name, computed in point.answers.items():
                 lost = ~np.isfinite(computed)
-                bad[name] += int(
-                    lost.sum() if point.underflows
-                    else bad_entries(computed, point.truth, point.reach, dtype).sum()
-                )  # fmt: skip
+                failed = lost
+                if not point.underflows:
+                    failed = bad_entries(computed, point.truth, point.reach, dtype)
+                bad[name] += int(failed.sum())
                 counted = in_range & (lost | (not point.underflows))
                 errors = errors_ulp(computed, point.truth, dtype)
                 worst[name] = _worse(worst[name], point, computed, errors, costs, counted)
+                if failed.any() and modesty > bad_at.get(name, (-math.inf,))[0]:
+                    index = int(np.argmax(failed))
+                    at = _worst_input(
+                        layout, point, index, float(errors[index]), float(computed[index])
+                    )
+                    bad_at[name] = (modesty, at)
     return NumericsRow(
         dtype=dtype,
         hand_max_ulp=worst["hand"].error,
@@ -501,6 +532,8 @@ def summarize(
         discarded=discarded,
         evaluations=evaluations,
         exact_points=len(points),
+        hand_bad_at=bad_at["hand"][1] if "hand" in bad_at else None,
+        autodiff_bad_at=bad_at["autodiff"][1] if "autodiff" in bad_at else None,
     )
 
 
@@ -513,7 +546,7 @@ def _worse(
     counted: np.ndarray,
 ) -> _Worst:
     """The worst so far, or a coordinate of this point that is worse by more than 1%."""
-    modesty = -float(np.abs(point.row.astype(np.float64)).max(initial=0))
+    modesty = point.modesty
     with np.errstate(invalid="ignore"):
         excess = np.where(np.isfinite(errors), errors / (1 + costs), np.inf)
     excess = np.where(counted, excess, -np.inf)

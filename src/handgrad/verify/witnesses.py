@@ -71,6 +71,24 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def argument_names(at: tuple, *functions: Callable) -> list[str]:
+    """What the first function that has names calls the arguments in `at`; else 'at[0]' and so on.
+
+    >>> argument_names((1.0, 2.0), lambda *args: 0, lambda weight, x: 0)
+    ['weight', 'x']
+    """
+    for function in functions:
+        try:
+            bound = inspect.signature(function).bind(*at)
+        except (TypeError, ValueError):
+            continue
+        names = list(bound.arguments)
+        kinds = [bound.signature.parameters[name].kind for name in names]
+        if len(names) == len(at) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            return names
+    return [f"at[{i}]" for i in range(len(at))]
+
+
 def positions_of(argnums: Argnums) -> tuple[int, ...]:
     """`argnums` as a tuple."""
     return argnums if isinstance(argnums, tuple) else (argnums,)
@@ -118,8 +136,8 @@ class Problem:
 
     @cached_property
     def layout(self) -> "Layout":
-        """How `at` is made of leaves."""
-        return Layout.of(self.at, self.argnums)
+        """How `at` is made of leaves, named as the loss, or else the gradient, names them."""
+        return Layout.of(self.at, self.argnums, argument_names(self.at, self.of, self.gradient))
 
     @cached_property
     def differentiable(self) -> bool:
@@ -345,20 +363,21 @@ class Layout:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, at: tuple, argnums: Argnums) -> "Layout":
-        """The layout of these arguments."""
+    def of(cls, at: tuple, argnums: Argnums, arguments: Sequence[str] = ()) -> "Layout":
+        """The layout of these arguments, whose names may be given."""
         leaves, treedef = jax.tree.flatten(at)
         positions = jax.tree.unflatten(treedef, range(len(leaves)))
         chosen: Any = (
             positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in argnums)
         )
-        named = named_leaves(chosen)
-        flat = tuple(position for _, position in named)
+        flat = tuple(position for _, position in named_leaves(chosen))
+        called = arguments or [f"at[{i}]" for i in range(len(at))]
+        names = [called[i] + path for i in positions_of(argnums) for path, _ in named_leaves(at[i])]
         return cls(
             treedef=treedef,
             argnums=flat,
             shapes=tuple(tuple(np.shape(leaves[i])) for i in flat),
-            names=tuple(name or "gradient" for name, _ in named),
+            names=tuple(names),
         )
 
     @cached_property
@@ -372,7 +391,7 @@ class Layout:
         return sum(self.sizes)
 
     def coordinate(self, index: int) -> str:
-        """The name of a coordinate of the gradient, such as '.weight[2, 0]'."""
+        """The name of a coordinate of the gradient, such as 'params.weight[2, 0]'."""
         for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
             if index < size:
                 place = [int(i) for i in np.unravel_index(index, shape)] if shape else ""
@@ -381,10 +400,10 @@ class Layout:
         raise IndexError(index)
 
     def input_at(self, leaves: list, index: int | None) -> str:
-        """' at .weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
+        """' at params.weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
         if index is None:
             return ""
-        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.9g}"
+        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.17g}"
 
     def args(self, leaves: list) -> tuple:
         """The arguments with these leaves."""
