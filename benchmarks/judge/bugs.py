@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.judge.bugs_jax import JAX
-from benchmarks.judge.reports import ABSENT, CHECKS, FIXED, PRESENT, Bug, Finding, found_or_told
+from benchmarks.judge.bugs_torch import PYTORCH
+from benchmarks.judge.reports import ABSENT, CHECKS, FIXED, PRESENT, Bug, Finding, find
 from handgrad.cli.app import run_script
 from handgrad.cli.output import WRONG, check_writable, print, table, track, write_json
 from handgrad.errors import InputError
 
-BUGS: tuple[Bug, ...] = (*JAX,)
+BUGS: tuple[Bug, ...] = (*JAX, *PYTORCH)
 
 
 def bugs(
@@ -30,7 +31,7 @@ def bugs(
     chosen = [bug for bug in BUGS if only in f"{bug.report} {bug.function}"]
     if not chosen:
         raise InputError("--only", "part of a report or a function", repr(only), "pass jax")
-    findings = list(track(map(found_or_told, chosen), "reports", len(chosen)))
+    findings = list(track(map(find, chosen), "reports", len(chosen)))
     print_findings(findings)
     print_counts(findings)
     if json:

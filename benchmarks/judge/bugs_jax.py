@@ -166,9 +166,9 @@ def sinc_shifted(t: Array) -> Array:
 
 
 def sinc_shifted_forward(t: Array) -> Array:
-    """2π(cos z/z − sin z/z²): two huge numbers that differ by their rounding."""
+    """2π(cos z/z − z⁻² sin z): two huge numbers that differ by their rounding."""
     z = jnp.pi * (2 * t - 1)
-    return 2 * jnp.pi * (jnp.cos(z) / z - jnp.sin(z) / (z * z))
+    return 2 * jnp.pi * (jnp.cos(z) / z - jnp.sin(z) * (1 / (z * z)))
 
 
 def sinc_twice_but_flat(x: Array) -> Array:

@@ -21,7 +21,7 @@ from jax.test_util import check_grads, check_vjp
 
 from handgrad import exact
 from handgrad._precision import x64
-from handgrad.errors import HandgradError, Undecided
+from handgrad.errors import Undecided
 from handgrad.verify import Verdict, verify
 
 CHECKS = ("check_grads", "check_vjp", "gradcheck")
@@ -160,10 +160,13 @@ def is_right(value: float, slopes: tuple[float, float], dtype: str) -> bool:
 
 
 def values(bug: Bug, gradient: Callable) -> list[float]:
-    """The first coordinates of a gradient at the point, computed in the dtype of the report."""
+    """The first coordinates of a gradient at the point, in the dtype of the report, compiled."""
     with x64(bug.dtype == "float64"):
-        at = jax.tree.map(jnp.asarray, point(bug))
-        chosen = gradient(*at)
+        at = point(bug)
+        try:
+            chosen = jax.jit(gradient)(*at)
+        except (jax.errors.JAXTypeError, TypeError, ValueError):  # NumPy, PyTorch, scikit-learn
+            chosen = gradient(*at)
         parts = (chosen,) if isinstance(bug.argnums, int) else tuple(chosen)
         return [
             float(number)
@@ -281,6 +284,14 @@ def has(package: str) -> bool:
 
 def find(bug: Bug) -> Finding:
     """The truth, the formula of the report and the live derivative before it, and the judges."""
+    try:
+        return _find(bug)
+    except Exception as error:
+        error.add_note(f"in the row of {bug.report}, {bug.function}")
+        raise
+
+
+def _find(bug: Bug) -> Finding:
     slopes = truth(bug)
     came = values(bug, bug.faulty)
     right = [is_right(v, s, bug.dtype) for v, s in zip(came, slopes, strict=True)]
@@ -309,11 +320,3 @@ def _cause(verdict: Verdict) -> str:
     """What the verdict names, without the numbers that stand in columns of their own."""
     said = verdict.cause or verdict.fault or "nothing"
     return said.split(": gradient")[0].split(" in float")[0]
-
-
-def found_or_told(bug: Bug) -> Finding:
-    """`find`, and which row it was if the judge itself stumbles."""
-    try:
-        return find(bug)
-    except HandgradError as error:
-        raise type(error)(f"{bug.report} ({bug.function}): {error}") from error
