@@ -10,14 +10,22 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.judge.bugs_boosting import BOOSTING
 from benchmarks.judge.bugs_jax import JAX
+from benchmarks.judge.bugs_julia import JULIA
+from benchmarks.judge.bugs_others import OTHERS
+from benchmarks.judge.bugs_sklearn import SKLEARN
+from benchmarks.judge.bugs_stan import STAN
+from benchmarks.judge.bugs_tensorflow import TENSORFLOW
 from benchmarks.judge.bugs_torch import PYTORCH
 from benchmarks.judge.reports import ABSENT, CHECKS, FIXED, PRESENT, Bug, Finding, find
 from handgrad.cli.app import run_script
 from handgrad.cli.output import WRONG, check_writable, print, table, track, write_json
 from handgrad.errors import InputError
 
-BUGS: tuple[Bug, ...] = (*JAX, *PYTORCH)
+BUGS: tuple[Bug, ...] = (
+    *JAX, *PYTORCH, *TENSORFLOW, *BOOSTING, *SKLEARN, *STAN, *JULIA, *OTHERS,
+)  # fmt: skip
 
 
 def bugs(

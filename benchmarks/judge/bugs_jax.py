@@ -33,7 +33,7 @@ def _second(report: str, function: str, f: Callable, at: tuple, faulty: Callable
     return _own(report, function, jax.grad(f), at, faulty, dtype)
 
 
-# --- activations: the derivative rebuilt from a result that has rounded -----------------------------
+# --- activations: the derivative rebuilt from a result that has rounded ---------------------------
 
 
 def elu_by_output(x: Array) -> Array:
@@ -133,7 +133,7 @@ def log_softmax_total_by_count(z: Array) -> Array:
     return 1 - (count / jnp.sum(jnp.exp(z - jnp.max(z)), dtype=z.dtype)) * jnp.exp(z - jnp.max(z))
 
 
-# --- functions --------------------------------------------------------------------------------------
+# --- functions ------------------------------------------------------------------------------------
 
 
 def i0_by_parts(x: Array) -> Array:
@@ -244,7 +244,7 @@ def fraction_to_nothing(x: Array) -> Array:
     return jnp.power(x - jnp.floor(x), jnp.zeros((), x.dtype))
 
 
-# --- optax ------------------------------------------------------------------------------------------
+# --- optax ----------------------------------------------------------------------------------------
 
 
 def focal(z: Array) -> Array:

@@ -51,7 +51,7 @@ def by_torch(f: Callable, argnums: int | tuple[int, ...] = 0, second: bool = Fal
     return derivative
 
 
-# --- results that have rounded ----------------------------------------------------------------------
+# --- results that have rounded --------------------------------------------------------------------
 
 
 def tanh_by_square(x: Array) -> Array:
@@ -87,7 +87,7 @@ def angle_by_reciprocal(a: Array, b: Array) -> tuple[Array, Array]:
     return b * reciprocal, -a * reciprocal
 
 
-# --- second derivatives with a term dropped ---------------------------------------------------------
+# --- second derivatives with a term dropped -------------------------------------------------------
 
 
 def products(t: Array) -> Array:
@@ -160,7 +160,7 @@ def product_slopes(x: Array) -> Array:
     return sum(others[1:], others[0])
 
 
-# --- edges ------------------------------------------------------------------------------------------
+# --- edges ----------------------------------------------------------------------------------------
 
 
 def hard_shrink(x: Array) -> Array:

@@ -84,7 +84,7 @@ class Finding:
         return self.convicted and self.live_verdict in (None, self.installed == FIXED)
 
 
-# --- the truth, from values of the function alone ---------------------------------------------------
+# --- the truth, from values of the function alone -------------------------------------------------
 
 
 def point(bug: Bug) -> tuple:
@@ -176,7 +176,7 @@ def values(bug: Bug, gradient: Callable) -> list[float]:
         ]
 
 
-# --- the judges -------------------------------------------------------------------------------------
+# --- the judges -----------------------------------------------------------------------------------
 
 
 def judged(bug: Bug, gradient: Callable) -> Verdict:
@@ -204,7 +204,7 @@ def accusations(bug: Bug) -> dict[str, bool | None]:
 
 
 def with_derivative(bug: Bug) -> tuple[Callable, tuple]:
-    """The function, with the faulty formula for its derivative, and what it is differentiated in."""
+    """The function with the faulty derivative, and what it is differentiated in."""
     at = jax.tree.map(jnp.asarray, point(bug))
     argnums = (bug.argnums,) if isinstance(bug.argnums, int) else bug.argnums
 
@@ -279,13 +279,14 @@ def has(package: str) -> bool:
     return True
 
 
-# --- a row ------------------------------------------------------------------------------------------
+# --- a row ----------------------------------------------------------------------------------------
 
 
 def find(bug: Bug) -> Finding:
     """The truth, the formula of the report and the live derivative before it, and the judges."""
     try:
-        return _find(bug)
+        with np.errstate(all="ignore"):
+            return _find(bug)
     except Exception as error:
         error.add_note(f"in the row of {bug.report}, {bug.function}")
         raise
