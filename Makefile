@@ -75,8 +75,9 @@ types: $(READY)  ## a user's file under a second type checker: two errors, and n
 mutants: $(READY)  ## the judge judged: a thousand mutants
 	$(BIN)/python -m benchmarks.judge.mutants
 
-corpus: $(READY)  ## public derivative bugs, each convicted where it was reported
+corpus: $(READY)  ## the judge judged: public derivative bugs, and right gradients with planted mistakes
 	$(BIN)/python -m benchmarks.judge.bugs
+	$(BIN)/python -m benchmarks.judge.controls
 
 notes: $(READY)  ## the two source texts, every statement computed, and their errata
 	$(BIN)/python -m benchmarks.notes

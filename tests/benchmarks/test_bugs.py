@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,13 @@ OF_JULIA = {"Zygote.jl", "ChainRules.jl", "DiffRules.jl", "ForwardDiff.jl", "Enz
 ASKED_FOR = {
     "jax", "optax", "pytorch", "tensorflow", "scikit-learn", "xgboost", "LightGBM", "math", "stan",
 } | OF_JULIA  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """What packages write promotes dtypes and ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def row(report, function=None):
