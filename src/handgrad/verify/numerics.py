@@ -18,6 +18,7 @@ NaN and infinities count there. What a better formula can avoid is not excused, 
 looked at are the real values of the loss, not their float images. The point given is always judged.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from flint import arb, ctx
 
 from handgrad import jaxprs
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
-from handgrad.exact.balls import are_accurate, as_balls, finite_entries, is_infinite
+from handgrad.exact.balls import are_accurate, as_balls, finite_entries, is_infinite, parts
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
 from handgrad.verify.kinks import truth_at
@@ -592,7 +593,7 @@ class RangeInterpreter(Interpreter):
         outputs = super().apply(equation, operands)
         for output in outputs:
             if isinstance(output, np.ndarray) and output.dtype == object:
-                self._remember(output.ravel().tolist())
+                self._remember([*itertools.chain.from_iterable(map(parts, output.ravel()))])
         return outputs
 
     def _remember(self, balls: list[arb]) -> None:
