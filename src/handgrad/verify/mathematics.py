@@ -22,6 +22,7 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact.balls import finite_entries
 from handgrad.verify.identities import explain_by_rounding
 from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
 from handgrad.verify.witnesses import Programs, Row
@@ -99,7 +100,7 @@ def known_entries(truths: Row) -> np.ndarray:
 def _agree_each(row: Row, truths: Row, digits: int) -> np.ndarray:
     """Where two rows surely agree to all digits asked; False where that needs a closer look."""
     gap = np.abs(row - truths) * arb(10) ** digits
-    return np.asarray(gap <= np.abs(truths), dtype=bool)
+    return np.asarray(gap <= np.abs(truths), dtype=bool) & finite_entries(truths)
 
 
 _overlap_each = np.frompyfunc(arb.overlaps, 2, 1)

@@ -477,14 +477,14 @@ class _Worst(NamedTuple):
     error: float = 0.0
     conditioning: float = 0.0
     point: PointResult | None = None
-    index: int = 0
+    place: int = 0
     computed: float = 0.0
 
     def described(self, layout: Layout) -> WorstInput | None:
         """With the inputs."""
         if self.point is None:
             return None
-        return _worst_input(layout, self.point, self.index, self.error, self.computed)
+        return _worst_input(layout, self.point, self.place, self.error, self.computed)
 
 
 def summarize(
