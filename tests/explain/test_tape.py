@@ -117,10 +117,10 @@ def test_another_order_of_addition_is_seen(monkeypatch):
 def test_one_wrong_bit_in_one_pullback_is_seen(monkeypatch):
     pull_back = autodiff.pull_back
 
-    def wrong(step, arrived, held, builder):
+    def wrong(step, arrived, held):
         if step.equation.primitive.name == "neg":
             arrived = [np.nextafter(np.asarray(o), np.inf) for o in arrived]
-        pull_back(step, arrived, held, builder)
+        pull_back(step, arrived, held)
 
     monkeypatch.setattr(autodiff, "pull_back", wrong)
     with x64():
