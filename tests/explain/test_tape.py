@@ -85,7 +85,7 @@ def reused(x):
 
 def test_cotangents_are_added_in_the_order_of_jax():
     with x64():
-        for seed in range(8):
+        for seed in range(3):
             same_bits(reused, (jax.random.normal(jax.random.key(seed), (40,)),))
 
 
