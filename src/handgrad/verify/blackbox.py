@@ -71,6 +71,8 @@ class BlackBoxEvaluator:
         shapes = self.problem.layout.shapes
         try:
             answer = self.problem.gradient(*jax.tree.map(_copied, args))
+        except InputError:
+            raise  # it says itself what is wrong
         except Exception as error:
             raise InputError(
                 "gradient", "a function of the arguments in `at`", describe_error(error),
