@@ -215,7 +215,8 @@ def _verify_whole_hessian(
             )
             for i in range(len(sizes))
         ]
-        return own.asarray(rows) @ own.concatenate(table, axis=0)
+        whole = own.concatenate(table, axis=0)
+        return own.asarray(rows).astype(whole.dtype) @ whole
 
     rows = _combinations(count, options.get("seed", 0))
     start = (np.zeros((len(rows), count)), rows)
@@ -399,7 +400,8 @@ def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
         return tangent
     leaves = jax.tree.leaves(tangent)
     own = np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp
-    return own.asarray(rows) @ own.concatenate([own.ravel(leaf) for leaf in leaves])
+    row = own.concatenate([own.ravel(leaf) for leaf in leaves])
+    return own.asarray(rows).astype(row.dtype) @ row
 
 
 # --- names and options ----------------------------------------------------------------------------
