@@ -65,7 +65,7 @@ def test_the_perceptron_makes_the_same_mistakes(breast_cancer):
         for point, label in zip(x, y, strict=True):
             after = perceptron.rule(params, jnp.asarray(point), jnp.asarray(label))
             moved = bool((after.weight != params.weight).any())
-            old = theirs.coef_.copy() if mistakes else np.zeros((1, part.features))
+            old = theirs.coef_.copy() if mistakes else np.zeros((1, x.shape[1]))
             theirs.partial_fit(point[None], [label], classes=[0, 1])
             assert moved == bool((theirs.coef_ != old).any())
             params = after
