@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from handgrad.cli.output import (
     WRONG,
@@ -18,8 +16,6 @@ from handgrad.cli.output import (
 )
 from handgrad.cli.user_file import load_arguments, load_function, parse_argnums
 from handgrad.errors import InputError
-
-FORWARD, BACKWARD = "green", "red"
 
 
 def explain(
@@ -43,6 +39,7 @@ def explain(
 ) -> None:
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
     from handgrad.explain import as_data, as_html
+    from handgrad.explain.explanation import conclusion, tables
 
     check_writable("--html", html, ".html")
     check_writable("--json", json, ".json")
@@ -50,11 +47,12 @@ def explain(
     found = (
         of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
     )
-    if found.derivation.lines:
-        print_derivation(found)
-    print_forward(found)
-    print_backward(found)
-    print_agreement(found)
+    for table in tables(found):
+        print("")
+        print(table)
+    print(f"\n{conclusion(found)}")
+    for note in found.notes:
+        print(note, markup=False)
     if html:
         write_whole(html, as_html(found).encode(errors="xmlcharrefreplace"))
         print(f"wrote {escape(str(html))}")
@@ -91,73 +89,3 @@ def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> An
         loss, args = load_function("what", what), load_arguments("--at", at)
         hand = load_function("--gradient", gradient) if gradient else None
         return explained(loss, at=args, argnums=parse_argnums(argnums), gradient=hand)
-
-
-def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:
-    """A table without lines; the cells are text, whatever is in them."""
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=Text(title) if title else None,
-        title_justify="left", title_style="bold",
-    )  # fmt: skip
-    for index, head in enumerate(heads):
-        table.add_column(head, style=styles.get(index, ""), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def print_derivation(found: Any) -> None:
-    """Each line with its reason, and what it works out of what the tape holds."""
-    from handgrad.explain.explanation import derivation_rows
-
-    heads = ("", "", "because", "on the tape")
-    rows = derivation_rows(found)
-    print("")
-    print(table_of(found.derivation.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
-
-
-def print_forward(found: Any) -> None:
-    """The arguments, then every equation with its local derivative and its value."""
-    from handgrad.explain.explanation import argument_rows, forward_rows, headline
-
-    rows: list[tuple[str, ...]] = [
-        ("", name, "", value, "") for name, value in argument_rows(found.tape)
-    ]
-    equations = forward_rows(found.tape)
-    print("")
-    rows += [(str(i), *cells) for i, cells in enumerate(equations, 1)]
-    heads = ("", "forward", "local derivative", "value", "line")
-    print(
-        table_of(
-            f"{found.name}: {headline(found.tape)}",
-            heads,
-            rows,
-            {0: "dim", 3: FORWARD, 4: "dim"},
-        )
-    )
-
-
-def print_backward(found: Any) -> None:
-    """Every equation that sends something back, last first."""
-    from handgrad.explain.explanation import backward_rows
-
-    numbers = [str(e.index + 1) for e in found.tape.backward]
-    rows = [(n, *cells) for n, cells in zip(numbers, backward_rows(found.tape), strict=True)]
-    heads = ("", "backward", "∂ loss/∂ it", "sent")
-    print("")
-    print(table_of("", heads, rows, {0: "dim", 2: BACKWARD, 3: BACKWARD}))
-
-
-def print_agreement(found: Any) -> None:
-    """The gradient three times, and in a sentence."""
-    from handgrad.explain.explanation import agreement_rows
-
-    head, *rows = agreement_rows(found)
-    print("")
-    print(table_of("", head, rows, {}))
-    ends = "is jax.grad's, bit for bit" if found.identical else "is jax.grad's but for rounding"
-    hand = {True: ", and the hand-derived one's up to rounding", False: "; the hand-derived one is "
-            "different", None: ""}[found.hand_equal]  # fmt: skip
-    print(f"\nthe tape's gradient {ends}{hand}")
-    for note in found.notes:
-        print(note, markup=False)
