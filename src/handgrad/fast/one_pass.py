@@ -23,11 +23,11 @@ from jaxtyping import Array
 
 from handgrad._checks import (
     Shaped,
-    describe,
     dtype_of,
     require_axis,
     require_binary_labels,
     require_class_labels,
+    require_dtype_of_x,
     require_examples,
     require_floating,
     require_params,
@@ -112,6 +112,8 @@ def value_and_gradient(
     >>> value_and_gradient(params, x, y)[1].weight.tolist()
     [-1.25, 1.0]
     """
+    require_params(params)
+    params = Params(jnp.asarray(params.weight), jnp.asarray(params.bias))
     run: Any = _packed if isinstance(x, Packed) else _by_rows
     sums = run(params, x, y, rows)
     examples = x.shape[0]
@@ -146,9 +148,7 @@ def _by_rows(
     _check_examples(x, y, rows)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
-    for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
-        if jnp.result_type(leaf) != x.dtype:
-            raise InputError(name, f"{x.dtype}, as x has", describe(leaf), "convert one of them")
+    require_dtype_of_x(params, x)
     examples, features = x.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
     size = min(examples, rows or _rows_at_once(x, params.weight.shape[1] if wide else 0))
@@ -233,7 +233,6 @@ def _check(
     params: Params, x_shape: tuple[int, ...], y_shape: tuple[int, ...], y_dtype: DTypeLike
 ) -> None:
     """Raise InputError unless the parameters fit the features, and the labels the logits."""
-    require_params(params)
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
     outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels

@@ -172,13 +172,9 @@ def _compared(
     result = replace(result, compared=len(hand), hand_row=hand_row, truth_row=truth_row)
     if not unexplained:
         return result
-    where = unexplained[0]
-    true = float(point.truth[where].mid())
-    words = (
-        f"{problem.layout.coordinate(where)}: {hand[where]:.17g} for {true:.17g} in {dtype}, "
-        f"{error_ulp(float(hand[where]), point.truth[where], dtype):.3g} ulp"
-    )
-    return replace(result, hand="different", where=where, cause=words, digits=0)
+    errors = [error_ulp(float(hand[i]), truth_row[i], dtype) for i in unexplained]
+    where = unexplained[int(np.argmax(errors))]
+    return replace(result, hand="different", where=where, cause=None, digits=0)
 
 
 def unexplained_coordinates(

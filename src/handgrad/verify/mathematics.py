@@ -22,12 +22,18 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact.balls import finite_entries
 from handgrad.verify.identities import explain_by_rounding
 from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
 from handgrad.verify.witnesses import Programs, Row
 
 DIRECTIONS = 3
-MOST_COORDINATES = 256
+MOST_COORDINATES, LEAST_COORDINATES = 256, 8
+"""Of more than that a sample is differenced: fewer where one takes long."""
+EVALUATIONS_PER_SLOPE = 10
+"""Of the loss at 60 digits, in time: five, at about twice the precision."""
+SLOPE_SECONDS = 30.0
+"""For all slopes along coordinates at one point."""
 ROUNDED_SHARE = 0.64
 """Of the digits of the traced dtype (10 in float64, 4 in float32): with fewer, an overlap proves
 nothing when rounded constants are widened."""
@@ -39,10 +45,11 @@ SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid sub
 ITERATED_DIGITS = 15.6
 """Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
 computes; beyond the digits of a float64 it makes no difference how near."""
-WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
+WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
+NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
 
 LIKE_AUTODIFF = (
-    "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
+    "the gradient is what jax.grad gives, and neither is the derivative; where that is meant "
     "(stop_gradient, straight-through), pass reference='autodiff'"
 )
 
@@ -67,7 +74,8 @@ class MathResult:
     at_kinks: str = "identical"
     """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
-    """The input, where it is not the point given."""
+    """The place, where it is not the point given; and the leaves there."""
+    leaves: list | None = None
 
 
 def agreed_digits(a: arb, b: arb) -> float:
@@ -82,6 +90,25 @@ def agreed_digits(a: arb, b: arb) -> float:
     if scale.is_zero():  # the truth may be 0: then so must the other be, as far as float64 can see
         scale = arb((1, -1074))
     return float((scale / gap).log() / arb(10).log())
+
+
+def overlapping(a: Row, b: Row) -> np.ndarray:
+    """Which balls of two rows overlap."""
+    return np.asarray(_overlap_each(a, b), dtype=bool)
+
+
+def known_entries(truths: Row) -> np.ndarray:
+    """Which coordinates have a truth: the others are None."""
+    return np.array([truth is not None for truth in truths.tolist()], dtype=bool)
+
+
+def _agree_each(row: Row, truths: Row, digits: int) -> np.ndarray:
+    """Where two rows surely agree to all digits asked; False where that needs a closer look."""
+    gap = np.abs(row - truths) * arb(10) ** digits
+    return np.asarray(gap <= np.abs(truths), dtype=bool) & finite_entries(truths)
+
+
+_overlap_each = np.frompyfunc(arb.overlaps, 2, 1)
 
 
 def compare_with_truth(
@@ -114,7 +141,13 @@ def _compare(
 ) -> MathResult:
     size = programs.layout.size
     if size == 0:
-        return MathResult("undecided", "undecided", 0, "none", notes=("nothing to compare",))
+        return MathResult(
+            "undecided",
+            "undecided",
+            0,
+            "none",
+            notes=("nothing was compared: the input holds no number",),
+        )
     hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
     auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
     if programs.autodiff is None:
@@ -123,7 +156,8 @@ def _compare(
     if reference == "autodiff":
         status = "reference" if auto.row is not None else auto.status
         return _against(programs, leaves, digits, hand, auto.row, status, reference, notes)
-    directions = rng.integers(1, 2**20, (DIRECTIONS, size)) * 2.0**-20
+    count = 1 if programs.is_expensive else DIRECTIONS
+    directions = rng.integers(1, 2**20, (count, size)) * 2.0**-20
     directions *= rng.choice([-1.0, 1.0], directions.shape)
     try:
         truths = [programs.along(leaves, d, digits) for d in directions]
@@ -132,15 +166,54 @@ def _compare(
     except Undecided:
         truths = None
     pairs = list(zip(truths or (), directions, strict=True)) if truths else []
-    constants = _certified(programs, leaves, digits, pairs, auto.row)
+    constants = _certified(programs, programs.autodiff, leaves, digits, pairs, auto.row)
     if constants:
         row = auto.row
         if constants == "rounded":
             row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
-        truth = f"differences along {DIRECTIONS} directions, then autodiff's balls"
+        truth = (
+            f"jax.grad in exact arithmetic, confirmed by differences of the loss along "
+            f"{_counted(count, 'random direction')}"
+        )
         return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
+    if size > _most_slopes(programs):  # hand itself may be certified, and autodiff be wrong
+        constants = _certified(programs, programs.hand, leaves, digits, pairs, hand.row)
+        if constants:
+            truth = (
+                f"the gradient in exact arithmetic, confirmed by differences of the loss along "
+                f"{_counted(count, 'random direction')}"
+            )
+            return _against_hand(programs, leaves, digits, hand, auto, truth, notes, constants)
     return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
+
+
+def _against_hand(
+    programs: Programs,
+    leaves: list,
+    digits: int,
+    hand: _Evaluated,
+    auto: _Evaluated,
+    truth: str,
+    notes: tuple[str, ...],
+    constants: str,
+) -> MathResult:
+    """Autodiff against hand, which directions have certified."""
+    swapped = replace(programs, hand=programs.autodiff, autodiff=programs.hand)
+    row = hand.row
+    if constants == "rounded":
+        row = programs.row(programs.hand, leaves, digits, constants)
+        notes += ("rounded constants",)
+    found = _against(swapped, leaves, digits, auto, row, "identical", truth, notes, constants)
+    assert row is not None
+    return replace(
+        found, hand="identical", autodiff=found.hand, digits=digits, where=None, compared=len(row),
+        hand_row=hand.row, truth_row=row,
+    )  # fmt: skip
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def _evaluate_or_status(
@@ -158,24 +231,32 @@ def _evaluate_or_status(
 
 def _certified(
     programs: Programs,
+    program: Traced | None,
     leaves: list,
     digits: int,
     pairs: list[tuple[arb, np.ndarray]],
-    auto: Row | None,
+    row: Row | None,
 ) -> str:
-    """How autodiff's balls agree with the differenced loss along random directions.
+    """How a gradient's balls agree with the differenced loss along random directions.
 
     With 'exact' constants, with 'rounded' ones, or not at all: ''.
     """
-    if auto is None or not pairs or not all(truth.is_finite() for truth, _ in pairs):
+    if row is None or not pairs or not all(truth.is_finite() for truth, _ in pairs):
         return ""  # an infinite coordinate hides the others
-    agreed = min(agreed_digits(dot(auto, d), truth) for truth, d in pairs)
+    agreed = min(agreed_digits(dot(row, d), truth) for truth, d in pairs)
     if agreed >= digits - 1:
         return "exact"
     if agreed < _rounded_digits(programs):
         return ""
-    wide = programs.row(programs.autodiff, leaves, digits, "rounded")
+    wide = programs.row(program, leaves, digits, "rounded")
     return "rounded" if all(dot(wide, d).overlaps(truth) for truth, d in pairs) else ""
+
+
+def _misses_directions(programs: Programs, row: Row, pairs: list[tuple[arb, np.ndarray]]) -> bool:
+    """Whether a gradient's balls are far from the differenced loss along a random direction."""
+    enough = _rounded_digits(programs)
+    known = [(truth, d) for truth, d in pairs if truth.is_finite()]
+    return any(agreed_digits(dot(row, d), truth) < enough for truth, d in known)
 
 
 def _by_coordinate(
@@ -195,7 +276,7 @@ def _by_coordinate(
     """
     size = programs.layout.size
     rows = {n: e.row for n, e in (("hand", hand), ("autodiff", auto)) if e.row is not None}
-    chosen, sampled = _chosen_coordinates(rows, size, rng)
+    chosen, sampled = _chosen_coordinates(programs, rows, size, rng)
     slopes: dict[int, Slope] = {}
     failed: dict[int, str] = {}
     for index in map(int, chosen):
@@ -232,12 +313,17 @@ def _by_coordinate(
             if status == "different":
                 place = kinks.where[name]
                 cause = kinks.cause[name] if name == "hand" else cause
-        if failed and status != "different":
+        elsewhere = sampled and not kinked and _misses_directions(programs, row, pairs)
+        if elsewhere and status != "different":
+            notes += (f"{name} is wrong somewhere else: along a random direction it is not "
+                      "the slope of the loss",)  # fmt: skip
+        if (failed or elsewhere) and status != "different":
             status = "undecided"
         statuses[name] = status
         where = place if name == "hand" and status == "different" else where
     both_differ = statuses["hand"] == statuses["autodiff"] == "different"
-    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
+    finite = all(ball.is_finite() for row in rows.values() for ball in row)
+    if both_differ and finite and _overlap(rows["hand"], rows["autodiff"]):
         notes += (LIKE_AUTODIFF,)
     is_iterated = programs.autodiff is None and not kinked and not failed
     if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
@@ -249,7 +335,8 @@ def _by_coordinate(
         hand=statuses["hand"],
         autodiff=statuses["autodiff"],
         digits=int(min(max(worst.get("hand", 0.0), 0.0), digits)),
-        truth="one-sided derivatives" if kinked else "differences, coordinate by coordinate",
+        truth="differences of the loss in exact arithmetic, along one coordinate after another"
+        + (", on both sides" if kinked else ""),
         where=where,
         cause=cause,
         compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
@@ -276,20 +363,32 @@ def _is_linear(truths: Row, pairs: list[tuple[arb, np.ndarray]], digits: int) ->
     return all(agreed_digits(dot(truths, d), along) >= digits // 2 for along, d in pairs)
 
 
+def _most_slopes(programs: Programs) -> int:
+    """How many coordinates may be differenced by themselves."""
+    if not programs.is_expensive:
+        return MOST_COORDINATES
+    seconds = EVALUATIONS_PER_SLOPE * programs.loss_effort.seconds
+    return int(np.clip(SLOPE_SECONDS / seconds, LEAST_COORDINATES, MOST_COORDINATES))
+
+
 def _chosen_coordinates(
-    rows: dict[str, Row], size: int, rng: np.random.Generator
+    programs: Programs, rows: dict[str, Row], size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The coordinates to difference: of many, those at which hand and autodiff differ first."""
-    if size <= MOST_COORDINATES:
+    most = _most_slopes(programs)
+    if size <= most:
         return np.arange(size), ()
     drawn = rng.permutation(size)
-    disputed = []
+    disputed = np.zeros(0, int)
     if len(rows) == 2:
-        disputed = [i for i in drawn if not rows["hand"][i].overlaps(rows["autodiff"][i])]
-    chosen = np.sort(list(dict.fromkeys([*disputed, *drawn]))[:MOST_COORDINATES])
-    missed = 1 - MOST_COORDINATES / size
+        disputed = drawn[~overlapping(rows["hand"], rows["autodiff"])[drawn]]
+    chosen = np.sort(list(dict.fromkeys([*disputed, *drawn]))[:most])
+    compared = f"{len(chosen)} of {size:,} coordinates were compared"
+    if len(disputed):
+        compared += f", first those {len(disputed):,} at which hand and autodiff differ"
     return chosen, (
-        f"{MOST_COORDINATES} of {size} coordinates: one error is missed in {missed:.0%}",
+        f"{compared}; an error that autodiff shares is missed with probability "
+        f"{1 - most / size:.4g} in one coordinate, {(1 - 0.01) ** most:.2g} in 1% of them",
     )
 
 
@@ -307,7 +406,9 @@ def _kink_notes(
     """The first kink, and what is taken there."""
     for index, slope in slopes.items():
         if slope.value is None and slope.left is not None and slope.right is not None:
-            taken = ", ".join(f"{name} takes {short(row[index])}" for name, row in rows.items())
+            taken = ", ".join(
+                f"{NAMES[name]} takes {short(row[index])}" for name, row in rows.items()
+            )
             return (
                 f"kink at {programs.layout.coordinate(index)}: {short(slope.left)} from the left, "
                 f"{short(slope.right)} from the right; {taken}",
@@ -317,7 +418,8 @@ def _kink_notes(
 
 def _overlap(row: Row, truths: Row) -> bool:
     """Whether no coordinate is known to differ."""
-    return all(t is None or value.overlaps(t) for value, t in zip(row, truths, strict=True))
+    known = known_entries(truths)
+    return bool(overlapping(row[known], truths[known]).all())
 
 
 def _rounded_digits(programs: Programs) -> float:
@@ -328,15 +430,18 @@ def _rounded_digits(programs: Programs) -> float:
 def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]:
     """identical, different or undecided; the digits of the worst coordinate; and which it is."""
     worst, where, status = math.inf, None, "identical"
-    for index, (value, truth) in enumerate(zip(row, truths, strict=True)):
-        if truth is None:
-            continue
+    indices = np.flatnonzero(known_entries(truths))
+    for index in indices[~_agree_each(row[indices], truths[indices], digits)]:
+        value, truth = row[index], truths[index]
         agreed = agreed_digits(value, truth)
         differs = agreed == -math.inf or not value.overlaps(truth)
         if agreed < digits - 1 and (differs or status == "identical"):
             status = "different" if differs else "undecided"
         if agreed < worst:
-            worst, where = agreed, index
+            worst, where = agreed, int(index)
+    if len(indices):
+        worst = min(worst, float(digits))
+        where = int(indices[0]) if where is None else where
     return status, worst, where
 
 
@@ -355,11 +460,11 @@ def _against(
     if hand.row is None or truths is None:
         status = hand.status if hand.row is None else "undecided"
         return MathResult(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
-    compared = sum(t is not None for t in truths)
-    truths = np.array(
-        [h if t is not None and programs.is_out_of_reach(h, t) else t
-         for h, t in zip(hand.row, truths, strict=True)], dtype=object,
-    )  # fmt: skip
+    known = np.flatnonzero(known_entries(truths))
+    apart = known[~_agree_each(hand.row[known], truths[known], digits)]
+    unseen = [i for i in apart if programs.is_out_of_reach(hand.row[i], truths[i])]
+    truths = truths.copy()
+    truths[unseen] = hand.row[unseen]
     status, worst, where = _status(hand.row, truths, digits)
     if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
@@ -373,7 +478,7 @@ def _against(
         digits=int(min(max(worst, 0.0), digits)),
         truth=truth,
         where=None if status == "identical" else where,
-        compared=compared,
+        compared=len(known),
         hand_row=hand.row,
         truth_row=truths,
         notes=tuple(notes),
@@ -391,7 +496,7 @@ def _up_to_rounding(
         return result
     if hand is None or truths is None or not _is_close(hand, truths, dtype):
         return result
-    known = np.array([truth is not None for truth in truths])
+    known = known_entries(truths)
 
     def agree(moved: list) -> bool:
         for constants in ("exact", "rounded"):

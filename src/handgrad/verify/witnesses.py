@@ -25,9 +25,16 @@ from handgrad._checks import dtype_of
 from handgrad._precision import Switch
 from handgrad.errors import InputError
 from handgrad.exact import Traced
+from handgrad.exact.evaluation import Effort, effort_of
 
 QUIET_SECONDS = 2.0
 """Before the first progress report."""
+REPEATED_SECONDS = 10.0
+"""Between two reports on one stage."""
+GRACE_SECONDS = 2.0
+"""What is being judged when the time given is over may take so much longer."""
+EXPENSIVE_SECONDS = 0.05
+"""Of one evaluation over balls, from which on there are fewer of them."""
 MOST_DEPTH = 4
 """Of functions within functions in which captured scalars are looked for."""
 
@@ -71,9 +78,42 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def argument_names(at: tuple, *functions: Callable) -> list[str]:
+    """What the first function that has names calls the arguments in `at`; else 'at[0]' and so on.
+
+    >>> argument_names((1.0, 2.0), lambda *args: 0, lambda weight, x: 0)
+    ['weight', 'x']
+    """
+    for function in functions:
+        try:
+            bound = inspect.signature(function).bind(*at)
+        except (TypeError, ValueError):
+            continue
+        names = list(bound.arguments)
+        kinds = [bound.signature.parameters[name].kind for name in names]
+        if len(names) == len(at) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            return names
+    return [f"at[{i}]" for i in range(len(at))]
+
+
 def positions_of(argnums: Argnums) -> tuple[int, ...]:
     """`argnums` as a tuple."""
     return argnums if isinstance(argnums, tuple) else (argnums,)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+class OutOfTime(BaseException):
+    """The time given is over, amid a long evaluation."""
+
+
+@dataclass
+class Stage:
+    """What is done now, and when that was last told."""
+
+    name: str = ""
+    told: float = 0.0
 
 
 # --- the problem, and the checks of its arguments -------------------------------------------------
@@ -105,21 +145,39 @@ class Problem:
     switch: Switch = field(default_factory=Switch, repr=False, compare=False)
     """Every function of the problem is traced and called in its `x64`."""
     began: float = field(default_factory=time.monotonic, repr=False, compare=False)
+    stage: Stage = field(default_factory=Stage, repr=False, compare=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
 
     @property
     def is_late(self) -> bool:
         """Whether the time given is over."""
-        return self.seconds is not None and time.monotonic() - self.began > self.seconds
+        return self.seconds is not None and self.elapsed > self.seconds
 
     def report(self, stage: str) -> None:
         """Tell whoever waits what is done now, once it has taken a while."""
-        if self.progress and time.monotonic() - self.began > QUIET_SECONDS:
+        self.stage.name = stage
+        if self.progress and self.elapsed > QUIET_SECONDS:
+            self.stage.told = self.elapsed
             self.progress(stage)
+
+    def watch(self) -> None:
+        """Called all along: tells again what is done now. Raises OutOfTime well after the time."""
+        elapsed = self.elapsed
+        if self.seconds is not None and elapsed > self.seconds + GRACE_SECONDS:
+            raise OutOfTime
+        due = max(QUIET_SECONDS, self.stage.told + REPEATED_SECONDS)
+        if self.progress and elapsed > due and self.stage.name:
+            self.stage.told = elapsed
+            self.progress(f"{self.stage.name}, {elapsed:.0f} s so far")
 
     @cached_property
     def layout(self) -> "Layout":
-        """How `at` is made of leaves."""
-        return Layout.of(self.at, self.argnums)
+        """How `at` is made of leaves, named as the loss, or else the gradient, names them."""
+        return Layout.of(self.at, self.argnums, argument_names(self.at, self.of, self.gradient))
 
     @cached_property
     def differentiable(self) -> bool:
@@ -345,20 +403,21 @@ class Layout:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, at: tuple, argnums: Argnums) -> "Layout":
-        """The layout of these arguments."""
+    def of(cls, at: tuple, argnums: Argnums, arguments: Sequence[str] = ()) -> "Layout":
+        """The layout of these arguments, whose names may be given."""
         leaves, treedef = jax.tree.flatten(at)
         positions = jax.tree.unflatten(treedef, range(len(leaves)))
         chosen: Any = (
             positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in argnums)
         )
-        named = named_leaves(chosen)
-        flat = tuple(position for _, position in named)
+        flat = tuple(position for _, position in named_leaves(chosen))
+        called = arguments or [f"at[{i}]" for i in range(len(at))]
+        names = [called[i] + path for i in positions_of(argnums) for path, _ in named_leaves(at[i])]
         return cls(
             treedef=treedef,
             argnums=flat,
             shapes=tuple(tuple(np.shape(leaves[i])) for i in flat),
-            names=tuple(name or "gradient" for name, _ in named),
+            names=tuple(names),
         )
 
     @cached_property
@@ -372,7 +431,7 @@ class Layout:
         return sum(self.sizes)
 
     def coordinate(self, index: int) -> str:
-        """The name of a coordinate of the gradient, such as '.weight[2, 0]'."""
+        """The name of a coordinate of the gradient, such as 'params.weight[2, 0]'."""
         for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
             if index < size:
                 place = [int(i) for i in np.unravel_index(index, shape)] if shape else ""
@@ -381,10 +440,10 @@ class Layout:
         raise IndexError(index)
 
     def input_at(self, leaves: list, index: int | None) -> str:
-        """' at .weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
+        """' at params.weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
         if index is None:
             return ""
-        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.9g}"
+        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.17g}"
 
     def args(self, leaves: list) -> tuple:
         """The arguments with these leaves."""
@@ -431,6 +490,26 @@ class Programs:
     rules: Mapping[str, Callable] = field(default_factory=dict)
     smallest: float = 0.0
     """The smallest positive number of the dtypes asked for."""
+
+    @cached_property
+    def loss_effort(self) -> Effort:
+        """What it takes to evaluate the loss once."""
+        return effort_of(self.loss.jaxpr)
+
+    @property
+    def all(self) -> list[Traced]:
+        """Those that there are."""
+        return [p for p in (self.loss, self.autodiff, self.hand) if p is not None]
+
+    @cached_property
+    def gradient_effort(self) -> Effort:
+        """What it takes to evaluate a gradient once."""
+        return max((effort_of(p.jaxpr) for p in self.all), key=lambda effort: effort.seconds)
+
+    @property
+    def is_expensive(self) -> bool:
+        """Whether evaluations over balls have to be counted."""
+        return self.gradient_effort.seconds > EXPENSIVE_SECONDS
 
     def is_out_of_reach(self, a: arb, b: arb) -> bool:
         """Whether two numbers are so small that no dtype asked for can hold either: both are 0."""
