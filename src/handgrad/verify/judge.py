@@ -136,8 +136,9 @@ def _judge(problem: Problem) -> Verdict:
         if structure == "ok" and truth:
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
+                    known = programs.autodiff if truth == "autodiff" else None
                     results = compare_black_box(
-                        problem, programs, evaluator, points[: len(results)], results
+                        problem, programs, evaluator, points[: len(results)], results, known
                     )
             for dtype in problem.dtypes:
                 if problem.is_late:
@@ -218,14 +219,13 @@ def _left_undone(problem: Problem, points: int, judged: int, by_dtype: list[Dtyp
 def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
     """Whose balls may serve as truth: a witness that no point has contradicted.
 
-    Where there is no program but the loss, it is differenced ('loss').
+    Where none is left beside a gradient that cannot be traced, the loss is differenced ('loss').
     """
-    if programs.hand is None and programs.autodiff is None:
-        return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
-    return None
+    differenced = all(result.truth_row is not None for result in results)
+    return "loss" if programs.hand is None and differenced else None
 
 
 # --- one dtype ------------------------------------------------------------------------------------
