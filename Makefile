@@ -8,7 +8,7 @@ CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" 
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants notes bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,10 @@ types: $(READY)  ## a user's file under a second type checker: two errors, and n
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
 	$(BIN)/python -m benchmarks.judge.mutants
+
+corpus: $(READY)  ## the judge judged: public derivative bugs, and right gradients with planted mistakes
+	$(BIN)/python -m benchmarks.judge.bugs
+	$(BIN)/python -m benchmarks.judge.controls
 
 notes: $(READY)  ## the two source texts, every statement computed, and their errata
 	$(BIN)/python -m benchmarks.notes

@@ -349,7 +349,7 @@ def embedding_bag() -> Control:
                     g[token] += r[i]
         return g
 
-    return Control(loss, gradient, (table,), ("not zero at [0, 0]", "mask", "only entries 0"))
+    return Control(loss, gradient, (table,), ("not zero at", "mask", "derivative of `mul`"))
 
 
 def positional_embedding() -> Control:
@@ -397,7 +397,7 @@ def dropout_mask_forgotten() -> Control:
         h = np.tanh(keep * np.asarray(x) / 0.8)
         return c * (1 - h * h) / 0.8 * (1 if wrong else keep)
 
-    return Control(loss, gradient, (x,), ("not zero at", "mask", "keep"))
+    return Control(loss, gradient, (x,), ("not zero at", "mask", "keep", "derivative of `mul`"))
 
 
 def pixel_shuffle() -> Control:
