@@ -39,10 +39,11 @@ SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid sub
 ITERATED_DIGITS = 15.6
 """Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
 computes; beyond the digits of a float64 it makes no difference how near."""
-WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
+WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
+NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
 
 LIKE_AUTODIFF = (
-    "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
+    "the gradient is what jax.grad gives, and neither is the derivative; where that is meant "
     "(stop_gradient, straight-through), pass reference='autodiff'"
 )
 
@@ -67,7 +68,8 @@ class MathResult:
     at_kinks: str = "identical"
     """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
-    """The input, where it is not the point given."""
+    """The place, where it is not the point given; and the leaves there."""
+    leaves: list | None = None
 
 
 def agreed_digits(a: arb, b: arb) -> float:
@@ -82,6 +84,25 @@ def agreed_digits(a: arb, b: arb) -> float:
     if scale.is_zero():  # the truth may be 0: then so must the other be, as far as float64 can see
         scale = arb((1, -1074))
     return float((scale / gap).log() / arb(10).log())
+
+
+def overlapping(a: Row, b: Row) -> np.ndarray:
+    """Which balls of two rows overlap."""
+    return np.asarray(_overlap_each(a, b), dtype=bool)
+
+
+def known_entries(truths: Row) -> np.ndarray:
+    """Which coordinates have a truth: the others are None."""
+    return np.array([truth is not None for truth in truths.tolist()], dtype=bool)
+
+
+def _agree_each(row: Row, truths: Row, digits: int) -> np.ndarray:
+    """Where two rows surely agree to all digits asked; False where that needs a closer look."""
+    gap = np.abs(row - truths) * arb(10) ** digits
+    return np.asarray(gap <= np.abs(truths), dtype=bool)
+
+
+_overlap_each = np.frompyfunc(arb.overlaps, 2, 1)
 
 
 def compare_with_truth(
@@ -114,7 +135,13 @@ def _compare(
 ) -> MathResult:
     size = programs.layout.size
     if size == 0:
-        return MathResult("undecided", "undecided", 0, "none", notes=("nothing to compare",))
+        return MathResult(
+            "undecided",
+            "undecided",
+            0,
+            "none",
+            notes=("nothing was compared: the input holds no number",),
+        )
     hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
     auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
     if programs.autodiff is None:
@@ -138,7 +165,10 @@ def _compare(
         if constants == "rounded":
             row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
-        truth = f"differences along {DIRECTIONS} directions, then autodiff's balls"
+        truth = (
+            f"jax.grad in exact arithmetic, confirmed by differences of the loss along "
+            f"{DIRECTIONS} random directions"
+        )
         return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
     return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
 
@@ -237,7 +267,8 @@ def _by_coordinate(
         statuses[name] = status
         where = place if name == "hand" and status == "different" else where
     both_differ = statuses["hand"] == statuses["autodiff"] == "different"
-    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
+    finite = all(ball.is_finite() for row in rows.values() for ball in row)
+    if both_differ and finite and _overlap(rows["hand"], rows["autodiff"]):
         notes += (LIKE_AUTODIFF,)
     is_iterated = programs.autodiff is None and not kinked and not failed
     if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
@@ -249,7 +280,8 @@ def _by_coordinate(
         hand=statuses["hand"],
         autodiff=statuses["autodiff"],
         digits=int(min(max(worst.get("hand", 0.0), 0.0), digits)),
-        truth="one-sided derivatives" if kinked else "differences, coordinate by coordinate",
+        truth="differences of the loss in exact arithmetic, along one coordinate after another"
+        + (", on both sides" if kinked else ""),
         where=where,
         cause=cause,
         compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
@@ -307,7 +339,9 @@ def _kink_notes(
     """The first kink, and what is taken there."""
     for index, slope in slopes.items():
         if slope.value is None and slope.left is not None and slope.right is not None:
-            taken = ", ".join(f"{name} takes {short(row[index])}" for name, row in rows.items())
+            taken = ", ".join(
+                f"{NAMES[name]} takes {short(row[index])}" for name, row in rows.items()
+            )
             return (
                 f"kink at {programs.layout.coordinate(index)}: {short(slope.left)} from the left, "
                 f"{short(slope.right)} from the right; {taken}",
@@ -317,7 +351,8 @@ def _kink_notes(
 
 def _overlap(row: Row, truths: Row) -> bool:
     """Whether no coordinate is known to differ."""
-    return all(t is None or value.overlaps(t) for value, t in zip(row, truths, strict=True))
+    known = known_entries(truths)
+    return bool(overlapping(row[known], truths[known]).all())
 
 
 def _rounded_digits(programs: Programs) -> float:
@@ -328,15 +363,18 @@ def _rounded_digits(programs: Programs) -> float:
 def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]:
     """identical, different or undecided; the digits of the worst coordinate; and which it is."""
     worst, where, status = math.inf, None, "identical"
-    for index, (value, truth) in enumerate(zip(row, truths, strict=True)):
-        if truth is None:
-            continue
+    indices = np.flatnonzero(known_entries(truths))
+    for index in indices[~_agree_each(row[indices], truths[indices], digits)]:
+        value, truth = row[index], truths[index]
         agreed = agreed_digits(value, truth)
         differs = agreed == -math.inf or not value.overlaps(truth)
         if agreed < digits - 1 and (differs or status == "identical"):
             status = "different" if differs else "undecided"
         if agreed < worst:
-            worst, where = agreed, index
+            worst, where = agreed, int(index)
+    if len(indices):
+        worst = min(worst, float(digits))
+        where = int(indices[0]) if where is None else where
     return status, worst, where
 
 
@@ -355,11 +393,11 @@ def _against(
     if hand.row is None or truths is None:
         status = hand.status if hand.row is None else "undecided"
         return MathResult(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
-    compared = sum(t is not None for t in truths)
-    truths = np.array(
-        [h if t is not None and programs.is_out_of_reach(h, t) else t
-         for h, t in zip(hand.row, truths, strict=True)], dtype=object,
-    )  # fmt: skip
+    known = np.flatnonzero(known_entries(truths))
+    apart = known[~_agree_each(hand.row[known], truths[known], digits)]
+    unseen = [i for i in apart if programs.is_out_of_reach(hand.row[i], truths[i])]
+    truths = truths.copy()
+    truths[unseen] = hand.row[unseen]
     status, worst, where = _status(hand.row, truths, digits)
     if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
@@ -373,7 +411,7 @@ def _against(
         digits=int(min(max(worst, 0.0), digits)),
         truth=truth,
         where=None if status == "identical" else where,
-        compared=compared,
+        compared=len(known),
         hand_row=hand.row,
         truth_row=truths,
         notes=tuple(notes),
@@ -391,7 +429,7 @@ def _up_to_rounding(
         return result
     if hand is None or truths is None or not _is_close(hand, truths, dtype):
         return result
-    known = np.array([truth is not None for truth in truths])
+    known = known_entries(truths)
 
     def agree(moved: list) -> bool:
         for constants in ("exact", "rounded"):
