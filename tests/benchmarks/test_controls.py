@@ -47,7 +47,7 @@ def test_a_sample_is_right_and_its_mistakes_are_caught(script, monkeypatch, tmp_
     path = tmp_path / "outcomes.json"
     ran = script(command.controls, "--family", "layers", "--processes", 1, "--json", path)
     assert ran.code == 0
-    assert "0 of 2" in ran.out
+    assert "of 2, 0 of them in NumPy" in ran.out
     outcomes = json.loads(path.read_text())["outcomes"]
     assert [o["right"] for o in outcomes] == ["right", "right"]
     assert [o["wrong"] for o in outcomes] == ["caught", "caught"]
@@ -63,7 +63,7 @@ def test_an_accused_right_one_and_a_missed_wrong_one_are_told(script, monkeypatc
     assert ran.code == 1
     assert "accused" in ran.out
     assert "missed" in ran.out
-    assert "0 of 1 (0%; bar 85%)" in ran.out
+    assert "causes named: 0% (bar 85%)" in ran.out
 
 
 @pytest.mark.parametrize(("option", "value"), [("--family", "nothing"), ("--only", "nothing")])

@@ -99,7 +99,7 @@ def elu() -> Control:
         value = alpha * jnp.expm1(jnp.minimum(x, 0.0))
         return c * jnp.where(x > 0, 1.0, value if wrong else value + alpha)
 
-    return Control(loss, gradient, (x,), ("taken to be v, v being its value", "its value", "expm1"))
+    return Control(loss, gradient, (x,), ("taken to be v, v being its value",))
 
 
 def selu() -> Control:
@@ -174,7 +174,13 @@ def prelu() -> Control:
         da = c * x if wrong else c * x * (x < 0)
         return c * np.where(x > 0, 1.0, a), da.sum(0)
 
-    return Control(loss, gradient, (x, a), ("mask", "the branch", "`select_n`"), (0, 1))
+    return Control(
+        loss,
+        gradient,
+        (x, a),
+        ("mask", "derivative of `select_n`", "derivative of `where`"),
+        (0, 1),
+    )
 
 
 def relu_of_gradient() -> Control:

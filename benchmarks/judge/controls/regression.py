@@ -470,7 +470,7 @@ def cox_numpy() -> Control:
                 g[i] -= 1
         return g
 
-    return Control(loss, gradient, (eta,), ("mask", "only coordinate [1]"))
+    return Control(loss, gradient, (eta,), ("mask", "factor event"))
 
 
 def weibull() -> Control:
