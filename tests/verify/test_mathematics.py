@@ -119,10 +119,24 @@ def test_where_autodiff_is_wrong_hand_is_held_against_differences():
 
 
 def test_of_many_coordinates_some_are_drawn_and_the_miss_is_stated(monkeypatch):
+    """Where directions can certify nothing, as |x| at 0 has no slope along them."""
     monkeypatch.setattr(mathematics, "MOST_COORDINATES", 4)
-    found = finding(lambda x: 3 * x**2, misled, (np.arange(1.0, 11.0),))
-    assert (found.hand, found.compared) == ("identical", 4)
-    assert "4 of 10 coordinates: one error is missed in 60%" in found.notes
+    at = (np.array([0.0, *range(1, 10)]),)
+    found = finding(lambda x: jnp.sign(x), lambda x: jnp.sum(jnp.abs(x)), at)
+    assert found.hand in ("identical", "valid subgradient")
+    (note,) = [note for note in found.notes if note.startswith("4 of 10 coordinates")]
+    assert "an error that autodiff shares is missed with probability 0.6 in one coordinate" in note
+
+
+def test_directions_certify_hand_where_autodiff_is_wrong_and_coordinates_are_many(monkeypatch):
+    monkeypatch.setattr(mathematics, "MOST_COORDINATES", 4)
+    at = (np.arange(1.0, 11.0),)
+    found = finding(lambda x: 3 * x**2, misled, at)
+    assert (found.hand, found.autodiff, found.compared) == ("identical", "different", 10)
+    wrong = finding(lambda x: (3 * x**2).at[7].add(1), misled, at)
+    assert wrong.hand in ("different", "undecided")
+    both = finding(lambda x: 2 * x**2, misled, at)
+    assert (both.hand, both.autodiff) == ("different", "different")
 
 
 def test_cancellation_is_no_concern_of_mathematics():

@@ -1,6 +1,7 @@
 """Programs with balls in place of floats: which rule serves which equation."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from handgrad.exact import (
 from handgrad.exact.balls import as_balls, kind, rounded_constant
 
 Rules = Mapping[str, Callable[..., Any]]
+
+watch: ContextVar[Callable[[], None]] = ContextVar("watch", default=lambda: None)
+"""Called before each equation: whoever waits may say how far it is, or raise to give up."""
 
 
 def platform_index(*operands: Any, platforms: Any, **params: Any) -> np.ndarray:
@@ -86,6 +90,12 @@ BOUND = frozenset({
 BY_HAND = frozenset({"bitcast_convert_type", "random_gamma", "shard_map"})
 """Primitives that the interpreter itself has a rule for."""
 
+HOLD_PROGRAMS = frozenset({
+    "custom_jvp_call", "call_hi_primitive", "shard_map",
+    *jaxprs.ENTERED, *jaxprs.WRITTEN_OUT, *reductions.PROGRAM_RULES,
+})  # fmt: skip
+"""Primitives that hold programs, or stand for one."""
+
 TABLES = (RULES, COMPLEX_RULES, ALWAYS, reductions.PROGRAM_RULES, movement.MOVES, BOUND, BY_HAND)
 
 
@@ -113,6 +123,7 @@ class Interpreter:
         self.rules = rules
         self._convert = as_balls if constants == "exact" else rounded_constant
         self._converted: dict[tuple[int, Any], tuple[Any, Any]] = {}
+        self._watch = watch.get()
 
     def run(self, program: Any, operands: Sequence[Any]) -> list[Any]:
         """The outputs of a program at operands that are already balls or integers."""
@@ -136,6 +147,7 @@ class Interpreter:
     def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
         """The outputs of one equation."""
         name = equation.primitive.name
+        self._watch()
         try:
             outputs = self._dispatch(name, equation, operands)
         except Undecided as undecided:
@@ -155,7 +167,7 @@ class Interpreter:
         for rules in (self.rules, ALWAYS):
             if name in rules:
                 return rules[name](*operands, **params)
-        outputs = self._enter(name, equation, operands)
+        outputs = self._enter(name, equation, operands) if name in HOLD_PROGRAMS else None
         if outputs is not None:
             pairs = zip(outputs, equation.outvars, strict=True)
             return [_as_balls(out) if holds_balls(variable) else out for out, variable in pairs]

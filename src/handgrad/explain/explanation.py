@@ -1,6 +1,7 @@
 """An explanation: the tape, its end beside jax.grad and the hand, the derivation; and as text."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -30,16 +31,39 @@ class GradientLeaf:
     """The tape's value whose cotangent this is."""
     tape: Any
     autodiff: Any
+    unfused: Any
+    """jax.grad's under `jax.disable_jit`, where nothing is compiled as a whole."""
     hand: Any | None
-    identical: bool
-    """The tape's bits are those of jax.grad, signs of zeros included."""
-    identical_unfused: bool
-    """Or those of jax.grad under `jax.disable_jit`, where nothing is compiled as a whole."""
-    autodiff_ulp: float
-    """Largest difference of tape and jax.grad, in units in the last place."""
-    hand_ulp: float | None
-    hand_equal: bool | None
-    """Hand and tape differ by rounding at most."""
+
+    @cached_property
+    def identical(self) -> bool:
+        """The tape's bits are those of jax.grad, signs of zeros included."""
+        return _is_identical(self.tape, self.autodiff)
+
+    @cached_property
+    def identical_unfused(self) -> bool:
+        """Or those of jax.grad under `jax.disable_jit`."""
+        return self.identical or _is_identical(self.tape, self.unfused)
+
+    @cached_property
+    def autodiff_ulp(self) -> float:
+        """Largest difference of tape and jax.grad, in units in the last place."""
+        return max_ulp(self.tape, self.autodiff)
+
+    @cached_property
+    def hand_ulp(self) -> float | None:
+        """The same for the hand and the tape; infinite where their shapes differ."""
+        if self.hand is None:
+            return None
+        same = np.shape(self.hand) == np.shape(self.tape)
+        return max_ulp(self.hand, self.tape) if same else float("inf")
+
+    @cached_property
+    def hand_equal(self) -> bool | None:
+        """Hand and tape differ by rounding at most."""
+        if self.hand is None:
+            return None
+        return np.shape(self.hand) == np.shape(self.tape) and _is_close(self.hand, self.tape)
 
 
 def compare(
@@ -54,57 +78,35 @@ def compare(
     derived = jax.tree.leaves(hand) if hand is not None else [None] * len(found)
     if len(derived) != len(found):
         derived = [np.nan] * len(found)
-    return tuple(
-        _compare_leaf(tape.values[index].name, index, *leaves)
-        for index, *leaves in zip(tape.wanted, found, expected, alone, derived, strict=True)
-    )
+    rows = zip(tape.wanted, found, expected, alone, derived, strict=True)
+    return tuple(GradientLeaf(tape.values[i].name, i, *leaves) for i, *leaves in rows)
 
 
-def _compare_leaf(
-    name: str, value: int, tape: Any, autodiff: Any, unfused: Any, hand: Any | None
-) -> GradientLeaf:
-    a, b = np.asarray(tape), np.asarray(autodiff)
-    same = _is_identical(a, b)
-    ulp, equal = None, None
-    if hand is not None:
-        h = np.asarray(hand)
-        equal = h.shape == a.shape and _is_close(h, a)
-        ulp = max_ulp(h, a) if h.shape == a.shape else float("inf")
-    return GradientLeaf(
-        name=name,
-        value=value,
-        tape=tape,
-        autodiff=autodiff,
-        hand=hand,
-        identical=same,
-        identical_unfused=same or _is_identical(a, np.asarray(unfused)),
-        autodiff_ulp=max_ulp(a, b),
-        hand_ulp=ulp,
-        hand_equal=equal,
-    )
-
-
-def _is_identical(a: np.ndarray, b: np.ndarray) -> bool:
+def _is_identical(left: Any, right: Any) -> bool:
+    a, b = np.asarray(left), np.asarray(right)
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def _is_close(a: np.ndarray, b: np.ndarray) -> bool:
-    x, y = np.asarray(as_numpy(a), np.float64), np.asarray(as_numpy(b), np.float64)
-    scale = np.abs(y).max(initial=0.0)
+def _is_close(a: Any, b: Any) -> bool:
+    x, y = _float64(a), _float64(b)
     eps = float(jax.numpy.finfo(b.dtype).eps)
-    slack = ROUNDING if eps < ROUNDING else 64 * eps
-    return bool(np.all(np.abs(x - y) <= slack * scale) or np.array_equal(x, y, equal_nan=True))
+    slack = (ROUNDING if eps < ROUNDING else 64 * eps) * np.abs(y).max(initial=0.0)
+    return bool(np.all(np.abs(x - y) <= slack) or np.array_equal(x, y, equal_nan=True))
 
 
-def max_ulp(a: np.ndarray, b: np.ndarray) -> float:
+def max_ulp(a: Any, b: Any) -> float:
     """The largest |a − b| in units in the last place of b; NaN beside NaN is no difference.
 
     >>> max_ulp(np.array([1.0, 2.0]), np.array([1.0, 2.0 + 2**-51]))
     1.0
     """
-    x, y = np.asarray(as_numpy(a), np.float64), np.asarray(as_numpy(b), np.float64)
+    x, y = _float64(a), _float64(b)
     both_nan = np.isnan(x) & np.isnan(y)
     return float(np.where(both_nan, 0.0, ulp_error(x, y, str(b.dtype))).max(initial=0.0))
+
+
+def _float64(array: Any) -> np.ndarray:
+    return np.asarray(as_numpy(array), np.float64)
 
 
 # --- the value --------------------------------------------------------------------------------

@@ -23,11 +23,11 @@ from jaxtyping import Array
 
 from handgrad._checks import (
     Shaped,
-    describe,
     dtype_of,
     require_axis,
     require_binary_labels,
     require_class_labels,
+    require_dtype_of_x,
     require_examples,
     require_floating,
     require_params,
@@ -148,9 +148,7 @@ def _by_rows(
     _check_examples(x, y, rows)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
-    for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
-        if jnp.result_type(leaf) != x.dtype:
-            raise InputError(name, f"{x.dtype}, as x has", describe(leaf), "convert one of them")
+    require_dtype_of_x(params, x)
     examples, features = x.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
     size = min(examples, rows or _rows_at_once(x, params.weight.shape[1] if wide else 0))

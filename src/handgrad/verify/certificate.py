@@ -65,7 +65,7 @@ def _leaf(path: str, leaf: Any) -> dict[str, Any]:
         "leaf": path,
         "dtype": str(jnp.result_type(leaf)),
         "shape": list(array.shape),
-        "values": [float(v).hex() for v in array.ravel()],
+        "values": list(map(float.hex, array.ravel().tolist())),
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.exact import Undecided
+from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
     compare_black_box,
@@ -20,6 +21,7 @@ from handgrad.verify.blackbox import (
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.diagnosis.nonfinite import origin, origin_in_numpy
+from handgrad.verify.large import compare_in_float64, too_large
 from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
 from handgrad.verify.numerics import (
     NumericsRow,
@@ -35,9 +37,17 @@ from handgrad.verify.numerics import (
     summarize,
     written,
 )
-from handgrad.verify.search import BatchEvaluator, SearchContext, score, search, search_bounds
+from handgrad.verify.search import (
+    BatchEvaluator,
+    Candidates,
+    SearchContext,
+    score,
+    search,
+    search_bounds,
+)
 from handgrad.verify.verdict import Evidence, Verdict, fault_of
 from handgrad.verify.witnesses import (
+    OutOfTime,
     Problem,
     Programs,
     describe_error,
@@ -55,6 +65,10 @@ MORE_POINTS = 40
 MOST_CANDIDATES = 6
 EXACT_NUMBERS = 6_000
 """Candidates are fewer where a point holds more numbers than this, shared among them."""
+EVALUATIONS_PER_POINT = 7
+"""Of a gradient over balls: hand, truth, three at moved inputs, what a sum owes, and the range."""
+POINT_SECONDS, FEWEST_POINTS = 2.0, 2
+"""For the points that the search found in one dtype, and how many are judged in any case."""
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
@@ -83,6 +97,14 @@ class DtypeResult:
 
 def judge(problem: Problem) -> Verdict:
     """The verdict on a problem whose arguments have been checked."""
+    token = watch.set(problem.watch)
+    try:
+        return _judge(problem)
+    finally:
+        watch.reset(token)
+
+
+def _judge(problem: Problem) -> Verdict:
     with problem.switch.x64():
         traceable = is_traceable(problem.gradient, problem.at)
         _ = problem.differentiable  # kept: it is to be asked at these arguments as they are
@@ -94,19 +116,24 @@ def judge(problem: Problem) -> Verdict:
     with_hand = traceable and structure == "ok"
     results: list[MathResult] = []
     by_dtype: list[DtypeResult] = []
-    truth, stopped, programs = None, None, None
+    truth, stopped, too_much, programs = None, None, None, None
 
     @functools.cache
     def traced(dtype: str) -> Programs:
         return trace_all(problem, dtype, with_hand)
 
+    evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
     try:
         with problem.switch.x64():
             programs = traced("float64")
-            _judge_mathematics(problem, programs, points, results)
-        truth = _truth_witness(results, programs)
+            too_much = too_large(problem, programs)
+            if too_much is None:
+                _judge_mathematics(problem, programs, points, results)
+            elif structure == "ok":
+                problem.report("comparing the gradient and jax.grad in float64")
+                results = [_in_float64(problem, programs, evaluator, points[0])]
+        truth = None if too_much else _truth_witness(results, programs)
         if structure == "ok" and truth:
-            evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
                     results = compare_black_box(
@@ -121,6 +148,8 @@ def judge(problem: Problem) -> Verdict:
                 )
     except KeyboardInterrupt:
         stopped = "interrupted"
+    except OutOfTime:
+        pass  # said below
     if problem.is_late:
         stopped = stopped or f"the {problem.seconds:g} seconds given were over"
     results = results or [MathResult("undecided", "undecided", 0, "none")]
@@ -129,9 +158,22 @@ def judge(problem: Problem) -> Verdict:
     if stopped:
         left = _left_undone(problem, len(points), len(results), by_dtype)
         return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
+    if too_much:
+        return replace(verdict, notes=(too_much, *verdict.notes))
     if truth is None:
-        verdict = replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
+        return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
     return verdict
+
+
+def _in_float64(
+    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list
+) -> MathResult:
+    """What float64 says at the point given, where that is too large for balls."""
+    if programs.autodiff is None:
+        return MathResult("undecided", "unsupported", 0, "none")
+    leaves = rounded(leaves, np.float64)
+    answers = evaluator.answers(problem.layout.row(leaves, np.float64)[None, :], leaves, "float64")
+    return compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
 
 
 def _structure(problem: Problem) -> str:
@@ -315,13 +357,35 @@ def _places(
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
     candidates = search(context, base, problem.evaluations, keep, rng)
-    places.append(
-        (context.leaves, np.concatenate([candidates.rows, context.within(_far_from(base))]))
-    )
+    far = context.within(_far_from(base))
+    rows = np.concatenate([candidates.rows, far])
+    if programs.is_expensive:
+        rows = _most_telling(context, candidates, far, programs, rng)
+    places.append((context.leaves, rows))
     if further:
         drawn = [_exact_leaves(leaves, dtype) for leaves in further]
         places.append(_worst_drawn(evaluator, drawn, dtype, rng))
     return places, candidates.evaluations + len(further)
+
+
+def _most_telling(
+    context: SearchContext,
+    candidates: Candidates,
+    far: np.ndarray,
+    programs: Programs,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """As many rows as time allows: where hand and autodiff are furthest apart, hand's worst, ...
+
+    Of the rows far out only that one is judged at which they are furthest apart.
+    """
+    seconds = EVALUATIONS_PER_POINT * programs.gradient_effort.seconds
+    most = max(FEWEST_POINTS, int(POINT_SECONDS / seconds))
+    if len(far):
+        parts = [score(context, far[i : i + 1], rng).algebra[0] for i in range(len(far))]
+        far = far[[int(np.argmax(parts))]]
+    groups = (candidates.algebra, candidates.hand, candidates.failing, far, candidates.autodiff)
+    return np.concatenate([group[:1] for group in groups] + [group[1:] for group in groups])[:most]
 
 
 def _exact_leaves(leaves: list, dtype: str) -> list:

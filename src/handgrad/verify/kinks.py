@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 from flint import arb, ctx
-from scipy.optimize import nnls
 
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
 from handgrad.verify.witnesses import Programs, Row
@@ -525,6 +524,8 @@ def _nearest(gradient: Row, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         return None
     size = float(max(np.abs(known).max(), np.abs(value).max())) or 1.0
     weight = 1e3  # of the condition that the shares add up to 1
+    from scipy.optimize import nnls  # a third of a second, which few verdicts need
+
     system = np.vstack([known.T / size, np.full(len(known), weight)])
     shares, _ = nnls(system, np.append(value / size, weight), maxiter=50 * len(known) + 100)
     if not shares.sum() > 0:

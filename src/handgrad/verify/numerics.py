@@ -45,7 +45,8 @@ ONE_DIGIT = 0.1
 """Relative error beyond which no digit is right."""
 MOST_SINGLE_MOVES = 4
 """Up to this many inputs are moved one at a time; more, all together with random signs."""
-SIGN_DRAWS = 2
+SIGN_DRAWS, EXPENSIVE_SIGN_DRAWS = 2, 3
+"""With each draw of signs and its opposite; where evaluations are expensive, with one of them."""
 
 
 # --- the rows of a verdict ------------------------------------------------------------------------
@@ -217,14 +218,15 @@ def _reach(
         rng = np.random.default_rng(0)
         alone = [
             [step * rng.choice([-1.0, 1.0], step.shape) for step in steps]
-            for _ in range(SIGN_DRAWS)
+            for _ in range(EXPENSIVE_SIGN_DRAWS if programs.is_expensive else SIGN_DRAWS)
         ]
+    signs = (1,) if programs.is_expensive else (1, -1)
     moves = []
     for chosen in alone:
-        both = [_row_or_slopes(programs, truth, _moved(leaves, chosen, s)) for s in (1, -1)]
+        both = [_row_or_slopes(programs, truth, _moved(leaves, chosen, s)) for s in signs]
         if any(row is None for row in both):
             return None
-        moves.append(np.maximum(*(abs(row - true) for row in both)))
+        moves.append(np.maximum.reduce([abs(row - true) for row in both]))
     if sum(counts) <= MOST_SINGLE_MOVES:
         return np.array([sum(column, arb(0)) for column in zip(*moves, strict=True)] or true * 0)
     return 2 * np.maximum.reduce(moves)
@@ -477,14 +479,14 @@ class _Worst(NamedTuple):
     error: float = 0.0
     conditioning: float = 0.0
     point: PointResult | None = None
-    index: int = 0
+    place: int = 0
     computed: float = 0.0
 
     def described(self, layout: Layout) -> WorstInput | None:
         """With the inputs."""
         if self.point is None:
             return None
-        return _worst_input(layout, self.point, self.index, self.error, self.computed)
+        return _worst_input(layout, self.point, self.place, self.error, self.computed)
 
 
 def summarize(

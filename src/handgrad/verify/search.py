@@ -10,15 +10,17 @@ candidates are judged elsewhere, in exact arithmetic.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from handgrad._precision import x64
 from handgrad.exact import Traced
+from handgrad.exact.evaluation import effort_of
+from handgrad.exact.movement import DIRECT
 from handgrad.jaxprs import Program, as_arrays, bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
 from handgrad.verify.witnesses import Problem, Programs, rounded
@@ -27,12 +29,15 @@ GENERATIONS = 8
 PARENTS = 16
 MOST_SHRUNK = 40
 """How many coordinates are made simpler at most."""
+SIMPLER = 5
+"""Numbers that are tried for each of them."""
 MODEST = 3
 """How many points where one is not finite are handed on: the modest ones."""
 LEAST_FENCE, FENCE_MARGIN = 1e3, 1e3
 """A constant at least so large, in a mask or a clip, bounds the search this far below itself."""
-MOST_NUMBERS = 2**22
-"""How many numbers one generation may hold: fewer points are tried where each is large."""
+MOST_NUMBERS, OPERATIONS_PER_NUMBER = 2**20, 64
+"""How many numbers one generation may hold, and a share of its operations: fewer points are tried
+where each is large."""
 
 
 # --- many points at once --------------------------------------------------------------------------
@@ -59,11 +64,22 @@ class BatchEvaluator:
     def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
         self.layout = problem.layout
         self._traced = traced
-        most = max(1, MOST_NUMBERS // max(1, self.layout.size))
-        wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
-        self.count = max(1, min(wanted, most))
-        """How many points one call takes."""
+        self._wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
         self._compiled: dict[str, Any] = {}
+
+    @cached_property
+    def count(self) -> int:
+        """How many points one call takes."""
+        return max(1, min(self._wanted, int(MOST_NUMBERS / self._cost_of_a_row())))
+
+    def _cost_of_a_row(self) -> float:
+        """The numbers of a row, and a share of the operations that are done at it."""
+        programs = self._traced("float64")
+        operations = [
+            effort.numbers + effort.products
+            for effort in (effort_of(p.jaxpr) for p in programs.all)
+        ]
+        return 1 + self.layout.size + sum(operations) / OPERATIONS_PER_NUMBER
 
     def _compile(self, dtype: str, operands: tuple[np.ndarray, list]) -> Any:
         programs = self._traced(dtype)
@@ -74,13 +90,13 @@ class BatchEvaluator:
             loss, smallest, largest = unknown, unknown, unknown
             auto = jnp.full(row.shape, jnp.nan, row.dtype)
             if programs.autodiff is not None:  # else a loop that may not end elsewhere
-                auto = _as_row(_called(programs.autodiff, here))
-                if row.dtype == np.float64:
+                auto = _as_row(called(programs.autodiff, here))
+                if row.dtype == np.float64 and row.size <= MOST_NUMBERS:
                     loss, smallest, largest = with_magnitude_range(programs.loss.jaxpr, here)
                 else:
-                    (loss,) = _called(programs.loss, here)
+                    (loss,) = called(programs.loss, here)
             assert programs.hand is not None
-            return Batch(_as_row(_called(programs.hand, here)), auto, loss, smallest, largest)
+            return Batch(_as_row(called(programs.hand, here)), auto, loss, smallest, largest)
 
         def at_rows(rows: jax.Array, leaves: list) -> Batch:
             return jax.lax.map(lambda row: at_row(row, leaves), rows)
@@ -112,15 +128,19 @@ def _as_row(gradient: list[jax.Array]) -> jax.Array:
     return jnp.concatenate([jnp.ravel(leaf) for leaf in gradient])
 
 
-def _called(traced: Traced, leaves: list) -> list[jax.Array]:
+def called(traced: Traced, leaves: list) -> list[jax.Array]:
     """The outputs of a traced function at these leaves, in JAX."""
     variables = traced.jaxpr.jaxpr.invars
     operands = [as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
-    return list(jaxpr_as_fun(traced.jaxpr)(*operands))
+    return run(traced.jaxpr, operands, bind)
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+KEEP_MAGNITUDES = frozenset({*DIRECT, "abs", "convert_element_type", "max", "min", "neg"})
+"""Equations that give numbers of the magnitudes that they were given."""
 
 
 def with_magnitude_range(program: Program, leaves: list) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -138,9 +158,11 @@ def with_magnitude_range(program: Program, leaves: list) -> tuple[jax.Array, jax
         if inside is not None:
             return run(inside, operands, apply)
         outputs = bind(equation, operands)
-        passed.extend(
-            jnp.abs(jnp.ravel(out)) for out in outputs if jnp.issubdtype(out.dtype, jnp.floating)
-        )
+        if equation.primitive.name not in KEEP_MAGNITUDES:
+            passed.extend(
+                jnp.abs(jnp.ravel(out))
+                for out in outputs if jnp.issubdtype(out.dtype, jnp.floating)
+            )  # fmt: skip
         return outputs
 
     variables = program.jaxpr.invars
@@ -285,7 +307,7 @@ def search(
     rows = context.within(first_generation(base, count, rng))
     pool, lost, tried = rows[:0], rows[:0], 0
     scores = [np.zeros(0)] * 3
-    while tried < evaluations:
+    for _ in range(min(math.ceil(evaluations / count), GENERATIONS)):
         found = score(context, rows, rng)
         tried += len(rows)
         lost = np.concatenate([lost, rows[found.failing]])
@@ -328,7 +350,8 @@ def shrink(context: SearchContext, row: np.ndarray, base: np.ndarray, witness: i
     if not target > 1:
         return row
     attempts, replaced = [], []
-    for column in range(min(len(row), MOST_SHRUNK)):
+    most = max(1, min(MOST_SHRUNK, context.evaluator.count // SIMPLER))
+    for column in range(min(len(row), most)):
         few = (_few_bits(float(row[column]), bits) for bits in (3, 8))
         for simple in (0.0, 1.0, float(base[column]), *few):
             attempt = row.copy()

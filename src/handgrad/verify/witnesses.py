@@ -25,9 +25,16 @@ from handgrad._checks import dtype_of
 from handgrad._precision import Switch
 from handgrad.errors import InputError
 from handgrad.exact import Traced
+from handgrad.exact.evaluation import Effort, effort_of
 
 QUIET_SECONDS = 2.0
 """Before the first progress report."""
+REPEATED_SECONDS = 10.0
+"""Between two reports on one stage."""
+GRACE_SECONDS = 2.0
+"""What is being judged when the time given is over may take so much longer."""
+EXPENSIVE_SECONDS = 0.05
+"""Of one evaluation over balls, from which on there are fewer of them."""
 MOST_DEPTH = 4
 """Of functions within functions in which captured scalars are looked for."""
 
@@ -94,6 +101,21 @@ def positions_of(argnums: Argnums) -> tuple[int, ...]:
     return argnums if isinstance(argnums, tuple) else (argnums,)
 
 
+# --- time -----------------------------------------------------------------------------------------
+
+
+class OutOfTime(BaseException):
+    """The time given is over, amid a long evaluation."""
+
+
+@dataclass
+class Stage:
+    """What is done now, and when that was last told."""
+
+    name: str = ""
+    told: float = 0.0
+
+
 # --- the problem, and the checks of its arguments -------------------------------------------------
 
 
@@ -123,16 +145,34 @@ class Problem:
     switch: Switch = field(default_factory=Switch, repr=False, compare=False)
     """Every function of the problem is traced and called in its `x64`."""
     began: float = field(default_factory=time.monotonic, repr=False, compare=False)
+    stage: Stage = field(default_factory=Stage, repr=False, compare=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.began
 
     @property
     def is_late(self) -> bool:
         """Whether the time given is over."""
-        return self.seconds is not None and time.monotonic() - self.began > self.seconds
+        return self.seconds is not None and self.elapsed > self.seconds
 
     def report(self, stage: str) -> None:
         """Tell whoever waits what is done now, once it has taken a while."""
-        if self.progress and time.monotonic() - self.began > QUIET_SECONDS:
+        self.stage.name = stage
+        if self.progress and self.elapsed > QUIET_SECONDS:
+            self.stage.told = self.elapsed
             self.progress(stage)
+
+    def watch(self) -> None:
+        """Called all along: tells again what is done now. Raises OutOfTime well after the time."""
+        elapsed = self.elapsed
+        if self.seconds is not None and elapsed > self.seconds + GRACE_SECONDS:
+            raise OutOfTime
+        due = max(QUIET_SECONDS, self.stage.told + REPEATED_SECONDS)
+        if self.progress and elapsed > due and self.stage.name:
+            self.stage.told = elapsed
+            self.progress(f"{self.stage.name}, {elapsed:.0f} s so far")
 
     @cached_property
     def layout(self) -> "Layout":
@@ -450,6 +490,26 @@ class Programs:
     rules: Mapping[str, Callable] = field(default_factory=dict)
     smallest: float = 0.0
     """The smallest positive number of the dtypes asked for."""
+
+    @cached_property
+    def loss_effort(self) -> Effort:
+        """What it takes to evaluate the loss once."""
+        return effort_of(self.loss.jaxpr)
+
+    @property
+    def all(self) -> list[Traced]:
+        """Those that there are."""
+        return [p for p in (self.loss, self.autodiff, self.hand) if p is not None]
+
+    @cached_property
+    def gradient_effort(self) -> Effort:
+        """What it takes to evaluate a gradient once."""
+        return max((effort_of(p.jaxpr) for p in self.all), key=lambda effort: effort.seconds)
+
+    @property
+    def is_expensive(self) -> bool:
+        """Whether evaluations over balls have to be counted."""
+        return self.gradient_effort.seconds > EXPENSIVE_SECONDS
 
     def is_out_of_reach(self, a: arb, b: arb) -> bool:
         """Whether two numbers are so small that no dtype asked for can hold either: both are 0."""

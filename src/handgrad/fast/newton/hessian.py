@@ -29,7 +29,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from handgrad._types import Array
 from handgrad.fast.newton.objective import Evaluation, Objective, Scaling, logits, pullback, scaled
@@ -96,6 +95,8 @@ class KeptHessian:
 
     def direction(self, point: Evaluation, damping: float) -> np.ndarray:
         """−(H + μ diag H)⁻¹ ∇E or near it, a step in θ."""
+        from scipy.linalg import cho_solve
+
         self._factor(damping)
         q = -self.scaling.gradient(point.gradient)
         projections = []
@@ -109,6 +110,8 @@ class KeptHessian:
         return self.scaling.step(p)
 
     def _factor(self, damping: float) -> None:
+        from scipy.linalg import cho_factor
+
         if damping == self._damping:
             return
         ridge = RIDGE
@@ -116,7 +119,7 @@ class KeptHessian:
             self._hessian[np.diag_indices_from(self._hessian)] = 1.0 + ridge + damping
             try:
                 self._factored = cho_factor(self._hessian, lower=True)
-            except LinAlgError:
+            except np.linalg.LinAlgError:
                 ridge *= 10
             else:
                 self._damping = damping

@@ -1,0 +1,161 @@
+"""Large problems: fewer evaluations, the same verdicts; too large: never right, said at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flint import arb
+
+from handgrad.exact import balls, trace
+from handgrad.exact.elementwise import FEW, RULES, add, divide, subtract
+from handgrad.exact.evaluation import effort_of
+from handgrad.exact.reductions import sum_over
+from handgrad.verify import large, verify, witnesses
+
+NUMBERS = np.linspace(-3.0, 3.0, 2 * FEW + 1)
+"""With 0 among them."""
+
+
+def logistic(z, y):
+    return jnp.mean(jnp.logaddexp(0, z) - y * z)
+
+
+def residual(z, y):
+    return (jax.nn.sigmoid(z) - y) / z.size
+
+
+def off_in_one(z, y):
+    return residual(z, y).at[3].multiply(1.5)
+
+
+AT = (NUMBERS, (NUMBERS > 0.2) * 1.0)
+
+
+# --- many balls at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("add", add), ("sub", subtract), ("div", divide)], ids=str
+)
+def test_many_entries_come_out_as_one_by_one(name, function):
+    """Objects too: adding 0 keeps one, and a − a is exactly 0."""
+    with_edges = [*NUMBERS, np.inf, np.nan]
+    a = balls.as_balls(np.array(with_edges))
+    other = balls.as_balls(np.array(with_edges[::-1]))
+    wide = np.array([arb(2).sqrt()] * len(a))
+    for b in (a, other, wide):
+        got = RULES[name](a, b)
+        for entry, one, two in zip(got, a, b, strict=True):
+            expected = balls.settling(function)(one, two)
+            same = entry is expected or (entry - expected).is_zero() or str(entry) == str(expected)
+            assert same
+            assert (entry is one) == (expected is one)
+            assert (entry is balls.NAN) == (expected is balls.NAN)
+
+
+def test_a_sum_of_zeros_and_one_number_is_that_number():
+    row = balls.as_balls(np.zeros(2 * FEW))
+    row[5] = arb(2).sqrt()
+    assert sum_over(row, axes=(0,))[()] is row[5]
+    row[:] = [arb(2).sqrt()] * len(row)
+    assert sum_over(row, axes=(0,))[()].overlaps(arb(8).sqrt() * FEW)
+
+
+def test_accuracy_of_a_list_is_that_of_its_worst_ball():
+    exact, rough, zero = arb(1), arb(1, 1e-3), arb(0, 1e-400)
+    assert balls.are_accurate([exact, exact], 100)
+    assert balls.are_accurate([exact, zero], 8)
+    assert not balls.are_accurate([exact, rough], 100)
+    assert balls.are_accurate([], 100)
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+    def once(x):
+        return jnp.sin(x) * 2
+
+    def loop(x):
+        return jax.lax.scan(lambda c, _: (once(c), None), x, length=7)[0]
+
+    def work(f):
+        return effort_of(trace(f, np.ones(3)).jaxpr).numbers - 3
+
+    assert work(loop) >= 7 * work(once)
+
+
+# --- where evaluations are expensive --------------------------------------------------------------
+
+
+@pytest.fixture
+def expensive(monkeypatch):
+    monkeypatch.setattr(witnesses, "EXPENSIVE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("expensive")
+def test_with_fewer_evaluations_the_verdicts_are_the_same():
+    right = verify(residual, of=logistic, at=AT, evaluations=80)
+    assert (right.ok, right.compared) == (True, len(NUMBERS))
+    assert right.truth == "differences along 1 direction, then autodiff's balls"
+    wrong = verify(off_in_one, of=logistic, at=AT, evaluations=80)
+    assert (wrong.ok, wrong.hand, wrong.where) == (False, "different", "gradient[3]")
+
+
+# --- where there is too much ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def too_large(monkeypatch):
+    monkeypatch.setattr(large, "MOST_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("too_large")
+def test_what_is_too_large_is_undecided_with_an_estimate():
+    verdict = verify(residual, of=logistic, at=AT)
+    assert (verdict.ok, verdict.hand, verdict.numerics) == (False, "undecided", ())
+    assert "33 coordinates are too many for exact arithmetic here" in verdict.notes[0]
+    assert "would take about 1 s and 1 GB" in verdict.notes[0]
+    assert "agree at all 33 coordinates" in verdict.notes[1]
+
+
+@pytest.mark.usefixtures("too_large")
+@pytest.mark.parametrize("wrong", [off_in_one, lambda z, y: residual(z, y).at[3].set(jnp.nan)])
+def test_one_coordinate_that_autodiff_does_not_share_is_caught_at_any_size(wrong):
+    verdict = verify(wrong, of=logistic, at=AT)
+    assert (verdict.ok, verdict.hand, verdict.where) == (False, "different", "gradient[3]")
+    assert "differences of the loss give" in verdict.cause
+
+
+@pytest.mark.usefixtures("too_large")
+@pytest.mark.parametrize(("slope", "status"), [(0.4, "undecided"), (1.5, "undecided")])
+def test_at_a_kink_nothing_is_said(slope, status):
+    """|x| at 0 has every slope between −1 and 1; at 1.5 only balls would convict."""
+    x = np.array([-1.0, 0.0, 2.0])
+    verdict = verify(
+        lambda x: jnp.where(x == 0, slope, jnp.sign(x)), of=lambda x: jnp.sum(jnp.abs(x)), at=(x,)
+    )
+    assert (verdict.ok, verdict.hand) == (False, status)
+    assert "differ at 1 of 3 coordinates" in verdict.notes[1]
+
+
+def test_the_time_given_decides_what_is_too_large():
+    verdict = verify(residual, of=logistic, at=AT, seconds=1e-6)
+    assert "too many for exact arithmetic" in verdict.notes[0]
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_that_takes_far_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(witnesses, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(large, "too_large", lambda *args: None)
+    monkeypatch.setattr("handgrad.verify.judge.too_large", lambda *args: None)
+    verdict = verify(residual, of=logistic, at=AT, seconds=1e-9)
+    assert (verdict.ok, verdict.hand, verdict.compared) == (False, "undecided", 0)
+    assert "not done: mathematics at 1 of 1 points; numerics in float32" in verdict.notes[-1]
+
+
+def test_what_takes_long_is_told_again(monkeypatch):
+    monkeypatch.setattr(witnesses, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr(witnesses, "REPEATED_SECONDS", 0.0)
+    told = []
+    verify(residual, of=logistic, at=AT, evaluations=0, progress=told.append)
+    assert any(stage.endswith("s so far") for stage in told)
