@@ -49,7 +49,7 @@ def controls(
     print_counts(found, beside)
     if json:
         write_json(json, {"outcomes": [asdict(outcome) for outcome in found]})
-    if any(o.right == "accused" or o.wrong != "caught" for o in found):
+    if any(o.right in ("accused", "crashed") or o.wrong != "caught" for o in found):
         raise typer.Exit(WRONG)
 
 
@@ -99,10 +99,10 @@ def print_counts(found: list[Outcome], beside: bool) -> None:
     total = len(found)
     counts = table("judge", "accused", "caught", "named", gap=2)
     right = [o.right for o in found]
-    unsettled = right.count("undecided")
+    others = [f"{n} {kind}" for kind in ("undecided", "crashed") if (n := right.count(kind))]
     counts.add_row(
         "handgrad",
-        f"{right.count('accused')}" + (f" (and {unsettled} undecided)" if unsettled else ""),
+        " and ".join([str(right.count("accused")), *others]),
         f"{sum(o.wrong == 'caught' for o in found)}",
         f"{sum(o.named for o in found)}",
     )

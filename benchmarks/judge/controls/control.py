@@ -58,9 +58,9 @@ class Outcome:
     mistake: str
     black_box: bool
     right: str
-    """'right', 'accused' or 'undecided'."""
+    """'right', 'accused', 'undecided' or 'crashed'."""
     wrong: str
-    """'caught', 'missed' or 'undecided'."""
+    """'caught', 'missed', 'undecided' or 'crashed'."""
     expected: tuple[str, ...]
     cause: str
     named: bool
@@ -88,7 +88,7 @@ def try_control(
     layer, _, mistake = (make.__doc__ or "").partition("; ")
     right = _judged(control, control.gradient, evaluations)
     wrong = _judged(control, control.wrong, 0)
-    cause = wrong.cause or ""
+    cause = (wrong.cause if isinstance(wrong, Verdict) else None) or ""
     checks = CHECKS if beside else {}
     accusers = [_accusers(control, g, checks) for g in (control.gradient, control.wrong)]
     return Outcome(
@@ -96,27 +96,39 @@ def try_control(
         name=make.__name__,
         layer=layer,
         mistake=mistake.rstrip("."),
-        black_box=right.hand == "not traceable",
-        right="right" if right.ok else _undecided_or("accused", right),
-        wrong="missed" if wrong.ok else _undecided_or("caught", wrong),
+        black_box=isinstance(right, Verdict) and right.hand == "not traceable",
+        right=_status(right, "right", "accused"),
+        wrong=_status(wrong, "missed", "caught"),
         expected=control.cause,
         cause=cause,
         named=any(phrase.lower() in cause.lower() for phrase in control.cause),
-        said="" if right.ok else str(right),
+        said="" if isinstance(right, Verdict) and right.ok else str(right),
         accused_by=accusers[0],
         missed_by=tuple(name for name in checks if name not in accusers[1]),
     )
 
 
-def _judged(control: Control, gradient: Callable, evaluations: int) -> Verdict:
-    return verify(
-        gradient, of=control.loss, at=control.at, argnums=control.argnums, evaluations=evaluations
-    )
+def _judged(control: Control, gradient: Callable, evaluations: int) -> Verdict | Exception:
+    """The verdict, or what the judge raised: one crash must not end the table."""
+    try:
+        return verify(
+            gradient,
+            of=control.loss,
+            at=control.at,
+            argnums=control.argnums,
+            evaluations=evaluations,
+        )
+    except Exception as error:
+        return error
 
 
-def _undecided_or(otherwise: str, verdict: Verdict) -> str:
-    settled = verdict.hand in ("different", "not traceable", *RIGHT)
-    return otherwise if settled else "undecided"
+def _status(found: Verdict | Exception, if_right: str, if_wrong: str) -> str:
+    if isinstance(found, Exception):
+        return "crashed"
+    if found.ok:
+        return if_right
+    settled = found.hand in ("different", "not traceable", *RIGHT)
+    return if_wrong if settled else "undecided"
 
 
 def _accusers(control: Control, gradient: Callable, checks: dict) -> tuple[str, ...]:

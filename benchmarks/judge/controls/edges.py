@@ -19,7 +19,7 @@ def relu_at_zero() -> Control:
         x = np.asarray(x)
         return c * (np.sign(x) if wrong else (x > 0))
 
-    return Control(loss, gradient, (x,), ("sign", "not zero at", "in place of 0"))
+    return Control(loss, gradient, (x,), ("sign", "in place of 0", "not zero at"))
 
 
 def relu_layer_of_padding() -> Control:
@@ -50,7 +50,7 @@ def maximum_of_two() -> Control:
         second = b >= a if wrong else ~first
         return jnp.where(first, r, 0), jnp.where(second, r, 0)
 
-    return Control(loss, gradient, (a, b), ("tie", "kink", "twice", "only coordinate"), (0, 1))
+    return Control(loss, gradient, (a, b), ("together they give", "tie"), (0, 1))
 
 
 def max_pool_tie() -> Control:
@@ -66,7 +66,7 @@ def max_pool_tie() -> Control:
         count = 1 if wrong else best.sum(1, keepdims=True)
         return c[:, None] * best / count
 
-    return Control(loss, gradient, (x,), ("tie", "kink", "twice too large", "broadcast"))
+    return Control(loss, gradient, (x,), ("together they give", "tie"))
 
 
 def multiclass_hinge_tie() -> Control:
@@ -84,7 +84,7 @@ def multiclass_hinge_tie() -> Control:
         both = jnp.where(score == jnp.max(score, 1, keepdims=True), 1.0, 0.0)
         return (both if wrong else worst) - hot
 
-    return Control(loss, gradient, (z,), ("tie", "kink", "`reduce_max`"))
+    return Control(loss, gradient, (z,), ("together they give", "tie"))
 
 
 def hinge_at_margin() -> Control:
@@ -155,7 +155,9 @@ def clip_at_bounds() -> Control:
     def gradient(x, wrong=False):
         return c * (np.ones(4) if wrong else (np.abs(np.asarray(x)) <= 1))
 
-    return Control(loss, gradient, (x,), ("clip", "in place of 0", "not zero at", "`min`"))
+    return Control(
+        loss, gradient, (x,), ("clip", "in place of 0", "not zero at", "derivative of `min`")
+    )
 
 
 def elu_at_zero() -> Control:
