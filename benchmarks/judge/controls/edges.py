@@ -22,6 +22,19 @@ def relu_at_zero() -> Control:
     return Control(loss, gradient, (x,), ("sign", "in place of 0", "not zero at"))
 
 
+def relu_slope_one_at_zero() -> Control:
+    """ReLU with slope 1 at 0, in NumPy; 1 below it too, close by."""
+    x, c = np.array([0.0, 1.2, -0.01, 0.0]), np.array([0.7, -1.1, 0.4, -0.6])
+
+    def loss(x):
+        return jnp.sum(c * jnp.maximum(x, 0.0))
+
+    def gradient(x, wrong=False):
+        return c * (np.asarray(x) >= (-0.1 if wrong else 0.0))
+
+    return Control(loss, gradient, (x,), ("in place of 0", "not zero at"))
+
+
 def relu_layer_of_padding() -> Control:
     """A ReLU layer without bias on a row of zeros; the weight not transposed."""
     w, v = draw(700, (2, 2), (2,))
@@ -407,7 +420,8 @@ def gate_near_zero() -> Control:
 
 
 CONTROLS = (
-    relu_at_zero, relu_layer_of_padding, maximum_of_two, max_pool_tie, multiclass_hinge_tie,
+    relu_at_zero, relu_slope_one_at_zero, relu_layer_of_padding, maximum_of_two, max_pool_tie,
+    multiclass_hinge_tie,
     hinge_at_margin, huber_at_delta, absolute_error_at_zero, quantile_at_zero, clip_at_bounds,
     elu_at_zero, norm_at_zero, lovasz_tie, sorted_tie, entropy_at_zero,
     cross_entropy_of_zero_label, masked_logits, saturated_logits, large_logits,

@@ -5,12 +5,14 @@ algebra cannot be read, but rounding and wrong algebra behave differently: a rou
 with the dtype, a wrong factor does not. So it is run in float64, whatever dtypes are asked for.
 Each coordinate has to be as good there as rounding allows: within `ALLOWANCE` times one ulp and
 what conditioning costs, or, where a formula cancels, within `ALLOWANCE` times the ulps that it
-loses in float32 too. At a kink any value between the one-sided derivatives will do. What it does in
-the dtypes asked for is then judged as for any gradient.
+loses in float32 too. At a kink any value between the one-sided derivatives will do, as long as the
+coordinates that meet there are a subgradient together. What it does in the dtypes asked for is then
+judged as for any gradient.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -19,7 +21,8 @@ import numpy as np
 from flint import arb
 
 from handgrad._precision import x64
-from handgrad.errors import InputError, Undecided
+from handgrad.errors import InputError, Undecided, UnsupportedPrimitive
+from handgrad.verify.kinks import Slope, judge_kinks, slope_along
 from handgrad.verify.mathematics import MathResult
 from handgrad.verify.numerics import (
     ONE_DIGIT,
@@ -41,7 +44,7 @@ from handgrad.verify.witnesses import (
 MOST_AT_KINKS = 64
 """Coordinates whose one-sided derivatives are taken; of more, the first."""
 SLACK = 1e-9
-"""Relative, beside a one-sided derivative."""
+"""Relative, beside a one-sided derivative in float64."""
 LEFT = 1e-3
 """Relative error in float64 of a formula that has cancelled all digits in float32."""
 
@@ -171,10 +174,49 @@ def _compared(
     truth_row = np.where(np.isin(np.arange(len(hand)), unexplained), point.truth, hand_row)
     result = replace(result, compared=len(hand), hand_row=hand_row, truth_row=truth_row)
     if not unexplained:
-        return result
+        return _judged_together(problem, programs, leaves, result, dtype)
     errors = [error_ulp(float(hand[i]), truth_row[i], dtype) for i in unexplained]
     where = unexplained[int(np.argmax(errors))]
     return replace(result, hand="different", where=where, cause=None, digits=0)
+
+
+def _judged_together(
+    problem: Problem, programs: Programs, leaves: list, result: MathResult, dtype: str
+) -> MathResult:
+    """The result with what coordinates that meet in a kink show together.
+
+    Each may lie between its slopes, and the whole be no subgradient: all of a maximum to every
+    entry of a tie.
+    """
+    hand, size = result.hand_row, problem.layout.size
+    if result.autodiff == "identical" or hand is None or size > MOST_AT_KINKS:
+        return result
+    slack = _slack(dtype)
+    digits = math.floor(-math.log10(slack))
+    slopes: dict[int, Slope] = {}
+    for index in range(size):
+        with suppress(Undecided, UnsupportedPrimitive):
+            slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
+    kinked = [index for index, slope in slopes.items() if slope.value is None]
+    if len(kinked) < 2:
+        return result
+    spread = arb(slack) * max(abs(float(ball)) for ball in hand)
+    rows = {"hand": [hand, hand + arb(0, spread)]}  # as it came, and as rounding may have left it
+    rng = np.random.default_rng(problem.seed)
+    found = judge_kinks(programs, leaves, digits, rng, slopes, rows, kinked)
+    if found.status["hand"] != "different":
+        return result
+    truth_row = np.array(result.truth_row, dtype=object)
+    truth_row[sorted(found.loose)] = None
+    return replace(
+        result, hand="different", where=found.where["hand"], cause=found.cause["hand"], digits=0,
+        truth_row=truth_row,
+    )  # fmt: skip
+
+
+def _slack(dtype: str) -> float:
+    """What rounding may cost beside a kink, relative."""
+    return SLACK if dtype == "float64" else ALLOWANCE * _eps(dtype)
 
 
 def unexplained_coordinates(
@@ -191,7 +233,7 @@ def unexplained_coordinates(
     ]
     at_kinks = {
         i for i in found[:MOST_AT_KINKS]
-        if is_subgradient(programs, leaves, i, float(point.answers["hand"][i]))
+        if is_subgradient(programs, leaves, i, float(point.answers["hand"][i]), _slack(dtype))
     }  # fmt: skip
     return [index for index in found if index not in at_kinks]
 
@@ -205,8 +247,13 @@ def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
     return None not in sides
 
 
-def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -> bool:
-    """Whether a coordinate lies at a kink, and the value between the one-sided derivatives."""
+def is_subgradient(
+    programs: Programs, leaves: list, index: int, value: float, relative: float
+) -> bool:
+    """Whether a coordinate lies at a kink, and the value between the one-sided derivatives.
+
+    Or as far beyond one as `relative` says: in a narrow dtype the loss's constants are rounded.
+    """
     direction = np.eye(1, programs.layout.size, index)[0]
     try:
         left, right = programs.one_sided(leaves, direction, 20)
@@ -215,7 +262,7 @@ def is_subgradient(programs: Programs, leaves: list, index: int, value: float) -
     if left is None or right is None or left.overlaps(right):
         return False
     low, high = sorted((float(left.mid()), float(right.mid())))
-    slack = SLACK * max(abs(low), abs(high))
+    slack = relative * max(abs(low), abs(high))
     return low - slack <= value <= high + slack
 
 
