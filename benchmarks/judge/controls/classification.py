@@ -536,7 +536,8 @@ def margin_ranking() -> Control:
 
 def info_nce() -> Control:
     """InfoNCE; the keys' gradient over the wrong axis."""
-    q, k, tau = *draw(225, (3, 2), (3, 2)), 0.5
+    q, k = draw(225, (3, 2), (3, 2))
+    tau = 0.5
 
     def loss(q, k):
         z = q @ k.T / tau

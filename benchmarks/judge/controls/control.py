@@ -23,7 +23,7 @@ from benchmarks.judge.trials import (
 from handgrad.verify import Verdict, verify
 from handgrad.verify.mathematics import RIGHT
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "check_grads float32": partial(accused_by_jax, dtype="float32", check=check_first_order),
     "check_grads float64": partial(accused_by_jax, dtype="float64", check=check_first_order),
     "check_vjp float64": partial(accused_by_jax, dtype="float64", check=check_pullback),

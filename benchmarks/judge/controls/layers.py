@@ -87,7 +87,8 @@ def mlp_sigmoid_numpy() -> Control:
 
 def mlp_relu_softmax() -> Control:
     """ReLU and softmax (the CS231n exercise); the mask of the activation, not of its gradient."""
-    w1, w2, x, y = *draw(405, (2, 3), (3, 2), (3, 2)), np.array([0, 1, 1])
+    w1, w2, x = draw(405, (2, 3), (3, 2), (3, 2))
+    y = np.array([0, 1, 1])
 
     def loss(w1, w2):
         z = jnp.maximum(x @ w1, 0) @ w2

@@ -320,7 +320,8 @@ def matrix_inverse() -> Control:
 
 def linear_solve() -> Control:
     """A linear system's solution; solved with A, not its transpose, on the way back."""
-    a, b, c = np.array([[2.0, 0.3], [-0.7, 1.5]]), *draw(615, (2,), (2,))
+    a = np.array([[2.0, 0.3], [-0.7, 1.5]])
+    b, c = draw(615, (2,), (2,))
 
     def loss(a, b):
         return c @ jnp.linalg.solve(a, b)

@@ -150,7 +150,8 @@ def log_cosh() -> Control:
 
 def quantile() -> Control:
     """Quantile (pinball) loss; the quantile of the other side."""
-    p, y, q = *draw(306, (5,), (5,)), 0.8
+    p, y = draw(306, (5,), (5,))
+    q = 0.8
 
     def loss(p):
         e = y - p
@@ -165,7 +166,8 @@ def quantile() -> Control:
 
 def expectile() -> Control:
     """Expectile loss, in NumPy; the asymmetry forgotten above."""
-    p, y, q = *draw(307, (4,), (4,)), 0.9
+    p, y = draw(307, (4,), (4,))
+    q = 0.9
 
     def loss(p):
         e = y - p

@@ -399,7 +399,8 @@ def _is_path(way: tuple) -> bool:
 
 def crf() -> Control:
     """A linear-chain CRF; the transitions' expectation forgotten."""
-    e, t, y = *draw(516, (3, 2), (2, 2)), np.array([0, 1, 1])
+    e, t = draw(516, (3, 2), (2, 2))
+    y = np.array([0, 1, 1])
 
     def forward(e, t):
         alphas = [e[0]]
