@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.scipy.special import xlogy
 
 from handgrad.errors import InputError
 from handgrad.verify import blackbox, verify
@@ -166,3 +167,45 @@ def test_more_kinks_than_are_looked_at_are_undecided(monkeypatch):
     wrong = at_given(lambda z: (np.asarray(z) >= 0) * 2.0, relu, np.zeros(3))
     assert not wrong.ok
     assert wrong.hand == "not traceable"
+
+
+SCALE = np.array([0.7, -1.3, 0.9])
+TIED = np.array([1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("scale", "share", "ok"),
+    [(0.7, [1, 0, 0], True), (0.7, [0.5, 0.5, 0], True), (0.7, [1, 1, 0], False),
+     (-2.0, [1, 1, 0], False)],
+)  # fmt: skip
+def test_a_tie_is_judged_as_a_whole(scale, share, ok):
+    verdict = verify(
+        lambda x: scale * np.array(share) + 0 * np.asarray(x),
+        of=lambda x: scale * jnp.max(x),
+        at=(TIED,),
+        evaluations=0,
+    )
+    assert verdict.ok == ok
+    assert ok or "together they give" in verdict.cause
+
+
+def test_the_end_of_a_kink_may_be_computed_from_constants_that_the_loss_rounds():
+    verdict = verify(
+        lambda x: SCALE * (np.asarray(x) >= 0),
+        of=lambda x: jnp.sum(SCALE * jnp.maximum(x, 0)),
+        at=(np.array([0.0, 0.0, 1.0]),),
+        dtypes=("float32",),
+        evaluations=0,
+    )
+    assert verdict.ok, str(verdict)
+
+
+def test_autodiff_that_fails_where_the_truth_is_infinite_is_told():
+    verdict = verify(
+        lambda p: -(jnp.log(p) + 1),
+        of=lambda p: -jnp.sum(xlogy(p, p)),
+        at=(np.array([0.0, 0.3]),),
+        evaluations=0,
+    )
+    assert verdict.ok
+    assert "in truth inf" in str(verdict)

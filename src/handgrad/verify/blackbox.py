@@ -214,7 +214,7 @@ def unexplained_coordinates(
     unexplained, at_kinks = [], []
     for index in doubtful[:MOST_AT_KINKS]:
         value, sides = float(hand[index]), slopes_at_kink(programs, leaves, index)
-        if sides is not None and is_within(value, sides, dtype):
+        if sides is not None and is_within(value, sides, slack_of(dtype)):
             at_kinks.append(index)
         elif not is_explained(value, point.truth[index], point.reach_at(index), dtype):
             unexplained.append(index)
@@ -232,7 +232,7 @@ def judge_together(
 
     Hand's numbers stand for themselves, and for what rounding may have made of them.
     """
-    eps = max(SLACK, ALLOWANCE * _eps(dtype))
+    eps = slack_of(dtype)
     with ctx.workprec(4 * KINK_DIGITS + 128):
         slopes = {
             i: slope_along(programs, leaves, np.eye(1, len(hand), i)[0], KINK_DIGITS)
@@ -256,11 +256,14 @@ def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
 
 
 def is_subgradient(
-    programs: Programs, leaves: list, index: int, value: float, dtype: str = "float64"
+    programs: Programs, leaves: list, index: int, value: float, slack: float
 ) -> bool:
-    """Whether a coordinate lies at a kink, and the value between the one-sided derivatives."""
+    """Whether a coordinate lies at a kink, and the value between the one-sided derivatives.
+
+    Or as far beyond one, relative to them, as `slack` says.
+    """
     sides = slopes_at_kink(programs, leaves, index)
-    return sides is not None and is_within(value, sides, dtype)
+    return sides is not None and is_within(value, sides, slack)
 
 
 def slopes_at_kink(programs: Programs, leaves: list, index: int) -> tuple[float, float] | None:
@@ -276,11 +279,16 @@ def slopes_at_kink(programs: Programs, leaves: list, index: int) -> tuple[float,
     return low, high
 
 
-def is_within(value: float, sides: tuple[float, float], dtype: str) -> bool:
-    """Whether a value lies between two slopes, as far as rounding goes."""
+def is_within(value: float, sides: tuple[float, float], slack: float) -> bool:
+    """Whether a value lies between two slopes, or as far beyond one as the slack, relative, says."""
     low, high = sides
-    slack = max(SLACK, ALLOWANCE * _eps(dtype)) * max(abs(low), abs(high))
-    return low - slack <= value <= high + slack
+    room = slack * max(abs(low), abs(high))
+    return low - room <= value <= high + room
+
+
+def slack_of(dtype: str) -> float:
+    """What rounding may cost beside a kink, relative."""
+    return max(SLACK, ALLOWANCE * _eps(dtype))
 
 
 def _without_cancellation(

@@ -573,13 +573,24 @@ def _worst_input(
         coordinate=layout.coordinate(index),
         ulp=error,
         computed=float(computed).hex(),
-        truth=point.truth[index].str(20, radius=False),
+        truth=_decimal(point.truth[index]),
         own=float(point.row[index]).hex(),
         inputs=tuple(
             (name, tuple(float(v).hex() for v in part))
             for name, part in zip(layout.names, parts, strict=True)
         ),
     )
+
+
+def _decimal(true: arb) -> str:
+    """A truth in 20 digits; 'inf' or '-inf' where it is that, and 'nan' where it is not known.
+
+    >>> _decimal(arb("inf")), _decimal(arb(0, "inf")), _decimal(arb("0.5"))
+    ('inf', 'nan', '0.50000000000000000000')
+    """
+    if true.is_finite():
+        return str(true.str(20, radius=False))
+    return str(float(true)) if is_infinite(true) else "nan"
 
 
 # --- the range of a loss --------------------------------------------------------------------------
