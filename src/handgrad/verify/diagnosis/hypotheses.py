@@ -314,31 +314,29 @@ class Sample(NamedTuple):
 
 
 def chain_causes(
+    made: Callable[..., Iterator[Hypothesis]],
     sample: Sample,
     chain: Sequence[Intermediate],
     integers: Sequence[tuple[str, np.ndarray]],
     context: Context,
-) -> Iterator[list[Cause]]:
-    """Causes in two rounds: mistakes about one cotangent, then other residuals altogether."""
+) -> Iterator[Cause]:
+    """Causes of one kind: `hypotheses` about one cotangent, or `pairs`, other residuals."""
     known = terms(chain, integers)
-    places = distinct(chain)
     spent = 0
-    for made in (hypotheses, pairs):
-        found: list[Cause] = []
-        for late, at in enumerate(places):
-            u = chain[at]
-            test = _Test(u, sample, context, 1e-3 * late)
-            if not test.leaves:
-                continue
-            with np.errstate(all="ignore"):
-                if made is hypotheses:
-                    found += [f for b in _batches(repeats(u, integers), u) for f in test.run(b)]
-                for batch in _batches(made(at, chain, known), u):
-                    spent += len(batch) * u.jacobian.size
-                    if spent > MAX_WORK:
-                        break
-                    found += test.run(batch)
-        yield found
+    for late, at in enumerate(distinct(chain)):
+        u = chain[at]
+        test = _Test(u, sample, context, 1e-3 * late)
+        if not test.leaves:
+            continue
+        with np.errstate(all="ignore"):
+            if made is hypotheses:
+                for batch in _batches(repeats(u, integers), u):
+                    yield from test.run(batch)
+            for batch in _batches(made(at, chain, known), u):
+                spent += len(batch) * u.jacobian.size
+                if spent > MAX_WORK:
+                    return
+                yield from test.run(batch)
 
 
 def distinct(chain: Sequence[Intermediate]) -> list[int]:
