@@ -10,7 +10,7 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants notes bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -76,6 +76,10 @@ types: $(READY)  ## a user's file under a second type checker: two errors, and n
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
 	$(BIN)/python -m benchmarks.judge.mutants
+
+corpus: $(READY)  ## the judge judged: public derivative bugs, and right gradients with planted mistakes
+	$(BIN)/python -m benchmarks.judge.bugs
+	$(BIN)/python -m benchmarks.judge.controls
 
 notes: $(READY)  ## the two source texts, every statement computed, and their errata
 	$(BIN)/python -m benchmarks.notes

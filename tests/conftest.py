@@ -1,5 +1,6 @@
 """Strict numerics for every test: no silent promotion of dtypes or ranks."""
 
+import gc
 from pathlib import Path
 
 import jax
@@ -24,6 +25,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.nodeid.startswith(ENFORCED) and not item.get_closest_marker("bad_input"):
             item.add_marker("annotated")
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: no later collection of garbage need look through it."""
+    gc.freeze()
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -79,7 +79,33 @@ def settling(
     return careful
 
 
-_exact_balls = np.frompyfunc(exact_ball, 1, 1)
+def entries_that(test: Callable[[arb], bool]) -> Callable[[np.ndarray], np.ndarray]:
+    """Of an array of balls, real or complex, a mask of those that pass a test of `arb`."""
+    real = np.frompyfunc(test, 1, 1)
+    either = np.frompyfunc(lambda ball: getattr(ball, test.__name__)(), 1, 1)
+
+    def mask(array: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(real(array), dtype=bool)
+        except TypeError:  # complex balls
+            return np.asarray(either(array), dtype=bool)
+
+    return mask
+
+
+finite_entries, zero_entries = entries_that(arb.is_finite), entries_that(arb.is_zero)
+
+
+def _exact_balls(array: np.ndarray) -> np.ndarray:
+    """Real numbers, integers or booleans as balls of radius 0."""
+    numbers = array.astype(np.int64) if array.dtype == bool else array
+    result = np.empty(array.shape, dtype=object)
+    result.ravel()[:] = [arb(number) for number in numbers.ravel().tolist()]
+    if numbers.dtype.kind == "f":
+        result[np.isnan(numbers)] = NAN
+    return result
+
+
 _complex_balls = np.frompyfunc(acb, 2, 1)
 
 
@@ -162,6 +188,13 @@ def is_accurate(ball: arb, bits: int) -> bool:
     if ball.is_nan() or not ball.contains(0):
         return False
     return bool(abs(ball) < arb((1, TINIEST_EXPONENT - bits)))
+
+
+def are_accurate(balls: list[arb], bits: int) -> bool:
+    """Whether each ball is accurate."""
+    if not balls or min(map(arb.rel_accuracy_bits, balls)) >= bits:
+        return True
+    return all(is_accurate(ball, bits) for ball in balls)
 
 
 def is_exact(ball: arb) -> bool:

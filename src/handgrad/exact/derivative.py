@@ -27,14 +27,17 @@ from handgrad.errors import InputError, Undecided
 from handgrad.exact.balls import (
     NAN,
     NEG_INF,
+    ONE,
     POS_INF,
     TINIEST_EXPONENT,
     ZERO,
     as_balls,
+    finite_entries,
     is_accurate,
     is_infinite,
     kind,
     short,
+    zero_entries,
 )
 from handgrad.exact.evaluation import (
     GUARD_BITS,
@@ -206,13 +209,16 @@ class Line:
         for point, move in zip(self.at, self.direction, strict=True):
             if move is None:
                 continue
-            for x, d in zip(point.ravel(), move.ravel(), strict=True):
-                if not d.is_finite():
-                    raise InputError("direction", "finite numbers", short(d), "scale it down")
-                moves = moves or not d.is_zero()
-                if not d.is_zero() and x.is_finite():
-                    reach = (1 if x.is_zero() else abs(x.mid())) / abs(d.mid())
-                    scale = reach if scale is None else scale.min(reach)
+            if not finite_entries(move).all():
+                infinite = next(d for d in move.ravel() if not d.is_finite())
+                raise InputError("direction", "finite numbers", short(infinite), "scale it down")
+            moving = ~zero_entries(move)
+            moves = moves or bool(moving.any())
+            moving &= finite_entries(point)
+            x, d = _midpoints(point[moving]), _midpoints(move[moving])
+            x[zero_entries(x)] = ONE
+            for reach in np.abs(x) / np.abs(d):
+                scale = reach if scale is None else scale.min(reach)
         if not moves:
             raise InputError(
                 "direction",
@@ -260,6 +266,9 @@ class Line:
             if leaf.dtype == object and any(map(is_infinite, leaf.ravel()))
         ]
         return f", where {' and '.join(infinite)} is infinite" if infinite else ""
+
+
+_midpoints = np.frompyfunc(arb.mid, 1, 1)
 
 
 def _real_output(output: Any) -> np.ndarray:

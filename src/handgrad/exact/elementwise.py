@@ -4,6 +4,7 @@ Infinities behave as in the limit (log 0 = −∞, exp(−∞) = 0, 1/0 = ∞); 
 ∞ − ∞, the logarithm of a negative number) is NaN, a ball that contains everything.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,21 @@ import numpy as np
 from flint import arb
 
 from handgrad.exact import balls
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
+from handgrad.exact.balls import (
+    NEG_INF,
+    ONE,
+    POS_INF,
+    ZERO,
+    as_balls,
+    boxed,
+    finite_entries,
+    settling,
+    zero_entries,
+)
 
 Rule = Callable[..., Any]
+FEW = 16
+"""Up to so many entries, one call of Python for each is quicker than masks."""
 
 
 def elementwise(
@@ -21,14 +34,45 @@ def elementwise(
     operands: int = 1,
     nan_is_final: bool = True,
     outside: Callable[..., bool] | None = None,
+    *,
+    plain: Callable[..., Any] | None = None,
+    special: Callable[..., np.ndarray] | None = None,
 ) -> Rule:
-    """A rule that applies `function` to balls, entry by entry; parameters are ignored."""
-    ufunc = np.frompyfunc(settling(function, nan_is_final, outside), operands, 1)
+    """A rule that applies `function` to balls, entry by entry; parameters are ignored.
+
+    `plain` does the same to whole arrays at once, but for the entries that `special` marks, and
+    those without a finite result: these go through `function`.
+    """
+    careful = settling(function, nan_is_final, outside)
+    one_by_one = np.frompyfunc(careful, operands, 1)
+    at_once = plain or np.frompyfunc(function, operands, 1)
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
-        return boxed(ufunc(*(as_balls(array) for array in arrays)))
+        arrays = tuple(as_balls(array) for array in arrays)
+        if all(array.size <= FEW for array in arrays):
+            return boxed(one_by_one(*arrays))
+        result = at_once(*arrays)
+        again = ~finite_entries(result)
+        if special is not None:
+            again |= special(*arrays)
+        if again.any():
+            chosen = [np.broadcast_to(array, result.shape)[again] for array in arrays]
+            result[again] = one_by_one(*chosen)
+        return result
 
     return rule
+
+
+_same_entries = np.frompyfunc(operator.is_, 2, 1)
+
+
+def _either_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return zero_entries(a) | zero_entries(b)
+
+
+def _same_or_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two operands are one number, or the second is 0."""
+    return np.asarray(_same_entries(a, b), dtype=bool) | zero_entries(b)
 
 
 def predicate(function: Callable[..., bool], operands: int = 2) -> Rule:
@@ -197,7 +241,8 @@ def _root_of_negative(x: arb, y: arb) -> bool:
     return bool(x < 0) and not y.contains_integer()
 
 
-_add, _multiply = elementwise(add, 2), elementwise(multiply, 2)
+_add = elementwise(add, 2, plain=np.add, special=_either_zero)
+_multiply = elementwise(multiply, 2, plain=np.multiply)
 
 RULES: dict[str, Rule] = {
     "abs": elementwise(absolute),
@@ -215,10 +260,10 @@ RULES: dict[str, Rule] = {
     "clamp": elementwise(balls.clamp, 3),
     "cos": elementwise(arb.cos),
     "cosh": elementwise(arb.cosh),
-    "div": elementwise(divide, 2),
+    "div": elementwise(divide, 2, plain=np.true_divide, special=_same_or_zero),
     "eq": predicate(balls.equal),
     "eq_to": predicate(balls.equal),
-    "exp": elementwise(exponential),
+    "exp": elementwise(arb.exp),
     "exp2": elementwise(exp2),
     "expm1": elementwise(arb.expm1),
     "floor": elementwise(balls.floor),
@@ -238,7 +283,7 @@ RULES: dict[str, Rule] = {
     "min": elementwise(balls.minimum, 2),
     "mul": _multiply,
     "ne": predicate(balls.not_equal),
-    "neg": elementwise(negate),
+    "neg": elementwise(negate, plain=np.negative),
     "one_minus_square": elementwise(one_minus_square),
     "polynomial": polynomial,
     "pow": elementwise(power, 2, outside=_root_of_negative),
@@ -250,7 +295,7 @@ RULES: dict[str, Rule] = {
     "sinh": elementwise(arb.sinh),
     "sqrt": elementwise(arb.sqrt, outside=_negative),
     "square": elementwise(square),
-    "sub": elementwise(subtract, 2),
+    "sub": elementwise(subtract, 2, plain=np.subtract, special=_same_or_zero),
     "tan": elementwise(arb.tan),
     "tanh": elementwise(arb.tanh),
 }

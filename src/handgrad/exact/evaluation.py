@@ -11,7 +11,7 @@ from flint import arb, ctx
 from handgrad._checks import dtype_of, floating_dtype
 from handgrad._precision import x64
 from handgrad.errors import InputError, Undecided
-from handgrad.exact.balls import as_balls, is_accurate, kind, parts
+from handgrad.exact.balls import are_accurate, as_balls, kind, parts
 from handgrad.exact.interpreter import Interpreter, Rules
 from handgrad.jaxprs import Program
 
@@ -115,7 +115,6 @@ def evaluate_bits(
     """`evaluate_jaxpr` with its accuracy in bits."""
     operands = [as_operand(leaf, v) for leaf, v in zip(leaves, jaxpr.jaxpr.invars, strict=True)]
     interpreter = Interpreter(rules or {}, constants)
-    blurred = constants != "exact" or not all(b.is_exact() for b in _balls(operands))
     working, before = bits + GUARD_BITS, None
     while True:
         last = 2 * working > max(max_bits, 2 * bits)
@@ -123,8 +122,9 @@ def evaluate_bits(
             with x64(), ctx.workprec(working):
                 outputs = interpreter.run(jaxpr, operands)
                 balls = _balls(outputs)
-                if last or all(is_accurate(ball, bits) for ball in balls):
+                if last or are_accurate(balls, bits):
                     return outputs
+                blurred = constants != "exact" or not all(map(arb.is_exact, _balls(operands)))
                 if blurred and before is not None and _stalled(before, balls):
                     return outputs
             before = balls
@@ -194,8 +194,15 @@ def evaluate(
 
 
 def _balls(arrays: Sequence[Any]) -> list[arb]:
-    exact = (a for a in arrays if isinstance(a, np.ndarray) and a.dtype == object)
-    return [part for array in exact for ball in array.ravel() for part in parts(ball)]
+    balls = [
+        ball
+        for array in arrays
+        if isinstance(array, np.ndarray) and array.dtype == object
+        for ball in array.ravel().tolist()
+    ]
+    if all(type(ball) is arb for ball in balls):
+        return balls
+    return [part for ball in balls for part in parts(ball)]
 
 
 def _stalled(before: list[arb], after: list[arb]) -> bool:

@@ -14,10 +14,8 @@ from flint import acb, acb_mat, arb, arb_mat
 
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import balls
-from handgrad.exact.balls import NAN, ZERO, as_balls, boxed
+from handgrad.exact.balls import NAN, ZERO, as_balls, boxed, finite_entries
 from handgrad.exact.elementwise import Rule
-
-_is_nan = np.frompyfunc(lambda ball: isinstance(ball, arb) and ball.is_nan(), 1, 1)
 
 
 def matrix_of(a: np.ndarray) -> Any:
@@ -41,8 +39,9 @@ def matrix_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if not rows * inner * columns:
         return np.full((rows, columns), ZERO, dtype=object)
     result = array_of(matrix_of(a) * matrix_of(b))
-    for i, j in np.argwhere(_is_nan(result)):
-        if any(ball is NAN for ball in (*a[i], *b[:, j])):
+    for i, j in np.argwhere(~finite_entries(result)):
+        settled = any(ball is NAN for ball in (*a[i], *b[:, j]))
+        if settled and isinstance(result[i, j], arb) and result[i, j].is_nan():
             result[i, j] = NAN
     return result
 

@@ -9,8 +9,18 @@ from flint import arb
 from handgrad import jaxprs
 from handgrad.errors import UnsupportedPrimitive
 from handgrad.exact import balls
-from handgrad.exact.balls import NEG_INF, ONE, POS_INF, ZERO, as_balls, boxed, settling
-from handgrad.exact.elementwise import Rule, add, exponential, logarithm, multiply
+from handgrad.exact.balls import (
+    NEG_INF,
+    ONE,
+    POS_INF,
+    ZERO,
+    as_balls,
+    boxed,
+    finite_entries,
+    settling,
+    zero_entries,
+)
+from handgrad.exact.elementwise import FEW, Rule, add, exponential, logarithm, multiply
 from handgrad.exact.linear_algebra import matrix_product
 from handgrad.exact.movement import spread
 
@@ -35,6 +45,18 @@ def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
         return boxed(ufunc.reduce(flat, axis=-1))
 
     return rule
+
+
+_careful_sum = reduction(add, ZERO)
+
+
+def sum_over(x: Any, *, axes: Any, **params: Any) -> np.ndarray:
+    """Σ over the named axes; numbers other than 0 are added at once."""
+    x = as_balls(x)
+    if not axes or x.size <= FEW or zero_entries(x).any():
+        return _careful_sum(x, axes=axes)
+    result = boxed(np.add.reduce(x, axis=tuple(axes)))
+    return result if finite_entries(result).all() else _careful_sum(x, axes=axes)
 
 
 def running(combine: Callable[[arb, arb], arb]) -> Rule:
@@ -232,7 +254,6 @@ def _folded(run: Run, program: Any, rows: list[np.ndarray], starts: Any) -> list
     return results
 
 
-sum_over = reduction(add, ZERO)
 max_over, min_over = reduction(balls.maximum, NEG_INF), reduction(balls.minimum, POS_INF)
 psum = collective(sum_over)
 

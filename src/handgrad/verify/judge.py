@@ -1,5 +1,6 @@
 """The judge: structure, then mathematics, then numerics in each dtype, then one verdict."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -94,13 +95,18 @@ def judge(problem: Problem) -> Verdict:
     results: list[MathResult] = []
     by_dtype: list[DtypeResult] = []
     truth, stopped, programs = None, None, None
+
+    @functools.cache
+    def traced(dtype: str) -> Programs:
+        return trace_all(problem, dtype, with_hand)
+
     try:
         with problem.switch.x64():
-            programs = trace_all(problem, "float64", with_hand)
+            programs = traced("float64")
             _judge_mathematics(problem, programs, points, results)
         truth = _truth_witness(results, programs)
         if structure == "ok" and truth:
-            evaluator = BatchEvaluator(problem) if traceable else BlackBoxEvaluator(problem)
+            evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
                     results = compare_black_box(
@@ -110,9 +116,8 @@ def judge(problem: Problem) -> Verdict:
                 if problem.is_late:
                     break
                 problem.report(f"judging in {dtype}")
-                traced = trace_all(problem, dtype, with_hand)
                 by_dtype.append(
-                    judge_dtype(problem, traced, truth, evaluator, points, further, dtype)
+                    judge_dtype(problem, traced(dtype), truth, evaluator, points, further, dtype)
                 )
     except KeyboardInterrupt:
         stopped = "interrupted"

@@ -86,6 +86,25 @@ def agreed_digits(a: arb, b: arb) -> float:
     return float((scale / gap).log() / arb(10).log())
 
 
+def overlapping(a: Row, b: Row) -> np.ndarray:
+    """Which balls of two rows overlap."""
+    return np.asarray(_overlap_each(a, b), dtype=bool)
+
+
+def known_entries(truths: Row) -> np.ndarray:
+    """Which coordinates have a truth: the others are None."""
+    return np.array([truth is not None for truth in truths.tolist()], dtype=bool)
+
+
+def _agree_each(row: Row, truths: Row, digits: int) -> np.ndarray:
+    """Where two rows surely agree to all digits asked; False where that needs a closer look."""
+    gap = np.abs(row - truths) * arb(10) ** digits
+    return np.asarray(gap <= np.abs(truths), dtype=bool)
+
+
+_overlap_each = np.frompyfunc(arb.overlaps, 2, 1)
+
+
 def compare_with_truth(
     programs: Programs,
     leaves: list,
@@ -332,7 +351,8 @@ def _kink_notes(
 
 def _overlap(row: Row, truths: Row) -> bool:
     """Whether no coordinate is known to differ."""
-    return all(t is None or value.overlaps(t) for value, t in zip(row, truths, strict=True))
+    known = known_entries(truths)
+    return bool(overlapping(row[known], truths[known]).all())
 
 
 def _rounded_digits(programs: Programs) -> float:
@@ -343,15 +363,18 @@ def _rounded_digits(programs: Programs) -> float:
 def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]:
     """identical, different or undecided; the digits of the worst coordinate; and which it is."""
     worst, where, status = math.inf, None, "identical"
-    for index, (value, truth) in enumerate(zip(row, truths, strict=True)):
-        if truth is None:
-            continue
+    indices = np.flatnonzero(known_entries(truths))
+    for index in indices[~_agree_each(row[indices], truths[indices], digits)]:
+        value, truth = row[index], truths[index]
         agreed = agreed_digits(value, truth)
         differs = agreed == -math.inf or not value.overlaps(truth)
         if agreed < digits - 1 and (differs or status == "identical"):
             status = "different" if differs else "undecided"
         if agreed < worst:
-            worst, where = agreed, index
+            worst, where = agreed, int(index)
+    if len(indices):
+        worst = min(worst, float(digits))
+        where = int(indices[0]) if where is None else where
     return status, worst, where
 
 
@@ -370,11 +393,11 @@ def _against(
     if hand.row is None or truths is None:
         status = hand.status if hand.row is None else "undecided"
         return MathResult(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
-    compared = sum(t is not None for t in truths)
-    truths = np.array(
-        [h if t is not None and programs.is_out_of_reach(h, t) else t
-         for h, t in zip(hand.row, truths, strict=True)], dtype=object,
-    )  # fmt: skip
+    known = np.flatnonzero(known_entries(truths))
+    apart = known[~_agree_each(hand.row[known], truths[known], digits)]
+    unseen = [i for i in apart if programs.is_out_of_reach(hand.row[i], truths[i])]
+    truths = truths.copy()
+    truths[unseen] = hand.row[unseen]
     status, worst, where = _status(hand.row, truths, digits)
     if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
@@ -388,7 +411,7 @@ def _against(
         digits=int(min(max(worst, 0.0), digits)),
         truth=truth,
         where=None if status == "identical" else where,
-        compared=compared,
+        compared=len(known),
         hand_row=hand.row,
         truth_row=truths,
         notes=tuple(notes),
@@ -406,7 +429,7 @@ def _up_to_rounding(
         return result
     if hand is None or truths is None or not _is_close(hand, truths, dtype):
         return result
-    known = np.array([truth is not None for truth in truths])
+    known = known_entries(truths)
 
     def agree(moved: list) -> bool:
         for constants in ("exact", "rounded"):

@@ -18,6 +18,7 @@ NaN and infinities count there. What a better formula can avoid is not excused, 
 looked at are the real values of the loss, not their float images. The point given is always judged.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -28,11 +29,11 @@ from flint import arb, ctx
 
 from handgrad import jaxprs
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
-from handgrad.exact.balls import is_infinite
+from handgrad.exact.balls import are_accurate, as_balls, finite_entries, is_infinite, parts
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
 from handgrad.verify.kinks import truth_at
-from handgrad.verify.mathematics import agreed_digits
+from handgrad.verify.mathematics import agreed_digits, overlapping
 from handgrad.verify.ulp import ALLOWANCE, ulp
 from handgrad.verify.witnesses import Layout, Programs, Row, is_float
 
@@ -128,6 +129,11 @@ class PointResult:
     underflows: bool = False
     """Whether the loss passes through a subnormal number here."""
 
+    @property
+    def modesty(self) -> float:
+        """Minus the largest input."""
+        return -float(np.abs(self.row.astype(np.float64)).max(initial=0))
+
     def reach_at(self, index: int) -> arb | None:
         """How far the truth of one coordinate moves."""
         return None if self.reach is None else self.reach[index]
@@ -154,7 +160,7 @@ def evaluate_point(
     """
     here = programs.layout.replaced(leaves, row)
     true, hand = _row(programs, truth, here), _row(programs, programs.hand, here)
-    if true is None or not all(ball.is_finite() for ball in true):
+    if true is None or not finite_entries(true).all():
         true = truth_at(programs, truth, here, DIGITS) if at_edges else None
         if true is None:
             return None
@@ -166,11 +172,10 @@ def evaluate_point(
     disagreeing: tuple[int, ...] = ()
     if hand is not None and programs.hand is not truth:
         disagreeing = tuple(
-            index
-            for index, (h, t) in enumerate(zip(hand, true, strict=True))
-            if not h.overlaps(t)
-            and agreed_digits(h, t) < DIGITS // 2
-            and not programs.is_out_of_reach(h, t)
+            int(index)
+            for index in np.flatnonzero(~overlapping(hand, true))
+            if agreed_digits(hand[index], true[index]) < DIGITS // 2
+            and not programs.is_out_of_reach(hand[index], true[index])
         )
         if reach is None and not disagreeing and programs.hand is not None:
             # autodiff branches at a tie; hand may not
@@ -247,13 +252,10 @@ def half_ulps(leaves: list, differentiated: tuple[int, ...], dtype: str) -> list
 def _moved(leaves: list, steps: list[np.ndarray], sign: int) -> list:
     """The leaves with every number moved by its step, exactly, in balls without a radius."""
 
-    def move(number: float, step: float) -> arb:
-        return arb(number) + arb(sign * step)
-
     with ctx.workprec(2200):  # exact for any two float64 numbers
         return [
             leaf if not is_float(leaf) or not step.any()
-            else np.frompyfunc(move, 2, 1)(np.asarray(leaf).astype(np.float64), step)
+            else as_balls(np.asarray(leaf).astype(np.float64)) + as_balls(sign * step)
             for leaf, step in zip(leaves, steps, strict=True)
         ]  # fmt: skip
 
@@ -303,7 +305,7 @@ def summation_cost(programs: Programs, program: Traced, leaves: list, dtype: str
             for out in outputs
         ]
         row = np.concatenate([np.asarray(part, dtype=object) for part in terms])
-        if all(ball.is_finite() and 2 * ball.rad() <= abs(ball.mid()) for ball in row):
+        if are_accurate(row.tolist(), 2):
             return row * arb(float(jnp.finfo(dtype).eps) / 2)
         bits *= 4
     return nothing
@@ -357,7 +359,24 @@ def _is_balls(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == object
 
 
-# --- one number -----------------------------------------------------------------------------------
+# --- one number, and a row of them ----------------------------------------------------------------
+
+
+def midpoints(row: Row) -> np.ndarray:
+    """The middle of each ball as the nearest float64."""
+    return np.array([float(ball) for ball in row.tolist()], np.float64)
+
+
+def bad_entries(computed: np.ndarray, true: Row, reach: Row | None, dtype: str) -> np.ndarray:
+    """Where a gradient `is_bad`."""
+    values = midpoints(true)
+    with np.errstate(invalid="ignore"):
+        opposed = (values != 0) & (np.sign(computed) != np.sign(values))
+    bad = ~np.isfinite(computed) | ~np.isfinite(values) | opposed
+    for index in np.flatnonzero(bad):
+        moved = None if reach is None else reach[index]
+        bad[index] = is_bad(float(computed[index]), true[index], moved, dtype)
+    return bad
 
 
 def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
@@ -380,10 +399,7 @@ def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
 
 def has_bad(point: PointResult, name: str, dtype: str) -> bool:
     """Whether any coordinate of an answer is bad."""
-    return any(
-        is_bad(float(computed), true, point.reach_at(index), dtype)
-        for index, (computed, true) in enumerate(zip(point.answers[name], point.truth, strict=True))
-    )
+    return bool(bad_entries(point.answers[name], point.truth, point.reach, dtype).any())
 
 
 def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
@@ -400,35 +416,52 @@ def lost_coordinate(point: PointResult, dtype: str) -> int | None:
     Where the truth is a normal number of the dtype; the first such coordinate, or None.
     """
     info = jnp.finfo(dtype)
-    for index, (computed, true) in enumerate(zip(point.answers["hand"], point.truth, strict=True)):
-        value = float(true.mid())
-        if not float(info.tiny) <= abs(value) <= float(info.max):
-            continue
-        error = abs(float(computed) - value)
-        explained = is_explained(float(computed), true, point.reach_at(index), dtype)
-        if not error <= ONE_DIGIT * abs(value) and not explained:
-            return index
+    values, computed = np.abs(midpoints(point.truth)), point.answers["hand"]
+    with np.errstate(invalid="ignore"):
+        lost = ~(np.abs(computed - midpoints(point.truth)) <= ONE_DIGIT * values)
+    lost &= (values >= float(info.tiny)) & (values <= float(info.max))
+    for index in np.flatnonzero(lost):
+        own = float(computed[index]), point.truth[index], point.reach_at(int(index))
+        if not is_explained(*own, dtype):
+            return int(index)
     return None
 
 
-def error_ulp(computed: float, true: arb, dtype: str) -> float:
+def errors_ulp(computed: np.ndarray, true: Row, dtype: str) -> np.ndarray:
     """|computed − true| in ulp of the truth; infinite for NaN and for an infinity that is wrong."""
-    value = float(true.mid())
-    if not math.isfinite(computed):
-        return 0.0 if computed == value else math.inf
-    if not math.isfinite(value) or abs(value) > float(jnp.finfo(dtype).max):
-        return math.inf
-    return float(abs(arb(computed) - true).mid() / arb(float(ulp(np.array(value), dtype))))
+    values = midpoints(true)
+    in_range = np.abs(values) <= float(jnp.finfo(dtype).max)
+    gap = midpoints(np.abs(as_balls(computed) - true))
+    with np.errstate(all="ignore"):
+        error = gap / ulp(np.where(in_range, values, 1.0), dtype)
+    error = np.where(in_range, error, np.inf)
+    return np.where(np.isfinite(computed), error, np.where(computed == values, 0.0, np.inf))
 
 
-def conditioning(true: arb, reach: arb | None, dtype: str) -> float:
+def error_ulp(computed: float, true: arb, dtype: str) -> float:
+    """`errors_ulp` of one number."""
+    return float(errors_ulp(np.array([computed]), np.array([true]), dtype)[0])
+
+
+def conditionings(true: Row, reach: Row | None, dtype: str) -> np.ndarray:
     """How far the truth moves, in ulp, as the inputs move by half an ulp.
 
     Infinite where that is not known, or where the moved truth has no value.
     """
-    if reach is None or not reach.is_finite():
-        return math.inf
-    return float(reach.abs_upper()) / float(ulp(np.array(float(true.mid())), dtype))
+    if reach is None:
+        return np.full(len(true), np.inf)
+    values = midpoints(true)
+    known = finite_entries(reach)
+    moves = np.array([float(ball.abs_upper()) for ball in reach.tolist()])
+    with np.errstate(all="ignore"):
+        return np.where(known, moves / ulp(np.where(np.isfinite(values), values, 1.0), dtype),
+                        np.inf)  # fmt: skip
+
+
+def conditioning(true: arb, reach: arb | None, dtype: str) -> float:
+    """`conditionings` of one number."""
+    moved = None if reach is None else np.array([reach])
+    return float(conditionings(np.array([true]), moved, dtype)[0])
 
 
 # --- all points -----------------------------------------------------------------------------------
@@ -443,7 +476,15 @@ class _Worst(NamedTuple):
     """Minus the largest input: of infinite errors the most modest is shown."""
     error: float = 0.0
     conditioning: float = 0.0
-    at: WorstInput | None = None
+    point: PointResult | None = None
+    index: int = 0
+    computed: float = 0.0
+
+    def described(self, layout: Layout) -> WorstInput | None:
+        """With the inputs."""
+        if self.point is None:
+            return None
+        return _worst_input(layout, self.point, self.index, self.error, self.computed)
 
 
 def summarize(
@@ -458,37 +499,34 @@ def summarize(
     witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
         for point in points:
-            modesty = -float(np.abs(point.row.astype(np.float64)).max(initial=0.0))
-            for index, true in enumerate(point.truth):
-                reach = point.reach_at(index)
-                size = float(abs(true).mid())
-                subnormal += point.underflows or 0 < size < tiny
-                for name, answer in point.answers.items():
-                    computed = float(answer[index])
-                    lost = not math.isfinite(computed)
-                    failed = lost if point.underflows else is_bad(computed, true, reach, dtype)
-                    bad[name] += failed
-                    if failed and modesty > bad_at.get(name, (-math.inf,))[0]:
-                        error = error_ulp(computed, true, dtype)
-                        at = _worst_input(layout, point, index, error, computed)
-                        bad_at[name] = (modesty, at)
-                    if not tiny <= size <= largest or (point.underflows and not lost):
-                        continue
-                    error = error_ulp(computed, true, dtype)
-                    cost = conditioning(true, reach, dtype)
-                    excess = error / (1 + cost) if math.isfinite(error) else math.inf
-                    before = worst[name]
-                    tied = excess == before.excess == math.inf and modesty > before.modesty
-                    if excess > 1.01 * before.excess or tied:
-                        at = _worst_input(layout, point, index, error, computed)
-                        worst[name] = _Worst(excess, modesty, error, cost, at)
+            sizes = np.abs(midpoints(point.truth))
+            with np.errstate(invalid="ignore"):
+                subnormal += int(np.sum(point.underflows | ((sizes > 0) & (sizes < tiny))))
+                in_range = (sizes >= tiny) & (sizes <= largest)
+            modesty = point.modesty
+            costs = conditionings(point.truth, point.reach, dtype)
+            for name, computed in point.answers.items():
+                lost = ~np.isfinite(computed)
+                failed = lost
+                if not point.underflows:
+                    failed = bad_entries(computed, point.truth, point.reach, dtype)
+                bad[name] += int(failed.sum())
+                counted = in_range & (lost | (not point.underflows))
+                errors = errors_ulp(computed, point.truth, dtype)
+                worst[name] = _worse(worst[name], point, computed, errors, costs, counted)
+                if failed.any() and modesty > bad_at.get(name, (-math.inf,))[0]:
+                    index = int(np.argmax(failed))
+                    at = _worst_input(
+                        layout, point, index, float(errors[index]), float(computed[index])
+                    )
+                    bad_at[name] = (modesty, at)
     return NumericsRow(
         dtype=dtype,
         hand_max_ulp=worst["hand"].error,
         autodiff_max_ulp=worst["autodiff"].error if witnessed else math.nan,
         conditioning_ulp=worst["hand"].conditioning,
-        hand_worst_at=worst["hand"].at,
-        autodiff_worst_at=worst["autodiff"].at,
+        hand_worst_at=worst["hand"].described(layout),
+        autodiff_worst_at=worst["autodiff"].described(layout),
         hand_bad=bad["hand"],
         autodiff_bad=bad["autodiff"],
         subnormal=subnormal,
@@ -498,6 +536,31 @@ def summarize(
         hand_bad_at=bad_at["hand"][1] if "hand" in bad_at else None,
         autodiff_bad_at=bad_at["autodiff"][1] if "autodiff" in bad_at else None,
     )
+
+
+def _worse(
+    before: _Worst,
+    point: PointResult,
+    computed: np.ndarray,
+    errors: np.ndarray,
+    costs: np.ndarray,
+    counted: np.ndarray,
+) -> _Worst:
+    """The worst so far, or a coordinate of this point that is worse by more than 1%."""
+    modesty = point.modesty
+    with np.errstate(invalid="ignore"):
+        excess = np.where(np.isfinite(errors), errors / (1 + costs), np.inf)
+    excess = np.where(counted, excess, -np.inf)
+    while True:
+        tied = before.excess == math.inf and modesty > before.modesty
+        worse = (excess == math.inf) if tied else excess > 1.01 * before.excess
+        if not worse.any():
+            return before
+        index = int(np.argmax(worse))
+        before = _Worst(
+            float(excess[index]), modesty, float(errors[index]), float(costs[index]), point, index,
+            float(computed[index]),
+        )  # fmt: skip
 
 
 def _worst_input(
@@ -530,13 +593,26 @@ class RangeInterpreter(Interpreter):
         outputs = super().apply(equation, operands)
         for output in outputs:
             if isinstance(output, np.ndarray) and output.dtype == object:
-                for ball in output.ravel():
-                    if ball.is_finite() and not ball.contains(0):
-                        mantissa, exponent = ball.mid().man_exp()
-                        top = int(exponent) + abs(int(mantissa)).bit_length()
-                        self.largest = max(self.largest, top)
-                        self.smallest = min(self.smallest, top)
+                self._remember([*itertools.chain.from_iterable(map(parts, output.ravel()))])
         return outputs
+
+    def _remember(self, balls: list[arb]) -> None:
+        numbers = np.abs(np.array([float(ball) for ball in balls], np.float64))
+        plain = (numbers >= np.finfo(np.float64).tiny) & (numbers < np.inf)
+        plain &= np.array([ball.rel_accuracy_bits() for ball in balls]) > 1
+        if plain.any():
+            self._extend(
+                *(int(np.frexp(n)[1]) for n in (numbers[plain].max(), numbers[plain].min()))
+            )
+        for index in np.flatnonzero(~plain):
+            ball = balls[index]
+            if ball.is_finite() and not ball.contains(0):
+                mantissa, exponent = ball.mid().man_exp()
+                self._extend(int(exponent) + abs(int(mantissa)).bit_length())
+
+    def _extend(self, *exponents: int) -> None:
+        self.largest = max(self.largest, *exponents)
+        self.smallest = min(self.smallest, *exponents)
 
 
 def classify_range(programs: Programs, leaves: list, dtype: str, both_fail: bool) -> str:

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from handgrad._precision import x64
-from handgrad.errors import InputError
-from handgrad.jaxprs import bind, called_program, run
+from handgrad.exact import Traced
+from handgrad.jaxprs import Program, as_arrays, bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, Programs, compiled, describe_error, rounded
+from handgrad.verify.witnesses import Problem, Programs, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -51,50 +52,51 @@ class Batch(NamedTuple):
 class BatchEvaluator:
     """Hand, autodiff and the loss compiled once for each dtype, for many points per call.
 
-    Points go through `lax.map`, one after the other, so that the arithmetic is that of one jitted
-    call, and not what `vmap` would make of it.
+    `traced(dtype)` gives their programs. Points go through `lax.map`, one after the other, so that
+    the arithmetic is that of one jitted call, and not what `vmap` would make of it.
     """
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
         self.layout = problem.layout
-        self.problem = problem
+        self._traced = traced
         most = max(1, MOST_NUMBERS // max(1, self.layout.size))
         wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
         self.count = max(1, min(wanted, most))
         """How many points one call takes."""
+        self._compiled: dict[str, Any] = {}
+
+    def _compile(self, dtype: str, operands: tuple[np.ndarray, list]) -> Any:
+        programs = self._traced(dtype)
 
         def at_row(row: jax.Array, leaves: list) -> Batch:
-            args = self.layout.args(self.layout.replaced(leaves, row))
-            if not problem.differentiable:  # a loop that may not end elsewhere, or in this dtype
-                loss = smallest = largest = jnp.full((), jnp.nan, row.dtype)
-            elif row.dtype == np.float64:
-                loss, smallest, largest = with_magnitude_range(problem.of)(*args)
-            else:
-                loss = problem.of(*args)
-                smallest = largest = jnp.full((), jnp.nan, row.dtype)
-            hand, auto = _as_row(problem.gradient(*args)), _as_row(problem.autodiff(*args))
-            return Batch(hand, auto, loss, smallest, largest)
+            here = self.layout.replaced(leaves, row)
+            unknown = jnp.full((), jnp.nan, row.dtype)
+            loss, smallest, largest = unknown, unknown, unknown
+            auto = jnp.full(row.shape, jnp.nan, row.dtype)
+            if programs.autodiff is not None:  # else a loop that may not end elsewhere
+                auto = _as_row(_called(programs.autodiff, here))
+                if row.dtype == np.float64:
+                    loss, smallest, largest = with_magnitude_range(programs.loss.jaxpr, here)
+                else:
+                    (loss,) = _called(programs.loss, here)
+            assert programs.hand is not None
+            return Batch(_as_row(_called(programs.hand, here)), auto, loss, smallest, largest)
 
         def at_rows(rows: jax.Array, leaves: list) -> Batch:
             return jax.lax.map(lambda row: at_row(row, leaves), rows)
 
-        self._at_rows = at_rows
-        self._compiled: dict[str, Any] = {}
+        with x64(dtype == "float64"):
+            # ahead of time: JAX's caches may be emptied
+            return jax.jit(at_rows).lower(*operands).compile()
 
     def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
         """At most `count` rows; `leaves` are the other arguments."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         operands = padded.astype(dtype), rounded(leaves, dtype)
-        if dtype not in self._compiled:  # ahead of time: JAX's caches may be emptied
-            self._compiled[dtype] = compiled(self.problem, self._at_rows, operands, dtype)
-        try:
-            with x64(dtype == "float64"):
-                found = self._compiled[dtype](*operands)
-        except TypeError as error:
-            raise InputError(
-                "gradient", "functions of their arguments alone", describe_error(error),
-                "keep no traced value from one call to the next",
-            ) from error  # fmt: skip
+        if dtype not in self._compiled:
+            self._compiled[dtype] = self._compile(dtype, operands)
+        with x64(dtype == "float64"):
+            found = self._compiled[dtype](*operands)
         return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
@@ -106,47 +108,49 @@ class BatchEvaluator:
         }
 
 
-def _as_row(gradient: object) -> jax.Array:
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+def _as_row(gradient: list[jax.Array]) -> jax.Array:
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in gradient])
+
+
+def _called(traced: Traced, leaves: list) -> list[jax.Array]:
+    """The outputs of a traced function at these leaves, in JAX."""
+    variables = traced.jaxpr.jaxpr.invars
+    operands = [as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
+    return list(jaxpr_as_fun(traced.jaxpr)(*operands))
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def with_magnitude_range(f: Callable) -> Callable:
-    """f, returning (value, smallest nonzero |number| on the way, largest), all as floats.
+def with_magnitude_range(program: Program, leaves: list) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The value of a program, the smallest nonzero |number| on the way, and the largest.
 
-    >>> value, small, large = with_magnitude_range(lambda x: 1e-3 * x + 1e3)(jnp.float32(1))
+    >>> program = jax.make_jaxpr(lambda x: 1e-3 * x + 1e3)(1.0)
+    >>> value, small, large = with_magnitude_range(program, [1.0])
     >>> round(float(small), 6), round(float(large), 3)
     (0.001, 1000.001)
     """
+    passed: list[jax.Array] = []
 
-    def observed(*args: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-        extents: list[tuple[jax.Array, jax.Array]] = []
+    def apply(equation: Any, operands: list[Any]) -> Sequence[Any]:
+        inside = called_program(equation)
+        if inside is not None:
+            return run(inside, operands, apply)
+        outputs = bind(equation, operands)
+        passed.extend(
+            jnp.abs(jnp.ravel(out)) for out in outputs if jnp.issubdtype(out.dtype, jnp.floating)
+        )
+        return outputs
 
-        def apply(equation: Any, operands: list[Any]) -> Sequence[Any]:
-            program = called_program(equation)
-            if program is not None:
-                return run(program, operands, apply)
-            outputs = bind(equation, operands)
-            extents.extend(_extent(o) for o in outputs if jnp.issubdtype(o.dtype, jnp.floating))
-            return outputs
-
-        (value,) = run(jax.make_jaxpr(f)(*args), jax.tree.leaves(args), apply)
-        smallest = jnp.stack([small for small, _ in extents] or [jnp.ones((), value.dtype)])
-        largest = jnp.stack([large for _, large in extents] or [jnp.ones((), value.dtype)])
-        return value, jnp.min(smallest), jnp.max(largest)
-
-    return observed
-
-
-def _extent(array: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Smallest nonzero and largest finite magnitude, as float64 where there is one."""
-    size = jnp.abs(array).ravel().astype(jnp.zeros(()).dtype)
-    nonzero = jnp.where(size > 0, size, jnp.inf)
-    finite = jnp.where(jnp.isfinite(size), size, 0.0)
-    return jnp.min(nonzero, initial=jnp.inf), jnp.max(finite, initial=0.0)
+    variables = program.jaxpr.invars
+    operands = [as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
+    (value,) = run(program, operands, apply)
+    if not passed:
+        return value, jnp.ones_like(value), jnp.ones_like(value)
+    sizes = jnp.concatenate([size.astype(value.dtype) for size in passed])
+    smallest = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf), initial=jnp.inf)
+    return value, smallest, jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0.0), initial=0.0)
 
 
 # --- scores ---------------------------------------------------------------------------------------

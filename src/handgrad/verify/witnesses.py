@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import CellType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +34,6 @@ MOST_DEPTH = 4
 Argnums = int | tuple[int, ...]
 Row = np.ndarray
 """The coordinates of a gradient as one row of balls."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 # --- leaves ---------------------------------------------------------------------------------------
@@ -168,24 +165,6 @@ class Problem:
 def autodiff(of: Callable, argnums: Argnums) -> Callable:
     """`jax.grad` of a loss."""
     return jax.grad(of, argnums=argnums)
-
-
-def called_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
-    """`function(gradient, of=..., at=...)`, answering a positional call in words."""
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> T:
-        missing = [name for name in ("of", "at") if name not in options]
-        if len(args) > 1 or missing:
-            name = function.__name__
-            got = f"{len(args)} arguments without names" if len(args) > 1 else f"no {missing[0]}="
-            raise InputError(
-                name, "a gradient, then of= and at= by name", got,
-                f"write {name}(gradient, of=loss, at=(x, y))",
-            )  # fmt: skip
-        return function(*args, **options)
-
-    return checked
 
 
 def describe_error(error: Exception) -> str:
