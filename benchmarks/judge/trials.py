@@ -186,6 +186,36 @@ def accused_by_jax(
         return False
 
 
+def accused_by_torch(loss: Callable, gradient: Callable, at: tuple, argnums: Argnums) -> bool:
+    """Whether PyTorch's gradcheck fails the loss with this derivative, in float64."""
+    import torch
+
+    positions = positions_of(argnums)
+    leaves, tree = jax.tree.flatten([at[position] for position in positions])
+
+    def args_of(tensors: tuple) -> tuple:
+        arrays = [jnp.asarray(tensor.detach().numpy()) for tensor in tensors]
+        full = list(at)
+        for position, value in zip(positions, jax.tree.unflatten(tree, arrays), strict=True):
+            full[position] = value
+        return tuple(full)
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *tensors: Any) -> Any:
+            ctx.save_for_backward(*tensors)
+            return torch.tensor(float(loss(*args_of(tensors))), dtype=torch.float64)
+
+        @staticmethod
+        def backward(ctx: Any, cotangent: Any) -> Any:
+            answer = jax.tree.leaves(gradient(*args_of(ctx.saved_tensors)))
+            return tuple(cotangent * torch.tensor(np.asarray(g, np.float64)) for g in answer)
+
+    with x64():
+        tensors = [torch.tensor(np.asarray(a, np.float64), requires_grad=True) for a in leaves]
+        return not torch.autograd.gradcheck(Loss.apply, tensors, raise_exception=False)
+
+
 def check_first_order(f: Callable, args: tuple) -> None:
     """`check_grads`, in reverse."""
     check_grads(f, args, order=1, modes=("rev",))

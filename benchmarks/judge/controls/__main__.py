@@ -26,7 +26,9 @@ BAR = 0.85
 def controls(
     only: Annotated[str, typer.Option(help="Only those whose name contains this.")] = "",
     family: Annotated[str, typer.Option(help="Only this family.")] = "",
-    beside: Annotated[bool, typer.Option(help="Run the checks that come with JAX too.")] = True,
+    beside: Annotated[
+        bool, typer.Option(help="Run the checks of JAX, and PyTorch if it is here.")
+    ] = True,
     evaluations: Annotated[
         int, typer.Option(min=0, help="Points of the search around each right gradient.")
     ] = 0,
@@ -74,7 +76,7 @@ def try_named(family: str, name: str, beside: bool, evaluations: int) -> Outcome
 
 def print_outcomes(found: Iterable[Outcome]) -> None:
     """One row for each control, and the words where they are not the expected ones."""
-    head = f"{'control':28}{'in':7}{'right':11}{'wrong':11}{'cause':7}checks of JAX"
+    head = f"{'control':28}{'in':7}{'right':11}{'wrong':11}{'cause':7}other checks"
     print(head, markup=False)
     for o in found:
         beside = [f"{name} accuses" for name in o.accused_by]

@@ -67,7 +67,7 @@ def swish_beta() -> Control:
         slope = s * (1 - s)
         return c * (s + beta * x * slope), jnp.sum(c * slope * (x if wrong else x * x))
 
-    return Control(loss, gradient, (x, beta), ("factor x",), (0, 1))
+    return Control(loss, gradient, (x, beta), ("missing factor x",), (0, 1))
 
 
 def softplus_beta() -> Control:
@@ -145,7 +145,7 @@ def hardswish() -> Control:
         middle = x / 3 + (0 if wrong else 0.5)
         return c * jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, middle))
 
-    return Control(loss, gradient, (x,), ("0.5", "forgotten"))
+    return Control(loss, gradient, (x,), ("constant 3", "forgotten"))
 
 
 def leaky_relu() -> Control:

@@ -8,20 +8,28 @@ contain one of these phrases.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.judge.trials import accused_by_jax, check_first_order, check_pullback
+from benchmarks.judge.trials import (
+    accused_by_jax,
+    accused_by_torch,
+    check_first_order,
+    check_pullback,
+)
 from handgrad.verify import Verdict, verify
 from handgrad.verify.mathematics import RIGHT
 
 CHECKS = {
-    "check_grads float32": ("float32", check_first_order),
-    "check_grads float64": ("float64", check_first_order),
-    "check_vjp float64": ("float64", check_pullback),
+    "check_grads float32": partial(accused_by_jax, dtype="float32", check=check_first_order),
+    "check_grads float64": partial(accused_by_jax, dtype="float64", check=check_first_order),
+    "check_vjp float64": partial(accused_by_jax, dtype="float64", check=check_pullback),
 }
+if find_spec("torch"):
+    CHECKS["gradcheck"] = accused_by_torch
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one control before the judge, and before JAX's own checks."""
+    """What became of one control before the judge, and before the checks beside."""
 
     family: str
     name: str
@@ -72,7 +80,7 @@ def draw(seed: int, *shapes: tuple[int, ...]) -> Any:
 def try_control(
     family: str, make: Callable[[], Control], beside: bool = True, evaluations: int = 0
 ) -> Outcome:
-    """One control before the judge; with `beside`, before the checks that come with JAX too.
+    """One control before the judge; with `beside`, before the other checks too.
 
     `evaluations` are those of the search around the right gradient, in each dtype.
     """
@@ -112,11 +120,11 @@ def _undecided_or(otherwise: str, verdict: Verdict) -> str:
 
 
 def _accusers(control: Control, gradient: Callable, checks: dict) -> tuple[str, ...]:
-    """Those of JAX's checks that fail the loss with this gradient."""
+    """Those of the checks that fail the loss with this gradient."""
     return tuple(
         name
-        for name, (dtype, check) in checks.items()
-        if accused_by_jax(control.loss, gradient, control.at, control.argnums, dtype, check)
+        for name, accuses in checks.items()
+        if accuses(control.loss, gradient, control.at, control.argnums)
     )
 
 
