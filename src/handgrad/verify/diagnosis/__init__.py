@@ -6,7 +6,11 @@ expected. Relations between the numbers of a leaf come first, then mistakes insi
 of all that fit, the simplest one that explains every wrong leaf is given.
 """
 
+import contextlib
+import functools
+import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +46,7 @@ from handgrad.verify.witnesses import Argnums, Layout, argument_names, is_float,
 SMALL = 1e-8
 """Relative errors below this are no evidence for any relation: none is looked for."""
 MOST_RATIOS = 6
+UNNAMED = "no simple cause was found"
 CHOSEN = 128
 """Coordinates of the gradient on which mistakes inside the chain are looked for."""
 
@@ -76,8 +81,9 @@ def diagnose(
     with x64():
         flat, tree = jax.tree.flatten(_as_float64(at))
         program = jax.make_jaxpr(lambda *leaves: of(*jax.tree.unflatten(tree, leaves)))(*flat)
-        loss = TracedLoss(program, flat, [name for name, _ in named], positions)
-        here = _Point(loss, leaves, wrong, _context(named, program), {})
+        captured = _captured(of, program)
+        loss = TracedLoss(program, flat, [name for name, _ in named], positions, captured)
+        here = _Point(loss, leaves, wrong, _context(named, program, of), {})
         there = _second_point(here, of, gradient, tree, argnums) if gradient else None
         found: list[Cause] = []
         explained = None
@@ -132,7 +138,8 @@ class _Point(NamedTuple):
 
     def integers(self) -> list[tuple[str, np.ndarray]]:
         """The arguments that may be labels or indices."""
-        pairs = zip(self.loss.names, self.loss.leaves, strict=True)
+        pairs = [*zip(self.loss.names, self.loss.leaves, strict=True)]
+        pairs += self.loss.captured.values()
         return [(name, np.asarray(a)) for name, a in pairs if _is_index(a)]
 
 
@@ -167,7 +174,7 @@ def _by_residuals(point: _Point) -> Iterable[Cause]:
         yield from chain_causes(pairs, point.sample(), chain, point.integers(), point.context)
 
 
-ENOUGH = {"_by_relations": 20.0, "_by_variants": 25.0, "_by_chain": 24.0, "_by_slopes": 28.0,
+ENOUGH = {"_by_relations": 20.0, "_by_variants": 23.4, "_by_chain": 23.4, "_by_slopes": 28.0,
           "_by_residuals": math.inf}  # fmt: skip
 """The cost from which on the next kind of cause is looked for besides."""
 
@@ -177,8 +184,13 @@ def _confirmed(stage: Stage, here: _Point, there: _Point | None) -> list[Cause]:
     found = list(stage(here))
     if not found or there is None:
         return found
-    again = {(cause.phrase, cause.leaf) for cause in stage(there)}
-    return [c for c in found if c.descriptive or (c.phrase, c.leaf) in again]
+    again = {(_place_free(cause.phrase), cause.leaf) for cause in stage(there)}
+    return [c for c in found if c.descriptive or (_place_free(c.phrase), c.leaf) in again]
+
+
+def _place_free(phrase: str) -> str:
+    """A phrase without the coordinates that it is said of: elsewhere they may be others."""
+    return re.sub(r" at \d+ of \d+ coordinates.*$|^\S+\[\d+:\d+\]: ", "", phrase)
 
 
 def _second_point(
@@ -203,7 +215,7 @@ def _second_point(
     if not all(np.isfinite([leaf.hand, leaf.truth]).all() for leaf in leaves):
         return None
     wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
-    context = _context(named, here.loss.program)
+    context = _context(named, here.loss.program, of)
     return _Point(here.loss._replace(leaves=flat), leaves, wrong, context, here.cache)
 
 
@@ -225,7 +237,7 @@ def ratios(layout: Layout, hand: np.ndarray, truth: np.ndarray) -> str:
         for i, ratio in zip(wrong[:MOST_RATIOS], quotients[:MOST_RATIOS], strict=True)
     ]
     more = f", and {len(wrong) - MOST_RATIOS} more" if len(wrong) > MOST_RATIOS else ""
-    return f"no simple cause was found; gradient / truth: {', '.join(parts)}{more}"
+    return f"{UNNAMED}; gradient / truth: {', '.join(parts)}{more}"
 
 
 # --- what is given --------------------------------------------------------------------------------
@@ -259,7 +271,42 @@ def _arguments(at: tuple, names: Sequence[str]) -> list[tuple[str, Any]]:
     ]
 
 
-def _context(named: list[tuple[str, Any]], program: Any) -> Context:
+def _closure(function: Any) -> dict[str, Any]:
+    """What a function holds besides its arguments, by name: closure, defaults, a partial."""
+    held: dict[str, Any] = {}
+    if isinstance(function, functools.partial):
+        held |= {str(i): argument for i, argument in enumerate(function.args)}
+        held |= function.keywords
+        function = function.func
+    with contextlib.suppress(TypeError, ValueError):
+        defaults = getattr(function, "__defaults__", None) or ()
+        held |= {str(i): default for i, default in enumerate(defaults)}
+        held |= dict(inspect.getclosurevars(function).nonlocals)
+    return held
+
+
+def _captured(of: Callable, program: Any) -> dict[int, tuple[str, Any]]:
+    """The arrays that a loss holds: by the id of the constant, its name and the array itself."""
+    known = {
+        name: np.asarray(value) for name, value in _closure(of).items()
+        if isinstance(value, np.ndarray | jax.Array) and not _is_key(value)
+    }  # fmt: skip
+    found = {}
+    for constant in program.consts:
+        if _is_key(constant) or np.size(constant) < 2:
+            continue
+        array = np.asarray(constant)
+        names = [n for n, a in known.items() if a.shape == array.shape and np.array_equal(a, array)]
+        name = names[0] if names else f"an array {list(array.shape)} of the loss"
+        found[id(constant)] = (name, array)
+    return found
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(value, "dtype", np.float64), jax.dtypes.prng_key)
+
+
+def _context(named: list[tuple[str, Any]], program: Any, of: Callable) -> Context:
     sizes: dict[int, str] = {}
     arrays = [(name, np.asarray(a)) for name, a in named if is_float(a) or _is_index(a)]
     arrays.sort(key=lambda entry: "." in entry[0])  # data before parameters
@@ -273,9 +320,10 @@ def _context(named: list[tuple[str, Any]], program: Any) -> Context:
         if a.ndim and np.isin(a, (0, 1)).all() and np.sum(a) > 1:
             sizes.setdefault(int(np.sum(a)), f"the ones in {name}")
     scalars = {abs(float(a)) for _, a in arrays if a.ndim == 0 and a.dtype.kind == "f"}
+    held = {abs(v) for v in _closure(of).values() if isinstance(v, float) and math.isfinite(v)}
     constants = (constants_of(program) | scalars) - {0.0, 1.0, 2.0, 0.5} - {float(n) for n in sizes}
     floats = tuple((name, a.astype(np.float64)) for name, a in arrays if a.dtype.kind == "f")
-    return Context(sizes, frozenset(constants), floats)
+    return Context(sizes, frozenset(constants), floats, frozenset(held - {0.0, 1.0}))
 
 
 def _choose(leaves: list[ComparedLeaf]) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ Here they are taken in float64: the walk over the jaxpr adds to each u an ε tha
 derivative in which is L′(u).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -78,6 +78,8 @@ class TracedLoss(NamedTuple):
     leaves: Sequence[Any]
     names: Sequence[str]
     argnums: Sequence[int]
+    captured: Mapping[int, tuple[str, Any]] = {}
+    """Arrays that the loss holds: by the id of the constant, the name and the array."""
 
     @property
     def moving(self) -> list[Any]:
@@ -108,6 +110,12 @@ class TracedLoss(NamedTuple):
                     outputs.append(_Labelled(value, sources[0] if made_by in MOVES else -1))
             return outputs
 
+        def constant(value: Any, aval: Any) -> _Labelled:
+            own = jaxprs.as_arrays(value, aval)
+            if id(value) not in self.captured or not _is_real(value):
+                return _Labelled(own, -1)
+            return visit(own, _Named(self.captured[id(value)][0], "input", ()))
+
         given = [jnp.asarray(leaf) for leaf in self.leaves]
         for position, value in zip(self.argnums, moving, strict=True):
             given[position] = value
@@ -115,7 +123,7 @@ class TracedLoss(NamedTuple):
             visit(value, _Named(name, "input", ())) if _is_real(value) else _Labelled(value, -1)
             for name, value in zip(self.names, given, strict=True)
         ]
-        (output,) = jaxprs.run(self.program, inputs, apply, _unlabelled)
+        (output,) = jaxprs.run(self.program, inputs, apply, constant)
         return output.value, named
 
 

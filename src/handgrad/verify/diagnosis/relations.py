@@ -28,6 +28,8 @@ class Context(NamedTuple):
     """Numbers written in the loss, and scalar arguments."""
     arrays: tuple[tuple[str, np.ndarray], ...]
     """The arguments, named."""
+    held: frozenset[float] = frozenset()
+    """Numbers that the loss holds: in its closure, its defaults, a partial."""
 
 
 def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarray:
@@ -71,7 +73,7 @@ def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
             return 2, f"{n} times too large, {n} being {axes}: a mean forgotten (ratio {n})"
         if is_exactly(ratio, 1 / n):
             return 2, f"{n} times too small, {n} being {axes}: divided once too often (ratio 1/{n})"
-    for c in sorted(context.constants, reverse=True):
+    for c in sorted(context.constants | context.held, reverse=True):
         if is_exactly(ratio, 1 / c):
             return 3, f"the factor {c:.6g} of the loss forgotten (ratio {ratio:.6g})"
         if is_exactly(ratio, c):
@@ -197,8 +199,10 @@ def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
 
 
 def _moved(leaf: ComparedLeaf) -> _Relation:
-    """Axes exchanged, reversed or rolled."""
+    """Axes exchanged, reversed or rolled: told by numbers of which most are different."""
     hand, truth = leaf.hand, leaf.truth
+    if len(np.unique(np.round(truth / np.max(np.abs(truth)), 9))) < min(4, truth.size):
+        return
     for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
         turned = np.transpose(truth, axes)
         if turned.shape == hand.shape and close(hand, turned).all():
@@ -225,7 +229,7 @@ def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
     if np.count_nonzero(wrong) > 1 and close(flat[wrong], flat[wrong][:1]).all():
         many = "" if wrong.all() else f" at {np.count_nonzero(wrong)} of {wrong.size} coordinates"
         named = any(is_exactly(abs(float(flat[wrong][0])), c) for c in context.constants)
-        cost = 7 + 3 * bool(many) + 16 * (not named)
+        cost = 7.0 + 15 * bool(many) + 19 * (not named)
         yield cost, f"an additive constant {flat[wrong][0]:.8g}{many}", 1
     terms = [("w", leaf.value)]
     terms += [(name, a) for name, a in context.arrays if a.shape == leaf.value.shape]

@@ -1,20 +1,17 @@
 """Variants of a loss: the same value, with one step of its derivative done as people do it wrong.
 
 The loss is run again, equation by equation, loops included. Wherever a mistake is known to be made,
-a gate is put: with s = 0 the equation is what it is, with s = 1 its value is the same and its
-derivative that of the mistake,
-
-    y(x) = (1 − s) f(x) + s (f(x₀) + A(x) − A(x₀)),  x₀ = x held constant,
-
-where A has the wrong derivative: a factor left out, an operand held constant, an index overwritten,
-a sum taken in the wrong direction, the other branch of a maximum. The gates are inputs of one
+a gate is put: closed, the equation y = f(x) is what it is; open, its value is the same and its
+derivative is that of another function A(x), as the mistake would have it: a factor left out, an
+operand held constant, an index overwritten, a sum taken in the wrong direction, the other branch of
+a maximum. The gates are inputs of one
 program, compiled once: a variant is a gradient with one gate open, everywhere its step is taken.
 The numbers written in the loss are inputs too, so that one may be exchanged for another.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any, NamedTuple
 
 import jax
@@ -40,11 +37,11 @@ from handgrad.verify.diagnosis.relations import (
 )
 
 MOST_EQUATIONS = 1_500
-MOST_VARIANTS = 400
+MOST_VARIANTS = 600
 MOST_COORDINATES = 20_000
 MOST_REPEATS = 1_024
 """Indices of a gather that are compared with each other."""
-CUT, RULE, NUMBER = 20.0, 22.0, 23.0
+CUT, RULE, NUMBER = 20.0, 22.0, 22.5
 """The costs: an operand held constant, a wrong rule at one step, another number in the loss."""
 UNARY = frozenset({"tanh", "logistic", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos", "log1p",
                    "expm1", "square", "integer_pow", "custom_jvp_call"})  # fmt: skip
@@ -52,6 +49,10 @@ JOINING = frozenset({"add", "sub", "mul", "div", "max", "min", "select_n", "dot_
                      "concatenate", "pow", "atan2", "conv_general_dilated", "custom_jvp_call",
                      "add_any", "scatter-add", "scatter", "dynamic_update_slice", "cond",
                      "custom_linear_solve", "triangular_solve"})  # fmt: skip
+ELEMENTWISE = frozenset({"add", "sub", "mul", "div", "max", "min", "add_any"})
+
+
+Key = tuple[Any, ...]
 
 
 class Flow(NamedTuple):
@@ -65,6 +66,8 @@ class Flow(NamedTuple):
     """The number it is, where it was written in the loss."""
     given: bool = False
     """Whether it is an argument, or the state that a loop carries."""
+    origin: Key = ()
+    """What made it: the equation, whatever relabels it since."""
 
 
 class Variant(NamedTuple):
@@ -76,9 +79,6 @@ class Variant(NamedTuple):
     """Gates of one step that each hold one operand constant share it."""
 
 
-Key = tuple[Any, ...]
-
-
 class Gates:
     """The gates of a loss, numbered in the order in which they were first met."""
 
@@ -86,6 +86,8 @@ class Gates:
         self.numbers: dict[Key, int] = {}
         self.variants: list[Variant] = []
         self.written: list[float] = []
+        self.consumers: dict[Key, dict[int, str]] = {}
+        """For the state of a loop the gates of all steps that use it, with their names."""
 
     def gate(self, key: Key, variant: Variant, choice: Any) -> Any:
         """The gate of this key, from the vector of all; a closed one where there are too many."""
@@ -96,6 +98,22 @@ class Gates:
             self.variants.append(variant)
         number = self.numbers[key]
         return None if choice is None else choice[number]
+
+    def opened(self) -> Iterator[tuple[Variant, tuple[int, ...]]]:
+        """What can be opened: each gate; those that say the same, together; all but one."""
+        alike: dict[str, list[int]] = {}
+        for k, variant in enumerate(self.variants):
+            yield variant, (k,)
+            alike.setdefault(variant.words, []).append(k)
+        for words, numbers in alike.items():
+            if len(numbers) > 1:
+                words = words.replace("the derivative of ", "the derivative of every ", 1)
+                yield Variant(words, self.variants[numbers[0]].cost + 0.5), tuple(numbers)
+        for steps in self.consumers.values():
+            for k, step in steps.items() if len(steps) > 1 else ():
+                words = f"of the paths through time only that into {step} is taken: the others are"
+                words += " forgotten, as if the state of `scan` were a constant there"
+                yield Variant(words, CUT + 1), tuple(n for n in steps if n != k)
 
     def number(self, value: float) -> int:
         """The position of a number written in the loss."""
@@ -116,7 +134,14 @@ class Walk:
         for position, own in zip(self.loss.argnums, moving, strict=True):
             given[position] = own
         flows = [
-            Flow(v, name, i in self.loss.argnums, is_mask=_is_mask(self.loss.leaves[i]), given=True)
+            Flow(
+                v,
+                name,
+                i in self.loss.argnums,
+                is_mask=_is_mask(self.loss.leaves[i]),
+                given=True,
+                origin=("given", i),
+            )
             for i, (v, name) in enumerate(zip(given, self.loss.names, strict=True))
         ]
         (output,) = self.run(self.loss.program, flows, ())
@@ -132,7 +157,10 @@ class Walk:
         """What flows out of a literal: if it is a real number, it is an input too."""
         array = jaxprs.as_arrays(value, aval)
         if np.size(value) != 1 or not _is_real(value) or isinstance(value, jax.core.Tracer):
-            return Flow(array, "a constant", False, is_mask=_is_mask(value))
+            name, _ = self.loss.captured.get(
+                id(value), (f"an array {list(np.shape(value))} of the loss", None)
+            )
+            return Flow(array, name, False, _is_mask(value), origin=("constant", id(value)))
         number = float(np.ravel(np.asarray(value))[0])
         if self.numbers is not None and math.isfinite(number) and number not in (0.0, 1.0, -1.0):
             position = self.gates.number(number)
@@ -150,17 +178,22 @@ class Walk:
         if name == "scan":
             return self.scan(equation, flows, here)
         moving = any(flow.moving for flow in flows)
-        if moving and name in JOINING:
-            several = sum(flow.moving for flow in flows) > 1 or name == "custom_jvp_call"
-            flows = [
-                self.cut(equation, flows, i, here)
-                if flow.moving and _is_real(flow.value) and (several or flow.given) else flow
-                for i, flow in enumerate(flows)
-            ]  # fmt: skip
+        several = sum(flow.moving for flow in flows) > 1 or name == "custom_jvp_call"
+        flows = [
+            self.cut(equation, flows, i, here)
+            if flow.moving and _is_real(flow.value)
+            and (flow.origin[:1] == ("state",) or (name in JOINING and (several or flow.given)))
+            else flow
+            for i, flow in enumerate(flows)
+        ]  # fmt: skip
         outputs = jaxprs.bind(equation, [flow.value for flow in flows])
+        relabels = name in MOVES and name != "neg"
         if moving and len(outputs) == 1 and _is_real(outputs[0]):
             outputs = [self.with_rules(equation, flows, outputs[0], here)]
-        relabels = name in MOVES and name != "neg"
+            if not relabels:
+                words = f"the path through {name_of(equation)} forgotten, as if it were a constant"
+                key = (*here, "node")
+                outputs = [self.held(outputs[0], key, Variant(words, CUT + 0.2))]
         first = flows[0] if flows else Flow(None, "", False)
         made = first.name if relabels else name_of(equation)
         is_mask = (relabels and first.is_mask) or (
@@ -168,7 +201,8 @@ class Walk:
             and (first.is_mask or jnp.result_type(first.value) == np.bool_)
         )
         number = first.number if relabels or name == "convert_element_type" else None
-        return [Flow(v, made, moving, is_mask, number) for v in outputs]
+        origin = first.origin if relabels else here
+        return [Flow(v, made, moving, is_mask, number, origin=origin) for v in outputs]
 
     def cut(self, equation: Any, flows: list[Flow], index: int, here: Key) -> Flow:
         """An operand that may be held constant."""
@@ -179,15 +213,18 @@ class Walk:
             what = f"the path through {flow.name}, the denominator of {step},"
         words = f"{what} forgotten, as if it were a constant"
         variant = Variant(words, CUT, f"{here}")
-        return flow._replace(value=self.held(flow.value, (*here, "cut", index), variant))
+        key = (*here, "cut", index)
+        value = self.held(flow.value, key, variant)
+        if flow.origin[:1] == ("state",) and key in self.gates.numbers:
+            self.gates.consumers.setdefault(flow.origin, {})[self.gates.numbers[key]] = step
+        return flow._replace(value=value)
 
     def held(self, value: Any, key: Key, variant: Variant) -> Any:
         """A value that is held constant where its gate is open."""
         s = self.gates.gate(key, variant, self.choice)
         if s is None:
             return value
-        s = s.astype(value.dtype)
-        return (1 - s) * value + lax.stop_gradient(s * value)
+        return _gated(value, jnp.zeros_like(value), s)
 
     def scan(self, equation: Any, flows: list[Flow], here: Key) -> list[Flow]:
         """A loop: its body is run with gates, which may hold what it carries constant."""
@@ -203,15 +240,19 @@ class Walk:
 
         def turn(state: Sequence[Any], row: Sequence[Any]) -> tuple[list[Any], list[Any]]:
             own = []
-            for k, (flow, value) in enumerate(zip(carry, state, strict=True)):
+            for k, value in enumerate(state):
                 moving = flags[constants + k]
                 if moving and _is_real(value):
                     words = f"the path through time, what {step} carries from step to step,"
                     words += " forgotten, as if it were a constant"
                     variant = Variant(words, CUT, f"{here}")
                     value = self.held(value, (*here, "carry", k), variant)
-                own.append(flow._replace(value=value, moving=moving, name=f"the state of {step}"))
-            rows = [flow._replace(value=v) for flow, v in zip(inputs, row, strict=True)]
+                state_name, origin = f"the state of {step}", ("state", *here, k)
+                own.append(Flow(value, state_name, moving, given=True, origin=origin))
+            rows = [
+                flow._replace(value=v, origin=(*here, "row", k))
+                for k, (flow, v) in enumerate(zip(inputs, row, strict=True))
+            ]
             outputs = self.run(body, [*fixed, *own, *rows], here)
             values = [
                 jnp.asarray(flow.value, v.aval.dtype) if not _is_key(flow.value) else flow.value
@@ -239,17 +280,34 @@ class Walk:
     def with_rules(self, equation: Any, flows: list[Flow], output: Any, here: Key) -> Any:
         """The output, with a gate for each mistake that is made at such a step."""
         result = output
-        for number, rule in enumerate(_rules(equation, flows, output, len(here) > 1)):
+        for number, rule in enumerate(_rules(equation, flows, output)):
             key = rule.shared or (*here, number)
             s = self.gates.gate(key, Variant(rule.words, rule.cost), self.choice)
-            if s is None:
-                continue
-            wrong = rule.value
-            moved = s.astype(output.dtype) * (
-                (wrong - lax.stop_gradient(wrong)) - (output - lax.stop_gradient(output))
-            )
-            result = result + moved
+            if s is not None:
+                result = _gated(result, rule.value, s)
         return result
+
+
+@jax.custom_jvp
+def _gated(value: Any, other: Any, s: Any) -> Any:
+    """`value`, with the derivative of `other` where the gate s is open."""
+    return value
+
+
+@_gated.defjvp
+def _gated_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    value, _, s = primals
+    own, other, _ = tangents
+    return value, own + s.astype(own.dtype) * (other - own)
+
+
+@jax.custom_vjp
+def _masked_by_cotangent(x: Any) -> Any:
+    """The identity, whose cotangent passes where it is positive itself."""
+    return x
+
+
+_masked_by_cotangent.defvjp(lambda x: (x, None), lambda _, c: (jnp.where(c > 0, c, 0),))
 
 
 def _is_key(value: Any) -> bool:
@@ -281,9 +339,12 @@ class Rule(NamedTuple):
     """The key of a gate that opens at several steps at once."""
 
 
-def _rules(equation: Any, flows: list[Flow], y: Any, inside: bool) -> Iterator[Rule]:
-    """The mistakes that an equation invites; `inside` a call or a loop."""
+def _rules(equation: Any, flows: list[Flow], y: Any) -> Iterator[Rule]:
+    """The mistakes that an equation invites."""
     name, step = equation.primitive.name, name_of(equation)
+    if name in ELEMENTWISE:
+        yield from _of_wrong_axes(equation, flows, y)
+        flows = [flow._replace(value=jnp.broadcast_to(flow.value, y.shape)) for flow in flows]
     made = {
         "mul": _of_product, "div": _of_quotient, "select_n": _of_branches, "max": _of_extreme,
         "min": _of_extreme, "dot_general": _of_matrices, "gather": _of_lookup,
@@ -325,10 +386,12 @@ def _of_product(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator
         if not other.moving:
             flipped = -own.value * _held(other.value)
             words = f"the sign of {other.name} flipped in every product on the way back"
-            yield Rule(flipped, words, RULE + 1, ("flipped", other.name))
-        if not own.moving or not other.moving:
-            words = f"in {step} the derivative is taken to be the other factor, {own.name}"
+            yield Rule(flipped, words, RULE + 1, ("flipped", *other.origin))
+            words = f"in {step} the derivative is taken to be {own.name}, not the other factor"
             yield Rule(own.value * _held(own.value), words, RULE + 2)
+        else:
+            words = f"of the product {step} only the derivative of {own.name} is left, without"
+            yield Rule(own.value, f"{words} the factor {other.name}", RULE + 0.5)
     if a.moving and b.moving and a.value.shape == b.value.shape:
         wrong = a.value * _held(a.value) + b.value * _held(b.value)
         words = f"the factors of {step}, {a.name} and {b.name}, are exchanged in the product rule"
@@ -369,6 +432,8 @@ def _of_extreme(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator
     yield Rule(a + b, f"the mask of {step}, 1[v > 0], ignored on the way back to {names}")
     words = f"the other branch of {step} on the way back to {names}: on the wrong side, 1[v < 0]"
     yield Rule(jnp.where(first, b, 0) + jnp.where(first, 0, a), words)
+    words = f"{step} passes on what comes back where that is positive, 1[c > 0], not 1[v > 0]"
+    yield Rule(_masked_by_cotangent(a + b), words)
 
 
 def _of_matrices(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
@@ -380,9 +445,9 @@ def _of_matrices(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterato
         turned = [_held(matrix).T, other.value] if i == 0 else [other.value, _held(matrix).T]
         rest = [flows[0].value, flows[1].value]
         rest[1 - i] = _held(other.value)
-        wrong = lax.dot_general(*turned, numbers, precision=precision)
+        wrong = lax.dot_general(turned[0], turned[1], numbers, precision=precision)
         if flows[i].moving:
-            wrong = wrong + lax.dot_general(*rest, numbers, precision=precision)
+            wrong = wrong + lax.dot_general(rest[0], rest[1], numbers, precision=precision)
         words = f"{flows[i].name} is not transposed on the way back through {step} to {other.name}"
         if wrong.shape == y.shape:
             yield Rule(wrong, words)
@@ -395,15 +460,21 @@ def _of_convolution(equation: Any, flows: list[Flow], y: Any, step: str) -> Iter
         if not other.moving:
             continue
         kept = _held(flows[i].value)
-        changes = [(jnp.flip(kept, spec[2:]), "not reversed (flipped)")]
+        flipped = jnp.flip(kept, spec[2:])
+        changes = [(flipped, "not reversed (flipped)", "")]
+        changes += [(flipped, "not reversed (flipped)", "padding")] if i == 1 else []
         changes += [
-            (jnp.roll(kept, by, axis), f"shifted by {by} (an offset of the padding)")
+            (jnp.roll(kept, by, axis), f"shifted by {by} (an offset of the padding)", "")
             for axis in spec[2:]
             for by in (1, -1)
         ]
-        for changed, words in changes:
+        for changed, words, also in changes:
             values = [changed, other.value] if i == 0 else [other.value, changed]
-            wrong = jaxprs.bind(equation, values)[0]
+            turned = equation
+            if also:
+                padding = tuple((high, low) for low, high in equation.params["padding"])
+                turned = equation.replace(params={**equation.params, "padding": padding})
+            wrong = jaxprs.bind(turned, values)[0]
             if flows[i].moving:
                 rest = [flows[0].value, flows[1].value]
                 rest[1 - i] = _held(other.value)
@@ -450,9 +521,29 @@ def _of_running_sum(equation: Any, flows: list[Flow], y: Any, step: str) -> Iter
         yield Rule(whole, f"{step} (`cumsum`) taken to be the whole sum on the way back")
 
 
+def _of_wrong_axes(equation: Any, flows: list[Flow], y: Any) -> Iterator[Rule]:
+    """A vector beside a square matrix, its derivative summed over the wrong axis."""
+    for i, flow in enumerate(flows):
+        long = [axis for axis, n in enumerate(flow.value.shape) if n > 1]
+        if not flow.moving or flow.value.shape == y.shape or len(long) != 1:
+            continue
+        for axis, n in enumerate(y.shape):
+            if axis != long[0] and n == flow.value.shape[long[0]]:
+                turned = jnp.moveaxis(flow.value, long[0], axis)
+                values = [_held(other.value) for other in flows]
+                own = jnp.broadcast_to(values[i], y.shape)
+                values[i] = own + jnp.broadcast_to(turned - _held(turned), y.shape)
+                words = f"what comes back to {flow.name} is summed over the wrong axis, {long[0]}"
+                yield Rule(jaxprs.bind(equation, values)[0], f"{words} in place of axis {axis}")
+
+
 def _of_function(flow: Flow, y: Any, step: str) -> Iterator[Rule]:
     x, between = flow.value, f"the derivative of {step} with respect to {flow.name}"
     yield Rule(x, f"{between} forgotten", RULE + 1)
+    if step.startswith("`sqrt`"):
+        words = f"the derivative of {step} is 1/2, a missing factor 1/√: not divided by the norm"
+        yield Rule(x / 2, words)
+        yield Rule(x / 2, words.replace(step, "every `sqrt`"), RULE + 0.5, ("root",))
     for v, which in ((y, "its value"), (x, "its argument")):
         for formula, slope in (
             ("v(1 − v)", v * (1 - v)), ("1 − v²", 1 - v * v), ("v", v), ("1 − v", 1 - v),
@@ -479,12 +570,15 @@ class Variants:
         )
         self._gradient = jax.jit(gradient, compiler_options=QUICK)
 
-    def gradient(self, moving: Sequence[Any], opened: int | None = None,
-                 numbers: np.ndarray | None = None) -> list[np.ndarray]:  # fmt: skip
-        """The gradient with one gate open, or with other numbers in the loss."""
+    def gradient(
+        self,
+        moving: Sequence[Any],
+        opened: tuple[int, ...] = (),
+        numbers: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """The gradient with some gates open, or with other numbers in the loss."""
         choice = self.closed.copy()
-        if opened is not None:
-            choice[opened] = 1.0
+        choice[list(opened)] = 1.0
         given = self.numbers if numbers is None else numbers
         answer = self._gradient(moving, jnp.asarray(choice), jnp.asarray(given))
         return [np.asarray(leaf) for leaf in jax.device_get(answer)]
@@ -527,24 +621,23 @@ def variant_causes(
     known = [~leaf.unknown for leaf in leaves]
     truth = [leaf.truth for leaf in leaves]
     shares: dict[str, list[tuple[int, list[np.ndarray]]]] = {}
-    for k, variant in enumerate(variants.gates.variants):
-        answer = [a * own for a, own in zip(variants.gradient(moving, k), known, strict=True)]
+    for late, (variant, opened) in enumerate(variants.gates.opened()):
+        answer = [a * own for a, own in zip(variants.gradient(moving, opened), known, strict=True)]
         share = [t - a for t, a in zip(truth, answer, strict=True)]
-        if not any(np.any(np.abs(s) > 1e-12 * np.max(np.abs(t), initial=0.0))
-                   for s, t in zip(share, truth, strict=True)):  # fmt: skip
+        if all(close(a, t, 1e-12).all() for a, t in zip(answer, truth, strict=True)):
             continue
         whole = all(close(leaf.hand, a).all() for leaf, a in zip(leaves, answer, strict=True))
-        late = 1e-4 * k + (0.0 if whole else 0.3)
+        cost = variant.cost + 1e-4 * late + (0.0 if whole else 0.3)
         for i in wrong:
             if close(leaves[i].hand, answer[i]).all():
-                yield Cause(variant.cost + late, variant.words, i, leaves[i].hand.size)
+                yield Cause(cost, variant.words, i, leaves[i].hand.size)
             elif variant.step:
-                yield from _scaled(variant, late, i, leaves[i], share[i], context)
+                yield from _scaled(variant, cost, i, leaves[i], share[i], context)
         if variant.step:
-            shares.setdefault(variant.step, []).append((k, share))
+            shares.setdefault(variant.step, []).append((opened[0], share))
     yield from _exchanged(variants, shares, leaves, wrong)
     for words, numbers in variants.other_numbers():
-        other = variants.gradient(moving, None, numbers)
+        other = variants.gradient(moving, (), numbers)
         answer = [a * own for a, own in zip(other, known, strict=True)]
         for i in wrong:
             if close(leaves[i].hand, answer[i]).all():
@@ -553,7 +646,7 @@ def variant_causes(
 
 def _scaled(
     variant: Variant,
-    late: float,
+    cost: float,
     number: int,
     leaf: ComparedLeaf,
     share: np.ndarray,
@@ -569,9 +662,7 @@ def _scaled(
         return
     if named := name_ratio(1 + factor, context):
         path = variant.words.removesuffix(" forgotten, as if it were a constant")
-        yield Cause(
-            variant.cost + 1 + named[0] + late, f"{path}: {named[1]}", number, leaf.hand.size
-        )
+        yield Cause(cost + 1 + named[0], f"{path}: {named[1]}", number, leaf.hand.size)
 
 
 def _exchanged(
@@ -583,14 +674,23 @@ def _exchanged(
     """Two paths into one step whose weights are exchanged: the first a times too large, the second
     1/a times."""
     for paths in shares.values():
-        for (k, one), (_, two) in combinations(paths, 2):
+        for (k, one), (_, two) in permutations(paths, 2):
             for i in wrong:
                 excess = (leaves[i].hand - leaves[i].truth).ravel()
                 basis = np.stack([one[i].ravel(), two[i].ravel()], axis=1)
-                if len(excess) < 3 or np.linalg.matrix_rank(basis) < 2:
+                if len(excess) < 3 or not np.isfinite(basis).all():
+                    continue
+                if np.linalg.matrix_rank(basis) < 2:
                     continue
                 (a, b), *_ = np.linalg.lstsq(basis, excess, rcond=None)
-                if close(basis @ [a, b], excess, 1e-8).all() and is_exactly((1 + a) * (1 + b), 1.0):
-                    step = variants.gates.variants[k].words.split(" into ")[-1].split(" forgot")[0]
+                if not close(basis @ [a, b], excess, 1e-8).all():
+                    continue
+                step = variants.gates.variants[k].words.split(" into ")[-1].split(" forgot")[0]
+                if is_exactly((1 + a) * (1 + b), 1.0):
                     words = f"the factors of the two terms of {step} are exchanged"
                     yield Cause(RULE + 1, words, i, len(excess), 1)
+                elif is_exactly(a, 1.0) and is_exactly(b, -1.0):
+                    words = (
+                        f"of the two paths into {step} one is counted twice, the other forgotten"
+                    )
+                    yield Cause(RULE + 1, f"{words}: as if it were symmetric", i, len(excess), 1)
