@@ -320,11 +320,11 @@ def test_a_part_of_a_packed_leaf():
 
 
 def test_what_made_a_nan_is_named_and_the_branch_not_taken():
-    loss = lambda x: jnp.sum(jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 0.0)), 0.0))
+    loss = lambda x: jnp.sum(jnp.where(x > 0, jnp.sqrt(x), 0.0))
     with x64():
-        program = jax.make_jaxpr(jax.grad(loss))(np.array([1.0, -1.0]))
-        made = origin(program, [np.array([1.0, -1.0])], 1)
-        assert origin(program, [np.array([1.0, -1.0])], 0) is None
+        program = jax.make_jaxpr(jax.grad(loss))(np.array([1.0, 0.0]))
+        made = origin(program, [np.array([1.0, 0.0])], 1)
+        assert origin(program, [np.array([1.0, 0.0])], 0) is None
     assert "makes NaN of 0 · inf" in made
     assert "test_diagnosis.py:" in made
     assert "the branch that a `where` does not take" in made
