@@ -19,7 +19,7 @@ from handgrad.verify.blackbox import (
 )
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
-from handgrad.verify.large import compare_in_float64
+from handgrad.verify.large import compare_in_float64, too_large
 from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
 from handgrad.verify.numerics import (
     NumericsRow,
@@ -112,19 +112,24 @@ def _judge(problem: Problem) -> Verdict:
     with_hand = traceable and structure == "ok"
     results: list[MathResult] = []
     by_dtype: list[DtypeResult] = []
-    truth, stopped = None, None
+    truth, stopped, too_much = None, None, None
 
     @functools.cache
     def traced(dtype: str) -> Programs:
         return trace_all(problem, dtype, with_hand)
 
+    evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
     try:
         with problem.switch.x64():
             programs = traced("float64")
-            _judge_mathematics(problem, programs, points, results)
-        truth = _truth_witness(results, programs)
+            too_much = too_large(problem, programs)
+            if too_much is None:
+                _judge_mathematics(problem, programs, points, results)
+            elif structure == "ok":
+                problem.report("comparing hand and autodiff in float64")
+                results = [_in_float64(problem, programs, evaluator, points[0])]
+        truth = None if too_much else _truth_witness(results, programs)
         if structure == "ok" and truth:
-            evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
                     results = compare_black_box(
@@ -140,17 +145,17 @@ def _judge(problem: Problem) -> Verdict:
     except KeyboardInterrupt:
         stopped = "interrupted"
     except OutOfTime:
-        pass  # said below
+        stopped = f"the {problem.seconds:g} seconds given were over"
     if problem.is_late:
         stopped = stopped or f"the {problem.seconds:g} seconds given were over"
     results = results or [MathResult("undecided", "undecided", 0, "none")]
     results += [error for result in by_dtype for error in result.errors]
     verdict = _verdict(problem, traceable, structure, results, by_dtype)
+    if too_much:
+        return replace(verdict, notes=(too_much, *verdict.notes))
     if stopped:
         left = _left_undone(problem, len(points), len(results), by_dtype)
         return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
-    if too_much:
-        return replace(verdict, notes=(too_much, *verdict.notes))
     if truth is None:
         return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
     return verdict
