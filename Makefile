@@ -7,8 +7,10 @@ READY := $(VENV)/.ready
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.12")').txt
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 
+unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants notes bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,9 +25,9 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 	$(BIN)/handgrad train breast-cancer
 
-test: $(READY)  ## the gradients' tests with every annotation enforced, then all tests
-	$(BIN)/python -m pytest -n $(WORKERS) tests/gradients tests/test_losses.py -q -m 'not bad_input and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+test: $(READY)  ## the gradients' tests with every annotation enforced, then all the others
+	$(BIN)/python -m pytest -n $(WORKERS) tests/gradients tests/test_losses.py -q -m 'annotated and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not annotated and not slow'
 
 newest-python:
 	@echo $(NEWEST)
@@ -74,6 +76,10 @@ types: $(READY)  ## a user's file under a second type checker: two errors, and n
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
 	$(BIN)/python -m benchmarks.judge.mutants
+
+corpus: $(READY)  ## the judge judged: public derivative bugs, and right gradients with planted mistakes
+	$(BIN)/python -m benchmarks.judge.bugs
+	$(BIN)/python -m benchmarks.judge.controls
 
 notes: $(READY)  ## the two source texts, every statement computed, and their errata
 	$(BIN)/python -m benchmarks.notes

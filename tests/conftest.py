@@ -1,5 +1,6 @@
 """Strict numerics for every test: no silent promotion of dtypes or ranks."""
 
+import gc
 from pathlib import Path
 
 import jax
@@ -12,6 +13,23 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+ENFORCED = ("tests/gradients/", "tests/test_losses.py")
+"""Tests that `make test` runs with every annotation enforced, and therefore not once more."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that can run, and need run only, with every annotation enforced."""
+    for item in items:
+        if item.nodeid.startswith(ENFORCED) and not item.get_closest_marker("bad_input"):
+            item.add_marker("annotated")
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: no later collection of garbage need look through it."""
+    gc.freeze()
 
 
 @pytest.fixture(params=["float32", "float64"])

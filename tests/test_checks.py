@@ -115,7 +115,7 @@ def test_sizes_and_dtypes_of_a_model():
         InputError, match="hidden: expected at most 2,147,483,647 weights in a layer"
     ):
         mlp.init(key, 4, hidden=(10**9,))
-    for dtype in ("int32", "x", "float8_e4m3fn", 3):
+    for dtype in ("int32", "x", "a", "float8_e4m3fn", 3):
         with pytest.raises(InputError, match="dtype: expected a floating dtype"):
             floating_dtype(dtype)
     require_key(jax.random.PRNGKey(0))

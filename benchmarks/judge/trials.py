@@ -25,7 +25,14 @@ from handgrad.catalogue import case as case_called
 from handgrad.errors import InputError
 from handgrad.verify import verify
 from handgrad.verify.mathematics import RIGHT, compare_with_truth
-from handgrad.verify.witnesses import Problem, Programs, round_to, trace_all
+from handgrad.verify.witnesses import (
+    Argnums,
+    Problem,
+    Programs,
+    positions_of,
+    round_to,
+    trace_all,
+)
 
 JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
 DRAWN = 6
@@ -119,9 +126,9 @@ class CaseMutants:
             )
         accused = {
             "handgrad": self.by_handgrad(changed),
-            "check_grads float32": self.by_jax(changed, "float32", _check_grads),
-            "check_grads float64": self.by_jax(changed, "float64", _check_grads),
-            "check_vjp float64": self.by_jax(changed, "float64", _check_vjp),
+            "check_grads float32": self.by_jax(changed, "float32", check_first_order),
+            "check_grads float64": self.by_jax(changed, "float64", check_first_order),
+            "check_vjp float64": self.by_jax(changed, "float64", check_pullback),
         }
         return Trial(
             self.case.name, mutation.operator, mutation.place, mutation.detail, different, accused
@@ -143,42 +150,49 @@ class CaseMutants:
         return verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
 
     def by_jax(self, changed: Callable, dtype: str, check: Callable) -> bool:
-        """Whether a check of JAX's fails the loss with this derivative, at its own tolerance."""
-        with x64(dtype == "float64"):
-            args = round_to(self.at, dtype)
-            argnums = (
-                (self.case.argnums,) if isinstance(self.case.argnums, int) else self.case.argnums
-            )
-            loss = partial(self.case.loss)
-
-            def put(chosen: tuple) -> tuple:
-                full = list(args)
-                for position, value in zip(argnums, chosen, strict=True):
-                    full[position] = value
-                return tuple(full)
-
-            @jax.custom_vjp
-            def f(*chosen: Any) -> Any:
-                return loss(*put(chosen))
-
-            def backward(chosen: tuple, cotangent: Any) -> tuple:
-                gradient = changed(*put(chosen))
-                gradient = (gradient,) if isinstance(self.case.argnums, int) else tuple(gradient)
-                return jax.tree.map(lambda g: cotangent * g, gradient)
-
-            f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
-            try:
-                check(f, tuple(args[position] for position in argnums))
-            except AssertionError:
-                return True
-            return False
+        """Whether a check of JAX's fails the loss with this derivative."""
+        case = self.case
+        return accused_by_jax(case.loss, changed, self.at, case.argnums, dtype, check)
 
 
-def _check_grads(f: Callable, args: tuple) -> None:
+def accused_by_jax(
+    loss: Callable, gradient: Callable, at: tuple, argnums: Argnums, dtype: str, check: Callable
+) -> bool:
+    """Whether a check of JAX's fails the loss with this derivative, at its own tolerance."""
+    with x64(dtype == "float64"):
+        args = round_to(at, dtype)
+        positions = positions_of(argnums)
+
+        def put(chosen: tuple) -> tuple:
+            full = list(args)
+            for position, value in zip(positions, chosen, strict=True):
+                full[position] = value
+            return tuple(full)
+
+        @jax.custom_vjp
+        def f(*chosen: Any) -> Any:
+            return loss(*put(chosen))
+
+        def backward(chosen: tuple, cotangent: Any) -> tuple:
+            answer = gradient(*put(chosen))
+            answer = (answer,) if isinstance(argnums, int) else tuple(answer)
+            return jax.tree.map(lambda g: cotangent * g, answer)
+
+        f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
+        try:
+            check(f, tuple(args[position] for position in positions))
+        except AssertionError:
+            return True
+        return False
+
+
+def check_first_order(f: Callable, args: tuple) -> None:
+    """`check_grads`, in reverse."""
     check_grads(f, args, order=1, modes=("rev",))
 
 
-def _check_vjp(f: Callable, args: tuple) -> None:
+def check_pullback(f: Callable, args: tuple) -> None:
+    """`check_vjp`."""
     check_vjp(f, partial(jax.vjp, f), args)
 
 

@@ -4,8 +4,12 @@ JAX broadcasts (N, 1) against (N,) to (N, N) without a word. Everything public i
 passes through here first, one line for each function. Every `require_...` raises InputError.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+import difflib
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +22,9 @@ from handgrad.errors import InputError
 class Shaped(jax.ShapeDtypeStruct):
     """The shape and dtype of an array that is not there, for checks alone."""
 
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, Shaped)
 MOST = 2**31 - 1
@@ -70,7 +77,9 @@ def is_real(value: Any) -> bool:
 def floating_dtype(dtype: Any, name: str = "dtype") -> Any:
     """A floating dtype as JAX has it; the default one for None. Raises InputError for another."""
     try:
-        found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+        with warnings.catch_warnings():  # NumPy warns of old names, which are refused anyway
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
         require_floating(name, Shaped((), found))
     except (TypeError, ValueError):  # an InputError is a ValueError
         raise InputError(name, "a floating dtype", repr(dtype), "pass 'float32'") from None
@@ -103,6 +112,52 @@ def as_numpy(name: str, array: Any) -> np.ndarray:
         remedy = "fill the gaps, or drop their rows"
         raise InputError(name, "a value in every place", "a masked array", remedy)
     return values
+
+
+# --- how a function is called, and by which name a thing is ------------------------------------
+
+
+def called_by_keyword(
+    expected: str, call: str, *required: str
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Lets one argument come without its name, and answers another call in words.
+
+    `expected` says in words what belongs there, `call` is a right one, and the keywords `required`
+    cannot be left out.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        first = next(iter(inspect.signature(function).parameters))
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **options: P.kwargs) -> T:
+            missing = [name for name in required if name not in options]
+            unnamed = len(args) != (first not in options)
+            if unnamed or missing:
+                got = f"{len(args)} arguments without names" if unnamed else f"no {missing[0]}="
+                raise InputError(function.__name__, expected, got, f"write {call}")
+            return function(*args, **options)
+
+        return checked
+
+    return decorate
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def find_named(entries: Iterable[N], name: str, kind: str, expected: str) -> N:
+    """The entry whose name this is. Raises InputError with the closest names if there is none."""
+    named = {entry.name: entry for entry in entries}
+    if name in named:
+        return named[name]
+    close = difflib.get_close_matches(name, named) or ["logistic"]
+    raise InputError(kind, expected, repr(name), f"try {', '.join(close)}")
 
 
 # --- one argument -----------------------------------------------------------------------------

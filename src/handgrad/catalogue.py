@@ -6,7 +6,6 @@ in `derivations.scalars`). So every line of the table is one scalar loss and one
 whoever judges needs to know nothing else.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +15,9 @@ import jax.numpy as jnp
 from jax import random
 
 from handgrad import fast, losses
+from handgrad._checks import find_named
 from handgrad._types import Array, Key
 from handgrad.derivations.scalars import along, paired, total
-from handgrad.errors import InputError
 from handgrad.gradients import (
     bernoulli,
     cross_entropy,
@@ -202,8 +201,4 @@ CASES = (
 
 def case(name: str) -> Case:
     """The case called `name`; raises InputError, with the closest names, if there is none."""
-    for entry in CASES:
-        if entry.name == name:
-            return entry
-    close = difflib.get_close_matches(name, [entry.name for entry in CASES]) or ["logistic"]
-    raise InputError("case", "a name from the catalogue", repr(name), f"try {', '.join(close)}")
+    return find_named(CASES, name, "case", "a name from the catalogue")

@@ -45,6 +45,7 @@ __all__ = [
     "library_frames",
     "library_function",
     "live_equations",
+    "place_in_words",
     "run",
     "scan_counts",
     "source_location",
@@ -432,3 +433,16 @@ def source_location(equation: Any) -> str:
     for frame in frames(equation):
         return f"{frame.file}:{frame.span[0]} in {frame.function}"
     return " ".join(str(equation).split())[:120]
+
+
+def place_in_words(equation: Any) -> str:
+    """'my.py:12 in loss': the line of the user's own file, rather than of an installed package.
+
+    Empty where an equation comes from no file.
+    """
+    found = frames(equation)
+    own = [frame for frame in found if "site-packages" not in frame.file] or found
+    if not own:
+        return ""
+    file = own[0].file.replace("\\", "/").rsplit("/", 1)[-1]
+    return f"{file}:{own[0].span[0]} in {own[0].function}"

@@ -14,6 +14,7 @@ A logit of −∞ masks a class: 0·log 0 = 0, in values and in derivatives of b
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -53,20 +54,31 @@ __all__ = [
 Axes = int | tuple[int, ...] | None
 
 
+def _with_tangent(value: Callable) -> Callable[[Callable], Callable]:
+    """`value` with the decorated function as its derivative: its tangent, from all arguments' own.
+
+    The decorated function takes the arguments, then their tangents.
+    """
+
+    def decorate(tangent: Callable) -> Callable:
+        function = jax.custom_jvp(value)
+        function.defjvp(
+            lambda primals, tangents: (function(*primals), tangent(*primals, *tangents))
+        )
+        return function
+
+    return decorate
+
+
 def _times(value: Array, tangent: Array) -> Array:
     """value · tangent, linear in the tangent, with ∞·0 = 0: ∞ is taken as two finite factors."""
     large = jnp.where(jnp.isinf(value), 2.0 ** (jnp.finfo(value.dtype).maxexp // 2), 1)
     return _divided(value, large.astype(value.dtype)) * tangent * large.astype(value.dtype)
 
 
-@jax.custom_jvp
-def _divided(value: Array, large: Array) -> Array:
-    return jnp.nan_to_num(value, nan=jnp.nan)
-
-
-@_divided.defjvp
-def _divided_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    return _divided(*primals), tangents[0] / primals[1]
+@_with_tangent(lambda value, large: jnp.nan_to_num(value, nan=jnp.nan))
+def _divided(value: Array, large: Array, value_dot: Array, large_dot: Array) -> Array:
+    return value_dot / large
 
 
 # --- binary -------------------------------------------------------------------------------------
@@ -83,27 +95,20 @@ def sigmoid_binary_cross_entropy(logits: Elementwise, labels: BinaryLabels) -> E
     return _binary(logits, jnp.asarray(labels, jnp.result_type(logits)))
 
 
-@jax.custom_jvp
-def _binary(logits: Array, labels: Array) -> Array:
-    return cross_entropy.binary(logits, labels)
+def _binary_value(z: Array, y: Array) -> Array:
+    certain = ((z == jnp.inf) & (y == 1)) | ((z == -jnp.inf) & (y == 0))
+    return jnp.where(certain, 0.0, cross_entropy.binary(z, y))
 
 
-@_binary.defjvp
-def _binary_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, y_dot) = primals, tangents
+@_with_tangent(_binary_value)
+def _binary(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
     by_label = _times(cross_entropy.binary_label_derivative(z, y), y_dot)
-    return _binary(z, y), _binary_residual(z, y) * z_dot + by_label
+    return _binary_residual(z, y) * z_dot + by_label
 
 
-@jax.custom_jvp
-def _binary_residual(logits: Array, labels: Array) -> Array:
-    return cross_entropy.binary_residual(logits, labels)
-
-
-@_binary_residual.defjvp
-def _binary_residual_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, y_dot) = primals, tangents
-    return _binary_residual(z, y), sigmoid_derivative(z) * z_dot - y_dot
+@_with_tangent(cross_entropy.binary_residual)
+def _binary_residual(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
+    return sigmoid_derivative(z) * z_dot - y_dot
 
 
 # --- categorical --------------------------------------------------------------------------------
@@ -136,41 +141,29 @@ def softmax_cross_entropy(
     return _categorical(z, y)
 
 
-@jax.custom_jvp
-def _categorical(logits: Array, labels: Array) -> Array:
-    return cross_entropy.categorical(logits, labels)
-
-
-@_categorical.defjvp
-def _categorical_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, y_dot) = primals, tangents
+@_with_tangent(cross_entropy.categorical)
+def _categorical(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
     by_logit = jnp.sum(_categorical_residual(z, y) * z_dot, axis=-1)
-    by_label = jnp.sum(_times(_minus_log_softmax(z, y), y_dot), axis=-1)
-    return _categorical(z, y), by_logit + by_label
+    if _is_index(y):
+        return by_logit
+    return by_logit + jnp.sum(_times(_minus_log_softmax(z, y), y_dot), axis=-1)
 
 
-@jax.custom_jvp
-def _categorical_residual(logits: Array, labels: Array) -> Array:
-    return cross_entropy.categorical_residual(logits, labels)
-
-
-@_categorical_residual.defjvp
-def _categorical_residual_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, y_dot) = primals, tangents
+@_with_tangent(cross_entropy.categorical_residual)
+def _categorical_residual(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
+    if _is_index(y):
+        return softmax_jvp(z, z_dot)
     by_logit = jnp.sum(y, axis=-1, keepdims=True) * softmax_jvp(z, z_dot)
-    by_label = -log_softmax_vjp(y_dot, z)  # the residual is linear in y
-    return _categorical_residual(z, y), by_logit + by_label
+    return by_logit - log_softmax_vjp(y_dot, z)  # the residual is linear in y
 
 
-@jax.custom_jvp
-def _minus_log_softmax(logits: Array, labels: Array) -> Array:
-    return cross_entropy.categorical_label_derivative(logits, labels)
+@_with_tangent(cross_entropy.categorical_label_derivative)
+def _minus_log_softmax(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
+    return -log_softmax_jvp(z, z_dot)
 
 
-@_minus_log_softmax.defjvp
-def _minus_log_softmax_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, _) = primals, tangents
-    return _minus_log_softmax(z, y), -log_softmax_jvp(z, z_dot)
+def _is_index(y: Array) -> bool:
+    return jnp.issubdtype(jnp.result_type(y), jnp.integer)
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -190,39 +183,17 @@ def softmax_cross_entropy_with_integer_labels(
     axes = _axes(axis, np.ndim(logits))
     z = _rows(jnp.asarray(logits), axes)
     require_class_labels(labels, z)
-    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+    if not _is_index(labels):
         raise InputError("labels", "integers", describe(labels), "or use softmax_cross_entropy")
     y = as_index(labels)
     if where is None:
-        return _indexed(z, y)
+        return _categorical(z, y)
     taken = _taken(where, logits, axes)
     keep = _at(taken, y) | (y < 0) | (y >= z.shape[-1])
     known = jnp.where(keep, y, jnp.argmax(taken, axis=-1).astype(y.dtype))
-    losses = _indexed(_without(z, taken), known)
+    losses = _categorical(_without(z, taken), known)
     beside = jnp.where(known == y, 0, _at(z, known) - _at(z, y))  # log Σ − z_known + z_known − z_y
     return jnp.where(jnp.any(taken, axis=-1), losses + beside, 0)
-
-
-@jax.custom_jvp
-def _indexed(logits: Array, labels: Array) -> Array:
-    return cross_entropy.categorical(logits, labels)
-
-
-@_indexed.defjvp
-def _indexed_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, _) = primals, tangents
-    return _indexed(z, y), jnp.sum(_indexed_residual(z, y) * z_dot, axis=-1)
-
-
-@jax.custom_jvp
-def _indexed_residual(logits: Array, labels: Array) -> Array:
-    return cross_entropy.categorical_residual(logits, labels)
-
-
-@_indexed_residual.defjvp
-def _indexed_residual_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (z, y), (z_dot, _) = primals, tangents
-    return _indexed_residual(z, y), softmax_jvp(z, z_dot)
 
 
 # --- axes and masks -------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def assert_gradient(
     60
     >>> assert_gradient(lambda x: -2 * x, of=energy, at=(jnp.ones(3),), name="energy")
     Traceback (most recent call last):
-    AssertionError: energy: NOT right: different at gradient[0]: ...
+    AssertionError: energy: NOT right: wrong at x[0]: ...
     """
     __tracebackhide__ = True
     from handgrad.verify import verify

@@ -68,6 +68,7 @@ def test_one_example_after_another(dtype):
 
 def test_the_loop(monkeypatch):
     monkeypatch.setattr(loop, "QUICK_STEPS", 13)
+    monkeypatch.setattr(loop, "QUICK_REPEATS", 1)
     reports = list(loop.run(quick=True))
     assert [row["name"] for row in reports[1].rows][:2] == ["fit", "usual loop, gathered by jax"]
     assert names(reports[-1]) == ["at once", "one after another"]

@@ -60,12 +60,11 @@ def test_a_wrong_answer_has_no_time():
         plain("plain", lambda: 5.0, check)
 
 
-def test_a_program_tells_its_memory_and_work():
+def test_a_program_tells_its_memory():
     a = jnp.ones((64, 64))
     contender = compiled("product", lambda a: jnp.exp(a @ a) @ a, a)
     assert contender.memory.arguments == contender.memory.outputs == 64 * 64 * 4
     assert contender.memory.temporaries >= 64 * 64 * 4
-    assert contender.flops >= 2 * 2 * 64**3
     assert contender.compile_seconds > 0
 
 

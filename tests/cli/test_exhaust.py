@@ -1,13 +1,16 @@
 """`handgrad exhaust`: its table, its files and its exit codes."""
 
 import json
+from functools import partial
 
 import pytest
 
 from handgrad.accuracy import error_sweep, formulas
 
 
-def test_a_sample_is_printed_drawn_and_written(command, tmp_path):
+def test_a_sample_is_printed_drawn_and_written(command, tmp_path, monkeypatch):
+    some = formulas.FORMULAS[-8:]
+    monkeypatch.setattr(error_sweep, "sweep", partial(error_sweep.sweep, some))
     files = {"--json": tmp_path / "a.json", "--plot": tmp_path / "a.png"}
     result = command(
         "exhaust", "--sample", 40_000, *(part for pair in files.items() for part in pair)
@@ -17,7 +20,7 @@ def test_a_sample_is_printed_drawn_and_written(command, tmp_path):
     assert "…" not in result.out  # no column is cut at 80
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     data = json.loads((tmp_path / "a.json").read_text())
-    assert len(data["forms"]) == len(formulas.FORMULAS)
+    assert len(data["forms"]) == len(some)
     assert data["faults"] == []
     assert not data["all_inputs"]
     assert data["reference_error_ulp"] < 1e-6

@@ -8,7 +8,7 @@ import pytest
 
 from handgrad._precision import x64
 from handgrad.derivations import Limit, Step, check, derivation
-from handgrad.derivations.steps import lines as written
+from handgrad.derivations.steps import derive
 from handgrad.errors import InputError
 
 ENTRY = derivation("relu")
@@ -88,6 +88,9 @@ def test_nothing_to_compare_is_not_agreement():
 
 
 def test_lines_are_formula_reason_and_value():
+    def written(*lines):
+        return derive("name", "Title", "z", *lines, given=ROOT.given, example=ROOT.example).steps
+
     good = Step("= z", "definition", abs)
     assert written(good, "= -z", "the other sign", abs) == (
         good,

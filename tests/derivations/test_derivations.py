@@ -7,7 +7,7 @@ import pytest
 
 from handgrad.catalogue import CASES, case
 from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
-from handgrad.derivations.logistic import LAMBDA
+from handgrad.derivations.linear_models import LAMBDA
 from handgrad.derivations.residual import SCALE
 from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, logistic, sigmoid, softmax

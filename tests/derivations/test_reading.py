@@ -12,7 +12,7 @@ import pytest
 
 from derivations.latex import Unreadable, read
 from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
-from handgrad.derivations.logistic import LAMBDA
+from handgrad.derivations.linear_models import LAMBDA
 from handgrad.gradients.sigmoid import sigmoid, softplus
 from handgrad.gradients.softmax import softmax
 

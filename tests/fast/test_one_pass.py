@@ -118,6 +118,17 @@ def test_an_array_on_the_host_is_packed_as_it_is():
     assert jnp.isnan(jax.jit(one_pass.gradient)(params, one_pass.pack(x, y)).bias).any()
 
 
+def test_parameters_that_are_numbers():
+    """A bias may be a Python float, as in the reference."""
+    params, x, y, _ = problem(5, 3, 1, "hard")
+    params, number = (Params(np.ones(3, np.float32), bias) for bias in (np.float32(0.5), 0.5))
+    x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
+    for data in ((one_pass.pack(x, y),), (x, y)):
+        given, expected = (one_pass.value_and_gradient(p, *data) for p in (number, params))
+        assert given[0] == expected[0]
+        np.testing.assert_array_equal(given[1].weight, expected[1].weight)
+
+
 def test_a_block_fills_its_bytes_and_blocks_stay_few():
     assert one_pass.rows_of_block(10**6, 64, 4) == one_pass.BLOCK_BYTES // 256
     assert -(-(10**8) // one_pass.rows_of_block(10**8, 64, 4)) <= one_pass.MOST_BLOCKS

@@ -9,7 +9,7 @@ from handgrad.gradients import cross_entropy
 
 
 def test_one_exponential_gives_both_loss_and_residual(dtype):
-    z, y = np.meshgrid([0.0, -0.0, 1e-3, 1, 17, 40, 88, 1e4], [0.0, 0.25, 1.0])
+    z, y = np.meshgrid([0.0, -0.0, 1e-3, 1, 17, 40, 88, 1e4, np.inf], [0.0, 0.25, 1.0])
     z, y = (jnp.asarray(np.concatenate([part, part]), dtype) for part in (z, y))
     z = z.at[: len(z) // 2].multiply(-1)
     each = jax.jit(jax.vmap(jax.vmap(lambda z, y: residuals.binary(z[None], y[None]))))

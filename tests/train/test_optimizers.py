@@ -12,7 +12,7 @@ from handgrad.fast import newton
 from handgrad.gradients import logistic
 from handgrad.train import fit
 from handgrad.train.baseline import OPTAX
-from handgrad.train.loop import Solver
+from handgrad.train.loop import differentiable
 from handgrad.train.optimizers import HAND, adam, check_learning_rate, momentum, resolve, sgd
 
 
@@ -110,7 +110,7 @@ def test_the_loss_a_rule_is_given_has_the_gradient_by_hand():
     def wrong(params, x, y):
         return jnp.sum(params * x) + y, 3 * x  # not the gradient: to see that it is the one used
 
-    loss = Solver(wrong, sgd(0.1)).loss_on((jnp.array([1.0, 2.0]), jnp.array(5.0)))
+    loss = differentiable(lambda params: wrong(params, jnp.array([1.0, 2.0]), jnp.array(5.0)))
     value, gradient = jax.value_and_grad(loss)(jnp.array([1.0, 1.0]))
     assert float(value) == 8.0
     assert gradient.tolist() == [3.0, 6.0]

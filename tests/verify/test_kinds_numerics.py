@@ -267,3 +267,14 @@ def test_one_that_takes_float32_alone_is_judged_there():
     at = np.array([1.0, 2.0])
     assert ok(narrow, lambda x: jnp.sum(x * x), at, dtypes=("float32",))
     assert not ok(lambda x: 1.01 * narrow(x), lambda x: jnp.sum(x * x), at, dtypes=("float32",))
+
+
+# --- complex numbers on the way -------------------------------------------------------------------
+
+
+def test_a_real_loss_through_complex_numbers_has_a_range():
+    loss = lambda x: jnp.real(
+        jnp.prod(jax.lax.complex(jnp.stack([x, x]), jnp.stack([2 * x, 2 * x])))
+    )
+    assert ok(lambda x: -6 * x, loss, np.float64(1.0))
+    assert not ok(lambda x: 10 * x, loss, np.float64(1.0))

@@ -1,5 +1,7 @@
 """Kinks: any value between the one-sided derivatives is right, nothing else is excused."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,15 +57,15 @@ def test_any_convention_between_the_one_sided_derivatives_passes(name):
     verdict = judged(gradient, loss, at)
     assert (verdict.ok, verdict.hand) == (True, "valid subgradient"), str(verdict)
     convention = name.split()[-1]
-    (note,) = [note for note in verdict.notes if note.startswith("kink at gradient[0]")]
-    assert f"hand takes {convention}," in note
+    (note,) = [note for note in verdict.notes if re.match(r"kink at \w+\[0\]", note)]
+    assert f"the gradient takes {convention}," in note
 
 
 @pytest.mark.parametrize("name", INVALID)
 def test_what_lies_outside_fails_and_says_what_would_be_right(name):
     gradient, loss, at, words = INVALID[name]
     verdict = judged(gradient, loss, at)
-    assert (verdict.ok, verdict.hand, verdict.where) == (False, "different", "gradient[0]")
+    assert (verdict.ok, verdict.hand, verdict.where[1:]) == (False, "different", "[0]")
     assert verdict.cause == words
 
 
@@ -100,7 +102,7 @@ def test_a_kink_does_not_excuse_another_coordinate():
         return jnp.where(z >= 0, 1.0, 1e-6).astype(z.dtype)
 
     verdict = judged(careless, relu_total, [0.0, 1.0, -2.0])
-    assert (verdict.ok, verdict.where) == (False, "gradient[2]")
+    assert (verdict.ok, verdict.where) == (False, "z[2]")
 
 
 def test_nor_does_it_hide_one_among_hundreds():
@@ -112,7 +114,7 @@ def test_nor_does_it_hide_one_among_hundreds():
         return step_with(0, 0.5, 0, 1)(z) + error
 
     verdict = judged(planted, relu_total, at)
-    assert (verdict.ok, verdict.where) == (False, "gradient[177]")
+    assert (verdict.ok, verdict.where) == (False, "z[177]")
 
 
 def test_nor_an_overflow_at_another_coordinate():

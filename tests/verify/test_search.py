@@ -24,8 +24,8 @@ def wrong_beyond_6(z):
 def test_an_error_in_the_tail_is_found_and_placed():
     verdict = verify(wrong_beyond_6, of=softplus_total, at=INSIDE)
     assert (verdict.ok, verdict.hand) == (False, "different")
-    (note,) = [note for note in verdict.notes if note.startswith("right at the point given")]
-    assert abs(float(note.rsplit("= ")[-1])) >= 6
+    assert verdict.evidence.place.startswith("right at the point given, wrong at an input that")
+    assert abs(float(verdict.evidence.own)) >= 6
     assert all(row.evaluations >= 2_000 for row in verdict.numerics)
 
 
@@ -35,7 +35,7 @@ def test_drawn_points_find_it_too():
         points=lambda key: (20 * jax.random.normal(key, (2,)),),
     )  # fmt: skip
     assert (verdict.ok, verdict.hand) == (False, "different")
-    assert any("different at drawn point" in note for note in verdict.notes)
+    assert "right at the point given, wrong at drawn point" in verdict.evidence.place
 
 
 def test_without_search_and_points_it_is_missed():
@@ -57,7 +57,7 @@ def test_only_what_is_differentiated_is_varied():
     assert verdict.ok
     for row in verdict.numerics:
         ((name, numbers),) = row.hand_worst_at.inputs
-        assert (name, len(numbers)) == ("gradient", 2)
+        assert (name, len(numbers)) == ("w", 2)
 
 
 def test_what_the_dtype_cannot_carry_is_no_fault():

@@ -35,67 +35,58 @@ def run(quick: bool = False) -> Iterator[Report]:
         yield measure(tokens // shrink, features, words // shrink, dtype, quick)
 
 
+def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
+    """The loss by optax, from all logits at once."""
+    z = jnp.matmul(hidden, weight, preferred_element_type=jnp.float32)
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
+
+
 def measure(tokens: int, features: int, words: int, dtype: str, quick: bool = False) -> Report:
     """All contenders at one shape."""
     keys = random.split(random.key(0), 3)
     hidden = random.normal(keys[0], (tokens, features)).astype(dtype)
     weight = (random.normal(keys[1], (features, words)) / np.sqrt(features)).astype(dtype)
     y = random.randint(keys[2], (tokens,), 0, words)
-
-    def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
-        z = jnp.matmul(hidden, weight, preferred_element_type=jnp.float32)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
-
     at = (hidden, weight, y)
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCES[dtype])
-    ours = compiled(
-        "in the forward pass", linear_cross_entropy.value_and_gradient, *at, check=check
-    )
-    evaluation = compiled("the loss alone", linear_cross_entropy.loss, *at,
-                          check=equal_to(baseline.answer[0], TOLERANCES[dtype]))  # fmt: skip
+    forward = linear_cross_entropy.value_and_gradient
+    ours = compiled("in the forward pass", forward, *at, check=check)
+    check_loss = equal_to(baseline.answer[0], TOLERANCES[dtype])
+    evaluation = compiled("the loss alone", linear_cross_entropy.loss, *at, check=check_loss)
     peers, left_out = by_torch(hidden, weight, y, check)
     products = multipliers(dtype, QUICK_SIDES if quick else SIDES)
-    timings = race([baseline, ours, evaluation, *peers, *(c for c, _ in products.values())],
-                   60.0, quick)  # fmt: skip
+    contenders = [baseline, ours, evaluation, *peers]
+    timings = race([*contenders, *(c for c, _ in products.values())], 60.0, quick)
     peak = Peak.of(products, timings)
     slow, fast = timings[baseline.name], timings[ours.name]
     flops = 6.0 * tokens * features * words
     rows = []
-    for timing in (slow, fast, timings[evaluation.name], *(timings[p.name] for p in peers)):
-        work = flops / 3 if timing.name == evaluation.name else flops
+    for contender in contenders:
+        timing, work = timings[contender.name], flops / 3 if contender is evaluation else flops
         rows.append(row(timing, slow, of_peak=peak.share(timing, work)))
     assert baseline.memory is not None
     assert ours.memory is not None
-    share = ours.memory.temporaries / baseline.memory.temporaries
+    own, theirs = ours.memory.temporaries, baseline.memory.temporaries
     accelerated = jax.default_backend() != "cpu"
+    most = 1 / 5 if accelerated else 1 / 12
     bars = [
-        Bar("of optax + jax.grad's temporaries", 1 / 5 if accelerated else 1 / 12, share, True),
+        Bar("of optax + jax.grad's temporaries", most, own / theirs, True),
         Bar("of optax + jax.grad's time", 1.0, 1 / ratio(slow, fast).median, True),
     ]
     if not accelerated:
         bars.append(Bar("of the matrix peak", 0.80, peak.share(fast, flops)))
-    bars += [Bar(f"times as fast as {p.name}", 2.5, ratio(timings[p.name], fast).median)
-             for p in peers[:1]]  # fmt: skip
-    return Report(
-        job="linear_cross_entropy",
-        title=f"{tokens:,} tokens, {features} features, {words:,} words, {dtype}",
-        rows=rows,
-        bars=bars,
-        notes=[
-            f"6 TDV = {flops / 1e9:,.0f} Gflop, matrix peak {peak.rate / 1e9:,.0f} Gflop/s",
-            f"temporaries {ours.memory.temporaries / 1e6:,.1f} MB against "
-            f"{baseline.memory.temporaries / 1e6:,.1f} MB",
-            *left_out,
-            *missing(["torch"]),
-        ],
-        figure={
-            "kind": "roofline",
-            "bytes": hidden.nbytes + 2 * weight.nbytes,
-            "flops": flops,
-            "peak": peak.rate,
-        },
-    )
+    for peer in peers[:1]:
+        times = ratio(timings[peer.name], fast).median
+        bars.append(Bar(f"times as fast as {peer.name}", 2.5, times))
+    notes = [
+        f"6 TDV = {flops / 1e9:,.0f} Gflop, matrix peak {peak.rate / 1e9:,.0f} Gflop/s",
+        f"temporaries {own / 1e6:,.1f} MB against {theirs / 1e6:,.1f} MB",
+        *left_out,
+        *missing(["torch"]),
+    ]
+    title = f"{tokens:,} tokens, {features} features, {words:,} words, {dtype}"
+    return Report("linear_cross_entropy", title, rows, bars, notes, {"kind": "roofline"})
 
 
 def by_torch(
@@ -103,9 +94,8 @@ def by_torch(
 ) -> tuple[list[Contender], list[str]]:
     """PyTorch's dense layer with autograd, and compiled, where it is installed and logits fit."""
     torch: Any = installed("torch")
-    if torch is None or hidden.dtype != jnp.float32:
-        return [], []
-    if 4 * len(hidden) * weight.shape[1] > TORCH_LIMIT:
+    logits = 4 * len(hidden) * weight.shape[1]
+    if torch is None or hidden.dtype != jnp.float32 or logits > TORCH_LIMIT:
         return [], []
     h = torch.tensor(np.asarray(hidden)).requires_grad_()
     w = torch.tensor(np.asarray(weight)).requires_grad_()

@@ -27,6 +27,8 @@ TITLE = "the compiled loop, and many models at once"
 STEPS, RATE, REPEATS = 10_000, 0.1, 7
 QUICK_STEPS, QUICK_REPEATS = 500, 2
 GATHERS = ("jax", "numpy", "inside")
+WANTED = {1: 50.0, 32: 10.0}
+"""By batch size: how many times as fast as the usual loop `fit` is to be."""
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
@@ -73,99 +75,80 @@ def usual(x: np.ndarray, y: np.ndarray, params: Any, gather: str) -> Callable:
     return run
 
 
-def measure_steps(total: int, repeats: int) -> list[dict[str, Any]]:
-    """One row for each batch size: `fit`, and the usual loop in its three ways."""
+def measure_steps(size: int, total: int, repeats: int) -> Report:
+    """`fit`, and the usual loop in its three ways, on batches of one size."""
     x, y = data()
-    examples, key = len(x), jax.random.key(0)
-    params, rows = logistic.init(jax.random.key(1), x.shape[1]), []
-    for size in (1, 32, examples):
-        epochs = max(1, round(total * size / examples))
-        batches = Batches.of(examples, size, True, jax.random.split(key)[1])
-        indices = batches.indices(0, batches.steps(epochs))
-        loops = {how: usual(x, y, params, how) for how in GATHERS[: 1 if batches.full else 3]}
-        times: dict[str, list[float]] = {name: [] for name in ("fit", *loops)}
-        for loop in loops.values():
-            loop(indices[:3])  # compiles
-        for _ in range(repeats):
-            result = fit(
-                logistic.model(), x, y, batch_size=size, epochs=epochs, key=key, params=params,
-                learning_rate=RATE,
-            )  # fmt: skip
-            steps = len(result.history.batch_losses)
-            times["fit"].append(result.history.seconds / steps * 1e6)
-            for name, loop in loops.items():
-                found, seconds = loop(indices)
-                apart = np.abs(found.weight - result.params.weight).max()
-                assert apart < 1e-3 * np.abs(found.weight).max(), f"{name}: {apart:.1e} off"
-                times[name].append(seconds / steps * 1e6)
-        compiling = result.history.compile_seconds
-        rows.append({"batch": size, "steps": steps, "compile_s": compiling, "us": times})
-    return rows
+    key, epochs = jax.random.key(0), max(1, round(total * size / len(x)))
+    params = logistic.init(jax.random.key(1), x.shape[1])
+    batches = Batches.of(len(x), size, True, jax.random.split(key)[1])
+    steps = batches.steps(epochs)
+    indices = batches.indices(0, steps)
+    loops = {
+        f"usual loop, gathered by {gather}": usual(x, y, params, gather)
+        for gather in GATHERS[: 1 if batches.full else 3]
+    }
+    times: dict[str, list[float]] = {name: [] for name in ("fit", *loops)}
+    for loop in loops.values():
+        loop(indices[:3])  # compiles
+    for _ in range(repeats):
+        result = fit(
+            logistic.model(), x, y, batch_size=size, epochs=epochs, key=key, params=params,
+            learning_rate=RATE,
+        )  # fmt: skip
+        times["fit"].append(result.history.seconds / steps)
+        for name, loop in loops.items():
+            found, seconds = loop(indices)
+            check_same(name, found, result.params)
+            times[name].append(seconds / steps)
+    took = {name: Quartiles.of(seconds) for name, seconds in times.items()}
+    own = took["fit"].median
+    rows = [
+        {"name": name, "seconds": t.median, "lower": t.lower, "upper": t.upper,
+         "times_fit": t.median / own}
+        for name, t in took.items()
+    ]  # fmt: skip
+    bars = []
+    if size in WANTED:
+        best = min(took[name].median for name in loops)
+        bars = [Bar("times as fast as the usual loop", WANTED[size], best / own)]
+    note = f"fit compiled in {result.history.compile_seconds:.2f} s; seconds are of one step"
+    return Report("loop", f"breast-cancer, batches of {size}, {steps:,} steps", rows, bars, [note])
 
 
-def measure_many(
-    size: int | str, models: int, epochs: int, singly: int, repeats: int
-) -> dict[str, Any]:
+def measure_many(size: int | str, models: int, epochs: int, singly: int, repeats: int) -> Report:
     """All learning rates at once, and one `fit` after another, of which `singly` stand for all."""
     x, y = data()
-    rates = tuple(np.geomspace(0.001, 0.5, models))
-    options: dict[str, Any] = {
-        "batch_size": size,
-        "epochs": epochs if size != "full" else 20 * epochs,
-    }
+    rates, each = np.geomspace(0.001, 0.5, models), models // singly
+    run: dict[str, Any] = {"batch_size": size, "epochs": 20 * epochs if size == "full" else epochs}
     once, alone = [], []
     for _ in range(repeats):
-        many = fit_many(logistic.model(), x, y, learning_rates=rates, **options)
+        many = fit_many(logistic.model(), x, y, learning_rates=tuple(rates), **run)
         once.append(many.seconds)
         spent = 0.0
-        for number in range(0, models, models // singly):
-            one = fit(logistic.model(), x, y, learning_rate=rates[number], **options)
-            spent += models // singly * one.history.seconds
-            found = many.params(number).weight
-            apart = np.abs(found - one.params.weight).max()
-            assert apart < 1e-3 * np.abs(one.params.weight).max(), f"model {number}"
+        for number in range(0, models, each):
+            one = fit(logistic.model(), x, y, learning_rate=rates[number], **run)
+            spent += each * one.history.seconds
+            check_same(f"model {number}", many.params(number), one.params)
         alone.append(spent)
     together, single = statistics.median(once), statistics.median(alone)
-    return {
-        "models": models, "batch": size, "steps": many.steps, "at_once_s": together,
-        "one_after_another_s": single, "ratio": single / together,
-        "compile_s": many.compile_seconds,
-    }  # fmt: skip
+    took = {"at once": together, "one after another": single}
+    rows = [{"name": name, "seconds": seconds} for name, seconds in took.items()]
+    bar = Bar("times as fast as one after another", 10.0, single / together)
+    note = f"compiled in {many.compile_seconds:.2f} s; {singly} of them ran one after another"
+    return Report("loop", f"{models} models, batches of {size}", rows, [bar], [note])
+
+
+def check_same(name: str, found: Any, expected: Any) -> None:
+    """Assert that the weights are the same up to rounding."""
+    apart = np.abs(found.weight - expected.weight).max()
+    assert apart < 1e-3 * np.abs(expected.weight).max(), f"{name}: {apart:.1e} off"
 
 
 def run(quick: bool = False) -> Iterator[Report]:
     """A report for each batch size, and one for many models at once."""
-    wanted = {1: 50.0, 32: 10.0}
     total, repeats = (QUICK_STEPS, QUICK_REPEATS) if quick else (STEPS, REPEATS)
-    for found in measure_steps(total, repeats):
-        own = Quartiles.of(found["us"]["fit"])
-        rows = [timed(name, us, own) for name, us in found["us"].items()]
-        least = min(Quartiles.of(us).median for name, us in found["us"].items() if name != "fit")
-        bars = [Bar("times as fast as the usual loop", wanted[found["batch"]], least / own.median)
-                ] if found["batch"] in wanted else []  # fmt: skip
-        yield Report(
-            "loop", f"breast-cancer, batches of {found['batch']}, {found['steps']:,} steps", rows,
-            bars, [f"fit compiled in {found['compile_s']:.2f} s; seconds are of one step"],
-        )  # fmt: skip
+    for size in (1, 32, len(data()[0])):
+        yield measure_steps(size, total, repeats)
     models, epochs, singly = (8, 2, 2) if quick else (256, 20, 16)
-    for size in (1,) if quick else (1, 32, "full"):
-        found = measure_many(size, models, epochs, singly, repeats)
-        rows = [
-            {"name": "at once", "seconds": found["at_once_s"]},
-            {"name": "one after another", "seconds": found["one_after_another_s"]},
-        ]
-        yield Report(
-            "loop", f"{found['models']} models, batches of {found['batch']}", rows,
-            [Bar("times as fast as one after another", 10.0, found["ratio"])],
-            [f"compiled in {found['compile_s']:.2f} s; {singly} of them ran one after another"],
-        )  # fmt: skip
-
-
-def timed(name: str, us: list[float], own: Quartiles) -> dict[str, Any]:
-    """A row: microseconds a step, and how much longer than `fit`."""
-    took = Quartiles.of(us)
-    return {
-        "name": name if name == "fit" else f"usual loop, gathered by {name}",
-        "seconds": took.median * 1e-6, "lower": took.lower * 1e-6, "upper": took.upper * 1e-6,
-        "times_fit": took.median / own.median,
-    }  # fmt: skip
+    for many in (1,) if quick else (1, 32, "full"):
+        yield measure_many(many, models, epochs, singly, repeats)

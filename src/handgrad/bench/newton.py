@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -211,39 +211,29 @@ def measure(problem: RegressionProblem, quick: bool = False) -> Report:
     """Who gets to the optimum, and how fast."""
     peers = [who for who in problem.peers if who != "glum" or installed("glum")]
     runs: dict[str, Solver] = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
-    found = {who: loosest(problem, run, who) for who, run in runs.items()}
-    least = min(reached.value for reached in found.values())
-    contenders, rows, notes = [], [], []
-    for who, reached in found.items():
-        gradient, above = reached.gradient, reached.value - least
+    found = [loosest(problem, who, run) for who, run in runs.items()]
+    least = min(value for _, value, _, _ in found)
+    contenders, notes = [], []
+    for contender, value, gradient, note in found:
+        who, above = contender.name, value - least
         if gradient > WANTED or above > SAME:
             notes.append(f"{who} is not there: gradient {gradient:.1e}, E {above:.1e} above")
             continue
-        run = partial(runs[who], problem, reached.tol)
-        contenders.append(Contender(who, run, reached.compiling, reached.first))
-        notes.append(f"{who}: {reached.note}, max |∂E/∂w| {gradient:.1e}, E {above:.1e} above")
+        contenders.append(contender)
+        notes.append(f"{who}: {note}, max |∂E/∂w| {gradient:.1e}, E {above:.1e} above")
     timings = race(contenders, BUDGET, quick)
     mine = timings["handgrad"]
     best = fastest([timing for name, timing in timings.items() if name != "handgrad"])
     rows = [row(timing, best) for timing in timings.values()]
-    bar = Bar(f"times as fast as the best peer, {best.name}", problem.wanted,
-              ratio(best, mine).median)  # fmt: skip
+    times = ratio(best, mine).median
+    bar = Bar(f"times as fast as the best peer, {best.name}", problem.wanted, times)
     return Report("newton", problem.name, rows, [bar], [*notes, *missing(["glum"])])
 
 
-class Reached(NamedTuple):
-    """Where a solver got to: E and max |∂E/∂w|, and the seconds of compiling and of a run."""
-
-    tol: float
-    value: float
-    gradient: float
-    compiling: float
-    first: float
-    note: str
-
-
-def loosest(problem: RegressionProblem, run: Solver, who: str) -> Reached:
-    """By the loosest tolerance that gets there."""
+def loosest(
+    problem: RegressionProblem, who: str, run: Solver
+) -> tuple[Contender, float, float, str]:
+    """A solver at the loosest tolerance that gets there; E, max |∂E/∂w|, and what it took."""
     compiling = 0.0
     for tol in (WANTED,) if who == "handgrad" else TOLERANCES:
         began = time.perf_counter()
@@ -253,4 +243,4 @@ def loosest(problem: RegressionProblem, run: Solver, who: str) -> Reached:
         value, gradient = judge(problem, params)
         if gradient <= WANTED:
             break
-    return Reached(tol, value, gradient, compiling, first, note)
+    return Contender(who, partial(run, problem, tol), compiling, first), value, gradient, note

@@ -52,8 +52,6 @@ class Contender:
     compile_seconds: float = 0.0
     first_seconds: float = 0.0
     memory: Memory | None = None
-    flops: float | None = None
-    """As the compiler counts them; None where there is no compiler that does."""
     answer: Any = field(default=None, compare=False, repr=False)
 
 
@@ -68,21 +66,16 @@ def compiled(
     began = time.perf_counter()
     program = jax.jit(function, **options).lower(*args).compile()
     compile_seconds = time.perf_counter() - began
-    sizes, cost = program.memory_analysis(), program.cost_analysis()
-    memory = None
+    sizes, memory = program.memory_analysis(), None
     if sizes is not None:
         memory = Memory(
             sizes.temp_size_in_bytes, sizes.output_size_in_bytes, sizes.argument_size_in_bytes
         )
-    flops = cost.get("flops") if isinstance(cost, dict) else None
-    contender = Contender(
-        name,
-        run=lambda: jax.block_until_ready(program(*args)),
-        compile_seconds=compile_seconds,
-        memory=memory,
-        flops=flops,
-    )
-    return _checked(contender, check)
+
+    def run() -> Any:
+        return jax.block_until_ready(program(*args))
+
+    return _checked(Contender(name, run, compile_seconds, memory=memory), check)
 
 
 def plain(name: str, run: Callable[[], Any], check: Check | None = None) -> Contender:

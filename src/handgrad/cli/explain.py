@@ -50,11 +50,7 @@ def explain(
     found = (
         of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
     )
-    if found.derivation.lines:
-        print_derivation(found)
-    print_forward(found)
-    print_backward(found)
-    print_agreement(found)
+    print_explanation(found)
     if html:
         write_whole(html, as_html(found).encode(errors="xmlcharrefreplace"))
         print(f"wrote {escape(str(html))}")
@@ -93,8 +89,10 @@ def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> An
         return explained(loss, at=args, argnums=parse_argnums(argnums), gradient=hand)
 
 
-def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, str]) -> Table:
-    """A table without lines; the cells are text, whatever is in them."""
+def print_table(
+    title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], styles: dict[int, str]
+) -> None:
+    """A table without lines, after an empty line; the cells are text, whatever is in them."""
     table = Table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), title=Text(title) if title else None,
         title_justify="left", title_style="bold",
@@ -103,58 +101,31 @@ def table_of(title: str, heads: tuple[str, ...], rows: list, styles: dict[int, s
         table.add_column(head, style=styles.get(index, ""), overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def print_derivation(found: Any) -> None:
-    """Each line with its reason, and what it works out of what the tape holds."""
-    from handgrad.explain.explanation import derivation_rows
-
-    heads = ("", "", "because", "on the tape")
-    rows = derivation_rows(found)
     print("")
-    print(table_of(found.derivation.title, heads, rows, {0: "dim", 2: "dim", 3: BACKWARD}))
+    print(table)
 
 
-def print_forward(found: Any) -> None:
-    """The arguments, then every equation with its local derivative and its value."""
-    from handgrad.explain.explanation import argument_rows, forward_rows, headline
+def print_explanation(found: Any) -> None:
+    """The derivation beside the tape, the equations forward and back, and the agreement."""
+    from handgrad.explain import explanation as rows_of
 
-    rows: list[tuple[str, ...]] = [
-        ("", name, "", value, "") for name, value in argument_rows(found.tape)
-    ]
-    equations = forward_rows(found.tape)
-    print("")
-    rows += [(str(i), *cells) for i, cells in enumerate(equations, 1)]
+    tape = found.tape
+    heads: tuple[str, ...]
+    if found.derivation.lines:
+        heads = ("", "", "because", "on the tape")
+        lines = rows_of.derivation_rows(found)
+        print_table(found.derivation.title, heads, lines, {0: "dim", 2: "dim", 3: BACKWARD})
+    arguments = [("", name, "", value, "") for name, value in rows_of.argument_rows(tape)]
+    equations = [(str(i), *cells) for i, cells in enumerate(rows_of.forward_rows(tape), 1)]
     heads = ("", "forward", "local derivative", "value", "line")
-    print(
-        table_of(
-            f"{found.name}: {headline(found.tape)}",
-            heads,
-            rows,
-            {0: "dim", 3: FORWARD, 4: "dim"},
-        )
-    )
-
-
-def print_backward(found: Any) -> None:
-    """Every equation that sends something back, last first."""
-    from handgrad.explain.explanation import backward_rows
-
-    numbers = [str(e.index + 1) for e in found.tape.backward]
-    rows = [(n, *cells) for n, cells in zip(numbers, backward_rows(found.tape), strict=True)]
+    title = f"{found.name}: {rows_of.headline(tape)}"
+    print_table(title, heads, [*arguments, *equations], {0: "dim", 3: FORWARD, 4: "dim"})
+    numbers = [str(e.index + 1) for e in tape.backward]  # of every equation that sends, last first
+    back = [(n, *cells) for n, cells in zip(numbers, rows_of.backward_rows(tape), strict=True)]
     heads = ("", "backward", "∂ loss/∂ it", "sent")
-    print("")
-    print(table_of("", heads, rows, {0: "dim", 2: BACKWARD, 3: BACKWARD}))
-
-
-def print_agreement(found: Any) -> None:
-    """The gradient three times, and in a sentence."""
-    from handgrad.explain.explanation import agreement_rows
-
-    head, *rows = agreement_rows(found)
-    print("")
-    print(table_of("", head, rows, {}))
+    print_table("", heads, back, {0: "dim", 2: BACKWARD, 3: BACKWARD})
+    head, *leaves = rows_of.agreement_rows(found)
+    print_table("", head, leaves, {})
     ends = "is jax.grad's, bit for bit" if found.identical else "is jax.grad's but for rounding"
     hand = {True: ", and the hand-derived one's up to rounding", False: "; the hand-derived one is "
             "different", None: ""}[found.hand_equal]  # fmt: skip

@@ -170,7 +170,12 @@ def train(
             raise
         print(str(error))  # expected of a wrong gradient, which the exit code tells
     else:
-        report |= result_as_data(result)
+        report |= {
+            "hand": asdict(result.hand),
+            "optax": asdict(result.optax),
+            "max_parameter_difference": result.difference.absolute,
+            "max_parameter_difference_relative": result.difference.relative,
+        }
         print_result(result)
         if plot and is_main_process():
             from handgrad.explain.training_figure import png, training_figure
@@ -324,28 +329,18 @@ def report_check(check: Any, report: dict[str, Any]) -> None:
 def print_result(result: Any) -> None:
     """The table of both sides, and how far apart their parameters are."""
     rows = table("", "loss (nats)", "train accuracy", "test accuracy", "steps", "steps/s")
-    for name in ("hand", "optax"):
-        side = getattr(result, name)
+    stops = []
+    for name, side in (("hand", result.hand), ("optax", result.optax)):
         rows.add_row(
             name, f"{side.loss:.6f}", f"{side.train_accuracy:.2%}", f"{side.test_accuracy:.2%}",
             f"{side.steps:,}", f"{side.steps_per_second:,.0f}",
         )  # fmt: skip
-    print(rows)
-    for name in ("hand", "optax"):
-        side = getattr(result, name)
         if side.stopped != "epochs":
-            print(f"{name} stopped at step {side.steps:,}: {side.stopped}")
+            stops.append(f"{name} stopped at step {side.steps:,}: {side.stopped}")
+    print(rows)
+    for line in stops:
+        print(line)
     print(
         f"largest difference of the parameters: {result.difference.absolute:.1e} "
         f"({result.difference.relative:.1e} of the largest)"
     )
-
-
-def result_as_data(result: Any) -> dict[str, Any]:
-    """What was printed of both sides, for --json."""
-    return {
-        "hand": asdict(result.hand),
-        "optax": asdict(result.optax),
-        "max_parameter_difference": result.difference.absolute,
-        "max_parameter_difference_relative": result.difference.relative,
-    }

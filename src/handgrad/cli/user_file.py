@@ -101,11 +101,9 @@ def load_arguments(option: str, spec: str) -> tuple:
             ) from fault  # fmt: skip
     if not isinstance(found, tuple):
         raise InputError(
-            option,
-            "a tuple of arguments",
-            f"{spec}, a {type(found).__name__}",
+            option, "a tuple of arguments", f"{spec}, a {type(found).__name__}",
             "write (x,) for one",
-        )
+        )  # fmt: skip
     return found
 
 

@@ -196,7 +196,7 @@ def print_table(verdicts: list[Any]) -> None:
     print(f"{right} of {len(verdicts)} right")
     for verdict in verdicts:
         for note in verdict.notes:
-            if "at fault" in note or "kink" in note:
+            if "jax.grad" in note or "kink" in note or "found by the search" in note:
                 print(f"  {verdict.name}: {note}", markup=False)
         if verdict.cause:
             print(f"  {verdict.name}: {verdict.cause}", markup=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from handgrad.data.checks import check_features, check_labels
+from handgrad._values import check_features, check_labels
 from handgrad.errors import InputError
 
 
@@ -51,19 +51,15 @@ class Dataset:
             raise InputError("x", "float64", str(self.x.dtype), "convert it: x.astype('float64')")
         if np.ndim(self.y) != 1 or self.y.dtype not in (np.int32, np.float64):
             raise InputError(
-                "y",
-                "(N,) int32 class indices, or (N,) float64 in [0, 1]",
-                f"{self.y.dtype} of shape {self.y.shape}",
-                "convert it: y.ravel().astype('int32')",
-            )
+                "y", "(N,) int32 class indices, or (N,) float64 in [0, 1]",
+                f"{self.y.dtype} of shape {self.y.shape}", "convert it: y.ravel().astype('int32')",
+            )  # fmt: skip
         check_labels(self.y, examples=len(self.x), classes=self.classes)
         if len(self.feature_names) != self.features:
             raise InputError(
-                "feature_names",
-                f"{self.features} names, one for each column of x",
-                f"{len(self.feature_names)}",
-                "name every column once",
-            )
+                "feature_names", f"{self.features} names, one for each column of x",
+                f"{len(self.feature_names)}", "name every column once",
+            )  # fmt: skip
 
     @property
     def examples(self) -> int:
@@ -120,9 +116,8 @@ def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple
         raise InputError(
             "test_fraction",
             f"a fraction that leaves some of {dataset.examples} examples for training",
-            str(test_fraction),
-            "pass a smaller one, or more data",
-        )
+            str(test_fraction), "pass a smaller one, or more data",
+        )  # fmt: skip
     train, test = train_test_split(
         np.arange(dataset.examples),
         test_size=held_out,
@@ -162,11 +157,10 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     for other in others:
         if other.feature_names != train.feature_names:
             raise InputError(
-                "others",
-                f"the {train.features} features of {train.name!r}",
+                "others", f"the {train.features} features of {train.name!r}",
                 f"{other.features} features in {other.name!r}, or other names",
                 "pass parts of one data set, as split returns them",
-            )
+            )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
         scaler = StandardScaler().fit(train.x)
         scaled = tuple(scaler.transform(part.x) for part in (train, *others))
@@ -183,10 +177,8 @@ def check_no_overflow(feature_names: Sequence[str], *arrays: np.ndarray) -> None
     if not finite.all():
         raise InputError(
             f"feature {feature_names[int(np.argmin(finite))]!r}",
-            "values whose variance float64 can hold",
-            "an overflow",
-            "rescale that feature first",
-        )
+            "values whose variance float64 can hold", "an overflow", "rescale that feature first",
+        )  # fmt: skip
 
 
 def _check_dataset(name: str, dataset: Dataset) -> None:

@@ -141,11 +141,9 @@ def _floats(column: "pyarrow.ChunkedArray", where: str) -> np.ndarray:
         return column.cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowInvalid as error:  # the cast is a checked one
         raise InputError(
-            where,
-            "integers that float64 can hold, up to 2^53",
-            "a larger one",
+            where, "integers that float64 can hold, up to 2^53", "a larger one",
             "leave it out if it is an id, or rescale it",
-        ) from error
+        ) from error  # fmt: skip
 
 
 class ValueCounts:
@@ -189,11 +187,10 @@ class ValueCounts:
             odd = [value for value in distinct if not _is_number(value)]
             if 0 < len(odd) < len(distinct) / 2:
                 raise InputError(
-                    where,
-                    "numbers, or a few categories",
+                    where, "numbers, or a few categories",
                     f"mostly numbers, but {odd[0]!r} in row {self.first[odd[0]] + 1:,} of the data",
                     "mend that value, or drop its row",
-                )
+                )  # fmt: skip
         if self.like_an_id:
             raise InputError(
                 where,
@@ -239,11 +236,10 @@ class LabelEncoder:
             if self._outside:
                 row, value = self._first_outside
                 raise InputError(
-                    self._where,
-                    "labels in [0, 1], or whole numbers that name classes",
+                    self._where, "labels in [0, 1], or whole numbers that name classes",
                     f"{value} in row {row + 1:,} of the data ({self._outside:,} outside)",
                     "divide by the largest possible value, or make classes of it",
-                )
+                )  # fmt: skip
             self.class_names = SOFT_CLASSES
             return
         self._classes = sorted(self._counts.first)
@@ -257,11 +253,10 @@ class LabelEncoder:
             raise InputError(self._where, "classes", found, NOT_CLASSES)
         if len(self._classes) == 1:
             raise InputError(
-                self._where,
-                "at least two classes",
+                self._where, "at least two classes",
                 f"one class only, {self.class_names[0]!r}, in all {self._rows:,} rows",
                 "add examples of another class, or choose another target",
-            )
+            )  # fmt: skip
 
     def transform(self, target: Column) -> Labels:
         """Class indices (R,), or soft labels (R,)."""
@@ -369,11 +364,10 @@ def encode_table(
     features.finish()
     if table.num_rows * len(features.feature_names) > MOST_CELLS:
         raise InputError(
-            file,
-            f"at most {MOST_CELLS:,} numbers after one-hot encoding",
+            file, f"at most {MOST_CELLS:,} numbers after one-hot encoding",
             f"{table.num_rows:,} rows of {len(features.feature_names):,}",
             "leave out columns with many categories, or use fewer rows",
-        )
+        )  # fmt: skip
     x, y = features.transform(block.parts), labels.transform(block.target)
     return x, y, features.feature_names, labels.class_names
 

@@ -47,11 +47,10 @@ def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
     if path.suffix.lower() not in suffixes:
         raise InputError(
-            path.name,
-            " or ".join(f"a {suffix}" for suffix in suffixes) + " file",
+            path.name, " or ".join(f"a {suffix}" for suffix in suffixes) + " file",
             f"the suffix {path.suffix!r}" if path.suffix else "a name without a suffix",
             "convert the file, or rename it if that is what it holds",
-        )
+        )  # fmt: skip
     if exists(path) and not isfile(path):
         raise InputError(
             path.name, "a file", f"a device, a pipe or a socket at {path}", "copy it to a file"
@@ -73,11 +72,10 @@ def check_columns(file: str, names: Sequence[str], target: str | None) -> str:
     for number, name in enumerate(names, start=1):
         if not name.strip() or name.startswith("__index_level_"):
             raise InputError(
-                file,
-                "a name for every column",
+                file, "a name for every column",
                 f"{name!r} for column {number} of {len(names)}, which pandas gives to row numbers",
                 "drop that column (pandas: write with index=False) or name it",
-            )
+            )  # fmt: skip
     remedy = f"name one of its columns: {quoted(names)}"
     if target is None:
         raise InputError("target", f"the column of {file} to predict", "none", remedy)
@@ -125,19 +123,16 @@ def unreadable(path: Path, error: Exception) -> InputError:
     if ragged:
         row, expected, got, text = ragged.groups()
         return InputError(
-            path.name,
-            f"{expected} values in every row, as in the header",
+            path.name, f"{expected} values in every row, as in the header",
             f"{got} in row {int(row):,} of the file ({text[:60]!r})",
             "mend that row; a value that holds a comma goes between double quotes",
-        )
+        )  # fmt: skip
     reason = " ".join(str(error).split())[:200]
     reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     return InputError(
-        path.name,
-        f"a readable {path.suffix.lower()[1:]} file",
-        f"a failure ({reason})",
+        path.name, f"a readable {path.suffix.lower()[1:]} file", f"a failure ({reason})",
         "the file may be damaged or hold something else: write it again",
-    )
+    )  # fmt: skip
 
 
 def no_rows(path: Path) -> InputError:
@@ -148,11 +143,9 @@ def no_rows(path: Path) -> InputError:
 def file_changed(file: str) -> InputError:
     """The error to raise where a file is not the one it was."""
     return InputError(
-        file,
-        "a file that stays as it is while it is read",
-        "another one than at the beginning",
+        file, "a file that stays as it is while it is read", "another one than at the beginning",
         "wait until it is written, or train on a copy of it",
-    )
+    )  # fmt: skip
 
 
 def check_not_utf16(path: Path) -> None:
@@ -173,11 +166,10 @@ def check_last_quote(path: Path, last: "pyarrow.Table", rows: int) -> None:
             quotes = sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b""))
         if quotes % 2:
             raise InputError(
-                path.name,
-                "a closing quote for every opening one",
+                path.name, "a closing quote for every opening one",
                 f"a value in row {rows:,} of the data that runs to the end of the file",
                 "close the quote",
-            )
+            )  # fmt: skip
 
 
 def import_pyarrow() -> ModuleType:

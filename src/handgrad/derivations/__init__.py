@@ -9,9 +9,21 @@ tools beside them are in `steps` and `checking`.
 ['chain rule; log′u = 1/u', 'σ′ = σ(1 − σ)']
 """
 
+from handgrad._checks import find_named
+from handgrad.derivations import (
+    bernoulli,
+    categorical,
+    linear_cross_entropy,
+    logistic,
+    mlp,
+    perceptron,
+    residual,
+    sigmoid,
+    softmax,
+    softmax_regression,
+)
 from handgrad.derivations.checking import Checked, CheckedLine, check
 from handgrad.derivations.steps import Derivation, Limit, Step
-from handgrad.derivations.table import DERIVATIONS, derivation
 
 __all__ = [
     "DERIVATIONS",
@@ -23,3 +35,54 @@ __all__ = [
     "check",
     "derivation",
 ]
+
+DERIVATIONS: tuple[Derivation, ...] = (
+    bernoulli.TRIAL,
+    bernoulli.LIKELIHOOD,
+    bernoulli.LOG_LIKELIHOOD,
+    bernoulli.NEGATIVE_LOG_LIKELIHOOD,
+    bernoulli.CROSS_ENTROPY,
+    bernoulli.FROM_PROBABILITIES,
+    residual.SCALED_SQUARE,
+    sigmoid.STEP,
+    sigmoid.SYMMETRY,
+    sigmoid.SIGMOID,
+    sigmoid.SOFTPLUS,
+    sigmoid.LOG_SIGMOID,
+    sigmoid.TANH,
+    sigmoid.RELU,
+    residual.RESIDUAL,
+    residual.FROM_LOGITS,
+    residual.LABEL,
+    residual.THROUGH_A_SIGMOID,
+    softmax.TWO_CLASSES,
+    softmax.JACOBIAN,
+    softmax.LOGSUMEXP,
+    softmax.SOFTMAX,
+    softmax.LOG_SOFTMAX,
+    categorical.CROSS_ENTROPY,
+    categorical.RESIDUAL,
+    categorical.INDEXED,
+    categorical.LABEL,
+    categorical.FROM_PROBABILITIES,
+    logistic.LOGISTIC,
+    logistic.LOGISTIC_L2,
+    logistic.DESCENT,
+    logistic.HESSIAN,
+    logistic.HVP,
+    logistic.CONVEXITY,
+    softmax_regression.SOFTMAX_REGRESSION,
+    softmax_regression.SOFTMAX_REGRESSION_L2,
+    softmax_regression.HVP,
+    perceptron.PERCEPTRON,
+    mlp.TANH,
+    mlp.SIGMOID,
+    mlp.RELU,
+    linear_cross_entropy.LINEAR_CROSS_ENTROPY,
+)
+"""In the order of a book: probabilities, functions, losses, models."""
+
+
+def derivation(name: str) -> Derivation:
+    """The derivation called `name`; raises InputError, with the closest names, if there is none."""
+    return find_named(DERIVATIONS, name, "derivation", "the name of one of the derivations")

@@ -15,16 +15,12 @@ import jax.numpy as jnp
 from jax import random
 
 from handgrad._types import Array, Features, Key
-from handgrad.derivations.logistic import LAMBDA
-from handgrad.derivations.residual import textbook
-from handgrad.derivations.softmax_regression import EVERY, as_rows, split
-from handgrad.derivations.steps import Derivation, Limit, Step, definition, slope, still_open
+from handgrad.derivations.linear_models import LAMBDA, error, residual, split
+from handgrad.derivations.steps import Derivation, Step, definition, derive, slope, still_open
 from handgrad.gradients import mlp as house
 from handgrad.gradients.linear import Params as Layer
 from handgrad.gradients.linear import affine
 from handgrad.gradients.mlp import ACTIVATIONS, Params
-from handgrad.gradients.sigmoid import sigmoid
-from handgrad.gradients.softmax import softmax
 
 Layers = tuple[Layer, ...]
 
@@ -57,6 +53,10 @@ LOCAL = {
 }
 
 
+Cotangent = Callable[[Array, Array], Array]
+"""What E says to the logits z, for labels y."""
+
+
 @dataclass(frozen=True)
 class Network:
     """What a line needs to know besides the parameters."""
@@ -75,117 +75,98 @@ class Network:
     def error(self, params: Params, x: Features, y: Array) -> Array:
         """The mean of cross-entropy, as the textbook writes it, and ½ λ Σ W²."""
         ridge = sum(jnp.sum(jnp.square(layer.weight)) for layer in params.layers)
-        return _data_error(self.up_to_z(params.layers, x), y) + self.l2 / 2 * ridge
+        return error(self.up_to_z(params.layers, x), y) + self.l2 / 2 * ridge
 
-    def lines_from(
-        self, residual: Callable[[Array, Array], Array], level: int, to: str = "z",
-        last_slope: str = "worked",
-    ) -> Callable[[Params, Features, Array], Params]:  # fmt: skip
+    def slope(self, z: Array) -> Array:
+        """φ′(z), worked out."""
+        return LOCAL[self.activation].derivative(z, ACTIVATIONS[self.activation].value(z))
+
+    def open_slope(self, z: Array) -> Array:
+        """φ′(z), not worked out yet."""
+        return slope(ACTIVATIONS[self.activation].value, z)
+
+    def line(
+        self, top: Cotangent, level: int, last: Callable[[Array], Array] | None = None
+    ) -> Callable[[Params, Features, Array], Params]:
         """∂E/∂θ with the layers above `level` worked out, and what is below left open.
 
-        `residual` is the cotangent of the logits; `to` says whether the chain has come down to z or
-        only to a of layer `level`; `last_slope` whether the φ′ met last is worked out.
+        `top` is the cotangent of the logits. The chain has come down to z of layer `level` through
+        `last`, which is φ′ there; without it, only to a.
         """
 
         def line(params: Params, x: Features, y: Array) -> Params:
-            layers = params.layers
-            r = residual(self.up_to_z(layers, x), y)
-            worked: list[Layer] = []
+            layers, worked = params.layers, list[Layer]()
+            r = top(self.up_to_z(layers, x), y)
             for depth in range(len(layers), level, -1):
-                a = self.up_to_a(layers[: depth - 1], x)
-                worked.insert(0, Layer(a.T @ r, jnp.sum(r, axis=0)))
-                if depth > 1:
+                below = layers[: depth - 1]
+                worked.insert(0, Layer(self.up_to_a(below, x).T @ r, jnp.sum(r, axis=0)))
+                if below:
                     weight = layers[depth - 1].weight
                     r = r[:, None] * weight[None, :] if r.ndim == 1 else r @ weight.T
-                if depth - 1 > level or (depth - 1 == level and level > 0 and to == "z"):
-                    z = self.up_to_z(layers[: depth - 1], x)
-                    unworked = depth - 1 == level and last_slope == "open"
-                    r = r * self._slope(z, a, unworked)
-            below = self.up_to_z if to == "z" else self.up_to_a
-            rest = still_open(r, lambda lower: below(lower, x), layers[:level]) if level else ()
-            return self._with_penalty(Params((*rest, *worked)), params)
+                    through = last if len(below) == level else self.slope
+                    r = r if through is None else r * through(self.up_to_z(below, x))
+            reached = self.up_to_z if last or level == len(layers) else self.up_to_a
+            rest = still_open(r, lambda q: reached(q, x), layers[:level]) if level else ()
+            return self.with_penalty((*rest, *worked), layers)
 
         return line
 
-    def _slope(self, z: Array, a: Array, unworked: bool) -> Array:
-        if unworked:
-            return slope(ACTIVATIONS[self.activation].value, z)
-        return LOCAL[self.activation].derivative(z, a)
-
-    def _with_penalty(self, data: Params, params: Params) -> Params:
+    def with_penalty(self, data: Layers, layers: Layers) -> Params:
+        """Derivatives of the data with those of ½ λ Σ W² beside them."""
         if self.l2 == 0:
-            return data
-        return Params(
-            tuple(
-                Layer(g.weight + self.l2 * layer.weight, g.bias)
-                for g, layer in zip(data.layers, params.layers, strict=True)
-            )
-        )
+            return Params(data)
+        pairs = zip(data, layers, strict=True)
+        return Params(tuple(Layer(g.weight + self.l2 * own.weight, g.bias) for g, own in pairs))
 
 
-def _data_error(z: Array, y: Array) -> Array:
-    if z.ndim == 1:
-        return jnp.sum(textbook(sigmoid(z), y)) / z.shape[0]
-    return -jnp.sum(as_rows(y, z) * jnp.log(softmax(z))) / z.shape[0]
-
-
-def _residual_open(z: Array, y: Array) -> Array:
-    return slope(lambda t: _data_error(t, y), z)
-
-
-def _residual(z: Array, y: Array) -> Array:
-    """(ŷ − y)/N."""
-    if z.ndim == 1:
-        return (sigmoid(z) - y) / z.shape[0]
-    return (softmax(z) - as_rows(y, z)) / z.shape[0]
-
-
-def _split_residual(z: Array, y: Array) -> Array:
-    if z.ndim == 1:
-        return ((1 - y) * sigmoid(z) - y * sigmoid(-z)) / z.shape[0]
-    return split(softmax(z), as_rows(y, z)) / z.shape[0]
+def _mean(cotangent: Cotangent) -> Cotangent:
+    return lambda z, y: cotangent(z, y) / z.shape[0]
 
 
 def backpropagation(network: Network, depth: int, loss: str, end: str) -> tuple[Step, ...]:
     """The lines for a network of `depth` layers; `loss` and `end` are LaTeX of ℓ and of r."""
     ridge, data = (r" + (\lambda W, 0)", "E_0") if network.l2 else ("", "E")
-    lines_from, top = network.lines_from, f"({depth})"
+    squares = r" + \frac{\lambda}{2} \sum_l \| W^{(l)} \|^2" if network.l2 else ""
+    penalty = "; the penalty has λW as its derivative (power rule)" if network.l2 else ""
+    top = f"({depth})"
     open_top = rf"\frac{{\partial z^{{{top}}}}}{{\partial \theta}}"
+    house_loss = partial(house.loss, activation=network.activation, l2=network.l2)
+    every = ", for every weight and every bias"
     steps = [
-        definition(
-            r"E(\ldots, {}, \ldots)", r"\theta_i",
-            Limit(partial(house.loss, activation=network.activation, l2=network.l2)), EVERY,
-        ),
+        definition(r"E(\ldots, {}, \ldots)", r"\theta_i", house_loss, every),
         Step(
-            r"= \frac{\partial}{\partial \theta} \left[ " + loss
-            + (r" + \frac{\lambda}{2} \sum_l \| W^{(l)} \|^2" if network.l2 else "") + r" \right]",
-            "the error: the mean of cross-entropy" + (", and the penalty" if network.l2 else ""),
+            rf"= \frac{{\partial}}{{\partial \theta}} \left[ {loss}{squares} \right]",
+            "the error: the mean of cross-entropy" + (", and the penalty" if penalty else ""),
             lambda params, x, y: slope(lambda p: network.error(p, x, y), params),
         ),
         Step(
             rf"= \left\langle \frac{{\partial {data}}}{{\partial z^{{{top}}}}}, {open_top}"
-            r" \right\rangle" + ridge,
-            "chain rule: E depends on θ through the logits"
-            + ("; the penalty has λW as its derivative (power rule)" if network.l2 else ""),
-            lines_from(_residual_open, depth),
+            rf" \right\rangle{ridge}",
+            "chain rule: E depends on θ through the logits" + penalty,
+            network.line(lambda z, y: slope(lambda t: error(t, y), z), depth),
         ),
         Step(
             rf"= \left\langle r^{{{top}}}, {open_top} \right\rangle{ridge}, \quad"
             rf" r^{{{top}}} = \frac{{1}}{{N}} (\hat y - y)",
             "the residual of cross-entropy",
-            lines_from(_residual, depth),
+            network.line(_mean(residual), depth),
         ),
-    ]  # fmt: skip
-    for level in range(depth, 0, -1):
+    ]
+    for level in range(depth, 1, -1):
         steps += _one_layer_down(network, level, depth, ridge)
-    steps.append(
+    return (
+        *steps,
+        Step(
+            _whole(depth) + ridge,
+            "z of layer 1 is linear in W and b, and x is a constant: nothing is left open",
+            network.line(_mean(residual), 0),
+        ),
         Step(
             _whole(depth) + ridge + rf", \quad r^{{{top}}} = \frac{{1}}{{N}} {end}",
             "1 − ŷ is what the other classes have: the form that keeps its digits",
-            lines_from(_split_residual, 0),
-        )
+            network.line(_mean(split), 0),
+        ),
     )
-    return tuple(steps)
 
 
 def _own(level: int) -> str:
@@ -201,10 +182,7 @@ def _one_layer_down(network: Network, level: int, depth: int, ridge: str) -> lis
     """The affine map of layer `level`, then the activation below it, as far as φ′."""
     worked = ", ".join(_own(above) for above in range(level, depth + 1))
     handed = rf"r^{{({level})}} W^{{({level}) \top}}"
-    down = network.lines_from
-    if level == 1:
-        reason = "z of layer 1 is linear in W and b, and x is a constant: nothing is left open"
-        return [Step(_whole(depth) + ridge, reason, down(_residual, 0))]
+    down = partial(network.line, _mean(residual), level - 1)
     k, local = level - 1, LOCAL[network.activation]
 
     def formula(cotangent: str, at: str, where: str = "") -> str:
@@ -217,17 +195,17 @@ def _one_layer_down(network: Network, level: int, depth: int, ridge: str) -> lis
         Step(
             formula(handed, "a"),
             f"product rule for a W + b at layer {level}: its own parameters, and r Wᵀ handed down",
-            down(_residual, k, "a"),
+            down(),
         ),
         Step(
             formula(rf"{handed} \circ \varphi'(z^{{({k})}})", "z"),
             f"chain rule: a = φ(z) at layer {k}, elementwise",
-            down(_residual, k, "z", "open"),
+            down(network.open_slope),
         ),
         Step(
             formula(f"r^{{({k})}}", "z", rf", \quad r^{{({k})}} = {handed} \circ {slope_in_words}"),
             local.reason,
-            down(_residual, k),
+            down(network.slope),
         ),
     ]
 
@@ -267,31 +245,42 @@ def _example(key: Key, hidden: tuple[int, ...], classes: int) -> tuple:
     return params, x, labels if classes > 2 else labels.astype(jnp.zeros(()).dtype)
 
 
-TANH = Derivation(
-    name="mlp_tanh_binary",
-    title="Backpropagation through one tanh layer to one logit",
-    of=r"\frac{\partial E}{\partial \theta}",
-    given=_GIVEN.format(phi="tanh", ends=_BINARY_END),
-    example=partial(_example, hidden=(2,), classes=2),
-    steps=backpropagation(Network("tanh"), 2, *_BINARY),
-)
+def _derive(
+    name: str, title: str, network: Network, hidden: tuple[int, ...], classes: int, more: str = ""
+) -> Derivation:
+    phi = "σ" if network.activation == "sigmoid" else network.activation
+    lines = backpropagation(network, len(hidden) + 1, *(_BINARY if classes == 2 else _CLASSES))
+    return derive(
+        name,
+        title,
+        r"\frac{\partial E}{\partial \theta}",
+        *lines,
+        given=_GIVEN.format(phi=phi, ends=_BINARY_END if classes == 2 else _CLASSES_END) + more,
+        example=partial(_example, hidden=hidden, classes=classes),
+    )
 
-SIGMOID = Derivation(
-    name="mlp_sigmoid_multiclass",
-    title="Backpropagation through one sigmoid layer to K logits",
-    of=r"\frac{\partial E}{\partial \theta}",
-    given=_GIVEN.format(phi="σ", ends=_CLASSES_END),
-    example=partial(_example, hidden=(2,), classes=3),
-    steps=backpropagation(Network("sigmoid"), 2, *_CLASSES),
-)
 
-RELU = Derivation(
-    name="mlp_relu_deep",
-    title="Backpropagation through two relu layers, with a penalty on the weights",
-    of=r"\frac{\partial E}{\partial \theta}",
-    given=_GIVEN.format(phi="relu", ends=_CLASSES_END)
-    + " E₀ is E without its penalty, ½ λ times the squares of all W, λ = 0.3; W in (λW, 0) is each"
-    " layer's own. relu has a declared kink wherever a hidden z is 0: the points here lie off it.",
-    example=partial(_example, hidden=(3, 2), classes=3),
-    steps=backpropagation(Network("relu", LAMBDA), 3, *_CLASSES),
+TANH = _derive(
+    "mlp_tanh_binary",
+    "Backpropagation through one tanh layer to one logit",
+    Network("tanh"),
+    hidden=(2,),
+    classes=2,
+)
+SIGMOID = _derive(
+    "mlp_sigmoid_multiclass",
+    "Backpropagation through one sigmoid layer to K logits",
+    Network("sigmoid"),
+    hidden=(2,),
+    classes=3,
+)
+RELU = _derive(
+    "mlp_relu_deep",
+    "Backpropagation through two relu layers, with a penalty on the weights",
+    Network("relu", LAMBDA),
+    hidden=(3, 2),
+    classes=3,
+    more=" E₀ is E without its penalty, ½ λ times the squares of all W, λ = 0.3; W in (λW, 0) is "
+    "each layer's own. relu has a declared kink wherever a hidden z is 0: the points here lie off "
+    "it.",
 )

@@ -6,18 +6,18 @@ the loss would gain from each probability, and softmax hands back to each logit 
 c_j is above its own mean.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from handgrad._types import Array
 from handgrad.derivations.scalars import paired, total
 from handgrad.derivations.steps import (
-    Derivation,
-    Limit,
     definition,
+    derive,
     drawn,
     in_terms_of,
-    lines,
     normal,
     slope,
     still_open,
@@ -29,6 +29,7 @@ from handgrad.gradients.softmax import softmax
 _ROW = "z is (K,), one row of logits; e_i = e^{z_i}, S their sum, p = softmax(z)."
 _ROWS = "z is (..., K), rows of logits; each row stands alone, and p = softmax(z)."
 _PRODUCT = "c is a cotangent and z logits, both (..., K); each row stands alone, p = softmax(z)."
+of_pairs = partial(derive, given=_PRODUCT, example=drawn(normal(2, 3, scale=1), normal(2, 3)))
 
 
 def delta(p: Array) -> Array:
@@ -77,99 +78,93 @@ def _outer(a: Array) -> Array:
 _in_e = in_terms_of(jnp.exp, _sum)
 _in_p = in_terms_of(as_written)
 
-JACOBIAN = Derivation(
-    name="softmax_jacobian",
-    title="The Jacobian of softmax",
-    of=r"\frac{\partial p_i}{\partial z_j}",
+JACOBIAN = derive(
+    "softmax_jacobian",
+    "The Jacobian of softmax",
+    r"\frac{\partial p_i}{\partial z_j}",
+    definition(r"p_i(\ldots, {}, \ldots)", "z_j", house.softmax),
+    r"= \frac{\partial}{\partial z_j} \frac{e^{z_i}}{\sum_k e^{z_k}}",
+    "definition of softmax",
+    lambda z: jax.jacfwd(as_written)(z),
+    r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i \frac{\partial S}{\partial z_j}}"
+    r"{S^2}",
+    "quotient rule",
+    lambda z: (
+        (jax.jacfwd(jnp.exp)(z) * _sum(z) - jnp.exp(z)[:, None] * jax.jacfwd(_sum)(z)[None])
+        / jnp.square(_sum(z))
+    ),
+    r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i e_j}{S^2}",
+    "of the sum only e_j contains z_j",
+    lambda z: (jax.jacfwd(jnp.exp)(z) * _sum(z) - _outer(jnp.exp(z))) / jnp.square(_sum(z)),
+    r"= \begin{cases} \frac{e_i S - e_i e_i}{S^2} & i = j \\"
+    r" \frac{0 \cdot S - e_i e_j}{S^2} & i \neq j \end{cases}",
+    "e_i contains z_j only if i = j",
+    _in_e(
+        lambda e, s: _by_case(
+            (e * s - jnp.square(e)) / jnp.square(s), (0 * s - _outer(e)) / jnp.square(s)
+        )
+    ),
+    r"= \begin{cases} \frac{e_i}{S} \left( 1 - \frac{e_i}{S} \right) & i = j \\"
+    r" -\frac{e_i}{S} \cdot \frac{e_j}{S} & i \neq j \end{cases}",
+    "one S goes to each factor",
+    _in_e(lambda e, s: _by_case(e / s * (1 - e / s), -_outer(e / s))),
+    r"= \begin{cases} p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}",
+    "definition of softmax, read backwards",
+    _in_p(lambda p: _by_case(p * (1 - p), -_outer(p))),
+    r"= p_i (\delta_{ij} - p_j)",
+    "both cases in one, with δ = 1 for i = j, else 0",
+    _in_p(lambda p: p[:, None] * (jnp.eye(p.shape[0], dtype=p.dtype) - p[None, :])),
+    r"= \left[ \mathrm{diag}(p) - p p^{\top} \right]_{ij}",
+    "the same as matrices: symmetric, and of rank K − 1",
+    _in_p(lambda p: jnp.diag(p) - _outer(p)),
+    r"= \begin{cases} p_i \sum_{k \neq i} p_k & i = j \\ -p_i p_j & i \neq j \end{cases}",
+    "1 − p_i is the sum of the others, which does not cancel",
+    _in_p(lambda p: _by_case(p * others(p), -_outer(p))),
     given=_ROW,
     example=drawn(normal(3)),
-    steps=lines(
-        definition(r"p_i(\ldots, {}, \ldots)", "z_j", Limit(house.softmax)),
-        r"= \frac{\partial}{\partial z_j} \frac{e^{z_i}}{\sum_k e^{z_k}}",
-        "definition of softmax",
-        lambda z: jax.jacfwd(as_written)(z),
-        r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i \frac{\partial S}{\partial z_j}}"
-        r"{S^2}",
-        "quotient rule",
-        lambda z: (
-            (jax.jacfwd(jnp.exp)(z) * _sum(z) - jnp.exp(z)[:, None] * jax.jacfwd(_sum)(z)[None])
-            / jnp.square(_sum(z))
-        ),
-        r"= \frac{\frac{\partial e_i}{\partial z_j} S - e_i e_j}{S^2}",
-        "of the sum only e_j contains z_j",
-        lambda z: (jax.jacfwd(jnp.exp)(z) * _sum(z) - _outer(jnp.exp(z))) / jnp.square(_sum(z)),
-        r"= \begin{cases} \frac{e_i S - e_i e_i}{S^2} & i = j \\"
-        r" \frac{0 \cdot S - e_i e_j}{S^2} & i \neq j \end{cases}",
-        "e_i contains z_j only if i = j",
-        _in_e(
-            lambda e, s: _by_case(
-                (e * s - jnp.square(e)) / jnp.square(s), (0 * s - _outer(e)) / jnp.square(s)
-            )
-        ),
-        r"= \begin{cases} \frac{e_i}{S} \left( 1 - \frac{e_i}{S} \right) & i = j \\"
-        r" -\frac{e_i}{S} \cdot \frac{e_j}{S} & i \neq j \end{cases}",
-        "one S goes to each factor",
-        _in_e(lambda e, s: _by_case(e / s * (1 - e / s), -_outer(e / s))),
-        r"= \begin{cases} p_i (1 - p_i) & i = j \\ -p_i p_j & i \neq j \end{cases}",
-        "definition of softmax, read backwards",
-        _in_p(lambda p: _by_case(p * (1 - p), -_outer(p))),
-        r"= p_i (\delta_{ij} - p_j)",
-        "both cases in one, with δ = 1 for i = j, else 0",
-        _in_p(lambda p: p[:, None] * (jnp.eye(p.shape[0], dtype=p.dtype) - p[None, :])),
-        r"= \left[ \mathrm{diag}(p) - p p^{\top} \right]_{ij}",
-        "the same as matrices: symmetric, and of rank K − 1",
-        _in_p(lambda p: jnp.diag(p) - _outer(p)),
-        r"= \begin{cases} p_i \sum_{k \neq i} p_k & i = j \\ -p_i p_j & i \neq j \end{cases}",
-        "1 − p_i is the sum of the others, which does not cancel",
-        _in_p(lambda p: _by_case(p * others(p), -_outer(p))),
-    ),
 )
 
-LOGSUMEXP = Derivation(
-    name="logsumexp",
-    title="The gradient of log-sum-exp is softmax",
-    of=r"\frac{\partial}{\partial z_j} \log \sum_k e^{z_k}",
+LOGSUMEXP = derive(
+    "logsumexp",
+    "The gradient of log-sum-exp is softmax",
+    r"\frac{\partial}{\partial z_j} \log \sum_k e^{z_k}",
+    definition(r"\mathrm{lse}(\ldots, {}, \ldots)", "z_j", total(house.logsumexp)),
+    r"= \frac{1}{S} \cdot \frac{\partial S}{\partial z_j}, \quad S = \sum_k e^{z_k}",
+    "chain rule; log′u = 1/u",
+    lambda z: 1 / rows_sum(jnp.exp(z)) * slope(lambda t: rows_sum(jnp.exp(t)), z),
+    r"= \frac{e^{z_j}}{S}",
+    "of the sum only the term j contains z_j, and it is its own derivative",
+    as_written,
+    r"= \frac{e^{z_j - m}}{\sum_k e^{z_k - m}}, \quad m = \max_k z_k",
+    "numerator and denominator times e⁻ᵐ: the largest exponent is 0, nothing overflows",
+    lambda z: as_written(z - jnp.max(z, axis=-1, keepdims=True)),
+    r"= p_j",
+    "definition of softmax",
+    house.softmax,
     given=_ROWS,
     example=drawn(normal(2, 3)),
-    steps=lines(
-        definition(r"\mathrm{lse}(\ldots, {}, \ldots)", "z_j", Limit(total(house.logsumexp))),
-        r"= \frac{1}{S} \cdot \frac{\partial S}{\partial z_j}, \quad S = \sum_k e^{z_k}",
-        "chain rule; log′u = 1/u",
-        lambda z: 1 / rows_sum(jnp.exp(z)) * slope(lambda t: rows_sum(jnp.exp(t)), z),
-        r"= \frac{e^{z_j}}{S}",
-        "of the sum only the term j contains z_j, and it is its own derivative",
-        as_written,
-        r"= \frac{e^{z_j - m}}{\sum_k e^{z_k - m}}, \quad m = \max_k z_k",
-        "numerator and denominator times e⁻ᵐ: the largest exponent is 0, nothing overflows",
-        lambda z: as_written(z - jnp.max(z, axis=-1, keepdims=True)),
-        r"= p_j",
-        "definition of softmax",
-        house.softmax,
-    ),
 )
 
 _of_two = in_terms_of(lambda z: z[:, 0], lambda z: z[:, 1])
 
-TWO_CLASSES = Derivation(
-    name="two_classes",
-    title="Softmax of two classes is the sigmoid of the difference",
-    of=r"\mathrm{softmax}(a, b)_0",
+TWO_CLASSES = derive(
+    "two_classes",
+    "Softmax of two classes is the sigmoid of the difference",
+    r"\mathrm{softmax}(a, b)_0",
+    r"= \frac{e^{a}}{e^{a}+e^{b}}",
+    "definition of softmax",
+    _of_two(lambda a, b: jnp.exp(a) / (jnp.exp(a) + jnp.exp(b))),
+    r"= \frac{1}{1+e^{b} e^{-a}}",
+    "numerator and denominator times e⁻ᵃ",
+    _of_two(lambda a, b: 1 / (1 + jnp.exp(b) * jnp.exp(-a))),
+    r"= \frac{1}{1+e^{-(a-b)}}",
+    "exponents add",
+    _of_two(lambda a, b: 1 / (1 + jnp.exp(-(a - b)))),
+    r"= \sigma(a - b)",
+    "definition of σ: only the difference counts",
+    _of_two(lambda a, b: sigmoid(a - b)),
     given="a and b are the two logits, here the columns of an array (N, 2).",
     example=drawn(normal(2, 2)),
-    steps=lines(
-        r"= \frac{e^{a}}{e^{a}+e^{b}}",
-        "definition of softmax",
-        _of_two(lambda a, b: jnp.exp(a) / (jnp.exp(a) + jnp.exp(b))),
-        r"= \frac{1}{1+e^{b} e^{-a}}",
-        "numerator and denominator times e⁻ᵃ",
-        _of_two(lambda a, b: 1 / (1 + jnp.exp(b) * jnp.exp(-a))),
-        r"= \frac{1}{1+e^{-(a-b)}}",
-        "exponents add",
-        _of_two(lambda a, b: 1 / (1 + jnp.exp(-(a - b)))),
-        r"= \sigma(a - b)",
-        "definition of σ: only the difference counts",
-        _of_two(lambda a, b: sigmoid(a - b)),
-    ),
 )
 
 
@@ -189,64 +184,57 @@ def _centred(c: Array, p: Array) -> Array:
 
 _in_c = in_terms_of(lambda c, z: c, lambda c, z: softmax(z))
 
-SOFTMAX = Derivation(
-    name="softmax",
-    title="A cotangent through softmax",
-    of=r"\frac{\partial}{\partial z_j} \sum_i c_i p_i",
-    given=_PRODUCT,
-    example=drawn(normal(2, 3, scale=1), normal(2, 3)),
-    steps=lines(
-        definition(
-            r"\langle c, p(\ldots, {}, \ldots) \rangle", "z_j", Limit(paired(house.softmax), 1)
-        ),
-        r"= \sum_i c_i \frac{\partial p_i}{\partial z_j}",
-        "sum rule; c is a constant",
-        lambda c, z: still_open(c, as_written, z),
-        r"= \sum_i c_i p_i (\delta_{ij} - p_j)",
-        "the Jacobian of softmax",
-        _in_c(lambda c, p: through_jacobian(c * p, p)),
-        r"= c_j p_j - p_j \sum_i c_i p_i",
-        "δ picks one term of the sum; p_j is common to the others",
-        _in_c(lambda c, p: c * p - p * rows_sum(c * p)),
-        r"= p_j \left( c_j - \langle p, c \rangle \right)",
-        "common factor: what is above the mean is raised, what is below is lowered",
-        _in_c(lambda c, p: p * _centred(c, p)),
-        r"= p_j \left( (c_j - c_t) - \sum_i p_i (c_i - c_t) \right),"
-        r" \quad t = \mathrm{argmax}_k z_k",
-        "Σ p_i = 1: a constant taken from all c changes nothing; p_t near 1 costs no digit",
-        lambda c, z: softmax(z) * _centred(_from_top(c, z), softmax(z)),
+SOFTMAX = of_pairs(
+    "softmax",
+    "A cotangent through softmax",
+    r"\frac{\partial}{\partial z_j} \sum_i c_i p_i",
+    definition(
+        r"\langle c, p(\ldots, {}, \ldots) \rangle", "z_j", paired(house.softmax), argnums=1
     ),
+    r"= \sum_i c_i \frac{\partial p_i}{\partial z_j}",
+    "sum rule; c is a constant",
+    lambda c, z: still_open(c, as_written, z),
+    r"= \sum_i c_i p_i (\delta_{ij} - p_j)",
+    "the Jacobian of softmax",
+    _in_c(lambda c, p: through_jacobian(c * p, p)),
+    r"= c_j p_j - p_j \sum_i c_i p_i",
+    "δ picks one term of the sum; p_j is common to the others",
+    _in_c(lambda c, p: c * p - p * rows_sum(c * p)),
+    r"= p_j \left( c_j - \langle p, c \rangle \right)",
+    "common factor: what is above the mean is raised, what is below is lowered",
+    _in_c(lambda c, p: p * _centred(c, p)),
+    r"= p_j \left( (c_j - c_t) - \sum_i p_i (c_i - c_t) \right),"
+    r" \quad t = \mathrm{argmax}_k z_k",
+    "Σ p_i = 1: a constant taken from all c changes nothing; p_t near 1 costs no digit",
+    lambda c, z: softmax(z) * _centred(_from_top(c, z), softmax(z)),
 )
 
-LOG_SOFTMAX = Derivation(
-    name="log_softmax",
-    title="A cotangent through log-softmax",
-    of=r"\frac{\partial}{\partial z_j} \sum_i c_i \log p_i",
-    given=_PRODUCT,
-    example=drawn(normal(2, 3, scale=1), normal(2, 3)),
-    steps=lines(
-        definition(
-            r"\langle c, \log p(\ldots, {}, \ldots) \rangle",
-            "z_j",
-            Limit(paired(house.log_softmax), 1),
-        ),
-        r"= \sum_i c_i \frac{1}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
-        "sum rule and chain rule; log′u = 1/u",
-        lambda c, z: still_open(c / softmax(z), as_written, z),
-        r"= \sum_i c_i \frac{1}{p_i} p_i (\delta_{ij} - p_j)",
-        "the Jacobian of softmax",
-        _in_c(lambda c, p: through_jacobian(c / p * p, p)),
-        r"= \sum_i c_i (\delta_{ij} - p_j)",
-        "p_i is never 0 and cancels",
-        _in_c(through_jacobian),
-        r"= c_j - p_j \sum_i c_i",
-        "δ picks one term of the sum; p_j is common to the others",
-        _in_c(lambda c, p: c - p * rows_sum(c)),
-        r"= c_j (1 - p_j) - p_j \sum_{i \neq j} c_i",
-        "the term i = j joins c_j",
-        _in_c(lambda c, p: c * (1 - p) - p * others(c)),
-        r"= c_j \sum_{i \neq j} p_i - p_j \sum_{i \neq j} c_i",
-        "1 − p_j is the sum of the others, which does not cancel",
-        _in_c(lambda c, p: c * others(p) - p * others(c)),
+LOG_SOFTMAX = of_pairs(
+    "log_softmax",
+    "A cotangent through log-softmax",
+    r"\frac{\partial}{\partial z_j} \sum_i c_i \log p_i",
+    definition(
+        r"\langle c, \log p(\ldots, {}, \ldots) \rangle",
+        "z_j",
+        paired(house.log_softmax),
+        argnums=1,
     ),
+    r"= \sum_i c_i \frac{1}{p_i} \cdot \frac{\partial p_i}{\partial z_j}",
+    "sum rule and chain rule; log′u = 1/u",
+    lambda c, z: still_open(c / softmax(z), as_written, z),
+    r"= \sum_i c_i \frac{1}{p_i} p_i (\delta_{ij} - p_j)",
+    "the Jacobian of softmax",
+    _in_c(lambda c, p: through_jacobian(c / p * p, p)),
+    r"= \sum_i c_i (\delta_{ij} - p_j)",
+    "p_i is never 0 and cancels",
+    _in_c(through_jacobian),
+    r"= c_j - p_j \sum_i c_i",
+    "δ picks one term of the sum; p_j is common to the others",
+    _in_c(lambda c, p: c - p * rows_sum(c)),
+    r"= c_j (1 - p_j) - p_j \sum_{i \neq j} c_i",
+    "the term i = j joins c_j",
+    _in_c(lambda c, p: c * (1 - p) - p * others(c)),
+    r"= c_j \sum_{i \neq j} p_i - p_j \sum_{i \neq j} c_i",
+    "1 − p_j is the sum of the others, which does not cancel",
+    _in_c(lambda c, p: c * others(p) - p * others(c)),
 )

@@ -57,7 +57,7 @@ class Derivation:
     example: Callable[[Key], tuple]
     """Draws arguments for the lines, in the default float dtype, away from any kink."""
     steps: tuple[Step, ...]
-    source: str = NEURAL
+    source: str
 
 
 # --- the first line -------------------------------------------------------------------------------
@@ -105,10 +105,7 @@ class Limit:
             traced, layout = exact.trace(self.of, *args), Layout.of(args, self.argnums)
         columns = []
         for index in range(layout.size):
-            moves: list[Any] = [None] * len(traced.leaves)
-            direction = layout.split(np.eye(1, layout.size, index)[0])
-            for position, part in zip(layout.argnums, direction, strict=True):
-                moves[position] = part
+            moves = layout.moves(traced.leaves, np.eye(1, layout.size, index)[0])
             columns.append(exact.derivative_jaxpr(traced.jaxpr, traced.leaves, moves, digits)[0])
         matrix = np.stack(columns, axis=1)  # every output by every coordinate
         leaves, row = [], 0
@@ -121,19 +118,16 @@ class Limit:
         return leaves
 
 
-def definition(of: str, at: str, limit: Limit, more: str = "") -> Step:
+def definition(of: str, at: str, f: Callable, more: str = "", argnums: Argnums = 0) -> Step:
     r"""The first line: (of(at + h) − of(at − h))/2h, where `of` is LaTeX with {} in place of `at`.
 
-    >>> definition(r"\ell({}, y)", "z", Limit(jnp.sin)).formula.split("to 0} ")[1]
+    >>> definition(r"\ell({}, y)", "z", jnp.sin).formula.split("to 0} ")[1]
     '\\frac{\\ell(z+h, y) - \\ell(z-h, y)}{2h}'
     """
     ahead, behind = (of.replace("{}", f"{at}{sign}h") for sign in "+-")
     kind = "partial derivative" if r"\ldots" in of else "derivative"
-    return Step(
-        rf"= \lim_{{h \to 0}} \frac{{{ahead} - {behind}}}{{2h}}",
-        f"definition of the {kind}{more}",
-        limit,
-    )
+    formula = rf"= \lim_{{h \to 0}} \frac{{{ahead} - {behind}}}{{2h}}"
+    return Step(formula, f"definition of the {kind}{more}", Limit(f, argnums))
 
 
 # --- what a line has not worked out yet -----------------------------------------------------------
@@ -157,14 +151,19 @@ def slope(f: Callable, at: Any) -> Any:
 # --- how lines are written ------------------------------------------------------------------------
 
 
-def lines(*parts: Any) -> tuple[Step, ...]:
-    """Steps from their formulas, reasons and values, one after the other; a Step stays as it is.
+def derive(
+    name: str, title: str, of: str, *lines: Any,
+    given: str, example: Callable[[Key], tuple], source: str = NEURAL,
+) -> Derivation:  # fmt: skip
+    """A derivation from its lines: a formula, a reason and a value each; a Step stays as it is.
 
-    >>> [step.reason for step in lines("= z + z", "definition", lambda z: z + z)]
+    >>> found = derive("twice", "Twice", "2 z", "= z + z", "definition", lambda z: z + z,
+    ...                given="z is a number.", example=drawn(normal()))
+    >>> [step.reason for step in found.steps]
     ['definition']
     """
     steps: list[Step] = []
-    rest = list(parts)
+    rest = list(lines)
     while rest:
         if isinstance(rest[0], Step):
             steps.append(rest.pop(0))
@@ -173,7 +172,7 @@ def lines(*parts: Any) -> tuple[Step, ...]:
         if [callable(part) for part in line] != [False, False, True]:
             raise TypeError(f"expected a formula, a reason and a value, got {line}")
         steps.append(Step(*line))
-    return tuple(steps)
+    return Derivation(name, title, of, given, example, tuple(steps), source)
 
 
 def in_terms_of(*quantities: Callable) -> Callable[[Callable], Callable]:

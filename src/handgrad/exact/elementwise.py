@@ -26,7 +26,7 @@ from handgrad.exact.balls import (
 
 Rule = Callable[..., Any]
 FEW = 16
-"""Up to so many entries, one call of Python for each is quicker than masks."""
+"""Entries up to which one call of Python for each is quicker than masks."""
 
 
 def elementwise(

@@ -6,12 +6,12 @@ it after the user's file (`source`), and returns an `Explanation`, which is prin
 """
 
 import contextlib
-import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 
+from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case, case
 from handgrad.errors import InputError
@@ -25,26 +25,8 @@ from handgrad.explain.tape import Tape
 
 __all__ = ["Explanation", "as_data", "as_html", "as_text", "explain", "explain_case"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-def _called_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
-    """`explain(f, at=...)`, answering another call in words."""
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> T:
-        if len(args) != 1 or "at" not in options:
-            got = f"{len(args)} arguments without names" if len(args) != 1 else "no at="
-            raise InputError(
-                "explain", "a loss, then at= by name", got, "write explain(f, at=(x, y))"
-            )
-        return function(*args, **options)
-
-    return checked
-
-
-@_called_by_keyword
+@called_by_keyword("a loss, then at= by name", "explain(f, at=(x, y))", "at")
 def explain(
     f: Callable,
     *,

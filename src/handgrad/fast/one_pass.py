@@ -112,6 +112,8 @@ def value_and_gradient(
     >>> value_and_gradient(params, x, y)[1].weight.tolist()
     [-1.25, 1.0]
     """
+    require_params(params)
+    params = Params(jnp.asarray(params.weight), jnp.asarray(params.bias))
     run: Any = _packed if isinstance(x, Packed) else _by_rows
     sums = run(params, x, y, rows)
     examples = x.shape[0]
@@ -233,7 +235,6 @@ def _check(
     params: Params, x_shape: tuple[int, ...], y_shape: tuple[int, ...], y_dtype: DTypeLike
 ) -> None:
     """Raise InputError unless the parameters fit the features, and the labels the logits."""
-    require_params(params)
     require_axis("params.weight", params.weight, 0, x_shape[1], "features, as x has")
     outputs, dtype = shape_of(params.weight)[1:], jnp.result_type(params.weight)
     check = require_class_labels if outputs else require_binary_labels

@@ -25,7 +25,8 @@ def binary(z: Array, y: Array) -> tuple[Array, Array]:
     """(Σ ℓ, r) for logits (R,) and labels (R,) in [0, 1]."""
     y = y.astype(z.dtype)
     e, right = jnp.exp(-jnp.abs(z)), z >= 0
-    losses = jnp.log1p(e) + jnp.where(right, 1 - y, -y) * z
+    slope = jnp.where(right, 1 - y, -y)
+    losses = jnp.log1p(e) + jnp.where(slope == 0, 0, slope * z)  # 0 at an infinite z too
     return jnp.sum(losses), jnp.where(right, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
 
 

@@ -29,7 +29,7 @@ from handgrad._precision import wider
 from handgrad._types import BinaryLabels, ClassLabels, Elementwise, Rows
 from handgrad.gradients import bernoulli
 from handgrad.gradients.bernoulli import leave_one_out_sum, xlogy, xlogy_derivative
-from handgrad.gradients.sigmoid import log_sigmoid, sigmoid
+from handgrad.gradients.sigmoid import sigmoid
 from handgrad.gradients.softmax import log_softmax, softmax
 
 # --- binary -------------------------------------------------------------------------------------
@@ -42,27 +42,37 @@ def _binary_labels(logits: Array, y: Array) -> Array:
     return jnp.asarray(y, jnp.result_type(logits))
 
 
+def _decay(z: Array) -> tuple[Array, Array]:
+    """z ≥ 0, and e^−|z|, which never overflows; |z| is one of z and −z also for its slope at 0."""
+    right = z >= 0
+    return right, jnp.exp(jnp.where(right, -z, z))
+
+
 def binary(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """ℓ = −y log σ(z) − (1−y) log σ(−z), in nats, per example.
+
+    With e = e^−|z| that is log(1 + e) + (1−y) z where z ≥ 0, and log(1 + e) − y z elsewhere: two
+    terms of one sign, so nothing cancels.
 
     `y` has the shape of `logits`, with values in [0, 1]. Raises InputError if the shapes differ.
 
     >>> binary(jnp.array([0.0, 17.0]), jnp.array([1.0, 1.0])).tolist()
     [0.693147..., 4.1399...e-08]
     """
-    y = _binary_labels(logits, y)
-    failure = xlogy(1 - y, -logits, log_sigmoid, pole=-jnp.inf)
-    return -xlogy(y, logits, log_sigmoid, pole=-jnp.inf) - failure
+    y, right, e = _binary_labels(logits, y), *_decay(logits)
+    return jnp.log1p(e) + jnp.where(right, 1 - y, -y) * logits
 
 
 def binary_residual(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """∂ℓ/∂z = (1−y) σ(z) − y σ(−z), which is ŷ − y without its cancellation.
 
+    σ(z) and σ(−z) are 1/(1 + e) and e/(1 + e) where z ≥ 0, e = e^−|z|, and change places elsewhere.
+
     >>> binary_residual(jnp.array([17.0]), jnp.array([1.0])).tolist()
     [-4.1399...e-08]
     """
-    y = _binary_labels(logits, y)
-    return (1 - y) * sigmoid(logits) - y * sigmoid(-logits)
+    y, right, e = _binary_labels(logits, y), *_decay(logits)
+    return jnp.where(right, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
 
 
 def binary_residual_textbook(logits: Elementwise, y: BinaryLabels) -> Elementwise:

@@ -40,6 +40,11 @@ def matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+def einsum(subscripts: str, *operands: Array) -> Array:
+    """A sum of products, likewise."""
+    return jnp.einsum(subscripts, *operands, precision=lax.Precision.HIGHEST)
+
+
 def affine(params: Params, x: Features) -> Logits:
     """x W + b: (N,) or (N, K); of a tangent of the parameters, the tangent of x W + b."""
     return matmul(x, params.weight) + jnp.expand_dims(params.bias, 0)
@@ -65,6 +70,11 @@ def penalty(weight: Array, l2: float) -> Scalar:
 def penalty_gradient(weight: Array, l2: float) -> Array:
     """λ w."""
     return l2 * weight if _counts(l2) else jnp.zeros_like(weight)
+
+
+def with_penalty(gradient: Params, weight: Array, l2: float) -> Params:
+    """The gradient of the data, with that of the penalty on `weight` added: (λ w, 0)."""
+    return Params(gradient.weight + penalty_gradient(weight, l2), gradient.bias)
 
 
 def _counts(l2: float) -> bool:

@@ -24,7 +24,7 @@ from handgrad.gradients.linear import (
     affine_pullback,
     matmul,
     penalty,
-    penalty_gradient,
+    with_penalty,
 )
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
@@ -67,8 +67,7 @@ def value_and_gradient(
     """
     z = logits(params, x)
     data = affine_pullback(cross_entropy.binary_residual(z, y) / z.shape[0], x)
-    weight = data.weight + penalty_gradient(params.weight, l2)
-    return _error(z, y, params.weight, l2), Params(weight, data.bias)
+    return _error(z, y, params.weight, l2), with_penalty(data, params.weight, l2)
 
 
 def gradient(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
@@ -99,7 +98,7 @@ def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float
     """∇²E v = Xᵀ(s ∘ (X v_w + v_b)) + λ v_w, s = ŷ(1 − ŷ)/N, without forming the Hessian."""
     require_tangent(tangent, params)
     data = affine_pullback(_curvature(params, x, y) * affine(tangent, x), x)
-    return Params(data.weight + penalty_gradient(tangent.weight, l2), data.bias)
+    return with_penalty(data, tangent.weight, l2)
 
 
 def model(l2: float = 0.0) -> Model[Params]:

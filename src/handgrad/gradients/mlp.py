@@ -165,7 +165,7 @@ def value_and_gradient(
     z, activations = forward(params, x, activation)
     data = backward(_residual(z, y) / z.shape[0], activations, params, activation)
     layers = tuple(
-        g._replace(weight=g.weight + linear.penalty_gradient(layer.weight, l2))
+        linear.with_penalty(g, layer.weight, l2)
         for g, layer in zip(data.layers, params.layers, strict=True)
     )
     return _error(z, y, params, l2), Params(layers)

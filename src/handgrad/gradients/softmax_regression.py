@@ -23,9 +23,9 @@ from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
-    matmul,
+    einsum,
     penalty,
-    penalty_gradient,
+    with_penalty,
 )
 from handgrad.gradients.softmax import softmax, softmax_jvp
 
@@ -62,8 +62,7 @@ def value_and_gradient(
     """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit."""
     z = logits(params, x)
     data = affine_pullback(cross_entropy.categorical_residual(z, y) / z.shape[0], x)
-    weight = data.weight + penalty_gradient(params.weight, l2)
-    return _error(z, y, params.weight, l2), Params(weight, data.bias)
+    return _error(z, y, params.weight, l2), with_penalty(data, params.weight, l2)
 
 
 def gradient(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
@@ -81,18 +80,17 @@ def _logits_beside(y: ClassLabels, params: Params, x: Features) -> Float[Array, 
 def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.weight is (D, K, D, K)."""
     p = softmax(_logits_beside(y, params, x))
-    n, d, k = x.shape[0], x.shape[1], p.shape[1]
+    (n, d), k = x.shape, p.shape[1]
     # diag(p) − p pᵀ, its diagonal as p (1 − p) with 1 − p summed from the others
     outer = p[:, :, None] * p[:, None, :]
     eye = jnp.eye(k, dtype=bool)[None, :, :]
     others = jnp.sum(jnp.where(eye, 0.0, outer), axis=-1)
     curvature = jnp.where(eye, others[:, :, None], -outer) / n
-    xs = matmul(x.T, curvature.reshape(n, k * k)).reshape(d, k, k)  # Σ_n x_d (…)_{kl}
-    weighted = (x[:, :, None] * x[:, None, :]).reshape(n, d * d)
-    ww = matmul(weighted.T, curvature.reshape(n, k * k)).reshape(d, d, k, k)
+    xs = einsum("nd,nkl->dkl", x, curvature)
+    ww = einsum("nd,nkl,ne->dkel", x, curvature, x)
     ridge = l2 * jnp.eye(d * k, dtype=x.dtype).reshape(d, k, d, k)
     return Params(
-        weight=Params(weight=ww.transpose(0, 2, 1, 3) + ridge, bias=xs),  # type: ignore[arg-type]
+        weight=Params(weight=ww + ridge, bias=xs),  # type: ignore[arg-type]
         bias=Params(weight=xs.transpose(1, 0, 2), bias=jnp.sum(curvature, axis=0)),  # type: ignore[arg-type]
     )
 
@@ -102,7 +100,7 @@ def hvp(params: Params, tangent: Params, x: Features, y: ClassLabels, l2: float 
     require_tangent(tangent, params)
     z = _logits_beside(y, params, x)
     data = affine_pullback(softmax_jvp(z, affine(tangent, x)) / z.shape[0], x)
-    return Params(data.weight + penalty_gradient(tangent.weight, l2), data.bias)
+    return with_penalty(data, tangent.weight, l2)
 
 
 def model(l2: float = 0.0) -> Model[Params]:

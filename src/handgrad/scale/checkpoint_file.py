@@ -142,14 +142,14 @@ def _changed_file(written: bytes, found: bytes) -> str:
         return {line[66:]: line[:64] for line in lines}
 
     then, now = by_name(written), by_name(found)
-    changed = [name for name in now if name in then and then[name] != now[name]]
-    lost, new = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
-    if changed and not lost and not new:
-        return f"{changed[0]} is not as it was written"
-    if lost and not changed and not new:
-        return f"{lost[0]} is missing"
-    if new and not changed and not lost:
-        return f"{new[0]} was not written with it"
+    changed = sorted(name for name in then | now if then.get(name) != now.get(name))
+    for names, fault in (
+        (then.keys() & now.keys(), "is not as it was written"),
+        (then.keys() - now.keys(), "is missing"),
+        (now.keys() - then.keys(), "was not written with it"),
+    ):
+        if changed and names.issuperset(changed):
+            return f"{changed[0]} {fault}"
     return f"{SUMS} does not fit the files"
 
 

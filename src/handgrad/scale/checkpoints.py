@@ -80,6 +80,23 @@ class Checkpoints:
         if not (is_whole(keep) and keep > 0):
             raise InputError("keep", "a whole number above 0", repr(keep), "pass 2")
 
+    @classmethod
+    def of(cls, checkpoint: Any, resume: bool) -> "Checkpoints | None":
+        """Those in a folder from its path. Raises InputError for anything else but None, and for a
+        run that is to resume from none.
+        """
+        if resume and checkpoint is None:
+            remedy = "pass checkpoint='runs/a'"
+            raise InputError("resume", "a checkpoint to go with it", "none", remedy)
+        if checkpoint is None or isinstance(checkpoint, cls):
+            return checkpoint
+        if isinstance(checkpoint, str | Path):
+            return cls(checkpoint)
+        raise InputError(
+            "checkpoint", "the path of a folder, or Checkpoints", repr(checkpoint),
+            "pass checkpoint='runs/a'",
+        )  # fmt: skip
+
     @property
     def path(self) -> Path:
         """The folder."""

@@ -1,14 +1,13 @@
 """The training loop, compiled; update rules by hand; and the optax baseline in the same loop.
 
 The files build on each other in this order: `batches` (what a step sees), `optimizers`, `baseline`
-(what it computes), `loop` (steps, chunks, the run), `log`, `api` (`fit`), `streaming`
-(`fit_stream`), `many` (`fit_many`), `comparison` (hand beside optax).
+(what it computes), `log` (what is reported), `loop` (steps, chunks, the run), `api` (`fit`),
+`streaming` (`fit_stream`), `many` (`fit_many`), `comparison` (hand beside optax).
 """
 
 from handgrad.train.api import FitResult, accuracy, fit
 from handgrad.train.baseline import OPTAX, baseline
-from handgrad.train.log import RunLog
-from handgrad.train.loop import History, Progress
+from handgrad.train.log import History, Progress, RunLog
 from handgrad.train.many import ManyResult, Setting, fit_many, folds
 from handgrad.train.optimizers import adam, momentum, sgd
 from handgrad.train.streaming import fit_stream, newton_stream

@@ -2,18 +2,17 @@
 
 What passes from `fit` to its result:
 
-    fit                    checks its arguments; data, starting state, order of the batches
-      fit_with_callbacks   resumes from a checkpoint; log, checkpoints and signals around the run
-        loop.run           chunks of steps, and what happens between two of them
-          chunk, step      compiled: (state, batch) -> (state, loss)
-    FitResult              the parameters, and the history of the run
+    fit                checks its arguments; data, starting state, order of the batches
+      loop.run         resumes from a checkpoint; log, checkpoints and signals around the steps
+        take_steps     chunks of steps, and what happens between two of them
+          chunk, step  compiled: (state, batch) -> (state, loss)
+    FitResult          the parameters, and the history of the run
 """
 
 import hashlib
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -23,33 +22,28 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from handgrad._checks import as_numpy, dtype_of, is_real, is_whole, require_floating, require_rank
+from handgrad._checks import (
+    as_numpy,
+    dtype_of,
+    is_real,
+    is_whole,
+    require_floating,
+    require_key,
+    require_rank,
+)
 from handgrad._types import Array, ArrayLike, Key, Model
-from handgrad.data.checks import check_labels, check_values
-from handgrad.errors import DivergedError, InputError
-from handgrad.scale.checkpoints import PROGRAM, Checkpoints, Saver, describe_leaf, digest, leaves
-from handgrad.scale.processes import check_same_start, defer_signals
+from handgrad._values import check_labels, check_values
+from handgrad.errors import InputError
+from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
 from handgrad.scale.sharding import as_mesh, to_local
 from handgrad.train.batches import Batches, ShardedBatches
-from handgrad.train.log import RunLog
-from handgrad.train.loop import (
-    ArrayEngine,
-    Callback,
-    Engine,
-    History,
-    Progress,
-    Schedule,
-    Solver,
-    TrainState,
-    run,
-)
+from handgrad.train.log import History, Progress, RunLog
+from handgrad.train.loop import ArrayEngine, Engine, Schedule, Solver, TrainState, run
 from handgrad.train.optimizers import resolve
 
 Params = TypeVar("Params")
 Optimizer: TypeAlias = Literal["sgd", "momentum", "adam"] | optax.GradientTransformation
 BatchSize: TypeAlias = int | Literal["full"] | None
-UPDATE_SECONDS = 1.0
-"""How long a chunk may take in a run that is saved or logged: it can be stopped after each."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +110,9 @@ def fit(
     """
     check_model(model)
     check_run(epochs, tol, progress)
-    saves = as_checkpoints(checkpoint, resume)
     devices = None if mesh is None else as_mesh(mesh)
     x, y = as_arrays(x, y, on_host=devices is not None)
-    init_key, order_key = jax.random.split(check_key(key))
+    init_key, order_key = split_key(key)
     batches = Batches.of(x.shape[0], batch_size, shuffle, order_key)
     solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
     if params is None:
@@ -137,97 +130,11 @@ def fit(
         count = 1 if devices is None else devices.size
         return {"devices": count, **fingerprint(solver, batches, state, (x, y))}
 
-    state, history = fit_with_callbacks(
-        engine, state, facts, checkpoints=saves, resume=resume, log=log, tol=tol,
-        progress=progress, update_seconds=update_seconds,
+    state, history = run(
+        engine, state, facts, tol=tol, progress=progress, update_seconds=update_seconds,
+        checkpoint=checkpoint, resume=resume, log=log,
     )  # fmt: skip
     return FitResult(state.params if devices is None else to_local(state.params), history)
-
-
-def fit_with_callbacks(
-    make_engine: Callable[[TrainState], Engine],
-    state: TrainState,
-    facts: Callable[[], dict[str, Any]],
-    *,
-    checkpoints: Checkpoints | None,
-    resume: bool,
-    log: RunLog | Path | str | None,
-    tol: float | None,
-    progress: Callable[[Progress], None] | None,
-    update_seconds: float | None,
-) -> tuple[TrainState, History]:
-    """The steps of an engine, from `state` or from the checkpoint that is resumed, and what goes
-    with them: progress, log, checkpoints, signals.
-
-    `facts` are those that a checkpoint must share with the run (`fingerprint`); they are asked for
-    only where there is a checkpoint or a log. With a checkpoint, or with many processes, Ctrl-C and
-    SIGTERM end the run after the chunk at hand; it is saved at the end. Raises what
-    `Checkpoints.open`, `RunLog`, `run` and `check_same_start` do.
-    """
-    known = facts() if checkpoints or log is not None else {}
-    callbacks: list[Callback] = []
-    if progress is not None:
-        callbacks.append(lambda state, seen: progress(seen))
-    with ExitStack() as stack:
-        saver: Saver | None = None
-        if checkpoints:
-            saver = stack.enter_context(checkpoints.open(state, known, resume))
-            state = saver.state
-        start = saver.start if saver else 0
-        run_log = log if isinstance(log, RunLog) or log is None else RunLog(log, resume)
-        run_log = run_log if jax.process_index() == 0 else None
-        engine = make_engine(state)
-        stack.callback(engine.close)
-        if run_log:
-            run_log.start(known, start, engine.schedule.steps)
-            callbacks.append(run_log.progress)
-        if saver:
-            save = saver.save_if_due
-            callbacks.append(lambda state, seen: save(state, seen.step))
-        if update_seconds is None and (saver or run_log):
-            update_seconds = UPDATE_SECONDS
-        if checkpoints and checkpoints.every_seconds and update_seconds:
-            update_seconds = min(update_seconds, checkpoints.every_seconds)
-        many = jax.process_count() > 1
-        if many:
-            check_same_start(start)
-            update_seconds = None  # the processes must cut alike, and no two clocks agree
-        signals = stack.enter_context(defer_signals()) if saver or many else None
-        try:
-            state, history = run(
-                engine, state, start=start, tol=tol, callbacks=callbacks,
-                stop_requested=signals.stop_requested if signals else lambda: False,
-                update_seconds=update_seconds,
-                steps_until_due=saver.steps_until_due if saver else lambda done: math.inf,
-            )  # fmt: skip
-        except DivergedError as error:
-            if run_log:
-                run_log.write("end", stopped="diverged", step=error.step, message=str(error))
-            raise
-        if saver:
-            saver.save(state, history.end)
-            history = replace(history, unsaved=saver.failure or "")
-        if signals and signals.signal:
-            history = replace(history, signal=signals.signal)
-        if run_log:
-            run_log.end(history)
-    return state, history
-
-
-def as_checkpoints(checkpoint: Any, resume: bool) -> Checkpoints | None:
-    """`Checkpoints` in a folder from its path. Raises InputError for anything else, or for a run
-    that is to resume from none.
-    """
-    if resume and checkpoint is None:
-        raise InputError("resume", "a checkpoint to go with it", "none", "pass checkpoint='runs/a'")
-    if checkpoint is None or isinstance(checkpoint, Checkpoints):
-        return checkpoint
-    if isinstance(checkpoint, str | Path):
-        return Checkpoints(checkpoint)
-    raise InputError(
-        "checkpoint", "the path of a folder, or Checkpoints", repr(checkpoint),
-        "pass checkpoint='runs/a'",
-    )  # fmt: skip
 
 
 def fingerprint(
@@ -320,13 +227,12 @@ def check_model(model: Any) -> None:
         )  # fmt: skip
 
 
-def check_key(key: Any) -> Key:
-    """The key, or that of seed 0 for None. Raises InputError for anything but a key."""
-    if key is None:
-        return jax.random.key(0)
-    if not isinstance(key, jax.Array):
-        raise InputError("key", "a random key", repr(key), "pass jax.random.key(0)")
-    return key
+def split_key(key: Any) -> tuple[Key, Key]:
+    """Keys of the weights and of the order, from `key`, or from that of seed 0 for None."""
+    key = jax.random.key(0) if key is None else key
+    require_key(key)
+    init_key, order_key = jax.random.split(key)
+    return init_key, order_key
 
 
 def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:

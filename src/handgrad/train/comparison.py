@@ -16,7 +16,7 @@ from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.scale.streams import Stream
 from handgrad.train.api import FitResult, accuracy, fit
 from handgrad.train.baseline import OPTAX, baseline, cross_entropy, perceptron_loss
-from handgrad.train.loop import History, Progress
+from handgrad.train.log import History, Progress
 from handgrad.train.optimizers import resolve
 from handgrad.train.streaming import fit_stream, stream_accuracy
 from handgrad.verify import Agreement, agree

@@ -1,25 +1,76 @@
-"""The log of a run as JSON lines, which a plot or a dashboard can follow while it grows.
+"""What a run reports: progress, its history, and a log as JSON lines that a plot can follow.
 
-Every line is one object with `event` and `time` (seconds since 1970): `start` or `resumed` with the
-facts of the run, `progress` after each chunk, `message` for what went wrong, `end` with how it
-ended. A line is appended by one write, so a reader never sees half of one, unless the machine or
-the disk fails in the middle of it: such a rest is cut off when the run is resumed.
+Every line of the log is one object with `event` and `time` (seconds since 1970): `start` or
+`resumed` with the facts of the run, `progress` after each chunk, `message` for what went wrong,
+`end` with how it ended. A line is appended by one write, so a reader never sees half of one, unless
+the machine or the disk fails in the middle of it: such a rest is cut off when the run is resumed.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import warn
-from handgrad.train.loop import History, Progress, TrainState
 
 LAST = 2**16
 """How much of the end of a file is read in search of its last whole line."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after a chunk."""
+
+    step: int
+    steps: int
+    loss: float
+    """On all the data if they were evaluated after this chunk, else the mean of its batches."""
+    gradient_max: float | None
+    """The largest |∂E/∂w| over all the data; None where they were not evaluated."""
+    steps_per_second: float
+    """In this chunk."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened: losses in nats, times in seconds.
+
+    `batch_losses` has the loss of each step on its batch, before the update; `steps`, `losses` and
+    `gradient_max` say after which steps all the data were evaluated, and the result. The last
+    evaluation is at the end; the others are so far apart that they cost little beside the steps.
+    """
+
+    batch_losses: np.ndarray
+    steps: np.ndarray
+    losses: np.ndarray
+    gradient_max: np.ndarray
+    compile_seconds: float
+    seconds: float
+    stopped: str
+    """'epochs', 'tolerance' or 'interrupted'."""
+    start: int = 0
+    """Steps taken before, by the run that this one resumed: `batch_losses` has those after."""
+    signal: int = 0
+    """The number of the signal that interrupted the run, if one did."""
+    unsaved: str = ""
+    """Why the end of the run could not be saved, if it could not."""
+
+    @property
+    def end(self) -> int:
+        """Steps taken in all."""
+        return self.start + len(self.batch_losses)
+
+    @property
+    def steps_per_second(self) -> float:
+        """Steps per second, compilation left out."""
+        return len(self.batch_losses) / self.seconds if self.seconds else math.inf
 
 
 class RunLog:
@@ -54,7 +105,7 @@ class RunLog:
         event = "resumed" if step else "start"
         self.write(event, step=step, steps=steps, **self.facts | facts)
 
-    def progress(self, state: TrainState, progress: Progress) -> None:
+    def progress(self, progress: Progress) -> None:
         """A line after a chunk."""
         self.write("progress", **asdict(progress))
 

@@ -3,7 +3,8 @@
     state = solver.init(params)              before the first step
     state, loss = solver.step(state, batch)  a chunk takes many of them
     after each chunk                         is a loss not finite? are all the data evaluated?
-                                             callbacks; the tolerance or an interrupt ends the run
+                                             progress, log and checkpoint; the tolerance, a signal
+                                             or an interrupt ends the run
     History                                  what happened
 
 A chunk has room for a fixed number of steps and is told how many of them to take, so one program
@@ -17,8 +18,11 @@ instead, and its state thrown away.
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -31,18 +35,12 @@ from jax.sharding import Mesh
 from handgrad._placement import everywhere
 from handgrad._types import Array
 from handgrad.errors import DivergedError
-from handgrad.scale.sharding import (
-    COLUMNS,
-    ROWS,
-    WHOLE,
-    ValueAndGradient,
-    over_all_examples,
-    over_batch,
-    over_devices,
-    place,
-    place_examples,
-)
+from handgrad.scale import sharding
+from handgrad.scale.checkpoints import Checkpoints, Saver
+from handgrad.scale.processes import DeferredSignals, check_same_start, defer_signals
+from handgrad.scale.sharding import COLUMNS, ROWS, WHOLE, ValueAndGradient
 from handgrad.train.batches import Batches, ShardedBatches
+from handgrad.train.log import History, Progress, RunLog
 
 Params = Any
 Batch = tuple[Array, Array]
@@ -75,38 +73,27 @@ class Solver(NamedTuple):
         return TrainState(params, self.optimizer.init(params))
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
-        """(state, loss of the batch (x, y) before the update).
+        """(state, loss of the batch (x, y) before the update)."""
+        evaluate = partial(self._on, batch)
+        loss, gradient = evaluate(state.params)
+        return self.update(state, loss, gradient, differentiable(evaluate)), loss
+
+    def update(
+        self, state: TrainState, loss: Array, gradient: Params, value_fn: Callable
+    ) -> TrainState:
+        """The state after one update.
 
         The rule is also told the loss, its gradient and how to find them elsewhere: some, such as
         `optax.lbfgs` and `optax.polyak_sgd`, want to know.
         """
-        loss, gradient = self.value_and_gradient(state.params, *batch)
-        more = {"value": loss, "grad": gradient, "value_fn": self.loss_on(batch)}
         rule = optax.with_extra_args_support(self.optimizer)
-        return Solver(self.value_and_gradient, rule).update(state, gradient, **more), loss
-
-    def update(self, state: TrainState, gradient: Params, **more: Any) -> TrainState:
-        """The state after one update; `more` is for rules that ask for more than the gradient."""
-        updates, memory = self.optimizer.update(gradient, state.optimizer, state.params, **more)
+        updates, memory = rule.update(
+            gradient, state.optimizer, state.params, value=loss, grad=gradient, value_fn=value_fn
+        )
         return TrainState(optax.apply_updates(state.params, updates), memory)
 
-    def loss_on(self, batch: Batch) -> Callable[[Params], Array]:
-        """The loss as a function of the parameters; `jax.grad` of it is the gradient given.
-
-        A line search asks for both at other parameters, and differentiates for itself.
-        """
-
-        @jax.custom_jvp
-        def loss(params: Params) -> Array:
-            return self.value_and_gradient(params, *batch)[0]
-
-        @loss.defjvp
-        def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
-            value, gradient = self.value_and_gradient(*point, *batch)
-            along = jax.tree.map(jnp.vdot, gradient, *direction)
-            return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
-
-        return loss
+    def _on(self, batch: Batch, params: Params) -> tuple[Array, Params]:
+        return self.value_and_gradient(params, *batch)
 
     def chunk(self, full: bool) -> Callable[..., tuple[TrainState, Array]]:
         """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""
@@ -131,6 +118,25 @@ class Solver(NamedTuple):
         loss, gradient = self.value_and_gradient(params, x, y)
         largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)])
         return Metrics(loss, jnp.max(largest))
+
+
+def differentiable(evaluate: Callable[[Params], tuple[Array, Params]]) -> Callable[[Params], Array]:
+    """The loss that `evaluate` gives beside its gradient; `jax.grad` of it is that gradient.
+
+    A line search asks for both at other parameters, and differentiates for itself.
+    """
+
+    @jax.custom_jvp
+    def loss(params: Params) -> Array:
+        return evaluate(params)[0]
+
+    @loss.defjvp
+    def _(point: tuple[Params], direction: tuple[Params]) -> tuple[Array, Array]:
+        value, gradient = evaluate(*point)
+        along = jax.tree.map(jnp.vdot, gradient, *direction)
+        return value, sum(jax.tree.leaves(along), jnp.zeros_like(value))
+
+    return loss
 
 
 def pick(x: Array, y: Array, indices: Array, number: Array) -> Batch:
@@ -247,7 +253,7 @@ class ArrayEngine:
         self.schedule, self._batches, self._mesh = schedule, batches, mesh
         chunk, evaluate = programs(solver, batches, mesh)
         if mesh is not None and isinstance(batches, ShardedBatches):
-            x, y = (place_examples(part, batches.shards, mesh) for part in data)
+            x, y = (sharding.place_examples(part, batches.shards, mesh) for part in data)
             data = x, y
         self._data = data
         self._drawn = 0, self._draw(0)
@@ -282,7 +288,7 @@ class ArrayEngine:
         mesh, batches, length = self._mesh, self._batches, self.schedule.chunk
         if mesh is None or not isinstance(batches, ShardedBatches):
             return batches.indices(first, length)
-        return place(
+        return sharding.place(
             lambda device: batches.device_indices(device, mesh.size, first, length),
             (length, 0 if batches.full else batches.size), mesh, axis=1,
         )  # fmt: skip
@@ -296,88 +302,99 @@ def programs(solver: Solver, batches: Batches, mesh: Mesh | None) -> tuple[Any, 
     if mesh is None or not isinstance(batches, ShardedBatches):
         return jax.jit(solver.chunk(batches.full)), jax.jit(solver.evaluate)
     gradient, rule = solver
-    on_all = Solver(over_all_examples(gradient, batches.shards, mesh.size), rule)
-    on_batch = on_all if batches.full else Solver(over_batch(gradient, mesh.size), rule)
-    return (
-        over_devices(on_batch.chunk(batches.full), mesh, WHOLE, ROWS, ROWS, COLUMNS, WHOLE),
-        over_devices(on_all.evaluate, mesh, WHOLE, ROWS, ROWS),
-    )
+    on_all = Solver(sharding.over_all_examples(gradient, batches.shards, mesh.size), rule)
+    on_batch = on_all if batches.full else Solver(sharding.over_batch(gradient, mesh.size), rule)
+    specs = WHOLE, ROWS, ROWS, COLUMNS, WHOLE
+    chunk = sharding.over_devices(on_batch.chunk(batches.full), mesh, *specs)
+    return chunk, sharding.over_devices(on_all.evaluate, mesh, WHOLE, ROWS, ROWS)
 
 
 # --- the run ----------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands after a chunk."""
-
-    step: int
-    steps: int
-    loss: float
-    """On all the data if they were evaluated after this chunk, else the mean of its batches."""
-    gradient_max: float | None
-    """The largest |∂E/∂w| over all the data; None where they were not evaluated."""
-    steps_per_second: float
-    """In this chunk."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened: losses in nats, times in seconds.
-
-    `batch_losses` has the loss of each step on its batch, before the update; `steps`, `losses` and
-    `gradient_max` say after which steps all the data were evaluated, and the result. The last
-    evaluation is at the end; the others are so far apart that they cost little beside the steps.
-    """
-
-    batch_losses: np.ndarray
-    steps: np.ndarray
-    losses: np.ndarray
-    gradient_max: np.ndarray
-    compile_seconds: float
-    seconds: float
-    stopped: str
-    """'epochs', 'tolerance' or 'interrupted'."""
-    start: int = 0
-    """Steps taken before, by the run that this one resumed: `batch_losses` has those after."""
-    signal: int = 0
-    """The number of the signal that interrupted the run, if one did."""
-    unsaved: str = ""
-    """Why the end of the run could not be saved, if it could not."""
-
-    @property
-    def end(self) -> int:
-        """Steps taken in all."""
-        return self.start + len(self.batch_losses)
-
-    @property
-    def steps_per_second(self) -> float:
-        """Steps per second, compilation left out."""
-        return len(self.batch_losses) / self.seconds if self.seconds else math.inf
-
-
-Callback = Callable[[TrainState, Progress], None]
-"""Called after each chunk with the state and where the run stands."""
+UPDATE_SECONDS = 1.0
+"""How long a chunk may take in a run that is saved or logged: it can be stopped after each."""
 
 
 def run(
+    make_engine: Callable[[TrainState], Engine],
+    state: TrainState,
+    facts: Callable[[], dict[str, Any]],
+    *,
+    tol: float | None,
+    progress: Callable[[Progress], None] | None,
+    update_seconds: float | None,
+    checkpoint: Checkpoints | Path | str | None,
+    resume: bool,
+    log: RunLog | Path | str | None,
+) -> tuple[TrainState, History]:
+    """The steps of an engine, from `state` or from the checkpoint that is resumed, to the last one
+    of its schedule, or to where the tolerance or an interrupt ends them.
+
+    `facts` are those that a checkpoint must share with the run (`api.fingerprint`); they are asked
+    for only where there is a checkpoint or a log. With a checkpoint, or with many processes, Ctrl-C
+    and SIGTERM end the run after the chunk at hand; it is saved at the end. Raises DivergedError,
+    which names the step, at the first loss that is not finite, and what `Checkpoints.open`,
+    `RunLog` and `check_same_start` do.
+    """
+    checkpoints = Checkpoints.of(checkpoint, resume)
+    known = facts() if checkpoints or log is not None else {}
+    many = jax.process_count() > 1
+    with ExitStack() as stack:
+        saver: Saver | None = None
+        if checkpoints:
+            saver = stack.enter_context(checkpoints.open(state, known, resume))
+            state = saver.state
+        start = saver.start if saver else 0
+        if jax.process_index() != 0:
+            log = None
+        elif log is not None and not isinstance(log, RunLog):
+            log = RunLog(log, resume)
+        engine = make_engine(state)
+        stack.callback(engine.close)
+        if log:
+            log.start(known, start, engine.schedule.steps)
+        if update_seconds is None and (saver or log):
+            update_seconds = UPDATE_SECONDS
+        if checkpoints and checkpoints.every_seconds and update_seconds:
+            update_seconds = min(update_seconds, checkpoints.every_seconds)
+        if many:
+            check_same_start(start)
+            update_seconds = None  # the processes must cut alike, and no two clocks agree
+        signals = stack.enter_context(defer_signals()) if saver or many else None
+        try:
+            state, history = take_steps(
+                engine, state, start, tol, update_seconds, progress, log, saver, signals
+            )
+        except DivergedError as error:
+            if log:
+                log.write("end", stopped="diverged", step=error.step, message=str(error))
+            raise
+        if saver:
+            saver.save(state, history.end)
+            history = replace(history, unsaved=saver.failure or "")
+        if signals and signals.signal:
+            history = replace(history, signal=signals.signal)
+        if log:
+            log.end(history)
+    return state, history
+
+
+def take_steps(
     engine: Engine,
     state: TrainState,
-    *,
-    start: int = 0,
-    tol: float | None = None,
-    callbacks: Sequence[Callback] = (),
-    stop_requested: Callable[[], bool] = lambda: False,
-    update_seconds: float | None = None,
-    steps_until_due: Callable[[int], float] = lambda done: math.inf,
+    start: int,
+    tol: float | None,
+    update_seconds: float | None,
+    progress: Callable[[Progress], None] | None,
+    log: RunLog | None,
+    saver: Saver | None,
+    signals: DeferredSignals | None,
 ) -> tuple[TrainState, History]:
     """Steps start+1 … schedule.steps from `state`, or fewer if the tolerance or Ctrl-C ends it.
 
-    Chunks end at multiples of the schedule's length; before, where `steps_until_due` says that
-    something is due, or so that none takes much longer than `update_seconds`. That changes nothing
-    but when the callbacks are called, and `stop_requested` is asked whether to end the run: the
-    data are evaluated after the same steps. Raises DivergedError, which names the step, at the
-    first loss that is not finite.
+    Chunks end at multiples of the schedule's length; before, where a checkpoint is due, or so that
+    none takes much longer than `update_seconds`. That changes nothing but when the run is seen from
+    outside: the data are evaluated after the same steps.
     """
     schedule = engine.schedule
     most: float = math.inf if update_seconds is None else 1  # steps in the next chunk
@@ -389,11 +406,12 @@ def run(
             evaluations.append(evaluate(engine, state, start))  # as the run saved here would have
             stopped = "tolerance" if evaluations[-1][2] <= tol else stopped
         while done < schedule.steps and stopped == "epochs":
-            if stop_requested():
+            if signals and signals.stop_requested():
                 stopped = "interrupted"
                 break
             whole = min(schedule.chunk - done % schedule.chunk, schedule.steps - done)
-            count, chunk_began = int(min(whole, steps_until_due(done), most)), time.perf_counter()
+            due = saver.steps_until_due(done) if saver else math.inf
+            count, chunk_began = int(min(whole, due, most)), time.perf_counter()
             after, losses = engine.run_steps(state, done, count)
             new = np.asarray(losses)[:count]  # waits here: so does an interrupt
             rate = count / max(time.perf_counter() - chunk_began, 1e-9)
@@ -405,9 +423,13 @@ def run(
             if schedule.is_evaluated(done):
                 evaluations.append(evaluate(engine, state, done))
                 _, loss, largest = evaluations[-1]
-            progress = Progress(done, schedule.steps, loss, largest, rate)
-            for callback in callbacks:
-                callback(state, progress)
+            seen = Progress(done, schedule.steps, loss, largest, rate)
+            if progress:
+                progress(seen)
+            if log:
+                log.progress(seen)
+            if saver:
+                saver.save_if_due(state, done)
             if tol is not None and largest is not None and largest <= tol:
                 stopped = "tolerance"
     except KeyboardInterrupt:
@@ -416,12 +438,12 @@ def run(
         stopped = "interrupted"
     if not evaluations or evaluations[-1][0] < done:
         evaluations.append(evaluate(engine, state, done))
-    steps, on_all, largest_at = zip(*evaluations, strict=True)
+    steps, on_all, largest_at = map(np.array, zip(*evaluations, strict=True))
     return state, History(
         batch_losses=np.concatenate(batch_losses) if batch_losses else np.zeros(0),
-        steps=np.array(steps),
-        losses=np.array(on_all),
-        gradient_max=np.array(largest_at),
+        steps=steps,
+        losses=on_all,
+        gradient_max=largest_at,
         compile_seconds=engine.compile_seconds,
         seconds=time.perf_counter() - began,
         stopped=stopped,

@@ -17,18 +17,18 @@ import numpy as np
 import optax
 from jax import lax
 
-from handgrad._checks import MOST, as_numpy, is_real, is_whole
+from handgrad._checks import MOST, as_numpy, is_real, is_whole, require_key
 from handgrad._types import Array, ArrayLike, Key, Model
 from handgrad.errors import DivergedError, InputError
 from handgrad.train.api import (
     BatchSize,
     Params,
     as_arrays,
-    check_key,
     check_labels_fit,
     check_model,
     check_run,
     class_count,
+    split_key,
 )
 from handgrad.train.batches import Batches
 from handgrad.train.loop import Metrics, Solver, TrainState, chunk_length, pick
@@ -131,7 +131,7 @@ def fit_many(
     example = make(settings[0].l2)
     check_model(example)
     rule = _rule_maker(optimizer)
-    init_key, order_key = jax.random.split(check_key(key))
+    init_key, order_key = split_key(key)
     starts = [
         example.init(k, x.shape[1], class_count(y), x.dtype)
         for k in ([init_key] if keys is None else keys)
@@ -140,6 +140,8 @@ def fit_many(
     if picked is not None:
         x, y = x[picked], y[picked]
     batches = Batches.of(x.shape[-2], batch_size, shuffle, order_key)
+    steps, folded = batches.steps(epochs), picked is not None
+    length = chunk_length(steps, batches.size, x.shape[-1] * len(settings))
     params = jax.tree.map(
         lambda *leaves: jnp.stack([leaves[s.key or 0] for s in settings]), *starts
     )
@@ -147,23 +149,6 @@ def fit_many(
         jnp.array([s.learning_rate for s in settings], x.dtype),
         None if l2s is None else jnp.array([s.l2 for s in settings], x.dtype),
     )
-    return _run(make, rule, batches, settings, own, params, x, y, epochs)
-
-
-def _run(
-    make: Callable[[Any], Model[Params]],
-    rule: Callable[[Any], optax.GradientTransformation],
-    batches: Batches,
-    settings: tuple[Setting, ...],
-    own: Hyperparameters,
-    params: Params,
-    x: Array,
-    y: Array,
-    epochs: int,
-) -> ManyResult[Params]:
-    """The loop of `loop.run` without anything between its chunks, over models side by side."""
-    steps, folded = batches.steps(epochs), x.ndim == 3
-    length = chunk_length(steps, batches.size, x.shape[-1] * len(settings))
 
     def solver(own: Hyperparameters) -> Solver:
         return Solver(make(own.l2).value_and_gradient, rule(own.learning_rate))
@@ -173,12 +158,7 @@ def _run(
     ) -> TrainState:
         def step(number: Array, state: TrainState) -> TrainState:
             batch = (x, y) if batches.full else pick(x, y, indices, number)
-
-            def of_one(own: Hyperparameters, state: TrainState) -> TrainState:
-                gradient = make(own.l2).gradient(state.params, *batch)
-                return solver(own).update(state, gradient)
-
-            return jax.vmap(of_one)(own, state)
+            return jax.vmap(lambda own, state: solver(own).step(state, batch)[0])(own, state)
 
         return lax.fori_loop(0, count, step, state)
 
@@ -188,12 +168,12 @@ def _run(
 
         return lax.map(of_one, (own, params), batch_size=EVALUATED_AT_ONCE)
 
+    begin = jax.vmap(lambda own, params: solver(own).init(params))
     if folded:  # the models of a fold lie together
         own, params = _reshape((own, params), (x.shape[0], -1))
         chunk = jax.vmap(chunk, (0, 0, 0, 0, None, None))
-        evaluate = jax.vmap(evaluate)
-    begin = jax.vmap(lambda own, params: solver(own).init(params))
-    state = (jax.vmap(begin) if folded else begin)(own, params)
+        begin, evaluate = jax.vmap(begin), jax.vmap(evaluate)
+    state = begin(own, params)
     began = time.perf_counter()
     indices = batches.indices(0, length)
     run_chunk = jax.jit(chunk).lower(own, state, x, y, indices, np.int32(0)).compile()
@@ -204,10 +184,9 @@ def _run(
         if done + length < steps:
             indices = batches.indices(done + length, length)  # the next ones, while it works
     metrics = jax.device_get(last(own, state.params, x, y))
-    stacked = _reshape(state.params, (len(settings),), axes=2) if folded else state.params
     return ManyResult(
         settings=settings,
-        stacked=stacked,
+        stacked=_reshape(state.params, (len(settings),), axes=2) if folded else state.params,
         losses=np.ravel(metrics.loss),
         gradient_max=np.ravel(metrics.gradient_max),
         steps=steps,
@@ -265,7 +244,7 @@ def grid(
                 raise InputError("l2s", "finite numbers of 0 or more", repr(l2), "pass 0.01")
     if keys is not None:
         for key in _at_least_one("keys", keys):
-            check_key(key)
+            require_key(key)
     return tuple(
         Setting(fold, l2, rate, key)
         for fold, l2, rate, key in itertools.product(

@@ -10,6 +10,7 @@ program that takes the steps of a window is the one that `fit` runs on all the d
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from handgrad._types import Array, Key, Model
 from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.scale.checkpoints import Checkpoints
-from handgrad.scale.sharding import ValueAndGradient
 from handgrad.scale.streams import Stream
 from handgrad.scale.streams.working_copy import ReadAhead, ring
 from handgrad.train.api import (
@@ -30,25 +30,24 @@ from handgrad.train.api import (
     FitResult,
     Optimizer,
     Params,
-    as_checkpoints,
-    check_key,
     check_labels_fit,
     check_model,
     check_run,
     fingerprint,
-    fit_with_callbacks,
     is_right,
+    split_key,
 )
 from handgrad.train.batches import Windows
-from handgrad.train.log import RunLog
+from handgrad.train.log import Progress, RunLog
 from handgrad.train.loop import (
     Engine,
     Metrics,
-    Progress,
     Schedule,
     Solver,
     TrainState,
     chunk_length,
+    differentiable,
+    run,
     steps_between_evals,
 )
 from handgrad.train.optimizers import resolve
@@ -86,15 +85,16 @@ def fit_stream(
     """
     check_model(model)
     check_run(epochs, tol, progress)
-    saves = as_checkpoints(checkpoint, resume)
     check_stream(stream)
-    init_key, order_key = jax.random.split(check_key(key))
+    init_key, order_key = split_key(key)
     row = stream.features * np.dtype(stream.dtype).itemsize
     windows = Windows.of_stream(stream.examples, row, batch_size, shuffle, order_key)
     solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
     if params is None:
         params = model.init(init_key, stream.features, max(2, stream.classes), stream.dtype)
-    check_labels_fit(model, params, *_first_rows(stream))
+    labels = np.array([0, stream.classes - 1], stream.label_dtype)  # up to the largest
+    two_rows = jnp.zeros((2, stream.features), stream.dtype), jnp.asarray(labels)
+    check_labels_fit(model, params, *two_rows)
     state = solver.init(params)
 
     def engine(at: TrainState) -> Engine:
@@ -106,9 +106,9 @@ def fit_stream(
         some = shapes(stream, windows.rows)
         return fingerprint(solver, windows, state, some, stream.copy.digest)
 
-    state, history = fit_with_callbacks(
-        engine, state, facts, checkpoints=saves, resume=resume, log=log, tol=tol,
-        progress=progress, update_seconds=update_seconds,
+    state, history = run(
+        engine, state, facts, tol=tol, progress=progress, update_seconds=update_seconds,
+        checkpoint=checkpoint, resume=resume, log=log,
     )  # fmt: skip
     return FitResult(state.params, history)
 
@@ -159,19 +159,13 @@ def shapes(stream: Stream, rows: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDt
     )
 
 
-def _first_rows(stream: Stream) -> tuple[Array, Array]:
-    """Two rows to look at shapes with: class indices up to the largest."""
-    labels = np.array([0, stream.classes - 1], stream.label_dtype)
-    return jnp.zeros((2, stream.features), stream.dtype), jnp.asarray(labels)
-
-
 # --- engines ----------------------------------------------------------------------------------
 
 
-class StreamPass:
-    """E and ∂E/∂w over all of a stream, by reading it once."""
+class StreamEngine:
+    """E and ∂E/∂w over all of a stream, by reading it once: what every engine evaluates with."""
 
-    def __init__(self, value_and_gradient: ValueAndGradient, params: Any, stream: Stream):
+    def __init__(self, solver: Solver, params: Any, stream: Stream):
         self._examples, self._rows = stream.examples, stream.block_rows
         self._blocks = -(-self._examples // self._rows)
         self._ahead = ReadAhead(stream.copy, ring(self._examples, self._rows), self._rows)
@@ -180,7 +174,7 @@ class StreamPass:
         self._zero = jnp.zeros((), self._dtype), jax.tree.map(jnp.zeros_like, params)
 
         def add(sums: Any, params: Any, x: Array, y: Array, share: Array) -> Any:
-            found = value_and_gradient(params, x, y)
+            found = solver.value_and_gradient(params, x, y)
             return jax.tree.map(lambda total, value: total + share * value, sums, found)
 
         self._add = {}
@@ -201,9 +195,9 @@ class StreamPass:
         self._done += 1
         return jax.block_until_ready(sums)
 
-    def evaluate(self, params: Any) -> Metrics:
-        """On all the data."""
-        loss, gradient = self.value_and_gradient(params)
+    def evaluate(self, state: TrainState) -> Metrics:
+        """See `Engine`."""
+        loss, gradient = self.value_and_gradient(state.params)
         leaves = [np.max(np.abs(leaf)) for leaf in jax.tree.leaves(jax.device_get(gradient))]
         return Metrics(loss, jnp.asarray(np.max(leaves)))
 
@@ -215,7 +209,7 @@ class StreamPass:
         return np.asarray(rows / self._examples, self._dtype)
 
 
-class FullPasses:
+class FullPasses(StreamEngine):
     """The engine of full batches: a step reads the stream once."""
 
     def __init__(
@@ -223,29 +217,48 @@ class FullPasses:
     ):
         self.schedule = Schedule(windows.steps(epochs), 1, steps_between_evals(windows, 1))
         began = time.perf_counter()
-        self._all = StreamPass(solver.value_and_gradient, state.params, stream)
-        self._update = jax.jit(solver.update).lower(state, state.params).compile()
+        super().__init__(solver, state.params, stream)
+        self._update = self._compiled_update(solver, state)
         self.compile_seconds = time.perf_counter() - began
 
     def run_steps(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Array]:
         """See `Engine`."""
         losses = []
         for _ in range(count):
-            loss, gradient = self._all.value_and_gradient(state.params)
-            state = self._update(state, gradient)
+            loss, gradient = self.value_and_gradient(state.params)
+            state = self._update(state, loss, gradient)
             losses.append(np.asarray(loss))
         return state, jnp.asarray(np.array(losses))
 
-    def evaluate(self, state: TrainState) -> Metrics:
-        """See `Engine`."""
-        return self._all.evaluate(state.params)
+    def _compiled_update(self, solver: Solver, state: TrainState) -> Callable[..., TrainState]:
+        """The update as a program; but that of a rule with a line search is run by Python.
 
-    def close(self) -> None:
-        """Stop reading."""
-        self._all.close()
+        Such a rule wants the loss at other parameters, and a program cannot read the stream.
+        """
+
+        def refuse(params: Any) -> Array:
+            raise LineSearchError
+
+        def elsewhere(params: Any) -> tuple[Array, Any]:
+            with jax.disable_jit(False):  # the pass itself is compiled
+                return self.value_and_gradient(params)
+
+        def search(state: TrainState, loss: Array, gradient: Any) -> TrainState:
+            with jax.disable_jit():
+                return solver.update(state, loss, gradient, differentiable(elsewhere))
+
+        try:
+            update = jax.jit(partial(solver.update, value_fn=refuse))
+            return update.lower(state, *self._zero).compile()
+        except LineSearchError:
+            return search
 
 
-class WindowedBatches:
+class LineSearchError(Exception):
+    """An update asks for the loss at other parameters than those of the step."""
+
+
+class WindowedBatches(StreamEngine):
     """The engine of mini-batches, and of single examples: a chunk is some windows of the stream."""
 
     def __init__(
@@ -263,8 +276,8 @@ class WindowedBatches:
         length = windows.batches * max(1, wanted // windows.batches)
         self.schedule = Schedule(steps, length, steps_between_evals(windows, length))
         began = time.perf_counter()
-        self._ahead = ReadAhead(stream.copy, windows.window_ranges, windows.rows)
-        self._all = StreamPass(solver.value_and_gradient, state.params, stream)
+        super().__init__(solver, state.params, stream)
+        self._read = ReadAhead(stream.copy, windows.window_ranges, windows.rows)
         self._drawn = 0, windows.window_indices(0)
         first = state, *shapes(stream, windows.rows), self._drawn[1], np.int32(0)
         self._chunk = jax.jit(solver.chunk(full=False)).lower(*first).compile()
@@ -278,20 +291,16 @@ class WindowedBatches:
                 self._drawn = window, self._windows.window_indices(window)
             indices = np.roll(self._drawn[1], -skipped, axis=0) if skipped else self._drawn[1]
             in_flight.make_room()
-            x, y = self._ahead.get(window)
+            x, y = self._read.get(window)
             state, new = self._chunk(state, *in_place(x, y), indices, np.int32(number))
             in_flight.append(new)
             losses.append((new, number))
         return state, jnp.asarray(np.concatenate([np.asarray(new)[:n] for new, n in losses]))
 
-    def evaluate(self, state: TrainState) -> Metrics:
-        """See `Engine`."""
-        return self._all.evaluate(state.params)
-
     def close(self) -> None:
-        """Stop reading."""
-        self._ahead.close()
-        self._all.close()
+        """Stop reading, windows and blocks."""
+        self._read.close()
+        super().close()
 
 
 class InFlight(deque):

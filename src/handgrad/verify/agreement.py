@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.verify.ulp import ALLOWANCE, ulp, ulp_error
 from handgrad.verify.witnesses import (
     Argnums,
     autodiff,
-    called_by_keyword,
     check_arguments,
     is_float,
     named_leaves,
@@ -67,7 +67,9 @@ class Agreement:
         return next((leaf.fault for leaf in self.leaves if leaf.fault), None)
 
 
-@called_by_keyword
+@called_by_keyword(
+    "a gradient, then of= and at= by name", "agree(gradient, of=loss, at=(x, y))", "of", "at"
+)
 def agree(
     gradient: Callable,
     *,

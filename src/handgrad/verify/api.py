@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from handgrad._checks import called_by_keyword
 from handgrad._precision import Switch
 from handgrad.errors import InputError
 from handgrad.verify.judge import judge
@@ -14,7 +15,6 @@ from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
     Argnums,
     Problem,
-    called_by_keyword,
     captures_arrays,
     check_arguments,
     check_finite,
@@ -28,7 +28,9 @@ MOST_SEEDS = 2**32
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
-@called_by_keyword
+@called_by_keyword(
+    "a gradient, then of= and at= by name", "verify(gradient, of=loss, at=(x, y))", "of", "at"
+)
 def verify(
     gradient: Callable,
     *,

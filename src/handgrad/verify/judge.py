@@ -1,6 +1,7 @@
 """The judge: structure, then mathematics, then numerics in each dtype, then one verdict."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from handgrad.verify.blackbox import (
 )
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
+from handgrad.verify.diagnosis.nonfinite import origin, origin_in_numpy
 from handgrad.verify.large import compare_in_float64, too_large
 from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
 from handgrad.verify.numerics import (
@@ -29,9 +31,11 @@ from handgrad.verify.numerics import (
     error_ulp,
     evaluate_point,
     has_bad,
+    is_bad,
     is_explained,
     lost_coordinate,
     summarize,
+    written,
 )
 from handgrad.verify.search import (
     BatchEvaluator,
@@ -41,9 +45,8 @@ from handgrad.verify.search import (
     search,
     search_bounds,
 )
-from handgrad.verify.verdict import Verdict, fault_of
+from handgrad.verify.verdict import Evidence, Verdict, fault_of
 from handgrad.verify.witnesses import (
-    Layout,
     OutOfTime,
     Problem,
     Programs,
@@ -68,7 +71,7 @@ POINT_SECONDS, FEWEST_POINTS = 2.0, 2
 """For the points that the search found in one dtype, and how many are judged in any case."""
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
-NO_NUMERICS = "no numerics: neither hand nor autodiff is the truth"
+NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
 SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient")
 """Statuses from the gravest; what is left is 'identical' or 'reference'."""
 
@@ -89,6 +92,7 @@ class DtypeResult:
     """The point given; empty where it could not be judged."""
     errors: list[MathResult]
     """Errors of the algebra found at other points."""
+    programs: Programs
 
 
 def judge(problem: Problem) -> Verdict:
@@ -112,7 +116,7 @@ def _judge(problem: Problem) -> Verdict:
     with_hand = traceable and structure == "ok"
     results: list[MathResult] = []
     by_dtype: list[DtypeResult] = []
-    truth, stopped, too_much = None, None, None
+    truth, stopped, too_much, programs = None, None, None, None
 
     @functools.cache
     def traced(dtype: str) -> Programs:
@@ -126,8 +130,8 @@ def _judge(problem: Problem) -> Verdict:
             if too_much is None:
                 _judge_mathematics(problem, programs, points, results)
             elif structure == "ok":
-                problem.report("comparing hand and autodiff in float64")
-                results = [_in_float64(problem, programs, evaluator, points[0])]
+                problem.report("comparing the gradient with jax.grad in float64")
+                results = [_in_float64(problem, programs, evaluator, points[0], too_much)]
         truth = None if too_much else _truth_witness(results, programs)
         if structure == "ok" and truth:
             if isinstance(evaluator, BlackBoxEvaluator):
@@ -148,13 +152,14 @@ def _judge(problem: Problem) -> Verdict:
         stopped = f"the {problem.seconds:g} seconds given were over"
     if problem.is_late:
         stopped = stopped or f"the {problem.seconds:g} seconds given were over"
+    judged = len(results)
     results = results or [MathResult("undecided", "undecided", 0, "none")]
     results += [error for result in by_dtype for error in result.errors]
-    verdict = _verdict(problem, traceable, structure, results, by_dtype)
+    verdict = _verdict(problem, traceable, structure, results, by_dtype, programs)
     if too_much:
-        return replace(verdict, notes=(too_much, *verdict.notes))
+        return verdict
     if stopped:
-        left = _left_undone(problem, len(points), len(results), by_dtype)
+        left = _left_undone(problem, len(points), judged, by_dtype)
         return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if truth is None:
         return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
@@ -162,14 +167,15 @@ def _judge(problem: Problem) -> Verdict:
 
 
 def _in_float64(
-    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list
+    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list, too_much: str
 ) -> MathResult:
     """What float64 says at the point given, where that is too large for balls."""
     if programs.autodiff is None:
-        return MathResult("undecided", "unsupported", 0, "none")
+        return MathResult("undecided", "unsupported", 0, "none", notes=(too_much,))
     leaves = rounded(leaves, np.float64)
     answers = evaluator.answers(problem.layout.row(leaves, np.float64)[None, :], leaves, "float64")
-    return compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
+    found = compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
+    return replace(found, notes=(too_much, *found.notes))
 
 
 def _structure(problem: Problem) -> str:
@@ -199,8 +205,7 @@ def _judge_mathematics(
         problem.report(f"mathematics at {f'drawn point {number}' if number else 'the point given'}")
         result = compare_with_truth(programs, leaves, problem.digits, rng, problem.reference)
         if number:
-            place = programs.layout.input_at(leaves, result.where)
-            result = replace(result, found_at=f"at drawn point {number}{place}")
+            result = replace(result, found_at=f"at drawn point {number}", leaves=leaves)
         results.append(result)
 
 
@@ -278,15 +283,28 @@ def judge_dtype(
                 with x64():
                     point = _without_kinks(programs, point, here, dtype)
             if point.disagreeing:
-                error, agree = _compare_again(problem, programs, here, dtype, rng)
+                place = f"at {_place(number, len(points))}, in {dtype}"
+                error, agree = _compare_again(problem, programs, here, dtype, rng, place)
                 errors += [error] if error else []
                 point = point if error or agree else point.without_disagreeing()
             judged.append(point)
             given += [point] if number == 0 else []
     row_given = summarize(programs.layout, given, dtype, evaluations, discarded)
     row = summarize(programs.layout, judged, dtype, evaluations, discarded)
-    row = replace(row, hand_ulp=row_given.hand_max_ulp, autodiff_ulp=row_given.autodiff_max_ulp)
-    return DtypeResult(row, row_given, given, errors)
+    row = replace(
+        row,
+        hand_ulp=row_given.hand_max_ulp if given else math.nan,
+        autodiff_ulp=row_given.autodiff_max_ulp if given else math.nan,
+        hand_bad_at=row_given.hand_bad_at or row.hand_bad_at,
+        autodiff_bad_at=row_given.autodiff_bad_at or row.autodiff_bad_at,
+    )
+    return DtypeResult(row, row_given, given, errors, programs)
+
+
+def _place(number: int, points: int) -> str:
+    if number == 0:
+        return "the point given"
+    return f"drawn point {number}" if number < points else "an input that the search found"
 
 
 def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
@@ -299,7 +317,12 @@ def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: 
 
 
 def _compare_again(
-    problem: Problem, programs: Programs, leaves: list, dtype: str, rng: np.random.Generator
+    problem: Problem,
+    programs: Programs,
+    leaves: list,
+    dtype: str,
+    rng: np.random.Generator,
+    place: str,
 ) -> tuple[MathResult | None, bool]:
     """An error of the algebra at these leaves, if there is one; and whether hand is identical."""
     try:
@@ -310,8 +333,7 @@ def _compare_again(
     except Undecided:
         return None, False
     if again.hand == "different" and again.autodiff in RIGHT:
-        found_at = f"in {dtype}{programs.layout.input_at(leaves, again.where)}"
-        return replace(again, found_at=found_at), False
+        return replace(again, found_at=place, leaves=leaves), False
     return None, again.hand == "identical"
 
 
@@ -405,41 +427,47 @@ def _verdict(
     structure: str,
     results: list[MathResult],
     by_dtype: list[DtypeResult],
+    programs: Programs | None,
 ) -> Verdict:
     """All findings as one verdict; `results` begin with the point given."""
     layout = problem.layout
     worst = min(results, key=lambda result: _severity(result.hand))
     compared = sum(result.compared for result in results)
-    hand, cause = worst.hand, None
-    notes = _notes(results, worst, by_dtype)
+    hand, cause, where, evidence = worst.hand, None, None, None
     if structure != "ok":
         hand, cause = "different", structure
     elif worst.hand == "different":
-        cause = worst.cause or _cause(problem, worst)
-        if not traceable:
-            hand, cause = "not traceable", _cause(problem, worst, worst.cause)
+        hand = "different" if traceable else "not traceable"
+        cause = _cause(problem, worst, programs)
+        where = None if worst.where is None else layout.coordinate(worst.where)
+        evidence = _evidence(problem, worst)
     elif hand in (*RIGHT, "not traceable"):
-        cause = _lost_digits(layout, by_dtype)
+        cause, where, evidence = _failure_in_floats(problem, by_dtype)
         if len(by_dtype) < len(problem.dtypes) or not all(r.given for r in by_dtype):
             hand = "undecided"
     counted = [row for r in by_dtype for row in (r.row_given, *([r.row] if problem.strict else []))]
     clean = cause is None and all(row.hand_bad == 0 for row in counted)
     right = hand in RIGHT or (hand == "not traceable" and worst.hand != "different")
+    ok = structure == "ok" and right and clean and compared > 0
+    notes = _notes(results, worst, by_dtype)
+    if not ok and cause is None and hand in ("undecided", "unsupported"):
+        cause, notes = (notes[0] if notes else None), notes[1:]
     return Verdict(
         name=problem.name,
-        ok=structure == "ok" and right and clean and compared > 0,
+        ok=ok,
         structure=structure,
         hand=hand,
         autodiff=min((result.autodiff for result in results), key=_severity),
         truth=results[0].truth,
         digits=min(result.digits for result in results),
         cause=cause,
-        where=None if worst.where is None else layout.coordinate(worst.where),
+        where=where,
         compared=compared,
         points=len(results),
         reference=problem.reference,
         numerics=tuple(result.row for result in by_dtype),
-        notes=notes,
+        notes=tuple(notes),
+        evidence=evidence,
         record=describe_run(problem, results[0].truth_row),
     )
 
@@ -448,48 +476,148 @@ def _severity(status: str) -> int:
     return SEVERITY.index(status) if status in SEVERITY else len(SEVERITY)
 
 
-def _notes(
-    results: list[MathResult], worst: MathResult, by_dtype: list[DtypeResult]
-) -> tuple[str, ...]:
-    notes = [note for result in results for note in result.notes]
-    if worst.hand == "different" != results[0].hand:
-        notes.insert(0, f"right at the point given, different {worst.found_at}")
-    if worst.hand != "different":
-        notes += [fault for result in by_dtype if (fault := fault_of(result.row))]
-    notes += [
+def _notes(results: list[MathResult], worst: MathResult, by_dtype: list[DtypeResult]) -> list[str]:
+    """What a reader has to know besides; first what could not be judged."""
+    notes = [
         f"{result.row.dtype}: the point given could not be judged"
         for result in by_dtype
         if not result.given
     ]
-    return tuple(dict.fromkeys(notes))
+    notes += [note for result in results for note in result.notes]
+    if worst.hand != "different":
+        notes += [note for result in by_dtype for note in _failures(result)]
+    return list(dict.fromkeys(notes))
 
 
-def _lost_digits(layout: Layout, by_dtype: list[DtypeResult]) -> str | None:
-    """Where hand has no right digit at the point given, in words; None if nowhere."""
+def _failures(result: DtypeResult) -> list[str]:
+    """Which witness fails in a dtype: at the point given, and what the search found elsewhere."""
+    notes, given, row = [], result.row_given, result.row
+    if here := fault_of(given, "autodiff"):
+        notes.append(f"at the point given, in {row.dtype}, {here}")
+    elsewhere = [
+        f"{fault_of(row, name)} ({total} such found)"
+        for name, here, total in (
+            ("hand", given.hand_bad, row.hand_bad),
+            ("autodiff", given.autodiff_bad, row.autodiff_bad),
+        )
+        if total > here == 0
+    ]
+    if elsewhere:
+        notes.append(f"elsewhere in {row.dtype}, found by the search: {'; '.join(elsewhere)}")
+    return notes
+
+
+def _evidence(problem: Problem, found: MathResult) -> Evidence | None:
+    """The numbers that show an error of the algebra."""
+    if found.where is None or found.hand_row is None or found.truth_row is None:
+        return None
+    hand, true = found.hand_row[found.where], found.truth_row[found.where]
+    leaves = jax.tree.leaves(problem.at) if found.leaves is None else found.leaves
+    own = float(problem.layout.row(leaves, np.float64)[found.where])
+    answer = float(hand.mid())
+    place = found.found_at or "at the point given"
+    if "the point given" not in place:
+        place = f"right at the point given, wrong {place}"
+    wrong = sum(
+        h is None or not h.overlaps(t) for h, t in zip(found.hand_row, found.truth_row, strict=True)
+        if t is not None
+    )  # fmt: skip
+    return Evidence(
+        place=place,
+        coordinate=problem.layout.coordinate(found.where),
+        own=f"{own:.17g}",
+        answer=f"{answer:.17g}",
+        truth="" if true is None else f"{float(true.mid()):.17g}",
+        error=_error_in_words(answer, None if true is None else float(true.mid())),
+        wrong=max(1, wrong),
+        size=problem.layout.size,
+    )
+
+
+def _error_in_words(answer: float, true: float | None) -> str:
+    """An error as a number, and as a share of the truth."""
+    if true is None:
+        return "not between the slopes on both sides of this kink"
+    if not (math.isfinite(answer) and math.isfinite(true)):
+        return "infinite" if not math.isnan(answer) else "NaN is no number"
+    gap = answer - true
+    if not true:
+        return f"{gap:.3g}"
+    share = abs(gap / true)
+    relative = f"{100 * share:.3g}% of the truth" if share > 1e-4 else f"relative {share:.2g}"
+    return f"{gap:.3g} ({relative})"
+
+
+def _failure_in_floats(
+    problem: Problem, by_dtype: list[DtypeResult]
+) -> tuple[str | None, str | None, Evidence | None]:
+    """Cause, coordinate and evidence of an answer at the point given that has no right digit."""
     for result in by_dtype:
         for point in result.given:
-            dtype, index = result.row.dtype, lost_coordinate(point, result.row.dtype)
+            dtype = result.row.dtype
+            hand, lost = point.answers["hand"], lost_coordinate(point, dtype)
+            bad = [
+                i for i, true in enumerate(point.truth)
+                if is_bad(float(hand[i]), true, point.reach_at(i), dtype)
+            ]  # fmt: skip
+            index = bad[0] if bad else lost
             if index is None:
                 continue
-            computed, true = float(point.answers["hand"][index]), point.truth[index]
-            figures = 17 if dtype == "float64" else 9
-            own, came, right = (
-                f"{number:.{figures}g}"
-                for number in (float(point.row[index]), computed, float(true.mid()))
-            )
+            name = problem.layout.coordinate(index)
+            computed, true = float(hand[index]), point.truth[index]
             cost = conditioning(true, point.reach_at(index), dtype)
-            return (
-                f"no digit is right in {dtype} at the point given: {layout.coordinate(index)} at "
-                f"{own} is {came}, in truth {right} ({error_ulp(computed, true, dtype):.3g} ulp; "
-                f"rounding the inputs explains {cost:.3g})"
+            error = _error_in_words(computed, float(true.mid()))
+            if math.isfinite(computed):
+                error += f", {error_ulp(computed, true, dtype):.3g} ulp"
+                error += f"; rounding the inputs explains {cost:.3g}" if cost < math.inf else ""
+            if "autodiff" in point.answers:
+                beside = float(point.answers["autodiff"][index])
+                error += f"; jax.grad gives {written(beside, dtype)}"
+            evidence = Evidence(
+                place=f"at the point given, in {dtype}",
+                coordinate=name,
+                own=written(float(point.row[index]), dtype),
+                answer=written(computed, dtype),
+                truth="" if true.is_nan() else written(float(true.mid()), dtype),
+                error=error,
+                wrong=max(1, len(bad)),
+                size=problem.layout.size,
             )
-    return None
+            return _lost(problem, result, point, index), name, evidence
+    return None, None, None
 
 
-def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> str | None:
-    """The diagnosis of a difference, or `unnamed`, or the ratio by coordinate."""
-    if found.hand_row is None or found.truth_row is None:
-        return unnamed
+def _lost(problem: Problem, result: DtypeResult, point: PointResult, index: int) -> str:
+    """How a number was lost in a dtype: where NaN or an infinity came from, as far as it shows."""
+    dtype, computed = result.row.dtype, float(point.answers["hand"][index])
+    place = f"in {dtype} at {problem.layout.coordinate(index)}"
+    if math.isfinite(computed):
+        return f"no digit is right {place}"
+    kind = "NaN" if math.isnan(computed) else "an infinity"
+    leaves = problem.layout.replaced(jax.tree.leaves(problem.at), point.row)
+    made = _origin(problem, result.programs, leaves, index, dtype)
+    return f"{kind} {place}" + (f": {made}" if made else "")
+
+
+def _origin(
+    problem: Problem, programs: Programs | None, leaves: list, index: int, dtype: str
+) -> str | None:
+    """Which operation of the gradient made a NaN or an infinity, in words."""
+    if programs is not None and programs.hand is not None:
+        with problem.switch.x64(dtype == "float64"):
+            return origin(programs.hand.jaxpr, rounded(leaves, dtype), index)
+    return origin_in_numpy(problem.gradient, problem.layout.args(rounded(leaves, dtype)))
+
+
+def _cause(problem: Problem, found: MathResult, programs: Programs | None) -> str | None:
+    """What is known of a difference, or its diagnosis, or the ratio by coordinate."""
+    if found.cause or found.hand_row is None or found.truth_row is None:
+        return found.cause
+    leaves = jax.tree.leaves(problem.at) if found.leaves is None else found.leaves
+    if found.where is not None and not found.hand_row[found.where].is_finite():
+        made = _origin(problem, programs, leaves, found.where, "float64")
+        kind = "NaN" if found.hand_row[found.where].is_nan() else "an infinity"
+        return f"{kind} at {problem.layout.coordinate(found.where)}" + (f": {made}" if made else "")
     with problem.switch.x64():
         expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
     tree = jax.tree.structure(expected)
@@ -498,6 +626,10 @@ def _cause(problem: Problem, found: MathResult, unnamed: str | None = None) -> s
         for row in (found.hand_row, found.truth_row)
     ]
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
+    at = problem.layout.args(leaves)
     with problem.switch.x64():
-        found_cause = diagnose(problem.of, problem.at, problem.argnums, hand, truth)
-    return found_cause or unnamed or ratios(hand, truth)
+        named = diagnose(
+            problem.of, at, problem.argnums, hand, truth,
+            problem.gradient if found.autodiff in RIGHT else None,
+        )  # fmt: skip
+    return named or ratios(problem.layout, *floats)

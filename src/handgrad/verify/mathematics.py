@@ -22,6 +22,7 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact.balls import finite_entries
 from handgrad.verify.identities import explain_by_rounding
 from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
 from handgrad.verify.witnesses import Programs, Row
@@ -44,10 +45,11 @@ SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid sub
 ITERATED_DIGITS = 15.6
 """Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
 computes; beyond the digits of a float64 it makes no difference how near."""
-WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without autodiff"
+WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
+NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
 
 LIKE_AUTODIFF = (
-    "hand is what autodiff gives, and neither is the derivative of the loss; where that is meant "
+    "the gradient is what jax.grad gives, and neither is the derivative; where that is meant "
     "(stop_gradient, straight-through), pass reference='autodiff'"
 )
 
@@ -72,7 +74,8 @@ class MathResult:
     at_kinks: str = "identical"
     """What is to be said of hand where the loss has no derivative."""
     found_at: str = ""
-    """The input, where it is not the point given."""
+    """The place, where it is not the point given; and the leaves there."""
+    leaves: list | None = None
 
 
 def agreed_digits(a: arb, b: arb) -> float:
@@ -102,7 +105,7 @@ def known_entries(truths: Row) -> np.ndarray:
 def _agree_each(row: Row, truths: Row, digits: int) -> np.ndarray:
     """Where two rows surely agree to all digits asked; False where that needs a closer look."""
     gap = np.abs(row - truths) * arb(10) ** digits
-    return np.asarray(gap <= np.abs(truths), dtype=bool)
+    return np.asarray(gap <= np.abs(truths), dtype=bool) & finite_entries(truths)
 
 
 _overlap_each = np.frompyfunc(arb.overlaps, 2, 1)
@@ -138,7 +141,13 @@ def _compare(
 ) -> MathResult:
     size = programs.layout.size
     if size == 0:
-        return MathResult("undecided", "undecided", 0, "none", notes=("nothing to compare",))
+        return MathResult(
+            "undecided",
+            "undecided",
+            0,
+            "none",
+            notes=("nothing was compared: the input holds no number",),
+        )
     hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
     auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
     if programs.autodiff is None:
@@ -163,12 +172,12 @@ def _compare(
         if constants == "rounded":
             row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
-        truth = f"differences along {_counted(count, 'direction')}, then autodiff's balls"
+        truth = _confirmed("jax.grad", count)
         return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
     if size > _most_slopes(programs):  # hand itself may be certified, and autodiff be wrong
         constants = _certified(programs, programs.hand, leaves, digits, pairs, hand.row)
         if constants:
-            truth = f"differences along {_counted(count, 'direction')}, then hand's balls"
+            truth = _confirmed("the gradient", count)
             return _against_hand(programs, leaves, digits, hand, auto, truth, notes, constants)
     return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
 
@@ -197,8 +206,10 @@ def _against_hand(
     )  # fmt: skip
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count != 1 else ''}"
+def _confirmed(what: str, count: int) -> str:
+    """Where the truth comes from, in words."""
+    directions = f"{count} random directions" if count > 1 else "a random direction"
+    return f"{what} in exact arithmetic, confirmed by differences of the loss along {directions}"
 
 
 def _evaluate_or_status(
@@ -300,14 +311,16 @@ def _by_coordinate(
                 cause = kinks.cause[name] if name == "hand" else cause
         elsewhere = sampled and not kinked and _misses_directions(programs, row, pairs)
         if elsewhere and status != "different":
-            notes += (f"{name} is wrong somewhere else: along a random direction it is not "
-                      "the slope of the loss",)  # fmt: skip
+            called = "the gradient" if name == "hand" else "jax.grad"
+            notes += (f"{called} is wrong somewhere else: along a random direction it does not "
+                      "give the slope of the loss",)  # fmt: skip
         if (failed or elsewhere) and status != "different":
             status = "undecided"
         statuses[name] = status
         where = place if name == "hand" and status == "different" else where
     both_differ = statuses["hand"] == statuses["autodiff"] == "different"
-    if both_differ and _overlap(rows["hand"], rows["autodiff"]):
+    finite = all(ball.is_finite() for row in rows.values() for ball in row)
+    if both_differ and finite and _overlap(rows["hand"], rows["autodiff"]):
         notes += (LIKE_AUTODIFF,)
     is_iterated = programs.autodiff is None and not kinked and not failed
     if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
@@ -319,7 +332,8 @@ def _by_coordinate(
         hand=statuses["hand"],
         autodiff=statuses["autodiff"],
         digits=int(min(max(worst.get("hand", 0.0), 0.0), digits)),
-        truth="one-sided derivatives" if kinked else "differences, coordinate by coordinate",
+        truth="differences of the loss in exact arithmetic, along one coordinate after another"
+        + (", on both sides" if kinked else ""),
         where=where,
         cause=cause,
         compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
@@ -368,9 +382,9 @@ def _chosen_coordinates(
     chosen = np.sort(list(dict.fromkeys([*disputed, *drawn]))[:most])
     compared = f"{len(chosen)} of {size:,} coordinates were compared"
     if len(disputed):
-        compared += f", first those {len(disputed):,} at which hand and autodiff differ"
+        compared += f", first those {len(disputed):,} at which the gradient and jax.grad differ"
     return chosen, (
-        f"{compared}; an error that autodiff shares is missed with probability "
+        f"{compared}; an error that jax.grad shares is missed with probability "
         f"{1 - most / size:.4g} in one coordinate, {(1 - 0.01) ** most:.2g} in 1% of them",
     )
 
@@ -389,7 +403,9 @@ def _kink_notes(
     """The first kink, and what is taken there."""
     for index, slope in slopes.items():
         if slope.value is None and slope.left is not None and slope.right is not None:
-            taken = ", ".join(f"{name} takes {short(row[index])}" for name, row in rows.items())
+            taken = ", ".join(
+                f"{NAMES[name]} takes {short(row[index])}" for name, row in rows.items()
+            )
             return (
                 f"kink at {programs.layout.coordinate(index)}: {short(slope.left)} from the left, "
                 f"{short(slope.right)} from the right; {taken}",

@@ -18,6 +18,7 @@ NaN and infinities count there. What a better formula can avoid is not excused, 
 looked at are the real values of the loss, not their float images. The point given is always judged.
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from flint import arb, ctx
 
 from handgrad import jaxprs
 from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
-from handgrad.exact.balls import are_accurate, as_balls, finite_entries, is_infinite
+from handgrad.exact.balls import are_accurate, as_balls, finite_entries, is_infinite, parts
 from handgrad.exact.evaluation import as_operand
 from handgrad.exact.interpreter import Interpreter
 from handgrad.verify.kinks import truth_at
@@ -51,6 +52,18 @@ SIGN_DRAWS, EXPENSIVE_SIGN_DRAWS = 2, 3
 # --- the rows of a verdict ------------------------------------------------------------------------
 
 
+def written(number: float, dtype: str) -> str:
+    """A number of a dtype with as many digits as it takes to read it back.
+
+    >>> written(0.1, "float64"), written(0.1, "float32")
+    ('0.10000000000000001', '0.100000001')
+    """
+    if dtype == "float64":
+        return f"{number:.17g}"
+    narrow = float(jnp.asarray(number, dtype)) if math.isfinite(number) else number
+    return f"{narrow:.9g}"
+
+
 @dataclass(frozen=True)
 class WorstInput:
     """The input whose error conditioning explains least, as hex floats: replayable bit for bit."""
@@ -64,11 +77,14 @@ class WorstInput:
     inputs: tuple[tuple[str, tuple[str, ...]], ...]
     """Each differentiated leaf by name, with its numbers in C order."""
 
-    @property
-    def brief(self) -> str:
-        """The coordinate and its input, what came, and what is true."""
-        own, came = float.fromhex(self.own), float.fromhex(self.computed)
-        return f"{self.coordinate} at {own:.9g} is {came:.9g}, in truth {float(self.truth):.9g}"
+    def in_words(self, dtype: str) -> str:
+        """What came at which input, and what is true: 'is 0 at z[1] = 20, in truth -2.1e-09'."""
+        own, came, true = (
+            written(number, dtype)
+            for number in (float.fromhex(self.own), float.fromhex(self.computed), float(self.truth))
+        )
+        truth = "" if true == "nan" else f", in truth {true}"
+        return f"is {came} at {self.coordinate} = {own}{truth}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,9 @@ class NumericsRow:
     hand_ulp: float = 0.0
     """The largest error at the points given, before any search."""
     autodiff_ulp: float = 0.0
+    hand_bad_at: WorstInput | None = None
+    """Of the inputs that `hand_bad` counts the most modest one; the point given comes first."""
+    autodiff_bad_at: WorstInput | None = None
 
 
 # --- one point ------------------------------------------------------------------------------------
@@ -110,6 +129,11 @@ class PointResult:
     """Coordinates at which hand's balls and the truth's differ: a kink, or wrong algebra."""
     underflows: bool = False
     """Whether the loss passes through a subnormal number here."""
+
+    @property
+    def modesty(self) -> float:
+        """Minus the largest input."""
+        return -float(np.abs(self.row.astype(np.float64)).max(initial=0))
 
     def reach_at(self, index: int) -> arb | None:
         """How far the truth of one coordinate moves."""
@@ -455,14 +479,14 @@ class _Worst(NamedTuple):
     error: float = 0.0
     conditioning: float = 0.0
     point: PointResult | None = None
-    index: int = 0
+    place: int = 0
     computed: float = 0.0
 
     def described(self, layout: Layout) -> WorstInput | None:
         """With the inputs."""
         if self.point is None:
             return None
-        return _worst_input(layout, self.point, self.index, self.error, self.computed)
+        return _worst_input(layout, self.point, self.place, self.error, self.computed)
 
 
 def summarize(
@@ -472,6 +496,7 @@ def summarize(
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
     worst = {"hand": _Worst(), "autodiff": _Worst()}
     bad = {"hand": 0, "autodiff": 0}
+    bad_at: dict[str, tuple[float, WorstInput]] = {}
     subnormal = 0
     witnessed = all("autodiff" in point.answers for point in points)
     with ctx.workprec(256):
@@ -480,16 +505,23 @@ def summarize(
             with np.errstate(invalid="ignore"):
                 subnormal += int(np.sum(point.underflows | ((sizes > 0) & (sizes < tiny))))
                 in_range = (sizes >= tiny) & (sizes <= largest)
+            modesty = point.modesty
             costs = conditionings(point.truth, point.reach, dtype)
             for name, computed in point.answers.items():
                 lost = ~np.isfinite(computed)
-                bad[name] += int(
-                    lost.sum() if point.underflows
-                    else bad_entries(computed, point.truth, point.reach, dtype).sum()
-                )  # fmt: skip
+                failed = lost
+                if not point.underflows:
+                    failed = bad_entries(computed, point.truth, point.reach, dtype)
+                bad[name] += int(failed.sum())
                 counted = in_range & (lost | (not point.underflows))
                 errors = errors_ulp(computed, point.truth, dtype)
                 worst[name] = _worse(worst[name], point, computed, errors, costs, counted)
+                if failed.any() and modesty > bad_at.get(name, (-math.inf,))[0]:
+                    index = int(np.argmax(failed))
+                    at = _worst_input(
+                        layout, point, index, float(errors[index]), float(computed[index])
+                    )
+                    bad_at[name] = (modesty, at)
     return NumericsRow(
         dtype=dtype,
         hand_max_ulp=worst["hand"].error,
@@ -503,6 +535,8 @@ def summarize(
         discarded=discarded,
         evaluations=evaluations,
         exact_points=len(points),
+        hand_bad_at=bad_at["hand"][1] if "hand" in bad_at else None,
+        autodiff_bad_at=bad_at["autodiff"][1] if "autodiff" in bad_at else None,
     )
 
 
@@ -515,7 +549,7 @@ def _worse(
     counted: np.ndarray,
 ) -> _Worst:
     """The worst so far, or a coordinate of this point that is worse by more than 1%."""
-    modesty = -float(np.abs(point.row.astype(np.float64)).max(initial=0))
+    modesty = point.modesty
     with np.errstate(invalid="ignore"):
         excess = np.where(np.isfinite(errors), errors / (1 + costs), np.inf)
     excess = np.where(counted, excess, -np.inf)
@@ -561,7 +595,7 @@ class RangeInterpreter(Interpreter):
         outputs = super().apply(equation, operands)
         for output in outputs:
             if isinstance(output, np.ndarray) and output.dtype == object:
-                self._remember(output.ravel().tolist())
+                self._remember([*itertools.chain.from_iterable(map(parts, output.ravel()))])
         return outputs
 
     def _remember(self, balls: list[arb]) -> None:

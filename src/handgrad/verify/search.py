@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from handgrad._precision import x64
 from handgrad.exact import Traced
@@ -133,7 +132,7 @@ def called(traced: Traced, leaves: list) -> list[jax.Array]:
     """The outputs of a traced function at these leaves, in JAX."""
     variables = traced.jaxpr.jaxpr.invars
     operands = [as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
-    return list(jaxpr_as_fun(traced.jaxpr)(*operands))
+    return run(traced.jaxpr, operands, bind)
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:

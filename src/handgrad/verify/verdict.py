@@ -1,15 +1,42 @@
-"""The verdict: what the judge found, as data, as a table that a person can read, and as JSON."""
+"""The verdict: what the judge found, as data, as text that a person can read, and as JSON.
+
+The text goes from the answer to its reasons: right or not in the first line; then the numbers at
+the point given; what to do next; what was compared; errors by dtype; what a search found elsewhere.
+"""
 
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from handgrad.verify.mathematics import RIGHT
-from handgrad.verify.numerics import NumericsRow
+from handgrad.verify.numerics import NumericsRow, WorstInput
 
 FORMAT = "handgrad certificate 1"
+WORTH_SHOWING = 16.0
+"""Ulps from which on the text says where an error was found."""
+WITNESSES = {"hand": "the gradient", "autodiff": "jax.grad"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers that convict: one coordinate of the gradient at one input."""
+
+    place: str
+    """'at the point given', 'at drawn point 2', 'in float32'."""
+    coordinate: str
+    own: str
+    """The input at the same coordinate, as text that reads back."""
+    answer: str
+    truth: str
+    """Empty where any of several values would do: then the cause names them."""
+    error: str
+    wrong: int
+    """Coordinates that are wrong there."""
+    size: int
+    """Coordinates of the gradient."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +57,28 @@ class Verdict:
     digits: int
     """Decimal digits, relative and by coordinate, to which hand and truth agree."""
     cause: str | None
-    """The diagnosis, where the mathematics differ."""
+    """The diagnosis of what is wrong, or why nothing could be decided."""
     where: str | None
-    """The coordinate that differs most."""
+    """The coordinate that differs most, by the name of the argument."""
     compared: int
     """Coordinates compared in the mathematics, over all points."""
     points: int
     reference: str
     numerics: tuple[NumericsRow, ...]
     notes: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+    """What convicts, where something is wrong."""
     record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What the certificate holds beside this: inputs, enclosures, versions, seeds."""
 
     def __str__(self) -> str:
         return as_text(self)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether nothing could be said, neither for the gradient nor against it."""
+        settled = self.ok or self.structure != "ok" or self.evidence is not None
+        return not settled and (self.hand in ("undecided", "unsupported") or not self.compared)
 
     @property
     def fault(self) -> str | None:
@@ -52,19 +87,15 @@ class Verdict:
             return None
         if self.structure != "ok":
             return self.structure
-        if self.hand == "different":
-            place = f"different at {self.where}" if self.where else "different"
+        if self.hand == "different" or (self.hand == "not traceable" and self.evidence):
+            place = f"wrong at {self.where}" if self.where else "wrong"
+            if self.cause and self.where and self.where in self.cause.split(": ")[0]:
+                return f"wrong: {self.cause}"
             return f"{place}: {self.cause}" if self.cause else place
-        if self.hand == "not traceable" and self.cause:
-            return self.cause
-        if not self.compared and self.hand in (*RIGHT, "undecided"):
-            return "nothing was compared"
-        if self.hand in RIGHT and self.cause:
-            return self.cause
-        if self.hand in RIGHT:
-            faults = [fault for row in self.numerics if (fault := fault_of(row))]
-            return faults[0] if faults else "the numerics are not clean"
-        return self.hand
+        if self.is_undecided and not self.cause:
+            return "nothing was compared" if not self.compared else self.hand
+        faults = [f"{row.dtype}: {fault}" for row in self.numerics if (fault := fault_of(row))]
+        return self.cause or (faults[0] if faults else "the numerics are not clean")
 
     def to_json(self) -> str:
         """The certificate, which `handgrad recheck FILE` verifies again.
@@ -94,59 +125,208 @@ def _without_infinities(value: Any) -> Any:
     return value
 
 
-def fault_of(row: NumericsRow) -> str | None:
-    """Who is at fault in a dtype, and the worst input: None where both stay clear of NaN and 0."""
-    bad = [name for name in ("hand", "autodiff") if getattr(row, f"{name}_bad")]
-    if not bad:
-        return None
-    who = f"{bad[0]} is" if len(bad) == 1 else "hand and autodiff are both"
-    worst = getattr(row, f"{bad[0]}_worst_at")
-    return f"{who} at fault in {row.dtype}: {worst.brief}" if worst else f"{who} at fault"
+def fault_of(row: NumericsRow, witness: str = "hand") -> str | None:
+    """The input at which a witness fails in a dtype, and what it gives there; None if it does not.
+
+    To fail is to be NaN, infinite, 0 or of the wrong sign where the truth is otherwise.
+    """
+    bad: WorstInput | None = getattr(row, f"{witness}_bad_at")
+    return f"{WITNESSES[witness]} {bad.in_words(row.dtype)}" if bad else None
 
 
 # --- as text --------------------------------------------------------------------------------------
 
+LABELS = 14
+"""The width of the column of labels."""
+
 
 def as_text(verdict: Verdict) -> str:
     """A verdict as a person reads it: what is wrong first, then the evidence."""
-    mathematics = verdict.hand
+    parts = [
+        [_headline(verdict)],
+        _evidence(verdict),
+        [_line("next", step)] if (step := next_step(verdict)) else [],
+        _mathematics(verdict) if verdict.structure == "ok" else [],
+        _numerics(verdict),
+        [line for note in verdict.notes for line in _wrapped("note", note)],
+    ]
+    return "\n".join(line for part in parts for line in part)
+
+
+def _headline(verdict: Verdict) -> str:
+    if verdict.ok:
+        return f"{verdict.name}: right"
+    if verdict.is_undecided:
+        return f"{verdict.name}: undecided: {verdict.fault}"
+    return f"{verdict.name}: NOT right: {verdict.fault}"
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<{LABELS}}{text}"
+
+
+def _evidence(verdict: Verdict) -> list[str]:
+    """The input, what came, what is true, and how far apart they are."""
+    found = verdict.evidence
+    if found is None:
+        return []
+    lines = [
+        f"  {found.place}",
+        _line("  input", f"{found.coordinate} = {found.own}"),
+        _line("  gradient", found.answer),
+    ]
+    if found.truth:
+        lines.append(_line("  truth", found.truth))
+    lines.append(_line("  error", found.error))
+    if found.size > 1:
+        lines.append(_line("  wrong", f"{found.wrong} of {found.size} numbers of the gradient"))
+    return lines
+
+
+def next_step(verdict: Verdict) -> str | None:
+    """What to do now, in a sentence; None where all is well."""
+    if verdict.ok:
+        return None
+    if verdict.structure != "ok":
+        return "return what jax.grad returns: the same structure, shapes and dtypes as the input"
+    if verdict.is_undecided:
+        return (
+            "choose another point (at=), draw points of the domain (points=), or pass a rule for "
+            "what is not supported (rules=)"
+        )
+    if verdict.hand in RIGHT and verdict.evidence is not None:
+        return remedy(verdict.cause or "") or (
+            "the formula is right, its arithmetic is not: rewrite the step that cancels or "
+            "overflows (handgrad repair may find a form), or use a wider dtype"
+        )
+    return remedy(verdict.cause or "") or (
+        "compare the formula with the loss at this input, one term at a time"
+    )
+
+
+REMEDIES = (
+    (r"wrong count: divided by (\S+) .*in place of (\S+)", r"divide by \2 in place of \1"),
+    (r"(\S+) times too large.*a mean forgotten", r"divide by \1"),
+    (r"(\S+) times too small.*once too often", r"multiply by \1"),
+    ("sign flipped", "change the sign there"),
+    ("twice too large", "halve it there"),
+    ("half of what it should be", "double it there"),
+    ("branch that a `where`", "put a harmless number into that branch as well: "
+     "where(ok, f(where(ok, x, 1)), 0)"),
+    ("not added", "add into repeated indices: x.at[i].add(...), np.add.at(x, i, ...)"),
+    ("transposed", "transpose it"),
+    ("decay forgotten", "add the derivative of the penalty"),
+    ("decay added", "take the penalty's derivative away once"),
+    ("as if it were a constant|held constant|cut", "add the term for the derivative through it, "
+     "by the product rule or the chain rule"),
+    ("are swapped", "return them in the order of the inputs"),
+    ("axis", "reduce or move along the axis that the loss does"),
+)  # fmt: skip
+"""What a cause says, and what to do about it; the first that fits is taken."""
+
+
+def remedy(cause: str) -> str | None:
+    """What to change, given a cause in words; None if no more can be said than that."""
+    for pattern, step in REMEDIES:
+        if found := re.search(pattern, cause):
+            return found.expand(step)
+    return None
+
+
+SAID = {
+    "identical": "equals the true derivative",
+    "valid subgradient": "is a valid subgradient (the loss has a kink here)",
+    "different": "differs from the true derivative",
+    "undecided": "could not be compared",
+    "unsupported": "holds an operation that cannot be evaluated exactly",
+    "not traceable": "cannot be traced by JAX, so its float64 numbers were compared",
+    "reference": "is taken for the truth, as asked",
+}
+
+
+def _mathematics(verdict: Verdict) -> list[str]:
+    """What was compared with what."""
+    said = f"the gradient {SAID[verdict.hand]}"
     if verdict.hand == "identical":
-        mathematics += f" to {verdict.digits} digits in {verdict.compared} coordinates"
-    lines = [f"{verdict.name}: {'right' if verdict.ok else f'NOT right: {verdict.fault}'}"]
-    lines += [f"  structure    {verdict.structure}"] if verdict.structure != "ok" else []
-    lines.append(f"  mathematics  hand {mathematics}; autodiff {verdict.autodiff}")
-    lines += [f"  where        {verdict.where}"] if verdict.where else []
-    lines += [f"  cause        {verdict.cause}"] if verdict.cause else []
-    lines.append(f"  truth        {verdict.truth}")
-    if verdict.numerics:
-        lines += ["", *_numerics_table(verdict.numerics)]
-    lines += [f"  note: {note}" for note in verdict.notes]
-    return "\n".join(lines)
+        said += f" to {verdict.digits} digits"
+    said += f" ({_counted(verdict.compared, 'number')} compared"
+    said += f", {verdict.points} points)" if verdict.points > 1 else ")"
+    beside = "so does jax.grad" if verdict.hand == verdict.autodiff == "identical" else (
+        f"jax.grad {SAID[verdict.autodiff]}"
+    )  # fmt: skip
+    lines = [_line("mathematics", f"{said}; {beside}")]
+    return [*lines, _line("truth", verdict.truth)]
 
 
-def _numerics_table(rows: tuple[NumericsRow, ...]) -> list[str]:
-    heads = ("dtype", "hand ulp", "autodiff ulp", "conditioning", "hand bad", "autodiff bad",
-             "subnormal", "discarded")  # fmt: skip
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+HEADS = ("dtype", "gradient", "jax.grad", "gradient", "jax.grad", "explained", "gradient",
+         "jax.grad")  # fmt: skip
+GROUPS = ((1, 2, "error at the point given"), (3, 4, "worst error found"), (5, 5, ""),
+          (6, 7, "lost"))  # fmt: skip
+
+
+def _numerics(verdict: Verdict) -> list[str]:
+    """The errors by dtype: at the point given, then the largest that the search found."""
+    rows = verdict.numerics
+    if not rows:
+        return []
     cells = [
         (
-            row.dtype, _ulp(row.hand_max_ulp), _ulp(row.autodiff_max_ulp),
-            _ulp(row.conditioning_ulp), str(row.hand_bad), str(row.autodiff_bad),
-            str(row.subnormal), str(row.discarded),
+            row.dtype, _ulp(row.hand_ulp), _ulp(row.autodiff_ulp), _ulp(row.hand_max_ulp),
+            _ulp(row.autodiff_max_ulp), _ulp(row.conditioning_ulp), str(row.hand_bad),
+            str(row.autodiff_bad),
         )
         for row in rows
     ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    lines = [
+    columns = list(zip(HEADS, *cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    for first, last, title in GROUPS:
+        lacking = len(title) - sum(widths[first : last + 1]) - 2 * (last - first)
+        widths[last] += max(0, lacking)
+    over = " " * widths[0]
+    for first, last, title in GROUPS:
+        over += "  " + title.rjust(sum(widths[first : last + 1]) + 2 * (last - first))
+    lines = ["", f"  {over}"]
+    lines += [
         "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in (heads, *cells)
+        for line in (HEADS, *cells)
     ]
-    for row in rows:
-        lines += [
-            f"  worst for {name} in {row.dtype}: {worst.brief}"
-            for name, worst in (("hand", row.hand_worst_at), ("autodiff", row.autodiff_worst_at))
-            if worst is not None
-        ]
+    lines.append(LEGEND)
+    is_right = {"hand": verdict.hand not in ("different", "not traceable") or verdict.ok,
+                "autodiff": verdict.autodiff != "different"}  # fmt: skip
+    named = [name for name in WITNESSES if is_right[name]]
+    return [*lines, *(line for row in rows for line in _worst(row, named))]
+
+
+LEGEND = (
+    "  in ulp, the gap between neighbouring numbers of the dtype; explained: by rounding the "
+    "inputs;\n  lost: NaN, infinite, of the wrong sign, or 0 for another number"
+)
+
+
+def _worst(row: NumericsRow, named: list[str]) -> list[str]:
+    """Where the largest errors are, if they are worth a look, and what was left out."""
+    lines = []
+    for name in named:
+        worst: WorstInput | None = getattr(row, f"{name}_worst_at")
+        is_lost = getattr(row, f"{name}_bad")
+        if worst is not None and worst.ulp > WORTH_SHOWING and not is_lost:
+            lines.append(_line(row.dtype, f"worst: {WITNESSES[name]} {worst.in_words(row.dtype)}"))
+    left_out = []
+    if row.subnormal:
+        left_out.append(f"{_counted(row.subnormal, 'number')} below the normal range")
+    if row.discarded:
+        left_out.append(f"{_counted(row.discarded, 'point')} where the loss overflows")
+    if left_out:
+        lines.append(_line(row.dtype, f"not counted: {', '.join(left_out)}"))
     return lines
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return [f"  {label}: {text}"]
 
 
 def _ulp(value: float) -> str:

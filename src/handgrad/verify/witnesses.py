@@ -9,11 +9,11 @@ import functools
 import gc
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import CellType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,9 +41,6 @@ MOST_DEPTH = 4
 Argnums = int | tuple[int, ...]
 Row = np.ndarray
 """The coordinates of a gradient as one row of balls."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 # --- leaves ---------------------------------------------------------------------------------------
@@ -79,6 +76,24 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [
         (jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
+
+
+def argument_names(at: tuple, *functions: Callable) -> list[str]:
+    """What the first function that has names calls the arguments in `at`; else 'at[0]' and so on.
+
+    >>> argument_names((1.0, 2.0), lambda *args: 0, lambda weight, x: 0)
+    ['weight', 'x']
+    """
+    for function in functions:
+        try:
+            bound = inspect.signature(function).bind(*at)
+        except (TypeError, ValueError):
+            continue
+        names = list(bound.arguments)
+        kinds = [bound.signature.parameters[name].kind for name in names]
+        if len(names) == len(at) and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            return names
+    return [f"at[{i}]" for i in range(len(at))]
 
 
 def positions_of(argnums: Argnums) -> tuple[int, ...]:
@@ -161,8 +176,8 @@ class Problem:
 
     @cached_property
     def layout(self) -> "Layout":
-        """How `at` is made of leaves."""
-        return Layout.of(self.at, self.argnums)
+        """How `at` is made of leaves, named as the loss, or else the gradient, names them."""
+        return Layout.of(self.at, self.argnums, argument_names(self.at, self.of, self.gradient))
 
     @cached_property
     def differentiable(self) -> bool:
@@ -190,24 +205,6 @@ class Problem:
 def autodiff(of: Callable, argnums: Argnums) -> Callable:
     """`jax.grad` of a loss."""
     return jax.grad(of, argnums=argnums)
-
-
-def called_by_keyword(function: Callable[P, T]) -> Callable[P, T]:
-    """`function(gradient, of=..., at=...)`, answering a positional call in words."""
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> T:
-        missing = [name for name in ("of", "at") if name not in options]
-        if len(args) > 1 or missing:
-            name = function.__name__
-            got = f"{len(args)} arguments without names" if len(args) > 1 else f"no {missing[0]}="
-            raise InputError(
-                name, "a gradient, then of= and at= by name", got,
-                f"write {name}(gradient, of=loss, at=(x, y))",
-            )  # fmt: skip
-        return function(*args, **options)
-
-    return checked
 
 
 def describe_error(error: Exception) -> str:
@@ -406,20 +403,21 @@ class Layout:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, at: tuple, argnums: Argnums) -> "Layout":
-        """The layout of these arguments."""
+    def of(cls, at: tuple, argnums: Argnums, arguments: Sequence[str] = ()) -> "Layout":
+        """The layout of these arguments, whose names may be given."""
         leaves, treedef = jax.tree.flatten(at)
         positions = jax.tree.unflatten(treedef, range(len(leaves)))
         chosen: Any = (
             positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in argnums)
         )
-        named = named_leaves(chosen)
-        flat = tuple(position for _, position in named)
+        flat = tuple(position for _, position in named_leaves(chosen))
+        called = arguments or [f"at[{i}]" for i in range(len(at))]
+        names = [called[i] + path for i in positions_of(argnums) for path, _ in named_leaves(at[i])]
         return cls(
             treedef=treedef,
             argnums=flat,
             shapes=tuple(tuple(np.shape(leaves[i])) for i in flat),
-            names=tuple(name or "gradient" for name, _ in named),
+            names=tuple(names),
         )
 
     @cached_property
@@ -433,7 +431,7 @@ class Layout:
         return sum(self.sizes)
 
     def coordinate(self, index: int) -> str:
-        """The name of a coordinate of the gradient, such as '.weight[2, 0]'."""
+        """The name of a coordinate of the gradient, such as 'params.weight[2, 0]'."""
         for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
             if index < size:
                 place = [int(i) for i in np.unravel_index(index, shape)] if shape else ""
@@ -442,10 +440,10 @@ class Layout:
         raise IndexError(index)
 
     def input_at(self, leaves: list, index: int | None) -> str:
-        """' at .weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
+        """' at params.weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
         if index is None:
             return ""
-        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.9g}"
+        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.17g}"
 
     def args(self, leaves: list) -> tuple:
         """The arguments with these leaves."""
@@ -539,6 +537,23 @@ class Programs:
         moves = self.layout.moves(leaves, direction)
         sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
         return sides[0][0], sides[1][0]
+
+
+def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: str) -> Callable:
+    """`function` compiled in the dtype's mode for these operands, to be called in either mode.
+
+    It holds nothing that JAX made of a caller's array, so that it outlives the emptying of caches.
+    """
+    with problem.switch.x64(dtype == "float64"):
+        if problem.switch.captures:
+            traced, shape = jax.make_jaxpr(function, return_shape=True)(*operands)
+            program, tree = jaxprs.with_copied_constants(traced), jax.tree.structure(shape)
+
+            def function(*operands: Any) -> Any:
+                outputs = jaxprs.run(program, jax.tree.leaves(operands), jaxprs.bind)
+                return jax.tree.unflatten(tree, outputs)
+
+        return jax.jit(function).lower(*operands).compile()
 
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:

@@ -108,13 +108,11 @@ def _derivation(explanation: Explanation) -> str:
 def _agreement(explanation: Explanation) -> str:
     hand = explanation.hand_equal is not None
     heads = ["", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad"]
-    rows = "".join(_row(leaf, hand) for leaf in explanation.leaves)
-    head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
+    rows = [_row(leaf, hand) for leaf in explanation.leaves]
     notes = "".join(f"<li>{escape(note)}</li>" for note in explanation.notes)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        + (f'<ul class="quiet">{notes}</ul>' if notes else "")
+        f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement">'
+        f"{_table(heads, rows)}</div>" + (f'<ul class="quiet">{notes}</ul>' if notes else "")
     )
 
 
@@ -144,6 +142,9 @@ def _tape(explanation: Explanation) -> str:
             f'<tr><td>{equation.index + 1}</td><th scope="row">{escape(tape.formula(equation))}'
             f"</th><td>{escape(value)}</td><td>{escape(sent)}</td><td>{place}</td></tr>"
         )
-    heads = ("", "equation", "value", "cotangent", "line")
+    return _table(["", "equation", "value", "cotangent", "line"], rows)
+
+
+def _table(heads: list[str], rows: list[str]) -> str:
     head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -8,7 +8,8 @@ places are those means, as far as the widths allow.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
+from statistics import fmean
 
 import numpy as np
 
@@ -93,37 +94,27 @@ def _with_points(nodes: list[int], links: list[tuple[int, int]], layer: dict[int
 
 def _ordered(members: list[list[int]], above: dict, below: dict) -> list[list[int]]:
     """The order with the fewest crossings that the sweeps came upon."""
-    order = [list(row) for row in members]
-    best, fewest = [list(row) for row in order], _crossings(order, below)
+    orders = [members]
     for sweep in range(SWEEPS):
-        down = sweep % 2 == 0
-        rows = range(1, len(order)) if down else range(len(order) - 2, -1, -1)
-        for depth in rows:
-            beside = order[depth - 1 if down else depth + 1]
-            place = {m: i for i, m in enumerate(beside)}
+        order, down = [list(row) for row in orders[-1]], sweep % 2 == 0
+        for depth in range(1, len(order)) if down else range(len(order) - 2, -1, -1):
+            place = {m: i for i, m in enumerate(order[depth - 1 if down else depth + 1])}
             near = above if down else below
-            now = {m: i for i, m in enumerate(order[depth])}
-
-            def mean(m: int, near: dict = near, place: dict = place, now: dict = now) -> float:
-                found = [place[k] for k in near[m] if k in place]
-                return sum(found) / len(found) if found else float(now[m])
-
-            order[depth].sort(key=mean)
-        crossings = _crossings(order, below)
-        if crossings < fewest:
-            best, fewest = [list(row) for row in order], crossings
-    return best
+            wish = {
+                m: fmean(place[k] for k in near[m]) if near[m] else i
+                for i, m in enumerate(order[depth])
+            }
+            order[depth].sort(key=wish.__getitem__)
+        orders.append(order)
+    return min(orders, key=lambda order: _crossings(order, below))
 
 
 def _crossings(order: list[list[int]], below: dict) -> int:
     count = 0
     for upper, lower in pairwise(order):
         place = {m: i for i, m in enumerate(lower)}
-        ends = [[place[k] for k in below[m] if k in place] for m in upper]
-        seen: list[int] = []
-        for row in ends:
-            count += sum(1 for end in row for other in seen if other > end)
-            seen += row
+        edges = [(i, place[k]) for i, m in enumerate(upper) for k in below[m]]
+        count += sum(a < c and b > d for (a, b), (c, d) in combinations(edges, 2))
     return count
 
 
@@ -131,19 +122,11 @@ def _placed(order: list, above: dict, below: dict, widths: dict, gap: float) -> 
     """Places along a layer: pulled to the neighbours' mean, pushed apart by the widths."""
     places: dict[int, float] = {}
     for row in order:
-        at = 0.0
-        for m in row:
-            places[m] = at + widths[m] / 2
-            at += widths[m] + gap
-        shift = at / 2
-        places.update({m: places[m] - shift for m in row})
+        places.update(zip(row, _apart(row, [0.0] * len(row), widths, gap), strict=True))
     for sweep in range(4 * SWEEPS):
         near = (above, below)[sweep % 2]
         for row in order if sweep % 2 == 0 else reversed(order):
-            wish = [
-                sum(places[k] for k in near[m]) / len(near[m]) if near[m] else places[m]
-                for m in row
-            ]
+            wish = [fmean(places[k] for k in near[m]) if near[m] else places[m] for m in row]
             places.update(zip(row, _apart(row, wish, widths, gap), strict=True))
     return places
 

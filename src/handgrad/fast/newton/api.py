@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,8 @@ from threadpoolctl import ThreadpoolController
 from handgrad._checks import (
     as_numpy,
     describe,
-    require_axis,
+    is_real,
+    is_whole,
     require_examples,
     require_floating,
     require_linear,
@@ -35,6 +36,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._precision import x64
+from handgrad._values import check_labels
 from handgrad.errors import InputError
 from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays
 from handgrad.fast.newton.hessian import select_hessian
@@ -90,24 +92,24 @@ class Optimum:
         return self.stopped == "separable"
 
 
-@dataclass(frozen=True)
-class Options:
-    """The numbers that a run is given. Raises InputError unless they can be used."""
+class Options(NamedTuple):
+    """The numbers that a run is given."""
 
     l2: float
     tol: float
     max_passes: int
     seed: int
 
-    def __post_init__(self) -> None:
-        l2, tol, most, seed = self.l2, self.tol, self.max_passes, self.seed
-        if not (_is_real(l2) and 0 <= l2 < math.inf):
+    def check(self) -> None:
+        """Raise InputError unless they can be used."""
+        l2, tol, most, seed = self
+        if not (is_real(l2) and 0 <= l2 < math.inf):
             raise InputError("l2", "a finite number of 0 or more", repr(l2), "pass 1e-4, or 0")
-        if not (_is_real(tol) and 0 < tol < math.inf):
+        if not (is_real(tol) and 0 < tol < math.inf):
             raise InputError("tol", "a finite number above 0", repr(tol), "pass 1e-9")
-        if not (_is_whole(most) and most > 0):
+        if not (is_whole(most) and most > 0):
             raise InputError("max_passes", "a whole number above 0", repr(most), "pass 200")
-        if not (_is_whole(seed) and seed >= 0):
+        if not (is_whole(seed) and seed >= 0):
             raise InputError("seed", "a whole number of 0 or more", repr(seed), "pass 0")
 
 
@@ -142,6 +144,7 @@ def fit(
     'separable'
     """
     options, began = Options(l2, tol, max_passes, seed), time.perf_counter()
+    options.check()
     with x64(), _blas().limit(limits=1):
         x = as_features(x)
         y, classes = as_labels(y, x.shape[0], params)
@@ -176,6 +179,7 @@ def fit_blocks(
     [0.898]
     """
     options, began = Options(l2, tol, max_passes, seed), time.perf_counter()
+    options.check()
 
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return ((x, as_block_labels(y, classes)) for x, y in blocks.read())
@@ -289,33 +293,17 @@ def as_labels(y: Any, examples: int, params: Params | None) -> tuple[np.ndarray,
     bias would fall for ever.
     """
     y = as_numpy("y", y)
-    whole = jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool
-    if not whole and not jnp.issubdtype(y.dtype, jnp.floating):
-        raise InputError(
-            "y", "integers or floats", f"{y.dtype} of shape {y.shape}", "number the classes from 0"
-        )
-    require_rank("y", y, 1 if whole or y.ndim < 2 else 2, "(N,), or (N, K) for probabilities")
-    require_axis("y", y, 0, examples, "N, the rows of x")
-    classes = _classes(y, whole, params)
+    y = y.astype(np.int32) if y.dtype == bool else y
+    check_labels(y, examples)
+    classes = _classes(y, params)
+    check_labels(y, examples, 2 if classes is None else classes)
     if classes is None:
-        _check_range(y, 1, "labels in [0, 1]")
         y = y.astype(np.float64)
         shares = np.array([np.mean(1 - y), np.mean(y)])
-    elif whole:
-        _check_range(y, classes - 1, f"class indices in 0..{classes - 1}")
+    elif y.ndim == 1:
         y = y.astype(np.int32)
         shares = np.bincount(y, minlength=classes) / examples
     else:
-        require_axis("y", y, 1, classes, "K, the classes")
-        _check_range(y, 1, "probabilities in [0, 1]")
-        off = np.abs(y.sum(axis=1, dtype=np.float64) - 1) > float(jnp.finfo(y.dtype).eps) ** 0.5
-        if off.any():
-            row = int(np.argmax(off))
-            raise InputError(
-                "y", "rows of probabilities that sum to 1",
-                f"a sum of {y[row].sum():.6g} in row {row}",
-                "divide each row by its sum: y / y.sum(axis=1, keepdims=True)",
-            )  # fmt: skip
         y = y.astype(np.float64)
         shares = y.mean(axis=0)
     if not shares.all():
@@ -327,8 +315,9 @@ def as_labels(y: Any, examples: int, params: Params | None) -> tuple[np.ndarray,
     return y, classes
 
 
-def _classes(y: np.ndarray, whole: bool, params: Params | None) -> int | None:
+def _classes(y: np.ndarray, params: Params | None) -> int | None:
     """K: what `params` has, the columns of probabilities, or one more than the largest index."""
+    whole = jnp.issubdtype(y.dtype, jnp.integer)
     if params is None:
         if y.ndim == 2:
             return y.shape[1]
@@ -343,17 +332,6 @@ def _classes(y: np.ndarray, whole: bool, params: Params | None) -> int | None:
             "convert the labels to int32 indices",
         )  # fmt: skip
     return int(np.shape(params.weight)[1])
-
-
-def _check_range(y: np.ndarray, most: int, expected: str) -> None:
-    """Raise InputError unless all labels are in 0..most."""
-    bad = ~((y >= 0) & (y <= most))
-    if bad.any():
-        where = [int(i) for i in np.argwhere(bad)[0]]
-        raise InputError(
-            "y", expected, f"{y[tuple(where)]} at position {where[0] if y.ndim == 1 else where}",
-            "drop the examples without a label, and rescale the others, or number them from 0",
-        )  # fmt: skip
 
 
 def as_theta(params: Params | None, x: Any, classes: int | None) -> np.ndarray:
@@ -402,11 +380,3 @@ def as_block_labels(y: Any, classes: int | None) -> np.ndarray:
     if not (fits if classes is None else fits & (given == np.floor(given))).all():
         raise blocks_error()
     return given.astype(np.float64 if classes is None else np.int32)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _is_real(value: Any) -> bool:
-    return _is_whole(value) or isinstance(value, float | np.floating)

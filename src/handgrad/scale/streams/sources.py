@@ -67,11 +67,9 @@ class NpySource:
             number = columns
         if not -columns <= number < columns:
             raise InputError(
-                "target",
-                f"the number of a column of {path.name}, 0..{columns - 1}",
-                "none" if target is None else repr(target),
-                f"pass {columns - 1} for the last",
-            )
+                "target", f"the number of a column of {path.name}, 0..{columns - 1}",
+                "none" if target is None else repr(target), f"pass {columns - 1} for the last",
+            )  # fmt: skip
         self._column, self._columns = number % columns, columns
         self.target = f"target {self._column} of {path.name}"
         self._sides = slice(0, self._column), slice(self._column + 1, columns)

@@ -275,9 +275,8 @@ def _open(
         raise InputError(
             "test_fraction",
             f"a fraction that leaves some of {features.rows:,} examples in both parts",
-            held_out.fraction,
-            "pass another one, or more data",
-        )
+            held_out.fraction, "pass another one, or more data",
+        )  # fmt: skip
     if _fingerprint(file) != before:  # what is wrong with its values would mislead
         raise file_changed(file.name)
     labels.finish()

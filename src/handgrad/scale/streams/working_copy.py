@@ -108,11 +108,9 @@ def check_room(folder: Path, needed: int) -> None:
 
 def _no_room(folder: Path, reason: str) -> InputError:
     return InputError(
-        "the working copy",
-        f"room for it in {folder}",
-        reason,
+        "the working copy", f"room for it in {folder}", reason,
         "make room, or name another folder in the environment variable TMPDIR",
-    )
+    )  # fmt: skip
 
 
 def _close_all(files: list[FileIO]) -> None:

@@ -6,7 +6,6 @@ expected. Relations between the numbers of a leaf come first, then mistakes insi
 of all that fit, the simplest one that explains every wrong leaf is given.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -27,32 +26,47 @@ from handgrad.verify.diagnosis.relations import (
     Context,
     close,
     format_ratio,
+    only_one,
     relations,
 )
-from handgrad.verify.witnesses import Argnums, Layout, is_float, named_leaves
+from handgrad.verify.witnesses import Argnums, Layout, argument_names, is_float, named_leaves
 
 CHAIN, OTHER_RESIDUALS = 20, 28
 """Costs from which mistakes in the chain, and then other residuals, are looked for besides."""
+SMALL = 1e-8
+"""Relative errors below this are no evidence for any relation: none is looked for."""
+MOST_RATIOS = 6
 CHOSEN = 128
 """Coordinates of the gradient on which mistakes inside the chain are looked for."""
 
 
-def diagnose(of: Callable, at: tuple, argnums: Argnums, hand: Any, truth: Any) -> str | None:
+def diagnose(
+    of: Callable,
+    at: tuple,
+    argnums: Argnums,
+    hand: Any,
+    truth: Any,
+    gradient: Callable | None = None,
+) -> str | None:
     """The cause of a difference in one phrase, with the leaf or coordinate; None if none is found.
 
-    `hand` and `truth` have the structure of `jax.grad(of, argnums)(*at)`, with float64 arrays.
+    `hand` and `truth` have the structure of `jax.grad(of, argnums)(*at)`, with float64 arrays;
+    where the truth is NaN (at a kink) nothing is compared.
 
     >>> import jax.numpy as jnp
     >>> x = np.array([1.0, 2.0, 4.0])
     >>> diagnose(lambda x: jnp.sum(x * x) / 3, (x,), 0, 2 * x, 2 * x / 3)
     '3 times too large, 3 being axis 0 of x: a mean forgotten (ratio 3)'
     """
-    named = _arguments(of, at)
+    named = _arguments(at, argument_names(at, of, *([gradient] if gradient else [])))
     positions = Layout.of(at, argnums).argnums
-    leaves = _leaves(named, positions, isinstance(argnums, int), hand, truth)
+    leaves = [_known(leaf) for leaf in _leaves(named, positions, hand, truth)]
     wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
     if not wrong or not all(np.isfinite(leaf.truth).all() for leaf in leaves):
         return None
+    if max(leaf.error for leaf in leaves) < SMALL:
+        few = [cause for i in wrong for cause in only_one(i, leaves[i])]
+        return few[0].phrase if len(wrong) == len(few) == 1 else None
     with x64():
         flat, tree = jax.tree.flatten(_as_float64(at))
         program = jax.make_jaxpr(lambda *leaves: of(*jax.tree.unflatten(tree, leaves)))(*flat)
@@ -93,20 +107,21 @@ def _at(chosen: list[np.ndarray], arrays: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([a.ravel()[rows] for a, rows in zip(arrays, chosen, strict=True)])
 
 
-def ratios(hand: Any, truth: Any) -> str:
-    """hand / truth by coordinate, for when no cause is found.
+def ratios(layout: Layout, hand: np.ndarray, truth: np.ndarray) -> str:
+    """hand / truth by coordinate, where they differ: for when no cause is found.
 
-    >>> ratios(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
-    'hand/truth: [2, 1.5]'
+    >>> ratios(Layout.of((np.ones(3),), 0, ["x"]), np.array([2.0, 3.0, 4.0]), np.array([1, 2, 4]))
+    'no simple cause was found; gradient / truth: x[0] 2, x[1] 1.5'
     """
-    parts = []
-    for (name, h), (_, t) in zip(named_leaves(hand), named_leaves(truth), strict=True):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            quotient = np.ravel(np.asarray(h, np.float64) / np.asarray(t, np.float64))
-        shown = ", ".join(map(format_ratio, quotient[:8].tolist()))
-        more = f", … {quotient.size - 8} more" if quotient.size > 8 else ""
-        parts.append(f"{name} [{shown}{more}]".strip())
-    return "hand/truth: " + "; ".join(parts)
+    wrong = np.flatnonzero(~close(hand, truth, 1e-14) & ~np.isnan(truth))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotients = hand[wrong] / truth[wrong]
+    parts = [
+        f"{layout.coordinate(int(i))} {format_ratio(float(ratio))}"
+        for i, ratio in zip(wrong[:MOST_RATIOS], quotients[:MOST_RATIOS], strict=True)
+    ]
+    more = f", and {len(wrong) - MOST_RATIOS} more" if len(wrong) > MOST_RATIOS else ""
+    return f"no simple cause was found; gradient / truth: {', '.join(parts)}{more}"
 
 
 # --- what is given --------------------------------------------------------------------------------
@@ -121,30 +136,30 @@ def _is_index(leaf: Any) -> bool:
 
 
 def _leaves(
-    named: list[tuple[str, Any]], positions: Sequence[int], single: bool, hand: Any, truth: Any
+    named: list[tuple[str, Any]], positions: Sequence[int], hand: Any, truth: Any
 ) -> list[ComparedLeaf]:
-    """The leaves of the gradient, named as in the gradient, or by argument where there are more."""
+    """The leaves of the gradient, by the names of the arguments."""
     return [
         ComparedLeaf(
-            path if single else named[position][0],
+            named[position][0],
             *(np.asarray(a, np.float64) for a in (own, true, named[position][1])),
         )
-        for (path, own), true, position in zip(
-            named_leaves(hand), jax.tree.leaves(truth), positions, strict=True
+        for own, true, position in zip(
+            jax.tree.leaves(hand), jax.tree.leaves(truth), positions, strict=True
         )
     ]
 
 
-def _arguments(of: Callable, at: tuple) -> list[tuple[str, Any]]:
+def _known(leaf: ComparedLeaf) -> ComparedLeaf:
+    """The leaf with 0 for both where there is no truth, or both are the same infinity."""
+    unknown = np.isnan(leaf.truth) | (np.isinf(leaf.truth) & (leaf.hand == leaf.truth))
+    return leaf._replace(
+        hand=np.where(unknown, 0.0, leaf.hand), truth=np.where(unknown, 0.0, leaf.truth)
+    )
+
+
+def _arguments(at: tuple, names: Sequence[str]) -> list[tuple[str, Any]]:
     """Every leaf of the arguments with the name its function gives it, as in `params.weight`."""
-    try:
-        bound = inspect.signature(of).bind(*at)
-        names = list(bound.arguments)
-        kinds = [bound.signature.parameters[name].kind for name in names]
-    except (TypeError, ValueError):
-        names, kinds = [], []
-    if len(names) != len(at) or inspect.Parameter.VAR_POSITIONAL in kinds:
-        names = [f"argument {i}" for i in range(len(at))]
     return [
         (name + path, leaf)
         for name, argument in zip(names, at, strict=True)
@@ -244,6 +259,7 @@ def _with_leaves(phrase: str, covered: set[int], leaves: list[ComparedLeaf]) -> 
     """The phrase behind the names of the leaves it is about, unless it is about all of them."""
     names = [leaves[i].name for i in sorted(covered) if leaves[i].name]
     whole = all(i in covered or not leaf.truth.any() for i, leaf in enumerate(leaves))
-    if not names or (whole and len(covered) > 1) or all(name in phrase for name in names):
+    alone = len(leaves) == 1 or (whole and len(covered) > 1)
+    if not names or alone or all(name in phrase for name in names):
         return phrase
     return f"{' and '.join(names)}: {phrase}"

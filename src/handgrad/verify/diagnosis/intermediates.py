@@ -138,8 +138,8 @@ def _is_worth_a_name(equation: Any, value: Any) -> bool:
 def _name_of(equation: Any) -> str:
     """The primitive, or the function with a derivative of its own, and the line it comes from."""
     made = called_name(equation.params) or equation.primitive.name.removesuffix("_call")
-    place = jaxprs.source_location(equation)
-    return f"`{made}`" + (f" ({place.rsplit('/', 1)[-1]})" if " in " in place else "")
+    place = jaxprs.place_in_words(equation)
+    return f"`{made}`" + (f" ({place})" if place else "")
 
 
 def called_name(params: dict) -> str:

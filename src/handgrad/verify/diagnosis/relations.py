@@ -44,16 +44,16 @@ def is_exactly(a: float, b: float) -> bool:
     return math.isfinite(b) and abs(a - b) <= 1e-10 * abs(b)
 
 
-def format_ratio(ratio: float) -> str:
-    """A ratio with six digits, or its distance to 1 where the digits would hide it.
+def format_ratio(ratio: float, digits: int = 6) -> str:
+    """A ratio with some digits, or its distance to 1 where the digits would hide it.
 
     >>> format_ratio(1.5), format_ratio(1 - 2**-40)
     ('1.5', '1 − 9.1e-13')
     """
     beside = ratio - 1
-    if 0 < abs(beside) < 5e-6:
+    if 0 < abs(beside) < 0.5 * 10.0 ** (1 - digits):
         return f"1 {'+' if beside > 0 else '−'} {abs(beside):.2g}"
-    return f"{ratio:.6g}"
+    return f"{ratio:.{digits}g}"
 
 
 def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
@@ -82,7 +82,7 @@ def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
             a, b = (n - 1, n) if ratio > 1 else (n, n - 1)
             return 4, f"a mean over the wrong count: divided by {a} in place of {b} (ratio {b}/{a})"
         for other, others in context.sizes.items():
-            if is_exactly(ratio, n / other):
+            if n != other and is_exactly(ratio, n / other):
                 return 5, (
                     f"a mean over the wrong count: divided by {other} ({others}) in place of "
                     f"{n} ({axes}) (ratio {n}/{other})"
@@ -107,6 +107,16 @@ class ComparedLeaf(NamedTuple):
     def differs(self) -> np.ndarray:
         """Where hand is not truth, coordinate by coordinate; NaN always differs."""
         return ~close(self.hand, self.truth, 1e-11)
+
+    @property
+    def error(self) -> float:
+        """The largest relative error; infinite for NaN and where the truth is 0."""
+        wrong = self.differs
+        if not wrong.any():
+            return 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors = np.abs(self.hand - self.truth)[wrong] / np.abs(self.truth[wrong])
+        return float(np.max(np.nan_to_num(errors, nan=math.inf)))
 
 
 class Cause(NamedTuple):
@@ -140,6 +150,7 @@ def relations(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cau
         *_limited(leaf), *_few(leaf),
     ):  # fmt: skip
         yield Cause(cost, phrase, number, size, parameters)
+    yield from only_one(number, leaf)
 
 
 _Relation = Iterator[tuple[float, str, int]]
@@ -271,13 +282,18 @@ def _limited(leaf: ComparedLeaf) -> _Relation:
         yield 8, "only the sign of the truth", 0
 
 
+def only_one(number: int, leaf: ComparedLeaf) -> Iterator[Cause]:
+    """That a single coordinate of several differs, if it is so."""
+    where = np.argwhere(leaf.differs)
+    if len(where) == 1 and leaf.hand.size > 1:
+        words = f"only coordinate {place(where[0])} differs{_against(leaf, tuple(where[0]))}"
+        yield Cause(11, words, number, leaf.hand.size)
+
+
 def _few(leaf: ComparedLeaf) -> _Relation:
-    """Last resorts: one coordinate, one row, or zeros."""
+    """Last resorts: one row, or zeros."""
     wrong = leaf.differs
     where = np.argwhere(wrong)
-    if len(where) == 1 and leaf.hand.size > 1:
-        at = tuple(where[0])
-        yield 11, f"only coordinate {place(where[0])} differs{_against(leaf, at)}", 0
     if not leaf.hand[wrong].any():
         yield 80, f"zero at {len(where)} of {wrong.size} coordinates, first {place(where[0])}", 0
     if not leaf.truth[wrong].any():
@@ -292,4 +308,4 @@ def _against(leaf: ComparedLeaf, at: tuple[int, ...]) -> str:
     hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
     if truth and not hand:
         return f": zero in place of {truth:.9g}"
-    return f": ratio {hand / truth:.9g}" if truth else f": {hand:.9g} in place of 0"
+    return f": ratio {format_ratio(hand / truth, 9)}" if truth else f": {hand:.9g} in place of 0"

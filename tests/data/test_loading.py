@@ -7,7 +7,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from handgrad.data import bundled, check_values, load, names
+from handgrad.data import check_values, load, loading, names
 from handgrad.errors import InputError, MissingExtraError
 
 # name: examples, features, class names, share of each class
@@ -142,7 +142,7 @@ def test_flights_that_arrived(tmp_path, monkeypatch):
     with ZipFile(tmp_path / "data" / "flights.csv.zip", "w") as archive:
         archive.writestr("flights.csv", FLIGHTS)
     spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(bundled, "find_spec", lambda name: spec)
+    monkeypatch.setattr(loading, "find_spec", lambda name: spec)
     flights = load("flights")
     assert flights.feature_names[6:8] == ("carrier=AA", "carrier=UA")
     np.testing.assert_array_equal(flights.y, [0, 1, 0])
@@ -164,10 +164,10 @@ def test_all_flights():
 def test_weekdays_are_those_of_the_calendar():
     days = [datetime.date(2012, 2, 27) + datetime.timedelta(n) for n in range(800)]
     parts = (np.array([getattr(day, part) for day in days]) for part in ("year", "month", "day"))
-    np.testing.assert_array_equal(bundled._weekday(*parts), [day.weekday() for day in days])
+    np.testing.assert_array_equal(loading._weekday(*parts), [day.weekday() for day in days])
 
 
 def test_missing_flights_name_the_extra(monkeypatch):
-    monkeypatch.setattr(bundled, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"flights needs .*handgrad\[data\]"):
         load("flights")

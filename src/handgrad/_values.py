@@ -63,11 +63,10 @@ def check_labels(y: ArrayLike, examples: int, classes: int | None = None) -> Non
     labels = _numbers("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         raise InputError(
-            "y",
-            f"labels of shape ({examples},)",
+            "y", f"labels of shape ({examples},)",
             f"shape {labels.shape}, which broadcasts to {(len(labels), len(labels))}",
             "flatten them: y.ravel()",
-        )
+        )  # fmt: skip
     integers = jnp.issubdtype(labels.dtype, jnp.integer)
     if labels.ndim != 2 or integers:
         require_rank("y", labels, 1, "(N,), or (N, K) for probabilities")
@@ -95,11 +94,9 @@ def check_two_classes(y: ArrayLike) -> None:
         one = (labels == 1).all(axis=0).any()
     if one:
         raise InputError(
-            "y",
-            "at least two classes",
-            f"one class only, in all {len(labels)} labels",
+            "y", "at least two classes", f"one class only, in all {len(labels)} labels",
             "pass examples of another class too; one class gives nothing to tell apart",
-        )
+        )  # fmt: skip
 
 
 def _check_indices(labels: np.ndarray, classes: int | None) -> None:
@@ -117,11 +114,9 @@ def _check_soft(labels: np.ndarray, classes: int | None) -> None:
     _check_no_nan(labels)
     if classes not in (None, 2):
         raise InputError(
-            "y",
-            f"integer class indices for {classes} classes",
-            describe(labels),
+            "y", f"integer class indices for {classes} classes", describe(labels),
             "convert them: y.astype('int32'), or pass (N, K) probabilities",
-        )
+        )  # fmt: skip
     _require(
         "y", labels, (labels >= 0) & (labels <= 1), "labels in [0, 1]", "label", "outside",
         "pass probabilities of the second class, or integers for more classes: y.astype('int32')",
@@ -142,11 +137,10 @@ def _check_probabilities(labels: np.ndarray, classes: int | None) -> None:
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
-            "y",
-            "rows of probabilities that sum to 1",
+            "y", "rows of probabilities that sum to 1",
             f"a sum of {totals[row]:.6g} in row {row} ({_count(bad, 'row')} off)",
             "divide each row by its sum: y / y.sum(axis=1, keepdims=True)",
-        )
+        )  # fmt: skip
 
 
 def _check_no_nan(labels: np.ndarray) -> None:
@@ -189,9 +183,7 @@ def _numbers(name: str, array: ArrayLike) -> np.ndarray:
     if not any(jnp.issubdtype(values.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         dtype = "int32" if values.dtype == bool else "float32"
         raise InputError(
-            name,
-            "integers or floats",
-            f"{values.dtype} of shape {values.shape}",
+            name, "integers or floats", f"{values.dtype} of shape {values.shape}",
             f"convert it: {name}.astype('{dtype}'), or one-hot encode the categories",
-        )
+        )  # fmt: skip
     return values
