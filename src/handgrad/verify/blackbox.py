@@ -280,7 +280,7 @@ def slopes_at_kink(programs: Programs, leaves: list, index: int) -> tuple[float,
 
 
 def is_within(value: float, sides: tuple[float, float], slack: float) -> bool:
-    """Whether a value lies between two slopes, or as far beyond one as the slack, relative, says."""
+    """Whether a value lies between two slopes, or beyond one by no more than `slack`, relative."""
     low, high = sides
     room = slack * max(abs(low), abs(high))
     return low - room <= value <= high + room

@@ -131,8 +131,8 @@ def _judge(problem: Problem) -> Verdict:
             if too_much is None:
                 _judge_mathematics(problem, programs, points, results)
             elif structure == "ok":
-                problem.report("comparing the gradient and jax.grad in float64")
-                results = [_in_float64(problem, programs, evaluator, points[0])]
+                problem.report("comparing the gradient with jax.grad in float64")
+                results = [_in_float64(problem, programs, evaluator, points[0], too_much)]
         truth = None if too_much else _truth_witness(results, programs)
         if structure == "ok" and truth:
             if isinstance(evaluator, BlackBoxEvaluator):
@@ -151,31 +151,33 @@ def _judge(problem: Problem) -> Verdict:
     except KeyboardInterrupt:
         stopped = "interrupted"
     except OutOfTime:
-        pass  # said below
+        stopped = f"the {problem.seconds:g} seconds given were over"
     if problem.is_late:
         stopped = stopped or f"the {problem.seconds:g} seconds given were over"
+    judged = len(results)
     results = results or [MathResult("undecided", "undecided", 0, "none")]
     results += [error for result in by_dtype for error in result.errors]
     verdict = _verdict(problem, traceable, structure, results, by_dtype, programs)
-    if stopped:
-        left = _left_undone(problem, len(points), len(results), by_dtype)
-        return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if too_much:
-        return replace(verdict, notes=(too_much, *verdict.notes))
+        return verdict
+    if stopped:
+        left = _left_undone(problem, len(points), judged, by_dtype)
+        return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if truth is None:
         return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
     return verdict
 
 
 def _in_float64(
-    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list
+    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list, too_much: str
 ) -> MathResult:
     """What float64 says at the point given, where that is too large for balls."""
     if programs.autodiff is None:
-        return MathResult("undecided", "unsupported", 0, "none")
+        return MathResult("undecided", "unsupported", 0, "none", notes=(too_much,))
     leaves = rounded(leaves, np.float64)
     answers = evaluator.answers(problem.layout.row(leaves, np.float64)[None, :], leaves, "float64")
-    return compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
+    found = compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
+    return replace(found, notes=(too_much, *found.notes))
 
 
 def _structure(problem: Problem) -> str:
