@@ -201,7 +201,8 @@ def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
 def _moved(leaf: ComparedLeaf) -> _Relation:
     """Axes exchanged, reversed or rolled: told by numbers of which most are different."""
     hand, truth = leaf.hand, leaf.truth
-    if len(np.unique(np.round(truth / np.max(np.abs(truth)), 9))) < min(4, truth.size):
+    size = float(np.max(np.abs(truth)))
+    if not size or len(np.unique(np.round(truth / size, 9))) < min(4, truth.size):
         return
     for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
         turned = np.transpose(truth, axes)
@@ -239,7 +240,7 @@ def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
             words, known = _name_decay(factor, name, context)
             yield cost + 18 * (not known), words, 0 if known else 1
     signs = np.sign(leaf.value)
-    if signs.any() and (factor := _multiple(excess, signs)) is not None:
+    if np.ptp(signs) and (factor := _multiple(excess, signs)) is not None:
         words, known = _name_decay(factor, "sign w", context)
         yield 8, words, 0 if known else 1
     yield from _scaled_but_decay(leaf, context)
