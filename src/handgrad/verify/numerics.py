@@ -532,7 +532,8 @@ def summarize(
                 counted = in_range & (lost | (not point.underflows))
                 errors = errors_ulp(computed, point.truth, dtype)
                 worst[name] = _worse(worst[name], point, computed, errors, costs, counted)
-                if failed.any() and modesty > bad_at.get(name, (-math.inf,))[0]:
+                is_first = name not in bad_at
+                if failed.any() and (is_first or modesty > bad_at[name][0]):
                     index = int(np.argmax(failed))
                     at = _worst_input(
                         layout, point, index, float(errors[index]), float(computed[index])
@@ -585,17 +586,23 @@ def _worst_input(
     layout: Layout, point: PointResult, index: int, error: float, computed: float
 ) -> WorstInput:
     parts = [np.ravel(part).astype(np.float64) for part in layout.split(point.row)]
+    true = point.truth[index]
     return WorstInput(
         coordinate=layout.coordinate(index),
         ulp=error,
         computed=float(computed).hex(),
-        truth=point.truth[index].str(20, radius=False),
+        truth=true.str(20, radius=False) if true.is_finite() else _name_of(true),
         own=float(point.row[index]).hex(),
         inputs=tuple(
             (name, tuple(float(v).hex() for v in part))
             for name, part in zip(layout.names, parts, strict=True)
         ),
     )
+
+
+def _name_of(true: arb) -> str:
+    """What is no number, as `float` reads it."""
+    return str(float(true)) if is_infinite(true) else "nan"
 
 
 # --- the range of a loss --------------------------------------------------------------------------
