@@ -109,6 +109,7 @@ def verify_jvp(
         return jnp.sum(jax.vmap(along)(ravel_pytree(tangent)[0], rows))
 
     def claimed(tangent: Any, rows: Any, drawn: list, *args: Any) -> Any:
+        _require_no_step(tangent)
         answer = jvp(args, tangents_of(drawn, args))
         if isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[1], outputs):
             answer = answer[1]
@@ -197,6 +198,7 @@ def _verify_whole_hessian(
         return jnp.sum(jax.vmap(slope)(hessian, rows))
 
     def claimed(steps: Any, rows: Any, *args: Any) -> Any:
+        _require_no_step(steps)
         blocks = jax.tree.leaves(hessian(*args))
         expected = [outer + inner for outer in shapes for inner in shapes]
         if [np.shape(block) for block in blocks] != expected:
@@ -250,6 +252,7 @@ def _verify_diagonal(
         return jnp.sum(jax.vmap(slope)(ravel_pytree(hess)[0], chosen))
 
     def claimed(steps: Any, chosen: Any, *args: Any) -> Any:
+        _require_no_step(steps)
         answer = hessian(*args)
         if jax.tree.map(np.shape, answer) != shape:
             raise InputError(
@@ -349,6 +352,13 @@ def _float_positions(at: tuple) -> tuple[int, ...]:
         i for i, arg in enumerate(at)
         if jax.tree.leaves(arg) and all(is_float(leaf) for leaf in jax.tree.leaves(arg))
     )  # fmt: skip
+
+
+def _require_no_step(steps: Any) -> None:
+    """What is claimed says nothing beside the point: a diagnosis may ask there."""
+    for leaf in jax.tree.leaves(steps):
+        if not isinstance(leaf, jax.core.Tracer) and np.any(leaf):
+            raise ValueError("the claim holds at a step of 0")
 
 
 def _normal(key: jax.Array, like: Any) -> Any:
