@@ -586,7 +586,6 @@ def _worst_input(
     layout: Layout, point: PointResult, index: int, error: float, computed: float
 ) -> WorstInput:
     parts = [np.ravel(part).astype(np.float64) for part in layout.split(point.row)]
-    true = point.truth[index]
     return WorstInput(
         coordinate=layout.coordinate(index),
         ulp=error,

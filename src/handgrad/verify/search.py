@@ -66,7 +66,7 @@ class BatchEvaluator:
     def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
         self.layout = problem.layout
         self._traced = traced
-        self._wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
+        self._wanted = math.ceil(problem.evaluations / GENERATIONS) or 1
         self._compiled: dict[str, Any] = {}
 
     @cached_property

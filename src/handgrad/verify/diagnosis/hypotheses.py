@@ -351,6 +351,8 @@ def distinct(chain: Sequence[Intermediate]) -> list[int]:
     for at, u in enumerate(chain):
         if not (u.moves and u.cotangent.any()):
             continue
+        if not (np.isfinite(u.cotangent).all() and np.isfinite(u.jacobian).all()):
+            continue
         through = u.cotangent.ravel() @ u.jacobian
         size = np.max(np.abs(through))
         if not size:
