@@ -201,8 +201,8 @@ def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
 def _moved(leaf: ComparedLeaf) -> _Relation:
     """Axes exchanged, reversed or rolled: told by numbers of which most are different."""
     hand, truth = leaf.hand, leaf.truth
-    size = float(np.max(np.abs(truth)))
-    if not size or len(np.unique(np.round(truth / size, 9))) < min(4, truth.size):
+    size = np.max(np.abs(truth), initial=0.0)
+    if size == 0 or len(np.unique(np.round(truth / size, 9))) < min(4, truth.size):
         return
     for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
         turned = np.transpose(truth, axes)
