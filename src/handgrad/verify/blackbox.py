@@ -23,7 +23,7 @@ from flint import arb
 from handgrad._precision import x64
 from handgrad.errors import InputError, Undecided, UnsupportedPrimitive
 from handgrad.verify.kinks import Slope, judge_kinks, slope_along
-from handgrad.verify.mathematics import MathResult
+from handgrad.verify.mathematics import RIGHT, MathResult
 from handgrad.verify.numerics import (
     ONE_DIGIT,
     PointResult,
@@ -159,7 +159,9 @@ def _compared(
 ) -> MathResult:
     row = problem.layout.row(leaves, np.float64)
     answers = {"hand": hand}
-    point = evaluate_point(programs, programs.autodiff, leaves, row, answers, dtype, at_edges=True)
+    trusted = result.autodiff in (*RIGHT, "reference")
+    truth = programs.autodiff if trusted else None  # None: the loss, differenced
+    point = evaluate_point(programs, truth, leaves, row, answers, dtype, at_edges=True)
     if point is None:
         return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
     if any(true.is_nan() and not has_slopes(programs, leaves, index)

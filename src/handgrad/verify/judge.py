@@ -219,13 +219,15 @@ def _left_undone(problem: Problem, points: int, judged: int, by_dtype: list[Dtyp
 def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
     """Whose balls may serve as truth: a witness that no point has contradicted.
 
-    Where there is no program but the loss, it is differenced ('loss').
+    Where there is no other program that is right, the loss is differenced ('loss').
     """
     if programs.hand is None and programs.autodiff is None:
         return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
+    if programs.hand is None and all(result.truth_row is not None for result in results):
+        return "loss"
     return None
 
 
