@@ -193,3 +193,15 @@ def test_a_norm_at_zero_where_autodiff_is_nan():
     assert verify(in_numpy, of=loss, at=at, evaluations=0).ok
     beyond = verify(lambda w: in_numpy(w) + 0.9 * (w == 0), of=loss, at=at, evaluations=0)
     assert "together they give" in beyond.cause
+
+
+def test_a_layer_of_relu_on_a_row_of_zeros():
+    rng = np.random.default_rng(3)
+    w, v, x = rng.normal(size=(3, 4)), rng.normal(size=4), np.array([[0.0, 0, 0], [0.3, -1, 0.2]])
+    loss = lambda x: jnp.sum(jax.nn.relu(x @ w) @ v)
+    for factor, ok in ((1, True), (1.01, False)):
+        verdict = verify(
+            lambda x, by=factor: by * ((np.asarray(x) @ w > 0) * v) @ w.T,
+            of=loss, at=(x,), evaluations=0,
+        )  # fmt: skip
+        assert verdict.ok == ok, str(verdict)

@@ -22,7 +22,7 @@ from flint import arb
 
 from handgrad._precision import x64
 from handgrad.errors import InputError, Undecided, UnsupportedPrimitive
-from handgrad.verify.kinks import Slope, judge_kinks, slope_along
+from handgrad.verify.kinks import KinkResult, Slope, judge_kinks, slope_along
 from handgrad.verify.mathematics import RIGHT, MathResult
 from handgrad.verify.numerics import (
     ONE_DIGIT,
@@ -172,27 +172,38 @@ def _compared(
         unexplained = _without_cancellation(
             problem, evaluator, programs, leaves, point, unexplained
         )
+    kinks = None
+    if result.autodiff != "identical":
+        kinks = kinks_together(problem, programs, leaves, hand, dtype)
+    if kinks and kinks.status["hand"] == "valid subgradient":
+        unexplained = [index for index in unexplained if index not in kinks.loose]
     hand_row = np.array([arb(float(v)) for v in hand])
     truth_row = np.where(np.isin(np.arange(len(hand)), unexplained), point.truth, hand_row)
     result = replace(result, compared=len(hand), hand_row=hand_row, truth_row=truth_row)
+    if not unexplained and kinks and kinks.status["hand"] == "different":
+        truth_row[sorted(kinks.loose)] = None
+        return replace(
+            result, hand="different", where=kinks.where["hand"], cause=kinks.cause["hand"],
+            digits=0,
+        )  # fmt: skip
     if not unexplained:
-        return _judged_together(problem, programs, leaves, result, dtype)
+        return result
     errors = [error_ulp(float(hand[i]), truth_row[i], dtype) for i in unexplained]
     where = unexplained[int(np.argmax(errors))]
     return replace(result, hand="different", where=where, cause=None, digits=0)
 
 
-def _judged_together(
-    problem: Problem, programs: Programs, leaves: list, result: MathResult, dtype: str
-) -> MathResult:
-    """The result with what coordinates that meet in a kink show together.
+def kinks_together(
+    problem: Problem, programs: Programs, leaves: list, hand: np.ndarray, dtype: str
+) -> KinkResult | None:
+    """What the coordinates that meet in kinks are together; None where there are none, or too many.
 
-    Each may lie between its slopes, and the whole be no subgradient: all of a maximum to every
-    entry of a tie.
+    Each may lie between its slopes and the whole be no subgradient: all of a maximum to every entry
+    of a tie. And the other way round, where kinks meet that bend up and down.
     """
-    hand, size = result.hand_row, problem.layout.size
-    if result.autodiff == "identical" or hand is None or size > MOST_AT_KINKS:
-        return result
+    size = problem.layout.size
+    if size > MOST_AT_KINKS or not np.isfinite(hand).all():
+        return None
     slack = _slack(dtype)
     digits = math.floor(-math.log10(slack))
     slopes: dict[int, Slope] = {}
@@ -200,20 +211,13 @@ def _judged_together(
         with suppress(Undecided, UnsupportedPrimitive):
             slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
     kinked = [index for index, slope in slopes.items() if slope.value is None]
-    if len(kinked) < 2:
-        return result
-    spread = arb(slack) * max(abs(float(ball)) for ball in hand)
-    rows = {"hand": [hand, hand + arb(0, spread)]}  # as it came, and as rounding may have left it
+    if not kinked:
+        return None
+    row = np.array([arb(float(v)) for v in hand])
+    spread = arb(0, slack * float(np.abs(hand).max()))
+    rows = {"hand": [row, row + spread]}  # as it came, and as rounding may have left it
     rng = np.random.default_rng(problem.seed)
-    found = judge_kinks(programs, leaves, digits, rng, slopes, rows, kinked)
-    if found.status["hand"] != "different":
-        return result
-    truth_row = np.array(result.truth_row, dtype=object)
-    truth_row[sorted(found.loose)] = None
-    return replace(
-        result, hand="different", where=found.where["hand"], cause=found.cause["hand"], digits=0,
-        truth_row=truth_row,
-    )  # fmt: skip
+    return judge_kinks(programs, leaves, digits, rng, slopes, rows, kinked)
 
 
 def _slack(dtype: str) -> float:

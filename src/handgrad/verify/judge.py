@@ -17,6 +17,7 @@ from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
     compare_black_box,
     is_subgradient,
+    kinks_together,
 )
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
@@ -282,7 +283,7 @@ def judge_dtype(
             point = replace(point, underflows=found == "subnormal" and number > 0)
             if programs.hand is None:
                 with x64():
-                    point = _without_kinks(programs, point, here, dtype)
+                    point = _without_kinks(problem, programs, point, here, dtype)
             if point.disagreeing:
                 place = f"at {_place(number, len(points))}, in {dtype}"
                 error, agree = _compare_again(problem, programs, here, dtype, rng, place)
@@ -308,13 +309,19 @@ def _place(number: int, points: int) -> str:
     return f"drawn point {number}" if number < points else "an input that the search found"
 
 
-def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
+def _without_kinks(
+    problem: Problem, programs: Programs, point: PointResult, leaves: list, dtype: str
+) -> PointResult:
     """A black box's point without the coordinates at which another convention would do."""
     hand = point.answers["hand"]
     doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
                 if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
     # the algebra is settled in float64: here one digit will do
     kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
+    if len(kinks) < len(doubtful):
+        found = kinks_together(problem, programs, leaves, hand, dtype)
+        if found and found.status["hand"] != "different":
+            kinks = [i for i in doubtful if i in kinks or i in found.loose]
     return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
 
