@@ -209,3 +209,49 @@ def test_autodiff_that_fails_where_the_truth_is_infinite_is_told():
     )
     assert verdict.ok
     assert "in truth inf" in str(verdict)
+
+
+@jax.custom_jvp
+def cubed_by_name(x):
+    return x**2
+
+
+cubed_by_name.defjvp(lambda x, t: (cubed_by_name(x[0]), 3 * x[0] * t[0]))
+
+
+@pytest.mark.parametrize(
+    ("factor", "reference", "ok"),
+    [(2, "truth", True), (3, "truth", False), (3, "autodiff", True)],
+)
+def test_beside_a_wrong_rule_of_jax_the_loss_is_the_truth(factor, reference, ok):
+    verdict = verify(
+        lambda x: factor * np.asarray(x),
+        of=lambda x: jnp.sum(cubed_by_name(x)),
+        at=(np.array([1.0, 2.0]),),
+        reference=reference,
+        evaluations=0,
+    )
+    assert (verdict.ok, verdict.hand) == (ok, "not traceable")
+
+
+def test_a_norm_at_zero_where_autodiff_is_nan():
+    def in_numpy(w):
+        size = np.linalg.norm(w, axis=1, keepdims=True)
+        return np.divide(w, size, out=np.zeros_like(w), where=size > 0)
+
+    loss, at = lambda w: jnp.sum(jnp.linalg.norm(w, axis=1)), (np.array([[0.0, 0.0], [1.0, 2.0]]),)
+    assert verify(in_numpy, of=loss, at=at, evaluations=0).ok
+    beyond = verify(lambda w: in_numpy(w) + 0.9 * (w == 0), of=loss, at=at, evaluations=0)
+    assert "together they give" in beyond.cause
+
+
+def test_a_layer_of_relu_on_a_row_of_zeros():
+    rng = np.random.default_rng(3)
+    w, v, x = rng.normal(size=(3, 4)), rng.normal(size=4), np.array([[0.0, 0, 0], [0.3, -1, 0.2]])
+    loss = lambda x: jnp.sum(jax.nn.relu(x @ w) @ v)
+    for factor, ok in ((1, True), (1.01, False)):
+        verdict = verify(
+            lambda x, by=factor: by * ((np.asarray(x) @ w > 0) * v) @ w.T,
+            of=loss, at=(x,), evaluations=0,
+        )  # fmt: skip
+        assert verdict.ok == ok, str(verdict)

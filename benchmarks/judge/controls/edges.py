@@ -50,6 +50,21 @@ def relu_layer_of_padding() -> Control:
     return Control(loss, gradient, (w, x), ("not transposed",), (0, 1))
 
 
+def relu_layer_of_padding_wide() -> Control:
+    """A wider ReLU layer on a row of zeros, in NumPy; the mask forgotten."""
+    w, v = draw(706, (3, 4), (4,))
+    x = np.array([[0.0, 0.0, 0.0], [0.3, -1.0, 0.2]])
+
+    def loss(x):
+        return jnp.sum(jax.nn.relu(x @ w) @ v)
+
+    def gradient(x, wrong=False):
+        on = np.ones((2, 4)) if wrong else np.asarray(x) @ w > 0
+        return (on * v) @ w.T
+
+    return Control(loss, gradient, (x,), ("`relu`", "mask"))
+
+
 def maximum_of_two() -> Control:
     """The larger of two, with a tie; everything to both."""
     a, b = np.array([0.5, 1.0, -2.0]), np.array([0.5, 0.3, 1.0])
@@ -421,7 +436,7 @@ def gate_near_zero() -> Control:
 
 CONTROLS = (
     relu_at_zero, relu_slope_one_at_zero, relu_layer_of_padding, maximum_of_two, max_pool_tie,
-    multiclass_hinge_tie,
+    multiclass_hinge_tie, relu_layer_of_padding_wide,
     hinge_at_margin, huber_at_delta, absolute_error_at_zero, quantile_at_zero, clip_at_bounds,
     elu_at_zero, norm_at_zero, lovasz_tie, sorted_tie, entropy_at_zero,
     cross_entropy_of_zero_label, masked_logits, saturated_logits, large_logits,

@@ -178,6 +178,10 @@ def _compared(
         unexplained = _without_cancellation(
             problem, evaluator, programs, leaves, point, unexplained, truth
         )
+    if unexplained:
+        together = right_together(programs, leaves, hand, [*at_kinks, *unexplained], dtype)
+        unexplained = [index for index in unexplained if index not in together]
+        at_kinks = [index for index in at_kinks if index not in together]
     hand_row = np.array([arb(float(v)) for v in hand])
     truth_row = np.where(np.isin(np.arange(len(hand)), unexplained), point.truth, hand_row)
     result = replace(result, compared=len(hand), hand_row=hand_row, truth_row=truth_row)
@@ -244,6 +248,23 @@ def judge_together(
         widened = np.array([arb(float(v), room) for v in hand])
         rows, rng = {"hand": [numbers, widened]}, np.random.default_rng(0)
         return judge_kinks(programs, leaves, KINK_DIGITS, rng, slopes, rows, at_kinks, eps)
+
+
+def right_together(
+    programs: Programs, leaves: list, hand: np.ndarray, indices: list[int], dtype: str
+) -> set[int]:
+    """Of some coordinates those at kinks at which hand, taken as a whole, is a subgradient.
+
+    Where kinks meet that bend up and down, a coordinate may lie beyond its own slopes.
+    """
+    at_kinks = [
+        index for index in sorted(indices)[:MOST_AT_KINKS]
+        if slopes_at_kink(programs, leaves, index) is not None
+    ]  # fmt: skip
+    if not at_kinks or not np.isfinite(hand).all():
+        return set()
+    found = judge_together(programs, leaves, hand, at_kinks, dtype)
+    return found.loose if found.status["hand"] == "valid subgradient" else set()
 
 
 def has_slopes(programs: Programs, leaves: list, index: int) -> bool:

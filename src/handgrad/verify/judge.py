@@ -17,6 +17,7 @@ from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
     compare_black_box,
     is_subgradient,
+    right_together,
 )
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
@@ -322,6 +323,9 @@ def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: 
                 if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
     # the algebra is settled in float64: here one digit will do
     kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
+    if len(kinks) < len(doubtful):
+        together = right_together(programs, leaves, hand, doubtful, dtype)
+        kinks = [i for i in doubtful if i in kinks or i in together]
     return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
 
