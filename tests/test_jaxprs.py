@@ -1,5 +1,7 @@
 """The walk over a jaxpr: a program run equation by equation gives what JAX gives."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from jax import lax
 
 from handgrad import jaxprs
+from handgrad._precision import x64
 
 
 def evaluated(program, operands):
@@ -112,3 +115,13 @@ def test_functions_of_jax_are_known_from_those_of_others():
         name for equation in jaxprs.equations(spence) for name in jaxprs.library_frames(equation)
     ]
     assert any(name.startswith("jax.scipy.special.") for name in frames)
+
+
+def test_a_trace_that_failed_leaves_no_copy_of_captured_arrays():
+    data = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.3]])
+    with x64(), pytest.raises(jax.errors.TracerArrayConversionError):
+        jaxprs.attempt(lambda w: np.asarray(data @ w), (np.ones(2),))
+    gc.collect()
+    with x64(False):  # with a copy in float64 left, JAX fails here
+        slope = jax.grad(lambda w: jnp.sum(data @ w))(jnp.ones(2))
+    assert slope.tolist() == pytest.approx([4.5, 1.3])

@@ -314,6 +314,14 @@ def require_params(params: Any, name: str = "params") -> None:
         refuse_shape(f"{name}.bias", params.bias, expected, "pass one bias for each output")
 
 
+def require_dtype_of_x(params: Any, x: Any) -> None:
+    """Every array of `params` in the dtype of x."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name, dtype = f"params{jax.tree_util.keystr(path)}", jnp.result_type(x)
+        if dtype_of(name, leaf) != dtype:
+            raise InputError(name, f"{dtype}, as x has", describe(leaf), "convert one of them")
+
+
 def require_linear(params: Any, x: Any) -> None:
     """A weight (D, ...), a bias, and the floating x (N, D), N > 0, that they take."""
     require_params(params)

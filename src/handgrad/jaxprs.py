@@ -34,6 +34,7 @@ __all__ = [
     "Literal",
     "Program",
     "as_arrays",
+    "attempt",
     "bind",
     "called_program",
     "captured_arrays",
@@ -306,6 +307,26 @@ def captured_arrays(program: Any) -> list[Any]:
         for constant in one.consts
         if not isinstance(constant, jax.Array) and np.ndim(constant)
     ]
+
+
+def attempt(function: Callable, at: Sequence[Any]) -> Program:
+    """The program of a function that may raise.
+
+    JAX keeps a trace that an exception has ended, and with it the copies that it made of NumPy
+    arrays, for as long as the process lives; here it lets go of it.
+    """
+    traces: list[Any] = []
+
+    def watched(*args: Any) -> Any:
+        traces.extend(a._trace for a in jax.tree.leaves(args) if isinstance(a, jax.core.Tracer))
+        return function(*args)
+
+    try:
+        return jax.make_jaxpr(watched)(*at)
+    except Exception:
+        for trace in traces:
+            trace.invalidate()
+        raise
 
 
 def with_copied_constants(program: Any) -> Any:

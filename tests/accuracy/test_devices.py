@@ -25,7 +25,7 @@ print(json.dumps([len(jax.devices()), [[o.max_ulp, o.worst_at, o.nan, o.zero] fo
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="forces host devices")
 def test_three_devices_find_what_one_does():
     flags = "--xla_force_host_platform_device_count=3"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMULAS": "cpu"}
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     output = subprocess.run(
         [sys.executable, "-c", COUNT], env=environment, check=True, capture_output=True, text=True
     ).stdout

@@ -108,8 +108,11 @@ def test_one_mistake_of_every_kind_in_every_line_is_caught_and_named():
     assert planted >= 1_000
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("right_lines_once")
+@pytest.mark.parametrize(
+    "name",
+    [*SAMPLE, *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES if n not in SAMPLE)],
+)
+@pytest.mark.usefixtures("right_lines_once", "one_point")
 def test_an_error_in_the_fiftieth_digit_of_any_line_is_caught(name):
     entry = derivation(name)
     for number in range(2, len(entry.steps) + 1):

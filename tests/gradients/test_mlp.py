@@ -78,10 +78,11 @@ def test_backpropagation_is_autodiff_for_soft_labels(classes):
 def test_backward_is_the_pullback_of_forward():
     with x64():
         params, x, _ = drawn((4, 3), 3)
-        z, activations = mlp.forward(params, x, "sigmoid")
+        z, activations = jax.jit(lambda p, x: mlp.forward(p, x, "sigmoid"))(params, x)
         cotangent = jnp.asarray(np.random.default_rng(5).normal(size=z.shape))
-        auto = jax.vjp(lambda p: mlp.logits(p, x, "sigmoid"), params)[1](cotangent)[0]
-        assert_close(mlp.backward(cotangent, activations, params, "sigmoid"), auto, 1e-13)
+        pull = jax.jit(lambda r: mlp.backward(r, activations, params, "sigmoid"))
+        auto = jax.jit(lambda r: jax.vjp(lambda p: mlp.logits(p, x, "sigmoid"), params)[1](r)[0])
+        assert_close(pull(cotangent), auto(cotangent), 1e-13)
 
 
 def test_backward_is_linear_in_the_cotangent():

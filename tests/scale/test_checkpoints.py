@@ -231,8 +231,9 @@ def test_arguments_that_are_refused(tmp_path):
 LOCKING = """
 import sys, time
 from pathlib import Path
-from handgrad.scale.checkpoints import lock
-lock(Path(sys.argv[1]))
+from handgrad.scale.checkpoints import lock_folder
+folder = lock_folder(Path(sys.argv[1]))
+folder.__enter__()
 print("locked", flush=True)
 time.sleep(600)
 """

@@ -101,7 +101,7 @@ def test_params_of_another_dtype():
         x64(),
         pytest.raises(
             InputError,
-            match=r"params\.weight: expected float32, as x has, got float64; convert one",
+            match=r"params\.weight: expected float32, as x has, got float64 of shape \(2,\); conv",
         ),
     ):
         fit(BINARY, X, Y, params=logistic.init(jax.random.key(0), 2, 2, "float64"))

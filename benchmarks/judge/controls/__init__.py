@@ -9,6 +9,7 @@ from collections.abc import Callable
 from benchmarks.judge.controls import (
     activations,
     classification,
+    edges,
     layers,
     models,
     norms,
@@ -25,5 +26,6 @@ FAMILIES: dict[str, tuple[Callable[[], Control], ...]] = {
     "layers": layers.CONTROLS,
     "sequences": sequences.CONTROLS,
     "models": models.CONTROLS,
+    "edges": edges.CONTROLS,
 }
 __all__ = ["FAMILIES", "Control", "Outcome", "try_control"]

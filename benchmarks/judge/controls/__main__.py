@@ -26,7 +26,9 @@ BAR = 0.85
 def controls(
     only: Annotated[str, typer.Option(help="Only those whose name contains this.")] = "",
     family: Annotated[str, typer.Option(help="Only this family.")] = "",
-    beside: Annotated[bool, typer.Option(help="Run the checks that come with JAX too.")] = True,
+    beside: Annotated[
+        bool, typer.Option(help="Run the checks of JAX, and PyTorch if it is here.")
+    ] = True,
     evaluations: Annotated[
         int, typer.Option(min=0, help="Points of the search around each right gradient.")
     ] = 0,
@@ -47,7 +49,7 @@ def controls(
     print_counts(found, beside)
     if json:
         write_json(json, {"outcomes": [asdict(outcome) for outcome in found]})
-    if any(o.right == "accused" or o.wrong != "caught" for o in found):
+    if any(o.right in ("accused", "crashed") or o.wrong != "caught" for o in found):
         raise typer.Exit(WRONG)
 
 
@@ -74,13 +76,13 @@ def try_named(family: str, name: str, beside: bool, evaluations: int) -> Outcome
 
 def print_outcomes(found: Iterable[Outcome]) -> None:
     """One row for each control, and the words where they are not the expected ones."""
-    head = f"{'control':28}{'in':7}{'right':11}{'wrong':11}{'cause':7}checks of JAX"
+    head = f"{'control':31}{'in':7}{'right':11}{'wrong':11}{'cause':7}other checks"
     print(head, markup=False)
     for o in found:
         beside = [f"{name} accuses" for name in o.accused_by]
         beside += [f"{name} misses" for name in o.missed_by]
         print(
-            f"{o.name:28}{'NumPy' if o.black_box else 'JAX':7}{o.right:11}{o.wrong:11}"
+            f"{o.name:31}{'NumPy' if o.black_box else 'JAX':7}{o.right:11}{o.wrong:11}"
             f"{'named' if o.named else '-':7}{', '.join(beside)}".rstrip(),
             markup=False,
         )
@@ -95,20 +97,23 @@ def print_outcomes(found: Iterable[Outcome]) -> None:
 def print_counts(found: list[Outcome], beside: bool) -> None:
     """Accused, caught and named, ours and those of the checks beside."""
     total = len(found)
-    counts = table("judge", "right ones accused", "mistakes caught", "causes named")
+    counts = table("judge", "accused", "caught", "named", gap=2)
     right = [o.right for o in found]
-    named = sum(o.named for o in found)
+    others = [f"{n} {kind}" for kind in ("undecided", "crashed") if (n := right.count(kind))]
     counts.add_row(
-        "handgrad", f"{right.count('accused')} of {total}"
-        + (f", {n} undecided" if (n := right.count("undecided")) else ""),
-        f"{sum(o.wrong == 'caught' for o in found)} of {total}",
-        f"{named} of {total} ({named / total:.0%}; bar {BAR:.0%})",
-    )  # fmt: skip
+        "handgrad",
+        " and ".join([str(right.count("accused")), *others]),
+        f"{sum(o.wrong == 'caught' for o in found)}",
+        f"{sum(o.named for o in found)}",
+    )
     for name in CHECKS if beside else ():
         accused = sum(name in o.accused_by for o in found)
         caught = total - sum(name in o.missed_by for o in found)
-        counts.add_row(name, f"{accused} of {total}", f"{caught} of {total}", "-")
+        counts.add_row(name, str(accused), str(caught), "-")
     print(counts)
+    black = sum(o.black_box for o in found)
+    share = sum(o.named for o in found) / total
+    print(f"of {total}, {black} of them in NumPy; causes named: {share:.0%} (bar {BAR:.0%})")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def swish_beta() -> Control:
         slope = s * (1 - s)
         return c * (s + beta * x * slope), jnp.sum(c * slope * (x if wrong else x * x))
 
-    return Control(loss, gradient, (x, beta), ("factor x",), (0, 1))
+    return Control(loss, gradient, (x, beta), ("missing factor x",), (0, 1))
 
 
 def softplus_beta() -> Control:
@@ -99,7 +99,7 @@ def elu() -> Control:
         value = alpha * jnp.expm1(jnp.minimum(x, 0.0))
         return c * jnp.where(x > 0, 1.0, value if wrong else value + alpha)
 
-    return Control(loss, gradient, (x,), ("taken to be v, v being its value", "its value", "expm1"))
+    return Control(loss, gradient, (x,), ("taken to be v, v being its value",))
 
 
 def selu() -> Control:
@@ -145,7 +145,7 @@ def hardswish() -> Control:
         middle = x / 3 + (0 if wrong else 0.5)
         return c * jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, middle))
 
-    return Control(loss, gradient, (x,), ("0.5", "forgotten"))
+    return Control(loss, gradient, (x,), ("constant 3", "forgotten"))
 
 
 def leaky_relu() -> Control:
@@ -174,7 +174,13 @@ def prelu() -> Control:
         da = c * x if wrong else c * x * (x < 0)
         return c * np.where(x > 0, 1.0, a), da.sum(0)
 
-    return Control(loss, gradient, (x, a), ("mask", "the branch", "`select_n`"), (0, 1))
+    return Control(
+        loss,
+        gradient,
+        (x, a),
+        ("mask", "derivative of `select_n`", "derivative of `where`"),
+        (0, 1),
+    )
 
 
 def relu_of_gradient() -> Control:

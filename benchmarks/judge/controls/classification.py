@@ -52,7 +52,7 @@ def logistic_signs() -> Control:
         s = sigmoid(-y * (x @ w))
         return x.T @ (-s if wrong else -y * s) / len(y)
 
-    return Control(loss, gradient, (w, x, y), ("factor y", "v = y", "forgotten"))
+    return Control(loss, gradient, (w, x, y), ("factor y", "v = y", "derivative of `mul`"))
 
 
 def softmax_regression() -> Control:
@@ -121,7 +121,7 @@ def class_weights() -> Control:
         r = softmax(np.asarray(z)) - np.eye(3)[y]
         return r * (weight if wrong else weight[y][:, None]) / weight[y].sum()
 
-    return Control(loss, gradient, (z,), ("weight", "factor"))
+    return Control(loss, gradient, (z,), ("weight",))
 
 
 def label_smoothing() -> Control:
@@ -137,7 +137,7 @@ def label_smoothing() -> Control:
         smooth = eps / 3 * (1 - hot) if wrong else eps / 4
         return (softmax(z) - (1 - eps) * hot - smooth) / 3
 
-    return Control(loss, gradient, (z,), ("smoothing", "one_hot(y)", "proportional to", "additive"))
+    return Control(loss, gradient, (z,), ("smoothing", "one_hot(y)", "3/4", "4/3"))
 
 
 def smoothing_forgotten() -> Control:
@@ -158,7 +158,7 @@ def smoothing_forgotten() -> Control:
 def distillation() -> Control:
     """Knowledge distillation with T²; T² where T is left after the chain rule."""
     z, teacher = draw(209, (2, 3), (2, 3))
-    temperature = 3.0
+    temperature = 2.5
 
     def loss(z):
         p = jax.nn.softmax(teacher / temperature)
@@ -168,7 +168,7 @@ def distillation() -> Control:
         r = softmax(z / temperature) - softmax(jnp.asarray(teacher) / temperature)
         return r * (temperature**2 if wrong else temperature) / 2
 
-    return Control(loss, gradient, (z,), ("factor 1/3 of the loss", "3 times too large"))
+    return Control(loss, gradient, (z,), ("factor 1/2.5 of the loss",))
 
 
 def distillation_mixture() -> Control:
@@ -187,7 +187,7 @@ def distillation_mixture() -> Control:
         a = 1 - alpha if wrong else alpha
         return (a * (p - np.eye(3)[y]) + (1 - a) * (p - softmax(teacher))) / 2
 
-    return Control(loss, gradient, (z,), ("factor", "exchanged", "swapped"))
+    return Control(loss, gradient, (z,), ("exchanged", "swapped", "factor 0.3", "factor 0.7"))
 
 
 def focal() -> Control:
@@ -241,7 +241,9 @@ def hinge() -> Control:
         active = np.ones(4) if wrong else (y * (x @ w) < 1)
         return -x.T @ (active * y) / 4
 
-    return Control(loss, gradient, (w,), ("`max`", "mask", "forgotten"))
+    return Control(
+        loss, gradient, (w,), ("derivative of `max`", "mask", "where the truth is", "in place of 0")
+    )
 
 
 def hinge_numpy() -> Control:
@@ -255,7 +257,7 @@ def hinge_numpy() -> Control:
         margin = 1 - y * np.asarray(z)
         return -y * (margin < 0 if wrong else margin > 0)
 
-    return Control(loss, gradient, (z,), ("1[", "mask", "reversed", "wrong side"))
+    return Control(loss, gradient, (z,), ("1 − v", "mask", "wrong side"))
 
 
 def squared_hinge() -> Control:
@@ -287,7 +289,7 @@ def multiclass_hinge() -> Control:
         worst = np.eye(3)[np.argmax(z + 1 - hot, 1)]
         return x.T @ (worst if wrong else worst - hot) / 3
 
-    return Control(loss, gradient, (w,), ("forgotten", "as if it were a constant"))
+    return Control(loss, gradient, (w,), ("as if it were a constant",))
 
 
 def weston_watkins() -> Control:
@@ -307,7 +309,7 @@ def weston_watkins() -> Control:
         count = jnp.sum(active, 1, keepdims=True)
         return x.T @ (active - hot * ((count > 0) if wrong else count)) / 3
 
-    return Control(loss, gradient, (w,), ("counted", "`gather`", "repeated", "summed"))
+    return Control(loss, gradient, (w,), ("half of what it should be", "counted"))
 
 
 def dice() -> Control:
@@ -359,7 +361,7 @@ def tversky() -> Control:
         slope = y + u * (1 - y) - v * y
         return -(y / bottom - tp * slope / bottom**2) * p * (1 - p)
 
-    return Control(loss, gradient, (z,), ("exchanged", "swapped", "factor"))
+    return Control(loss, gradient, (z,), ("exchanged", "swapped"))
 
 
 def soft_iou() -> Control:
@@ -375,7 +377,7 @@ def soft_iou() -> Control:
         union = jnp.sum(p) + jnp.sum(y) - both
         return -y / union + both * (1.0 if wrong else 1 - y) / union**2
 
-    return Control(loss, gradient, (p, y), ("as if it were a constant", "forgotten"))
+    return Control(loss, gradient, (p, y), ("as if it were a constant",))
 
 
 def box_iou() -> Control:
@@ -445,7 +447,7 @@ def cosine_similarity() -> Control:
         da = -(b / (na * nb) - cos * a / (na if wrong else na**2))
         return da, -(a / (na * nb) - cos * b / nb**2)
 
-    return Control(loss, gradient, (a, b), ("norm", "√v", "factor", "linear term"), (0, 1))
+    return Control(loss, gradient, (a, b), ("norm", "√v", "factor"), (0, 1))
 
 
 def cosine_embedding() -> Control:
@@ -494,7 +496,7 @@ def triplet_distances() -> Control:
         near, far = np.linalg.norm(a - p), np.linalg.norm(a - n)
         return (a - p) / (1 if wrong else near) - (a - n) / far
 
-    return Control(loss, gradient, (a,), ("sqrt", "norm", "factor"))
+    return Control(loss, gradient, (a,), ("derivative of `sqrt`", "missing factor", "norm"))
 
 
 def contrastive() -> Control:
@@ -529,12 +531,13 @@ def margin_ranking() -> Control:
         on = (-y * (a - b) + 1.5 > 0) / 4
         return -y * on, on if wrong else y * on
 
-    return Control(loss, gradient, (a, b), ("factor y", "absolute value", "v = y"), (0, 1))
+    return Control(loss, gradient, (a, b), ("factor y", "v = y", "absolute value"), (0, 1))
 
 
 def info_nce() -> Control:
     """InfoNCE; the keys' gradient over the wrong axis."""
-    q, k, tau = *draw(225, (3, 2), (3, 2)), 0.5
+    q, k = draw(225, (3, 2), (3, 2))
+    tau = 0.5
 
     def loss(q, k):
         z = q @ k.T / tau
@@ -563,7 +566,7 @@ def nt_xent() -> Control:
         r = (softmax(s) - np.eye(4)[pair]) / (4 * tau)
         return (r if wrong else r + r.T) @ z
 
-    return Control(loss, gradient, (z,), ("as if it were a constant", "transpose", "forgotten"))
+    return Control(loss, gradient, (z,), ("as if it were a constant", "transpose"))
 
 
 def entropy_with_temperature() -> Control:
@@ -580,7 +583,7 @@ def entropy_with_temperature() -> Control:
         mean = 0 if wrong else jnp.sum(p * log_p, 1, keepdims=True)
         return -p * (log_p - mean) / temperature
 
-    return Control(loss, gradient, (z,), ("as if it were a constant", "forgotten", "v w"))
+    return Control(loss, gradient, (z,), ("as if it were a constant",))
 
 
 def symmetric_kl() -> Control:
@@ -596,7 +599,7 @@ def symmetric_kl() -> Control:
         through_mixture = 0 if not wrong else (p + q) / (4 * m)
         return jnp.log(p / m) / 2 + through_mixture
 
-    return Control(loss, gradient, (p, q), ("additive constant 0.5", "as if it were a constant"))
+    return Control(loss, gradient, (p, q), ("as if it were a constant",))
 
 
 CONTROLS = (

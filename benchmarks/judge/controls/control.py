@@ -8,20 +8,28 @@ contain one of these phrases.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import jax
 import numpy as np
 
-from benchmarks.judge.trials import accused_by_jax, check_first_order, check_pullback
+from benchmarks.judge.trials import (
+    accused_by_jax,
+    accused_by_torch,
+    check_first_order,
+    check_pullback,
+)
 from handgrad.verify import Verdict, verify
 from handgrad.verify.mathematics import RIGHT
 
-CHECKS = {
-    "check_grads float32": ("float32", check_first_order),
-    "check_grads float64": ("float64", check_first_order),
-    "check_vjp float64": ("float64", check_pullback),
+CHECKS: dict[str, Callable[..., bool]] = {
+    "check_grads float32": partial(accused_by_jax, dtype="float32", check=check_first_order),
+    "check_grads float64": partial(accused_by_jax, dtype="float64", check=check_first_order),
+    "check_vjp float64": partial(accused_by_jax, dtype="float64", check=check_pullback),
 }
+if find_spec("torch"):
+    CHECKS["gradcheck"] = accused_by_torch
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one control before the judge, and before JAX's own checks."""
+    """What became of one control before the judge, and before the checks beside."""
 
     family: str
     name: str
@@ -50,9 +58,9 @@ class Outcome:
     mistake: str
     black_box: bool
     right: str
-    """'right', 'accused' or 'undecided'."""
+    """'right', 'accused', 'undecided' or 'crashed'."""
     wrong: str
-    """'caught', 'missed' or 'undecided'."""
+    """'caught', 'missed', 'undecided' or 'crashed'."""
     expected: tuple[str, ...]
     cause: str
     named: bool
@@ -72,7 +80,7 @@ def draw(seed: int, *shapes: tuple[int, ...]) -> Any:
 def try_control(
     family: str, make: Callable[[], Control], beside: bool = True, evaluations: int = 0
 ) -> Outcome:
-    """One control before the judge; with `beside`, before the checks that come with JAX too.
+    """One control before the judge; with `beside`, before the other checks too.
 
     `evaluations` are those of the search around the right gradient, in each dtype.
     """
@@ -80,7 +88,7 @@ def try_control(
     layer, _, mistake = (make.__doc__ or "").partition("; ")
     right = _judged(control, control.gradient, evaluations)
     wrong = _judged(control, control.wrong, 0)
-    cause = wrong.cause or ""
+    cause = (wrong.cause if isinstance(wrong, Verdict) else None) or ""
     checks = CHECKS if beside else {}
     accusers = [_accusers(control, g, checks) for g in (control.gradient, control.wrong)]
     return Outcome(
@@ -88,35 +96,47 @@ def try_control(
         name=make.__name__,
         layer=layer,
         mistake=mistake.rstrip("."),
-        black_box=right.hand == "not traceable",
-        right="right" if right.ok else _undecided_or("accused", right),
-        wrong="missed" if wrong.ok else _undecided_or("caught", wrong),
+        black_box=isinstance(right, Verdict) and right.hand == "not traceable",
+        right=_status(right, "right", "accused"),
+        wrong=_status(wrong, "missed", "caught"),
         expected=control.cause,
         cause=cause,
         named=any(phrase.lower() in cause.lower() for phrase in control.cause),
-        said="" if right.ok else str(right),
+        said="" if isinstance(right, Verdict) and right.ok else str(right),
         accused_by=accusers[0],
         missed_by=tuple(name for name in checks if name not in accusers[1]),
     )
 
 
-def _judged(control: Control, gradient: Callable, evaluations: int) -> Verdict:
-    return verify(
-        gradient, of=control.loss, at=control.at, argnums=control.argnums, evaluations=evaluations
-    )
+def _judged(control: Control, gradient: Callable, evaluations: int) -> Verdict | Exception:
+    """The verdict, or what the judge raised: one crash must not end the table."""
+    try:
+        return verify(
+            gradient,
+            of=control.loss,
+            at=control.at,
+            argnums=control.argnums,
+            evaluations=evaluations,
+        )
+    except Exception as error:
+        return error
 
 
-def _undecided_or(otherwise: str, verdict: Verdict) -> str:
-    settled = verdict.hand in ("different", "not traceable", *RIGHT)
-    return otherwise if settled else "undecided"
+def _status(found: Verdict | Exception, if_right: str, if_wrong: str) -> str:
+    if isinstance(found, Exception):
+        return "crashed"
+    if found.ok:
+        return if_right
+    settled = found.hand in ("different", "not traceable", *RIGHT)
+    return if_wrong if settled else "undecided"
 
 
 def _accusers(control: Control, gradient: Callable, checks: dict) -> tuple[str, ...]:
-    """Those of JAX's checks that fail the loss with this gradient."""
+    """Those of the checks that fail the loss with this gradient."""
     return tuple(
         name
-        for name, (dtype, check) in checks.items()
-        if accused_by_jax(control.loss, gradient, control.at, control.argnums, dtype, check)
+        for name, accuses in checks.items()
+        if accuses(control.loss, gradient, control.at, control.argnums)
     )
 
 

@@ -63,7 +63,7 @@ def mlp_two_layers() -> Control:
         back = r @ w2.T * (1 if wrong else 1 - h * h)
         return x.T @ back, h.T @ r
 
-    return Control(loss, gradient, (w1, w2, x, y), ("tanh",), (0, 1))
+    return Control(loss, gradient, (w1, w2, x, y), ("`tanh`",), (0, 1))
 
 
 def mlp_sigmoid_numpy() -> Control:
@@ -87,7 +87,8 @@ def mlp_sigmoid_numpy() -> Control:
 
 def mlp_relu_softmax() -> Control:
     """ReLU and softmax (the CS231n exercise); the mask of the activation, not of its gradient."""
-    w1, w2, x, y = *draw(405, (2, 3), (3, 2), (3, 2)), np.array([0, 1, 1])
+    w1, w2, x = draw(405, (2, 3), (3, 2), (3, 2))
+    y = np.array([0, 1, 1])
 
     def loss(w1, w2):
         z = jnp.maximum(x @ w1, 0) @ w2
@@ -100,7 +101,7 @@ def mlp_relu_softmax() -> Control:
         back = r @ np.asarray(w2).T
         return x.T @ (back if wrong else back * (a > 0)), h.T @ r
 
-    return Control(loss, gradient, (w1, w2), ("`max`", "mask", "`jit`"), (0, 1))
+    return Control(loss, gradient, (w1, w2), ("derivative of `max`", "mask", "1["), (0, 1))
 
 
 def autoencoder_tied() -> Control:
@@ -130,7 +131,7 @@ def residual_block() -> Control:
         r = c * (1 - jnp.tanh(x @ w) ** 2)
         return r @ w.T + (0 if wrong else c), x.T @ r
 
-    return Control(loss, gradient, (x, w), ("path", "as if it were a constant", "skip"), (0, 1))
+    return Control(loss, gradient, (x, w), ("as if it were a constant", "skip"), (0, 1))
 
 
 def conv_1d() -> Control:
@@ -144,7 +145,7 @@ def conv_1d() -> Control:
         back = jnp.correlate if wrong else jnp.convolve
         return back(c, k, mode="full"), jnp.correlate(x, jnp.asarray(c), mode="valid")
 
-    return Control(loss, gradient, (x, k), ("revers", "flip"), (0, 1))
+    return Control(loss, gradient, (x, k), ("reversed", "flipped", "`rev`"), (0, 1))
 
 
 def conv_1d_stride() -> Control:
@@ -164,7 +165,7 @@ def conv_1d_stride() -> Control:
             dk += c[i] * x[window]
         return dx, dk
 
-    return Control(loss, gradient, (x, k), ("overwritten", "only coordinate [2]"), (0, 1))
+    return Control(loss, gradient, (x, k), ("overwritten",), (0, 1))
 
 
 def conv_2d() -> Control:
@@ -185,7 +186,7 @@ def conv_2d() -> Control:
         )  # fmt: skip
         return conv(jnp.asarray(c), k[:, :, ::-1, ::-1]), dk[None, None]
 
-    return Control(loss, gradient, (x, k), ("shifted", "pad", "offset"), (0, 1))
+    return Control(loss, gradient, (x, k), ("shifted", "padding"), (0, 1))
 
 
 def conv_2d_channels() -> Control:
@@ -230,7 +231,7 @@ def depthwise() -> Control:
         windows = jnp.stack([source[:, i : i + 3] for i in range(2)], 1)
         return jnp.sum(windows * c[:, None, :], -1)
 
-    return Control(loss, gradient, (k, x), ("channel", "only entries 1 along axis 0", "entry 0"))
+    return Control(loss, gradient, (k, x), ("channel", "axis 0 of x"))
 
 
 def transposed_conv() -> Control:
@@ -249,7 +250,7 @@ def transposed_conv() -> Control:
         right = jnp.asarray(c).reshape(3, 2)
         return windows @ k, x @ right
 
-    return Control(loss, gradient, (x, k), ("stride", "shift", "wrong coordinates"), (0, 1))
+    return Control(loss, gradient, (x, k), ("stride", "shifted"), (0, 1))
 
 
 def max_pool() -> Control:
@@ -264,7 +265,7 @@ def max_pool() -> Control:
         best = np.zeros((2, 2), int) if wrong else windows.argmax(1)
         return (c[:, None, :] * (np.arange(2)[None, :, None] == best[:, None, :])).reshape(4, 2)
 
-    return Control(loss, gradient, (x,), ("reduce_max", "max", "wrong coordinates", "first"))
+    return Control(loss, gradient, (x,), ("`reduce_max`", "wrong coordinates", "first"))
 
 
 def max_pool_window() -> Control:
@@ -280,7 +281,7 @@ def max_pool_window() -> Control:
         g = jnp.zeros_like(x)
         return g.at[best].set(c) if wrong else g.at[best].add(c)
 
-    return Control(loss, gradient, (x,), ("overwritten", "`reduce_window`", "reduce_window"))
+    return Control(loss, gradient, (x,), ("overwritten",))
 
 
 def average_pool() -> Control:
@@ -349,7 +350,7 @@ def embedding_bag() -> Control:
                     g[token] += r[i]
         return g
 
-    return Control(loss, gradient, (table,), ("not zero at [0, 0]", "mask", "only entries 0"))
+    return Control(loss, gradient, (table,), ("not zero at", "mask", "derivative of `mul`"))
 
 
 def positional_embedding() -> Control:
@@ -397,7 +398,7 @@ def dropout_mask_forgotten() -> Control:
         h = np.tanh(keep * np.asarray(x) / 0.8)
         return c * (1 - h * h) / 0.8 * (1 if wrong else keep)
 
-    return Control(loss, gradient, (x,), ("not zero at", "mask", "keep"))
+    return Control(loss, gradient, (x,), ("not zero at", "mask", "keep", "derivative of `mul`"))
 
 
 def pixel_shuffle() -> Control:
@@ -458,7 +459,7 @@ def fir_filter() -> Control:
         back = np.convolve(r, h)[:5] if wrong else np.convolve(r[::-1], h)[:5][::-1]
         return back, np.array([r @ x, r[1:] @ x[:-1]])
 
-    return Control(loss, gradient, (x, h), ("revers", "flip", "shift"), (0, 1))
+    return Control(loss, gradient, (x, h), ("reversed", "`rev`"), (0, 1))
 
 
 def soft_threshold() -> Control:
@@ -472,7 +473,9 @@ def soft_threshold() -> Control:
     def gradient(x, wrong=False):
         return c * (jnp.ones_like(x) if wrong else jnp.abs(x) > lam)
 
-    return Control(loss, gradient, (x,), ("where the truth is", "`max`", "forgotten"))
+    return Control(
+        loss, gradient, (x,), ("where the truth is", "derivative of `max`", "in place of 0")
+    )
 
 
 def factorization_machine() -> Control:

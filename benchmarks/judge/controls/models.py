@@ -40,7 +40,7 @@ def ppo() -> Control:
         on = 1.0 if wrong else jnp.where(outside, 0.0, 1.0)
         return -on * ratio * advantage / 4
 
-    return Control(loss, gradient, (log_p,), ("`min`", "clip", "only coordinate [0]", "mask"))
+    return Control(loss, gradient, (log_p,), ("`min`", "clip", "in place of 0", "mask"))
 
 
 def reinforce() -> Control:
@@ -59,7 +59,7 @@ def reinforce() -> Control:
             score = score * p[np.arange(3), actions][:, None]
         return -(reward - baseline)[:, None] * score / 3
 
-    return Control(loss, gradient, (z,), ("softmax", "`exp`", "extra factor"))
+    return Control(loss, gradient, (z,), ("extra factor",))
 
 
 def entropy_bonus() -> Control:
@@ -99,7 +99,7 @@ def value_function() -> Control:
         free = (v - target) ** 2 >= (clipped - target) ** 2
         return np.where(~free if wrong else free, v - target, (clipped - target) * inside) / 3
 
-    return Control(loss, gradient, (v,), ("`max`", "mask", "branch", "side"))
+    return Control(loss, gradient, (v,), ("`max`", "mask", "branch", "select"))
 
 
 def boosting_logistic() -> Control:
@@ -114,7 +114,9 @@ def boosting_logistic() -> Control:
         z = np.asarray(z)
         return weight * ((z if wrong else sigmoid(z)) - y)
 
-    return Control(loss, gradient, (z,), ("`logaddexp`", "its argument", "proportional", "v − w"))
+    return Control(
+        loss, gradient, (z,), ("its argument", "proportional to", "v − w", "sigmoid", "`logistic`")
+    )
 
 
 def boosting_softmax() -> Control:
@@ -172,7 +174,7 @@ def boosting_quantile() -> Control:
         above = np.asarray(z) > y
         return np.where(above ^ wrong, 1 - alpha, -alpha)
 
-    return Control(loss, gradient, (z,), ("1[", "exchanged", "side", "branch"))
+    return Control(loss, gradient, (z,), ("exchanged", "swapped", "side", "branch"))
 
 
 def lambdarank_pairwise() -> Control:
@@ -208,7 +210,7 @@ def lambdarank_weighted() -> Control:
         lam = lam if wrong else lam * delta
         return lam.sum(0) - lam.sum(1)
 
-    return Control(loss, gradient, (s,), ("missing factor", "`mul`"))
+    return Control(loss, gradient, (s,), ("missing factor", "factor delta", "derivative of `mul`"))
 
 
 def matrix_factorisation() -> Control:
@@ -224,7 +226,9 @@ def matrix_factorisation() -> Control:
         other = v[j] if wrong else u[i]
         return jnp.zeros_like(u).at[i].add(e * v[j]), jnp.zeros_like(v).at[j].add(e * other)
 
-    return Control(loss, gradient, (u, v), ("taken to be", "`mul`", "in place of"), (0, 1))
+    return Control(
+        loss, gradient, (u, v), ("derivative of `mul`", "in place of", "stands here"), (0, 1)
+    )
 
 
 def word2vec() -> Control:
@@ -260,7 +264,13 @@ def glove() -> Control:
         bias = e if wrong else r
         return r @ v, r.T @ w, bias.sum(1), bias.sum(0)
 
-    return Control(loss, gradient, (w, v, a, b), ("missing factor", "weight"), (0, 1, 2, 3))
+    return Control(
+        loss,
+        gradient,
+        (w, v, a, b),
+        ("missing factor", "factor weight", "derivative of `mul`"),
+        (0, 1, 2, 3),
+    )
 
 
 def rayleigh_quotient() -> Control:
@@ -310,7 +320,8 @@ def matrix_inverse() -> Control:
 
 def linear_solve() -> Control:
     """A linear system's solution; solved with A, not its transpose, on the way back."""
-    a, b, c = np.array([[2.0, 0.3], [-0.7, 1.5]]), *draw(615, (2,), (2,))
+    a = np.array([[2.0, 0.3], [-0.7, 1.5]])
+    b, c = draw(615, (2,), (2,))
 
     def loss(a, b):
         return c @ jnp.linalg.solve(a, b)
@@ -320,7 +331,7 @@ def linear_solve() -> Control:
         u = jnp.linalg.solve(a if wrong else a.T, jnp.asarray(c))
         return -jnp.outer(u, x), u
 
-    return Control(loss, gradient, (a, b), ("transpose", "solve"), (0, 1))
+    return Control(loss, gradient, (a, b), ("transpose",), (0, 1))
 
 
 def cholesky() -> Control:
@@ -338,7 +349,7 @@ def cholesky() -> Control:
         g = inverse.T @ inner @ inverse
         return (g + g.T) / 2
 
-    return Control(loss, gradient, (a,), ("half", "twice", "diagonal", "cholesky"))
+    return Control(loss, gradient, (a,), ("half", "twice too large", "diagonal"))
 
 
 def trace_of_product() -> Control:
@@ -352,7 +363,7 @@ def trace_of_product() -> Control:
         w = np.asarray(w)
         return 2 * a @ w if wrong else (a + a.T) @ w
 
-    return Control(loss, gradient, (w,), ("as if it were a constant", "transpose", "symmetric"))
+    return Control(loss, gradient, (w,), ("transpose", "symmetric"))
 
 
 def gaussian_process() -> Control:
@@ -435,7 +446,9 @@ def vae_kl() -> Control:
         mu, s = np.asarray(mu), np.asarray(s)
         return mu / 3, (np.exp(s if wrong else 2 * s) - 1) / 3
 
-    return Control(loss, gradient, (mu, s), ("`exp`", "exp v"), (0, 1))
+    return Control(
+        loss, gradient, (mu, s), ("derivative of `exp`", "missing factor exp", "exp v"), (0, 1)
+    )
 
 
 def wasserstein() -> Control:

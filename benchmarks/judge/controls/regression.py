@@ -51,7 +51,7 @@ def lasso() -> Control:
     def gradient(w, wrong=False):
         return x.T @ (x @ w - y) / 4 + l1 * (w if wrong else jnp.sign(w))
 
-    return Control(loss, gradient, (w,), ("`abs`", "sign w", "taken to be v"))
+    return Control(loss, gradient, (w,), ("`abs`", "sign w", "w in place of"))
 
 
 def elastic_net() -> Control:
@@ -82,7 +82,7 @@ def group_lasso() -> Control:
         size = jnp.sqrt(jnp.sum(w**2)) if wrong else jnp.sqrt(jnp.sum(w**2, 1, keepdims=True))
         return l1 * w / size
 
-    return Control(loss, gradient, (w,), ("axis", "everything", "norm"))
+    return Control(loss, gradient, (w,), ("over axis", "everything", "one norm"))
 
 
 def total_variation() -> Control:
@@ -100,7 +100,7 @@ def total_variation() -> Control:
             g[:-1] -= s
         return g
 
-    return Control(loss, gradient, (x,), ("as if it were a constant", "`slice`", "forgotten"))
+    return Control(loss, gradient, (x,), ("as if it were a constant",))
 
 
 def huber() -> Control:
@@ -150,7 +150,8 @@ def log_cosh() -> Control:
 
 def quantile() -> Control:
     """Quantile (pinball) loss; the quantile of the other side."""
-    p, y, q = *draw(306, (5,), (5,)), 0.8
+    p, y = draw(306, (5,), (5,))
+    q = 0.8
 
     def loss(p):
         e = y - p
@@ -160,12 +161,13 @@ def quantile() -> Control:
         under = y > p
         return (jnp.where(under, q - 1, q) if wrong else jnp.where(under, -q, 1 - q)) / 5
 
-    return Control(loss, gradient, (p,), ("side", "1[", "exchanged", "swapped"))
+    return Control(loss, gradient, (p,), ("side", "exchanged", "swapped", "1 − v"))
 
 
 def expectile() -> Control:
     """Expectile loss, in NumPy; the asymmetry forgotten above."""
-    p, y, q = *draw(307, (4,), (4,)), 0.9
+    p, y = draw(307, (4,), (4,))
+    q = 0.9
 
     def loss(p):
         e = y - p
@@ -189,7 +191,7 @@ def epsilon_insensitive() -> Control:
         e = p - y
         return jnp.sign(e) * (1.0 if wrong else jnp.abs(e) > eps)
 
-    return Control(loss, gradient, (p,), ("where the truth is", "`max`", "mask"))
+    return Control(loss, gradient, (p,), ("in place of 0", "where the truth is", "mask"))
 
 
 def poisson() -> Control:
@@ -205,7 +207,9 @@ def poisson() -> Control:
         rate = np.exp(x @ np.asarray(w)) * (1 if wrong else exposure)
         return x.T @ (rate - y) / 4
 
-    return Control(loss, gradient, (w,), ("missing factor", "factor"))
+    return Control(
+        loss, gradient, (w,), ("missing factor", "factor exposure", "derivative of `mul`")
+    )
 
 
 def negative_binomial() -> Control:
@@ -221,7 +225,7 @@ def negative_binomial() -> Control:
         mu = jnp.exp(eta)
         return -(y - (y + r) * mu / (1 if wrong else r + mu))
 
-    return Control(loss, gradient, (eta,), ("`div`", "`log`", "factor", "denominator"))
+    return Control(loss, gradient, (eta,), ("`div`", "denominator", "missing factor"))
 
 
 def gamma_shape() -> Control:
@@ -252,11 +256,11 @@ def gamma_log_link() -> Control:
         d = 2 * (mu - y) / mu**2 / 4
         return d if wrong else d * mu
 
-    return Control(loss, gradient, (eta,), ("`exp`", "missing factor"))
+    return Control(loss, gradient, (eta,), ("derivative of `exp`", "missing factor"))
 
 
 def tweedie() -> Control:
-    """Tweedie with a log link, in NumPy; the power's factor 1 − p doubled."""
+    """Tweedie with a log link, in NumPy; the power's factor 1 − p kept."""
     eta, y, p = draw(311, (4,)), np.array([0.0, 2.1, 0.0, 3.3]), 1.5
 
     def loss(eta):
@@ -267,7 +271,7 @@ def tweedie() -> Control:
         first = -y * np.exp((1 - p) * eta) * ((1 - p) if wrong else 1)
         return (first + np.exp((2 - p) * eta)) / 4
 
-    return Control(loss, gradient, (eta,), ("factor", "sign", "half"))
+    return Control(loss, gradient, (eta,), ("factor 0.5", "half of what"))
 
 
 def beta_regression() -> Control:
@@ -300,22 +304,23 @@ def dirichlet() -> Control:
         total = 0 if wrong else digamma(jnp.sum(alpha))
         return digamma(alpha) - total - np.log(p)
 
-    return Control(loss, gradient, (alpha,), ("as if it were a constant", "additive constant"))
+    return Control(loss, gradient, (alpha,), ("as if it were a constant",))
 
 
 def student_t() -> Control:
     """Student-t errors, in NumPy; the weight without nu + 1."""
-    mu, y, nu, s = np.array(0.3), np.array([0.1, 2.5, -1.1]), 4.0, 0.8
+    mu, y = np.array([0.3, -0.4]), np.array([[0.1, 2.5, -1.1], [0.9, -0.2, 0.4]])
+    nu, s = 4.0, 0.7
 
     def loss(mu):
-        return jnp.sum((nu + 1) / 2 * jnp.log1p(((y - mu) / s) ** 2 / nu))
+        return jnp.sum((nu + 1) / 2 * jnp.log1p(((y - mu[:, None]) / s) ** 2 / nu))
 
     def gradient(mu, wrong=False):
-        e = y - float(mu)
+        e = y - np.asarray(mu)[:, None]
         top = nu if wrong else nu + 1
-        return -np.sum(top * e / (nu * s**2 + e**2))
+        return -np.sum(top * e / (nu * s**2 + e**2), 1)
 
-    return Control(loss, gradient, (mu,), ("factor", "wrong count"))
+    return Control(loss, gradient, (mu,), ("factor 0.8", "divided by 5 in place of 4", "4/5"))
 
 
 def von_mises() -> Control:
@@ -365,7 +370,9 @@ def gaussian_scale() -> Control:
             ds = np.sum(1 / sigma - e**2 / sigma**3)
         return -e.sum() / sigma**2, ds
 
-    return Control(loss, gradient, (mu, sigma), ("factor", "sigma"), (0, 1))
+    return Control(
+        loss, gradient, (mu, sigma), ("missing factor", "extra factor", "factor sigma"), (0, 1)
+    )
 
 
 def probit() -> Control:
@@ -381,7 +388,7 @@ def probit() -> Control:
         mills = norm.pdf(u) / norm.cdf(u)
         return -x.T @ (mills if wrong else signs * mills) / 4
 
-    return Control(loss, gradient, (w,), ("factor", "sign"))
+    return Control(loss, gradient, (w,), ("factor signs", "missing factor", "derivative of `mul`"))
 
 
 def ordinal() -> Control:
@@ -444,7 +451,7 @@ def cox() -> Control:
         weight = jnp.cumsum(share[::-1])[::-1] if wrong else jnp.cumsum(share)
         return -x.T @ (event - e * weight)
 
-    return Control(loss, gradient, (w,), ("reversed", "cumsum", "wrong direction"))
+    return Control(loss, gradient, (w,), ("reversed", "cumsum", "every `rev`"))
 
 
 def cox_numpy() -> Control:
@@ -465,7 +472,7 @@ def cox_numpy() -> Control:
                 g[i] -= 1
         return g
 
-    return Control(loss, gradient, (eta,), ("mask", "only coordinate [1]"))
+    return Control(loss, gradient, (eta,), ("mask", "factor event"))
 
 
 def weibull() -> Control:
@@ -482,7 +489,13 @@ def weibull() -> Control:
         dk = -jnp.sum(seen * (1 / k + jnp.log(z)) - z**k * jnp.log(z))
         return dk, -jnp.sum(-event * k / scale + z**k * k / scale)
 
-    return Control(loss, gradient, (k, scale), ("mask", "missing factor event", "event"), (0, 1))
+    return Control(
+        loss,
+        gradient,
+        (k, scale),
+        ("mask", "factor event", "missing factor", "derivative of `mul`"),
+        (0, 1),
+    )
 
 
 def bradley_terry() -> Control:
@@ -550,7 +563,7 @@ def log_normal() -> Control:
         m = np.asarray(m)
         return (np.log(m) - np.log(y)) / (1 if wrong else m)
 
-    return Control(loss, gradient, (m,), ("`log`", "factor m", "v = m"))
+    return Control(loss, gradient, (m,), ("derivative of `log`", "factor m", "v = m"))
 
 
 def bessel_numpy() -> Control:
@@ -564,7 +577,7 @@ def bessel_numpy() -> Control:
         k = np.asarray(k, np.float64)
         return np_i1(k) / (1 if wrong else np_i0(k))
 
-    return Control(loss, gradient, (k,), ("`log`", "factor"))
+    return Control(loss, gradient, (k,), ("derivative of `log`", "missing factor"))
 
 
 CONTROLS = (

@@ -34,7 +34,11 @@ def rnn() -> Control:
         return du, dw
 
     return Control(
-        loss, gradient, (u, w, x), ("scan", "time", "truncated", "as if it were"), (0, 1)
+        loss,
+        gradient,
+        (u, w, x),
+        ("scan", "truncated", "one step", "as if it were a constant"),
+        (0, 1),
     )
 
 
@@ -85,7 +89,7 @@ def rnn_state_after() -> Control:
             back = r * w
         return dw
 
-    return Control(loss, gradient, (w,), ("shift", "off by one", "time"))
+    return Control(loss, gradient, (w,), ("shift", "off by one", "one step"))
 
 
 def lstm_forward(w, b, x):
@@ -133,7 +137,7 @@ def lstm() -> Control:
         slope = (lambda g: g * (1 - g)) if wrong else (lambda g: 1 - g * g)
         return lstm_backward(w, b, x, r, slope)
 
-    return Control(loss, gradient, (w, b), ("v(1 − v)", "tanh"), (0, 1))
+    return Control(loss, gradient, (w, b), ("v(1 − v)", "`tanh`"), (0, 1))
 
 
 def lstm_forget_gate() -> Control:
@@ -146,7 +150,9 @@ def lstm_forget_gate() -> Control:
     def gradient(w, b, wrong=False):
         return lstm_backward(np.asarray(w), np.asarray(b), x, r, lambda g: 1 - g * g, not wrong)
 
-    return Control(loss, gradient, (w, b), ("`mul`", "gate", "factor"), (0, 1))
+    return Control(
+        loss, gradient, (w, b), ("derivative of `mul`", "missing factor", "gate"), (0, 1)
+    )
 
 
 def gru() -> Control:
@@ -180,7 +186,7 @@ def gru() -> Control:
             back = back * z + through_reset + (wz @ to_z)[2:] + (wr @ to_r)[2:]
         return dz, dr, dn
 
-    return Control(loss, gradient, (wz, wr, wh), ("as if it were a constant", "path"), (0, 1, 2))
+    return Control(loss, gradient, (wz, wr, wh), ("as if it were a constant",), (0, 1, 2))
 
 
 def gru_update_gate() -> Control:
@@ -326,11 +332,11 @@ def rotary() -> Control:
         r = c * (1 - jnp.tanh(rotate(x, angle)) ** 2)
         return rotate(r, angle if wrong else -angle)
 
-    return Control(loss, gradient, (x,), ("rotat", "transposed", "inverse", "sign"))
+    return Control(loss, gradient, (x,), ("transposed", "inverse", "sign flipped", "rotat"))
 
 
 def alibi() -> Control:
-    """Attention with a bias by distance, in NumPy; the slope's gradient without the distance."""
+    """Attention with a bias by distance, in NumPy; the slope's minus forgotten."""
     slope, (s, c) = np.array(0.4), draw(514, (3, 3), (3, 3))
     distance = np.abs(np.arange(3.0)[:, None] - np.arange(3.0))
 
@@ -340,9 +346,9 @@ def alibi() -> Control:
     def gradient(slope, wrong=False):
         a = softmax(s - float(slope) * distance)
         ds = a * (c - (a * c).sum(1, keepdims=True))
-        return -np.sum(ds * (1 if wrong else distance))
+        return (1 if wrong else -1) * np.sum(ds * distance)
 
-    return Control(loss, gradient, (slope,), ("factor", "zero"))
+    return Control(loss, gradient, (slope,), ("sign flipped",))
 
 
 def ctc() -> Control:
@@ -393,7 +399,8 @@ def _is_path(way: tuple) -> bool:
 
 def crf() -> Control:
     """A linear-chain CRF; the transitions' expectation forgotten."""
-    e, t, y = *draw(516, (3, 2), (2, 2)), np.array([0, 1, 1])
+    e, t = draw(516, (3, 2), (2, 2))
+    y = np.array([0, 1, 1])
 
     def forward(e, t):
         alphas = [e[0]]
@@ -440,7 +447,7 @@ def hmm() -> Control:
         posterior = np.stack([f if wrong else f * g for f, g in zip(alphas, betas, strict=True)])
         return -posterior / posterior.sum(1, keepdims=True) / b
 
-    return Control(loss, gradient, (b,), ("as if it were", "backward", "time"))
+    return Control(loss, gradient, (b,), ("as if it were a constant", "backward"))
 
 
 def gmm() -> Control:
@@ -569,7 +576,7 @@ def runge_kutta() -> Control:
             x, dx = x0 + ahead * slope, ahead * dslope
         return h / 6 * total
 
-    return Control(loss, gradient, (k,), ("factor", "half", "2"))
+    return Control(loss, gradient, (k,), ("half of what", "counted once", "weight"))
 
 
 CONTROLS = (

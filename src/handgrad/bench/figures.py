@@ -5,6 +5,7 @@ from typing import Any
 
 from handgrad.bench.report import Report
 
+OURS = ("one pass", "one pass, packed", "in the forward pass", "the loss alone")
 COLOURS = ("#0b6e4f", "#e07a5f", "#3d5a80", "#b08900", "#6d597a", "#777777")
 
 
@@ -25,37 +26,25 @@ def speeds(reports: list[Report]) -> Any:
     """Time of every contender as a share of the limit's: the limit is a line at 100%."""
     from matplotlib.figure import Figure
 
-    height = sum(0.9 + 0.34 * len(_contenders(r)) for r in reports)
-    figure = Figure(figsize=(8.4, height), layout="constrained")
-    ratios = [0.9 + 0.34 * len(_contenders(r)) for r in reports]
-    axes = figure.subplots(len(reports), 1, squeeze=False, height_ratios=ratios)[:, 0]
-    for ax, report in zip(axes, reports, strict=True):
-        rows = _contenders(report)
-        shares = [100 * _share(row) for row in rows]
-        ax.barh([row["name"] for row in rows], shares, color=[_colour(row) for row in rows])
+    shown = [[row for row in r.rows if not row["name"].startswith("read: ")] for r in reports]
+    heights = [0.9 + 0.34 * len(rows) for rows in shown]
+    figure = Figure(figsize=(8.4, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(reports), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, report, rows in zip(axes, reports, shown, strict=True):
+        reads = "of_read" in rows[0]
+        shares = [100.0 * row["of_read" if reads else "of_peak"] for row in rows]
+        colours = [COLOURS[0] if row["name"] in OURS else "#b8b8b8" for row in rows]
+        ax.barh([row["name"] for row in rows], shares, color=colours)
         ax.axvline(100, color="#222222", linewidth=1.2)
         for place, (share, row) in enumerate(zip(shares, rows, strict=True)):
             ax.text(share + 1, place, f"{share:.0f}%  {1e3 * row['seconds']:,.1f} ms",
                     va="center", fontsize=8.5)  # fmt: skip
         ax.invert_yaxis()
         ax.set_xlim(0, 1.3 * max(100, *shares))
-        limit = "reading x once" if "of_read" in rows[0] else "the matrix peak"
+        limit = "reading x once" if reads else "the matrix peak"
         ax.set_title(f"{report.title}: % of the speed of {limit}", fontsize=10, loc="left")
         ax.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _contenders(report: Report) -> list[dict[str, Any]]:
-    return [row for row in report.rows if not row["name"].startswith("read: ")]
-
-
-def _share(row: dict[str, Any]) -> float:
-    return float(row.get("of_read", row.get("of_peak", 0.0)))
-
-
-def _colour(row: dict[str, Any]) -> str:
-    ours = ("one pass", "one pass, packed", "in the forward pass", "the loss alone")
-    return COLOURS[0] if row["name"] in ours else "#b8b8b8"
 
 
 def scaling(reports: list[Report]) -> Any:

@@ -85,27 +85,22 @@ def check_writable(option: str, path: Path | None, suffix: str) -> None:
         return
     if path.suffix.lower() != suffix:
         raise InputError(option, f"a file name ending in {suffix}", repr(str(path)), "rename it")
-    if os.path.isdir(path) or not os.access(path.parent, os.W_OK) or not os.path.isdir(path.parent):
-        raise InputError(
-            option, "a file in a folder that can be written to", repr(str(path)), "make the folder"
-        )
+    wanted = "a file in a folder that can be written to"
+    if os.path.isdir(path) or not os.path.isdir(path.parent):
+        raise InputError(option, wanted, repr(str(path)), "make the folder")
     if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
-        raise InputError(
-            option, f"a name of at most {MAX_NAME_BYTES} bytes", repr(path.name), "shorten it"
-        )
+        most = f"a name of at most {MAX_NAME_BYTES} bytes"
+        raise InputError(option, most, repr(path.name), "shorten it")
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise InputError(
-            option, "a file, or nothing yet", f"{str(path)!r}, which is something else", "rename it"
-        )
+        found = f"{str(path)!r}, which is something else"
+        raise InputError(option, "a file, or nothing yet", found, "rename it")
     try:  # permissions do not tell everything: try
         part = _part_beside(path)
         part.open("xb").close()
         part.unlink()
     except OSError as error:
-        raise InputError(
-            option, "a file in a folder that can be written to",
-            f"{str(path)!r} ({error.strerror})", "name another",
-        ) from error  # fmt: skip
+        found = f"{str(path)!r} ({error.strerror})"
+        raise InputError(option, wanted, found, "name another") from error
 
 
 def check_seed(seed: int) -> None:

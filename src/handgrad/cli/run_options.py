@@ -38,10 +38,11 @@ class RunOptions:
 
         if self.folder is None:
             given = {"every_steps": self.every_steps, "every_seconds": self.every_seconds}
-            for option in [name for name, value in given.items() if value is not None] + [
-                "resume"
-            ] * self.resume:
-                raise InputError(option, "a --checkpoint to go with it", "none", "name a folder")
+            for option, value in {**given, "resume": self.resume or None}.items():
+                if value is not None:
+                    raise InputError(
+                        option, "a --checkpoint to go with it", "none", "name a folder"
+                    )
         else:
             check_folder(self.folder, SIDES)
             for side in SIDES:
@@ -61,11 +62,9 @@ class RunOptions:
                 if is_main_process():
                     stack.enter_context(lock_folder(self.folder))
                 stack.enter_context(defer_signals())
-            log = (
-                self.log
-                and is_main_process()
-                and RunLog(self.log, self.resume, facts=self.settings, warn=print_warning)
-            )
+            log = None
+            if self.log and is_main_process():
+                log = RunLog(self.log, self.resume, facts=self.settings, warn=print_warning)
 
             def options_of(side: str) -> dict[str, Any]:
                 found: dict[str, Any] = {"resume": self.resume}

@@ -10,7 +10,7 @@ that the identity passes on.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -26,41 +26,19 @@ from handgrad.explain.tape import BodyEquation, TapeEquation, TapeValue
 
 @dataclass(eq=False)
 class Slot:
-    """What flows through a program: an array, its place on the tape, and whether a gradient passes.
+    """A variable of a program while it runs: what is kept by it is kept by the variable."""
 
-    A variable of a program is one slot, so a slot stands for the variable in what is kept by it.
-    """
+    value: TapeValue
 
-    array: Any
-    index: int | None = None
-    """Of the value on the tape; None for a constant that nothing has taken yet."""
-    active: bool = False
+    @property
+    def array(self) -> Any:
+        """What it holds."""
+        return self.value.array
 
-
-@dataclass
-class TapeBuilder:
-    """The tape while it is recorded."""
-
-    values: list[TapeValue] = field(default_factory=list)
-    equations: list[TapeEquation] = field(default_factory=list)
-
-    def add(self, kind: str, name: str, array: Any, active: bool) -> Slot:
-        """Write a value; the slot that holds it."""
-        index = len(self.values)
-        self.values.append(TapeValue(index, name, kind, array, active))
-        return Slot(array, index, active)
-
-    def index_of(self, slot: Slot) -> int:
-        """The value that a slot holds; a constant becomes one when it is first taken."""
-        if slot.index is None:
-            slot.index = self.add("constant", "", slot.array, False).index
-        assert slot.index is not None
-        return slot.index
-
-    def set_cotangent(self, slot: Slot, cotangent: Any) -> None:
-        """Write the cotangent of the value that a slot holds."""
-        index = self.index_of(slot)
-        self.values[index] = replace(self.values[index], cotangent=cotangent)
+    @property
+    def active(self) -> bool:
+        """Whether a gradient passes through."""
+        return self.value.active
 
 
 @dataclass
@@ -68,12 +46,25 @@ class EquationStep:
     """One equation as it ran: `function` of the active operands, with the others held."""
 
     equation: Any
+    calls: tuple[str, ...]
     operands: list[Slot]
     outputs: list[Slot]
     active: list[Slot]
     function: Callable[..., list]
-    index: int
-    """Its place on the tape."""
+    jacobians: list[LocalJacobian | None]
+    sent: list[Any]
+
+    def recorded(self, index: int) -> TapeEquation:
+        """The equation as it stands on the tape."""
+        title, body = body_of(self.equation, [slot.array for slot in self.operands])
+        return TapeEquation(
+            index=index, primitive=self.equation.primitive.name, detail=detail_of(self.equation),
+            inputs=tuple(slot.value.index for slot in self.operands),
+            outputs=tuple(slot.value.index for slot in self.outputs),
+            active=any(slot.active for slot in self.outputs), source=locate(self.equation),
+            calls=self.calls, jacobians=tuple(self.jacobians), sent=tuple(self.sent),
+            body_title=title, body=body,
+        )  # fmt: skip
 
 
 @dataclass
@@ -90,13 +81,22 @@ class CallStep:
 Steps = list[EquationStep | CallStep]
 
 
+def equation_steps(steps: Steps) -> Iterator[EquationStep]:
+    """The equations that ran, those of calls included, in order."""
+    for step in steps:
+        if isinstance(step, CallStep):
+            yield from equation_steps(step.steps)
+        else:
+            yield step
+
+
 # --- forwards ---------------------------------------------------------------------------------
 
 
 def run_forward(
-    program: Any, inputs: list[Slot], builder: TapeBuilder, calls: tuple[str, ...] = ()
+    program: Any, inputs: list[Slot], calls: tuple[str, ...] = ()
 ) -> tuple[list[Slot], Steps]:
-    """Run the equations that the outputs depend on, onto the tape: outputs, and steps to undo."""
+    """Run the equations that the outputs depend on: the outputs, and the steps to undo."""
     wanted = [True] * len(program.out_avals)
     live = {id(equation) for equation in jaxprs.live_equations(program, wanted)}
     steps: Steps = []
@@ -106,32 +106,28 @@ def run_forward(
             return [None] * len(equation.outvars)
         called = jaxprs.called_program(equation, jaxprs.CALLS)
         if called is None:
-            steps.append(_run_equation(equation, operands, builder, calls))
+            steps.append(_run_equation(equation, operands, calls))
         else:
             name = str(equation.params.get("name", "")).strip("_")
-            steps.append(_open_call(called, operands, builder, (*calls, name)))
+            steps.append(_open_call(called, operands, (*calls, name)))
         return steps[-1].outputs
 
     return jaxprs.run(program, inputs, apply, _constant), steps
 
 
 def _constant(value: Any, aval: Any) -> Slot:
-    return Slot(jaxprs.as_arrays(value, aval))
+    return Slot(TapeValue("constant", jaxprs.as_arrays(value, aval)))
 
 
-def _open_call(
-    program: Any, operands: list[Slot], builder: TapeBuilder, calls: tuple[str, ...]
-) -> CallStep:
+def _open_call(program: Any, operands: list[Slot], calls: tuple[str, ...]) -> CallStep:
     """Run a called program; slots of its own keep the order of additions that jax.grad has."""
-    inner_inputs = [Slot(s.array, builder.index_of(s), s.active) for s in operands]
-    inner_outputs, steps = run_forward(program, inner_inputs, builder, calls)
-    outputs = [Slot(s.array, builder.index_of(s), s.active) for s in inner_outputs]
+    inner_inputs = [Slot(slot.value) for slot in operands]
+    inner_outputs, steps = run_forward(program, inner_inputs, calls)
+    outputs = [Slot(slot.value) for slot in inner_outputs]
     return CallStep(operands, outputs, inner_inputs, inner_outputs, steps)
 
 
-def _run_equation(
-    equation: Any, operands: list[Slot], builder: TapeBuilder, calls: tuple[str, ...]
-) -> EquationStep:
+def _run_equation(equation: Any, operands: list[Slot], calls: tuple[str, ...]) -> EquationStep:
     active = [slot for slot in dict.fromkeys(operands) if slot.active]
 
     def function(*arrays: Any) -> list:
@@ -146,22 +142,12 @@ def _run_equation(
     else:
         arrays = function()
         depends = [False] * len(arrays)
-    inputs = tuple(builder.index_of(slot) for slot in operands)
     outputs = [
-        builder.add("computed", "", array, on and is_float(array))
+        Slot(TapeValue("computed", array, on and is_float(array)))
         for array, on in zip(arrays, depends, strict=True)
     ]
-    title, body = body_of(equation, [slot.array for slot in operands])
-    none = (None,) * len(inputs)
-    recorded = TapeEquation(
-        index=len(builder.equations), primitive=equation.primitive.name,
-        detail=detail_of(equation), inputs=inputs,
-        outputs=tuple(builder.index_of(slot) for slot in outputs),
-        active=any(slot.active for slot in outputs), source=locate(equation), calls=calls,
-        jacobians=none, sent=none, body_title=title, body=body,
-    )  # fmt: skip
-    builder.equations.append(recorded)
-    return EquationStep(equation, operands, outputs, active, function, recorded.index)
+    nothing: list[Any] = [None] * len(operands)
+    return EquationStep(equation, calls, operands, outputs, active, function, nothing, nothing)
 
 
 # --- backwards --------------------------------------------------------------------------------
@@ -169,17 +155,17 @@ def _run_equation(
 Cotangents = dict[Slot, Any]
 
 
-def run_backward(steps: Steps, held: Cotangents, builder: TapeBuilder) -> None:
+def run_backward(steps: Steps, held: Cotangents) -> None:
     """Pull the cotangents in `held` back through the steps: left are those of what these took."""
     for step in reversed(steps):
         arrived = [held.pop(slot, None) for slot in step.outputs]
         if isinstance(step, CallStep):
             send(step.inner_outputs, arrived, held)
-            run_backward(step.steps, held, builder)
+            run_backward(step.steps, held)
             inner = [held.pop(slot, None) for slot in step.inner_inputs]
             send(step.operands, inner, held)
         else:
-            pull_back(step, arrived, held, builder)
+            pull_back(step, arrived, held)
 
 
 def send(slots: list[Slot], cotangents: list[Any], held: Cotangents) -> None:
@@ -189,9 +175,7 @@ def send(slots: list[Slot], cotangents: list[Any], held: Cotangents) -> None:
             held[slot] = held[slot] + cotangent if slot in held else cotangent
 
 
-def pull_back(
-    step: EquationStep, arrived: list[Any], held: Cotangents, builder: TapeBuilder
-) -> None:
+def pull_back(step: EquationStep, arrived: list[Any], held: Cotangents) -> None:
     """Pull an equation's cotangents back: onto what its operands hold, and by itself for the tape.
 
     An operand that no output with a cotangent depends on is sent nothing, rather than zeros.
@@ -201,7 +185,7 @@ def pull_back(
         return
     cotangents = [arrived[i] for i in chosen]
     for i in chosen:
-        builder.set_cotangent(step.outputs[i], arrived[i])
+        step.outputs[i].value.cotangent = arrived[i]
     alone = pullback(step, chosen, [])
     depends = jaxprs.dependent_outputs(jax.make_jaxpr(alone)(cotangents))
     reached = [s for s, on in zip(step.active, depends, strict=True) if on and is_float(s.array)]
@@ -214,23 +198,15 @@ def pull_back(
         totals = dict(zip(step.active, both, strict=True))
     held.update({slot: totals[slot] for slot in reached})
     ones = dict(zip(step.active, alone([jnp.ones_like(c) for c in cotangents]), strict=True))
-    _write_pullback(step, {slot: sent[slot] for slot in reached}, ones, builder)
-
-
-def _write_pullback(
-    step: EquationStep, sent: Cotangents, ones: Cotangents, builder: TapeBuilder
-) -> None:
-    """Note for each operand, where it first stands, its Jacobian and what it was sent."""
-    jacobians: list[LocalJacobian | None] = []
-    cotangents: list[Any] = []
-    for place, slot in enumerate(step.operands):
-        first = slot in sent and slot not in step.operands[:place]
-        cotangents.append(sent[slot] if first else None)
-        jacobian = local_jacobian(step.equation, slot.array, ones[slot]) if first else None
-        jacobians.append(jacobian)
-    builder.equations[step.index] = replace(
-        builder.equations[step.index], jacobians=tuple(jacobians), sent=tuple(cotangents)
-    )
+    # an operand that stands twice is sent its cotangent once
+    firsts = [
+        slot if slot in reached and slot not in step.operands[:i] else None
+        for i, slot in enumerate(step.operands)
+    ]
+    step.sent = [None if s is None else sent[s] for s in firsts]
+    step.jacobians = [
+        None if s is None else local_jacobian(step.equation, s.array, ones[s]) for s in firsts
+    ]
 
 
 def pullback(step: EquationStep, chosen: list[int], beside: list[int]) -> Callable:

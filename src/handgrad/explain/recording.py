@@ -1,7 +1,6 @@
 """From a function and its arguments to the tape: trace, run forward, run back, name."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,10 +8,17 @@ import jax.numpy as jnp
 
 from handgrad._checks import dtype_of
 from handgrad.errors import InputError
-from handgrad.explain.autodiff import TapeBuilder, run_backward, run_forward, send
+from handgrad.explain.autodiff import (
+    EquationStep,
+    Slot,
+    equation_steps,
+    run_backward,
+    run_forward,
+    send,
+)
 from handgrad.explain.source import argument_names, leaf_names
 from handgrad.explain.summary import is_float
-from handgrad.explain.tape import Tape, name_values
+from handgrad.explain.tape import Tape, TapeValue, name_values
 from handgrad.jaxprs import CALLS, Program, called_program, equations
 
 Argnums = int | tuple[int, ...]
@@ -41,38 +47,47 @@ def record(
         leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf, aval.dtype)
         for leaf, aval in zip(leaves, program.in_avals, strict=True)
     ]
-    builder = TapeBuilder()
     leaf_of = leaf_names(at, names or argument_names(f, len(at)))
     inputs = [
-        builder.add("input", name, array, index in chosen)
+        Slot(TapeValue("input", array, index in chosen, name))
         for index, (name, array) in enumerate(zip(leaf_of, arrays, strict=True))
     ]
     held: dict = {}
     try:
-        (output,), steps = run_forward(program, inputs, builder)
-        loss = builder.index_of(output)
+        (output,), steps = run_forward(program, inputs)
         one = jnp.ones_like(output.array)
         send([output], [one], held)
-        run_backward(steps, held, builder)
+        run_backward(steps, held)
     except Exception as error:
         raise InputError(
             "f", "a loss that jax.grad can differentiate here", _first_line(error),
             "call jax.grad(f)(*at) by itself",
         ) from error  # fmt: skip
-    gradient = []
-    for index in chosen:
-        gradient.append(held.get(inputs[index], jnp.zeros_like(arrays[index])))
-        builder.set_cotangent(inputs[index], gradient[-1])
-    builder.values[loss] = replace(builder.values[loss], cotangent=one)
-    indices = tuple(builder.index_of(slot) for slot in inputs)
-    tape = Tape(
-        values=name_values(builder.values, builder.equations, loss),
-        equations=tuple(builder.equations),
-        inputs=indices,
-        wanted=tuple(indices[i] for i in chosen),
-        output=loss,
+    wanted = [inputs[index] for index in chosen]
+    for slot in wanted:
+        slot.value.cotangent = held.get(slot, jnp.zeros_like(slot.array))
+    output.value.cotangent = one
+    return (
+        _tape(inputs, wanted, output, list(equation_steps(steps))),
+        structure.unflatten([slot.value.cotangent for slot in wanted]),
     )
-    return tape, structure.unflatten(gradient)
+
+
+def _tape(inputs: list[Slot], wanted: list[Slot], output: Slot, steps: list[EquationStep]) -> Tape:
+    """The values in the order in which they are first met, and the equations between them."""
+    met = (slot for step in steps for slot in (*step.operands, *step.outputs))
+    values = list(dict.fromkeys(slot.value for slot in (*inputs, *met, output)))
+    for index, value in enumerate(values):
+        value.index = index
+    equations = [step.recorded(index) for index, step in enumerate(steps)]
+    name_values(values, equations, output.value.index)
+    return Tape(
+        values=tuple(values),
+        equations=tuple(equations),
+        inputs=tuple(slot.value.index for slot in inputs),
+        wanted=tuple(slot.value.index for slot in wanted),
+        output=output.value.index,
+    )
 
 
 def _choose(positions: tuple, leaves: list, argnums: Argnums) -> tuple[list[int], Any]:

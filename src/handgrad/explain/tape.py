@@ -6,7 +6,7 @@ that was used twice is sent two, and they are added. That is the whole of revers
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,19 +17,20 @@ from handgrad.explain.summary import format_number, summarise
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class TapeValue:
     """An array that the loss was given, holds as a constant, or computes on the way."""
 
-    index: int
-    name: str
     kind: str
     """`input`, `constant` or `computed`."""
     array: Any
-    active: bool
+    active: bool = False
     """Whether the gradient passes through: it depends on a differentiated argument."""
+    name: str = ""
     cotangent: Any = None
     """∂E/∂v, an array of the value's shape; None where nothing was sent."""
+    index: int = -1
+    """Its place on the tape."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,8 @@ class Tape:
         return f"{outputs} = {expression(equation.primitive, equation.detail, operands)}"
 
 
-def name_values(
-    values: list[TapeValue], equations: list[TapeEquation], output: int
-) -> tuple[TapeValue, ...]:
-    """Names for computed values: what the user assigned them to, numbered where it repeats.
+def name_values(values: list[TapeValue], equations: list[TapeEquation], output: int) -> None:
+    """Name computed values: after what the user assigned them to, numbered where it repeats.
 
     One expression may take several equations (`jnp.mean` is a sum and a quotient); the last of
     them has the expression's value, and its name.
@@ -132,21 +131,16 @@ def name_values(
         source = equation.source
         if source is not None and source != after and len(source.names) == len(equation.outputs):
             assigned.update(zip(equation.outputs, source.names, strict=True))
-    assigned.pop(output, None)
-    total = Counter(assigned.values())
+    assigned[output] = "loss"
+    total = Counter(name for index, name in assigned.items() if index != output)
     taken = {value.name for value in values if value.kind == "input"}
     counts: Counter = Counter()
-    found, number = [], 0
     for value in values:
-        name = value.name
-        if value.kind == "computed":
-            name = assigned.get(value.index, "")
-            if not name:
-                number += 1
-                name = f"v{number}".translate(SUBSCRIPT)
-            elif total[name] > 1 or name in taken:
-                counts[name] += 1
-                name += str(counts[name]).translate(SUBSCRIPT)
-            name = "loss" if value.index == output else name
-        found.append(replace(value, name=name))
-    return tuple(found)
+        if value.kind != "computed":
+            continue
+        name = assigned.get(value.index, "v")
+        repeats = value.index != output and (total[name] > 1 or name in taken)
+        if repeats or value.index not in assigned:
+            counts[name] += 1
+            name += str(counts[name]).translate(SUBSCRIPT)
+        value.name = name

@@ -23,15 +23,16 @@ from jaxtyping import Array
 
 from handgrad._checks import (
     Shaped,
-    describe,
     dtype_of,
     require_axis,
     require_binary_labels,
     require_class_labels,
+    require_dtype_of_x,
     require_examples,
     require_floating,
     require_params,
     require_rank,
+    require_size,
     shape_of,
 )
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
@@ -148,9 +149,7 @@ def _by_rows(
     _check_examples(x, y, rows)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
-    for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
-        if jnp.result_type(leaf) != x.dtype:
-            raise InputError(name, f"{x.dtype}, as x has", describe(leaf), "convert one of them")
+    require_dtype_of_x(params, x)
     examples, features = x.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
     size = min(examples, rows or _rows_at_once(x, params.weight.shape[1] if wide else 0))
@@ -226,9 +225,8 @@ def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | N
     if len(shape_of(y)) not in (1, 2):
         raise InputError("y", "shape (N,) or (N, K)", f"shape {shape_of(y)}", "reshape the labels")
     require_axis("y", y, 0, shape_of(x)[0], "examples, as x has")
-    whole = isinstance(rows, int | np.integer) and not isinstance(rows, bool)
-    if rows is not None and not (whole and rows > 0):
-        raise InputError("rows", "a whole number above 0", repr(rows), "pass 4096, or leave it")
+    if rows is not None:
+        require_size("rows", rows, remedy="pass 4096, or leave it")
 
 
 def _check(

@@ -35,6 +35,8 @@ from handgrad._checks import (
     Shaped,
     describe,
     require_binary_labels,
+    require_choice,
+    require_dtype_of_x,
     require_linear,
     require_rank,
     require_same_shape,
@@ -76,7 +78,7 @@ def per_example(
     32 and at 1,024 features: `handgrad bench per_example` has both. Elsewhere it is gram, whose
     loop starts several times fewer steps; that choice is not measured. On a CPU XLA makes one
     program of the loop where a step moves less than 1 kB, 32 features in float32; for larger ones
-    raise that limit, as `benchmarks/per_example.py` says.
+    raise that limit, as `bench/per_example.py` says.
 
     Raises InputError if shapes, dtypes or values do not fit. Under `jit` values cannot be looked
     at, and an `order` out of range is clamped.
@@ -97,31 +99,35 @@ def per_example(
 
 @partial(jax.jit, static_argnames="form")
 def _run(
-    params: Params,
-    x: Array,
-    y: Array,
-    rate: Array,
-    order: Array | None,
-    epochs: int,
-    form: str,
+    params: Params, x: Array, y: Array, rate: Array, order: Array | None, epochs: int, form: str
 ) -> Params:
     blocks = x.shape[0] // BLOCK if form == "gram" else 0
 
+    def step(number: Array, params: Params) -> Params:
+        row = number if order is None else order[number]
+        point = lax.dynamic_index_in_dim(x, row, keepdims=False)
+        label = lax.dynamic_index_in_dim(y, row, keepdims=False)
+        return _descend(params, point, label, rate)
+
+    def block(number: Array, params: Params) -> Params:
+        if order is None:
+            points = lax.dynamic_slice_in_dim(x, number * BLOCK, BLOCK)
+            labels = lax.dynamic_slice_in_dim(y, number * BLOCK, BLOCK)
+        else:
+            rows = lax.dynamic_slice_in_dim(order, number * BLOCK, BLOCK)
+            points, labels = x[rows], y[rows]
+        return _descend_block(params, points, labels, rate)
+
     def epoch(_: Array, params: Params) -> Params:
         if blocks:
-            params = lax.fori_loop(0, blocks, partial(_block, x, y, rate, order), params)
-        return lax.fori_loop(blocks * BLOCK, x.shape[0], partial(_step, x, y, rate, order), params)
+            params = lax.fori_loop(0, blocks, block, params)
+        return lax.fori_loop(blocks * BLOCK, x.shape[0], step, params)
 
     return lax.fori_loop(0, epochs, epoch, params)
 
 
-def _step(
-    x: Array, y: Array, rate: Array, order: Array | None, number: Array, params: Params
-) -> Params:
+def _descend(params: Params, point: Array, label: Array, rate: Array) -> Params:
     """(w, b) − η r (x, 1) for one example."""
-    row = number if order is None else order[number]
-    point = lax.dynamic_index_in_dim(x, row, keepdims=False)
-    label = lax.dynamic_index_in_dim(y, row, keepdims=False)
     z = dot(point, params.weight) + params.bias
     # Without the barrier XLA computes the residual again for each coordinate of the weight.
     push = lax.optimization_barrier(rate * binary_residual(z, label))
@@ -147,18 +153,10 @@ def dot(a: Float[Array, " D"], b: Float[Array, " D"]) -> Scalar:
     return jnp.sum(parts[0])
 
 
-def _block(
-    x: Array, y: Array, rate: Array, order: Array | None, number: Array, params: Params
-) -> Params:
+def _descend_block(params: Params, points: Array, labels: Array, rate: Array) -> Params:
     """The same for BLOCK examples at once."""
-    if order is None:
-        points = lax.dynamic_slice_in_dim(x, number * BLOCK, BLOCK)
-        labels = lax.dynamic_slice_in_dim(y, number * BLOCK, BLOCK)
-    else:
-        rows = lax.dynamic_slice_in_dim(order, number * BLOCK, BLOCK)
-        points, labels = x[rows], y[rows]
     first = matmul(points, params.weight) + jnp.broadcast_to(params.bias, BLOCK)
-    gram = matmul(points, points.T) + jnp.ones((), x.dtype)
+    gram = matmul(points, points.T) + jnp.ones((), points.dtype)
     before = rate * jnp.tril(gram, -1)
 
     def changed(sweep: tuple[Array, Array, Array]) -> Array:
@@ -180,14 +178,9 @@ def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, f
     """Raise InputError for what cannot be used: shapes always, values where they are known."""
     require_linear(params, x)
     require_rank("params.weight", params.weight, 1, "(D,)")
-    for name, leaf in (("params.weight", params.weight), ("params.bias", params.bias)):
-        if jnp.result_type(leaf) != jnp.result_type(x):
-            raise InputError(
-                name, f"{jnp.result_type(x)}, as x has", describe(leaf), "convert one of them"
-            )
+    require_dtype_of_x(params, x)
     require_binary_labels(y, Shaped(jnp.shape(x)[:1], jnp.result_type(x)))
-    if not isinstance(form, str) or form not in FORMS:
-        raise InputError("form", f"one of {', '.join(FORMS)}", repr(form), "name one")
+    require_choice("form", form, FORMS)
     require_size("epochs", epochs)
     require_scalar("learning_rate", rate)
     if _known(rate) and not 0 < rate < math.inf:

@@ -7,8 +7,7 @@ crash leaves it whole under its name, or absent, and whatever the disk does to i
 
 The arrays are written by Orbax, their bytes one after the other as one zarr array: numbers and
 JSON, of which nothing is executed and none names another file. (Orbax's default format, OCDBT,
-does: a file there may point to others.) Orbax's CheckpointManager is not used: it renames a step
-before a digest of its files could be in it, and does not force `run.json` to the disk.
+does: a file there may point to others.)
 """
 
 import hashlib

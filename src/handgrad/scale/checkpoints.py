@@ -16,7 +16,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from os.path import exists, isdir
 from pathlib import Path
@@ -123,13 +123,10 @@ class Checkpoints:
         """
         self.check(resume)
         saver = Saver(self, state, {**self.settings, **facts}, writes=jax.process_index() == 0)
-        if not saver.writes:
+        with lock_folder(self.path) if saver.writes else nullcontext():
             saver.resume()
-            yield saver
-            return
-        with lock_folder(self.path):
-            saver.resume()
-            remove_leftovers(self.path)
+            if saver.writes:
+                remove_leftovers(self.path)
             yield saver
 
 
@@ -220,11 +217,7 @@ class Saver:
         except Exception as error:  # the disk's or Orbax's; training does not depend on it
             before, self.failure = self.failure, reason_of(error)
             if before is None:
-                saved = (
-                    "nothing is saved yet"
-                    if self.saved is None
-                    else f"step {self.saved:,} is saved"
-                )
+                saved = f"step {self.saved:,} is saved" if self.saved else "nothing is saved yet"
                 warn(
                     f"step {step:,} could not be saved in {folder} ({self.failure}); training goes "
                     f"on, {saved}, and it is tried again when the next is due"
@@ -259,39 +252,34 @@ def check_folder(folder: Path, known: Sequence[str] = ()) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """A folder, made if there is none, in which no other run writes meanwhile."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = lock(folder)
-    except OSError as error:
-        raise _no_folder(folder, error) from error
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    """A folder, made if there is none, in which no other run writes meanwhile.
 
-
-def lock(folder: Path) -> int:
-    """The descriptor of a file in the folder that is locked as long as it is open.
-
-    The lock is the kernel's, and ends with the process however that ends: none can be stale. The
-    file says which process has it. Raises InputError if another one does.
+    A file in it is locked, and says which process has it. The lock is the kernel's, and ends with
+    the process however that ends: none can be stale. Raises InputError if another one has it.
     """
     import fcntl
 
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise InputError(
-            "checkpoint", "a folder that no other run has open",
-            f"{folder}, which process {holder} writes to", "wait for it, or name another folder",
-        ) from error  # fmt: skip
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("ab+", buffering=0)
+    except OSError as error:
+        raise _no_folder(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read(20).decode("ascii", "replace").strip()
+            raise InputError(
+                "checkpoint", "a folder that no other run has open",
+                f"{folder}, which process {holder} writes to",
+                "wait for it, or name another folder",
+            ) from error  # fmt: skip
+        except OSError as error:
+            raise _no_folder(folder, error) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n".encode())
+        yield
 
 
 def _no_folder(folder: Path, error: OSError) -> InputError:

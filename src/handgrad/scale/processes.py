@@ -88,7 +88,7 @@ def distributed(
         peers = _meet_in_cluster(processes, process, about, start_seconds)
     else:
         host, port, processes, process = check_addresses(coordinator, processes, process)
-        peers, jax_port = _meet_at_address(host, port, processes, process, about, start_seconds)
+        peers, jax_port = _meet(host, port, processes, process, about, start_seconds)
     heartbeat = Heartbeat(peers, processes or jax.process_count(), lost)
     heartbeat.start()
     if coordinator != "auto":
@@ -137,17 +137,18 @@ def check_addresses(coordinator: Any, processes: Any, process: Any) -> tuple[str
     return host.strip("[]"), int(port), int(processes), int(process)
 
 
-def _meet_at_address(
-    host: str, port: int, processes: int, process: int, about: dict[str, Any], seconds: float
-) -> tuple[dict[int, "Peer"], int]:
+def _meet(
+    host: str, port: int, processes: int, process: int, about: dict[str, Any], seconds: float,
+    server: socket.socket | None = None,
+) -> tuple[dict[int, "Peer"], int]:  # fmt: skip
     """The connections of this process, and a port for JAX that process 0 has found free."""
     if process != 0:
         peer, answer = join(host, port, process, processes, about, seconds)
         return {0: peer}, int(answer["jax"])
-    with listen(host, port) as server:
-        peers = rendezvous(server, processes, about, seconds)
-    with socket.create_server((host, 0)) as found:
-        jax_port = found.getsockname()[1]
+    with server or listen(host, port) as own:
+        peers = rendezvous(own, processes, about, seconds)
+        with socket.create_server((own.getsockname()[0], 0)) as found:
+            jax_port = found.getsockname()[1]
     for peer in peers.values():
         peer.send({"jax": jax_port})
     return peers, jax_port
@@ -165,19 +166,13 @@ def _meet_in_cluster(
             "pass HOST:PORT, with the number of processes and that of this one",
         ) from error  # fmt: skip
     processes, process = jax.process_count(), jax.process_index()
-    address = np.zeros(256, np.uint8)
+    address, server = np.zeros(256, np.uint8), None
     if process == 0:
         server = socket.create_server(("", 0), backlog=512)
         text = f"{socket.gethostname()}:{server.getsockname()[1]}".encode()
         address[: len(text)] = np.frombuffer(text, np.uint8)
     host, _, port = bytes(_gather_silently(address)[0]).rstrip(b"\0").decode().rpartition(":")
-    if process != 0:
-        return {0: join(host, int(port), process, processes, about, seconds)[0]}
-    with server:
-        peers = rendezvous(server, processes, about, seconds)
-    for peer in peers.values():
-        peer.send({"met": True})
-    return peers
+    return _meet(host, int(port), processes, process, about, seconds, server)[0]
 
 
 def _start_jax(seconds: float, **given: Any) -> None:

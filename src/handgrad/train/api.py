@@ -24,9 +24,9 @@ from jax.sharding import Mesh
 
 from handgrad._checks import (
     as_numpy,
-    dtype_of,
     is_real,
     is_whole,
+    require_dtype_of_x,
     require_floating,
     require_key,
     require_rank,
@@ -108,16 +108,13 @@ def fit(
     >>> logistic.predict(result.params, x).round().tolist()
     [0.0, 1.0]
     """
-    check_model(model)
     check_run(epochs, tol, progress)
     devices = None if mesh is None else as_mesh(mesh)
     x, y = as_arrays(x, y, on_host=devices is not None)
     init_key, order_key = split_key(key)
+    params = starting_params(model, params, init_key, x, y)
     batches = Batches.of(x.shape[0], batch_size, shuffle, order_key)
     solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
-    if params is None:
-        params = model.init(init_key, x.shape[1], class_count(y), x.dtype)
-    check_labels_fit(model, params, x, y)
     state = solver.init(params)
     if devices is not None:
         batches = ShardedBatches.over(batches, devices.size)
@@ -207,7 +204,7 @@ def _classes(a: ArrayLike) -> np.ndarray:
 # --- checks of what `fit` is asked to do ------------------------------------------------------
 
 
-def check_run(epochs: Any, tol: Any, progress: Any = None) -> None:
+def check_run(epochs: Any, tol: Any = None, progress: Any = None) -> None:
     """Raise InputError unless a run can have these epochs, this tolerance and this callback."""
     if not is_whole(epochs) or epochs < 1:
         raise InputError("epochs", "a whole number above 0", repr(epochs), "pass 100")
@@ -215,16 +212,6 @@ def check_run(epochs: Any, tol: Any, progress: Any = None) -> None:
         raise InputError("tol", "a finite number of 0 or more", repr(tol), "pass 1e-6, or leave it")
     if progress is not None and not callable(progress):
         raise InputError("progress", "a function", repr(progress), "pass print")
-
-
-def check_model(model: Any) -> None:
-    """Raise InputError unless `model` has the functions of a Model."""
-    needed = ("init", "logits", "predict", "loss", "gradient", "value_and_gradient")
-    if not all(hasattr(model, name) for name in needed):
-        raise InputError(
-            "model", "a Model", type(model).__name__,
-            "pass logistic.model(), with its ()",
-        )  # fmt: skip
 
 
 def split_key(key: Any) -> tuple[Key, Key]:
@@ -270,14 +257,21 @@ def class_count(y: Array) -> int:
     return 2
 
 
-def check_labels_fit(model: Model[Params], params: Params, x: Array, y: Array) -> None:
-    """Let the model refuse shapes that do not fit; refuse class indices beyond its logits."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = f"params{jax.tree_util.keystr(path)}"
-        if dtype_of(name, leaf) != x.dtype:
-            raise InputError(
-                name, f"{x.dtype}, as x has", jnp.result_type(leaf), "convert one of them"
-            )
+def starting_params(
+    model: Model[Params], params: Params | None, key: Key, x: Array, y: Array
+) -> Params:
+    """`params`, or random ones. The model refuses shapes that do not fit.
+
+    Raises InputError for what is not a Model, for another dtype than that of x, and for class
+    indices beyond the logits.
+    """
+    needed = ("init", "logits", "predict", "loss", "gradient", "value_and_gradient")
+    if not all(hasattr(model, name) for name in needed):
+        kind = type(model).__name__
+        raise InputError("model", "a Model", kind, "pass logistic.model(), with its ()")
+    if params is None:
+        params = model.init(key, x.shape[1], class_count(y), x.dtype)
+    require_dtype_of_x(params, x)
     jax.eval_shape(model.value_and_gradient, params, x, y)
     logits = jax.eval_shape(model.logits, params, x)
     available = 2 if len(logits.shape) == 1 else logits.shape[1]
@@ -286,3 +280,4 @@ def check_labels_fit(model: Model[Params], params: Params, x: Array, y: Array) -
             "y", f"class indices in 0..{available - 1}", f"up to {class_count(y) - 1}",
             "choose a model with more classes: softmax_regression, or an mlp",
         )  # fmt: skip
+    return params

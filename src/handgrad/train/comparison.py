@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 
+from handgrad._checks import require_choice
 from handgrad._types import Model
 from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
@@ -23,7 +24,6 @@ from handgrad.verify import Agreement, agree
 
 CHECKED = 4_096
 """Examples of a stream that the gradient is checked on."""
-MODELS = ("logistic", "softmax", "perceptron", "mlp")
 
 
 @dataclass(frozen=True)
@@ -85,25 +85,18 @@ def contenders(
     activation: str = "tanh",
 ) -> tuple[Side, Side]:
     """The hand-derived model with the update rule by hand, and the optax baseline of both."""
-    loss: Callable = cross_entropy
-    model: Model[Any]
-    if name == "logistic":
-        model = logistic.model(l2)
-    elif name == "softmax":
-        model = softmax_regression.model(l2)
-    elif name == "mlp":
-        model = mlp.model(hidden, activation, l2)
-    elif name == "perceptron":
-        if l2 != 0:
-            raise InputError("l2", "0 for the perceptron", l2, "leave the penalty out")
-        model, loss = perceptron.model(), perceptron_loss
-    else:
-        raise InputError("model", f"one of {', '.join(MODELS)}", repr(name), "name one")
-    rule = resolve(optimizer, learning_rate)
-    return (
-        Side("hand", model, rule),
-        Side("optax", baseline(model, l2, loss), OPTAX[optimizer](learning_rate)),
-    )
+    models: dict[str, Callable[[], Model[Any]]] = {
+        "logistic": lambda: logistic.model(l2),
+        "softmax": lambda: softmax_regression.model(l2),
+        "perceptron": perceptron.model,
+        "mlp": lambda: mlp.model(hidden, activation, l2),
+    }
+    require_choice("model", name, models)
+    if name == "perceptron" and l2 != 0:
+        raise InputError("l2", "0 for the perceptron", l2, "leave the penalty out")
+    model, loss = models[name](), perceptron_loss if name == "perceptron" else cross_entropy
+    ours = Side("hand", model, resolve(optimizer, learning_rate))
+    return ours, Side("optax", baseline(model, l2, loss), OPTAX[optimizer](learning_rate))
 
 
 def check_labels_suit(name: str, data: Dataset | Stream) -> None:
@@ -191,13 +184,8 @@ def _performance(
             return stream_accuracy(side.model, result.params, data)
         return accuracy(side.model, result.params, data.x.astype(dtype), data.y)
 
-    history = result.history
+    run = result.history
     return Performance(
-        loss=result.loss,
-        train_accuracy=score(train),
-        test_accuracy=score(test),
-        steps_per_second=history.steps_per_second,
-        steps=history.end,
-        stopped=history.stopped,
-        compile_seconds=history.compile_seconds,
-    )
+        result.loss, score(train), score(test), run.steps_per_second, run.end, run.stopped,
+        run.compile_seconds,
+    )  # fmt: skip

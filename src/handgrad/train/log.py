@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ class RunLog:
 
     def of(self, **about: Any) -> "RunLog":
         """The same file with something in each line that says whose it is."""
-        other = object.__new__(RunLog)
-        other.__dict__.update(self.__dict__ | {"about": self.about | about})
+        other = copy(self)
+        other.about = self.about | about
         return other
 
     def start(self, facts: dict[str, Any], step: int, steps: int) -> None:

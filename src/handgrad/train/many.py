@@ -24,11 +24,9 @@ from handgrad.train.api import (
     BatchSize,
     Params,
     as_arrays,
-    check_labels_fit,
-    check_model,
     check_run,
-    class_count,
     split_key,
+    starting_params,
 )
 from handgrad.train.batches import Batches
 from handgrad.train.loop import Metrics, Solver, TrainState, chunk_length, pick
@@ -123,20 +121,17 @@ def fit_many(
     >>> len(many.settings), many.settings[many.best].learning_rate
     (3, 1.0)
     """
-    check_run(epochs, None)
-    x, y = as_arrays(x, y)
+    check_run(epochs)
     make = _model_maker(model, l2s)
+    x, y = as_arrays(x, y)
     picked = None if rows is None else checked_rows(rows, x.shape[0])
     settings = grid(learning_rates, l2s, keys, None if picked is None else len(picked))
     example = make(settings[0].l2)
-    check_model(example)
     rule = _rule_maker(optimizer)
     init_key, order_key = split_key(key)
     starts = [
-        example.init(k, x.shape[1], class_count(y), x.dtype)
-        for k in ([init_key] if keys is None else keys)
+        starting_params(example, None, k, x, y) for k in ([init_key] if keys is None else keys)
     ]
-    check_labels_fit(example, starts[0], x, y)
     if picked is not None:
         x, y = x[picked], y[picked]
     batches = Batches.of(x.shape[-2], batch_size, shuffle, order_key)
@@ -203,7 +198,6 @@ def _reshape(tree: Any, shape: tuple[int, ...], axes: int = 1) -> Any:
 def _model_maker(model: Any, l2s: Any) -> Callable[[Any], Model]:
     """The function from λ to a model. Raises InputError for a model that has its λ already."""
     if l2s is None:
-        check_model(model)
         return lambda l2: model
     if isinstance(model, Model) or not callable(model):
         raise InputError(

@@ -30,12 +30,11 @@ from handgrad.train.api import (
     FitResult,
     Optimizer,
     Params,
-    check_labels_fit,
-    check_model,
     check_run,
     fingerprint,
     is_right,
     split_key,
+    starting_params,
 )
 from handgrad.train.batches import Windows
 from handgrad.train.log import Progress, RunLog
@@ -83,18 +82,15 @@ def fit_stream(
     Raises InputError as `fit` does, and for batches that are too large to be kept in memory;
     DivergedError, which names the step, at the first loss that is not finite.
     """
-    check_model(model)
     check_run(epochs, tol, progress)
     check_stream(stream)
     init_key, order_key = split_key(key)
+    labels = np.array([0, stream.classes - 1], stream.label_dtype)  # up to the largest
+    two_rows = jnp.zeros((2, stream.features), stream.dtype), jnp.asarray(labels)
+    params = starting_params(model, params, init_key, *two_rows)
     row = stream.features * np.dtype(stream.dtype).itemsize
     windows = Windows.of_stream(stream.examples, row, batch_size, shuffle, order_key)
     solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
-    if params is None:
-        params = model.init(init_key, stream.features, max(2, stream.classes), stream.dtype)
-    labels = np.array([0, stream.classes - 1], stream.label_dtype)  # up to the largest
-    two_rows = jnp.zeros((2, stream.features), stream.dtype), jnp.asarray(labels)
-    check_labels_fit(model, params, *two_rows)
     state = solver.init(params)
 
     def engine(at: TrainState) -> Engine:

@@ -24,6 +24,7 @@ from handgrad.verify.diagnosis.nonfinite import origin, origin_in_numpy
 from handgrad.verify.large import compare_in_float64, too_large
 from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
 from handgrad.verify.numerics import (
+    ONE_DIGIT,
     NumericsRow,
     PointResult,
     classify_range,
@@ -135,8 +136,9 @@ def _judge(problem: Problem) -> Verdict:
         if structure == "ok" and truth:
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
+                    known = programs.autodiff if truth == "autodiff" else None
                     results = compare_black_box(
-                        problem, programs, evaluator, points[: len(results)], results
+                        problem, programs, evaluator, points[: len(results)], results, known
                     )
             for dtype in problem.dtypes:
                 if problem.is_late:
@@ -222,14 +224,13 @@ def _left_undone(problem: Problem, points: int, judged: int, by_dtype: list[Dtyp
 def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
     """Whose balls may serve as truth: a witness that no point has contradicted.
 
-    Where there is no program but the loss, it is differenced ('loss').
+    Where none is left beside a gradient that cannot be traced, the loss is differenced ('loss').
     """
-    if programs.hand is None and programs.autodiff is None:
-        return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
-    return None
+    differenced = all(result.truth_row is not None for result in results)
+    return "loss" if programs.hand is None and differenced else None
 
 
 # --- one dtype ------------------------------------------------------------------------------------
@@ -319,7 +320,8 @@ def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: 
     hand = point.answers["hand"]
     doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
                 if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
-    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]))]
+    # the algebra is settled in float64: here one digit will do
+    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
     return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
 

@@ -586,12 +586,11 @@ def _worst_input(
     layout: Layout, point: PointResult, index: int, error: float, computed: float
 ) -> WorstInput:
     parts = [np.ravel(part).astype(np.float64) for part in layout.split(point.row)]
-    true = point.truth[index]
     return WorstInput(
         coordinate=layout.coordinate(index),
         ulp=error,
         computed=float(computed).hex(),
-        truth=true.str(20, radius=False) if true.is_finite() else _name_of(true),
+        truth=_decimal(point.truth[index]),
         own=float(point.row[index]).hex(),
         inputs=tuple(
             (name, tuple(float(v).hex() for v in part))
@@ -600,8 +599,14 @@ def _worst_input(
     )
 
 
-def _name_of(true: arb) -> str:
-    """What is no number, as `float` reads it."""
+def _decimal(true: arb) -> str:
+    """A truth in 20 digits; 'inf' or '-inf' where it is that, and 'nan' where it is not known.
+
+    >>> _decimal(arb("inf")), _decimal(arb(0, "inf")), _decimal(arb("0.5"))
+    ('inf', 'nan', '0.50000000000000000000')
+    """
+    if true.is_finite():
+        return str(true.str(20, radius=False))
     return str(float(true)) if is_infinite(true) else "nan"
 
 

@@ -319,7 +319,7 @@ def captures_arrays(function: Callable, at: tuple) -> bool:
     if _captured_scalars(function):
         return True
     try:
-        return bool(jaxprs.captured_arrays(jax.make_jaxpr(function)(*at)))
+        return bool(jaxprs.captured_arrays(jaxprs.attempt(function, at)))
     except jax.errors.TracerArrayConversionError:
         return False
     except Exception:
@@ -365,7 +365,7 @@ def _is_filled(cell: Any) -> bool:
 def is_traceable(gradient: Callable, at: tuple) -> bool:
     """Whether JAX can trace a gradient; one written in NumPy or PyTorch it cannot."""
     try:
-        jax.eval_shape(gradient, *at)
+        jaxprs.attempt(gradient, at)
     except Exception:
         return False
     return True
