@@ -59,7 +59,8 @@ def effort_of(program: Any) -> Effort:
     Effort(numbers=31, products=30)
     """
     program = jaxprs.closed(program)
-    numbers, products = sum(map(_real_size, program.in_avals)), 0
+    numbers: float = sum(map(_real_size, program.in_avals))
+    products: float = 0
     for equation in jaxprs.equations(program, lambda equation: []):
         outputs = sum(_real_size(variable.aval) for variable in equation.outvars)
         name, inside = equation.primitive.name, jaxprs.sub_jaxprs(equation)
