@@ -145,7 +145,7 @@ BATTERY = (
     _dotted("unit_without_projection", wf.unit_vectors, wf.unit_without_projection, "forgotten, as if it were a constant", "common"),
     # losses
     Wrong("huber_one_sided", ws.huber, ws.huber_one_sided, wf.scores, "different", "an extra factor 1[v > 0], v = e", "marlbenchmark/on-policy #47"),
-    Wrong("huber_ignores_cotangent", ws.weighted_huber, ws.huber_ignores_cotangent, ws.scores_and_weights, "different", "of `mul`", "chainer/chainer #1175"),
+    Wrong("huber_ignores_cotangent", ws.weighted_huber, ws.huber_ignores_cotangent, ws.scores_and_weights, "different", "a missing factor w", "chainer/chainer #1175"),
     Wrong("insensitive_inside_tube", ws.insensitive, ws.insensitive_inside_tube, wf.scores, "different", "where the truth is", "scikit-learn/scikit-learn #6764"),
     Wrong("hinge_without_margin", ws.hinge, ws.hinge_without_margin, ws.scores_around_margin, "different", "an extra factor 1 − v, v = 1[`mul`", "common"),
     Wrong("squared_hinge_half", ws.squared_hinge, ws.squared_hinge_half, ws.scores_and_signs, "different", "ratio 1/2", "torch/cunn #318 (a factor 2 in a backward)"),

@@ -29,6 +29,12 @@ def mutants(
         int, typer.Option(help="Number of mutants, shared evenly among the operators.")
     ] = 1_000,
     seed: Annotated[int, typer.Option(help="Random seed for the choice of mutants.")] = 0,
+    black: Annotated[
+        float, typer.Option(help="The share that our judge sees as functions of NumPy arrays.")
+    ] = 0.5,
+    causes: Annotated[
+        bool, typer.Option(help="Diagnose every mutant that is caught; slower.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write every trial to this file.")] = None,
 ) -> None:
     """Mutate hand-derived gradients, and see which judge notices."""
@@ -36,8 +42,10 @@ def mutants(
     check_seed(seed)
     if limit < 1:
         raise InputError("limit", "a whole number above 0", limit, "pass 100")
+    if not 0 <= black <= 1:
+        raise InputError("black", "a share between 0 and 1", black, "pass 0.5")
     names = list(dict.fromkeys(case.name for case, _ in choose(tuple(cases or ()), limit, seed)))
-    run = partial(trials_of_case, tuple(cases or ()), limit, seed)
+    run = partial(trials_of_case, tuple(cases or ()), limit, seed, black, causes)
     if len(names) <= FEW:
         found = list(track(map(run, names), "mutants", len(names)))
     else:
@@ -49,7 +57,8 @@ def mutants(
     wrong = [trial for trial in trials if "handgrad" in trial.wrong_judges]
     for trial in wrong:
         what = "missed" if trial.different else "accused, though equivalent"
-        print(f"{what}: {trial.case}, {trial.operator} at {trial.place}, {trial.detail}")
+        kind = " (a black box)" if trial.black_box else ""
+        print(f"{what}: {trial.case}, {trial.operator} at {trial.place}, {trial.detail}{kind}")
     if json:
         write_json(json, {"summary": rows, "trials": [asdict(trial) for trial in trials]})
     if wrong:
@@ -58,12 +67,14 @@ def mutants(
 
 def print_summary(rows: list[dict[str, Any]]) -> None:
     """For each operator the number of mutants, of different ones, and of those each judge found."""
-    found = table("operator", "mutants", "different", *JUDGES, gap=2)
+    found = table("operator", "mutants", "different", *JUDGES, "causes named", gap=2)
     for row in rows:
         cells = [
             f"{row[judge]['killed']}" + (f" +{n}" if (n := row[judge]["false_alarms"]) else "")
             for judge in JUDGES
         ]
+        asked, named = row["causes"]["asked"], row["causes"]["named"]
+        cells.append(f"{named} of {asked}" if asked else "-")
         found.add_row(row["operator"], str(row["mutants"]), str(row["different"]), *cells)
     print(found)
     print("killed, of those that are really different; + false alarms on equivalent ones")

@@ -116,7 +116,9 @@ def truth(bug: Bug) -> list[tuple[float, float]]:
                     unit.ravel()[index] = 1.0
                     moved = [unit if i == number else None for i in range(len(leaves))]
                     direction = tuple(
-                        structure.unflatten(moved) if i == position else jax.tree.map(_still, arg)
+                        jax.tree.unflatten(structure, moved)
+                        if i == position
+                        else jax.tree.map(_still, arg)
                         for i, arg in enumerate(at)
                     )
                     found.append(_slopes(bug.loss, at, direction))
@@ -253,13 +255,13 @@ def by_gradcheck(bug: Bug) -> bool | None:
             @staticmethod
             def forward(context: Any, *tensors: Any) -> Any:
                 context.save_for_backward(*tensors)
-                args = structure.unflatten([jnp.asarray(t.detach().numpy()) for t in tensors])
+                args = jax.tree.unflatten(structure, [_taken(t) for t in tensors])
                 return torch.tensor(np.asarray(f(*args)))
 
             @staticmethod
             def backward(context: Any, cotangent: Any) -> Any:
                 tensors = context.saved_tensors
-                args = structure.unflatten([jnp.asarray(t.detach().numpy()) for t in tensors])
+                args = jax.tree.unflatten(structure, [_taken(t) for t in tensors])
                 slopes = jax.tree.leaves(jax.grad(f, tuple(range(len(args))))(*args))
                 return tuple(torch.tensor(np.asarray(s)) * cotangent for s in slopes)
 
@@ -268,6 +270,11 @@ def by_gradcheck(bug: Bug) -> bool | None:
             return not torch.autograd.gradcheck(Function.apply, tensors, raise_exception=False)
         except Exception:
             return None
+
+
+def _taken(tensor: Any) -> jax.Array:
+    """A tensor's numbers, for JAX."""
+    return jnp.asarray(tensor.detach().numpy())
 
 
 def has(package: str) -> bool:

@@ -6,6 +6,7 @@ mutant: a really different one that it lets pass is a miss, an equivalent one th
 false alarm.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -24,6 +25,7 @@ from handgrad.catalogue import CASES, Case
 from handgrad.catalogue import case as case_called
 from handgrad.errors import InputError
 from handgrad.verify import verify
+from handgrad.verify.diagnosis import UNNAMED
 from handgrad.verify.mathematics import RIGHT, compare_with_truth
 from handgrad.verify.witnesses import (
     Argnums,
@@ -38,6 +40,8 @@ JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp f
 DRAWN = 6
 """Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
 SCALES = (7.0, 60.0, 300.0)
+BLACK_SCALES = (1.0, 7.0, 30.0)
+"""Of the points drawn for a black box."""
 DIGITS = 30
 LOOPS = ("scan", "while", "cond", "optimization_barrier")
 
@@ -52,6 +56,15 @@ class Trial:
     detail: str
     different: bool
     accused: dict[str, bool]
+    black_box: bool = False
+    """Whether our judge saw it as a function of NumPy arrays."""
+    cause: str = ""
+    """What our judge says is wrong, where it was asked."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a cause was found."""
+        return bool(self.cause) and not self.cause.startswith(UNNAMED)
 
     @property
     def wrong_judges(self) -> tuple[str, ...]:
@@ -83,19 +96,28 @@ def choose(names: tuple[str, ...], limit: int, seed: int) -> list[tuple[Case, Mu
     return sample(all_cases(names), limit, seed)
 
 
-def trials_of_case(names: tuple[str, ...], limit: int, seed: int, name: str) -> list[Trial]:
-    """The trials of those of the chosen mutants that are of one case."""
+def trials_of_case(
+    names: tuple[str, ...], limit: int, seed: int, share: float, causes: bool, name: str
+) -> list[Trial]:
+    """The trials of those of the chosen mutants that are of one case.
+
+    A `share` of them, spread evenly over all, are black boxes; `causes` asks what is wrong.
+    """
     chosen = choose(names, limit, seed)
-    return list(try_mutants([pair for pair in chosen if pair[0].name == name]))
+    black = [int(share * (i + 1)) > int(share * i) for i in range(len(chosen))]
+    own = [i for i, (case, _) in enumerate(chosen) if case.name == name]
+    return list(try_mutants([chosen[i] for i in own], [black[i] for i in own], causes))
 
 
-def try_mutants(chosen: list[tuple[Case, Mutation]]) -> Iterator[Trial]:
+def try_mutants(
+    chosen: list[tuple[Case, Mutation]], black: Sequence[bool] = (), causes: bool = False
+) -> Iterator[Trial]:
     """The trial of each mutant; mutants of one case should follow one another."""
     group: CaseMutants | None = None
-    for case, mutation in chosen:
+    for number, (case, mutation) in enumerate(chosen):
         if group is None or group.case is not case:
             group = CaseMutants(case)
-        yield group.trial(mutation)
+        yield group.trial(mutation, bool(black) and black[number], causes)
 
 
 class CaseMutants:
@@ -115,7 +137,7 @@ class CaseMutants:
             problem = Problem(case.gradient, case.loss, self.at, case.argnums)
             self.programs: Programs = trace_all(problem, "float64", hand=False)
 
-    def trial(self, mutation: Mutation) -> Trial:
+    def trial(self, mutation: Mutation, black_box: bool = False, causes: bool = False) -> Trial:
         """One mutant before the second opinion and before every judge."""
         changed = mutant(self.case.gradient, mutation)
         with x64():
@@ -124,30 +146,57 @@ class CaseMutants:
                 and differ(opinion(changed, args, MANY), opinion(self.case.gradient, args, MANY))
                 for args, right in zip(self.unseen, self.right, strict=True)
             )
+        by_handgrad, cause = self.by_handgrad(changed, black_box, causes)
         accused = {
-            "handgrad": self.by_handgrad(changed),
+            "handgrad": by_handgrad,
             "check_grads float32": self.by_jax(changed, "float32", check_first_order),
             "check_grads float64": self.by_jax(changed, "float64", check_first_order),
             "check_vjp float64": self.by_jax(changed, "float64", check_pullback),
         }
         return Trial(
-            self.case.name, mutation.operator, mutation.place, mutation.detail, different, accused
-        )
+            self.case.name, mutation.operator, mutation.place, mutation.detail, different, accused,
+            black_box, cause,
+        )  # fmt: skip
 
-    def by_handgrad(self, changed: Callable) -> bool:
-        """Whether our judge calls it wrong: the mathematics first, and all of it if that passes."""
+    def by_handgrad(
+        self, changed: Callable, black_box: bool = False, causes: bool = False
+    ) -> tuple[bool, str]:
+        """Whether our judge calls it wrong, and the cause, if that is asked for.
+
+        The mathematics comes first, and all of it if that passes. A black box is drawn at larger
+        numbers too: no search looks for its tail.
+        """
+        question: dict[str, Any] = {
+            "of": self.case.loss, "at": self.at, "argnums": self.case.argnums,
+            "dtypes": ("float64",), "digits": DIGITS,
+        }  # fmt: skip
+        if black_box:
+            scales = itertools.cycle(BLACK_SCALES)
+            verdict = verify(
+                in_numpy(changed), points=lambda key: self._scaled_example(key, next(scales)),
+                **question,
+            )  # fmt: skip
+            return not verdict.ok and not verdict.is_undecided, verdict.cause or ""
+        if self._is_different(changed):
+            cause = verify(changed, evaluations=0, **question).cause if causes else ""
+            return True, cause or ""
+        verdict = verify(changed, evaluations=400, points=self.case.example, **question)
+        wrong = verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
+        return wrong, verdict.cause or ""
+
+    def _scaled_example(self, key: Any, by: float) -> tuple:
+        return scaled(self.case, moved_from_zero(self.case, self.case.example(key), key), by)
+
+    def _is_different(self, changed: Callable) -> bool:
+        """Whether the mathematics alone shows an error, at the point given or a drawn one."""
         with x64():
             programs = replace(self.programs, hand=exact.trace(changed, *self.at))
-            for leaves in self.points:
-                rng = np.random.default_rng(0)
-                found = compare_with_truth(programs, leaves, DIGITS, rng, "truth")
-                if found.hand == "different":
-                    return True
-        verdict = verify(
-            changed, of=self.case.loss, at=self.at, argnums=self.case.argnums, dtypes=("float64",),
-            digits=DIGITS, evaluations=400, points=self.case.example,
-        )  # fmt: skip
-        return verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
+            return any(
+                compare_with_truth(
+                    programs, leaves, DIGITS, np.random.default_rng(0), "truth"
+                ).hand == "different"
+                for leaves in self.points
+            )  # fmt: skip
 
     def by_jax(self, changed: Callable, dtype: str, check: Callable) -> bool:
         """Whether a check of JAX's fails the loss with this derivative."""
@@ -226,6 +275,19 @@ def check_pullback(f: Callable, args: tuple) -> None:
     check_vjp(f, partial(jax.vjp, f), args)
 
 
+def in_numpy(gradient: Callable) -> Callable:
+    """A gradient that nobody can trace: it takes and returns arrays of NumPy."""
+    compiled = jax.jit(gradient)
+
+    def black_box(*args: Any) -> Any:
+        arrays = jax.tree.map(np.asarray, args)
+        wide = any(leaf.dtype == np.float64 for leaf in jax.tree.leaves(arrays))
+        with x64(wide):
+            return jax.tree.map(np.asarray, compiled(*arrays))
+
+    return black_box
+
+
 def scaled(case: Case, args: tuple, by: float) -> tuple:
     """The arguments with the differentiated leaves scaled up: where a tail is."""
     argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
@@ -246,11 +308,15 @@ def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
 
 
 def summary(trials: list[Trial]) -> list[dict[str, Any]]:
-    """By operator, and in all: mutants, really different, and each judge's kills and alarms."""
+    """By operator, black boxes, and in all: mutants, really different, kills and alarms."""
     rows = []
     names = sorted({trial.operator for trial in trials})
-    for name in [*names, "all"]:
-        some = [t for t in trials if name in (t.operator, "all")]
+    boxes = ["black boxes"] if any(trial.black_box for trial in trials) else []
+    for name in [*names, *boxes, "all"]:
+        some = [
+            t for t in trials
+            if name in (t.operator, "all") or (name == "black boxes" and t.black_box)
+        ]  # fmt: skip
         row: dict[str, Any] = {
             "operator": name,
             "mutants": len(some),
@@ -261,6 +327,9 @@ def summary(trials: list[Trial]) -> list[dict[str, Any]]:
                 "killed": sum(t.different and t.accused[judge] for t in some),
                 "false_alarms": sum(t.accused[judge] and not t.different for t in some),
             }
+        caught = [t for t in some if t.different and t.accused["handgrad"]]
+        row["causes"] = {"asked": sum(bool(t.cause) for t in caught),
+                         "named": sum(t.is_named for t in caught)}  # fmt: skip
         rows.append(row)
     return rows
 

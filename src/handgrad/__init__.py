@@ -42,6 +42,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.verify import Verdict as Verdict
     from handgrad.verify import agree as agree
     from handgrad.verify import verify as verify
+    from handgrad.verify import verify_hessian as verify_hessian
+    from handgrad.verify import verify_jvp as verify_jvp
+    from handgrad.verify import verify_objective as verify_objective
+    from handgrad.verify import verify_rule as verify_rule
+    from handgrad.verify import verify_vjp as verify_vjp
 
 __version__ = "0.1.0"
 
@@ -74,6 +79,11 @@ _HOME = {
     "split": "data",
     "standardise": "data",
     "verify": "verify",
+    "verify_hessian": "verify",
+    "verify_jvp": "verify",
+    "verify_objective": "verify",
+    "verify_rule": "verify",
+    "verify_vjp": "verify",
 }
 """The module in which each public name is found when it is first asked for."""
 

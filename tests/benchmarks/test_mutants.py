@@ -117,7 +117,7 @@ def test_a_sample_of_mutants(script, tmp_path, shared, limit):
 
 
 def test_a_judge_that_is_wrong_gives_exit_code_1(script, monkeypatch, shared):
-    monkeypatch.setattr(CaseMutants, "by_handgrad", lambda self, changed: True)
+    monkeypatch.setattr(CaseMutants, "by_handgrad", lambda self, *_: (True, ""))
     monkeypatch.setattr(CaseMutants, "by_jax", lambda self, changed, dtype, check: True)
     ran = script(mutants, "sigmoid", "--limit", 8)
     assert ran.code == 1

@@ -352,9 +352,16 @@ def test_every_case_can_be_explained(name):
 
 def test_a_case_as_text():
     text = str(explain_case("softplus"))
-    for words in ("softplus: ", "forward", "backward", "agreement", "by hand", "∂/∂z softplus(z)"):
+    for words in (
+        "softplus: ",
+        "forward",
+        "backward",
+        "bit for bit",
+        "by hand",
+        "∂/∂z softplus(z)",
+    ):
         assert words in text
-    assert "agreement" in str(hg.explain(lambda w: jnp.zeros(()), at=(1.0,)))
+    assert "the tape's gradient is" in str(hg.explain(lambda w: jnp.zeros(()), at=(1.0,)))
 
 
 def test_bits_that_only_compiling_changes_are_told_apart(monkeypatch):

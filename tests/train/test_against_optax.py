@@ -25,7 +25,7 @@ def both(name, part, *, optimizer="sgd", learning_rate=0.1, **run):
     ("name", "data", "l2"),
     [
         ("logistic", "breast_cancer", 0.01),
-        ("softmax", "iris", 0.0),
+        pytest.param("softmax", "iris", 0.0, marks=pytest.mark.slow),
         pytest.param("logistic", "breast_cancer", 0.0, marks=pytest.mark.slow),
         pytest.param("softmax", "digits", 0.0, marks=pytest.mark.slow),
         pytest.param("softmax", "iris", 0.01, marks=pytest.mark.slow),

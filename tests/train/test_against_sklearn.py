@@ -57,27 +57,28 @@ def test_per_example_descent_from_zero(breast_cancer):
 
 def test_the_perceptron_makes_the_same_mistakes(breast_cancer):
     """Point by point: the same points are mistakes, and the weights after each are the same."""
-    part, theirs = breast_cancer[0], Perceptron(eta0=1, shuffle=False, penalty=None, tol=None)
+    x, y = breast_cancer[0].x[:150], breast_cancer[0].y[:150]
+    theirs = Perceptron(eta0=1, shuffle=False, penalty=None, tol=None)
     mistakes = 0
     with x64():
-        params = zeros(part.features)
-        for x, y in zip(part.x, part.y, strict=True):
-            after = perceptron.rule(params, jnp.asarray(x), jnp.asarray(y))
+        params = zeros(x.shape[1])
+        for point, label in zip(x, y, strict=True):
+            after = perceptron.rule(params, jnp.asarray(point), jnp.asarray(label))
             moved = bool((after.weight != params.weight).any())
-            old = theirs.coef_.copy() if mistakes else np.zeros((1, part.features))
-            theirs.partial_fit(x[None], [y], classes=[0, 1])
+            old = theirs.coef_.copy() if mistakes else np.zeros((1, x.shape[1]))
+            theirs.partial_fit(point[None], [label], classes=[0, 1])
             assert moved == bool((theirs.coef_ != old).any())
             params = after
             np.testing.assert_allclose(params.weight, theirs.coef_[0], rtol=0, atol=1e-12)
             mistakes += moved
         assert 10 < mistakes < 100
         run = fit(
-            perceptron.model(), part.x, part.y, learning_rate=1.0, batch_size=1, shuffle=False,
-            epochs=1, params=zeros(part.features),
+            perceptron.model(), x, y, learning_rate=1.0, batch_size=1, shuffle=False, epochs=1,
+            params=zeros(x.shape[1]),
         )  # fmt: skip
         np.testing.assert_allclose(run.params.weight, params.weight, rtol=0, atol=1e-12)
         np.testing.assert_allclose(run.params.bias, params.bias, rtol=0, atol=1e-12)
-        assert run.history.batch_losses.shape == (part.examples,)
+        assert run.history.batch_losses.shape == (150,)
 
 
 @pytest.mark.parametrize("epochs", [4])

@@ -29,7 +29,7 @@ def assert_same(ours, theirs, rtol=1e-12):
         np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale)
 
 
-@pytest.mark.parametrize("batch_size", [1, "full"])
+@pytest.mark.parametrize("batch_size", [1, pytest.param("full", marks=pytest.mark.slow)])
 def test_each_model_is_its_own_fit(points, batch_size):
     """Rates, penalties and starts, in float64: of eight models the first, the last and one more."""
     with x64():

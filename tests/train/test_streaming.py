@@ -14,7 +14,7 @@ import pytest
 from handgrad._precision import x64
 from handgrad.errors import DivergedError, InputError
 from handgrad.fast import newton
-from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
+from handgrad.gradients import logistic, perceptron, softmax_regression
 from handgrad.scale.checkpoints import Checkpoints
 from handgrad.scale.streams import open_parts, open_stream
 from handgrad.scale.streams import stream as streams
@@ -71,12 +71,12 @@ def apart(one, two):
 
 
 MODELS = {
-    "mlp": lambda: mlp.model((5,), "tanh", 0.01),
+    "softmax": lambda: softmax_regression.model(0.01),
     "optax": lambda: baseline(softmax_regression.model(0.01), 0.01),
 }
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("mlp", "float64"), ("optax", "float32")])
+@pytest.mark.parametrize(("name", "dtype"), [("softmax", "float64"), ("optax", "float32")])
 def test_full_batches_are_those_of_fit(file, small_blocks, dtype, name):
     """The mean of the blocks' means by their sizes, the penalty in each: rounding apart, E."""
     options = {"batch_size": "full", "epochs": 25, "optimizer": "adam", "learning_rate": 0.05}
@@ -289,13 +289,14 @@ def test_rules_that_ask_for_the_loss(binary, small_blocks):
     run = {"batch_size": "full", "params": start}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         step = fit_stream(model, stream, optimizer=optax.polyak_sgd(1e9), epochs=1, **run)
-        found = fit_stream(model, stream, optimizer=optax.lbfgs(), epochs=8, **run)
+        rule = optax.lbfgs(memory_size=2)
+        found = fit_stream(model, stream, optimizer=rule, epochs=4, **run)
     loss, gradient = model.value_and_gradient(start, *arrays(stream))
     rate = loss / sum(np.sum(np.square(leaf)) for leaf in gradient)  # Polyak's, for a least of 0
     expected = jax.tree.map(lambda w, g: w - rate * g, start, gradient)
     assert apart(expected, step.params) < 1e-5
     optimum = newton.fit(None, *arrays(stream), 0.01)
-    assert found.loss == pytest.approx(optimum.loss, rel=1e-4)
+    assert found.loss == pytest.approx(optimum.loss, rel=0.01)
 
 
 def test_tolerance_and_divergence(binary, small_blocks):

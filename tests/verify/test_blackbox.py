@@ -7,7 +7,7 @@ import pytest
 from jax.scipy.special import xlogy
 
 from handgrad.errors import InputError
-from handgrad.verify import verify
+from handgrad.verify import blackbox, verify
 
 RNG = np.random.default_rng(0)
 X, Y, W = RNG.normal(size=(12, 3)), (RNG.random(12) < 0.5).astype(float), RNG.normal(size=3)
@@ -117,6 +117,56 @@ def test_pytorch():
         return (x.T @ (torch.sigmoid(x @ w) - y) / len(y)).numpy()
 
     assert verify(in_torch, of=logistic_loss, at=(W, X, Y)).ok
+
+
+# --- kinks, and derivatives that jax.grad gets wrong ----------------------------------------------
+
+Z2 = np.zeros(2)
+
+
+def norm(x):
+    return jnp.sqrt(jnp.sum(x * x))
+
+
+def square_norm(x):
+    return jnp.linalg.norm(x) ** 2
+
+
+def at_given(gradient, loss, at):
+    return verify(gradient, of=loss, at=(at,), dtypes=("float64",), evaluations=0)
+
+
+@pytest.mark.parametrize(
+    ("share", "right"), [([1, 1, 0], False), ([0.5, 0.5, 0], True), ([0, 0, 0], False)]
+)
+def test_what_tied_entries_take_must_add_up(share, right):
+    gradient = lambda x: np.array(share) + 0 * np.asarray(x)
+    verdict = at_given(gradient, jnp.max, np.array([1.0, 1.0, 0.0]))
+    assert verdict.ok == right
+    assert right or "together they give" in verdict.cause
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "right"),
+    [(norm, 0.0, True), (norm, 1.0, False), (norm, np.nan, False), (square_norm, 0.0, True),
+     (square_norm, 1.0, False)],
+)  # fmt: skip
+def test_where_autodiff_is_nan_the_loss_is_differenced(loss, value, right):
+    verdict = at_given(lambda x: value + 0 * np.asarray(x), loss, Z2)
+    assert verdict.autodiff == "different"
+    assert verdict.ok == right
+    assert right or verdict.hand != "undecided"
+
+
+def test_more_kinks_than_are_looked_at_are_undecided(monkeypatch):
+    monkeypatch.setattr(blackbox, "MOST_AT_KINKS", 2)
+    relu = lambda z: jnp.sum(jnp.maximum(z, 0))
+    verdict = at_given(lambda z: (np.asarray(z) > 0) * 1.0, relu, np.zeros(3))
+    assert not verdict.ok
+    assert verdict.hand == "undecided"
+    wrong = at_given(lambda z: (np.asarray(z) >= 0) * 2.0, relu, np.zeros(3))
+    assert not wrong.ok
+    assert wrong.hand == "not traceable"
 
 
 SCALE = np.array([0.7, -1.3, 0.9])

@@ -11,6 +11,7 @@ import pytest
 from handgrad._precision import x64
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.diagnosis.intermediates import constants_of
+from handgrad.verify.diagnosis.nonfinite import origin, origin_in_numpy
 from handgrad.verify.diagnosis.relations import Context, name_ratio
 from handgrad.verify.witnesses import Layout
 
@@ -221,3 +222,119 @@ def test_numbers_written_in_a_loss_are_known():
     assert name_ratio(1 / 3.5, around)[1].startswith("the factor 3.5 of the loss forgotten")
     assert name_ratio(1.2345, around) is None
     assert name_ratio(float("nan"), around) is None
+
+
+# --- variants of a loss, and what holds at two points ---------------------------------------------
+
+
+def normalised(x, w):
+    """Each row divided by its own norm."""
+    return jnp.sum(w * jnp.sin(x / jnp.sqrt(jnp.sum(x * x, axis=1, keepdims=True))))
+
+
+def states(w, x):
+    """A scalar recurrence, by scan."""
+    return jax.lax.scan(lambda h, row: (jnp.tanh(w[0] * h + w[1] * row), None), 0.0, x)[0]
+
+
+def states_cut(w, x):
+    def step(h, row):
+        return jnp.tanh(w[0] * jax.lax.stop_gradient(h) + w[1] * row), None
+
+    return jax.lax.scan(step, 0.0, x)[0]
+
+
+def norm_held(x, w):
+    norm = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(x * x, axis=1, keepdims=True)))
+    return jnp.sum(w * jnp.sin(x / norm))
+
+
+def scaled_rows(w, x):
+    return jnp.sum(jnp.cos(x) * (w[None] * x))
+
+
+def scaled_columns(w, x):
+    wrong = w[:, None] - jax.lax.stop_gradient(w[:, None])
+    return jnp.sum(jnp.cos(x) * (jax.lax.stop_gradient(w[None]) + wrong) * x)
+
+
+def looked_up(table):
+    return jnp.sum(jnp.arange(1.0, 4.0) * jnp.sin(table[np.array([1, 1, 3])]))
+
+
+def looked_up_once(table):
+    return jnp.sum(jnp.arange(1.0, 4.0)[1:] * jnp.sin(table[np.array([1, 3])]))
+
+
+def hinged(z):
+    return jnp.sum(jnp.arange(1.0, 5.0) * jnp.maximum(z, 0.1))
+
+
+def hinged_wrongly(z):
+    return jnp.sum(jnp.arange(1.0, 5.0) * jnp.where(z > 0.1, 0, z))
+
+
+VARIED = {
+    "the denominator of `div`": (normalised, norm_held, (X[:3, :3], X[3:, :3])),
+    "the path through time, what `scan`": (states, states_cut, (W[:2], Y)),
+    "summed over the wrong axis": (scaled_rows, scaled_columns, (W[:3], X[:3, :3])),
+    "overwritten, not added": (looked_up, looked_up_once, (W,)),
+    "on the wrong side": (hinged, hinged_wrongly, (W,)),
+}
+
+
+@pytest.mark.parametrize("words", VARIED)
+@pytest.mark.parametrize("black_box", [False, True], ids=["JAX", "NumPy"])
+def test_a_step_done_wrong_is_named_with_its_line(words, black_box):
+    loss, wrong, at = VARIED[words]
+
+    def gradient(*args):
+        assert not black_box or all(isinstance(arg, np.ndarray) for arg in args)
+        return jax.tree.map(np.asarray, jax.grad(wrong)(*args))
+
+    found = diagnose(loss, at, 0, truth_of(wrong, at), truth_of(loss, at), gradient)
+    assert words in found
+    assert "/jax/" not in found
+
+
+def test_a_factor_is_named_only_if_it_holds_at_two_points():
+    """12x³ for the derivative of x⁴ at 3 is three times too much, not x times."""
+    at = (np.array(3.0),)
+    loss = lambda x: x**4
+    alone = diagnose(loss, at, 0, np.array(324.0), np.array(108.0))
+    assert "factor" in alone
+    found = diagnose(loss, at, 0, np.array(324.0), np.array(108.0), lambda x: 12 * x**3)
+    assert found is None or "1/3" not in found
+
+
+def test_an_error_near_rounding_gets_no_story():
+    assert told(lambda g: g * (1 + 2e-11)) is None
+
+
+def test_a_part_of_a_packed_leaf():
+    at = (np.concatenate([W, W[::-1] + 0.1]), X, Y)
+    loss = lambda w, x, y: mean_square(w[:4], x, y) + jnp.sum(w[4:] ** 3)
+    truth = truth_of(loss, at)
+    wrong = truth * np.repeat([6.0, 1.0], 4)
+    assert diagnose(loss, at, 0, wrong, truth).startswith("w[0:4]: 6 times too large")
+
+
+def test_what_made_a_nan_is_named_and_the_branch_not_taken():
+    loss = lambda x: jnp.sum(jnp.where(x > 0, jnp.sqrt(x), 0.0))
+    with x64():
+        program = jax.make_jaxpr(jax.grad(loss))(np.array([1.0, 0.0]))
+        made = origin(program, [np.array([1.0, 0.0])], 1)
+        assert origin(program, [np.array([1.0, 0.0])], 0) is None
+    assert "makes NaN of 0 · inf" in made
+    assert "test_diagnosis.py:" in made
+    assert "the branch that a `where` does not take" in made
+
+
+def test_the_line_that_makes_a_nan_in_numpy():
+    def gradient(x):
+        return np.log(x)
+
+    with np.errstate(all="ignore"):
+        assert "in log (test_diagnosis.py:" in origin_in_numpy(gradient, (np.array([-1.0]),))
+        assert "divide by zero" in origin_in_numpy(gradient, (np.array([0.0]),))
+    assert origin_in_numpy(gradient, (np.array([1.0]),)) is None

@@ -125,7 +125,7 @@ def test_of_many_coordinates_some_are_drawn_and_the_miss_is_stated(monkeypatch):
     found = finding(lambda x: jnp.sign(x), lambda x: jnp.sum(jnp.abs(x)), at)
     assert found.hand in ("identical", "valid subgradient")
     (note,) = [note for note in found.notes if note.startswith("4 of 10 coordinates")]
-    assert "an error that autodiff shares is missed with probability 0.6 in one coordinate" in note
+    assert "an error that jax.grad shares is missed with probability 0.6 in one coordinate" in note
 
 
 def test_directions_certify_hand_where_autodiff_is_wrong_and_coordinates_are_many(monkeypatch):

@@ -14,10 +14,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad._precision import x64
 from handgrad.bench.peers import installed, missing
 from handgrad.bench.report import Bar, Report, row
 from handgrad.bench.timing import plain, race, ratio
@@ -78,7 +78,7 @@ def run(quick: bool = False) -> Iterator[Report]:
     """A report for each size and dtype."""
     for dtype in ("float32", "float64"):
         for features, examples in SIZES[: 1 if quick else None]:
-            with jax.enable_x64(dtype == "float64"):
+            with x64(dtype == "float64"):
                 yield measure(features, examples // 10 if quick else examples, dtype, quick)
 
 

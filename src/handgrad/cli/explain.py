@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from handgrad.cli.output import (
     WRONG,
@@ -18,8 +16,6 @@ from handgrad.cli.output import (
 )
 from handgrad.cli.user_file import load_arguments, load_function, parse_argnums
 from handgrad.errors import InputError
-
-FORWARD, BACKWARD = "green", "red"
 
 
 def explain(
@@ -43,6 +39,7 @@ def explain(
 ) -> None:
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
     from handgrad.explain import as_data, as_html
+    from handgrad.explain.explanation import conclusion, tables
 
     check_writable("--html", html, ".html")
     check_writable("--json", json, ".json")
@@ -50,7 +47,12 @@ def explain(
     found = (
         of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
     )
-    print_explanation(found)
+    for table in tables(found):
+        print("")
+        print(table)
+    print(f"\n{conclusion(found)}")
+    for note in found.notes:
+        print(note, markup=False)
     if html:
         write_whole(html, as_html(found).encode(errors="xmlcharrefreplace"))
         print(f"wrote {escape(str(html))}")
@@ -87,48 +89,3 @@ def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> An
         loss, args = load_function("what", what), load_arguments("--at", at)
         hand = load_function("--gradient", gradient) if gradient else None
         return explained(loss, at=args, argnums=parse_argnums(argnums), gradient=hand)
-
-
-def print_table(
-    title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], styles: dict[int, str]
-) -> None:
-    """A table without lines, after an empty line; the cells are text, whatever is in them."""
-    table = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=Text(title) if title else None,
-        title_justify="left", title_style="bold",
-    )  # fmt: skip
-    for index, head in enumerate(heads):
-        table.add_column(head, style=styles.get(index, ""), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    print("")
-    print(table)
-
-
-def print_explanation(found: Any) -> None:
-    """The derivation beside the tape, the equations forward and back, and the agreement."""
-    from handgrad.explain import explanation as rows_of
-
-    tape = found.tape
-    heads: tuple[str, ...]
-    if found.derivation.lines:
-        heads = ("", "", "because", "on the tape")
-        lines = rows_of.derivation_rows(found)
-        print_table(found.derivation.title, heads, lines, {0: "dim", 2: "dim", 3: BACKWARD})
-    arguments = [("", name, "", value, "") for name, value in rows_of.argument_rows(tape)]
-    equations = [(str(i), *cells) for i, cells in enumerate(rows_of.forward_rows(tape), 1)]
-    heads = ("", "forward", "local derivative", "value", "line")
-    title = f"{found.name}: {rows_of.headline(tape)}"
-    print_table(title, heads, [*arguments, *equations], {0: "dim", 3: FORWARD, 4: "dim"})
-    numbers = [str(e.index + 1) for e in tape.backward]  # of every equation that sends, last first
-    back = [(n, *cells) for n, cells in zip(numbers, rows_of.backward_rows(tape), strict=True)]
-    heads = ("", "backward", "∂ loss/∂ it", "sent")
-    print_table("", heads, back, {0: "dim", 2: BACKWARD, 3: BACKWARD})
-    head, *leaves = rows_of.agreement_rows(found)
-    print_table("", head, leaves, {})
-    ends = "is jax.grad's, bit for bit" if found.identical else "is jax.grad's but for rounding"
-    hand = {True: ", and the hand-derived one's up to rounding", False: "; the hand-derived one is "
-            "different", None: ""}[found.hand_equal]  # fmt: skip
-    print(f"\nthe tape's gradient {ends}{hand}")
-    for note in found.notes:
-        print(note, markup=False)

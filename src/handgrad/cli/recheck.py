@@ -69,7 +69,8 @@ def recheck(
         results.append({"name": data["name"], "holds": not changed, "changed": changed})
         said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
         if not verdict.ok and not changed:
-            said = f"holds: [bold red]NOT right[/]: {escape(str(verdict.fault))}"
+            kind = "undecided" if verdict.is_undecided else "NOT right"
+            said = f"the verdict holds: [bold red]{kind}[/]: {escape(str(verdict.fault))}"
         print(f"{escape(data['name'])}: {said}")
         for line in changed:
             print(f"  {line}", markup=False)

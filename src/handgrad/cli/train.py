@@ -104,13 +104,16 @@ def train(
     from handgrad.train import comparison
     from handgrad.train.api import check_run
     from handgrad.train.batches import check_mesh_fits, size_of
+    from handgrad.train.optimizers import resolve
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
     check_writable("--params", params, ".npz")
     if dtype not in ("float32", "float64"):
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
-    check_choices(optimizer, learning_rate, l2)
+    resolve(optimizer, learning_rate)
+    if not 0 <= l2 < 3e38:  # float32 has to hold it
+        raise InputError("l2", "a finite number of 0 or more", l2, "pass 0.01")
     check_run(epochs, tol)
     choice = optimizer, learning_rate, l2, parse_sizes(hidden), activation
     streamed = is_streamed(data, stream)
@@ -126,8 +129,9 @@ def train(
     name = model or ("logistic" if training.classes == 2 else "softmax")
     pair = comparison.contenders(name, *choice)
     comparison.check_labels_suit(name, training)
-    size = size_of(parse_batch_size(batch_size), training.examples)
-    mesh = parse_devices(devices, distributed=coordinator is not None)
+    size = size_of(number_or_word(batch_size), training.examples)
+    unasked = "all" if coordinator is not None else None
+    mesh = number_or_word(unasked if devices is None else devices)
     if streamed and mesh is not None:
         raise InputError(
             "--coordinator" if coordinator else "--devices", "a data set in memory",
@@ -199,25 +203,9 @@ def train(
 # --- options --------------------------------------------------------------------------------------
 
 
-def check_choices(optimizer: str, learning_rate: float, l2: float) -> None:
-    """Raise InputError for an unknown optimizer, or a learning rate or penalty out of range."""
-    from handgrad.train.optimizers import resolve
-
-    resolve(optimizer, learning_rate)
-    if not 0 <= l2 < 3e38:  # float32 has to hold it
-        raise InputError("l2", "a finite number of 0 or more", l2, "pass 0.01")
-
-
-def parse_batch_size(text: str | None) -> int | str | None:
-    """'full', or a whole number, or None if none was given."""
+def number_or_word(text: str | None) -> int | str | None:
+    """'32' as 32; 'full' and 'all' as they are."""
     return int(text) if text and text.removeprefix("-").isdecimal() else text
-
-
-def parse_devices(text: str | None, distributed: bool) -> int | str | None:
-    """A whole number, or 'all', or None; with several processes all are taken if none is named."""
-    if text is None:
-        return "all" if distributed else None
-    return int(text) if text.isdecimal() else text
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

@@ -149,10 +149,12 @@ def _floats(column: "pyarrow.ChunkedArray", where: str) -> np.ndarray:
 class ValueCounts:
     """The distinct values of a column that comes in blocks: how often and where first they occur.
 
-    Counting stops once there are more than a column of categories may have.
+    Counting stops once there are more than a column of categories may have. `where` and `remedy`
+    are what messages call the column, and advise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: str = "", remedy: str = "") -> None:
+        self._where, self._remedy = where, remedy
         self.rows = 0
         self.counts: dict = {}
         self.first: dict = {}
@@ -180,25 +182,21 @@ class ValueCounts:
         number = len(self.first)
         return self.too_many or (number > FEW_CATEGORIES and 2 * number > self.rows)
 
-    def check_categories(self, where: str, remedy: str) -> None:
+    def check_categories(self) -> None:
         """Raise InputError if strings look like an id, or like numbers with a few mistakes."""
         distinct = sorted(self.first)
         if len(distinct) > FEW_CATEGORIES:
             odd = [value for value in distinct if not _is_number(value)]
             if 0 < len(odd) < len(distinct) / 2:
                 raise InputError(
-                    where, "numbers, or a few categories",
+                    self._where, "numbers, or a few categories",
                     f"mostly numbers, but {odd[0]!r} in row {self.first[odd[0]] + 1:,} of the data",
                     "mend that value, or drop its row",
                 )  # fmt: skip
         if self.like_an_id:
-            raise InputError(
-                where,
-                f"at most {MOST_CATEGORIES:,} different values, each in two rows or more",
-                f"{len(distinct):,} in {self.rows:,} rows, such as {distinct[0]!r}: an id or a "
-                "text?",
-                remedy,
-            )
+            most = f"at most {MOST_CATEGORIES:,} different values, each in two rows or more"
+            some = f"{len(distinct):,} in {self.rows:,} rows, such as {distinct[0]!r}"
+            raise InputError(self._where, most, f"{some}: an id or a text?", self._remedy)
 
 
 class LabelEncoder:
@@ -211,7 +209,7 @@ class LabelEncoder:
     def __init__(self, file: str, where: str):
         """`where` is what messages call the target."""
         self._file, self._where = file, where
-        self._counts = ValueCounts()
+        self._counts = ValueCounts(where, NOT_CLASSES)
         self._rows = self._outside = 0
         self._first_outside = 0, 0.0
         self.soft = False
@@ -244,7 +242,7 @@ class LabelEncoder:
             return
         self._classes = sorted(self._counts.first)
         if isinstance(self._classes[0], str):
-            self._counts.check_categories(self._where, NOT_CLASSES)
+            self._counts.check_categories()
         self.class_names = tuple(
             str(int(value)) if isinstance(value, float) else str(value) for value in self._classes
         )
@@ -285,43 +283,44 @@ class FeatureEncoder:
     def partial_fit(self, parts: Sequence[Column]) -> None:
         """Learn from the next rows. Raises InputError once a column has too many categories."""
         if not self._seen:
+            remedy = "leave it out, or group its values"
             self._seen = [
-                ValueCounts() if isinstance(part, Strings) else part[0].copy() for part in parts
+                ValueCounts(f"column {own[0]!r} of {self._file}", remedy)
+                if isinstance(part, Strings)
+                else part[0].copy()
+                for own, part in zip(self._names, parts, strict=True)
             ]
-        for number, (seen, part) in enumerate(zip(self._seen, parts, strict=True)):
+        for seen, part in zip(self._seen, parts, strict=True):
             if isinstance(seen, np.ndarray):
                 self._varies = self._varies or bool(np.any(part != seen))
                 continue
             seen.partial_fit(part)
             self._varies |= len(seen.first) > 1
             if seen.too_many:
-                self._check_categories(number)
+                seen.check_categories()
         self.rows += len(parts[0])
 
     def finish(self) -> None:
         """Settle the columns. Raises InputError for an id, and if no feature varies."""
         names: list[str] = []
         numeric: list[bool] = []
-        for number, (own, seen) in enumerate(zip(self._names, self._seen, strict=True)):
+        for own, seen in zip(self._names, self._seen, strict=True):
             if isinstance(seen, np.ndarray):
                 self.categories.append([])
                 names += own
                 numeric += [True] * len(own)
                 continue
-            self._check_categories(number)
+            seen.check_categories()
             values = sorted(seen.first)
             self.categories.append(values)
             names += [f"{own[0]}={value}" for value in values]
             numeric += [False] * len(values)
         self.feature_names, self.numeric = tuple(names), np.array(numeric)
         if not self._varies:
-            raise InputError(
-                self._file,
-                "a feature that varies",
-                f"{len(names)} constant column{'s' if len(names) > 1 else ''}"
-                f" in {self.rows:,} row{'s' if self.rows > 1 else ''}",
-                "add features that differ between examples",
-            )
+            columns = f"{len(names)} constant column{'s' if len(names) > 1 else ''}"
+            found = f"{columns} in {self.rows:,} row{'s' if self.rows > 1 else ''}"
+            remedy = "add features that differ between examples"
+            raise InputError(self._file, "a feature that varies", found, remedy)
 
     def transform(self, parts: Sequence[Column]) -> NDArray[np.float64]:
         """Features (R, D) of some rows."""
@@ -336,12 +335,6 @@ class FeatureEncoder:
                 x[rows, start + _indices(part, categories, self._file)] = 1
                 start += len(categories)
         return x
-
-    def _check_categories(self, number: int) -> None:
-        where = f"column {self._names[number][0]!r} of {self._file}"
-        seen = self._seen[number]
-        assert isinstance(seen, ValueCounts)
-        seen.check_categories(where, "leave it out, or group its values")
 
 
 def encode_table(

@@ -141,35 +141,30 @@ def _as_object(leaf: Any) -> np.ndarray:
 def _checked_line(
     number: int, step: Step, before: list[LineValue], here: list[LineValue], digits: int
 ) -> CheckedLine:
-    worst, compared, fault = float(digits), 0, None
+    where, worst, compared = f"line {number} ({step.reason})", float(digits), 0
+    faults: list[str] = []
     for point, (old, new) in enumerate(zip(before, here, strict=True), 1):
         trouble = new.trouble or old.trouble
         if trouble is None and new.frame != old.frame:
             trouble = f"it is {_shapes(new)} where line {number - 1} is {_shapes(old)}"
         if trouble is not None:
-            worst, fault = 0.0, fault or f"line {number} ({step.reason}): {trouble}"
-            break
-        for name, shape, a, b in _coordinates(new, old):
-            with ctx.workprec(4 * digits + 128):
-                agreed = agreed_digits(a, b)
-            compared += 1
-            if agreed < digits and fault is None:
-                place = f"{name}{list(shape)}" if shape else name
-                fault = (
-                    f"line {number} ({step.reason}): {_short(a)} where line {number - 1} has "
-                    f"{_short(b)}" + (f", at {place}" if place else "") + f" of point {point}"
-                )
-            worst = min(worst, agreed)
-    if compared == 0 and fault is None:
-        fault = f"line {number} ({step.reason}): nothing to compare"
+            return CheckedLine(number, step.reason, False, 0, compared, f"{where}: {trouble}")
+        for name, mine, other in zip(new.names, new.leaves, old.leaves, strict=True):
+            for index, a in np.ndenumerate(mine):
+                b: Any = other[index]
+                with ctx.workprec(4 * digits + 128):
+                    agreed = agreed_digits(a, b)
+                compared, worst = compared + 1, min(worst, agreed)
+                if agreed < digits:
+                    place = f"{name}{list(index)}" if index else name
+                    at = f", at {place}" if place else ""
+                    numbers = f"{_short(a)} where line {number - 1} has {_short(b)}"
+                    faults.append(f"{where}: {numbers}{at} of point {point}")
+    if compared == 0:
+        faults.append(f"{where}: nothing to compare")
     reached = int(max(worst, 0.0)) if compared else 0
+    fault = faults[0] if faults else None
     return CheckedLine(number, step.reason, fault is None, reached, compared, fault)
-
-
-def _coordinates(new: LineValue, old: LineValue) -> Any:
-    for name, a, b in zip(new.names, new.leaves, old.leaves, strict=True):
-        for index in np.ndindex(a.shape):
-            yield name, index, a[index], b[index]
 
 
 def _shapes(value: LineValue) -> str:

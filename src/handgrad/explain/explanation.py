@@ -1,11 +1,15 @@
 """An explanation: the tape, its end beside jax.grad and the hand, the derivation; and as text."""
 
+import io
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from handgrad.explain.derivation_view import DerivationView
 from handgrad.explain.latex import as_unicode
@@ -146,32 +150,56 @@ class Explanation:
 
 # --- as text ----------------------------------------------------------------------------------
 
-Row = tuple[str, ...]
+FORWARD, BACKWARD = "green", "red"
+Rows = list[tuple[str, ...]]
 
 
 def as_text(explanation: Explanation) -> str:
-    """The derivation, the tape forwards and backwards, and the agreement, in columns."""
-    tape, derivation = explanation.tape, explanation.derivation
-    parts = [f"{explanation.name}: {headline(tape)}"]
-    if derivation.lines:
-        parts.append("\n".join([derivation.title, *_columns(derivation_rows(explanation))]))
-    forward = [(name, "", value, "") for name, value in argument_rows(tape)]
-    parts.append("\n".join(["forward", *_columns(forward + forward_rows(tape))]))
-    parts.append("\n".join(["backward", *_columns(backward_rows(tape))]))
-    parts.append("\n".join(["agreement", *_columns(agreement_rows(explanation))]))
-    return "\n\n".join([*parts, *explanation.notes])
+    """The tables one below the other, each as wide as it needs to be, and the conclusion."""
+    console = Console(file=io.StringIO(), width=10_000, color_system=None)
+    for table in tables(explanation):
+        console.print(table, "")
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [*text.splitlines(), conclusion(explanation), *explanation.notes]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def headline(tape: Tape) -> str:
-    """How long the tape is, and where the loss stands."""
-    loss = summarise(tape.loss.array, 8).text
-    return f"{len(tape.equations)} equations forward to {loss}, {len(tape.backward)} back"
+def tables(explanation: Explanation) -> list[Table]:
+    """The derivation, the tape forwards and backwards, and the agreement."""
+    derivation = [_derivation(explanation)] if explanation.derivation.lines else []
+    return [
+        *derivation, _forward(explanation), _backward(explanation.tape), _agreement(explanation)
+    ]  # fmt: skip
 
 
-def derivation_rows(explanation: Explanation) -> list[Row]:
+def conclusion(explanation: Explanation) -> str:
+    """The agreement in a sentence."""
+    ends = "jax.grad's, bit for bit" if explanation.identical else "jax.grad's but for rounding"
+    hand = {
+        True: ", and the hand-derived one's up to rounding",
+        False: "; the hand-derived one is different",
+        None: "",
+    }
+    return f"the tape's gradient is {ends}{hand[explanation.hand_equal]}"
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Rows, styles: dict[int, str]) -> Table:
+    """A table without lines; the cells are text, whatever is in them."""
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), title=Text(title) if title else None,
+        title_justify="left", title_style="bold",
+    )  # fmt: skip
+    for index, head in enumerate(heads):
+        table.add_column(head, style=styles.get(index, ""), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _derivation(explanation: Explanation) -> Table:
     """Number, formula, reason, and what of the tape the line computes."""
     derivation = explanation.derivation
-    rows: list[Row] = [("", as_unicode(derivation.of), "", "")]
+    rows: Rows = [("", as_unicode(derivation.of), "", "")]
     for number, line in enumerate(derivation.lines, 1):
         names = [
             ("∂" if match.cotangent else "") + explanation.tape.name(match.index)
@@ -180,55 +208,70 @@ def derivation_rows(explanation: Explanation) -> list[Row]:
         more = f" and {len(names) - 3} more" if len(names) > 4 else ""
         matched = ", ".join(names[: 3 if more else 4]) + more
         rows.append((str(number), as_unicode(line.formula), line.reason, matched))
-    return rows
+    styles = {0: "dim", 2: "dim", 3: BACKWARD}
+    return _table(derivation.title, ("", "", "because", "on the tape"), rows, styles)
 
 
-def argument_rows(tape: Tape) -> list[tuple[str, str]]:
-    """The arguments: name, value."""
-    return [(tape.values[i].name, format_array(tape.values[i].array)) for i in tape.inputs]
-
-
-def forward_rows(tape: Tape) -> list[Row]:
-    """Every equation: formula, local derivative, value, line of the file."""
-    return [
-        (
-            tape.formula(e),
-            format_jacobians(e),
-            "; ".join(format_array(tape.values[i].array) for i in e.outputs),
-            str(e.source) if e.source else "",
-        )
-        for e in tape.equations
+def _forward(explanation: Explanation) -> Table:
+    """The arguments, then every equation: local derivative, value, line of the file."""
+    tape = explanation.tape
+    rows: Rows = [
+        ("", tape.values[i].name, "", format_array(tape.values[i].array), "") for i in tape.inputs
     ]
+    for e in tape.equations:
+        value = "; ".join(format_array(tape.values[i].array) for i in e.outputs)
+        place = str(e.source) if e.source else ""
+        rows.append((str(e.index + 1), tape.formula(e), _jacobians(e), value, place))
+    length = f"{len(tape.equations)} equations forward to {summarise(tape.loss.array, 8).text}"
+    title = f"{explanation.name}: {length}, {len(tape.backward)} back"
+    heads = ("", "forward", "local derivative", "value", "line")
+    return _table(title, heads, rows, {0: "dim", 3: FORWARD, 4: "dim"})
 
 
-def backward_rows(tape: Tape) -> list[Row]:
+def _jacobians(equation: TapeEquation) -> str:
+    """The local derivatives: numbers where the equation is elementwise, else in a word."""
+    return "; ".join(
+        jacobian.description.split(":")[0]
+        if jacobian.entries is None
+        else summarise(jacobian.entries).text
+        for jacobian in equation.jacobians
+        if jacobian is not None
+    )
+
+
+def _backward(tape: Tape) -> Table:
     """Every equation that sends something back: what arrives, and what it sends to whom."""
-    rows: list[Row] = []
+    rows: Rows = []
     for equation in tape.backward:
         arrived = [tape.values[i].cotangent for i in equation.outputs]
-        sent = [
+        cotangent = "; ".join(summarise(c).text for c in arrived if c is not None)
+        sent = "; ".join(
             f"{tape.values[i].name} ← {summarise(s).text}"
             for i, s in zip(equation.inputs, equation.sent, strict=True)
             if s is not None
-        ]
-        cotangent = "; ".join(summarise(c).text for c in arrived if c is not None)
-        rows.append((tape.formula(equation), cotangent, "; ".join(sent)))
-    return rows
+        )
+        rows.append((str(equation.index + 1), tape.formula(equation), cotangent, sent))
+    heads = ("", "backward", "∂ loss/∂ it", "sent")
+    return _table("", heads, rows, {0: "dim", 2: BACKWARD, 3: BACKWARD})
 
 
-def agreement_rows(explanation: Explanation) -> list[Row]:
+def _agreement(explanation: Explanation) -> Table:
     """The gradient by the tape, by hand where there is one, and by jax.grad."""
     hand = explanation.hand_equal is not None
-    rows: list[Row] = [
-        ("", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad")
-    ]
+    rows: Rows = []
     for leaf in explanation.leaves:
-        cells = [summarise(leaf.tape, 8).text]
+        cells = [leaf.name, summarise(leaf.tape, 8).text]
         if hand:
             cells.append(f"{summarise(leaf.hand, 8).text} ({format_hand(leaf)})")
         cells.append(f"{summarise(leaf.autodiff, 8).text} ({format_autodiff(leaf)})")
-        rows.append((leaf.name, *cells))
-    return rows
+        rows.append(tuple(cells))
+    return _table("", agreement_heads(explanation), rows, {})
+
+
+def agreement_heads(explanation: Explanation) -> tuple[str, ...]:
+    """The columns of the agreement."""
+    by_hand = () if explanation.hand_equal is None else ("by hand",)
+    return ("", "the tape's last cotangent", *by_hand, "jax.grad")
 
 
 def format_hand(leaf: GradientLeaf) -> str:
@@ -244,25 +287,3 @@ def format_autodiff(leaf: GradientLeaf) -> str:
         return "the same bits"
     unfused = "; the same bits under jax.disable_jit" if leaf.identical_unfused else ""
     return f"{leaf.autodiff_ulp:.3g} ulp apart{unfused}"
-
-
-def format_jacobians(equation: TapeEquation) -> str:
-    """The local derivatives: numbers where the equation is elementwise, else in a word."""
-    return "; ".join(
-        jacobian.description.split(":")[0]
-        if jacobian.entries is None
-        else summarise(jacobian.entries).text
-        for jacobian in equation.jacobians
-        if jacobian is not None
-    )
-
-
-def _columns(rows: list[Row]) -> list[str]:
-    """Rows as lines, every column as wide as its widest cell, indented by two."""
-    if not rows:
-        return []
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

@@ -27,7 +27,10 @@ from handgrad._checks import (
     describe,
     dtype_of,
     floating_dtype,
+    is_real,
+    require_choice,
     require_output_layer,
+    require_size,
 )
 from handgrad._precision import wider
 from handgrad._types import DTypeLike, Scalar
@@ -59,20 +62,18 @@ class Settings:
     over it."""
 
     def __post_init__(self) -> None:
-        chunk, smoothing, ignore = self.chunk, self.label_smoothing, self.ignore
-        whole = isinstance(chunk, int) and not isinstance(chunk, bool)
-        if chunk is not None and not (whole and chunk > 0):
-            raise InputError("chunk", "a whole number above 0", repr(chunk), "pass 256, or None")
-        if not (isinstance(smoothing, int | float) and 0 <= smoothing < 1):
+        smoothing = self.label_smoothing
+        if self.chunk is not None:
+            require_size("chunk", self.chunk, remedy="pass 256, or None")
+        if not (is_real(smoothing) and 0 <= smoothing < 1):
             raise InputError("label_smoothing", "a number in [0, 1)", repr(smoothing), "pass 0.1")
-        if ignore is not None and not (isinstance(ignore, int) and abs(ignore) <= MOST):
-            raise InputError("ignore", "an integer label", repr(ignore), "pass -100")
+        if self.ignore is not None:
+            require_size("ignore", self.ignore, -MOST, remedy="pass -100")
         for name in ("operands", "gradient_dtype"):
             floating_dtype(getattr(self, name), name)
         if not isinstance(self.axis_name, str | None):
-            raise InputError(
-                "axis_name", "the name of an axis", repr(self.axis_name), "pass 'data'"
-            )
+            axis = repr(self.axis_name)
+            raise InputError("axis_name", "the name of an axis", axis, "pass 'data'")
 
 
 def loss(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Scalar:
@@ -191,8 +192,7 @@ def check(hidden: Hidden, weight: Weight, y: Labels, **settings: Any) -> Setting
     """The settings. Raises InputError for shapes, dtypes and settings that cannot be."""
     known = [field.name for field in fields(Settings)]
     for name in settings:
-        if name not in known:
-            raise InputError(name, f"one of {', '.join(known)}", repr(name), "leave it out")
+        require_choice(name, name, known)
     require_output_layer(hidden, weight)
     if not jnp.issubdtype(dtype_of("y", y), jnp.integer) or jnp.shape(y) != jnp.shape(hidden)[:1]:
         raise InputError(

@@ -32,6 +32,7 @@ from handgrad._checks import (
     require_floating,
     require_params,
     require_rank,
+    require_size,
     shape_of,
 )
 from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
@@ -224,9 +225,8 @@ def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | N
     if len(shape_of(y)) not in (1, 2):
         raise InputError("y", "shape (N,) or (N, K)", f"shape {shape_of(y)}", "reshape the labels")
     require_axis("y", y, 0, shape_of(x)[0], "examples, as x has")
-    whole = isinstance(rows, int | np.integer) and not isinstance(rows, bool)
-    if rows is not None and not (whole and rows > 0):
-        raise InputError("rows", "a whole number above 0", repr(rows), "pass 4096, or leave it")
+    if rows is not None:
+        require_size("rows", rows, remedy="pass 4096, or leave it")
 
 
 def _check(

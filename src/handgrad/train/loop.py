@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -74,7 +73,10 @@ class Solver(NamedTuple):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
         """(state, loss of the batch (x, y) before the update)."""
-        evaluate = partial(self._on, batch)
+
+        def evaluate(params: Params) -> tuple[Array, Params]:
+            return self.value_and_gradient(params, *batch)
+
         loss, gradient = evaluate(state.params)
         return self.update(state, loss, gradient, differentiable(evaluate)), loss
 
@@ -91,9 +93,6 @@ class Solver(NamedTuple):
             gradient, state.optimizer, state.params, value=loss, grad=gradient, value_fn=value_fn
         )
         return TrainState(optax.apply_updates(state.params, updates), memory)
-
-    def _on(self, batch: Batch, params: Params) -> tuple[Array, Params]:
-        return self.value_and_gradient(params, *batch)
 
     def chunk(self, full: bool) -> Callable[..., tuple[TrainState, Array]]:
         """chunk(state, x, y, indices (L, B), count ≤ L) -> (state, losses (L,)), 0 past `count`."""

@@ -5,25 +5,25 @@ algebra cannot be read, but rounding and wrong algebra behave differently: a rou
 with the dtype, a wrong factor does not. So it is run in float64, whatever dtypes are asked for.
 Each coordinate has to be as good there as rounding allows: within `ALLOWANCE` times one ulp and
 what conditioning costs, or, where a formula cancels, within `ALLOWANCE` times the ulps that it
-loses in float32 too. At a kink any value between the one-sided derivatives will do, as long as the
-coordinates that meet there are a subgradient together. What it does in the dtypes asked for is then
-judged as for any gradient.
+loses in float32 too. At a kink any value between the one-sided derivatives will do, and those of
+coordinates that meet there are judged together. What it does in the dtypes asked for is then judged
+as for any gradient.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flint import arb
+from flint import arb, ctx
 
 from handgrad._precision import x64
-from handgrad.errors import InputError, Undecided, UnsupportedPrimitive
-from handgrad.verify.kinks import KinkResult, Slope, judge_kinks, slope_along
-from handgrad.verify.mathematics import RIGHT, MathResult
+from handgrad.errors import InputError, Undecided
+from handgrad.exact import Traced
+from handgrad.verify.kinks import KinkResult, judge_kinks, slope_along
+from handgrad.verify.mathematics import MathResult
 from handgrad.verify.numerics import (
     ONE_DIGIT,
     PointResult,
@@ -41,10 +41,13 @@ from handgrad.verify.witnesses import (
     rounded,
 )
 
-MOST_AT_KINKS = 64
-"""Coordinates whose one-sided derivatives are taken; of more, the first."""
+MOST_AT_KINKS = 128
+"""Coordinates whose one-sided derivatives are taken; if all of them lie at kinks, the rest is
+undecided."""
+KINK_DIGITS = 20
+"""To which the slopes at a kink are taken."""
 SLACK = 1e-9
-"""Relative, beside a one-sided derivative in float64."""
+"""Relative, beside a one-sided derivative."""
 LEFT = 1e-3
 """Relative error in float64 of a formula that has cancelled all digits in float32."""
 
@@ -74,6 +77,8 @@ class BlackBoxEvaluator:
         shapes = self.problem.layout.shapes
         try:
             answer = self.problem.gradient(*jax.tree.map(_copied, args))
+        except InputError:
+            raise  # it says itself what is wrong
         except Exception as error:
             raise InputError(
                 "gradient", "a function of the arguments in `at`", describe_error(error),
@@ -126,9 +131,11 @@ def compare_black_box(
     evaluator: BlackBoxEvaluator,
     points: Sequence[list],
     results: Sequence[MathResult],
+    truth: Traced | None,
 ) -> list[MathResult]:
     """The results at each point (`programs` are traced in float64), with what hand's numbers show.
 
+    `truth` is the program known to give the derivative; without one the loss is differenced.
     A coordinate that neither rounding nor a kink explains makes hand 'different', with its numbers
     as rows; else hand stays 'not traceable'.
     """
@@ -140,7 +147,7 @@ def compare_black_box(
             hand, dtype = evaluator.hand(problem.layout.args(here))
         except InputError:  # it may take nothing but the dtype asked for
             hand, dtype = evaluator.hand(problem.layout.args(rounded(here, widest)))
-        compared.append(_compared(problem, programs, evaluator, here, result, hand, dtype))
+        compared.append(_compared(problem, programs, evaluator, here, result, hand, dtype, truth))
     return compared
 
 
@@ -156,36 +163,32 @@ def _compared(
     result: MathResult,
     hand: np.ndarray,
     dtype: str,
+    truth: Traced | None,
 ) -> MathResult:
     row = problem.layout.row(leaves, np.float64)
     answers = {"hand": hand}
-    trusted = result.autodiff in (*RIGHT, "reference")
-    truth = programs.autodiff if trusted else None  # None: the loss, differenced
     point = evaluate_point(programs, truth, leaves, row, answers, dtype, at_edges=True)
     if point is None:
         return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
     if any(true.is_nan() and not has_slopes(programs, leaves, index)
            for index, true in enumerate(point.truth)):  # fmt: skip
         return replace(result, hand="undecided")
-    unexplained = unexplained_coordinates(programs, point, leaves, dtype)
+    unexplained, at_kinks, unseen = unexplained_coordinates(programs, point, leaves, dtype)
     if dtype == "float64" and unexplained:
         unexplained = _without_cancellation(
-            problem, evaluator, programs, leaves, point, unexplained
+            problem, evaluator, programs, leaves, point, unexplained, truth
         )
-    kinks = None
-    if result.autodiff != "identical":
-        kinks = kinks_together(problem, programs, leaves, hand, dtype)
-    if kinks and kinks.status["hand"] == "valid subgradient":
-        unexplained = [index for index in unexplained if index not in kinks.loose]
     hand_row = np.array([arb(float(v)) for v in hand])
     truth_row = np.where(np.isin(np.arange(len(hand)), unexplained), point.truth, hand_row)
     result = replace(result, compared=len(hand), hand_row=hand_row, truth_row=truth_row)
-    if not unexplained and kinks and kinks.status["hand"] == "different":
-        truth_row[sorted(kinks.loose)] = None
-        return replace(
-            result, hand="different", where=kinks.where["hand"], cause=kinks.cause["hand"],
-            digits=0,
-        )  # fmt: skip
+    if not unexplained and at_kinks:
+        kinks = judge_together(programs, leaves, hand, at_kinks, dtype)
+        status = kinks.status["hand"]
+        if status == "valid subgradient":
+            status = "undecided" if unseen else result.hand
+        where, cause = kinks.where["hand"], kinks.cause["hand"]
+        notes = (*result.notes, *kinks.notes)
+        return replace(result, hand=status, where=where, cause=cause, notes=notes)
     if not unexplained:
         return result
     errors = [error_ulp(float(hand[i]), truth_row[i], dtype) for i in unexplained]
@@ -193,55 +196,54 @@ def _compared(
     return replace(result, hand="different", where=where, cause=None, digits=0)
 
 
-def kinks_together(
-    problem: Problem, programs: Programs, leaves: list, hand: np.ndarray, dtype: str
-) -> KinkResult | None:
-    """What the coordinates that meet in kinks are together; None where there are none, or too many.
-
-    Each may lie between its slopes and the whole be no subgradient: all of a maximum to every entry
-    of a tie. And the other way round, where kinks meet that bend up and down.
-    """
-    size = problem.layout.size
-    if size > MOST_AT_KINKS or not np.isfinite(hand).all():
-        return None
-    slack = _slack(dtype)
-    digits = math.floor(-math.log10(slack))
-    slopes: dict[int, Slope] = {}
-    for index in range(size):
-        with suppress(Undecided, UnsupportedPrimitive):
-            slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
-    kinked = [index for index, slope in slopes.items() if slope.value is None]
-    if not kinked:
-        return None
-    row = np.array([arb(float(v)) for v in hand])
-    spread = arb(0, slack * float(np.abs(hand).max()))
-    rows = {"hand": [row, row + spread]}  # as it came, and as rounding may have left it
-    rng = np.random.default_rng(problem.seed)
-    return judge_kinks(programs, leaves, digits, rng, slopes, rows, kinked)
-
-
-def _slack(dtype: str) -> float:
-    """What rounding may cost beside a kink, relative."""
-    return SLACK if dtype == "float64" else ALLOWANCE * _eps(dtype)
-
-
 def unexplained_coordinates(
     programs: Programs, point: PointResult, leaves: list, dtype: str
-) -> list[int]:
-    """Coordinates of hand whose error neither rounding nor a kink explains."""
-    found = [
+) -> tuple[list[int], list[int], list[int]]:
+    """Coordinates of hand whose error neither rounding nor a kink explains; those at kinks; and
+    those that are too many to be looked at, where all of the others lie at kinks.
+
+    What conditioning explains is looked at too: across a kink, half an ulp moves the truth far.
+    """
+    hand = point.answers["hand"]
+    doubtful = [
         index
-        for index, (computed, true) in enumerate(
-            zip(point.answers["hand"], point.truth, strict=True)
-        )
+        for index, (computed, true) in enumerate(zip(hand, point.truth, strict=True))
         if not (true.is_zero() and computed == 0)
-        and not is_explained(float(computed), true, point.reach_at(index), dtype)
+        and not is_explained(float(computed), true, arb(0), dtype)
     ]
-    at_kinks = {
-        i for i in found[:MOST_AT_KINKS]
-        if is_subgradient(programs, leaves, i, float(point.answers["hand"][i]), _slack(dtype))
-    }  # fmt: skip
-    return [index for index in found if index not in at_kinks]
+    unexplained, at_kinks = [], []
+    for index in doubtful[:MOST_AT_KINKS]:
+        value, sides = float(hand[index]), slopes_at_kink(programs, leaves, index)
+        if sides is not None and is_within(value, sides, slack_of(dtype)):
+            at_kinks.append(index)
+        elif not is_explained(value, point.truth[index], point.reach_at(index), dtype):
+            unexplained.append(index)
+    unseen = [
+        index for index in doubtful[MOST_AT_KINKS:]
+        if not is_explained(float(hand[index]), point.truth[index], point.reach_at(index), dtype)
+    ]  # fmt: skip
+    return (unexplained + unseen, at_kinks, []) if unexplained else ([], at_kinks, unseen)
+
+
+def judge_together(
+    programs: Programs, leaves: list, hand: np.ndarray, at_kinks: list[int], dtype: str
+) -> KinkResult:
+    """What coordinates at kinks say together: each may take a share of a tie, not each all of it.
+
+    Hand's numbers stand for themselves, and for what rounding may have made of them.
+    """
+    eps = slack_of(dtype)
+    with ctx.workprec(4 * KINK_DIGITS + 128):
+        slopes = {
+            i: slope_along(programs, leaves, np.eye(1, len(hand), i)[0], KINK_DIGITS)
+            for i in at_kinks
+        }
+        numbers = np.array([arb(float(v)) for v in hand])
+        sides = [abs(float(side.mid())) for slope in slopes.values() for side in slope.bounds]
+        room = eps * max(filter(math.isfinite, (*sides, *abs(hand))), default=0.0)
+        widened = np.array([arb(float(v), room) for v in hand])
+        rows, rng = {"hand": [numbers, widened]}, np.random.default_rng(0)
+        return judge_kinks(programs, leaves, KINK_DIGITS, rng, slopes, rows, at_kinks, eps)
 
 
 def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
@@ -254,22 +256,39 @@ def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
 
 
 def is_subgradient(
-    programs: Programs, leaves: list, index: int, value: float, relative: float
+    programs: Programs, leaves: list, index: int, value: float, slack: float
 ) -> bool:
     """Whether a coordinate lies at a kink, and the value between the one-sided derivatives.
 
-    Or as far beyond one as `relative` says: in a narrow dtype the loss's constants are rounded.
+    Or as far beyond one, relative to them, as `slack` says.
     """
+    sides = slopes_at_kink(programs, leaves, index)
+    return sides is not None and is_within(value, sides, slack)
+
+
+def slopes_at_kink(programs: Programs, leaves: list, index: int) -> tuple[float, float] | None:
+    """The lower and the higher of the one-sided derivatives along a coordinate, if they differ."""
     direction = np.eye(1, programs.layout.size, index)[0]
     try:
-        left, right = programs.one_sided(leaves, direction, 20)
+        left, right = programs.one_sided(leaves, direction, KINK_DIGITS)
     except Undecided:
-        return False
+        return None
     if left is None or right is None or left.overlaps(right):
-        return False
+        return None
     low, high = sorted((float(left.mid()), float(right.mid())))
-    slack = relative * max(abs(low), abs(high))
-    return low - slack <= value <= high + slack
+    return low, high
+
+
+def is_within(value: float, sides: tuple[float, float], slack: float) -> bool:
+    """Whether a value lies between two slopes, or beyond one by no more than `slack`, relative."""
+    low, high = sides
+    room = slack * max(abs(low), abs(high))
+    return low - room <= value <= high + room
+
+
+def slack_of(dtype: str) -> float:
+    """What rounding may cost beside a kink, relative."""
+    return max(SLACK, ALLOWANCE * _eps(dtype))
 
 
 def _without_cancellation(
@@ -279,6 +298,7 @@ def _without_cancellation(
     leaves: list,
     point: PointResult,
     unexplained: list[int],
+    truth: Traced | None,
 ) -> list[int]:
     """Of some coordinates in float64 those that lose far more ulps than they do in float32.
 
@@ -292,7 +312,9 @@ def _without_cancellation(
     except InputError:
         return unexplained
     row = problem.layout.row(here, np.float64)
-    beside = evaluate_point(programs, programs.autodiff, here, row, {"hand": hand}, "float32")
+    beside = evaluate_point(
+        programs, truth, here, row, {"hand": hand}, "float32", at_edges=truth is None
+    )
     if beside is None:
         return unexplained
 

@@ -77,7 +77,7 @@ def machine() -> dict[str, Any]:
     """Versions, the device, and whether it flushes subnormal float32 to zero."""
     import flint
 
-    halved = jax.jit(lambda x: x / 2)(jnp.float32(jnp.finfo(jnp.float32).tiny))
+    halved = np.asarray(jax.jit(lambda x: x / 2)(np.finfo(np.float32).tiny))
     return {
         "handgrad": importlib.metadata.version("handgrad"),
         "jax": jax.__version__,

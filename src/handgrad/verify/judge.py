@@ -17,7 +17,6 @@ from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
     compare_black_box,
     is_subgradient,
-    kinks_together,
 )
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
@@ -55,7 +54,6 @@ from handgrad.verify.witnesses import (
     describe_error,
     draw_points,
     is_traceable,
-    round_to,
     rounded,
     structure_fault,
     trace_all,
@@ -67,9 +65,9 @@ MORE_POINTS = 40
 MOST_CANDIDATES = 6
 EXACT_NUMBERS = 6_000
 """Candidates are fewer where a point holds more numbers than this, shared among them."""
-EVALUATIONS_PER_POINT = 7
-"""Of a gradient over balls: hand, truth, three at moved inputs, what a sum owes, and the range."""
-POINT_SECONDS, FEWEST_POINTS = 2.0, 2
+EVALUATIONS_PER_POINT = 6
+"""Of a gradient over balls: hand, truth, two at moved inputs, what a sum owes, and the range."""
+POINT_SECONDS, FEWEST_POINTS = 1.0, 1
 """For the points that the search found in one dtype, and how many are judged in any case."""
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
@@ -132,57 +130,63 @@ def _judge(problem: Problem) -> Verdict:
             if too_much is None:
                 _judge_mathematics(problem, programs, points, results)
             elif structure == "ok":
-                problem.report("comparing the gradient and jax.grad in float64")
-                results = [_in_float64(problem, programs, evaluator, points[0])]
+                problem.report("comparing the gradient with jax.grad in float64")
+                results = [_in_float64(problem, programs, evaluator, points[0], too_much)]
         truth = None if too_much else _truth_witness(results, programs)
         if structure == "ok" and truth:
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
+                    known = programs.autodiff if truth == "autodiff" else None
                     results = compare_black_box(
-                        problem, programs, evaluator, points[: len(results)], results
+                        problem, programs, evaluator, points[: len(results)], results, known
                     )
             for dtype in problem.dtypes:
                 if problem.is_late:
                     break
                 problem.report(f"judging in {dtype}")
                 by_dtype.append(
-                    judge_dtype(problem, traced(dtype), truth, evaluator, points, further, dtype)
-                )
+                    judge_dtype(
+                        problem, traced(dtype), truth, evaluator, points, further, dtype,
+                        is_wrong=results[0].hand == "different",
+                    )
+                )  # fmt: skip
     except KeyboardInterrupt:
         stopped = "interrupted"
     except OutOfTime:
-        pass  # said below
+        stopped = f"the {problem.seconds:g} seconds given were over"
     if problem.is_late:
         stopped = stopped or f"the {problem.seconds:g} seconds given were over"
+    judged = len(results)
     results = results or [MathResult("undecided", "undecided", 0, "none")]
     results += [error for result in by_dtype for error in result.errors]
     verdict = _verdict(problem, traceable, structure, results, by_dtype, programs)
-    if stopped:
-        left = _left_undone(problem, len(points), len(results), by_dtype)
-        return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if too_much:
-        return replace(verdict, notes=(too_much, *verdict.notes))
+        return verdict
+    if stopped:
+        left = _left_undone(problem, len(points), judged, by_dtype)
+        return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if truth is None:
         return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
     return verdict
 
 
 def _in_float64(
-    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list
+    problem: Problem, programs: Programs, evaluator: Evaluator, leaves: list, too_much: str
 ) -> MathResult:
     """What float64 says at the point given, where that is too large for balls."""
     if programs.autodiff is None:
-        return MathResult("undecided", "unsupported", 0, "none")
+        return MathResult("undecided", "unsupported", 0, "none", notes=(too_much,))
     leaves = rounded(leaves, np.float64)
     answers = evaluator.answers(problem.layout.row(leaves, np.float64)[None, :], leaves, "float64")
-    return compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
+    found = compare_in_float64(programs, leaves, answers["hand"][0], answers["autodiff"][0])
+    return replace(found, notes=(too_much, *found.notes))
 
 
 def _structure(problem: Problem) -> str:
     """'ok', or what is wrong with the tree, the shapes or the dtypes that the gradient returns."""
     for dtype in problem.dtypes:
         with problem.switch.x64(dtype == "float64"):
-            point = round_to(problem.at, dtype)
+            point = problem.layout.args(rounded(jax.tree.leaves(problem.at), dtype))
             expected = jax.eval_shape(problem.autodiff, *point)
             try:
                 answer = jax.eval_shape(problem.gradient, *point)
@@ -220,16 +224,13 @@ def _left_undone(problem: Problem, points: int, judged: int, by_dtype: list[Dtyp
 def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
     """Whose balls may serve as truth: a witness that no point has contradicted.
 
-    Where there is no other program that is right, the loss is differenced ('loss').
+    Where none is left beside a gradient that cannot be traced, the loss is differenced ('loss').
     """
-    if programs.hand is None and programs.autodiff is None:
-        return "loss" if all(result.truth_row is not None for result in results) else None
     for name in ("autodiff", "hand"):
         if all(getattr(result, name) in (*RIGHT, "reference") for result in results):
             return name
-    if programs.hand is None and all(result.truth_row is not None for result in results):
-        return "loss"
-    return None
+    differenced = all(result.truth_row is not None for result in results)
+    return "loss" if programs.hand is None and differenced else None
 
 
 # --- one dtype ------------------------------------------------------------------------------------
@@ -243,10 +244,13 @@ def judge_dtype(
     points: Sequence[list],
     further: Sequence[list],
     dtype: str,
+    is_wrong: bool,
 ) -> DtypeResult:
     """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
+    Where hand `is_wrong` at the point given, and evaluations are expensive, no further error is
+    looked for.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
@@ -274,17 +278,19 @@ def judge_dtype(
                 if point is None:
                     discarded += 1
                     continue
-                both_fail = all(has_bad(point, name, dtype) for name in own)
-                found = classify_range(programs, here, dtype, both_fail)
+                found = "normal"  # what does not excuse the point given
+                if number:
+                    both_fail = all(has_bad(point, name, dtype) for name in own)
+                    found = classify_range(programs, here, dtype, both_fail)
             sought = number >= len(points)
-            if number and (found == "no value" or (found == "overflow" and sought)):
+            if found == "no value" or (found == "overflow" and sought):
                 discarded += 1
                 continue
-            point = replace(point, underflows=found == "subnormal" and number > 0)
+            point = replace(point, underflows=found == "subnormal")
             if programs.hand is None:
                 with x64():
-                    point = _without_kinks(problem, programs, point, here, dtype)
-            if point.disagreeing:
+                    point = _without_kinks(programs, point, here, dtype)
+            if point.disagreeing and not (is_wrong and programs.is_expensive):
                 place = f"at {_place(number, len(points))}, in {dtype}"
                 error, agree = _compare_again(problem, programs, here, dtype, rng, place)
                 errors += [error] if error else []
@@ -309,19 +315,13 @@ def _place(number: int, points: int) -> str:
     return f"drawn point {number}" if number < points else "an input that the search found"
 
 
-def _without_kinks(
-    problem: Problem, programs: Programs, point: PointResult, leaves: list, dtype: str
-) -> PointResult:
+def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
     """A black box's point without the coordinates at which another convention would do."""
     hand = point.answers["hand"]
     doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
                 if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
     # the algebra is settled in float64: here one digit will do
     kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
-    if len(kinks) < len(doubtful):
-        found = kinks_together(problem, programs, leaves, hand, dtype)
-        if found and found.status["hand"] != "different":
-            kinks = [i for i in doubtful if i in kinks or i in found.loose]
     return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
 

@@ -127,8 +127,9 @@ def truth_at(programs: Programs, truth: Traced | None, leaves: list, digits: int
             value = slope_along(programs, leaves, unit, digits).value
         except (Undecided, UnsupportedPrimitive):
             continue
+        known = True  # that there is no derivative is known too
         if value is not None:
-            row[index], known = value, True
+            row[index] = value
     return row if known else None
 
 
@@ -349,12 +350,14 @@ def judge_kinks(
     slopes: Mapping[int, Slope],
     rows: Mapping[str, Sequence[Row]],
     suspects: Sequence[int],
+    tolerance: float = MIXTURE,
 ) -> KinkResult:
     """Judge each gradient at the coordinates that have no derivative.
 
     `slopes` holds what was found along coordinates; `rows` each gradient by name, in one or more
     evaluations (with exact, and with widened constants), of which one has to fit; `suspects` are
-    coordinates that may meet in a kink.
+    coordinates that may meet in a kink. `tolerance` is how close a gradient has to come to a
+    mixture of selections: more than MIXTURE for one that was computed in floating point.
     """
     result = KinkResult(
         status=dict.fromkeys(rows, "valid subgradient"),
@@ -375,7 +378,7 @@ def judge_kinks(
         groups = Groups([np.array(sorted(suspects))], [])
     for members in groups.members:
         result.loose |= set(map(int, members))
-        group = _Group(programs, leaves, digits, members, selections, groups.known)
+        group = _Group(programs, leaves, digits, members, selections, groups.known, tolerance)
         for name, evaluations in rows.items():
             _judge_group(group, name, evaluations, slopes, result)
     return result
@@ -391,6 +394,7 @@ class _Group:
     members: np.ndarray
     selections: Selections
     known: list[Selection]
+    tolerance: float
     taken: dict[bytes, tuple[np.ndarray, Slope | None]] = field(default_factory=dict)
 
     def directions(self, slopes: Mapping[int, Slope]) -> Iterator[np.ndarray]:
@@ -469,7 +473,7 @@ def _judge_group(
         return
     known = _selections_of(group)
     one_way = len(group.bends()) < 2
-    mixture = _is_mixture(evaluations[0][group.members], known)
+    mixture = _is_mixture(evaluations[0][group.members], known, group.tolerance)
     if one_way or len(group.members) == 1:
         for direction, slope in zip(directions, found, strict=True):
             if _violates(group, name, evaluations, direction, slope, result):
@@ -477,7 +481,7 @@ def _judge_group(
         if mixture or len(group.members) == 1:
             return
     for _ in range(SEPARATIONS):
-        if _is_mixture(evaluations[0][group.members], known):
+        if _is_mixture(evaluations[0][group.members], known, group.tolerance):
             return
         part = _separating(evaluations[0][group.members], known)
         if part is None:
@@ -533,9 +537,9 @@ def _nearest(gradient: Row, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return value, known.T @ (shares / shares.sum()), size
 
 
-def _is_mixture(gradient: Row, known: np.ndarray) -> bool:
+def _is_mixture(gradient: Row, known: np.ndarray, tolerance: float) -> bool:
     found = _nearest(gradient, known)
-    return found is not None and bool(np.abs(found[0] - found[1]).max() <= MIXTURE * found[2])
+    return found is not None and bool(np.abs(found[0] - found[1]).max() <= tolerance * found[2])
 
 
 def _separating(gradient: Row, known: np.ndarray) -> np.ndarray | None:
@@ -586,7 +590,7 @@ def _differs_from_all(
     along = known @ direction
     size = np.abs(known).max() * np.abs(direction).sum()
     value = float(dot(evaluations[0], group.spread(direction)).mid())
-    if np.ptp(along) > MIXTURE * size or abs(value - along[0]) <= 1e3 * MIXTURE * size:
+    if np.ptp(along) > MIXTURE * size or abs(value - along[0]) <= 1e3 * group.tolerance * size:
         return False
     result.convict(
         name, int(group.members[0]),

@@ -17,7 +17,7 @@ import numpy as np
 from handgrad._precision import x64
 from handgrad.verify.mathematics import EVALUATIONS_PER_SLOPE, MathResult
 from handgrad.verify.search import called
-from handgrad.verify.witnesses import Problem, Programs, rounded
+from handgrad.verify.witnesses import GRACE_SECONDS, Problem, Programs, rounded
 
 MOST_SECONDS = 900.0
 """For the mathematics at the point given, where no time is asked for."""
@@ -37,7 +37,7 @@ def too_large(problem: Problem, programs: Programs) -> str | None:
     """What a verdict would take, in words, if that is more than there is; else None."""
     gradient, loss = programs.gradient_effort, programs.loss_effort
     seconds = EVALUATIONS_PER_SLOPE * loss.seconds + 2 * gradient.seconds
-    allowed = MOST_SECONDS if problem.seconds is None else problem.seconds
+    allowed = MOST_SECONDS if problem.seconds is None else problem.seconds + GRACE_SECONDS
     if seconds <= allowed and gradient.bytes <= MEMORY_SHARE * _memory():
         return None
     return (
@@ -77,12 +77,12 @@ def compare_in_float64(
     if count == 0:
         most = max(float(apart.max(initial=0)), 1e-16)
         note = (
-            f"in float64 hand and autodiff agree at all {len(hand):,} coordinates, to {most:.0e} "
-            "at the worst: no proof, since both may be wrong"
+            f"in float64 the gradient and jax.grad agree at all {len(hand):,} coordinates, to "
+            f"{most:.0e} at the worst: no proof, since both may be wrong"
         )
     else:
-        note = f"in float64 hand and autodiff differ at {count:,} of {len(hand):,} coordinates: "
-        note += values
+        note = f"in float64 the gradient and jax.grad differ at {count:,} of {len(hand):,} "
+        note += f"coordinates: {values}"
         slope = _slope(programs, leaves, worst)
         if slope.is_smooth and slope.excludes(hand[worst]) and slope.allows(auto[worst]):
             status, where = "different", worst

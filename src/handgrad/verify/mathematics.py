@@ -172,18 +172,12 @@ def _compare(
         if constants == "rounded":
             row = programs.row(programs.autodiff, leaves, digits, constants)
             notes += ("rounded constants",)
-        truth = (
-            f"jax.grad in exact arithmetic, confirmed by differences of the loss along "
-            f"{_counted(count, 'random direction')}"
-        )
+        truth = _confirmed("jax.grad", count)
         return _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
     if size > _most_slopes(programs):  # hand itself may be certified, and autodiff be wrong
         constants = _certified(programs, programs.hand, leaves, digits, pairs, hand.row)
         if constants:
-            truth = (
-                f"the gradient in exact arithmetic, confirmed by differences of the loss along "
-                f"{_counted(count, 'random direction')}"
-            )
+            truth = _confirmed("the gradient", count)
             return _against_hand(programs, leaves, digits, hand, auto, truth, notes, constants)
     return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
 
@@ -212,8 +206,10 @@ def _against_hand(
     )  # fmt: skip
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count != 1 else ''}"
+def _confirmed(what: str, count: int) -> str:
+    """Where the truth comes from, in words."""
+    directions = f"{count} random directions" if count > 1 else "a random direction"
+    return f"{what} in exact arithmetic, confirmed by differences of the loss along {directions}"
 
 
 def _evaluate_or_status(
@@ -315,8 +311,9 @@ def _by_coordinate(
                 cause = kinks.cause[name] if name == "hand" else cause
         elsewhere = sampled and not kinked and _misses_directions(programs, row, pairs)
         if elsewhere and status != "different":
-            notes += (f"{name} is wrong somewhere else: along a random direction it is not "
-                      "the slope of the loss",)  # fmt: skip
+            called = "the gradient" if name == "hand" else "jax.grad"
+            notes += (f"{called} is wrong somewhere else: along a random direction it does not "
+                      "give the slope of the loss",)  # fmt: skip
         if (failed or elsewhere) and status != "different":
             status = "undecided"
         statuses[name] = status
@@ -385,9 +382,9 @@ def _chosen_coordinates(
     chosen = np.sort(list(dict.fromkeys([*disputed, *drawn]))[:most])
     compared = f"{len(chosen)} of {size:,} coordinates were compared"
     if len(disputed):
-        compared += f", first those {len(disputed):,} at which hand and autodiff differ"
+        compared += f", first those {len(disputed):,} at which the gradient and jax.grad differ"
     return chosen, (
-        f"{compared}; an error that autodiff shares is missed with probability "
+        f"{compared}; an error that jax.grad shares is missed with probability "
         f"{1 - most / size:.4g} in one coordinate, {(1 - 0.01) ** most:.2g} in 1% of them",
     )
 

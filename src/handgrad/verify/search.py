@@ -35,9 +35,11 @@ MODEST = 3
 """How many points where one is not finite are handed on: the modest ones."""
 LEAST_FENCE, FENCE_MARGIN = 1e3, 1e3
 """A constant at least so large, in a mask or a clip, bounds the search this far below itself."""
-MOST_NUMBERS, OPERATIONS_PER_NUMBER = 2**20, 64
+MOST_NUMBERS, OPERATIONS_PER_NUMBER = 2**18, 64
 """How many numbers one generation may hold, and a share of its operations: fewer points are tried
 where each is large."""
+MOST_WATCHED = 2**20
+"""The largest point at which the numbers on the way to the loss are looked at."""
 
 
 # --- many points at once --------------------------------------------------------------------------
@@ -64,7 +66,7 @@ class BatchEvaluator:
     def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
         self.layout = problem.layout
         self._traced = traced
-        self._wanted = problem.evaluations // GENERATIONS if problem.evaluations else 1
+        self._wanted = math.ceil(problem.evaluations / GENERATIONS) or 1
         self._compiled: dict[str, Any] = {}
 
     @cached_property
@@ -91,7 +93,7 @@ class BatchEvaluator:
             auto = jnp.full(row.shape, jnp.nan, row.dtype)
             if programs.autodiff is not None:  # else a loop that may not end elsewhere
                 auto = _as_row(called(programs.autodiff, here))
-                if row.dtype == np.float64 and row.size <= MOST_NUMBERS:
+                if row.dtype == np.float64 and row.size <= MOST_WATCHED:
                     loss, smallest, largest = with_magnitude_range(programs.loss.jaxpr, here)
                 else:
                     (loss,) = called(programs.loss, here)

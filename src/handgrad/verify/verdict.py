@@ -219,6 +219,9 @@ REMEDIES = (
     ("decay added", "take the penalty's derivative away once"),
     ("as if it were a constant|held constant|cut", "add the term for the derivative through it, "
      "by the product rule or the chain rule"),
+    ("an extra factor", "take that factor out"),
+    ("a missing factor", "multiply by that factor"),
+    ("overwritten", "add what belongs together, do not assign it"),
     ("are swapped", "return them in the order of the inputs"),
     ("axis", "reduce or move along the axis that the loss does"),
 )  # fmt: skip

@@ -33,7 +33,7 @@ REPEATED_SECONDS = 10.0
 """Between two reports on one stage."""
 GRACE_SECONDS = 2.0
 """What is being judged when the time given is over may take so much longer."""
-EXPENSIVE_SECONDS = 0.05
+EXPENSIVE_SECONDS = 0.02
 """Of one evaluation over balls, from which on there are fewer of them."""
 MOST_DEPTH = 4
 """Of functions within functions in which captured scalars are looked for."""

@@ -15,6 +15,7 @@ from handgrad.explain.data import as_data
 from handgrad.explain.explanation import (
     Explanation,
     GradientLeaf,
+    agreement_heads,
     format_autodiff,
     format_hand,
 )
@@ -107,7 +108,7 @@ def _derivation(explanation: Explanation) -> str:
 
 def _agreement(explanation: Explanation) -> str:
     hand = explanation.hand_equal is not None
-    heads = ["", "the tape's last cotangent", *(["by hand"] if hand else []), "jax.grad"]
+    heads = agreement_heads(explanation)
     rows = [_row(leaf, hand) for leaf in explanation.leaves]
     notes = "".join(f"<li>{escape(note)}</li>" for note in explanation.notes)
     return (
@@ -142,9 +143,9 @@ def _tape(explanation: Explanation) -> str:
             f'<tr><td>{equation.index + 1}</td><th scope="row">{escape(tape.formula(equation))}'
             f"</th><td>{escape(value)}</td><td>{escape(sent)}</td><td>{place}</td></tr>"
         )
-    return _table(["", "equation", "value", "cotangent", "line"], rows)
+    return _table(("", "equation", "value", "cotangent", "line"), rows)
 
 
-def _table(heads: list[str], rows: list[str]) -> str:
+def _table(heads: tuple[str, ...], rows: list[str]) -> str:
     head = "".join(f'<th scope="col">{h}</th>' if h else "<td></td>" for h in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -6,7 +6,11 @@ expected. Relations between the numbers of a leaf come first, then mistakes insi
 of all that fit, the simplest one that explains every wrong leaf is given.
 """
 
+import contextlib
+import functools
+import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +18,18 @@ import jax
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.verify.diagnosis.hypotheses import Sample, chain_causes, replaced_causes
+from handgrad.verify.diagnosis.hypotheses import (
+    Sample,
+    chain_causes,
+    hypotheses,
+    pairs,
+    replaced_causes,
+)
 from handgrad.verify.diagnosis.intermediates import (
+    Chain,
+    Intermediate,
     TracedLoss,
     constants_of,
-    intermediates,
 )
 from handgrad.verify.diagnosis.relations import (
     Cause,
@@ -29,13 +40,13 @@ from handgrad.verify.diagnosis.relations import (
     only_one,
     relations,
 )
+from handgrad.verify.diagnosis.variants import Variants, variant_causes, variants_of
 from handgrad.verify.witnesses import Argnums, Layout, argument_names, is_float, named_leaves
 
-CHAIN, OTHER_RESIDUALS = 20, 28
-"""Costs from which mistakes in the chain, and then other residuals, are looked for besides."""
 SMALL = 1e-8
 """Relative errors below this are no evidence for any relation: none is looked for."""
 MOST_RATIOS = 6
+UNNAMED = "no simple cause was found"
 CHOSEN = 128
 """Coordinates of the gradient on which mistakes inside the chain are looked for."""
 
@@ -60,7 +71,7 @@ def diagnose(
     """
     named = _arguments(at, argument_names(at, of, *([gradient] if gradient else [])))
     positions = Layout.of(at, argnums).argnums
-    leaves = [_known(leaf) for leaf in _leaves(named, positions, hand, truth)]
+    leaves = _leaves(named, positions, hand, truth)
     wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
     if not wrong or not all(np.isfinite(leaf.truth).all() for leaf in leaves):
         return None
@@ -70,37 +81,142 @@ def diagnose(
     with x64():
         flat, tree = jax.tree.flatten(_as_float64(at))
         program = jax.make_jaxpr(lambda *leaves: of(*jax.tree.unflatten(tree, leaves)))(*flat)
-    context = _context(named, program)
-    causes = [cause for i in wrong for cause in relations(i, leaves[i], context)]
-    causes += _swaps(leaves, wrong)
-    simple = _explain(causes, leaves, wrong)
-    if simple and simple.cost < CHAIN:
-        return simple.words
-    loss = TracedLoss(program, flat, [name for name, _ in named], positions)
-    chosen = _choose(leaves)
-    try:
-        with x64():
-            chain = intermediates(loss, chosen)
-    except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
-        chain = []
-    sample = Sample(
-        hand=_at(chosen, [leaf.hand for leaf in leaves]),
-        truth=_at(chosen, [leaf.truth for leaf in leaves]),
-        leaf_of=np.repeat(np.arange(len(leaves)), [len(c) for c in chosen]),
-        wrong=wrong,
-    )
-    integers = [(name, np.asarray(a)) for name, a in named if _is_index(a)]
-    explained = simple
-    for number, more in enumerate(chain_causes(sample, chain, integers, context) if chain else ()):
-        causes += more
-        explained = _explain(causes, leaves, wrong)
-        if number == 0 and (not explained or math.isinf(explained.cost)):
-            with x64():
-                causes += replaced_causes(loss, chain, leaves, wrong)
-            explained = _explain(causes, leaves, wrong)
-        if explained and explained.cost < OTHER_RESIDUALS:
-            break
+        captured = _captured(of, program)
+        loss = TracedLoss(program, flat, [name for name, _ in named], positions, captured)
+        here = _Point(loss, leaves, wrong, _context(named, program, of), {})
+        there = _second_point(here, of, gradient, tree, argnums) if gradient else None
+        found: list[Cause] = []
+        explained = None
+        for stage in (_by_relations, _by_variants, _by_chain, _by_slopes, _by_residuals):
+            found += _confirmed(stage, here, there)
+            explained = _explain(found, leaves, wrong)
+            if explained and explained.cost < ENOUGH[stage.__name__]:
+                break
     return explained.words if explained else None
+
+
+class _Point(NamedTuple):
+    """The loss and the two gradients at one point; `cache` keeps what is compiled."""
+
+    loss: TracedLoss
+    leaves: list[ComparedLeaf]
+    wrong: list[int]
+    context: Context
+    cache: dict[str, Any]
+
+    def variants(self) -> Variants | None:
+        """The variants of the loss."""
+        if "variants" not in self.cache:
+            self.cache["variants"] = variants_of(self.loss)
+        return self.cache["variants"]
+
+    def chosen(self) -> list[np.ndarray]:
+        """Coordinates of each leaf on which the chain is looked at."""
+        if "chosen" not in self.cache:
+            self.cache["chosen"] = _choose(self.leaves)
+        return self.cache["chosen"]
+
+    def chain(self) -> list[Intermediate]:
+        """The intermediates of the loss; none where they cannot be had."""
+        if "chain" not in self.cache:
+            try:
+                self.cache["chain"] = Chain(self.loss, self.chosen())
+            except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
+                self.cache["chain"] = None
+        compiled = self.cache["chain"]
+        return compiled.at(self.loss.moving) if compiled else []
+
+    def sample(self) -> Sample:
+        """Both gradients on the chosen coordinates."""
+        chosen = self.chosen()
+        return Sample(
+            hand=_at(chosen, [leaf.hand for leaf in self.leaves]),
+            truth=_at(chosen, [leaf.truth for leaf in self.leaves]),
+            leaf_of=np.repeat(np.arange(len(self.leaves)), [len(c) for c in chosen]),
+            wrong=self.wrong,
+        )
+
+    def integers(self) -> list[tuple[str, np.ndarray]]:
+        """The arguments that may be labels or indices."""
+        pairs = [*zip(self.loss.names, self.loss.leaves, strict=True)]
+        pairs += self.loss.captured.values()
+        return [(name, np.asarray(a)) for name, a in pairs if _is_index(a)]
+
+
+Stage = Callable[[_Point], Iterable[Cause]]
+
+
+def _by_relations(point: _Point) -> Iterable[Cause]:
+    for i in point.wrong:
+        yield from relations(i, point.leaves[i], point.context)
+    yield from _swaps(point.leaves, point.wrong)
+
+
+def _by_variants(point: _Point) -> Iterable[Cause]:
+    variants = point.variants()
+    if variants is not None:
+        moving = point.loss.moving
+        yield from variant_causes(variants, moving, point.leaves, point.wrong, point.context)
+
+
+def _by_chain(point: _Point) -> Iterable[Cause]:
+    if chain := point.chain():
+        yield from chain_causes(hypotheses, point.sample(), chain, point.integers(), point.context)
+
+
+def _by_slopes(point: _Point) -> Iterable[Cause]:
+    if chain := point.chain():
+        yield from replaced_causes(point.loss, chain, point.leaves, point.wrong)
+
+
+def _by_residuals(point: _Point) -> Iterable[Cause]:
+    if chain := point.chain():
+        yield from chain_causes(pairs, point.sample(), chain, point.integers(), point.context)
+
+
+ENOUGH = {"_by_relations": 20.0, "_by_variants": 23.4, "_by_chain": 23.4, "_by_slopes": 28.0,
+          "_by_residuals": math.inf}  # fmt: skip
+"""The cost from which on the next kind of cause is looked for besides."""
+
+
+def _confirmed(stage: Stage, here: _Point, there: _Point | None) -> list[Cause]:
+    """The causes of one kind that hold at a second point as well, if there is one."""
+    found = list(stage(here))
+    if not found or there is None:
+        return found
+    again = {(_place_free(cause.phrase), cause.leaf) for cause in stage(there)}
+    return [c for c in found if c.descriptive or (_place_free(c.phrase), c.leaf) in again]
+
+
+def _place_free(phrase: str) -> str:
+    """A phrase without the coordinates that it is said of: elsewhere they may be others."""
+    return re.sub(r" at \d+ of \d+ coordinates.*$|^\S+\[\d+:\d+\]: ", "", phrase)
+
+
+def _second_point(
+    here: _Point, of: Callable, gradient: Callable, tree: Any, argnums: Argnums
+) -> _Point | None:
+    """Both gradients in float64 at inputs moved by a few percent; None where there is no value."""
+    rng = np.random.default_rng(0)
+    flat = [np.array(leaf) if is_float(leaf) else leaf for leaf in here.loss.leaves]
+    for position in here.loss.argnums:
+        leaf = np.asarray(flat[position], np.float64)
+        by = rng.uniform(0.02, 0.1, leaf.shape) * rng.choice([-1.0, 1.0], leaf.shape)
+        scale = np.max(np.abs(leaf[np.isfinite(leaf)]), initial=0.0) or 1.0
+        flat[position] = np.where(leaf == 0, np.abs(by) * scale, leaf * (1 + by))
+    at = jax.tree.unflatten(tree, flat)
+    try:
+        truth = jax.grad(of, argnums)(*at)
+        hand = gradient(*jax.tree.map(lambda a: np.array(a) if is_float(a) else a, at))
+        named = list(zip(here.loss.names, flat, strict=True))
+        leaves = _leaves(named, here.loss.argnums, hand, truth)
+    except Exception:  # the user's gradient may refuse any other point
+        return None
+    if not all(np.isfinite([leaf.hand, leaf.truth]).all() for leaf in leaves):
+        return None
+    wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
+    context = _context(named, here.loss.program, of)
+    return _Point(here.loss._replace(leaves=flat), leaves, wrong, context, here.cache)
 
 
 def _at(chosen: list[np.ndarray], arrays: list[np.ndarray]) -> np.ndarray:
@@ -121,7 +237,7 @@ def ratios(layout: Layout, hand: np.ndarray, truth: np.ndarray) -> str:
         for i, ratio in zip(wrong[:MOST_RATIOS], quotients[:MOST_RATIOS], strict=True)
     ]
     more = f", and {len(wrong) - MOST_RATIOS} more" if len(wrong) > MOST_RATIOS else ""
-    return f"no simple cause was found; gradient / truth: {', '.join(parts)}{more}"
+    return f"{UNNAMED}; gradient / truth: {', '.join(parts)}{more}"
 
 
 # --- what is given --------------------------------------------------------------------------------
@@ -139,23 +255,11 @@ def _leaves(
     named: list[tuple[str, Any]], positions: Sequence[int], hand: Any, truth: Any
 ) -> list[ComparedLeaf]:
     """The leaves of the gradient, by the names of the arguments."""
+    pairs = zip(jax.tree.leaves(hand), jax.tree.leaves(truth), positions, strict=True)
     return [
-        ComparedLeaf(
-            named[position][0],
-            *(np.asarray(a, np.float64) for a in (own, true, named[position][1])),
-        )
-        for own, true, position in zip(
-            jax.tree.leaves(hand), jax.tree.leaves(truth), positions, strict=True
-        )
+        ComparedLeaf.of(named[position][0], own, true, named[position][1])
+        for own, true, position in pairs
     ]
-
-
-def _known(leaf: ComparedLeaf) -> ComparedLeaf:
-    """The leaf with 0 for both where there is no truth, or both are the same infinity."""
-    unknown = np.isnan(leaf.truth) | (np.isinf(leaf.truth) & (leaf.hand == leaf.truth))
-    return leaf._replace(
-        hand=np.where(unknown, 0.0, leaf.hand), truth=np.where(unknown, 0.0, leaf.truth)
-    )
 
 
 def _arguments(at: tuple, names: Sequence[str]) -> list[tuple[str, Any]]:
@@ -167,7 +271,42 @@ def _arguments(at: tuple, names: Sequence[str]) -> list[tuple[str, Any]]:
     ]
 
 
-def _context(named: list[tuple[str, Any]], program: Any) -> Context:
+def _closure(function: Any) -> dict[str, Any]:
+    """What a function holds besides its arguments, by name: closure, defaults, a partial."""
+    held: dict[str, Any] = {}
+    if isinstance(function, functools.partial):
+        held |= {str(i): argument for i, argument in enumerate(function.args)}
+        held |= function.keywords
+        function = function.func
+    with contextlib.suppress(TypeError, ValueError):
+        defaults = getattr(function, "__defaults__", None) or ()
+        held |= {str(i): default for i, default in enumerate(defaults)}
+        held |= dict(inspect.getclosurevars(function).nonlocals)
+    return held
+
+
+def _captured(of: Callable, program: Any) -> dict[int, tuple[str, Any]]:
+    """The arrays that a loss holds: by the id of the constant, its name and the array itself."""
+    known = {
+        name: np.asarray(value) for name, value in _closure(of).items()
+        if isinstance(value, np.ndarray | jax.Array) and not _is_key(value)
+    }  # fmt: skip
+    found = {}
+    for constant in program.consts:
+        if _is_key(constant) or np.size(constant) < 2:
+            continue
+        array = np.asarray(constant)
+        names = [n for n, a in known.items() if a.shape == array.shape and np.array_equal(a, array)]
+        name = names[0] if names else f"an array {list(array.shape)} of the loss"
+        found[id(constant)] = (name, array)
+    return found
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(value, "dtype", np.float64), jax.dtypes.prng_key)
+
+
+def _context(named: list[tuple[str, Any]], program: Any, of: Callable) -> Context:
     sizes: dict[int, str] = {}
     arrays = [(name, np.asarray(a)) for name, a in named if is_float(a) or _is_index(a)]
     arrays.sort(key=lambda entry: "." in entry[0])  # data before parameters
@@ -181,9 +320,10 @@ def _context(named: list[tuple[str, Any]], program: Any) -> Context:
         if a.ndim and np.isin(a, (0, 1)).all() and np.sum(a) > 1:
             sizes.setdefault(int(np.sum(a)), f"the ones in {name}")
     scalars = {abs(float(a)) for _, a in arrays if a.ndim == 0 and a.dtype.kind == "f"}
+    held = {abs(v) for v in _closure(of).values() if isinstance(v, float) and math.isfinite(v)}
     constants = (constants_of(program) | scalars) - {0.0, 1.0, 2.0, 0.5} - {float(n) for n in sizes}
     floats = tuple((name, a.astype(np.float64)) for name, a in arrays if a.dtype.kind == "f")
-    return Context(sizes, frozenset(constants), floats)
+    return Context(sizes, frozenset(constants), floats, frozenset(held - {0.0, 1.0}))
 
 
 def _choose(leaves: list[ComparedLeaf]) -> list[np.ndarray]:
@@ -191,7 +331,7 @@ def _choose(leaves: list[ComparedLeaf]) -> list[np.ndarray]:
     share = max(4, CHOSEN // max(1, len(leaves)))
     chosen = []
     for leaf in leaves:
-        wrong, spread = np.flatnonzero(leaf.differs), np.arange(leaf.hand.size)
+        wrong, spread = np.flatnonzero(leaf.differs), np.flatnonzero(~leaf.unknown)
         half = wrong[:: max(1, -(-len(wrong) // (share // 2 + 1)))]
         rest = spread[:: max(1, -(-len(spread) // share))]
         chosen.append(np.unique(np.concatenate([half, rest])))

@@ -38,9 +38,9 @@ from handgrad.verify.diagnosis.relations import (
     name_ratio,
 )
 
-MAX_WORK = 3_000_000_000
-"""Multiplications spent on hypotheses, in all: a few seconds."""
-BATCH = 2_000_000
+MAX_WORK, MAX_HYPOTHESES = 500_000_000, 30_000
+"""Multiplications spent on hypotheses of one kind, and their number: a second or two."""
+BATCH, MOST_IN_BATCH = 2_000_000, 2_000
 MOST_TERMS = 80
 MOST_COLUMNS, MOST_CLASSES = 8, 4096
 # What makes a logit, and what may be taken for one.
@@ -59,8 +59,8 @@ FACTORS = (
     ("1[v > 0]", lambda v: np.where(v > 0, 1.0, 0.0), 1),
     ("√v", np.sqrt, 4),
     ("v³", lambda v: v**3, 5),
-    ("exp v", np.exp, 7),
-    ("1 − 1/v", lambda v: 1 - 1 / v, 7),
+    ("exp v", np.exp, 9),
+    ("1 − 1/v", lambda v: 1 - 1 / v, 9),
 )
 
 
@@ -205,6 +205,8 @@ def _local_derivatives(
     """A wrong derivative on the way from u to a later v of its shape."""
     between = f"the derivative of {v.name} with respect to {u.name}"
     yield Hypothesis(v.cotangent, f"{between} forgotten", 24)
+    if len(v.operands) == 1:
+        yield Hypothesis(v.cotangent, f"{between} taken to be a constant", 30.5, True)
     yield Hypothesis(u.cotangent**2 / v.cotangent, f"{between} applied twice", 24.5)
     for term in known:
         if (value := fitting(term, u.value.shape)) is not None:
@@ -264,6 +266,10 @@ def pairs(at: int, chain: Sequence[Intermediate], known: Sequence[Term]) -> Iter
     usable = sorted(usable, key=lambda pair: pair[0].cost)[:MOST_TERMS]
     for term, value in usable:
         yield Hypothesis(value, f"{where} proportional to {term.name}", 31 + term.cost, True)
+        for formula, f, _ in FACTORS[:2]:
+            named = term.name if formula == "v" else f"{formula}, v = {term.name}"
+            words = f"{where} off by a multiple of {named}"
+            yield Hypothesis(f(value), words, 34 + term.cost, True, True)
     for (a, p), (b, q) in combinations(usable, 2):
         cost, names = 32 + a.cost + b.cost, f"v = {a.name}, w = {b.name}"
         opposite = _is_proportional(u.cotangent, p - q)
@@ -271,7 +277,7 @@ def pairs(at: int, chain: Sequence[Intermediate], known: Sequence[Term]) -> Iter
         yield Hypothesis(p + q, f"{where} v + w{instead}, {names}", cost - opposite, True)
         yield Hypothesis(p - q, f"{where} v − w, {names}", cost + 0.5, True)
         yield Hypothesis(p * q, f"{where} v w, {names}", cost + 2, True)
-        if u.value.ndim == 1 and np.ptp(p) and np.ptp(q):
+        if u.value.size == u.value.shape[0] and np.ptp(p) and np.ptp(q):
             for one, other, (c, d) in ((p, q, (a, b)), (q, p, (b, a))):
                 words = f"{where} each {c.name} minus the mean of all {d.name}: (N,) against (N, 1)"
                 yield Hypothesis(one - other.mean(), f"{words} broadcasts to (N, N)", cost, True)
@@ -314,31 +320,29 @@ class Sample(NamedTuple):
 
 
 def chain_causes(
+    made: Callable[..., Iterator[Hypothesis]],
     sample: Sample,
     chain: Sequence[Intermediate],
     integers: Sequence[tuple[str, np.ndarray]],
     context: Context,
-) -> Iterator[list[Cause]]:
-    """Causes in two rounds: mistakes about one cotangent, then other residuals altogether."""
+) -> Iterator[Cause]:
+    """Causes of one kind: `hypotheses` about one cotangent, or `pairs`, other residuals."""
     known = terms(chain, integers)
-    places = distinct(chain)
-    spent = 0
-    for made in (hypotheses, pairs):
-        found: list[Cause] = []
-        for late, at in enumerate(places):
-            u = chain[at]
-            test = _Test(u, sample, context, 1e-3 * late)
-            if not test.leaves:
-                continue
-            with np.errstate(all="ignore"):
-                if made is hypotheses:
-                    found += [f for b in _batches(repeats(u, integers), u) for f in test.run(b)]
-                for batch in _batches(made(at, chain, known), u):
-                    spent += len(batch) * u.jacobian.size
-                    if spent > MAX_WORK:
-                        break
-                    found += test.run(batch)
-        yield found
+    spent = tried = 0
+    for late, at in enumerate(distinct(chain)):
+        u = chain[at]
+        test = _Test(u, sample, context, 1e-3 * late)
+        if not test.leaves:
+            continue
+        with np.errstate(all="ignore"):
+            if made is hypotheses:
+                for batch in _batches(repeats(u, integers), u):
+                    yield from test.run(batch)
+            for batch in _batches(made(at, chain, known), u):
+                spent, tried = spent + len(batch) * u.jacobian.size, tried + len(batch)
+                if spent > MAX_WORK or tried > MAX_HYPOTHESES:
+                    return
+                yield from test.run(batch)
 
 
 def distinct(chain: Sequence[Intermediate]) -> list[int]:
@@ -346,6 +350,8 @@ def distinct(chain: Sequence[Intermediate]) -> list[int]:
     kept, seen = [], set()
     for at, u in enumerate(chain):
         if not (u.moves and u.cotangent.any()):
+            continue
+        if not (np.isfinite(u.cotangent).all() and np.isfinite(u.jacobian).all()):
             continue
         through = u.cotangent.ravel() @ u.jacobian
         size = np.max(np.abs(through))
@@ -366,7 +372,7 @@ def _batches(made: Iterator[Hypothesis], u: Intermediate) -> Iterator[list[Hypot
     for hypothesis in made:
         if np.isfinite(hypothesis.cotangent).all():
             batch.append(hypothesis)
-        if len(batch) * u.value.size >= BATCH:
+        if len(batch) * u.value.size >= BATCH or len(batch) >= MOST_IN_BATCH:
             yield batch
             batch = []
     if batch:
@@ -380,6 +386,7 @@ class _Test:
         hand, truth, leaf_of, wrong = sample
         self.u, self.context, self.worse = u, context, worse
         through = u.cotangent.ravel() @ u.jacobian
+        self.hand = hand
         self.excess, self.wanted = hand - truth, hand - truth + through
         self.scale = np.abs(hand) + np.abs(truth) + np.abs(through)
         self.leaves = [
@@ -400,8 +407,28 @@ class _Test:
             targets = np.where(added, self.excess[columns], wanted)
             ratios = np.sum(offered * targets, axis=1) / np.sum(offered * offered, axis=1)
             fits = np.all(np.abs(targets - ratios[:, None] * offered) <= slack, axis=1)
+            # of what only adds to the truth, the zeros are no evidence
+            counts = np.where(added[:, 0], np.sum(np.abs(targets) > slack, axis=1), len(columns))
             for i in np.flatnonzero(fits):
-                yield from self.finding(batch[i], float(ratios[i]), number, len(columns))
+                yield from self.finding(batch[i], float(ratios[i]), number, int(counts[i]))
+            yield from self._alone(batch, offered, number, columns, slack)
+
+    def _alone(
+        self,
+        batch: list[Hypothesis],
+        offered: np.ndarray,
+        number: int,
+        columns: np.ndarray,
+        slack: np.ndarray,
+    ) -> Iterator[Cause]:
+        """Hypotheses that make up hand by themselves: no other path has been followed."""
+        hand = self.hand[columns]
+        if not hand.any() or len(columns) < 2:
+            return
+        for i in np.flatnonzero(np.all(np.abs(hand - offered) <= slack, axis=1)):
+            words = f"{batch[i].words}; the other paths are forgotten"
+            if not batch[i].added and not batch[i].free_scale:
+                yield Cause(batch[i].cost + 3 + self.worse, words, number, len(columns))
 
     def finding(self, c: Hypothesis, ratio: float, number: int, count: int) -> Iterator[Cause]:
         cost, words, free = c.cost + self.worse, c.words, 0
@@ -422,7 +449,7 @@ class _Test:
 
 # --- one wrong rule throughout --------------------------------------------------------------------
 
-EVERYWHERE = 24.0
+EVERYWHERE = 23.3
 """The cost of such a cause."""
 
 

@@ -7,7 +7,7 @@ Here they are taken in float64: the walk over the jaxpr adds to each u an ε tha
 derivative in which is L′(u).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,13 +18,13 @@ from handgrad import jaxprs
 from handgrad.jaxprs import Program
 
 # Operations that move or relabel what already has a name.
-_MOVES = frozenset(
+MOVES = frozenset(
     {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "copy", "neg", "stop_gradient",
      "optimization_barrier", "transpose", "real"}
 )  # fmt: skip
 # Calls that are nothing but their program. A custom_jvp stays closed; a custom_vjp cannot be pushed
 # forward, but the program inside can.
-_INLINED = jaxprs.CALLS | jaxprs.REMATERIALIZED | (jaxprs.CUSTOM_CALLS - {"custom_jvp_call"})
+INLINED = jaxprs.CALLS | jaxprs.REMATERIALIZED | (jaxprs.CUSTOM_CALLS - {"custom_jvp_call"})
 
 # Run once on a small example: compiling costs more than computing.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -78,6 +78,8 @@ class TracedLoss(NamedTuple):
     leaves: Sequence[Any]
     names: Sequence[str]
     argnums: Sequence[int]
+    captured: Mapping[int, tuple[str, Any]] = {}
+    """Arrays that the loss holds: by the id of the constant, the name and the array."""
 
     @property
     def moving(self) -> list[Any]:
@@ -93,7 +95,7 @@ class TracedLoss(NamedTuple):
             return _Labelled(shift(len(named) - 1, value, operands), len(named) - 1)
 
         def apply(equation: Any, operands: list[_Labelled]) -> list[_Labelled]:
-            inside = jaxprs.called_program(equation, _INLINED)
+            inside = jaxprs.called_program(equation, INLINED)
             if inside is not None:
                 return jaxprs.run(inside, operands, apply, _unlabelled)
             values = [operand.value for operand in operands]
@@ -102,11 +104,17 @@ class TracedLoss(NamedTuple):
             outputs = []
             for value in jaxprs.bind(equation, values):
                 if _is_worth_a_name(equation, value):
-                    own = _Named(_name_of(equation), made_by, sources)
+                    own = _Named(name_of(equation), made_by, sources)
                     outputs.append(visit(value, own, values))
                 else:
-                    outputs.append(_Labelled(value, sources[0] if made_by in _MOVES else -1))
+                    outputs.append(_Labelled(value, sources[0] if made_by in MOVES else -1))
             return outputs
+
+        def constant(value: Any, aval: Any) -> _Labelled:
+            own = jaxprs.as_arrays(value, aval)
+            if id(value) not in self.captured or not _is_real(value):
+                return _Labelled(own, -1)
+            return visit(own, _Named(self.captured[id(value)][0], "input", ()))
 
         given = [jnp.asarray(leaf) for leaf in self.leaves]
         for position, value in zip(self.argnums, moving, strict=True):
@@ -115,7 +123,7 @@ class TracedLoss(NamedTuple):
             visit(value, _Named(name, "input", ())) if _is_real(value) else _Labelled(value, -1)
             for name, value in zip(self.names, given, strict=True)
         ]
-        (output,) = jaxprs.run(self.program, inputs, apply, _unlabelled)
+        (output,) = jaxprs.run(self.program, inputs, apply, constant)
         return output.value, named
 
 
@@ -132,10 +140,10 @@ def _is_worth_a_name(equation: Any, value: Any) -> bool:
         return False
     if equation.primitive.name == "convert_element_type":
         return not jnp.issubdtype(equation.invars[0].aval.dtype, jnp.floating)
-    return equation.primitive.name not in _MOVES
+    return equation.primitive.name not in MOVES
 
 
-def _name_of(equation: Any) -> str:
+def name_of(equation: Any) -> str:
     """The primitive, or the function with a derivative of its own, and the line it comes from."""
     made = called_name(equation.params) or equation.primitive.name.removesuffix("_call")
     place = jaxprs.place_in_words(equation)
@@ -154,7 +162,7 @@ def constants_of(program: Program) -> set[float]:
     programs = [program]
 
     def inlined(equation: Any) -> list[Program]:
-        inside = jaxprs.called_program(equation, _INLINED)
+        inside = jaxprs.called_program(equation, INLINED)
         programs.extend([inside] if inside else [])
         return [inside] if inside else []
 
@@ -169,46 +177,60 @@ def constants_of(program: Program) -> set[float]:
     return {c for c in scalars if np.isfinite(c) and c not in (0.0, 1.0)}
 
 
-def intermediates(loss: TracedLoss, chosen: Sequence[np.ndarray]) -> list[Intermediate]:
-    """The intermediates of a loss; `chosen` are flat coordinates of each moving leaf.
+class Chain:
+    """The intermediates of a loss, compiled once for one point after another.
 
-    They are the columns of the Jacobians, in this order. A loss too large for that has none.
+    `chosen` are flat coordinates of each moving leaf: the columns of the Jacobians, in this order.
+    A loss too large for that has none.
     """
-    named: list[_Named] = []
 
-    def values(moving: list[Any]) -> list[Any]:
+    def __init__(self, loss: TracedLoss, chosen: Sequence[np.ndarray]) -> None:
+        self.columns = sum(map(len, chosen))
+        self.named: list[_Named] = []
+        shapes = jax.eval_shape(lambda moving: self._values(loss, moving), loss.moving)
+        size = sum(np.prod(u.shape, dtype=int) for u in shapes)
+        self.is_empty = self.columns == 0 or size * self.columns > MAX_JACOBIAN
+        if self.is_empty:
+            return
+
+        def everything(moving: list[Any], directions: list[Any]) -> tuple[Any, Any, Any]:
+            seen = self._values(loss, moving)
+            zeros = [jnp.zeros_like(u) for u in seen]
+            cotangents = jax.grad(
+                lambda shifts: loss.run(moving, lambda k, u, _: u + shifts[k])[0]
+            )(zeros)
+            push = jax.vmap(
+                lambda *along: jax.jvp(
+                    lambda moved: self._values(loss, moved), (moving,), (list(along),)
+                )[1]
+            )
+            return seen, cotangents, push(*directions)
+
+        self._directions = _directions([np.shape(m) for m in loss.moving], chosen)
+        self._everything = jax.jit(everything, compiler_options=QUICK)
+
+    def _values(self, loss: TracedLoss, moving: list[Any]) -> list[Any]:
         seen: list[Any] = []
 
         def keep(_: int, u: Any, operands: Sequence[Any]) -> Any:
             seen.append(u)
             return u
 
-        named[:] = loss.run(moving, keep)[1]
+        self.named[:] = loss.run(moving, keep)[1]
         return seen
 
-    def everything(moving: list[Any], directions: list[Any]) -> tuple[Any, Any, Any]:
-        seen = values(moving)
-        zeros = [jnp.zeros_like(u) for u in seen]
-        cotangents = jax.grad(lambda shifts: loss.run(moving, lambda k, u, _: u + shifts[k])[0])(
-            zeros
-        )
-        push = jax.vmap(lambda *along: jax.jvp(values, (moving,), (list(along),))[1])
-        return seen, cotangents, push(*directions)
-
-    moving = loss.moving
-    columns = sum(map(len, chosen))
-    size = sum(np.prod(u.shape, dtype=int) for u in jax.eval_shape(values, moving))
-    if columns == 0 or size * columns > MAX_JACOBIAN:
-        return []
-    directions = _directions([np.shape(m) for m in moving], chosen)
-    answers = jax.device_get(jax.jit(everything, compiler_options=QUICK)(moving, directions))
-    return [
-        Intermediate(
-            own.name, own.made_by, np.asarray(u), np.asarray(c),
-            np.reshape(j, (columns, -1)).T, own.operands,
-        )
-        for own, u, c, j in zip(named, *answers, strict=True)
-    ]  # fmt: skip
+    def at(self, moving: Sequence[Any]) -> list[Intermediate]:
+        """The intermediates at these values of the moving leaves."""
+        if self.is_empty:
+            return []
+        answers = jax.device_get(self._everything(list(moving), self._directions))
+        return [
+            Intermediate(
+                own.name, own.made_by, np.asarray(u), np.asarray(c),
+                np.reshape(j, (self.columns, -1)).T, own.operands,
+            )
+            for own, u, c, j in zip(self.named, *answers, strict=True)
+        ]  # fmt: skip
 
 
 def _directions(shapes: Sequence[tuple[int, ...]], chosen: Sequence[np.ndarray]) -> list[Any]:

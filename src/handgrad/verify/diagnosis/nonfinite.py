@@ -46,7 +46,7 @@ def origin(program: Program, leaves: Sequence[Any], index: int) -> str | None:
         if index < size:
             number = float(np.ravel(np.asarray(output.value, np.float64))[index])
             made = output.nan if np.isnan(number) else output.infinity
-            return made or None
+            return None if np.isfinite(number) else made or None
         index -= size
     return None
 

@@ -8,10 +8,12 @@ are put in words by what is known of the loss: sizes of axes, constants, argumen
 import math
 from collections.abc import Iterator, Mapping
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+ONLY_ONE = 70.0
+"""The cost of saying that one coordinate differs: a description, for when there is no cause."""
 # Exact relations between values rounded to float64 hold to a few ulp; what passes through sums
 # loses some of that.
 RELATIVE = 1e-9
@@ -26,6 +28,8 @@ class Context(NamedTuple):
     """Numbers written in the loss, and scalar arguments."""
     arrays: tuple[tuple[str, np.ndarray], ...]
     """The arguments, named."""
+    held: frozenset[float] = frozenset()
+    """Numbers that the loss holds: in its closure, its defaults, a partial."""
 
 
 def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarray:
@@ -69,7 +73,7 @@ def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
             return 2, f"{n} times too large, {n} being {axes}: a mean forgotten (ratio {n})"
         if is_exactly(ratio, 1 / n):
             return 2, f"{n} times too small, {n} being {axes}: divided once too often (ratio 1/{n})"
-    for c in sorted(context.constants, reverse=True):
+    for c in sorted(context.constants | context.held, reverse=True):
         if is_exactly(ratio, 1 / c):
             return 3, f"the factor {c:.6g} of the loss forgotten (ratio {ratio:.6g})"
         if is_exactly(ratio, c):
@@ -102,6 +106,15 @@ class ComparedLeaf(NamedTuple):
     hand: np.ndarray
     truth: np.ndarray
     value: np.ndarray
+    unknown: np.ndarray
+    """Where there is no truth, as at a kink: both gradients are 0 there."""
+
+    @classmethod
+    def of(cls, name: str, hand: Any, truth: Any, value: Any) -> "ComparedLeaf":
+        """A leaf, with 0 for both where the truth is NaN, or both are the same infinity."""
+        own, true, at = (np.asarray(a, np.float64) for a in (hand, truth, value))
+        unknown = np.isnan(true) | (np.isinf(true) & (own == true))
+        return cls(name, np.where(unknown, 0.0, own), np.where(unknown, 0.0, true), at, unknown)
 
     @property
     def differs(self) -> np.ndarray:
@@ -127,6 +140,8 @@ class Cause(NamedTuple):
     leaf: int
     coordinates: int
     parameters: int = 0
+    descriptive: bool = False
+    """Whether it only tells what is to be seen, and need not hold anywhere else."""
 
 
 def place(index: tuple[int, ...] | np.ndarray) -> str:
@@ -140,17 +155,21 @@ def relations(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cau
     bad = np.argwhere(~np.isfinite(leaf.hand))
     if len(bad):
         kind = "NaN" if np.isnan(leaf.hand[tuple(bad[0])]) else "an infinity"
-        yield Cause(0, f"{kind} at {place(bad[0]) or 'its value'}", number, size)
+        words = f"{kind} at {place(bad[0]) or 'its value'}"
+        yield Cause(0, words, number, size, descriptive=True)
         return
     if np.max(np.abs(leaf.hand)) <= 1e-13 * np.max(np.abs(leaf.truth)):
         yield Cause(0, "forgotten: zero where the truth is not", number, size)
         return
     for cost, phrase, parameters in (
         *_scaled(leaf, context), *_moved(leaf), *_linear(leaf, context), *_summed(leaf),
-        *_limited(leaf), *_few(leaf),
+        *_limited(leaf),
     ):  # fmt: skip
         yield Cause(cost, phrase, number, size, parameters)
+    for cost, phrase, parameters in _few(leaf):
+        yield Cause(cost, phrase, number, size, parameters, descriptive=True)
     yield from only_one(number, leaf)
+    yield from _on_a_block(number, leaf, context)
 
 
 _Relation = Iterator[tuple[float, str, int]]
@@ -169,7 +188,7 @@ def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
     if right:
         first = place(np.argwhere(wrong)[0])
         many = f"{len(hand)} of {wrong.size} coordinates, the first {first}"
-        where, worse = f" at {first} only" if len(hand) == 1 else f" at {many}", 8.0
+        where, worse = f" at {first} only" if len(hand) == 1 else f" at {many}", 5.0
     named = name_ratio(ratio, context)
     if named:
         yield named[0] + worse, named[1] + where, 0
@@ -180,8 +199,11 @@ def _scaled(leaf: ComparedLeaf, context: Context) -> _Relation:
 
 
 def _moved(leaf: ComparedLeaf) -> _Relation:
-    """Axes exchanged, reversed or rolled."""
+    """Axes exchanged, reversed or rolled: told by numbers of which most are different."""
     hand, truth = leaf.hand, leaf.truth
+    size = np.max(np.abs(truth), initial=0.0)
+    if size == 0 or len(np.unique(np.round(truth / size, 9))) < min(4, truth.size):
+        return
     for axes in list(permutations(range(hand.ndim)))[1:] if hand.ndim < 5 else ():
         turned = np.transpose(truth, axes)
         if turned.shape == hand.shape and close(hand, turned).all():
@@ -204,8 +226,12 @@ def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
     """hand = truth + c, + λw, + λ sign w, or a named multiple of the rest of truth."""
     excess = leaf.hand - leaf.truth
     flat = excess.ravel()
-    if flat.size > 1 and close(flat, flat[:1]).all():
-        yield 7, f"an additive constant {flat[0]:.8g}", 1
+    wrong = leaf.differs.ravel()
+    if np.count_nonzero(wrong) > 1 and close(flat[wrong], flat[wrong][:1]).all():
+        many = "" if wrong.all() else f" at {np.count_nonzero(wrong)} of {wrong.size} coordinates"
+        named = any(is_exactly(abs(float(flat[wrong][0])), c) for c in context.constants)
+        cost = 7.0 + 15 * bool(many) + 19 * (not named)
+        yield cost, f"an additive constant {flat[wrong][0]:.8g}{many}", 1
     terms = [("w", leaf.value)]
     terms += [(name, a) for name, a in context.arrays if a.shape == leaf.value.shape]
     for name, term in terms:
@@ -214,7 +240,7 @@ def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
             words, known = _name_decay(factor, name, context)
             yield cost + 18 * (not known), words, 0 if known else 1
     signs = np.sign(leaf.value)
-    if signs.any() and (factor := _multiple(excess, signs)) is not None:
+    if np.ptp(signs) and (factor := _multiple(excess, signs)) is not None:
         words, known = _name_decay(factor, "sign w", context)
         yield 8, words, 0 if known else 1
     yield from _scaled_but_decay(leaf, context)
@@ -277,9 +303,22 @@ def _limited(leaf: ComparedLeaf) -> _Relation:
     if close(leaf.hand, np.clip(leaf.truth, -bound, bound)).all() and np.count_nonzero(wrong) > 1:
         yield 9, f"clipped at ±{bound:.6g}", 1
     if close(leaf.hand, np.abs(leaf.truth)).all():
-        yield 7, "the absolute value of the truth", 0
+        yield 5.5, "the absolute value of the truth", 0
     if close(leaf.hand, np.sign(leaf.truth)).all():
         yield 8, "only the sign of the truth", 0
+
+
+def _on_a_block(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cause]:
+    """The relations that hold on a part of a leaf into which several things are packed."""
+    where = np.flatnonzero(leaf.differs)
+    start, stop = int(where[0]), int(where[-1]) + 1
+    if leaf.hand.ndim != 1 or not 1 < len(where) == stop - start < leaf.hand.size:
+        return
+    block = ComparedLeaf(leaf.name, *(a[start:stop] for a in leaf[1:]))
+    found = (*_scaled(block, context), *_moved(block), *_linear(block, context))
+    for cost, phrase, parameters in found:
+        words = f"{leaf.name}[{start}:{stop}]: {phrase}"
+        yield Cause(cost + 3, words, number, len(where), parameters)
 
 
 def only_one(number: int, leaf: ComparedLeaf) -> Iterator[Cause]:
@@ -287,7 +326,7 @@ def only_one(number: int, leaf: ComparedLeaf) -> Iterator[Cause]:
     where = np.argwhere(leaf.differs)
     if len(where) == 1 and leaf.hand.size > 1:
         words = f"only coordinate {place(where[0])} differs{_against(leaf, tuple(where[0]))}"
-        yield Cause(11, words, number, leaf.hand.size)
+        yield Cause(ONLY_ONE, words, number, leaf.hand.size, descriptive=True)
 
 
 def _few(leaf: ComparedLeaf) -> _Relation:

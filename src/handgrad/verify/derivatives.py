@@ -1,0 +1,446 @@
+"""Derivatives beside the gradient: each is judged as the gradient of a scalar that it belongs to.
+
+| claim | the scalar | its gradient |
+|---|---|---|
+| vjp(c, x) | ⟨c, f(x)⟩ in x, for cotangents c that are drawn | Jᵀc |
+| jvp(x, t) | Σᵢ fᵢ(x + sᵢt) in s, at s = 0, for tangents t that are drawn | Jt |
+| hessian(x) | Σᵢ ∂ᵢL(x + Sᵢ) in the rows of S, at S = 0 | ∂²L/∂xᵢ∂xⱼ |
+| its diagonal | Σᵢ ∂ᵢL(x + sᵢeᵢ) in s, at s = 0 | ∂²L/∂xᵢ² |
+
+So each has the witnesses, the causes and the certificate that a gradient has. The scalars of second
+derivatives hold ∂L as `jax.grad` gives it, which is therefore judged before, by the loss alone.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from handgrad import jaxprs
+from handgrad.errors import InputError
+from handgrad.verify.api import verify
+from handgrad.verify.mathematics import RIGHT
+from handgrad.verify.verdict import Verdict
+from handgrad.verify.witnesses import Argnums, argument_names, is_float, positions_of
+
+MOST_ROWS = 64
+"""Outputs, or inputs of a Hessian, that are told apart; of more, random combinations are judged."""
+COMBINATIONS = 8
+MOST_DIAGONAL = 512
+"""Entries of a diagonal that are judged; of more, as many drawn at random."""
+
+
+def verify_vjp(
+    vjp: Callable, *, of: Callable, at: tuple, argnums: Argnums = 0, **options: Any
+) -> Verdict:
+    """Judge `vjp(cotangent, *args)`, which claims to be `jax.vjp(of, *args)` along `argnums`.
+
+    `of` may return any tree of arrays of floats. Cotangents are drawn, of both signs, and
+    `options` are those of `handgrad.verify`.
+
+    >>> at = (jnp.array([0.5, -1.0]),)
+    >>> verify_vjp(lambda c, x: c * jnp.cos(x), of=jnp.sin, at=at, evaluations=0).ok
+    True
+    """
+    outputs = _float_outputs(of, at)
+
+    def loss(cotangent: Any, *args: Any) -> jax.Array:
+        return _inner(cotangent, of(*args))
+
+    def claimed(cotangent: Any, *args: Any) -> Any:
+        return vjp(cotangent, *args)
+
+    draw = options.pop("points", None)
+
+    def points(key: jax.Array) -> tuple:
+        keys = jax.random.split(key)
+        return (_normal(keys[0], outputs), *(draw(keys[1]) if draw else at))
+
+    shifted = tuple(position + 1 for position in positions_of(argnums))
+    return verify(
+        claimed,
+        of=_named(loss, "cotangent", of, at),
+        at=(_normal(jax.random.key(options.get("seed", 0)), outputs), *at),
+        argnums=shifted if isinstance(argnums, tuple) else shifted[0],
+        points=points,
+        **_with_name(options, vjp),
+    )
+
+
+def verify_jvp(
+    jvp: Callable, *, of: Callable, at: tuple, argnums: Argnums | None = None, **options: Any
+) -> Verdict:
+    """Judge `jvp(primals, tangents)`, which claims to be the tangent that `jax.jvp` gives.
+
+    It may also return the pair (output, tangent). Tangents are drawn for the arguments in
+    `argnums`, by default all that hold floats, and are zero for the others (of JAX's dtype float0
+    for integers). `options` are those of `handgrad.verify`; nothing is searched for.
+
+    >>> def jvp(primals, tangents):
+    ...     return jnp.cos(primals[0]) * tangents[0]
+    >>> verify_jvp(jvp, of=jnp.sin, at=(jnp.array([0.5, -1.0]),)).ok
+    True
+    """
+    outputs = _float_outputs(of, at)
+    count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
+    moved = _float_positions(at) if argnums is None else positions_of(argnums)
+    names = argument_names(at, of)
+
+    def tangents_of(drawn: list, args: tuple) -> tuple:
+        chosen = dict(zip(moved, drawn, strict=True))
+        return tuple(chosen.get(i, jax.tree.map(_zero_tangent, arg)) for i, arg in enumerate(args))
+
+    def loss(tangent: Any, rows: Any, drawn: list, *args: Any) -> jax.Array:
+        def along(step: jax.Array, row: jax.Array) -> jax.Array:
+            here = list(args)
+            for position, direction in zip(moved, drawn, strict=True):
+                here[position] = jax.tree.map(
+                    lambda leaf, by: leaf + step.astype(leaf.dtype) * by.astype(leaf.dtype),
+                    jax.tree.map(jnp.asarray, args[position]), direction,
+                )  # fmt: skip
+            output = ravel_pytree(of(*here))[0]
+            return jnp.vdot(row.astype(output.dtype), output)
+
+        return jnp.sum(jax.vmap(along)(ravel_pytree(tangent)[0], rows))
+
+    def claimed(tangent: Any, rows: Any, drawn: list, *args: Any) -> Any:
+        _require_no_step(tangent)
+        answer = jvp(args, tangents_of(drawn, args))
+        if isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[1], outputs):
+            answer = answer[1]
+        if not _is_like(answer, outputs):
+            raise InputError(
+                "jvp", f"a tangent of shapes {jax.tree.map(lambda leaf: leaf.shape, outputs)}",
+                jax.tree.map(np.shape, answer), "return the tangent, or (output, tangent)",
+            )  # fmt: skip
+        return _combined(answer, rows, tangent)
+
+    steps, rows = _rows(outputs, count, options.get("seed", 0))
+    draw = options.pop("points", None)
+
+    def points(key: jax.Array) -> tuple:
+        keys = jax.random.split(key)
+        args = draw(keys[1]) if draw else at
+        return (steps, rows, _normal(keys[0], [args[i] for i in moved]), *args)
+
+    options = {**_with_name(options, jvp), "evaluations": 0}
+    key = jax.random.key(options.get("seed", 0))
+    first = (steps, rows, _normal(key, [at[i] for i in moved]), *at)
+    loss.__signature__ = _signature(["tangent", "combinations", "tangents", *names])  # type: ignore[attr-defined]
+    return verify(claimed, of=loss, at=first, points=points, **options)
+
+
+def verify_hessian(
+    hessian: Callable,
+    *,
+    of: Callable,
+    at: tuple,
+    argnums: int = 0,
+    diagonal: bool = False,
+    **options: Any,
+) -> Verdict:
+    """Judge `hessian(*args)`, which claims to be `jax.hessian(of, argnums)`, or its diagonal.
+
+    The diagonal has the structure and the shapes of the argument, as boosting libraries take it.
+    Of more inputs than 64 random combinations are judged, of a diagonal of more than 512 entries
+    as many drawn at random. `options` are those of `handgrad.verify`; nothing is searched for.
+
+    >>> def energy(x):
+    ...     return jnp.sum(x**4) + x[0] * x[1]
+    >>> def hessian(x):
+    ...     return jnp.diag(12 * x**2) + jnp.array([[0.0, 1.0], [1.0, 0.0]], x.dtype)
+    >>> at = (jnp.array([0.5, -1.0]),)
+    >>> verify_hessian(hessian, of=energy, at=at).ok
+    True
+    >>> wrong = verify_hessian(lambda x: 2 * hessian(x), of=energy, at=at)
+    >>> wrong.ok, wrong.hand
+    (False, 'different')
+    """
+    if not isinstance(argnums, int):
+        raise InputError(
+            "argnums", "one whole number", repr(argnums), "judge one argument after another"
+        )
+    argnums %= max(1, len(at))
+    options = {**_with_name(options, hessian), "evaluations": 0}
+    first = verify(jax.grad(of, argnums), of=of, at=at, argnums=argnums, **options)
+    if first.hand not in RIGHT:
+        return replace(
+            first, ok=False, hand="undecided", evidence=None, where=None, name=options["name"],
+            cause="the first derivative that jax.grad gives is not right here, and a second one "
+            f"could only be judged beside it: {first.fault}",
+        )  # fmt: skip
+    judged = _verify_diagonal if diagonal else _verify_whole_hessian
+    return judged(hessian, of, at, argnums, options)
+
+
+def _verify_whole_hessian(
+    hessian: Callable, of: Callable, at: tuple, argnums: int, options: dict[str, Any]
+) -> Verdict:
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(at[argnums])]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    count = sum(sizes)
+
+    def loss(hessian: jax.Array, rows: jax.Array, *args: Any) -> jax.Array:
+        flat, rebuild = ravel_pytree(args[argnums])
+
+        def slope(step: jax.Array, row: jax.Array) -> jax.Array:
+            def scalar(moved: jax.Array) -> jax.Array:
+                return of(*args[:argnums], rebuild(moved), *args[argnums + 1 :])
+
+            here, direction = flat + step.astype(flat.dtype), row.astype(flat.dtype)
+            return jax.jvp(scalar, (here,), (direction,))[1]
+
+        return jnp.sum(jax.vmap(slope)(hessian, rows))
+
+    def claimed(steps: Any, rows: Any, *args: Any) -> Any:
+        _require_no_step(steps)
+        blocks = jax.tree.leaves(hessian(*args))
+        expected = [outer + inner for outer in shapes for inner in shapes]
+        if [np.shape(block) for block in blocks] != expected:
+            raise InputError(
+                "hessian", f"arrays of shapes {expected}, as jax.hessian gives",
+                [np.shape(block) for block in blocks], "return one block for each two leaves",
+            )  # fmt: skip
+        own = np if isinstance(blocks[0], np.ndarray) else jnp
+        table = [
+            own.concatenate(
+                [
+                    own.reshape(blocks[i * len(sizes) + j], (sizes[i], sizes[j]))
+                    for j in range(len(sizes))
+                ],
+                axis=1,
+            )
+            for i in range(len(sizes))
+        ]
+        whole = own.concatenate(table, axis=0)
+        return own.asarray(rows).astype(whole.dtype) @ whole
+
+    rows = _combinations(count, options.get("seed", 0))
+    start = (np.zeros((len(rows), count)), rows)
+    loss.__signature__ = _signature(["hessian", "combinations", *argument_names(at, of)])  # type: ignore[attr-defined]
+    return verify(claimed, of=loss, at=(*start, *at), **_after(options, start))
+
+
+def _verify_diagonal(
+    hessian: Callable, of: Callable, at: tuple, argnums: int, options: dict[str, Any]
+) -> Verdict:
+    shape = jax.tree.map(np.shape, at[argnums])
+    count = sum(np.size(leaf) for leaf in jax.tree.leaves(at[argnums]))
+    rng = np.random.default_rng(options.get("seed", 0))
+    chosen = np.arange(count, dtype=np.int32)
+    if count > MOST_DIAGONAL:
+        chosen = np.sort(rng.choice(count, MOST_DIAGONAL, replace=False)).astype(np.int32)
+    steps: Any = np.zeros(len(chosen))
+    if count <= MOST_DIAGONAL:
+        steps = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), at[argnums])
+
+    def loss(hess: Any, chosen: jax.Array, *args: Any) -> jax.Array:
+        flat, rebuild = ravel_pytree(args[argnums])
+
+        def scalar(moved: jax.Array) -> jax.Array:
+            return of(*args[:argnums], rebuild(moved), *args[argnums + 1 :])
+
+        def slope(step: jax.Array, index: jax.Array) -> jax.Array:
+            unit = (jnp.arange(count, dtype=index.dtype) == index).astype(flat.dtype)
+            return jax.jvp(scalar, (flat + step.astype(flat.dtype) * unit,), (unit,))[1]
+
+        return jnp.sum(jax.vmap(slope)(ravel_pytree(hess)[0], chosen))
+
+    def claimed(steps: Any, chosen: Any, *args: Any) -> Any:
+        _require_no_step(steps)
+        answer = hessian(*args)
+        if jax.tree.map(np.shape, answer) != shape:
+            raise InputError(
+                "hessian", f"a diagonal of shapes {shape}", jax.tree.map(np.shape, answer),
+                "return one second derivative for each input",
+            )  # fmt: skip
+        if count <= MOST_DIAGONAL:
+            return answer
+        leaves = jax.tree.leaves(answer)
+        own = np if isinstance(leaves[0], np.ndarray) else jnp
+        return own.concatenate([own.ravel(leaf) for leaf in leaves])[chosen]
+
+    start = (steps, chosen)
+    loss.__signature__ = _signature(["hess", "chosen", *argument_names(at, of)])  # type: ignore[attr-defined]
+    return verify(claimed, of=loss, at=(*start, *at), **_after(options, start))
+
+
+def verify_rule(
+    f: Callable, *, at: tuple, argnums: Argnums | None = None, **options: Any
+) -> Verdict:
+    """Judge the `jax.custom_vjp` or `jax.custom_jvp` rule of `f` against what `f` computes.
+
+    What `jax.vjp` makes of the rule is judged, for cotangents of both signs, along `argnums`, by
+    default all arguments that hold floats. The autodiff witness is JAX's own derivative of the
+    function under the rule. `options` are those of `handgrad.verify`.
+
+    >>> @jax.custom_jvp
+    ... def cube(x):
+    ...     return x**3
+    >>> cube.defjvps(lambda tangent, answer, x: 2 * x**2 * tangent)
+    >>> verdict = verify_rule(cube, at=(2.0,), evaluations=0)
+    >>> verdict.ok, verdict.hand, verdict.autodiff
+    (False, 'different', 'identical')
+    """
+    moved = _float_positions(at) if argnums is None else argnums
+    program = jax.make_jaxpr(f)(*at)
+    if not any(
+        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(program)
+    ):
+        raise InputError(
+            "f", "a function with a custom_jvp or custom_vjp rule", describe(f),
+            "for a derivative in a function of its own use verify_vjp or verify_jvp",
+        )  # fmt: skip
+
+    def primal(*args: Any) -> Any:
+        program, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+        outputs = jaxprs.run(program, jax.tree.leaves(args), _without_rule)
+        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+    def by_rule(cotangent: Any, *args: Any) -> Any:
+        positions = positions_of(moved)
+
+        def of_moved(*chosen: Any) -> Any:
+            here = dict(zip(positions, chosen, strict=True))
+            return f(*(here.get(i, arg) for i, arg in enumerate(args)))
+
+        pulled = jax.vjp(of_moved, *(args[i] for i in positions))[1](cotangent)
+        return pulled if isinstance(moved, tuple) else pulled[0]
+
+    primal.__signature__ = _signature(argument_names(at, f))  # type: ignore[attr-defined]
+    return verify_vjp(by_rule, of=primal, at=at, argnums=moved, **_with_name(options, f))
+
+
+def describe(function: Callable) -> str:
+    """A function by its name."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _without_rule(equation: Any, operands: list) -> list:
+    """One equation, a rule of its own left out where it stands outermost."""
+    inside = jaxprs.called_program(equation)
+    if inside is None:
+        return jaxprs.bind(equation, operands)
+    if equation.primitive.name in jaxprs.CUSTOM_CALLS:
+        return jaxprs.run(inside, operands, jaxprs.bind)
+    return jaxprs.run(inside, operands, _without_rule)
+
+
+# --- trees ----------------------------------------------------------------------------------------
+
+
+def _float_outputs(of: Callable, at: tuple) -> Any:
+    """The shapes of what `of` returns. Raises InputError unless they are floats."""
+    outputs = jax.eval_shape(of, *at)
+    leaves = jax.tree.leaves(outputs)
+    if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        raise InputError(
+            "of", "a function that returns arrays of floats", [str(leaf.dtype) for leaf in leaves],
+            "leave out what has no derivative",
+        )  # fmt: skip
+    return outputs
+
+
+def _float_positions(at: tuple) -> tuple[int, ...]:
+    """The arguments that hold floats alone."""
+    return tuple(
+        i for i, arg in enumerate(at)
+        if jax.tree.leaves(arg) and all(is_float(leaf) for leaf in jax.tree.leaves(arg))
+    )  # fmt: skip
+
+
+def _require_no_step(steps: Any) -> None:
+    """What is claimed says nothing beside the point: a diagnosis may ask there."""
+    for leaf in jax.tree.leaves(steps):
+        if not isinstance(leaf, jax.core.Tracer) and np.any(leaf):
+            raise ValueError("the claim holds at a step of 0")
+
+
+def _normal(key: jax.Array, like: Any) -> Any:
+    """Normal numbers in the shapes of a tree."""
+    rng = np.random.default_rng(int(jax.random.bits(key)))
+    return jax.tree.map(lambda leaf: rng.normal(size=np.shape(leaf)), like)
+
+
+def _inner(a: Any, b: Any) -> jax.Array:
+    parts = [
+        jnp.sum(x.astype(y.dtype) * y)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    ]
+    return sum(parts[1:], parts[0])
+
+
+def _is_like(tree: Any, outputs: Any) -> bool:
+    structures: list[Any] = [jax.tree.structure(tree), jax.tree.structure(outputs)]
+    return structures[0] == structures[1] and all(
+        np.shape(a) == np.shape(b)
+        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(outputs), strict=True)
+    )
+
+
+def _zero_tangent(leaf: Any) -> Any:
+    if is_float(leaf):
+        return jnp.zeros_like(leaf)
+    return np.zeros(np.shape(leaf), jax.dtypes.float0)
+
+
+def _combinations(count: int, seed: int) -> np.ndarray:
+    """Rows of the identity; of many, random combinations of them."""
+    if count <= MOST_ROWS:
+        return np.eye(count)
+    return np.random.default_rng(seed).normal(size=(COMBINATIONS, count))
+
+
+def _rows(outputs: Any, count: int, seed: int) -> tuple[Any, np.ndarray]:
+    """Steps of 0, one for each combination (in the shapes of the outputs if each stands alone)."""
+    rows = _combinations(count, seed)
+    if count > MOST_ROWS:
+        return np.zeros(len(rows)), rows
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape), outputs), rows
+
+
+def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
+    """The tangent itself, or the combinations of its entries."""
+    if _is_like(tangent, steps):
+        return tangent
+    leaves = jax.tree.leaves(tangent)
+    own = np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp
+    row = own.concatenate([own.ravel(leaf) for leaf in leaves])
+    return own.asarray(rows).astype(row.dtype) @ row
+
+
+# --- names and options ----------------------------------------------------------------------------
+
+
+def _signature(names: list[str]) -> inspect.Signature:
+    """A signature with these names, as far as they are names."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    return inspect.Signature(
+        [
+            inspect.Parameter(name if name.isidentifier() else f"at_{i}", kind)
+            for i, name in enumerate(names)
+        ]
+    )
+
+
+def _named(function: Callable, first: str, of: Callable, at: tuple) -> Callable:
+    """The function, its arguments called as `of` calls them."""
+    function.__signature__ = _signature([first, *argument_names(at, of)])  # type: ignore[attr-defined]
+    return function
+
+
+def _with_name(options: dict[str, Any], function: Callable) -> dict[str, Any]:
+    return {**options, "name": options.get("name") or describe(function)}
+
+
+def _after(options: dict[str, Any], start: tuple) -> dict[str, Any]:
+    """The options, with what `points` draws put behind `start`."""
+    draw = options.get("points")
+    if draw is None:
+        return options
+    return {**options, "points": lambda key: (*start, *draw(key))}

@@ -1,0 +1,231 @@
+"""Products with a Jacobian, Hessians, rules and objectives: right, wrong and refused ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from handgrad.errors import InputError
+from handgrad.verify import (
+    verify_hessian,
+    verify_jvp,
+    verify_objective,
+    verify_rule,
+    verify_vjp,
+)
+
+A = np.array([[1.0, -2.0, 0.5], [0.3, 0.8, -1.1]])
+X = np.array([0.4, -0.7, 1.2])
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """What people write promotes dtypes and ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def layer(params, x):
+    return {"out": jnp.tanh(params["w"] @ x), "penalty": jnp.sum(params["w"] ** 2)}
+
+
+def layer_vjp(cotangent, params, x):
+    w = params["w"]
+    r = cotangent["out"] * (1 - np.tanh(w @ x) ** 2)
+    return {"w": r[:, None] * x + 2 * cotangent["penalty"] * w}, w.T @ r
+
+
+def without_penalty(cotangent, params, x):
+    w, along_x = layer_vjp(cotangent, params, x)
+    return {"w": w["w"] - 2 * cotangent["penalty"] * params["w"]}, along_x
+
+
+@pytest.mark.parametrize(("vjp", "ok"), [(layer_vjp, True), (without_penalty, False)])
+def test_a_product_from_the_left_in_numpy(vjp, ok):
+    verdict = verify_vjp(vjp, of=layer, at=({"w": A}, X), argnums=(0, 1), evaluations=0)
+    assert verdict.ok == ok, str(verdict)
+    if not ok:
+        assert verdict.where.startswith("params['w']")
+
+
+def layer_jvp(factor=2.0):
+    def jvp(primals, tangents):
+        (params, x), (moved, by) = primals, tangents
+        w, dw = params["w"], moved["w"]
+        slope = 1 - jnp.tanh(w @ x) ** 2
+        return {"out": slope * (dw @ x + w @ by), "penalty": factor * jnp.sum(w * dw)}
+
+    return jvp
+
+
+def test_a_product_from_the_right():
+    at = ({"w": A}, X)
+    assert verify_jvp(layer_jvp(), of=layer, at=at).ok
+    wrong = verify_jvp(layer_jvp(1.0), of=layer, at=at)
+    assert not wrong.ok
+    assert wrong.where == "tangent['penalty']"
+    with_output = verify_jvp(lambda p, t: (layer(*p), layer_jvp()(p, t)), of=layer, at=at)
+    assert with_output.ok
+
+
+def test_of_many_outputs_combinations_are_judged():
+    at = (np.linspace(-1.0, 1.0, 100),)
+    dtypes = ("float64",)
+    assert verify_jvp(lambda p, t: jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, dtypes=dtypes).ok
+    off = np.ones(100)
+    off[57] = 1 + 1e-6
+    assert not verify_jvp(
+        lambda p, t: off * jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, dtypes=dtypes
+    ).ok
+
+
+def test_a_tangent_of_the_wrong_shape_is_told():
+    with pytest.raises(InputError, match="jvp: expected a tangent of shapes"):
+        verify_jvp(lambda p, t: t[0][:2], of=jnp.sin, at=(X,))
+
+
+def quadratic(params):
+    return params["a"] ** 3 * jnp.sum(params["b"] ** 2)
+
+
+def quadratic_hessian(params):
+    a, b = params["a"], params["b"]
+    mixed = 6 * a**2 * b
+    return {
+        "a": {"a": 6 * a * jnp.sum(b**2), "b": mixed},
+        "b": {"a": mixed, "b": 2 * a**3 * jnp.eye(len(b), dtype=b.dtype)},
+    }
+
+
+def test_the_hessian_of_a_tree():
+    at = ({"a": np.float64(1.5), "b": X[:2]},)
+    assert verify_hessian(quadratic_hessian, of=quadratic, at=at).ok
+
+    def careless(params):
+        table = quadratic_hessian(params)
+        return {**table, "b": {**table["b"], "a": 0 * table["b"]["a"]}}
+
+    wrong = verify_hessian(careless, of=quadratic, at=at)
+    assert (wrong.ok, wrong.where) == (False, "hessian[1, 0]")
+
+
+def test_a_diagonal_in_numpy():
+    def loss(w, x):
+        return jnp.sum(jnp.log1p(jnp.exp(w * x)))
+
+    def diagonal(w, x):
+        p = 1 / (1 + np.exp(-np.asarray(w) * x))
+        return x**2 * p * (1 - p)
+
+    at = (X, A[0])
+    assert verify_hessian(diagonal, of=loss, at=at, diagonal=True).ok
+    wrong = verify_hessian(lambda *at: diagonal(*at) / at[1], of=loss, at=at, diagonal=True)
+    assert not wrong.ok
+
+
+def test_beside_a_first_derivative_that_is_wrong_nothing_is_decided():
+    def loss(x):
+        return jnp.sum(jax.lax.stop_gradient(x) * x)
+
+    verdict = verify_hessian(lambda x: 2 * jnp.eye(3, dtype=x.dtype), of=loss, at=(X,))
+    assert (verdict.ok, verdict.hand) == (False, "undecided")
+    assert "first derivative" in verdict.cause
+
+
+@jax.custom_vjp
+def scaled(x, by):
+    return jnp.tanh(x) * by
+
+
+scaled.defvjp(
+    lambda x, by: (jnp.tanh(x) * by, (jnp.tanh(x), by)),
+    lambda kept, c: ((1 - kept[0] ** 2) * c * kept[1], jnp.sum(c * kept[0])),
+)
+
+
+@jax.custom_vjp
+def misled(x):
+    return jnp.tanh(x)
+
+
+misled.defvjp(lambda x: (jnp.tanh(x), x), lambda x, c: ((1 - x**2) * c,))
+
+
+def test_a_rule_against_what_its_function_computes():
+    assert verify_rule(scaled, at=(X, 2.0), evaluations=0).ok
+    wrong = verify_rule(misled, at=(X,), evaluations=0)
+    assert (wrong.ok, wrong.hand, wrong.autodiff) == (False, "different", "identical")
+    assert verify_rule(jax.jit(scaled), at=(X, 2.0), evaluations=0).ok
+    with pytest.raises(InputError, match="custom_jvp or custom_vjp"):
+        verify_rule(jnp.tanh, at=(X,))
+
+
+# --- objectives of boosting -----------------------------------------------------------------------
+
+Z, Y = np.array([0.3, -1.2, 2.0]), np.array([1.0, 0.0, 1.0])
+
+
+def binary(z, y):
+    return jax.nn.softplus(z) - y * z  # by example: the sum is meant
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def objective(hess):
+    return lambda z, y: (sigmoid(z) - y, hess(sigmoid(z)))
+
+
+@pytest.mark.parametrize(
+    ("hess", "note"),
+    [
+        (lambda p: p * (1 - p), "hess is the second derivative"),
+        (lambda p: np.maximum(p * (1 - p), 0.15), "held from below by 0.15"),
+        (lambda p: 0.25 + 0 * p, "an upper bound of it"),
+    ],
+)
+def test_an_objective_is_right_with_a_second_derivative_a_floor_or_a_bound(hess, note):
+    verdict = verify_objective(objective(hess), of=binary, at=(Z, Y), evaluations=0)
+    assert verdict.ok, str(verdict)
+    assert note in verdict.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"),
+    [
+        (lambda z, y: (y - sigmoid(z), sigmoid(z) * (1 - sigmoid(z))), "sign"),
+        (lambda z, y: (z - y, z * (1 - z)), "pass them through the sigmoid"),
+        (objective(lambda p: 0.5 * p * (1 - p)), "half"),
+    ],
+)
+def test_what_goes_wrong_in_an_objective_is_named(wrong, cause):
+    verdict = verify_objective(wrong, of=binary, at=(Z, Y), evaluations=0)
+    assert not verdict.ok
+    assert cause in str(verdict)
+
+
+def test_twice_the_diagonal_bounds_the_curvature_of_softmax():
+    def loss(z, y):
+        return -jnp.sum(jax.nn.log_softmax(z) * jax.nn.one_hot(y, 3, dtype=z.dtype), axis=1)
+
+    def softmax(factor):
+        def objective(z, y):
+            e = np.exp(z - z.max(1, keepdims=True))
+            p = e / e.sum(1, keepdims=True)
+            return p - np.eye(3)[y], np.maximum(factor * p * (1 - p), 1e-6)
+
+        return objective
+
+    at = (np.array([[0.3, -1.2, 0.1], [1.0, 2.0, -0.5]]), np.array([1, 0]))
+    bound = verify_objective(softmax(2.0), of=loss, at=at, evaluations=0)
+    assert bound.ok
+    assert "an upper bound of it, 2 times its diagonal" in bound.notes[0]
+    assert not verify_objective(softmax(1.2), of=loss, at=at, evaluations=0).ok
+
+
+def test_what_is_no_objective_is_refused():
+    with pytest.raises(InputError, match=r"objective: expected a function that returns \(grad"):
+        verify_objective(lambda z, y: 2 * z, of=binary, at=(Z, Y))
+    with pytest.raises(InputError, match="predictions"):
+        verify_objective(objective(lambda p: p), of=binary, at=(np.float64(1.0), Y))
