@@ -35,7 +35,9 @@ AT = (NUMBERS, (NUMBERS > 0.2) * 1.0)
 
 
 @pytest.mark.parametrize(
-    ("name", "function"), [("add", add), ("sub", subtract), ("div", divide)], ids=str
+    ("name", "function"),
+    [("add", add), ("sub", subtract), ("div", divide)],
+    ids=["add", "sub", "div"],
 )
 def test_many_entries_come_out_as_one_by_one(name, function):
     """Objects too: adding 0 keeps one, and a − a is exactly 0."""
