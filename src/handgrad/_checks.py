@@ -9,7 +9,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -143,6 +143,7 @@ def called_by_keyword(
     return decorate
 
 
+@runtime_checkable
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
