@@ -33,8 +33,8 @@ def origin(program: Program, leaves: Sequence[Any], index: int) -> str | None:
     """What made the coordinate `index` of a gradient NaN or infinite, in words; None if nothing.
 
     >>> program = jax.make_jaxpr(lambda x: 0 * jnp.log(x))(jnp.zeros(2))
-    >>> origin(program, [np.zeros(2)], 0).split(" (")[0]
-    '`mul` makes NaN of 0 · inf'
+    >>> "makes NaN of 0 · inf" in origin(program, [np.zeros(2)], 0)
+    True
     """
     given = [_Traced(jnp.asarray(leaf) if is_float(leaf) else leaf) for leaf in leaves]
     try:
