@@ -142,7 +142,7 @@ def softmax_cross_entropy(
 
 
 @_with_tangent(cross_entropy.categorical)
-def _categorical(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
+def _categorical(z: Array, y: Array, z_dot: Array, y_dot: Any) -> Array:
     by_logit = jnp.sum(_categorical_residual(z, y) * z_dot, axis=-1)
     if _is_index(y):
         return by_logit
@@ -150,7 +150,7 @@ def _categorical(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
 
 
 @_with_tangent(cross_entropy.categorical_residual)
-def _categorical_residual(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
+def _categorical_residual(z: Array, y: Array, z_dot: Array, y_dot: Any) -> Array:
     if _is_index(y):
         return softmax_jvp(z, z_dot)
     by_logit = jnp.sum(y, axis=-1, keepdims=True) * softmax_jvp(z, z_dot)
@@ -158,7 +158,7 @@ def _categorical_residual(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Arr
 
 
 @_with_tangent(cross_entropy.categorical_label_derivative)
-def _minus_log_softmax(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
+def _minus_log_softmax(z: Array, y: Array, z_dot: Array, y_dot: Any) -> Array:
     return -log_softmax_jvp(z, z_dot)
 
 
