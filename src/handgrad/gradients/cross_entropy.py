@@ -52,7 +52,7 @@ def binary(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """ℓ = −y log σ(z) − (1−y) log σ(−z), in nats, per example.
 
     With e = e^−|z| that is log(1 + e) + (1−y) z where z ≥ 0, and log(1 + e) − y z elsewhere: two
-    terms of one sign, so nothing cancels. At an infinite logit 0 z is 0, as it is in the limit.
+    terms of one sign, so nothing cancels. (At an infinite logit see `losses`.)
 
     `y` has the shape of `logits`, with values in [0, 1]. Raises InputError if the shapes differ.
 
@@ -60,9 +60,7 @@ def binary(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     [0.693147..., 4.1399...e-08]
     """
     y, right, e = _binary_labels(logits, y), *_decay(logits)
-    weight = jnp.where(right, 1 - y, -y)
-    vanishes = (weight == 0) & jnp.isinf(logits)
-    return jnp.log1p(e) + weight * jnp.where(vanishes, 0.0, logits)
+    return jnp.log1p(e) + jnp.where(right, 1 - y, -y) * logits
 
 
 def binary_residual(logits: Elementwise, y: BinaryLabels) -> Elementwise:
