@@ -95,12 +95,7 @@ def sigmoid_binary_cross_entropy(logits: Elementwise, labels: BinaryLabels) -> E
     return _binary(logits, jnp.asarray(labels, jnp.result_type(logits)))
 
 
-def _binary_value(z: Array, y: Array) -> Array:
-    certain = ((z == jnp.inf) & (y == 1)) | ((z == -jnp.inf) & (y == 0))
-    return jnp.where(certain, 0.0, cross_entropy.binary(z, y))
-
-
-@_with_tangent(_binary_value)
+@_with_tangent(cross_entropy.binary)
 def _binary(z: Array, y: Array, z_dot: Array, y_dot: Array) -> Array:
     by_label = _times(cross_entropy.binary_label_derivative(z, y), y_dot)
     return _binary_residual(z, y) * z_dot + by_label

@@ -42,25 +42,26 @@ def _binary_labels(logits: Array, y: Array) -> Array:
     return jnp.asarray(y, jnp.result_type(logits))
 
 
-def _decay(z: Array) -> tuple[Array, Array]:
-    """z ≥ 0, and e^−|z|, which never overflows; |z| is one of z and −z also for its slope at 0."""
+def _sides(z: Array) -> tuple[Array, Array]:
+    """z ≥ 0, and −|z|, whose exponential never overflows; at 0 it has the slope of one side."""
     right = z >= 0
-    return right, jnp.exp(jnp.where(right, -z, z))
+    return right, jnp.where(right, -z, z)
 
 
 def binary(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     """ℓ = −y log σ(z) − (1−y) log σ(−z), in nats, per example.
 
-    With e = e^−|z| that is log(1 + e) + (1−y) z where z ≥ 0, and log(1 + e) − y z elsewhere: two
-    terms of one sign, so nothing cancels. (At an infinite logit see `losses`.)
+    With e = e^−|z| that is log(1 + e) + (1−y) |z| where z ≥ 0, and log(1 + e) + y |z| elsewhere:
+    two terms of one sign, so nothing cancels; at an infinite logit 0·|z| is 0.
 
     `y` has the shape of `logits`, with values in [0, 1]. Raises InputError if the shapes differ.
 
     >>> binary(jnp.array([0.0, 17.0]), jnp.array([1.0, 1.0])).tolist()
     [0.693147..., 4.1399...e-08]
     """
-    y, right, e = _binary_labels(logits, y), *_decay(logits)
-    return jnp.log1p(e) + jnp.where(right, 1 - y, -y) * logits
+    y, right, below = _binary_labels(logits, y), *_sides(logits)
+    missed = jnp.where(right, 1 - y, y)
+    return jnp.log1p(jnp.exp(below)) - xlogy(missed, below, log=jnp.positive, pole=-jnp.inf)
 
 
 def binary_residual(logits: Elementwise, y: BinaryLabels) -> Elementwise:
@@ -71,7 +72,8 @@ def binary_residual(logits: Elementwise, y: BinaryLabels) -> Elementwise:
     >>> binary_residual(jnp.array([17.0]), jnp.array([1.0])).tolist()
     [-4.1399...e-08]
     """
-    y, right, e = _binary_labels(logits, y), *_decay(logits)
+    y, right, below = _binary_labels(logits, y), *_sides(logits)
+    e = jnp.exp(below)
     return jnp.where(right, (1 - y) - y * e, (1 - y) * e - y) / (1 + e)
 
 
