@@ -52,9 +52,6 @@ def verify_vjp(
     def loss(cotangent: Any, *args: Any) -> jax.Array:
         return _inner(cotangent, of(*args))
 
-    def claimed(cotangent: Any, *args: Any) -> Any:
-        return vjp(cotangent, *args)
-
     draw = options.pop("points", None)
 
     def points(key: jax.Array) -> tuple:
@@ -63,8 +60,8 @@ def verify_vjp(
 
     shifted = tuple(position + 1 for position in positions_of(argnums))
     return verify(
-        claimed,
-        of=_named(loss, "cotangent", of, at),
+        vjp,
+        of=_named(loss, ["cotangent"], of, at),
         at=(_normal(jax.random.key(options.get("seed", 0)), outputs), *at),
         argnums=shifted if isinstance(argnums, tuple) else shifted[0],
         points=points,
@@ -89,7 +86,6 @@ def verify_jvp(
     outputs = _float_outputs(of, at)
     count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
     moved = _float_positions(at) if argnums is None else positions_of(argnums)
-    names = argument_names(at, of)
 
     def tangents_of(drawn: list, args: tuple) -> tuple:
         chosen = dict(zip(moved, drawn, strict=True))
@@ -131,8 +127,8 @@ def verify_jvp(
     options = {**_with_name(options, jvp), "evaluations": 0}
     key = jax.random.key(options.get("seed", 0))
     first = (steps, rows, _normal(key, [at[i] for i in moved]), *at)
-    loss.__signature__ = _signature(["tangent", "combinations", "tangents", *names])  # type: ignore[attr-defined]
-    return verify(claimed, of=loss, at=first, points=points, **options)
+    names = ["tangent", "combinations", "tangents"]
+    return verify(claimed, of=_named(loss, names, of, at), at=first, points=points, **options)
 
 
 def verify_hessian(
@@ -207,23 +203,14 @@ def _verify_whole_hessian(
                 [np.shape(block) for block in blocks], "return one block for each two leaves",
             )  # fmt: skip
         own = np if isinstance(blocks[0], np.ndarray) else jnp
-        table = [
-            own.concatenate(
-                [
-                    own.reshape(blocks[i * len(sizes) + j], (sizes[i], sizes[j]))
-                    for j in range(len(sizes))
-                ],
-                axis=1,
-            )
-            for i in range(len(sizes))
-        ]
-        whole = own.concatenate(table, axis=0)
+        flat = iter(blocks)
+        whole = own.block([[own.reshape(next(flat), (n, m)) for m in sizes] for n in sizes])
         return own.asarray(rows).astype(whole.dtype) @ whole
 
     rows = _combinations(count, options.get("seed", 0))
     start = (np.zeros((len(rows), count)), rows)
-    loss.__signature__ = _signature(["hessian", "combinations", *argument_names(at, of)])  # type: ignore[attr-defined]
-    return verify(claimed, of=loss, at=(*start, *at), **_after(options, start))
+    named = _named(loss, ["hessian", "combinations"], of, at)
+    return verify(claimed, of=named, at=(*start, *at), **_after(options, start))
 
 
 def _verify_diagonal(
@@ -266,8 +253,8 @@ def _verify_diagonal(
         return own.concatenate([own.ravel(leaf) for leaf in leaves])[chosen]
 
     start = (steps, chosen)
-    loss.__signature__ = _signature(["hess", "chosen", *argument_names(at, of)])  # type: ignore[attr-defined]
-    return verify(claimed, of=loss, at=(*start, *at), **_after(options, start))
+    named = _named(loss, ["hess", "chosen"], of, at)
+    return verify(claimed, of=named, at=(*start, *at), **_after(options, start))
 
 
 def verify_rule(
@@ -293,7 +280,7 @@ def verify_rule(
         equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(program)
     ):
         raise InputError(
-            "f", "a function with a custom_jvp or custom_vjp rule", describe(f),
+            "f", "a function with a custom_jvp or custom_vjp rule", name_of(f),
             "for a derivative in a function of its own use verify_vjp or verify_jvp",
         )  # fmt: skip
 
@@ -312,11 +299,12 @@ def verify_rule(
         pulled = jax.vjp(of_moved, *(args[i] for i in positions))[1](cotangent)
         return pulled if isinstance(moved, tuple) else pulled[0]
 
-    primal.__signature__ = _signature(argument_names(at, f))  # type: ignore[attr-defined]
-    return verify_vjp(by_rule, of=primal, at=at, argnums=moved, **_with_name(options, f))
+    return verify_vjp(
+        by_rule, of=_named(primal, [], f, at), at=at, argnums=moved, **_with_name(options, f)
+    )
 
 
-def describe(function: Callable) -> str:
+def name_of(function: Callable) -> str:
     """A function by its name."""
     return str(getattr(function, "__name__", type(function).__name__))
 
@@ -417,25 +405,21 @@ def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
 # --- names and options ----------------------------------------------------------------------------
 
 
-def _signature(names: list[str]) -> inspect.Signature:
-    """A signature with these names, as far as they are names."""
+def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Callable:
+    """The function, its arguments called `first` and then as `of` calls them, where names fit."""
     kind = inspect.Parameter.POSITIONAL_ONLY
-    return inspect.Signature(
+    names = [*first, *argument_names(at, of)]
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
-            inspect.Parameter(name if name.isidentifier() else f"at_{i}", kind)
+            inspect.Parameter(name if name.isidentifier() else f"at_{i - len(first)}", kind)
             for i, name in enumerate(names)
         ]
     )
-
-
-def _named(function: Callable, first: str, of: Callable, at: tuple) -> Callable:
-    """The function, its arguments called as `of` calls them."""
-    function.__signature__ = _signature([first, *argument_names(at, of)])  # type: ignore[attr-defined]
     return function
 
 
 def _with_name(options: dict[str, Any], function: Callable) -> dict[str, Any]:
-    return {**options, "name": options.get("name") or describe(function)}
+    return {**options, "name": options.get("name") or name_of(function)}
 
 
 def _after(options: dict[str, Any], start: tuple) -> dict[str, Any]:

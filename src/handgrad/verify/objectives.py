@@ -19,7 +19,7 @@ from handgrad import exact
 from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.verify.api import verify
-from handgrad.verify.derivatives import describe, verify_hessian
+from handgrad.verify.derivatives import name_of, verify_hessian
 from handgrad.verify.verdict import Verdict
 
 CLOSE = 1e-5
@@ -53,7 +53,7 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
             [np.shape(leaf) for leaf in at] if isinstance(at, tuple) else type(at).__name__,
             "pass raw margins and labels as arrays",
         )  # fmt: skip
-    name = options.pop("name", None) or describe(objective)
+    name = options.pop("name", None) or name_of(objective)
 
     def total(predictions: Any, labels: Any) -> jax.Array:
         return jnp.sum(of(predictions, labels))
@@ -73,7 +73,7 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
     first = verify(part(0), of=total, at=at, name=f"grad of {name}", **options)
     if not first.ok:
         meant = _on_probabilities(objective, total, at)
-        return replace(first, cause=f"{meant}" if meant else first.cause)
+        return replace(first, cause=meant or first.cause)
     second = verify_hessian(
         part(1), of=total, at=at, diagonal=True, name=f"hess of {name}", **options
     )
