@@ -1,8 +1,8 @@
 """Kinds of inputs at which a judge goes wrong easily: further instances of kinds 1, 2, 7 and 8.
 
-1, the point given is always judged: `judge._verdict` and `numerics._range_of`. 2, conditioning is
-the function's, not the program's: `numerics._reach` and `numerics.lost_coordinate`. 7, numbers that
-no dtype asked for can hold: `Programs.is_out_of_reach` and `search.search_bounds`. 8, black boxes:
+1, the point given is always judged: `conclusion.conclude`, `numerics._range_of`. 2, conditioning is
+the function's, not the program's: `numerics._reach`, `numerics.lost_coordinate`. 7, numbers that no
+dtype asked for can hold: `Programs.is_out_of_reach`, `search.search_bounds`. 8, black boxes:
 `blackbox.compare_black_box`.
 """
 

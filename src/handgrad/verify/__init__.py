@@ -1,11 +1,12 @@
 """The judge: who is right about a gradient, and how well it behaves in floating point.
 
 `verify` asks (`api`); `judge` goes from the question to the `Verdict`: the witnesses are traced
-(`witnesses`), compared as mathematics (`mathematics`), run in each dtype (`numerics`, at points
-found by `search`; `blackbox` for what cannot be traced), and a difference is explained
-(`diagnosis`). `derivatives` (products with a Jacobian, Hessians, rules) and `objectives` (those of
-boosting libraries) ask the same of the gradient of a scalar. `certificate` writes a verdict down
-and reads it again. `agree` is the quick question of two witnesses.
+(`witnesses`), compared as mathematics (`mathematics`) and run in each dtype (`numerics`, at points
+found by `search`; `blackbox` for what cannot be traced, `large` for what is too large). All of it
+is summed up (`conclusion`), and a difference explained (`diagnosis`). `derivatives` (products with
+a Jacobian, Hessians, rules) and `objectives` (those of boosting libraries) ask the same of the
+gradient of a scalar. `certificate` writes a verdict down and reads it again. `agree` is the quick
+question of two witnesses.
 """
 
 from handgrad.verify.agreement import Agreement, LeafAgreement, agree
