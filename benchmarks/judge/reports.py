@@ -9,7 +9,6 @@ fault is still in the installed version, apart from any verdict.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flint import arb
-from jax.test_util import check_grads, check_vjp
 
+from benchmarks.judge.trials import check_first_order, check_pullback, with_derivative
 from handgrad import exact
 from handgrad._precision import x64
 from handgrad.errors import Undecided
@@ -197,38 +196,18 @@ def judged(bug: Bug, gradient: Callable) -> Verdict:
 def accusations(bug: Bug) -> dict[str, bool | None]:
     """Which of the usual checks fail the function with the faulty derivative, as they come."""
     with x64(bug.dtype == "float64"):
-        f, chosen = with_derivative(bug)
+        f, chosen = as_reported(bug)
         return {
-            "check_grads": _fails(partial(check_grads, order=1, modes=("rev",)), f, chosen),
-            "check_vjp": _fails(lambda f, args: check_vjp(f, partial(jax.vjp, f), args), f, chosen),
+            "check_grads": _fails(check_first_order, f, chosen),
+            "check_vjp": _fails(check_pullback, f, chosen),
             "gradcheck": by_gradcheck(bug),
         }
 
 
-def with_derivative(bug: Bug) -> tuple[Callable, tuple]:
+def as_reported(bug: Bug) -> tuple[Callable, tuple]:
     """The function with the faulty derivative, and what it is differentiated in."""
     at = jax.tree.map(jnp.asarray, point(bug))
-    argnums = (bug.argnums,) if isinstance(bug.argnums, int) else bug.argnums
-
-    def put(chosen: tuple) -> tuple:
-        full = list(at)
-        for position, value in zip(argnums, chosen, strict=True):
-            full[position] = value
-        return tuple(full)
-
-    @jax.custom_vjp
-    def f(*chosen: Any) -> Any:
-        return bug.loss(*put(chosen))
-
-    def backward(chosen: tuple, cotangent: Any) -> tuple:
-        gradient = bug.faulty(*put(chosen))
-        parts = (gradient,) if isinstance(bug.argnums, int) else tuple(gradient)
-        return jax.tree.map(
-            lambda g, x: (cotangent * g).astype(x.dtype).reshape(x.shape), parts, chosen
-        )
-
-    f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
-    return f, tuple(at[position] for position in argnums)
+    return with_derivative(bug.loss, bug.faulty, at, bug.argnums)
 
 
 def _fails(check: Callable, f: Callable, args: tuple) -> bool | None:
@@ -248,7 +227,7 @@ def by_gradcheck(bug: Bug) -> bool | None:
     import torch
 
     with x64(bug.dtype == "float64"):
-        f, chosen = with_derivative(bug)
+        f, chosen = as_reported(bug)
         leaves, structure = jax.tree.flatten(chosen)
 
         class Function(torch.autograd.Function):

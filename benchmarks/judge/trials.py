@@ -204,32 +204,41 @@ class CaseMutants:
         return accused_by_jax(case.loss, changed, self.at, case.argnums, dtype, check)
 
 
+def with_derivative(
+    loss: Callable, gradient: Callable, at: tuple, argnums: Argnums
+) -> tuple[Callable, tuple]:
+    """The loss as a function of what it is differentiated in, with this derivative; and that."""
+    positions = positions_of(argnums)
+
+    def put(chosen: tuple) -> tuple:
+        full = list(at)
+        for position, value in zip(positions, chosen, strict=True):
+            full[position] = value
+        return tuple(full)
+
+    @jax.custom_vjp
+    def f(*chosen: Any) -> Any:
+        return loss(*put(chosen))
+
+    def backward(chosen: tuple, cotangent: Any) -> tuple:
+        answer = gradient(*put(chosen))
+        answer = (answer,) if isinstance(argnums, int) else tuple(answer)
+        return jax.tree.map(
+            lambda g, x: (cotangent * g).astype(x.dtype).reshape(x.shape), answer, chosen
+        )
+
+    f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
+    return f, tuple(at[position] for position in positions)
+
+
 def accused_by_jax(
     loss: Callable, gradient: Callable, at: tuple, argnums: Argnums, dtype: str, check: Callable
 ) -> bool:
     """Whether a check of JAX's fails the loss with this derivative, at its own tolerance."""
     with x64(dtype == "float64"):
-        args = round_to(at, dtype)
-        positions = positions_of(argnums)
-
-        def put(chosen: tuple) -> tuple:
-            full = list(args)
-            for position, value in zip(positions, chosen, strict=True):
-                full[position] = value
-            return tuple(full)
-
-        @jax.custom_vjp
-        def f(*chosen: Any) -> Any:
-            return loss(*put(chosen))
-
-        def backward(chosen: tuple, cotangent: Any) -> tuple:
-            answer = gradient(*put(chosen))
-            answer = (answer,) if isinstance(argnums, int) else tuple(answer)
-            return jax.tree.map(lambda g: cotangent * g, answer)
-
-        f.defvjp(lambda *chosen: (f(*chosen), chosen), backward)
+        f, chosen = with_derivative(loss, gradient, round_to(at, dtype), argnums)
         try:
-            check(f, tuple(args[position] for position in positions))
+            check(f, chosen)
         except AssertionError:
             return True
         return False
