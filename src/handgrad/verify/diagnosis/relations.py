@@ -318,7 +318,7 @@ def _floored(leaf: ComparedLeaf, context: Context) -> _Relation:
         return
     for n, axes in ((1, ""), *context.sizes.items()):
         power = round(math.log10(n * float(hand[0])))
-        if power <= -3 and close(n * hand, 10.0**power).all():
+        if power <= -3 and close(n * hand, np.full_like(hand, 10.0**power)).all():
             count = f"/{n}, {n} being {axes}," if axes else ""
             where = f" at {len(hand)} of {wrong.size} coordinates"
             yield 8, f"clipped at 1e{power:03d}{count} where the truth is nearer to 0{where}", 0

@@ -133,8 +133,8 @@ class Gates:
                 every = words.replace("the derivative of ", "the derivative of every ", 1)
                 yield Opened(Variant(every, self.variants[gates[0]].cost + 0.5), tuple(gates))
         for steps in self.consumers.values():
-            for k, step in steps.items() if len(steps) > 1 else ():
-                words = f"of the paths through time only that into {step} is taken: the others are"
+            for k, into in steps.items() if len(steps) > 1 else ():
+                words = f"of the paths through time only that into {into} is taken: the others are"
                 words += " forgotten, as if the state of `scan` were a constant there"
                 yield Opened(Variant(words, CUT + 1), tuple(n for n in steps if n != k))
 
@@ -150,7 +150,7 @@ def _steps(length: int) -> Sequence[int]:
     return range(length) if length <= MOST_STEPS else (0, length - 1)
 
 
-class History:
+class Unrolled:
     """What the steps of an unrolled loop use and make: by the place of the equation, in order."""
 
     def __init__(self) -> None:
@@ -186,10 +186,10 @@ class Walk:
     """One run of a loss with gates: without `inputs` to count them, without `past` to see it."""
 
     def __init__(
-        self, loss: TracedLoss, gates: Gates, inputs: Inputs | None, past: History | None = None
+        self, loss: TracedLoss, gates: Gates, inputs: Inputs | None, past: Unrolled | None = None
     ) -> None:
         self.loss, self.gates, self.inputs, self.past = loss, gates, inputs, past
-        self.history = History()
+        self.unrolled = Unrolled()
         self.loop: tuple[Any, int] | None = None
         """The step of the loop that is run through, and their number."""
 
@@ -227,7 +227,8 @@ class Walk:
             )
             return Flow(array, name, False, _is_mask(value), origin=("constant", id(value)))
         number = float(np.ravel(np.asarray(value))[0])
-        if (position := self.position(number)) is not None:
+        position = self.position(number)
+        if position is not None and self.inputs is not None:
             array = jnp.reshape(self.inputs.numbers[position], array.shape).astype(array.dtype)
         return Flow(array, f"{number:.6g}", False, number=number)
 
@@ -251,7 +252,7 @@ class Walk:
             origin = flows[0].origin if flows and name in MOVES else here
             plain = [Flow(value, "", False, origin=origin) for value in outputs]
             if name not in MOVES and len(plain) == 1:
-                self.history.add(equation, flows, plain[0])
+                self.unrolled.add(equation, flows, plain[0])
             return plain
         if name == "scan":
             return self.scan(equation, flows, here)
@@ -308,13 +309,15 @@ class Walk:
 
     def with_next(self, equation: Any, flows: list[Flow]) -> list[Flow]:
         """The factors of a product in an unrolled loop, with those of the step that comes next."""
-        if self.loop is not None or equation.primitive.name not in MULTIPLYING:
+        if self.past is None or self.loop is not None:
+            return flows
+        if equation.primitive.name not in MULTIPLYING:
             return flows
         found, place = [], _place(equation)
         for i, flow in enumerate(flows):
             key = (*place, i)
-            number = len(self.history.used.setdefault(key, []))
-            self.history.used[key].append(flow)
+            number = len(self.unrolled.used.setdefault(key, []))
+            self.unrolled.used[key].append(flow)
             value = self.past.after(flow, key, number)
             if value is not None and value.shape == flow.value.shape:
                 later = Mistaken(AFTER, lax.stop_gradient(value))
@@ -390,7 +393,7 @@ class Walk:
             position = None if other.number is None else self.position(other.number)
             if name == "div" and other.number is not None:
                 self.gates.divisors.add(other.number)
-            if position is not None and own.moving:
+            if position is not None and self.inputs is not None and own.moving:
                 x, c = jnp.broadcast_to(own.value, output.shape), self.inputs.slopes[position]
                 return _gated(output, x * c if name == "mul" else x / c, jnp.ones(()))
         return output
@@ -497,7 +500,7 @@ class Variants:
         def value(moving: list[Any], inputs: Inputs | None) -> Any:
             plain = Walk(loss, self.gates, inputs)
             plain.value(lax.stop_gradient(moving))
-            return Walk(loss, self.gates, inputs, plain.history).value(moving)
+            return Walk(loss, self.gates, inputs, plain.unrolled).value(moving)
 
         jax.eval_shape(lambda moving: value(moving, None), loss.moving)
         numbers = np.array(self.gates.written)
