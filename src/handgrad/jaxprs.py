@@ -18,6 +18,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,7 @@ def run(
     """The outputs of a program at `operands`, with `apply` for every equation.
 
     `constant(value, aval)` makes what flows along out of a literal or a constant of the program.
+    What no later equation needs is let go of.
     """
     program = closed(program)
     jaxpr = program.jaxpr
@@ -117,10 +119,29 @@ def run(
     def read(atom: Any) -> Any:
         return constant(atom.val, atom.aval) if isinstance(atom, Literal) else values[atom]
 
-    for equation in jaxpr.eqns:
+    for equation, finished in zip(jaxpr.eqns, _last_uses(jaxpr), strict=True):
         outputs = apply(equation, [read(atom) for atom in equation.invars])
         values.update(zip(equation.outvars, outputs, strict=True))
+        for variable in finished:
+            del values[variable]
     return [read(atom) for atom in jaxpr.outvars]
+
+
+_LAST_USES: WeakKeyDictionary[Any, list[list[Any]]] = WeakKeyDictionary()
+
+
+def _last_uses(jaxpr: Any) -> list[list[Any]]:
+    """For each equation of a jaxpr the variables that nothing after it needs."""
+    known = _LAST_USES.get(jaxpr)
+    if known is None:
+        needed, known = set(variables(jaxpr.outvars)), []
+        for equation in reversed(jaxpr.eqns):
+            finished = set(variables([*equation.invars, *equation.outvars])) - needed
+            needed |= finished
+            known.append(list(finished))
+        known.reverse()
+        _LAST_USES[jaxpr] = known
+    return known
 
 
 def bind(equation: Any, operands: Sequence[Any]) -> list[Any]:

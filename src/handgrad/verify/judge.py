@@ -26,8 +26,6 @@ from handgrad.verify.numerics import (
     PointResult,
     classify_range,
     evaluate_point,
-    has_bad,
-    is_explained,
     summarize,
 )
 from handgrad.verify.search import (
@@ -253,13 +251,14 @@ def judge_dtype(
                     continue
                 found = "normal"  # what does not excuse the point given
                 if number:
-                    both_fail = all(has_bad(point, name, dtype) for name in own)
+                    both_fail = all(bad.any() for bad in point.bad.values())
                     found = classify_range(programs, here, dtype, both_fail)
             sought = number >= len(points)
             if found == "no value" or (found == "overflow" and sought):
                 discarded += 1
                 continue
-            point = replace(point, underflows=found == "subnormal")
+            if found == "subnormal":
+                point = replace(point, underflows=True)
             if programs.hand is None:
                 with x64():
                     point = _without_kinks(programs, point, here, dtype)
@@ -291,8 +290,7 @@ def _place(number: int, points: int) -> str:
 def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
     """A black box's point without the coordinates at which another convention would do."""
     hand = point.answers["hand"]
-    doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
-                if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
+    doubtful = np.flatnonzero(~point.explained()).tolist()
     # the algebra is settled in float64: here one digit will do
     kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
     if len(kinks) < len(doubtful):
