@@ -55,6 +55,7 @@ __all__ = [
     "variables",
     "where",
     "with_copied_constants",
+    "without_dead_code",
     "written_out",
 ]
 
@@ -423,6 +424,24 @@ def live_equations(program: Any, outputs: Sequence[bool]) -> list[Any]:
             kept.append(equation)
             wanted.update(variables(equation.invars))
     return kept[::-1]
+
+
+def without_dead_code(program: Any) -> Program:
+    """The same program without equations that no output needs, but for those with effects.
+
+    `jax.grad` leaves the value of the loss behind; a compiler drops it as well.
+
+    >>> program = jax.make_jaxpr(jax.grad(lambda x: jax.numpy.sin(x) * 2))(1.0)
+    >>> [len(list(equations(p))) for p in (program, without_dead_code(program))]
+    [5, 3]
+    """
+    jaxpr = closed(program).jaxpr
+    live = {id(equation) for equation in live_equations(program, [True] * len(jaxpr.outvars))}
+    kept = [e for e in jaxpr.eqns if id(e) in live or e.effects]
+    if any(id(e) not in live for e in kept) or len(kept) == len(jaxpr.eqns):
+        return closed(program)  # effects may need what looks dead
+    changed = jaxpr.replace(eqns=kept)
+    return changed if hasattr(changed, "consts") else ClosedJaxpr(changed, closed(program).consts)
 
 
 # --- where an equation comes from -------------------------------------------------------------

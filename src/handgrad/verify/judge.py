@@ -220,8 +220,7 @@ def judge_dtype(
     """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
-    Where hand `is_wrong` at the point given, and evaluations are expensive, no further error is
-    looked for.
+    Where hand `is_wrong` at the point given, and evaluations are expensive, nothing is searched for.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
@@ -230,7 +229,10 @@ def judge_dtype(
     """
     rng = np.random.default_rng([problem.seed, 1])
     truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
-    places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
+    settled = is_wrong and programs.is_expensive
+    places, evaluations = _places(
+        problem, programs, evaluator, points, further, dtype, rng, searched=not settled
+    )
     judged: list[PointResult] = []
     given: list[PointResult] = []
     errors: list[MathResult] = []
@@ -262,7 +264,7 @@ def judge_dtype(
             if programs.hand is None:
                 with x64():
                     point = _without_kinks(programs, point, here, dtype)
-            if point.disagreeing and not (is_wrong and programs.is_expensive):
+            if point.disagreeing and not settled:
                 place = f"at {_place(number, len(points))}, in {dtype}"
                 error, agree = _compare_again(problem, programs, here, dtype, rng, place)
                 errors += [error] if error else []
@@ -328,14 +330,15 @@ def _places(
     further: Sequence[list],
     dtype: str,
     rng: np.random.Generator,
+    searched: bool,
 ) -> tuple[list[tuple[list, np.ndarray]], int]:
-    """Leaves with rows to judge there: the points given and drawn, then what was searched for."""
+    """Leaves with rows to judge there: the points given and drawn, then what is `searched` for."""
     layout = problem.layout
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
     searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable
-    if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
+    if not (searched and searchable) or problem.evaluations == 0 or not len(base) or problem.is_late:
         return places, 0
     assert isinstance(evaluator, BatchEvaluator)
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))

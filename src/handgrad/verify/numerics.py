@@ -625,7 +625,7 @@ def _worst_input(
         truth=_decimal(point.truth[index]),
         own=float(point.row[index]).hex(),
         inputs=tuple(
-            (name, tuple(float(v).hex() for v in part))
+            (name, tuple(map(float.hex, part.tolist())))
             for name, part in zip(layout.names, parts, strict=True)
         ),
     )
@@ -661,7 +661,10 @@ class RangeInterpreter(Interpreter):
     def _remember(self, balls: list[arb]) -> None:
         numbers = np.abs(np.array([float(ball) for ball in balls], np.float64))
         plain = (numbers >= np.finfo(np.float64).tiny) & (numbers < np.inf)
-        plain &= np.array([ball.rel_accuracy_bits() for ball in balls]) > 1
+        if plain.any():
+            ends = np.flatnonzero(plain)[[np.argmax(numbers[plain]), np.argmin(numbers[plain])]]
+            if any(balls[end].contains(0) for end in ends):
+                plain &= np.array([not ball.contains(0) for ball in balls])
         if plain.any():
             self._extend(
                 *(int(np.frexp(n)[1]) for n in (numbers[plain].max(), numbers[plain].min()))

@@ -595,6 +595,7 @@ def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
     def trace(function: Callable) -> Traced:
         with problem.switch.x64(dtype == "float64"):
             traced = exact.trace(function, *problem.at, dtype=dtype)
+            traced = traced._replace(jaxpr=jaxprs.without_dead_code(traced.jaxpr))
             if problem.switch.captures:
                 return traced._replace(jaxpr=jaxprs.with_copied_constants(traced.jaxpr))
             return traced
