@@ -39,7 +39,7 @@ div.handgrad thead th { font-weight: 600; }
 div.handgrad thead th[colspan] { text-align: center; }
 div.handgrad tr > :first-child { text-align: left; }
 div.handgrad table.facts td { text-align: left; white-space: normal; }
-div.handgrad table.facts th { opacity: .72; }
+div.handgrad table.facts th { opacity: .72; min-width: 8.5em; }
 div.handgrad table.facts td { font-family: ui-monospace, Menlo, Consolas, monospace; }
 div.handgrad table.words td { font-family: inherit; }
 div.handgrad .quiet { font-size: 12px; opacity: .72; }
@@ -52,8 +52,12 @@ div.handgrad ol li { margin: .5em 0; }
 div.handgrad svg { display: block; max-width: 100%; height: auto; }
 div.handgrad svg text { fill: currentColor; font: 11px system-ui, sans-serif; opacity: .8; }
 div.handgrad svg .grid { stroke: currentColor; stroke-opacity: .16; }
+div.handgrad svg polyline { fill: none; stroke: currentColor; stroke-width: 2; }
+div.handgrad svg polyline.faint { stroke-width: 1; stroke-opacity: .45; }
+div.handgrad svg circle { fill: currentColor; }
 div.handgrad iframe { border: 1px solid var(--line); border-radius: 8px; display: block;
-  height: 680px; resize: vertical; width: 100%; color-scheme: light dark; }
+  height: 720px; resize: vertical; width: 100%; box-sizing: border-box;
+  color-scheme: light dark; }
 [data-jp-theme-light=true] div.handgrad iframe, body.vscode-light div.handgrad iframe,
   body.light div.handgrad iframe, html.light div.handgrad iframe { color-scheme: light; }
 [data-jp-theme-light=false] div.handgrad iframe, body.vscode-dark div.handgrad iframe,
@@ -97,7 +101,8 @@ def facts(pairs: Iterable[tuple[str, str]], words: bool = False) -> str:
         else f'<tr><td colspan="2">{escape(label)}</td></tr>'
         for label, text in pairs
     )
-    return f'<table class="facts{" words" if words else ""}"><tbody>{rows}</tbody></table>'
+    kind = "facts words" if words else "facts"
+    return f'<table class="{kind}"><tbody>{rows}</tbody></table>' if rows else ""
 
 
 def details(summary: str, inner: str) -> str:
@@ -117,32 +122,34 @@ def frame(page: str, title: str) -> str:
 
 WIDTH, HEIGHT = 520, 240
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 38
-MOST_POINTS = 400
+MOST_POINTS, MOST_DOTS = 80, 20
+DECADE = 10.0
+"""From this ratio of the largest to the smallest value on the scale is logarithmic."""
 
 
-def curve(x: np.ndarray, y: np.ndarray, x_label: str, y_label: str) -> str:
-    """A line through the finite points as SVG, on a logarithmic scale if y is above 0."""
-    kept = np.isfinite(x) & np.isfinite(y)
-    x, y = np.asarray(x, np.float64)[kept], np.asarray(y, np.float64)[kept]
+def curve(
+    x: np.ndarray, y: np.ndarray, x_label: str, y_label: str, behind: tuple | None = None
+) -> str:
+    """A line through the finite points as SVG; `behind` it a faint one, (x, y) too."""
+    (x, y), *faint = [_thinned(*line) for line in ((x, y), behind) if line is not None]
     if not len(x):
         return '<p class="quiet">no finite values to draw</p>'
-    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
-    x, y = x[chosen], y[chosen]
-    scaled = np.log10 if (y > 0).all() else np.asarray
-    across = _scale(x, np.asarray, LEFT, WIDTH - RIGHT)
-    up = _scale(y, scaled, HEIGHT - BOTTOM, TOP)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x), up(y), strict=True))
-    y_ticks = _log_ticks(y.min(), y.max()) if scaled is np.log10 else _ticks(y.min(), y.max())
+    every_x = np.concatenate([x, *(line[0] for line in faint)])
+    every_y = np.concatenate([y, *(line[1] for line in faint)])
+    low, high = every_y.min(), every_y.max()
+    is_log = low > 0 and high / low >= DECADE
+    across = _scale(every_x, np.asarray, LEFT, WIDTH - RIGHT)
+    up = _scale(every_y, np.log10 if is_log else np.asarray, HEIGHT - BOTTOM, TOP)
     parts = [
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{h:.1f}" y2="{h:.1f}"/>'
-        f'<text x="{LEFT - 6}" y="{h + 4:.1f}" text-anchor="end">{tick:g}</text>'
-        for tick in y_ticks
+        f'<text x="{LEFT - 6}" y="{h + 4:.1f}" text-anchor="end">{tick:.5g}</text>'
+        for tick in (_log_ticks if is_log else _ticks)(low, high)
         for h in [float(up(tick))]
     ]
     parts += [
         f'<text x="{float(across(tick)):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
         f"{tick:,g}</text>"
-        for tick in _ticks(x.min(), x.max())
+        for tick in _ticks(every_x.min(), every_x.max())
     ]
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
@@ -150,18 +157,29 @@ def curve(x: np.ndarray, y: np.ndarray, x_label: str, y_label: str) -> str:
         f'{escape(x_label)}</text><text transform="translate(12 {middle}) rotate(-90)" '
         f'text-anchor="middle">{escape(y_label)}</text>'
     )
-    if len(x) == 1:
-        a, b = points.split(",")
-        parts.append(f'<circle class="right" cx="{a}" cy="{b}" r="4" fill="currentColor"/>')
-    parts.append(
-        f'<polyline class="right" points="{points}" fill="none" stroke="currentColor" '
-        f'stroke-width="2" stroke-linejoin="round"/>'
-    )
+    for line, name in [*((line, "faint") for line in faint), ((x, y), "right")]:
+        points = [f"{a:.1f},{b:.1f}" for a, b in zip(across(line[0]), up(line[1]), strict=True)]
+        parts.append(f'<polyline class="{name}" points="{" ".join(points)}"/>')
+    dots = zip(across(x), up(y), strict=True) if len(x) <= MOST_DOTS else ()
+    parts += [f'<circle class="right" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in dots]
     label = f"{y_label}: {y[0]:.6g} at {x_label} {x[0]:g}, {y[-1]:.6g} at {x_label} {x[-1]:g}"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The finite points; of many, the means of neighbours."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    kept = np.isfinite(x) & np.isfinite(y)
+    if kept.sum() <= MOST_POINTS:
+        return x[kept], y[kept]
+    means = [
+        np.array([part.mean() for part in np.array_split(values[kept], MOST_POINTS)])
+        for values in (x, y)
+    ]
+    return means[0], means[1]
 
 
 def _scale(values: np.ndarray, scaled: Callable, start: float, end: float) -> Callable:
@@ -182,13 +200,13 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten, and 2 and 5 times these where there is room; the ends of a narrow range."""
+    """Powers of ten, and 2 and 5 times these where there is room."""
     powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
     for factors in ((1, 2, 5), (1,)):
         found = [m * 10.0**n for n in powers for m in factors if low <= m * 10.0**n <= high]
         if 2 <= len(found) <= 7:
             return found
-    return found[:: math.ceil(len(found) / 7)] if len(found) > 1 else sorted({low, high})
+    return found[:: math.ceil(len(found) / 7)]
 
 
 # --- a repr ---------------------------------------------------------------------------------------

@@ -30,9 +30,10 @@ def test_every_derivation_is_written_whole(entry):
 
 
 def test_words_and_symbols_stand_apart():
-    text = as_latex(derivation("residual"))
-    assert r"\(\sigma ' = \sigma\)(1 \(-\) \(\sigma\))" in text
-    assert r"\(\hat y\)" in text
+    text = as_latex(derivation("logistic"))
+    assert r"chain rule: \(\hat y\) = \(\sigma\)(z)" in text
+    assert r"\(\hat y_{n}\) = \(\sigma\)(\(z_{n}\))" in text
+    assert r"times \(e ^{- z}\)" in as_latex(derivation("softplus"))
 
 
 def test_a_derivation_compiles(tmp_path):

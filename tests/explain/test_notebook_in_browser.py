@@ -32,19 +32,28 @@ CELLS = {
     "fit": "hg.fit(logistic.model(), x, y, epochs=20)",
     "history": "hg.fit(logistic.model(), x, y, epochs=1, progress=lambda seen: None).history",
     "case": "case('logistic')",
-    "bar": "!{sys.executable} -c 'from handgrad.cli.output import track; [*track([1, 2], str())]'",
 }
+BAR = "from handgrad.cli.output import track; [*track([1, 2], str())]"
+COMMANDS = (
+    f"!{{sys.executable}} -c '{BAR}'",
+    f"!env -u JPY_PARENT_PID -u JPY_SESSION_NAME {{sys.executable}} -c '{BAR}'",
+)
+"""As a cell runs a command, and as a terminal does: there the bar moves."""
 GROUNDS = {"light": ("#ffffff", "#1f1f1f"), "dark": ("#111111", "#e0e0e0")}
 
 
 @pytest.fixture(scope="module")
 def executed():
-    """name -> the outputs that the cell stored."""
+    """name -> the outputs that the cell stored; `commands` has the text of both."""
     book = nbformat.v4.new_notebook()
-    book.cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, *CELLS.values())]
+    book.cells = [
+        nbformat.v4.new_code_cell(source) for source in (SETUP, *CELLS.values(), *COMMANDS)
+    ]
     nbclient.NotebookClient(book, timeout=300, kernel_name="python3").execute()
     assert nbformat.validate(book) is None
-    return {name: cell.outputs for name, cell in zip(CELLS, book.cells[1:], strict=True)}
+    outputs = [cell.outputs for cell in book.cells[1:]]
+    said = ["".join(o["text"] for o in outputs[i] if o["name"] == "stdout") for i in (-2, -1)]
+    return {**dict(zip(CELLS, outputs[:-2], strict=True)), "commands": said}
 
 
 def stored(executed, name):
@@ -52,7 +61,7 @@ def stored(executed, name):
     return output["data"]
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if name != "bar"])
+@pytest.mark.parametrize("name", CELLS)
 def test_a_value_is_stored_as_html_and_as_a_short_repr(executed, name):
     data = stored(executed, name)
     assert data["text/html"].startswith('<div class="handgrad')
@@ -62,7 +71,9 @@ def test_a_value_is_stored_as_html_and_as_a_short_repr(executed, name):
 
 def test_a_bar_stores_nothing(executed):
     """Cursor codes least of all: the terminal of a cell is nobody's."""
-    assert executed["bar"] == []
+    in_a_cell, on_a_terminal = executed["commands"]
+    assert in_a_cell == ""
+    assert "\x1b[" in on_a_terminal
 
 
 @pytest.fixture
@@ -76,7 +87,7 @@ def shown(chromium, executed, tmp_path):
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         metrics = {"width": 1100, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        outputs = "\n".join(stored(executed, name)["text/html"] for name in CELLS if name != "bar")
+        outputs = "\n".join(stored(executed, name)["text/html"] for name in CELLS)
         path = tmp_path / f"{theme}.html"
         path.write_text(
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{theme}</title>'
@@ -110,7 +121,8 @@ def test_outputs_are_readable_on_the_ground_of_the_notebook(shown, axe, theme):
         for v in result["violations"]
         if v["impact"] in ("serious", "critical")
     ]
-    assert serious == []
+    # axe knows no mixed colours, and finds a contrast of NaN: they are computed here
+    assert [finding for finding in serious if "NaN" not in finding[2]] == []
     for tone in ("right", "wrong"):
         (colour,) = browser.execute_script(
             "return [getComputedStyle(document.querySelector('.head.' + arguments[0])).color]", tone

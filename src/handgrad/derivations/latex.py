@@ -7,6 +7,7 @@ other way: a whole derivation as LaTeX for a paper.
 import re
 import unicodedata
 from html import escape
+from itertools import groupby
 from xml.etree import ElementTree
 
 from handgrad.derivations.steps import Derivation
@@ -216,10 +217,14 @@ SYMBOLS = {
     "·": r"\cdot", "⟨": r"\langle", "⟩": r"\rangle", "½": r"\tfrac12", "≠": r"\neq", "ℓ": r"\ell",
     "‖": r"\|", "∇": r"\nabla", "≤": r"\le", "≥": r"\ge", "≈": r"\approx", "√": r"\surd",
     "∘": r"\circ", "∈": r"\in", "↦": r"\mapsto", "→": r"\to", "⟹": r"\Rightarrow", "⊤": r"\top",
-    "±": r"\pm",
+    "±": r"\pm", "λ": r"\lambda",
 }  # fmt: skip
-MATH = re.compile(r"[A-Za-z]_\w+|(?:[^\W\d_]_\w+|[^\x00-\x7f])+")
-"""In words: a letter with an index, or symbols."""
+SCRIPTS = "".join([*SUPER.values(), *SUB.values()])
+MATH = re.compile(
+    rf"(?<![A-Za-z])[A-Za-z](?:\^\{{[^}}]*\}}|\^\([^)]*\)|_[\w≤]+|[{re.escape(SCRIPTS)}]+)"
+    r"|(?:[^\W\d_]_[\w≤]+|[^\x00-\x7f])+"
+)
+"""In words: a letter with an index or a power, or symbols."""
 SPECIAL = re.compile(r"[#$%&_{}]")
 
 
@@ -237,18 +242,26 @@ def _escaped(text: str) -> str:
 
 
 def _symbols(text: str) -> str:
-    """Letters of a formula, one by one: σ as \\sigma, ² as ^{2}, and _n as an index."""
-    base, _, index = text.partition("_")
-    return " ".join(map(_symbol, base)) + (f"_{{{_symbols(index)}}}" if index else "")
+    """Letters of a formula, one by one: σ as \\sigma, ² as ^{2}, with an index or a power."""
+    base, place, rest = re.fullmatch(r"([^_^]*)([_^]?)(.*)", text).groups()
+    said = []
+    for sign, letters in groupby(base, lambda letter: _script(letter)[0]):
+        symbols = " ".join(_symbol(_script(letter)[1]) for letter in letters)
+        said.append(f"{sign}{{{symbols}}}" if sign else symbols)
+    return " ".join(said) + (f"{place}{{{_symbols(rest.strip('{}'))}}}" if rest else "")
+
+
+def _script(letter: str) -> tuple[str, str]:
+    """Where a letter stands, '^', '_' or '' for neither, and the letter on the line."""
+    kind, _, plain = unicodedata.decomposition(letter).partition(" ")
+    sign = {"<super>": "^", "<sub>": "_"}.get(kind, "")
+    return sign, chr(int(plain, 16)) if sign else letter
 
 
 def _symbol(letter: str) -> str:
-    kind, _, plain = unicodedata.decomposition(letter).partition(" ")
     name = unicodedata.name(letter)
     if letter in SYMBOLS:
         return SYMBOLS[letter]
-    if kind in ("<super>", "<sub>"):
-        return f"{'^' if kind == '<super>' else '_'}{{{_symbol(chr(int(plain, 16)))}}}"
     if name.startswith("GREEK"):
         greek = name.split()[-1].lower()
         return "\\" + (greek.capitalize() if "CAPITAL" in name else greek)

@@ -98,7 +98,9 @@ def as_html(history: History, *parts: str) -> str:
         f"step {history.end:,}, {STOPPED.get(history.stopped, history.stopped)}: "
         f"loss {_last(history.losses)} nats"
     )
-    drawn = curve(history.steps, history.losses, "step", "loss on all data (nats)")
+    batches = (np.arange(history.start, history.end), history.batch_losses)
+    drawn = curve(history.steps, history.losses, "step", "loss (nats)", behind=batches)
+    drawn += '<p class="quiet">thick: on all data; thin: means of batches</p>'
     numbers = [
         ("largest |∂E/∂w|", _last(history.gradient_max)),
         ("steps per second", f"{history.steps_per_second:,.0f}"),

@@ -109,7 +109,9 @@ def _misread(objective: Callable, total: Callable, at: tuple) -> str | None:
     margins = "the objective takes its predictions for probabilities, and they are raw margins: "
     with x64():
         truth = np.asarray(jax.grad(total)(jnp.asarray(z), y))
-        readings = [(f"{margins}pass them through the sigmoid first", jax.nn.sigmoid(z), y)]
+        readings: list[tuple[str, Any, Any]] = [
+            (f"{margins}pass them through the sigmoid first", jax.nn.sigmoid(z), y)
+        ]
         if z.ndim == 2:
             readings.append((f"{margins}pass them through the softmax first", jax.nn.softmax(z), y))
         for values, name, (mending, mend), other in LABELS:

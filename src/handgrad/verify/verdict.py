@@ -161,7 +161,7 @@ def as_text(verdict: Verdict) -> str:
     return "\n".join(
         [
             _headline(verdict),
-            *(_line(*fact) for fact in _findings(verdict)),
+            *(_line(*fact) for fact in (*_evidence(verdict), *_findings(verdict))),
             *_numerics(verdict),
             *(_line(*remark) for remark in _remarks(verdict)),
             *(f"  note: {note}" for note in verdict.notes),
@@ -178,12 +178,12 @@ def as_html(verdict: Verdict) -> str:
         groups = [(1, "")] + [(last - first + 1, title) for first, last, title in GROUPS]
         legend = f'<p class="quiet">{" ".join(LEGEND.split())}</p>'
         numerics = table(HEADS, _cells(verdict), groups) + legend
-    remarks = [*_remarks(verdict), *notes]
     return card(
         _headline(verdict),
-        facts(_findings(verdict)),
+        facts(_evidence(verdict)),
+        facts(_findings(verdict), words=True),
         numerics,
-        facts(remarks, words=True) if remarks else "",
+        facts([*_remarks(verdict), *notes], words=True),
         tone=tone,
     )
 
@@ -192,7 +192,8 @@ def _headline(verdict: Verdict) -> str:
     if verdict.ok:
         return f"{verdict.name}: right"
     if verdict.is_undecided:
-        return f"{verdict.name}: undecided: {verdict.fault}"
+        why = "" if verdict.fault == "undecided" else f": {verdict.fault}"
+        return f"{verdict.name}: undecided{why}"
     return f"{verdict.name}: NOT right: {verdict.fault}"
 
 
@@ -201,10 +202,9 @@ def _line(label: str, text: str) -> str:
 
 
 def _findings(verdict: Verdict) -> Facts:
-    """The evidence, what to do next, and what was compared with what."""
+    """What to do next, and what was compared with what."""
     step = next_step(verdict)
     return [
-        *_evidence(verdict),
         *([("next", step)] if step else []),
         *(_mathematics(verdict) if verdict.structure == "ok" else []),
     ]
