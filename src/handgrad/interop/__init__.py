@@ -17,6 +17,7 @@ import numpy as np
 from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import NotFollowed
+from handgrad.interop.arrays import BRANCH
 from handgrad.interop.numpy import MOST_PATHS, draws, from_numpy, uses_jax
 
 __all__ = ["as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_through"]
@@ -75,6 +76,8 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
     """A function of NumPy, with as few arguments known and as few branches as will do."""
     refused: NotFollowed | None = None
     for paths in (1, MOST_PATHS):
+        if refused is not None and refused.step != BRANCH:
+            break
         for known in _known_choices(at, argnums):
             followed = from_numpy(function, at, known, paths)
             try:
@@ -84,7 +87,7 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
                 refused = error
                 continue
             except Exception:  # an argument that NumPy has no answer to, such as a random key
-                break
+                return function
             _require_same_values(function, program, at)
             return followed
     if refused is not None and not uses_jax(function):

@@ -190,8 +190,9 @@ def _as_argument(leaf: Any) -> Any:
 def _as_output(leaf: Any) -> Any:
     """What the function returns, as arrays of JAX."""
     value = raw(leaf)
-    if isinstance(value, np.ndarray | np.generic) and value.dtype == object:
-        raise Unfollowed("an array of objects", "return arrays of floats")
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if array.dtype.kind in "OUSc":
+        raise Unfollowed(f"an answer of dtype {array.dtype}", "return arrays of real numbers")
     return jnp.asarray(value)
 
 
