@@ -55,6 +55,11 @@ decide: ContextVar[Callable[[jax.Array], bool] | None] = ContextVar("decide", de
 """Which way a branch on a traced number goes; None where none can be taken."""
 
 
+predicates: list[jax.Array] = []
+"""Conditions of the branches that are being run both ways: what is written counts where all hold.
+"""
+
+
 class Unfollowed(Exception):  # noqa: N818  (a limit, not a fault)
     """What cannot be followed, in words, and what to write instead."""
 
@@ -69,6 +74,12 @@ class Buffer:
     def __init__(self, value: Any):
         self.value = value if is_traced(value) else np.ascontiguousarray(value).reshape(value.shape)
         self._positions: np.ndarray | None = None
+
+    def write(self, value: Any) -> None:
+        """Replace the value, on the side of a branch only where its condition holds."""
+        for predicate in predicates:
+            value = jnp.where(predicate, value, cast(self.value, value.dtype))
+        self.value = value
 
     @property
     def positions(self) -> np.ndarray:
@@ -237,14 +248,14 @@ class Array(NDArrayOperatorsMixin):
                 new, where = new[last], where[last]
             flat = jnp.asarray(whole).reshape(-1).at[where].set(new, unique_indices=True)
             whole = flat.reshape(whole.shape)
-        self._buffer.value = whole
+        self._buffer.write(whole)
 
     def _write(self, new: Any) -> None:
         """Write a whole new value, of the same shape."""
         if not self.positions.flags.writeable:
             raise ValueError("assignment destination is read-only")
         if self._positions is None:
-            self._buffer.value = new
+            self._buffer.write(new)
         else:
             self._put(self._positions, new)
 
@@ -568,7 +579,7 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dic
         chosen = _of_selections(ufunc, inputs)
         if not isinstance(out, Selection):
             return chosen
-        out._buffer.value = chosen._buffer.value
+        out._buffer.write(chosen._buffer.value)
         return out
     if method == "reduce" and ufunc.__name__ in REDUCTIONS:
         axis = kwargs.pop("axis", inputs[1] if len(inputs) > 1 else 0)

@@ -7,8 +7,8 @@ like in its module, in those of its helpers, and in their closures stand for fun
 So classes, decorators and helper functions need no special care, and nothing of NumPy itself is
 changed.
 
-A branch on a number that depends on the arguments is followed both ways, as `lax.cond`, as long as
-there are few; else it is refused, with its line.
+A branch on a number that depends on the arguments is merged where it only assigns (`branches`), and
+else followed both ways, as `lax.cond`, as long as there are few; or it is refused, with its line.
 """
 
 import builtins
@@ -27,7 +27,18 @@ import numpy as np
 
 from handgrad import jaxprs
 from handgrad.errors import NotFollowed
-from handgrad.interop.arrays import BRANCH, WHERE, Array, Float, Unfollowed, apply, decide, raw
+from handgrad.interop.arrays import (
+    BRANCH,
+    WHERE,
+    Array,
+    Float,
+    Unfollowed,
+    apply,
+    decide,
+    predicates,
+    raw,
+)
+from handgrad.interop.branches import rewritten
 
 FOLLOWED = ("numpy", "math", "scipy")
 """Modules whose functions are answered by others while a function is followed."""
@@ -109,9 +120,10 @@ class _Course:
     """One call of a function: every way through its branches."""
 
     def __init__(self, function: Callable, leaves: list, tree: Any, paths: int):
-        self.function, self.leaves, self.tree = function, leaves, tree
+        self.function = rewritten(function) if paths > 1 else function
+        self.leaves, self.tree = leaves, tree
         self.names = list(names_used(function))
-        self.left = paths
+        self.merge, self.left = paths > 1, paths
 
     def take(self, *decisions: bool) -> Any:
         """What the function returns if its first branches go as decided, and the others both ways.
@@ -128,9 +140,9 @@ class _Course:
             raise _Fork(condition)
 
         self.left -= 1
-        token = decide.set(chosen)
+        token, outer = decide.set(chosen), len(predicates)
         try:
-            with replaced(self.names):
+            with replaced(self.names, self.merge):
                 args = jax.tree.unflatten(self.tree, list(map(_as_argument, self.leaves)))
                 return jax.tree.map(_as_output, self.function(*args))
         except _Fork as fork:
@@ -143,6 +155,7 @@ class _Course:
             raise _not_followed(error) from error
         finally:
             decide.reset(token)
+            del predicates[outer:]
         return self._both(condition, decisions)
 
     def _both(self, condition: jax.Array, decisions: tuple[bool, ...]) -> Any:
@@ -235,13 +248,13 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def replaced(names: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+def replaced(names: Sequence[tuple[Any, str, Any]], merge: bool) -> Iterator[None]:
     """While this lasts, names of NumPy stand for what follows."""
     changed: list[tuple[Any, str, Any]] = []
     with _lock:
         try:
             for place, name, value in names:
-                new = _stand_in(value)
+                new = _stand_in(value, merge)
                 if new is not value:
                     place[name] = new
                     changed.append((place, name, value))
@@ -365,8 +378,11 @@ def _is_followed(value: Any) -> bool:
 # --- what stands for NumPy's names ----------------------------------------------------------------
 
 
-def _stand_in(value: Any) -> Any:
-    """What a name stands for while a function is followed; the value itself if nothing else."""
+def _stand_in(value: Any, merge: bool = False) -> Any:
+    """What a name stands for while a function is followed; the value itself if nothing else.
+
+    Functions of the user's own have their branches merged, if `merge`.
+    """
     try:
         if value in STAND_INS:
             return STAND_INS[value]
@@ -381,7 +397,8 @@ def _stand_in(value: Any) -> Any:
     if isinstance(value, np.vectorize):
         return _vectorized(value.pyfunc)
     if isinstance(value, type) or not _is_followed(value):
-        return value
+        own = merge and not _is_foreign(getattr(value, "__module__", None) or "")
+        return rewritten(value) if own else value
     if isinstance(getattr(value, "__self__", None), np.random.RandomState):
         return _Refused(f"random draws by np.random.{value.__name__}")
     return _Function(value)
