@@ -131,7 +131,7 @@ def test_ctrl_c_gives_the_verdict_so_far():
 
     def interrupted(x):
         calls.append(x)
-        if len(calls) > 4:  # in the midst of it: first it is asked how it can be read
+        if len(calls) > 5:  # in the midst of it: first it is asked how it can be read
             raise KeyboardInterrupt
         return 2 * np.frombuffer(x.tobytes(), x.dtype)
 

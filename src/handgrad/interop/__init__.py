@@ -18,7 +18,14 @@ from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import NotFollowed
 from handgrad.interop.arrays import BRANCH
-from handgrad.interop.numpy import MOST_PATHS, draws, from_numpy, uses_jax
+from handgrad.interop.numpy import (
+    MOST_PATHS,
+    draws,
+    from_numpy,
+    is_foreign,
+    uses_jax,
+    writes_in_place,
+)
 
 __all__ = ["as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_through"]
 
@@ -44,7 +51,11 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
     except Exception:
         pass
     else:
-        if draws(function) and not uses_jax(function):  # each trace would draw others
+        if is_foreign(getattr(function, "__module__", None) or "") or uses_jax(function):
+            return function
+        if writes_in_place(function):  # which JAX takes for a new array
+            return _through_numpy(function, at, argnums)
+        if draws(function):  # others in each trace
             _through_numpy(function, at, argnums)
         return function
     if importlib.util.find_spec("handgrad.interop.torch"):
@@ -90,9 +101,9 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
                 return function
             _require_same_values(function, program, at)
             return followed
-    if refused is not None and not uses_jax(function):
-        raise refused
-    return function
+    if refused is None or uses_jax(function) or _fails(function, at):
+        return function
+    raise refused
 
 
 def _known_choices(at: tuple, argnums: int | tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -149,6 +160,15 @@ def _plain(function: Callable, at: tuple) -> list[np.ndarray]:
     with np.errstate(all="ignore"):
         answer = function(*jax.tree.map(_copied, at))
     return [np.asarray(leaf) for leaf in jax.tree.leaves(answer)]
+
+
+def _fails(function: Callable, at: tuple) -> bool:
+    """Whether the function raises in plain NumPy too."""
+    try:
+        _plain(function, at)
+    except Exception:
+        return True
+    return False
 
 
 def _copied(leaf: Any) -> Any:

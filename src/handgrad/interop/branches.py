@@ -32,6 +32,8 @@ HERE = "__branches__"
 
 def rewritten(function: Any) -> Any:
     """The function with its branches merged; the function itself where that cannot be done."""
+    if isinstance(function, functools.partial):
+        return functools.partial(rewritten(function.func), *function.args, **function.keywords)
     if isinstance(function, MethodType):
         return MethodType(rewritten(function.__func__), function.__self__)
     if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
@@ -61,6 +63,8 @@ def _rewritten(function: FunctionType) -> FunctionType:
     code = _code(compile(outer, function.__code__.co_filename, "exec"), function.__name__)
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     cells[HERE] = CellType(Branch)
+    if not cells.keys() >= set(code.co_freevars):  # its source is that of another function
+        return function
     closure = tuple(cells[name] for name in code.co_freevars)
     new = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, closure

@@ -12,6 +12,7 @@ else followed both ways, as `lax.cond`, as long as there are few; or it is refus
 """
 
 import builtins
+import dis
 import functools
 import linecache
 import sys
@@ -42,7 +43,10 @@ from handgrad.interop.branches import rewritten
 
 FOLLOWED = ("numpy", "math", "scipy")
 """Modules whose functions are answered by others while a function is followed."""
-FOREIGN = (*FOLLOWED, "handgrad", "jax", "jaxlib", "sklearn", "pandas", "torch", "matplotlib")
+FOREIGN = (
+    *FOLLOWED, "handgrad", "jax", "jaxlib", "sklearn", "pandas", "torch", "matplotlib", "pytest",
+    "_pytest", "IPython", "ipykernel", "hypothesis",
+)  # fmt: skip
 """Modules in which no names are replaced."""
 MOST_PATHS = 64
 """Ways through the branches of one function."""
@@ -60,6 +64,16 @@ def draws(function: Callable) -> bool:
     return any(
         isinstance(_stand_in(value), _Refused) for _, _, value in names_used(function)
     ) or any("random" in _names(used.__code__) for used in functions_used(function))
+
+
+def writes_in_place(function: Callable) -> bool:
+    """Whether the code of a function has `a += b` or its like, which changes an array of NumPy."""
+    return any(
+        step.opname == "BINARY_OP" and step.argrepr.endswith("=")
+        for used in functions_used(function)
+        if not is_foreign(used.__module__ or "")
+        for step in dis.get_instructions(used)
+    )
 
 
 def from_numpy(
@@ -214,7 +228,7 @@ def _is_own(error: Exception) -> bool:
     trace: Any = error.__traceback__
     while trace.tb_next:
         trace = trace.tb_next
-    return not _is_foreign(trace.tb_frame.f_globals.get("__name__", ""))
+    return not is_foreign(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def describe(error: Exception) -> str:
@@ -235,7 +249,7 @@ def _not_followed(error: Exception) -> NotFollowed:
     place: Any = ()
     trace: Any = error.__traceback__
     while trace:
-        if not _is_foreign(trace.tb_frame.f_globals.get("__name__", "")):
+        if not is_foreign(trace.tb_frame.f_globals.get("__name__", "")):
             file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
             place = file, line, linecache.getline(file, line).strip()
         trace = trace.tb_next
@@ -292,7 +306,7 @@ def names_used(function: Any) -> Iterator[tuple[Any, str, Any]]:
     for entry in functions_used(function):
         for name, cell in _filled_cells(entry):
             yield _Cell(cell), name, cell.cell_contents
-        if _is_foreign(entry.__module__ or ""):
+        if is_foreign(entry.__module__ or ""):
             continue
         for name in dict.fromkeys(_names(entry.__code__)):
             if name in entry.__globals__:
@@ -316,11 +330,13 @@ def functions_used(function: Any) -> Iterator[FunctionType]:
         yield entry
         waiting += [(cell.cell_contents, 0) for _, cell in _filled_cells(entry)]
         waiting += [(value, 0) for value in entry.__defaults__ or ()]
+        if is_foreign(entry.__module__ or ""):
+            continue
         names = list(_names(entry.__code__))
         for value in (entry.__globals__[name] for name in names if name in entry.__globals__):
             if not isinstance(value, ModuleType):
                 waiting.append((value, 0))
-            elif not _is_foreign(value.__name__):
+            elif not is_foreign(value.__name__):
                 waiting += [(getattr(value, name, None), 0) for name in names]
 
 
@@ -348,7 +364,7 @@ def _held(entry: Any) -> list[Any]:
     if isinstance(entry, MethodType):
         return [entry.__func__, entry.__self__]
     kind = entry if isinstance(entry, type) else type(entry)
-    if _is_foreign(kind.__module__) or isinstance(entry, ModuleType):
+    if is_foreign(kind.__module__) or isinstance(entry, ModuleType):
         inner = (getattr(entry, name, None) for name in ("__wrapped__", "pyfunc"))
         return [f for f in inner if isinstance(f, FunctionType)]  # lru_cache, np.vectorize
     members = [member for base in kind.__mro__ for member in vars(base).values()]
@@ -357,7 +373,8 @@ def _held(entry: Any) -> list[Any]:
     return found if isinstance(entry, type) else [*found, *getattr(entry, "__dict__", {}).values()]
 
 
-def _is_foreign(module: str) -> bool:
+def is_foreign(module: str) -> bool:
+    """Whether a module is one in which no names are replaced."""
     top = module.partition(".")[0]
     return top in FOREIGN or (top in sys.stdlib_module_names and top != "__main__")
 
@@ -397,7 +414,7 @@ def _stand_in(value: Any, merge: bool = False) -> Any:
     if isinstance(value, np.vectorize):
         return _vectorized(value.pyfunc)
     if isinstance(value, type) or not _is_followed(value):
-        own = merge and not _is_foreign(getattr(value, "__module__", None) or "")
+        own = merge and not is_foreign(getattr(value, "__module__", None) or "")
         return rewritten(value) if own else value
     if isinstance(getattr(value, "__self__", None), np.random.RandomState):
         return _Refused(f"random draws by np.random.{value.__name__}")
