@@ -4,18 +4,35 @@
 by `torch.from_torch`. What was read says so: `read_through(function)`.
 """
 
+import functools
+import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from handgrad import jaxprs
-from handgrad.interop.numpy import from_numpy, uses_numpy
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["as_jax", "from_numpy", "read_through"]
+from handgrad import jaxprs
+from handgrad._precision import x64
+from handgrad.errors import NotFollowed
+from handgrad.interop.numpy import MOST_PATHS, draws, from_numpy, uses_jax
+
+__all__ = ["as_jax", "from_numpy", "known_leaves", "read_through"]
+
+ROUNDING = 1e-7
+"""Relative to its largest entry: how far an answer may lie from NumPy's own."""
+NUDGE, MOST_SPREAD = 2.0**-50, 64.0
+"""Beyond that, so many times what moving the arguments by so little does to NumPy's own answer."""
 
 
 def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) -> Callable:
     """`function` as JAX can trace it at arguments like `at`, differentiated along `argnums`.
+
+    What cannot be traced with every argument unknown is traced with the integers of `at`, then
+    with all arguments of `at` besides `argnums` (`known_leaves` says which). A function of NumPy
+    gives at `at` what it gives by itself, up to rounding.
 
     Raises NotFollowed, which names the line, for a function of NumPy that cannot be followed.
     """
@@ -24,14 +41,108 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
     except Exception:
         pass
     else:
+        if draws(function) and not uses_jax(function):  # each trace would draw others
+            _through_numpy(function, at, argnums)
         return function
     if importlib.util.find_spec("handgrad.interop.torch"):
         torch: Any = importlib.import_module("handgrad.interop.torch")
         if torch.uses_torch(function):
             return torch.from_torch(function)
-    return from_numpy(function)
+    return _through_numpy(function, at, argnums)
 
 
 def read_through(function: Callable) -> str | None:
     """'NumPy' or 'PyTorch' for what `as_jax` has read, None for a function of JAX."""
     return getattr(function, "read_through", None)
+
+
+def known_leaves(function: Callable) -> tuple[int, ...]:
+    """Positions among the leaves of `at` whose numbers a function read by `as_jax` goes by."""
+    return getattr(function, "known", ())
+
+
+def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:
+    """A function of NumPy, with as few arguments known and as few branches as will do."""
+    refused: NotFollowed | None = None
+    for paths in (1, MOST_PATHS):
+        for known in _known_choices(at, argnums):
+            followed = from_numpy(function, at, known, paths)
+            try:
+                with x64():
+                    program = jaxprs.attempt(followed, jax.tree.map(_as_float64, at))
+            except NotFollowed as error:
+                refused = error
+                continue
+            except Exception:  # an argument that NumPy has no answer to, such as a random key
+                break
+            _require_same_values(function, program, at)
+            return followed
+    if refused is not None and not uses_jax(function):
+        raise refused
+    return function
+
+
+def _known_choices(at: tuple, argnums: int | tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Positions of leaves whose numbers may be known: none, the integers, all but `argnums`."""
+    moved = argnums if isinstance(argnums, tuple) else (argnums,)
+    moved = tuple(position % max(1, len(at)) for position in moved)
+    leaves = [(i in moved, leaf) for i, arg in enumerate(at) for leaf in jax.tree.leaves(arg)]
+    integers = tuple(
+        i for i, (_, leaf) in enumerate(leaves)
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    )  # fmt: skip
+    others = tuple(i for i, (is_moved, _) in enumerate(leaves) if not is_moved)
+    return iter(dict.fromkeys([(), integers, tuple(sorted({*integers, *others}))]))
+
+
+def _as_float64(leaf: Any) -> Any:
+    is_float = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return np.asarray(leaf, np.float64) if is_float else leaf
+
+
+def _require_same_values(function: Callable, program: Any, at: tuple) -> None:
+    """Raise NotFollowed unless a followed program gives what the function itself gives at `at`."""
+    given = jax.tree.map(_as_float64, at)
+    with x64():
+        traced = jaxprs.run(program, jax.tree.leaves(given), jaxprs.bind)
+    own = _plain(function, given)
+    if [np.shape(leaf) for leaf in own] != [np.shape(leaf) for leaf in traced]:
+        raise NotFollowed("another structure than NumPy's own", "write it in jax.numpy")
+    for index, (expected, got) in enumerate(zip(own, traced, strict=True)):
+        got = np.asarray(got)
+        size = np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))
+        room: Any = ROUNDING * size
+        if _is_near(expected, got, room):
+            continue
+        rng, spread = np.random.default_rng(0), np.zeros(np.shape(expected))
+        for _ in range(3):
+            moved = _plain(function, jax.tree.map(functools.partial(_nudged, rng), given))
+            spread = np.maximum(spread, np.abs(moved[index] - expected))
+        if not _is_near(expected, got, room + MOST_SPREAD * spread):
+            raise NotFollowed(
+                f"values other than NumPy's own: {np.ravel(got)[:3]} for {np.ravel(expected)[:3]}",
+                "write it in jax.numpy, and report this",
+            )  # fmt: skip
+
+
+def _is_near(expected: Any, got: Any, room: Any) -> bool:
+    with np.errstate(all="ignore"):
+        same = (expected == got) | (np.isnan(expected) & np.isnan(got))
+        return bool(np.all(same | (np.abs(expected - got) <= room)))
+
+
+def _plain(function: Callable, at: tuple) -> list[np.ndarray]:
+    """What the function gives of copies of these arguments, in plain NumPy."""
+    with np.errstate(all="ignore"):
+        answer = function(*jax.tree.map(_copied, at))
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(answer)]
+
+
+def _copied(leaf: Any) -> Any:
+    return np.array(leaf) if hasattr(leaf, "dtype") and np.ndim(leaf) else leaf
+
+
+def _nudged(rng: np.random.Generator, leaf: Any) -> Any:
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return leaf
+    return np.asarray(leaf * (1 + NUDGE * rng.uniform(-1, 1, np.shape(leaf))))
