@@ -5,8 +5,6 @@ by `torch.from_torch`. What was read says so: `read_through(function)`.
 """
 
 import functools
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import NotFollowed
+from handgrad.interop import torch
 from handgrad.interop.numpy import MOST_PATHS, draws, from_numpy, uses_jax
 
 __all__ = ["as_jax", "from_numpy", "known_leaves", "read_through"]
@@ -44,10 +43,8 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
         if draws(function) and not uses_jax(function):  # each trace would draw others
             _through_numpy(function, at, argnums)
         return function
-    if importlib.util.find_spec("handgrad.interop.torch"):
-        torch: Any = importlib.import_module("handgrad.interop.torch")
-        if torch.uses_torch(function):
-            return torch.from_torch(function)
+    if torch.uses_torch(function):
+        return _through_torch(function, at, argnums)
     return _through_numpy(function, at, argnums)
 
 
@@ -59,6 +56,29 @@ def read_through(function: Callable) -> str | None:
 def known_leaves(function: Callable) -> tuple[int, ...]:
     """Positions among the leaves of `at` whose numbers a function read by `as_jax` goes by."""
     return getattr(function, "known", ())
+
+
+def as_called(function: Callable) -> Callable:
+    """A function that cannot be traced, as one of arrays of NumPy."""
+    return torch.on_arrays(function) if torch.uses_torch(function) else function
+
+
+def as_arrays(tree: Any) -> Any:
+    """The same tree with arrays of NumPy in the place of PyTorch's tensors."""
+    return jax.tree.map(torch.as_array, tree)
+
+
+def _through_torch(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:
+    """A function of PyTorch, with as few arguments known as will do."""
+    for known in _known_choices(at, argnums):
+        followed = torch.from_torch(function, at, known)
+        try:
+            torch.check_against_torch(followed, function, at)
+        except NotFollowed as error:
+            refused = error
+        else:
+            return followed
+    raise refused
 
 
 def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:

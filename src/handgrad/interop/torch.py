@@ -9,7 +9,6 @@ value of a tensor cannot be recorded, and is refused with the line. Tensors that
 over are taken in the dtype that is judged.
 """
 
-import builtins
 import functools
 import importlib
 import linecache
@@ -17,9 +16,9 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +28,7 @@ from jax import lax
 
 from handgrad._precision import x64
 from handgrad.errors import InputError, MissingExtraError, NotFollowed
+from handgrad.interop.numpy import functions_used, module_of, names_used
 
 MOST_BRANCHES = 6
 """Truth values of tensors that one path through a function may ask for."""
@@ -61,15 +61,20 @@ class _AtBranch(BaseException):
         self.condition = condition
 
 
-class _NeedsValue(Exception):
+class _ValueNeededError(Exception):
     """A number is asked for that only the values of a tensor can tell."""
 
 
-def from_torch(function: Callable) -> Callable:
+class _KnownWrittenError(Exception):
+    """Unknown numbers are written into a tensor of known whole numbers."""
+
+
+def from_torch(function: Callable, at: tuple = (), known: Sequence[int] = ()) -> Callable:
     """A PyTorch function of tensors as a function of JAX arrays, which JAX can trace.
 
-    Arguments and results may be any tree of tensors; whole numbers become int64. A module is a
-    function of its inputs; to judge its parameters, make them arguments:
+    Arguments and results may be any tree of tensors; whole numbers become int64. The leaves of `at`
+    whose positions are `known` are taken from there. A module is a function of its inputs; to judge
+    its parameters, make them arguments:
 
         def loss(parameters, x, y):
             return F.cross_entropy(torch.func.functional_call(model, parameters, (x,)), y)
@@ -77,89 +82,90 @@ def from_torch(function: Callable) -> Callable:
         at = (dict(model.named_parameters()), x, y)
 
     Where JAX traces the result, it raises NotFollowed for what cannot be recorded, with the line:
-    values that decide shapes, random numbers, an operation without a rule. Called with arrays of
-    NumPy it then calls PyTorch.
+    values that decide shapes, random numbers, an operation without a rule.
 
     Raises MissingExtraError unless PyTorch is installed.
     """
     _torch()
     function = _callable(function)
+    fixed = {position: jax.tree.leaves(at)[position] for position in known}
     programs: dict[Any, Recorded | Fork | NotFollowed] = {}
 
     def traced(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
-        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        moving = [leaf for i, leaf in enumerate(leaves) if i not in fixed]
+        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in moving)
         if (tree, shapes) not in programs:
+
+            def flat(*tensors: Any) -> Any:
+                rest = iter(tensors)
+                every = [
+                    to_tensor(fixed[i]) if i in fixed else next(rest) for i in range(len(leaves))
+                ]
+                return function(*jax.tree.unflatten(tree, every))
+
             try:
-                programs[tree, shapes] = _record(function, tree, shapes)
+                programs[tree, shapes] = _record(flat, shapes)
             except NotFollowed as refusal:
                 programs[tree, shapes] = refusal
         program = programs[tree, shapes]
         if isinstance(program, NotFollowed):
-            if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-                raise program
-            return _call(function, args)
+            raise program
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            return _run(program, leaves)
+            return _run(program, moving)
 
-    functools.update_wrapper(traced, function, updated=())
-    traced.__name__ = _name(function)
-    traced.read_through = "PyTorch"  # type: ignore[attr-defined]
-    return traced
+    traced.known = tuple(known)  # type: ignore[attr-defined]
+    return _named_like(function, traced)
 
 
-def uses_torch(function: Any, depth: int = 4) -> bool:
-    """Whether a function is a module or an autograd Function, or its code names PyTorch's things."""
+def on_arrays(function: Callable) -> Callable:
+    """A PyTorch function of tensors as a function of arrays of NumPy: called, not traced.
+
+    One that takes arrays of NumPy itself gets them.
+    """
+    function = _callable(function)
+
+    def called(*args: Any) -> Any:
+        try:
+            answer = function(*jax.tree.map(to_tensor, args))
+        except Exception as error:
+            try:
+                answer = function(*args)
+            except Exception:
+                raise error from None
+        return jax.tree.map(as_array, answer)
+
+    return _named_like(function, called)
+
+
+def _named_like(function: Callable, made: Callable) -> Callable:
+    functools.update_wrapper(made, function, updated=())
+    owner = getattr(function, "__self__", function)
+    made.__name__ = str(getattr(owner, "__name__", type(owner).__name__))
+    made.read_through = "PyTorch"  # type: ignore[attr-defined]
+    return made
+
+
+def uses_torch(function: Any) -> bool:
+    """Whether a function is one of PyTorch's things, or its code names any."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False
-    if isinstance(function, torch.nn.Module) or is_autograd_function(function):
-        return True
-    if isinstance(function, functools.partial):
-        held = [function.func, *function.args, *function.keywords.values()]
-    else:
-        code = getattr(function, "__code__", None)
-        if code is None:
-            return _is_of_torch(function)
-        names = _names(code)
-        known = {**vars(builtins), **function.__globals__}
-        held = [known[name] for name in names if name in known]
-        held += [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
-        held += function.__defaults__ or ()
-        if "torch" in names:  # imported inside
-            return True
-    return any(
-        _is_of_torch(entry) or (depth > 0 and callable(entry) and uses_torch(entry, depth - 1))
-        for entry in held
+
+    def is_torch(value: Any) -> bool:
+        kinds = torch.nn.Module, torch.Tensor
+        return module_of(value) == "torch" or isinstance(value, kinds)
+
+    return (
+        is_torch(function)
+        or is_autograd_function(function)
+        or any(is_torch(value) for _, _, value in names_used(function))
+        or any("torch" in used.__code__.co_names for used in functions_used(function))
     )
 
 
-def _names(code: CodeType) -> set[str]:
-    """The names in a function's code and in that of functions inside it."""
-    inner = [entry for entry in code.co_consts if isinstance(entry, CodeType)]
-    return set(code.co_names).union(*map(_names, inner))
-
-
-def _is_of_torch(entry: Any) -> bool:
-    kind = entry if isinstance(entry, type | FunctionType | BuiltinFunctionType) else type(entry)
-    module = entry.__name__ if isinstance(entry, ModuleType) else kind.__module__
-    return str(module).partition(".")[0] == "torch"
-
-
-def _call(function: Callable, args: tuple) -> Any:
-    """What a function returns, as arrays of NumPy: of tensors, or of NumPy's arrays itself."""
-    try:
-        answer = function(*jax.tree.map(to_tensor, args))
-    except Exception as error:
-        try:
-            answer = function(*args)
-        except Exception:
-            raise error from None
-    return jax.tree.map(as_array, answer)
-
-
 def check_against_torch(traced: Callable, function: Callable, at: tuple) -> None:
-    """Raise InputError unless the traced function gives at `at` what PyTorch gives.
+    """Raise NotFollowed unless the traced function gives at `at` what PyTorch gives.
 
     In float64 and float32, to two thirds of the digits: what a rule here got wrong would show, and
     so would a number that was rounded on the way. Where PyTorch takes one of the dtypes only
@@ -167,44 +173,39 @@ def check_against_torch(traced: Callable, function: Callable, at: tuple) -> None
     """
     failed = []
     for dtype in ("float64", "float32"):
-        args = jax.tree.map(lambda leaf, dtype=dtype: _as_float(leaf, dtype), at)
+        args = jax.tree.map(functools.partial(_as_float, dtype), at)
+        with x64(dtype == "float64"):
+            got = jax.tree.leaves(jax.jit(traced)(*args))
         try:
             with _default_dtype(dtype):
-                expected = jax.tree.leaves(_call(function, args))
+                expected = jax.tree.leaves(on_arrays(function)(*args))
         except Exception as error:
             failed.append(error)
             continue
-        with x64(dtype == "float64"):
-            got = jax.tree.leaves(jax.jit(traced)(*args))
         _compare(got, expected, dtype)
     if len(failed) == 2:
-        raise InputError(
-            "function", "a PyTorch function of the arguments in `at`", _in_words(failed[-1]),
-            "call it by itself with tensors",
-        ) from failed[-1]  # fmt: skip
+        raise _refusal(failed[-1])
 
 
 def _compare(got: list, expected: list, dtype: str) -> None:
     room = float(jnp.finfo(dtype).eps) ** AGREEMENT
+    if [leaf.shape for leaf in got] != [leaf.shape for leaf in expected]:
+        raise NotFollowed("other shapes than PyTorch's own", REPORT)
     for ours, theirs in zip(got, expected, strict=True):
         ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-        finite = np.isfinite(theirs)
-        largest = np.max(np.abs(theirs[finite]), initial=1.0)
+        largest = np.max(np.abs(theirs), initial=1.0, where=np.isfinite(theirs))
         if not np.allclose(ours, theirs, rtol=0, atol=room * largest, equal_nan=True):
-            raise InputError(
-                "function", f"what PyTorch computes, {theirs.ravel()[:3]} in {dtype}",
-                f"{ours.ravel()[:3]} from the traced function",
-                "please report this function; until then give it in JAX",
+            raise NotFollowed(
+                f"values other than PyTorch's own in {dtype}: {ours.ravel()[:3]} for "
+                f"{theirs.ravel()[:3]}", REPORT,
             )  # fmt: skip
 
 
 # --- recording ------------------------------------------------------------------------------------
 
 
-def _record(
-    function: Callable, tree: Any, shapes: tuple, decisions: tuple[bool, ...] = ()
-) -> Recorded | Fork:
-    """The function recorded for arguments of these shapes, along the branches decided so far."""
+def _record(function: Callable, shapes: tuple, decisions: tuple[bool, ...] = ()) -> Recorded | Fork:
+    """A function of flat tensors of these shapes, along the branches that are decided so far."""
     torch = _torch()
     found: dict[str, Any] = {}
     judged = _judged_dtype(shapes)
@@ -212,7 +213,7 @@ def _record(
     def flat(*tensors: Any) -> list:
         with _recorder()(decisions, getattr(torch, judged)):
             try:
-                answer = function(*jax.tree.unflatten(tree, tensors))
+                answer = function(*tensors)
             except _AtBranch as branch:
                 return [branch.condition]
             leaves, found["structure"] = jax.tree.flatten(answer)
@@ -233,7 +234,7 @@ def _record(
     sides: list[Any] = []
     for side in (True, False):
         try:
-            sides.append(_record(function, tree, shapes, (*decisions, side)))
+            sides.append(_record(function, shapes, (*decisions, side)))
         except InputError as error:
             sides.append(error)
     failed = [isinstance(side, InputError) for side in sides]
@@ -271,7 +272,7 @@ def _decompositions() -> dict:
 
     from handgrad.interop.aten import RULES
 
-    # beside the core those that are written in ATen; the others go down to another set of primitives
+    # Beside the core those that are written in ATen; the others go down to other primitives.
     table = {
         op: rule
         for op, rule in decomposition_table.items()
@@ -291,8 +292,15 @@ def _recorder() -> type:
     """The mode in which a function is recorded."""
     torch = _torch()
     from torch._subclasses.fake_tensor import is_fake, unset_fake_temporarily
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_map_only
+    from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+    from torch.utils._pytree import tree_leaves, tree_map_only
+
+    def is_float(answer: Any) -> bool:
+        leaves = tree_leaves(answer)
+        return any(
+            isinstance(leaf, float) or (torch.is_tensor(leaf) and torch.is_floating_point(leaf))
+            for leaf in leaves
+        )
 
     class Recorder(TorchDispatchMode):
         """Decides branches, and takes tensors that are closed over in the dtype judged."""
@@ -306,14 +314,33 @@ def _recorder() -> type:
             self, op: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             args, kwargs = tree_map_only(torch.Tensor, self.judged, (args, kwargs or {}))
+            tensors = [
+                leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+            ]
+            known = [not is_fake(tensor) for tensor in tensors]
+            if known and all(known):  # masks and indices stay known, and so may decide shapes
+                with _disable_current_modes():
+                    answer = op(*args, **kwargs)
+                if not is_float(answer):
+                    return answer
+            elif op._schema.is_mutable and known[0]:
+                raise _KnownWrittenError
+            elif _operation(op) == "index":
+                args = (args[0], [places for mask in args[1] for places in self.places(mask)])
             answer = op(*args, **kwargs)
             if not isinstance(answer, torch.SymInt | torch.SymFloat | torch.SymBool):
                 return answer
             if args[0].dtype != torch.bool:
-                raise _NeedsValue
+                raise _ValueNeededError
             for decision in self.decisions:
                 return decision
             raise _AtBranch(args[0])
+
+        def places(self, index: Any) -> tuple:
+            if index is None or is_fake(index) or index.dtype != torch.bool:
+                return (index,)
+            with _disable_current_modes():
+                return index.nonzero(as_tuple=True)
 
         def judged(self, tensor: Any) -> Any:
             if is_fake(tensor) or not tensor.is_floating_point() or tensor.dtype == self.dtype:
@@ -527,7 +554,7 @@ def _dtype_name(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _as_float(leaf: Any, dtype: str) -> np.ndarray:
+def _as_float(dtype: str, leaf: Any) -> np.ndarray:
     array = np.asarray(leaf)
     return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
@@ -550,16 +577,13 @@ def _callable(function: Any) -> Callable:
     )
 
 
-def _name(function: Callable) -> str:
-    owner = getattr(function, "__self__", function)
-    return str(getattr(owner, "__name__", type(owner).__name__))
-
-
+REPORT = "give the function in JAX, and please report this"
 GIVE_IN_JAX = "write it by other operations, or give the function in JAX"
 REFUSALS = {
-    "_NeedsValue": (
+    "_ValueNeededError": (
         "the value of a tensor", "write torch.where, or use numbers known beforehand",
     ),
+    "_KnownWrittenError": ("unknown numbers put into a known mask", "write torch.where"),
     "DynamicOutputShapeException": (
         "a shape that depends on values", "for x[mask] write torch.where(mask, x, 0)",
     ),
