@@ -18,7 +18,7 @@ from handgrad.errors import NotFollowed
 from handgrad.interop import torch
 from handgrad.interop.numpy import MOST_PATHS, draws, from_numpy, uses_jax
 
-__all__ = ["as_jax", "from_numpy", "known_leaves", "read_through"]
+__all__ = ["as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_through"]
 
 ROUNDING = 1e-7
 """Relative to its largest entry: how far an answer may lie from NumPy's own."""
@@ -35,6 +35,8 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 
     Raises NotFollowed, which names the line, for a function of NumPy that cannot be followed.
     """
+    if not isinstance(at, tuple):
+        return function
     try:
         jaxprs.attempt(function, at)
     except Exception:
@@ -51,6 +53,14 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 def read_through(function: Callable) -> str | None:
     """'NumPy' or 'PyTorch' for what `as_jax` has read, None for a function of JAX."""
     return getattr(function, "read_through", None)
+
+
+def as_jax_or_itself(function: Callable, at: tuple, argnums: Any = 0) -> Callable:
+    """`as_jax`, or the function itself where it cannot be followed."""
+    try:
+        return as_jax(function, at, argnums)
+    except NotFollowed:
+        return function
 
 
 def known_leaves(function: Callable) -> tuple[int, ...]:

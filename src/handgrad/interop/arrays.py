@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from handgrad.interop.functions import computed, elementwise, equivalent, is_traced, joined
+from handgrad.interop.functions import cast, computed, elementwise, equivalent, is_traced, joined
 
 HARMLESS = 0.5
 """Stands in for entries that a mask leaves out: no function has a pole there, nor a slope of NaN.
@@ -308,7 +308,8 @@ class Array(NDArrayOperatorsMixin):
         dtype = np.dtype(raw(dtype))
         if not copy and dtype == self.dtype:
             return self
-        return Array(self.value.astype(dtype), is_number=self._is_number)
+        new = cast(self.value, dtype) if is_traced(self.value) else self.value.astype(dtype)
+        return Array(new, is_number=self._is_number)
 
     def fill(self, number: Any) -> None:
         """As NumPy's."""
@@ -353,7 +354,7 @@ class Float(float, metaclass=_KindOfFloat):
         if isinstance(value, jax.core.Tracer):
             value = Array(value, is_number=True)
         if type(value) is Array and is_traced(value.value):
-            return Array(value.value.reshape(()).astype(np.float64), is_number=True)
+            return Array(cast(value.value.reshape(()), np.float64), is_number=True)
         return float(value)
 
 
@@ -430,7 +431,7 @@ def _require_distinct(index: Any, new: Any) -> None:
 def _fitted(new: Any, dtype: np.dtype) -> Any:
     """What is written, in the dtype of the array that it is written into."""
     new = joined(new)
-    return new.astype(dtype) if is_traced(new) else np.asarray(new).astype(dtype)
+    return cast(new, dtype) if is_traced(new) else np.asarray(new).astype(dtype)
 
 
 def _known_shape(shape: Any) -> Any:
@@ -731,7 +732,7 @@ def _array(
     value = joined(raw(entries))
     if not _any_traced(value):
         return Array(np.array(value, dtype, ndmin=ndmin))
-    value = value if dtype is None else value.astype(np.dtype(dtype))
+    value = value if dtype is None else cast(value, np.dtype(dtype))
     return Array(value.reshape((1,) * (ndmin - value.ndim) + value.shape))
 
 
@@ -749,7 +750,8 @@ def _full(shape: Any, fill_value: Any, dtype: Any = None, **rest: Any) -> Any:
     number = raw(fill_value)
     if not _any_traced(number):
         return Array(np.full(_known_shape(shape), number, dtype))
-    return Array(jnp.full(_known_shape(shape), joined(number), dtype))
+    filled = jnp.full(_known_shape(shape), joined(number))
+    return Array(filled if dtype is None else cast(filled, np.dtype(dtype)))
 
 
 def _empty(shape: Any, dtype: Any = float, *args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,8 @@
 """Which function of JAX computes what a function of NumPy, SciPy or `math` does.
 
 `equivalent(function)` finds it: mostly the one of the same name, with a rule here wherever names,
-defaults or dtypes differ. They take and return arrays of JAX, in the dtypes that NumPy would have.
+defaults or dtypes differ. They take and return arrays of JAX, in the dtypes that NumPy would have,
+as far as JAX's mode has them.
 """
 
 import functools
@@ -102,11 +103,11 @@ def elementwise(ufunc: np.ufunc, operands: Sequence[Any], dtype: Any = None) -> 
     except TypeError:  # a dtype of JAX alone, such as bfloat16
         return function(*operands)
     if ufunc is np.power and _is_whole(operands[1]) and np.issubdtype(found[0], np.inexact):
-        return function(_cast(operands[0], found[0]), int(operands[1]))
-    answer = function(*map(_cast, operands, found))
+        return function(cast(operands[0], found[0]), int(operands[1]))
+    answer = function(*map(cast, operands, found))
     outputs = answer if isinstance(answer, tuple) else (answer,)
-    cast = tuple(map(_cast, outputs, found[len(operands) :]))
-    return cast if isinstance(answer, tuple) else cast[0]
+    outputs = tuple(map(cast, outputs, found[len(operands) :]))
+    return outputs if isinstance(answer, tuple) else outputs[0]
 
 
 def _is_whole(exponent: Any) -> bool:
@@ -114,8 +115,9 @@ def _is_whole(exponent: Any) -> bool:
     return not is_traced(exponent) and np.ndim(exponent) == 0 and float(exponent).is_integer()
 
 
-def _cast(value: Any, dtype: Any) -> jax.Array:
-    return jnp.asarray(value).astype(dtype)
+def cast(value: Any, dtype: Any) -> jax.Array:
+    """An array of JAX in a dtype of NumPy, as far as JAX's mode has it."""
+    return jnp.asarray(value).astype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 def computed(function: Callable, args: list, kwargs: dict[str, Any]) -> Any:
@@ -134,10 +136,12 @@ def computed(function: Callable, args: list, kwargs: dict[str, Any]) -> Any:
     kind = getattr(args[0], "dtype", None) if args else None
     if kind is not None and (kind.kind in "biu"):
         if name in INTEGERS_ADDED and kwargs.get("dtype") is None:
-            args[0] = _cast(args[0], np.result_type(kind, np.int64))
+            args[0] = cast(args[0], np.result_type(kind, np.int64))
         elif name in INTEGERS_AVERAGED:
-            args[0] = _cast(args[0], np.float64)
+            args[0] = cast(args[0], np.float64)
     kwargs = {key: value for key, value in kwargs.items() if value is not np._NoValue}
+    if kwargs.get("dtype") is not None:
+        kwargs["dtype"] = jax.dtypes.canonicalize_dtype(kwargs["dtype"])
     return match(*args, **kwargs)
 
 
@@ -160,7 +164,7 @@ def joined(values: Any) -> Any:
         return np.asarray(values)
     parts = [joined(value) for value in values]
     dtype = np.result_type(*(np.asarray(0, dtype_of(part)).dtype for part in parts))
-    return jnp.stack([_cast(part, dtype) for part in parts])
+    return jnp.stack([cast(part, dtype) for part in parts])
 
 
 def _entries(arg: Any, nested: bool) -> Any:
@@ -183,12 +187,12 @@ def _promoted(args: list) -> list:
 
     dtype = np.result_type(*(array.dtype for arg in args for array in arrays(arg)))
 
-    def cast(arg: Any) -> Any:
+    def promoted(arg: Any) -> Any:
         if isinstance(arg, list | tuple):
-            return [cast(entry) for entry in arg]
-        return _cast(arg, dtype) if hasattr(arg, "dtype") else arg
+            return [promoted(entry) for entry in arg]
+        return cast(arg, dtype) if hasattr(arg, "dtype") else arg
 
-    return [cast(arg) for arg in args]
+    return [promoted(arg) for arg in args]
 
 
 # --- where JAX means something else by a name, or has another name --------------------------------
@@ -207,7 +211,7 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
     x, y = joined(x), joined(y)
     numbers = (v if type(v) in (int, float, complex) else dtype_of(v) for v in (x, y))
     dtype = np.result_type(*numbers)  # a Python number yields
-    return jnp.where(condition, _cast(x, dtype), _cast(y, dtype))
+    return jnp.where(condition, cast(x, dtype), cast(y, dtype))
 
 
 def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **rest: Any) -> Any:

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad import jaxprs
-from handgrad._precision import x64
 from handgrad.errors import NotFollowed
 from handgrad.interop.arrays import BRANCH, WHERE, Array, Float, Unfollowed, apply, decide, raw
 
@@ -57,10 +56,10 @@ def from_numpy(
 ) -> Callable:
     """A function of JAX arrays that computes what `function` computes of NumPy's.
 
-    It can be traced, differentiated and mapped as any function of JAX. Dtypes are NumPy's: what
-    meets an array of float64 is float64, whatever JAX's mode is. Arguments that are no tracers
-    keep their numbers, so that they may be counts, labels and masks; so do, of those that are, the
-    leaves of `at` whose positions are `known`. Of ways through its branches it takes up to `paths`.
+    It can be traced, differentiated and mapped as any function of JAX. Dtypes are NumPy's, as far
+    as JAX's mode has them. Arguments that are no tracers keep their numbers, so that they may be
+    counts, labels and masks; so do, of those that are, the leaves of `at` whose positions are
+    `known`. Of ways through its branches it takes up to `paths`.
 
     Raises NotFollowed, when it is called, for what cannot be followed: the message names the line.
 
@@ -81,11 +80,12 @@ def from_numpy(
             if isinstance(leaves[position], jax.core.Tracer):
                 leaves[position] = number.astype(leaves[position].dtype)
         with (
-            x64(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"),
+            jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"),
             np.errstate(all="ignore"),
         ):  # fmt: skip
             return _Course(function, leaves, tree, paths).take()
 
+    followed.original = function  # type: ignore[attr-defined]
     followed.read_through = "NumPy"  # type: ignore[attr-defined]
     followed.known = tuple(known)  # type: ignore[attr-defined]
     return followed

@@ -131,8 +131,7 @@ def _read(
             notes.append(f"the {kind} was read through {through}")
     if read_through(gradient):
         gradient = in_dtypes_of_arguments(gradient, argnums)
-    known = {*known_leaves(of), *known_leaves(gradient)}
-    return of, gradient, _with_known_leaves(points, at, known), notes
+    return of, gradient, with_known_leaves(points, at, of, gradient), notes
 
 
 def in_dtypes_of_arguments(gradient: Callable, argnums: Argnums) -> Callable:
@@ -157,8 +156,9 @@ def in_dtypes_of_arguments(gradient: Callable, argnums: Argnums) -> Callable:
     return fitted
 
 
-def _with_known_leaves(points: Callable | None, at: tuple, known: set[int]) -> Callable | None:
-    """`points`, refused where it draws other numbers than those that a function was read at."""
+def with_known_leaves(points: Callable | None, at: tuple, *functions: Callable) -> Callable | None:
+    """`points`, refused where it draws other numbers than those that the functions were read at."""
+    known = {position for function in functions for position in known_leaves(function)}
     if points is None or not known:
         return points
 

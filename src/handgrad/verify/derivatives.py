@@ -23,7 +23,8 @@ from jax.flatten_util import ravel_pytree
 
 from handgrad import jaxprs
 from handgrad.errors import InputError
-from handgrad.verify.api import verify
+from handgrad.interop import as_jax, as_jax_or_itself, read_through
+from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import Argnums, argument_names, is_float, positions_of
@@ -47,12 +48,13 @@ def verify_vjp(
     >>> verify_vjp(lambda c, x: c * jnp.cos(x), of=jnp.sin, at=at, evaluations=0).ok
     True
     """
+    of = as_jax(of, at, argnums)
     outputs = _float_outputs(of, at)
 
     def loss(cotangent: Any, *args: Any) -> jax.Array:
         return _inner(cotangent, of(*args))
 
-    draw = options.pop("points", None)
+    draw = with_known_leaves(options.pop("points", None), at, of)
 
     def points(key: jax.Array) -> tuple:
         keys = jax.random.split(key)
@@ -83,13 +85,19 @@ def verify_jvp(
     >>> verify_jvp(jvp, of=jnp.sin, at=(jnp.array([0.5, -1.0]),)).ok
     True
     """
+    moved = _float_positions(at) if argnums is None else positions_of(argnums)
+    of = as_jax(of, at, moved)
     outputs = _float_outputs(of, at)
     count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
-    moved = _float_positions(at) if argnums is None else positions_of(argnums)
 
     def tangents_of(drawn: list, args: tuple) -> tuple:
         chosen = dict(zip(moved, drawn, strict=True))
         return tuple(chosen.get(i, jax.tree.map(_zero_tangent, arg)) for i, arg in enumerate(args))
+
+    options = {**_with_name(options, jvp), "evaluations": 0}
+    key = jax.random.key(options.get("seed", 0))
+    first_drawn = _normal(key, [at[i] for i in moved])
+    jvp = as_jax_or_itself(jvp, (at, tangents_of(first_drawn, at)), (0, 1))
 
     def loss(tangent: Any, rows: Any, drawn: list, *args: Any) -> jax.Array:
         def along(step: jax.Array, row: jax.Array) -> jax.Array:
@@ -117,18 +125,17 @@ def verify_jvp(
         return _combined(answer, rows, tangent)
 
     steps, rows = _rows(outputs, count, options.get("seed", 0))
-    draw = options.pop("points", None)
+    draw = with_known_leaves(options.pop("points", None), at, of, jvp)
 
     def points(key: jax.Array) -> tuple:
         keys = jax.random.split(key)
         args = draw(keys[1]) if draw else at
         return (steps, rows, _normal(keys[0], [args[i] for i in moved]), *args)
 
-    options = {**_with_name(options, jvp), "evaluations": 0}
-    key = jax.random.key(options.get("seed", 0))
-    first = (steps, rows, _normal(key, [at[i] for i in moved]), *at)
+    first = (steps, rows, first_drawn, *at)
     names = ["tangent", "combinations", "tangents"]
-    return verify(claimed, of=_named(loss, names, of, at), at=first, points=points, **options)
+    named = _named(loss, names, of, at)
+    return verify(_read_as(claimed, jvp), of=named, at=first, points=points, **options)
 
 
 def verify_hessian(
@@ -163,6 +170,8 @@ def verify_hessian(
         )
     argnums %= max(1, len(at))
     options = {**_with_name(options, hessian), "evaluations": 0}
+    of, hessian = as_jax(of, at, argnums), as_jax_or_itself(hessian, at, argnums)
+    options["points"] = with_known_leaves(options.get("points"), at, of, hessian)
     first = verify(jax.grad(of, argnums), of=of, at=at, argnums=argnums, **options)
     if first.hand not in RIGHT:
         return replace(
@@ -210,7 +219,8 @@ def _verify_whole_hessian(
     rows = _combinations(count, options.get("seed", 0))
     start = (np.zeros((len(rows), count)), rows)
     named = _named(loss, ["hessian", "combinations"], of, at)
-    return verify(claimed, of=named, at=(*start, *at), **_after(options, start))
+    read = _read_as(claimed, hessian)
+    return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
 def _verify_diagonal(
@@ -254,7 +264,8 @@ def _verify_diagonal(
 
     start = (steps, chosen)
     named = _named(loss, ["hess", "chosen"], of, at)
-    return verify(claimed, of=named, at=(*start, *at), **_after(options, start))
+    read = _read_as(claimed, hessian)
+    return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
 def verify_rule(
@@ -405,6 +416,13 @@ def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
 # --- names and options ----------------------------------------------------------------------------
 
 
+def _read_as(function: Callable, inner: Callable) -> Callable:
+    """The function, which says that it was read as the one that it calls was."""
+    if read_through(inner):
+        function.read_through = read_through(inner)  # type: ignore[attr-defined]
+    return function
+
+
 def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Callable:
     """The function, its arguments called `first` and then as `of` calls them, where names fit."""
     kind = inspect.Parameter.POSITIONAL_ONLY
@@ -415,7 +433,7 @@ def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Cal
             for i, name in enumerate(names)
         ]
     )
-    return function
+    return _read_as(function, of)
 
 
 def _with_name(options: dict[str, Any], function: Callable) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from handgrad.exact import Undecided
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
+    PlainEvaluator,
     compare_black_box,
     is_subgradient,
     right_together,
@@ -95,7 +96,10 @@ def _judge(problem: Problem) -> Verdict:
     def traced(dtype: str) -> Programs:
         return trace_all(problem, dtype, with_hand)
 
-    evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
+    evaluator: Evaluator = BlackBoxEvaluator(problem)
+    if traceable:
+        kind = PlainEvaluator if hasattr(problem.gradient, "original") else BatchEvaluator
+        evaluator = kind(problem, traced)
     try:
         with problem.switch.x64():
             programs = traced("float64")
