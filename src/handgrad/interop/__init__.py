@@ -31,12 +31,19 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 
     What cannot be traced with every argument unknown is traced with the integers of `at`, then
     with all arguments of `at` besides `argnums` (`known_leaves` says which). A function of NumPy
-    gives at `at` what it gives by itself, up to rounding.
+    or of PyTorch gives at `at` what it gives by itself, up to rounding. Tensors in `at` say that it
+    is one of PyTorch.
 
-    Raises NotFollowed, which names the line, for a function of NumPy that cannot be followed.
+    Raises NotFollowed, which names the line, for one of NumPy or PyTorch that cannot be followed.
     """
     if not isinstance(at, tuple):
         return function
+    if torch.holds_tensors(at):
+        arrays = as_arrays(at)
+        try:
+            return _through_torch(function, arrays, argnums)
+        except NotFollowed:
+            return as_jax(function, arrays, argnums)
     try:
         jaxprs.attempt(function, at)
     except Exception:
@@ -47,7 +54,19 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
         return function
     if torch.uses_torch(function):
         return _through_torch(function, at, argnums)
-    return _through_numpy(function, at, argnums)
+    refused, followed = None, function
+    try:
+        followed = _through_numpy(function, at, argnums)
+    except NotFollowed as error:
+        refused = error
+    if followed is function and torch.is_loaded():  # one that names nothing, but calls methods
+        try:
+            return _through_torch(function, at, argnums)
+        except NotFollowed:
+            pass
+    if refused is not None:
+        raise refused
+    return followed
 
 
 def read_through(function: Callable) -> str | None:

@@ -439,9 +439,8 @@ RULES: dict[str, Rule] = {
     "amax": _reduction(jnp.max),
     "amin": _reduction(jnp.min),
     "any": _reduction(jnp.any),
-    "arange": lambda out, start=0, end=None, step=1, **unused: (
-        jnp.asarray(np.arange(start, end, step) if end is not None else np.arange(start), out.dtype)
-    ),
+    "arange": lambda out, start, end=None, step=1, **unused: jnp.arange(
+        *((0, start) if end is None else (start, end)), step, dtype=out.dtype),
     "argmax": _position(jnp.argmax),
     "argmin": _position(jnp.argmin),
     "avg_pool2d": _avg_pool,

@@ -146,6 +146,16 @@ def _named_like(function: Callable, made: Callable) -> Callable:
     return made
 
 
+def is_loaded() -> bool:
+    """Whether anybody has imported PyTorch: else nothing can be a function of it."""
+    return "torch" in sys.modules
+
+
+def holds_tensors(tree: Any) -> bool:
+    """Whether any leaf is a tensor."""
+    return any(map(_is_tensor, jax.tree.leaves(tree)))
+
+
 def uses_torch(function: Any) -> bool:
     """Whether a function is one of PyTorch's things, or its code names any."""
     torch = sys.modules.get("torch")
@@ -396,7 +406,8 @@ def _run_graph(graph: Any, leaves: list) -> list:
         if node.op == "placeholder":
             values[node] = jnp.asarray(next(inputs))
         elif node.op == "get_attr":
-            values[node] = jnp.asarray(_to_numpy(getattr(graph, node.target)))
+            with jax.ensure_compile_time_eval():  # an array of JAX, made anew in this x64 mode
+                values[node] = jnp.asarray(_to_numpy(getattr(graph, node.target)))
         elif node.op == "output":
             return [values[out] for out in node.args[0]]
         elif node.meta.get("val") is not None:  # others check their operands, and give nothing

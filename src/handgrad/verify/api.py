@@ -83,7 +83,7 @@ def verify(
     _check_options(dtypes, digits, evaluations, seed, reference)
     _check_helpers(points, rules, name, bounds)
     _check_limits(strict, seconds, progress)
-    at = as_arrays(at)
+    given, at = at, as_arrays(at)
     _check_concrete(at)
     name = one_line(name or str(getattr(gradient, "__name__", "gradient")))
     dtypes = tuple(dict.fromkeys(dtypes))
@@ -91,7 +91,7 @@ def verify(
     with _plain_jax(), _own_folder():
         try:
             with switch.x64():
-                of, gradient, points, notes = _read(of, gradient, at, argnums, points)
+                of, gradient, points, notes = _read(of, gradient, given, argnums, points)
                 switch.captures = any(captures_arrays(f, at) for f in (of, gradient))
                 switch.forget()
                 check_arguments(of, at, argnums, differentiable=False)
