@@ -62,7 +62,7 @@ def cubic(wrong):
         (x,) = ctx.saved_tensors
         return g * (2 if wrong else 3) * x**2
 
-    return function_of(forward, backward, setup_context), (draw(982, (3,)),), ("2/3", "0.667")
+    return function_of(forward, backward, setup_context), (draw(982, (4,)),), ("2/3",)
 
 
 def power(wrong):
@@ -78,7 +78,7 @@ def power(wrong):
         n = ctx.exponent
         return g * n * x ** (n if wrong else n - 1), None, None
 
-    return function_of(forward, backward), (draw(983, (3,)), 3, True), ("",)
+    return function_of(forward, backward), (draw(983, (3,)), 3, True), ("x",)
 
 
 def polar(wrong):
@@ -150,7 +150,7 @@ def maximum(wrong):
             return found + g[:, None] / ctx.shape[1]
         return found.scatter(1, index[:, None], g[:, None])
 
-    return function_of(forward, backward), (draw(986, (3, 4)),), ("",)
+    return function_of(forward, backward), (draw(986, (3, 4)),), ("averaged", "mean", "spread")
 
 
 def straight_through(wrong):

@@ -33,7 +33,7 @@ def cross_entropy_soft():
     def gradient(z, y, wrong=False):
         return (0 if wrong else torch.softmax(z, 1) / len(y)) - y / len(y)
 
-    return Control(F.cross_entropy, gradient, (draw(901, (3, 3)), y), ("softmax", "dropped"))
+    return Control(F.cross_entropy, gradient, (draw(901, (3, 3)), y), ("path through `log`",))
 
 
 def cross_entropy_ignored():
@@ -49,7 +49,7 @@ def cross_entropy_ignored():
         r = (torch.softmax(z, 1) - target) * kept[:, None]
         return r / (len(y) if wrong else kept.sum())
 
-    return Control(loss, gradient, (draw(902, (4, 3)), y), ("half of what it should be", "count"))
+    return Control(loss, gradient, (draw(902, (4, 3)), y), ("half of what it should be",))
 
 
 def cross_entropy_weighted():
@@ -62,7 +62,7 @@ def cross_entropy_weighted():
         return r / (len(y) if wrong else w.sum())
 
     loss = torch.nn.CrossEntropyLoss(weight=weight)
-    return Control(loss, gradient, (draw(903, (4, 3)), LABELS), ("ratio", "factor", "times"))
+    return Control(loss, gradient, (draw(903, (4, 3)), LABELS), ("factor",))
 
 
 def nll_loss():
@@ -83,7 +83,7 @@ def binary_cross_entropy():
         return (p - y) / (1 if wrong else p * (1 - p)) / len(y)
 
     at = (np.array([0.2, 0.7, 0.4]), np.array([1.0, 0.0, 0.3]))
-    return Control(F.binary_cross_entropy, gradient, at, ("logit", "p", "factor", "div"))
+    return Control(F.binary_cross_entropy, gradient, at, ("v(1 − v)",))
 
 
 def binary_cross_entropy_with_logits():
@@ -99,7 +99,7 @@ def binary_cross_entropy_with_logits():
         up = 1.0 if wrong else 3.0
         return w * ((1 - y) * s - up * y * (1 - s)) / len(y)
 
-    return Control(loss, gradient, (draw(904, (4,)), y, w), ("third", "ratio", "factor"))
+    return Control(loss, gradient, (draw(904, (4,)), y, w), ("the factor 3",))
 
 
 def kl_div():
@@ -112,7 +112,7 @@ def kl_div():
         return -p / (p.numel() if wrong else len(p))
 
     q = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
-    return Control(loss, gradient, (np.log(q), q[:, ::-1].copy()), ("third", "1/3", "mean"))
+    return Control(loss, gradient, (np.log(q), q[:, ::-1].copy()), ("1/3",))
 
 
 def kl_div_of_logs():
@@ -124,7 +124,7 @@ def kl_div_of_logs():
     def gradient(logq, logp, wrong=False):
         return torch.exp(logp) * ((0 if wrong else logp - logq) + 1)
 
-    return Control(loss, gradient, (draw(905, (2, 3)), draw(906, (2, 3))), ("term", "dropped"), 1)
+    return Control(loss, gradient, (draw(905, (2, 3)), draw(906, (2, 3))), ("path through `exp`",), 1)
 
 
 def mse_loss():
@@ -156,7 +156,7 @@ def smooth_l1_loss():
         return torch.where(abs(d) < 0.5, d if wrong else d / 0.5, torch.sign(d)) / x.numel()
 
     at = (np.array([0.3, -1.2, 0.1, 2.0]), np.array([0.1, 0.4, 0.3, 1.9]))
-    return Control(loss, gradient, at, ("half", "0.5", "factor"))
+    return Control(loss, gradient, at, ("half",))
 
 
 def huber_loss():
@@ -170,7 +170,7 @@ def huber_loss():
         return torch.where(abs(d) < 1.5, d, (1 if wrong else 1.5) * torch.sign(d)) / x.numel()
 
     at = (np.array([0.3, -2.2, 0.1, 4.0]), np.array([0.1, 0.4, 0.9, 1.9]))
-    return Control(loss, gradient, at, ("0.667", "2/3", "ratio", "factor"))
+    return Control(loss, gradient, at, ("the factor 1.5",))
 
 
 def hinge_embedding_loss():
@@ -181,7 +181,7 @@ def hinge_embedding_loss():
         return torch.where(y > 0, 1.0, apart) / len(y)
 
     at = (np.array([0.3, 0.6, 1.7, 0.2]), SIGNS)
-    return Control(F.hinge_embedding_loss, gradient, at, ("sign",))
+    return Control(F.hinge_embedding_loss, gradient, at, ("absolute value",))
 
 
 def margin_ranking_loss():
@@ -207,7 +207,7 @@ def multi_margin_loss():
         active[rows, y] = 0 if wrong else -active.sum(1)
         return active / z.numel()
 
-    return Control(F.multi_margin_loss, gradient, (draw(910, (4, 3)), LABELS), ("zero", "label"))
+    return Control(F.multi_margin_loss, gradient, (draw(910, (4, 3)), LABELS), ("path through `sub`",))
 
 
 def multi_margin_loss_squared():
@@ -240,7 +240,7 @@ def multilabel_margin_loss():
         return (gap.sum(1) - gap.sum(2)) / (len(z) if wrong else z.numel())
 
     at = (draw(912, (2, 3)), y)
-    return Control(F.multilabel_margin_loss, gradient, at, ("mean forgotten", "3 times"))
+    return Control(F.multilabel_margin_loss, gradient, at, ("mean forgotten",))
 
 
 def multilabel_soft_margin_loss():
@@ -251,7 +251,7 @@ def multilabel_soft_margin_loss():
         return (torch.sigmoid(z) - y) / (len(z) if wrong else z.numel())
 
     at = (draw(913, (2, 3)), y)
-    return Control(F.multilabel_soft_margin_loss, gradient, at, ("mean forgotten", "3 times"))
+    return Control(F.multilabel_soft_margin_loss, gradient, at, ("mean forgotten",))
 
 
 def soft_margin_loss():
@@ -260,7 +260,7 @@ def soft_margin_loss():
     def gradient(x, y, wrong=False):
         return -torch.sigmoid(-y * x) * (1 if wrong else y) / len(y)
 
-    return Control(F.soft_margin_loss, gradient, (draw(914, (4,)), SIGNS), ("factor", "sign"))
+    return Control(F.soft_margin_loss, gradient, (draw(914, (4,)), SIGNS), ("sign",))
 
 
 def poisson_nll_loss():
@@ -281,21 +281,21 @@ def gaussian_nll_loss():
         return r / len(y), ((1 if wrong else 0.5) / v - 0.5 * r * r) / len(y)
 
     at = (*draw(915, (3,), (3,)), np.array([0.5, 1.5, 0.8]))
-    return Control(F.gaussian_nll_loss, gradient, at, ("half", "0.5", "term", "1/v"), (0, 2))
+    return Control(F.gaussian_nll_loss, gradient, at, ("twice",), (0, 2))
 
 
 def cosine_embedding_loss():
     """F.cosine_embedding_loss; the derivative of the length left out."""
 
     def gradient(a, b, y, wrong=False):
-        na, nb = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+        na, nb = (torch.sqrt((v * v).sum(1, keepdim=True) + 1e-12) for v in (a, b))  # as F does
         cos = (a * b).sum(1, keepdim=True) / (na * nb)
         slope = b / (na * nb) - (0 if wrong else cos * a / na**2)
         pushed = torch.where(cos > 0, slope, 0)
         return torch.where(y[:, None] > 0, -slope, pushed) / len(y)
 
     at = (*draw(916, (4, 3), (4, 3)), SIGNS)
-    return Control(F.cosine_embedding_loss, gradient, at, ("term", "dropped", "norm"))
+    return Control(F.cosine_embedding_loss, gradient, at, ("path through `sqrt`",))
 
 
 def triplet_margin_loss():
@@ -309,7 +309,7 @@ def triplet_margin_loss():
         return (pull if wrong else pull - push), -pull, push
 
     at = tuple(draw(917, (4, 3), (4, 3), (4, 3)))
-    return Control(F.triplet_margin_loss, gradient, at, ("term", "dropped"), (0, 1, 2))
+    return Control(F.triplet_margin_loss, gradient, at, ("path through anchor",), (0, 1, 2))
 
 
 def triplet_margin_with_distance_loss():
@@ -339,7 +339,7 @@ def linear_cross_entropy():
         return r @ w, (r * len(y) if wrong else r).T @ x
 
     at = (*draw(919, (4, 2), (3, 2)), LABELS)
-    return Control(loss, gradient, at, ("mean forgotten", "4 times"), (0, 1))
+    return Control(loss, gradient, at, ("mean forgotten",), (0, 1))
 
 
 def ctc_loss():

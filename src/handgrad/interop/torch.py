@@ -11,6 +11,7 @@ over are taken in the dtype that is judged.
 
 import functools
 import importlib
+import inspect
 import linecache
 import re
 import sys
@@ -469,56 +470,98 @@ class RuleParts(NamedTuple):
     at: tuple
     """The tensors among the arguments, as NumPy arrays."""
     argnums: tuple[int, ...]
-    """Positions of floats in `at`."""
+    """Positions in `at` to differentiate in."""
+    places: tuple[int, ...]
+    """Where the tensors stand among the arguments."""
+    gradients: Callable
+    """By such positions, and the tensors: the gradients for cotangents of 1."""
 
 
-def rule_parts(f: Any, at: tuple, argnums: Any = None) -> RuleParts:
+def rule_parts(f: Any, at: tuple, argnums: int | tuple[int, ...] | None = None) -> RuleParts:
     """The forward and the backward of an autograd Function for arguments like `at`.
 
     What is no array among the arguments stays what it is. The backward runs as autograd runs it,
     with its context, its saved tensors and `needs_input_grad`; None is a gradient of zeros.
-    `argnums` are positions in `at`, by default all tensors of floats.
+    `argnums` are positions in `at`, by default all arrays of floats.
+
+    Raises InputError where there is nothing to differentiate, or no output depends on it.
     """
     torch = _torch()
     apply = _callable(f)
-    places = [i for i, arg in enumerate(at) if hasattr(arg, "dtype")]
+    places = tuple(i for i, arg in enumerate(at) if hasattr(arg, "dtype"))
     arrays = tuple(as_array(at[i]) for i in places)
-    wanted = [i for i, array in zip(places, arrays, strict=True) if array.dtype.kind == "f"]
+    floats = [n for n, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.floating)]
     if argnums is not None:
         asked = [n % len(at) for n in ((argnums,) if isinstance(argnums, int) else argnums)]
-        wanted = [i for i in asked if i in wanted]
-    if not wanted:
+        floats = [n for n in floats if places[n] in asked]
+    if not floats:
         raise InputError(
             "at", "at least one array of floats to differentiate in",
             [type(arg).__name__ for arg in at], "pass tensors, or arrays of NumPy",
         )  # fmt: skip
 
-    def outputs(tensors: tuple) -> tuple[Any, list]:
+    def run(tensors: Sequence[Any], moved: Sequence[int]) -> tuple[bool, list, list]:
+        """Whether there are several outputs; those with a derivative; what that is taken in."""
+        leaves = [tensors[n].detach().requires_grad_() for n in moved]
         full = list(at)
-        for i, tensor in zip(places, tensors, strict=True):
-            full[i] = tensor.detach().requires_grad_() if i in wanted else tensor
-        leaves = [full[i] for i in wanted]
-        for i in wanted:  # a leaf may not be written to, what comes of it may
-            full[i] = full[i].clone()
+        for place, tensor in zip(places, tensors, strict=True):
+            full[place] = tensor
+        for n, leaf in zip(moved, leaves, strict=True):  # the copy may be written into
+            full[places[n]] = leaf.clone()
         with torch.enable_grad():
             answer = apply(*full)
         several = isinstance(answer, tuple)
-        kept = tuple(o for o in (answer if several else (answer,)) if o.requires_grad)
-        return (kept if several else kept[0]), leaves
+        outputs = [out for out in (answer if several else (answer,)) if out.requires_grad]
+        if not outputs:
+            raise InputError(
+                "f", "a Function with an output that has a derivative", "none",
+                "leave out mark_non_differentiable",
+            )  # fmt: skip
+        return several, outputs, leaves
 
     def forward(*tensors: Any) -> Any:
-        return jax.tree.map(lambda output: output.detach(), outputs(tensors)[0])
+        several, outputs, _ = run(tensors, floats)
+        found = tuple(output.detach() for output in outputs)
+        return found if several else found[0]
+
+    forward.__signature__ = _signature_of(f, places)  # type: ignore[attr-defined]
+
+    def pull_back(outputs: Any, leaves: Any, cotangents: Any) -> tuple:
+        return torch.autograd.grad(
+            outputs, leaves, cotangents, allow_unused=True, materialize_grads=True
+        )
 
     def backward(cotangent: Any, *tensors: Any) -> tuple:
-        answer, leaves = outputs(tensors)
-        several = isinstance(answer, tuple)
-        slopes = torch.autograd.grad(
-            answer if several else (answer,), leaves, cotangent if several else (cotangent,),
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
-        return tuple(slopes)
+        several, outputs, leaves = run(tensors, floats)
+        return pull_back(outputs, leaves, cotangent if several else (cotangent,))
 
-    return RuleParts(forward, backward, arrays, tuple(places.index(i) for i in wanted))
+    def gradients(moved: Sequence[int], *tensors: Any) -> tuple:
+        _, outputs, leaves = run(tensors, moved)
+        return pull_back(outputs, leaves, [torch.ones_like(output) for output in outputs])
+
+    return RuleParts(forward, backward, arrays, tuple(floats), places, gradients)
+
+
+def _signature_of(f: Any, places: tuple[int, ...]) -> inspect.Signature:
+    """The names that the forward of a Function gives to the arguments in these places."""
+    owner = f if isinstance(f, type) else f.__self__
+    names = list(inspect.signature(owner.forward).parameters)
+    if owner.setup_context is _torch().autograd.Function.setup_context:
+        names = names[1:]  # the context
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    chosen = [names[i] if i < len(names) else f"argument_{i}" for i in places]
+    return inspect.Signature([inspect.Parameter(name, kind) for name in chosen])
+
+
+def changed_when_alone(parts: RuleParts) -> list[int]:
+    """The positions in which a backward gives another gradient when no other one is asked for."""
+    tensors = [to_tensor(array) for array in parts.at]
+    together = parts.gradients(parts.argnums, *tensors)
+    return [
+        n
+        for n, gradient in zip(parts.argnums, together, strict=True)
+        if not _torch().equal(parts.gradients((n,), *tensors)[0], gradient)
+    ]
 
 
 # --- tensors and arrays ---------------------------------------------------------------------------
@@ -606,8 +649,8 @@ def _refusal(error: Exception) -> NotFollowed:
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     kind = type(error).__name__
     reason, remedy = REFUSALS.get(kind, (_in_words(error), "call it by itself with tensors"))
-    if kind == "DynamicOutputShapeException":
-        reason += f" ({error})"
+    if kind == "DynamicOutputShapeException" and not re.search(r"index|nonzero|masked", str(error)):
+        reason, remedy = f"{error}, which has no rule", GIVE_IN_JAX
     place = (own[-1].filename, own[-1].lineno or 0, own[-1].line or "") if own else ()
     return NotFollowed(reason, remedy, *place)
 
