@@ -41,10 +41,13 @@ class NotFollowed(InputError):  # noqa: N818  (a limit, not a fault)
     np.where
     """
 
-    def __init__(self, step: str, remedy: str, file: str = "", line: int = 0, source: str = ""):
+    def __init__(
+        self, step: str, remedy: str, file: str = "", line: int = 0, source: str = "",
+        argument: str = "function",
+    ):  # fmt: skip
         self.step, self.file, self.line, self.source = step, file, line, source
         place = f" in {file}:{line}, `{source}`" if file else ""
-        super().__init__("function", "one that can be followed", f"{step}{place}", remedy)
+        super().__init__(argument, "one that can be followed", f"{step}{place}", remedy)
 
 
 class MissingExtraError(HandgradError, ImportError):

@@ -16,9 +16,20 @@ from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import NotFollowed
 from handgrad.interop import torch
-from handgrad.interop.numpy import MOST_PATHS, draws, from_numpy, uses_jax
+from handgrad.interop.arrays import BRANCH
+from handgrad.interop.numpy import (
+    MOST_PATHS,
+    draws,
+    from_numpy,
+    is_foreign,
+    uses_jax,
+    writes_in_place,
+)
 
-__all__ = ["as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_through"]
+__all__ = [
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves",
+    "read_through",
+]  # fmt: skip
 
 ROUNDING = 1e-7
 """Relative to its largest entry: how far an answer may lie from NumPy's own."""
@@ -49,7 +60,11 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
     except Exception:
         pass
     else:
-        if draws(function) and not uses_jax(function):  # each trace would draw others
+        if is_foreign(getattr(function, "__module__", None) or "") or uses_jax(function):
+            return function
+        if writes_in_place(function):  # which JAX takes for a new array
+            return _through_numpy(function, at, argnums)
+        if draws(function):  # others in each trace
             _through_numpy(function, at, argnums)
         return function
     if torch.uses_torch(function):
@@ -75,11 +90,11 @@ def read_through(function: Callable) -> str | None:
 
 
 def as_jax_or_itself(function: Callable, at: tuple, argnums: Any = 0) -> Callable:
-    """`as_jax`, or the function itself where it cannot be followed."""
+    """`as_jax`, or the function itself where it cannot be followed, as one of NumPy's arrays."""
     try:
         return as_jax(function, at, argnums)
     except NotFollowed:
-        return function
+        return as_called(function)
 
 
 def known_leaves(function: Callable) -> tuple[int, ...]:
@@ -114,6 +129,8 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
     """A function of NumPy, with as few arguments known and as few branches as will do."""
     refused: NotFollowed | None = None
     for paths in (1, MOST_PATHS):
+        if refused is not None and refused.step != BRANCH:
+            break
         for known in _known_choices(at, argnums):
             followed = from_numpy(function, at, known, paths)
             try:
@@ -123,12 +140,12 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
                 refused = error
                 continue
             except Exception:  # an argument that NumPy has no answer to, such as a random key
-                break
+                return function
             _require_same_values(function, program, at)
             return followed
-    if refused is not None and not uses_jax(function):
-        raise refused
-    return function
+    if refused is None or uses_jax(function) or _fails(function, at):
+        return function
+    raise refused
 
 
 def _known_choices(at: tuple, argnums: int | tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -185,6 +202,15 @@ def _plain(function: Callable, at: tuple) -> list[np.ndarray]:
     with np.errstate(all="ignore"):
         answer = function(*jax.tree.map(_copied, at))
     return [np.asarray(leaf) for leaf in jax.tree.leaves(answer)]
+
+
+def _fails(function: Callable, at: tuple) -> bool:
+    """Whether the function raises in plain NumPy too."""
+    try:
+        _plain(function, at)
+    except Exception:
+        return True
+    return False
 
 
 def _copied(leaf: Any) -> Any:

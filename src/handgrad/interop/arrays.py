@@ -55,6 +55,11 @@ decide: ContextVar[Callable[[jax.Array], bool] | None] = ContextVar("decide", de
 """Which way a branch on a traced number goes; None where none can be taken."""
 
 
+predicates: list[jax.Array] = []
+"""Conditions of the branches that are being run both ways: what is written counts where all hold.
+"""
+
+
 class Unfollowed(Exception):  # noqa: N818  (a limit, not a fault)
     """What cannot be followed, in words, and what to write instead."""
 
@@ -69,6 +74,12 @@ class Buffer:
     def __init__(self, value: Any):
         self.value = value if is_traced(value) else np.ascontiguousarray(value).reshape(value.shape)
         self._positions: np.ndarray | None = None
+
+    def write(self, value: Any) -> None:
+        """Replace the value, on the side of a branch only where its condition holds."""
+        for predicate in predicates:
+            value = jnp.where(predicate, value, cast(self.value, value.dtype))
+        self.value = value
 
     @property
     def positions(self) -> np.ndarray:
@@ -192,7 +203,7 @@ class Array(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         index = plain_index(index)
         if _is_mask(index):
-            return Selection(self, index)
+            return MaskedEntries(self, index)
         value = self.value[index]
         if any(is_traced(part) for part in _parts(index)):
             return Array(value, is_number=not value.shape)
@@ -237,14 +248,14 @@ class Array(NDArrayOperatorsMixin):
                 new, where = new[last], where[last]
             flat = jnp.asarray(whole).reshape(-1).at[where].set(new, unique_indices=True)
             whole = flat.reshape(whole.shape)
-        self._buffer.value = whole
+        self._buffer.write(whole)
 
     def _write(self, new: Any) -> None:
         """Write a whole new value, of the same shape."""
         if not self.positions.flags.writeable:
             raise ValueError("assignment destination is read-only")
         if self._positions is None:
-            self._buffer.value = new
+            self._buffer.write(new)
         else:
             self._put(self._positions, new)
 
@@ -363,7 +374,7 @@ class Float(float, metaclass=_KindOfFloat):
 
 def raw(value: Any) -> Any:
     """The array of NumPy or of JAX behind an `Array`, a list of them too."""
-    if isinstance(value, Selection):
+    if isinstance(value, MaskedEntries):
         raise Unfollowed("a selection by a mask that depends on the arguments", MASK)
     if type(value) is Array:
         return value.value
@@ -378,7 +389,7 @@ def raw(value: Any) -> Any:
 def _holds_arrays(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_holds_arrays, value))
-    return type(value) in (Array, Selection)
+    return type(value) in (Array, MaskedEntries)
 
 
 def plain_index(index: Any) -> Any:
@@ -448,7 +459,7 @@ def _over(mask: Any, value: Any) -> Any:
     return mask.reshape(mask.shape + (1,) * (value.ndim - mask.ndim))
 
 
-class Selection(Array):
+class MaskedEntries(Array):
     """`array[mask]` where the mask depends on the arguments: all entries, and which are meant."""
 
     def __init__(self, array: Any, mask: Any):
@@ -501,7 +512,7 @@ class Selection(Array):
 def _merged(array: Array, mask: Any, new: Any) -> Any:
     """The array with `new` where the mask holds."""
     value = jnp.asarray(array.value)
-    if isinstance(new, Selection):
+    if isinstance(new, MaskedEntries):
         if new.mask is not mask:
             raise Unfollowed("a selection written through another mask than its own", MASK)
         new = new._buffer.value
@@ -512,12 +523,12 @@ def _merged(array: Array, mask: Any, new: Any) -> Any:
     return jnp.where(_over(mask, value), _fitted(new, array.dtype), value)
 
 
-def _of_selections(ufunc: np.ufunc, inputs: Sequence[Any]) -> Selection:
+def _of_selections(ufunc: np.ufunc, inputs: Sequence[Any]) -> MaskedEntries:
     """A ufunc of selections by one mask, and of numbers."""
-    masks = [entry.mask for entry in inputs if isinstance(entry, Selection)]
+    masks = [entry.mask for entry in inputs if isinstance(entry, MaskedEntries)]
     whole = []
     for entry in inputs:
-        if isinstance(entry, Selection):
+        if isinstance(entry, MaskedEntries):
             if entry.mask is not masks[0]:
                 raise Unfollowed("selections by different masks, taken together", MASK)
             whole.append(entry._buffer.value)
@@ -526,7 +537,7 @@ def _of_selections(ufunc: np.ufunc, inputs: Sequence[Any]) -> Selection:
         else:
             raise Unfollowed("a selection that depends on the arguments, with an array", MASK)
     answer = elementwise(ufunc, whole)
-    chosen = Selection.__new__(Selection)
+    chosen = MaskedEntries.__new__(MaskedEntries)
     Array.__init__(chosen, answer)
     chosen.mask = masks[0]
     return chosen
@@ -537,8 +548,11 @@ def _of_selections(ufunc: np.ufunc, inputs: Sequence[Any]) -> Selection:
 
 def _wrapped(answer: Any) -> Any:
     """What a function returned, with arrays as `Array`; NumPy's numbers stay as they are."""
-    if isinstance(answer, jax.Array):
+    if isinstance(answer, jax.core.Tracer):
         return Array(answer, is_number=not answer.shape)
+    if isinstance(answer, jax.Array):  # known: a comparison under jax.grad alone, for example
+        answer = np.asarray(answer)
+        return Array(answer) if answer.shape else answer[()]
     if type(answer) is np.ndarray:
         return Array(answer)
     if isinstance(answer, list | tuple):
@@ -557,18 +571,18 @@ def _any_traced(value: Any) -> bool:
 
 def apply_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict) -> Any:
     """A ufunc, or a method of one, at arrays some of which may be followed."""
-    inputs = [_wrapped(joined(raw(x))) if isinstance(x, list | tuple) else x for x in inputs]
     if method == "at":
         return _combine_at(ufunc, *inputs)
+    inputs = [_wrapped(joined(raw(x))) if isinstance(x, list | tuple) else x for x in inputs]
     out = kwargs.pop("out", None)
     out = out[0] if isinstance(out, tuple) else out
-    if any(isinstance(entry, Selection) for entry in inputs):
+    if any(isinstance(entry, MaskedEntries) for entry in inputs):
         if method != "__call__" or kwargs:
             raise Unfollowed(f"np.{ufunc.__name__}.{method} of a selection", MASK)
         chosen = _of_selections(ufunc, inputs)
-        if not isinstance(out, Selection):
+        if not isinstance(out, MaskedEntries):
             return chosen
-        out._buffer.value = chosen._buffer.value
+        out._buffer.write(chosen._buffer.value)
         return out
     if method == "reduce" and ufunc.__name__ in REDUCTIONS:
         axis = kwargs.pop("axis", inputs[1] if len(inputs) > 1 else 0)
@@ -660,7 +674,7 @@ def apply(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> An
         return IN_PLACE[name](*args, **kwargs)
     if isinstance(function, np.ufunc):
         return apply_ufunc(function, "__call__", args, dict(kwargs))
-    chosen = next((entry for entry in args if isinstance(entry, Selection)), None)
+    chosen = next((entry for entry in args if isinstance(entry, MaskedEntries)), None)
     if chosen is not None:
         if name in ("sum", "mean", "any", "all") and args[0] is chosen:
             return chosen._reduced(name, *args[1:], **kwargs)

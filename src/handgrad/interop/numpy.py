@@ -7,11 +7,12 @@ like in its module, in those of its helpers, and in their closures stand for fun
 So classes, decorators and helper functions need no special care, and nothing of NumPy itself is
 changed.
 
-A branch on a number that depends on the arguments is followed both ways, as `lax.cond`, as long as
-there are few; else it is refused, with its line.
+A branch on a number that depends on the arguments is merged where it only assigns (`branches`), and
+else followed both ways, as `lax.cond`, as long as there are few; or it is refused, with its line.
 """
 
 import builtins
+import dis
 import functools
 import linecache
 import sys
@@ -27,11 +28,25 @@ import numpy as np
 
 from handgrad import jaxprs
 from handgrad.errors import NotFollowed
-from handgrad.interop.arrays import BRANCH, WHERE, Array, Float, Unfollowed, apply, decide, raw
+from handgrad.interop.arrays import (
+    BRANCH,
+    WHERE,
+    Array,
+    Float,
+    Unfollowed,
+    apply,
+    decide,
+    predicates,
+    raw,
+)
+from handgrad.interop.branches import rewritten
 
 FOLLOWED = ("numpy", "math", "scipy")
 """Modules whose functions are answered by others while a function is followed."""
-FOREIGN = (*FOLLOWED, "handgrad", "jax", "jaxlib", "sklearn", "pandas", "torch", "matplotlib")
+FOREIGN = (
+    *FOLLOWED, "handgrad", "jax", "jaxlib", "sklearn", "pandas", "torch", "matplotlib", "pytest",
+    "_pytest", "IPython", "ipykernel", "hypothesis",
+)  # fmt: skip
 """Modules in which no names are replaced."""
 MOST_PATHS = 64
 """Ways through the branches of one function."""
@@ -49,6 +64,16 @@ def draws(function: Callable) -> bool:
     return any(
         isinstance(_stand_in(value), _Refused) for _, _, value in names_used(function)
     ) or any("random" in _names(used.__code__) for used in functions_used(function))
+
+
+def writes_in_place(function: Callable) -> bool:
+    """Whether the code of a function has `a += b` or its like, which changes an array of NumPy."""
+    return any(
+        step.opname == "BINARY_OP" and step.argrepr.endswith("=")
+        for used in functions_used(function)
+        if not is_foreign(used.__module__ or "")
+        for step in dis.get_instructions(used)
+    )
 
 
 def from_numpy(
@@ -109,9 +134,10 @@ class _Course:
     """One call of a function: every way through its branches."""
 
     def __init__(self, function: Callable, leaves: list, tree: Any, paths: int):
-        self.function, self.leaves, self.tree = function, leaves, tree
+        self.function = rewritten(function) if paths > 1 else function
+        self.leaves, self.tree = leaves, tree
         self.names = list(names_used(function))
-        self.left = paths
+        self.merge, self.left = paths > 1, paths
 
     def take(self, *decisions: bool) -> Any:
         """What the function returns if its first branches go as decided, and the others both ways.
@@ -128,9 +154,9 @@ class _Course:
             raise _Fork(condition)
 
         self.left -= 1
-        token = decide.set(chosen)
+        token, outer = decide.set(chosen), len(predicates)
         try:
-            with replaced(self.names):
+            with replaced(self.names, self.merge):
                 args = jax.tree.unflatten(self.tree, list(map(_as_argument, self.leaves)))
                 return jax.tree.map(_as_output, self.function(*args))
         except _Fork as fork:
@@ -143,6 +169,7 @@ class _Course:
             raise _not_followed(error) from error
         finally:
             decide.reset(token)
+            del predicates[outer:]
         return self._both(condition, decisions)
 
     def _both(self, condition: jax.Array, decisions: tuple[bool, ...]) -> Any:
@@ -190,8 +217,9 @@ def _as_argument(leaf: Any) -> Any:
 def _as_output(leaf: Any) -> Any:
     """What the function returns, as arrays of JAX."""
     value = raw(leaf)
-    if isinstance(value, np.ndarray | np.generic) and value.dtype == object:
-        raise Unfollowed("an array of objects", "return arrays of floats")
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if array.dtype.kind in "OUSc":
+        raise Unfollowed(f"an answer of dtype {array.dtype}", "return arrays of real numbers")
     return jnp.asarray(value)
 
 
@@ -200,7 +228,7 @@ def _is_own(error: Exception) -> bool:
     trace: Any = error.__traceback__
     while trace.tb_next:
         trace = trace.tb_next
-    return not _is_foreign(trace.tb_frame.f_globals.get("__name__", ""))
+    return not is_foreign(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def describe(error: Exception) -> str:
@@ -221,7 +249,7 @@ def _not_followed(error: Exception) -> NotFollowed:
     place: Any = ()
     trace: Any = error.__traceback__
     while trace:
-        if not _is_foreign(trace.tb_frame.f_globals.get("__name__", "")):
+        if not is_foreign(trace.tb_frame.f_globals.get("__name__", "")):
             file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
             place = file, line, linecache.getline(file, line).strip()
         trace = trace.tb_next
@@ -234,13 +262,13 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def replaced(names: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+def replaced(names: Sequence[tuple[Any, str, Any]], merge: bool) -> Iterator[None]:
     """While this lasts, names of NumPy stand for what follows."""
     changed: list[tuple[Any, str, Any]] = []
     with _lock:
         try:
             for place, name, value in names:
-                new = _stand_in(value)
+                new = _stand_in(value, merge)
                 if new is not value:
                     place[name] = new
                     changed.append((place, name, value))
@@ -278,7 +306,7 @@ def names_used(function: Any) -> Iterator[tuple[Any, str, Any]]:
     for entry in functions_used(function):
         for name, cell in _filled_cells(entry):
             yield _Cell(cell), name, cell.cell_contents
-        if _is_foreign(entry.__module__ or ""):
+        if is_foreign(entry.__module__ or ""):
             continue
         for name in dict.fromkeys(_names(entry.__code__)):
             if name in entry.__globals__:
@@ -302,11 +330,13 @@ def functions_used(function: Any) -> Iterator[FunctionType]:
         yield entry
         waiting += [(cell.cell_contents, 0) for _, cell in _filled_cells(entry)]
         waiting += [(value, 0) for value in entry.__defaults__ or ()]
+        if is_foreign(entry.__module__ or ""):
+            continue
         names = list(_names(entry.__code__))
         for value in (entry.__globals__[name] for name in names if name in entry.__globals__):
             if not isinstance(value, ModuleType):
                 waiting.append((value, 0))
-            elif not _is_foreign(value.__name__):
+            elif not is_foreign(value.__name__):
                 waiting += [(getattr(value, name, None), 0) for name in names]
 
 
@@ -334,7 +364,7 @@ def _held(entry: Any) -> list[Any]:
     if isinstance(entry, MethodType):
         return [entry.__func__, entry.__self__]
     kind = entry if isinstance(entry, type) else type(entry)
-    if _is_foreign(kind.__module__) or isinstance(entry, ModuleType):
+    if is_foreign(kind.__module__) or isinstance(entry, ModuleType):
         inner = (getattr(entry, name, None) for name in ("__wrapped__", "pyfunc"))
         return [f for f in inner if isinstance(f, FunctionType)]  # lru_cache, np.vectorize
     members = [member for base in kind.__mro__ for member in vars(base).values()]
@@ -343,7 +373,8 @@ def _held(entry: Any) -> list[Any]:
     return found if isinstance(entry, type) else [*found, *getattr(entry, "__dict__", {}).values()]
 
 
-def _is_foreign(module: str) -> bool:
+def is_foreign(module: str) -> bool:
+    """Whether a module is one in which no names are replaced."""
     top = module.partition(".")[0]
     return top in FOREIGN or (top in sys.stdlib_module_names and top != "__main__")
 
@@ -364,8 +395,11 @@ def _is_followed(value: Any) -> bool:
 # --- what stands for NumPy's names ----------------------------------------------------------------
 
 
-def _stand_in(value: Any) -> Any:
-    """What a name stands for while a function is followed; the value itself if nothing else."""
+def _stand_in(value: Any, merge: bool = False) -> Any:
+    """What a name stands for while a function is followed; the value itself if nothing else.
+
+    Functions of the user's own have their branches merged, if `merge`.
+    """
     try:
         if value in STAND_INS:
             return STAND_INS[value]
@@ -380,7 +414,8 @@ def _stand_in(value: Any) -> Any:
     if isinstance(value, np.vectorize):
         return _vectorized(value.pyfunc)
     if isinstance(value, type) or not _is_followed(value):
-        return value
+        own = merge and not is_foreign(getattr(value, "__module__", None) or "")
+        return rewritten(value) if own else value
     if isinstance(getattr(value, "__self__", None), np.random.RandomState):
         return _Refused(f"random draws by np.random.{value.__name__}")
     return _Function(value)

@@ -103,7 +103,7 @@ def verify(
                     reference, strict, name, rules or {}, bounds, seconds, progress, switch,
                 )
             )  # fmt: skip
-            return replace(verdict, notes=(*verdict.notes, *notes))
+            return replace(verdict, notes=(*notes, *verdict.notes))
         except SystemExit as left:
             raise InputError(
                 "gradient", "functions that return", f"one that called sys.exit({left.code!r})",
@@ -120,7 +120,12 @@ def _read(
     if not isinstance(at, tuple):
         return of, gradient, points, []
     notes = []
-    of = as_jax(of, at, argnums)
+    try:
+        of = as_jax(of, at, argnums)
+    except NotFollowed as error:
+        raise NotFollowed(
+            error.step, error.remedy, error.file, error.line, error.source, argument="of"
+        ) from error
     try:
         gradient = as_jax(gradient, at, argnums)
     except NotFollowed as error:
