@@ -18,7 +18,8 @@ from benchmarks.judge.controls import Outcome, try_control
 from benchmarks.judge.controls.control import _status as status
 from handgrad.cli.app import run_script
 from handgrad.cli.output import WRONG, check_writable, print, track, write_json
-from handgrad.errors import InputError, MissingExtraError
+from handgrad.errors import InputError, MissingExtraError, NotFollowed
+from handgrad.interop import as_jax
 from handgrad.verify import Verdict, verify_rule
 
 BAR = 0.9
@@ -43,7 +44,8 @@ def pytorch(
         every = pool.map(run, *zip(*chosen, strict=True))
         found = list(track(every, "controls", len(chosen)))
     print_outcomes(found)
-    share = print_counts(found)
+    print_counts(found)
+    share = print_losses()
     if json:
         write_json(json, {"outcomes": [asdict(outcome) for outcome in found]})
     judged = [o for o in found if o.right != "refused"]
@@ -115,26 +117,47 @@ def print_outcomes(found: Iterable[Outcome]) -> None:
             print(f"\n{o.name}: {o.right}\n{o.said}", markup=False)
 
 
-def print_counts(found: list[Outcome]) -> float:
-    """The counts; the share of the losses of torch.nn.functional that are traced."""
-    from torch.nn import functional
-
-    total = len(found)
+def print_counts(found: list[Outcome]) -> None:
+    """How many are called right, accused, caught and named."""
     right, wrong = ([getattr(o, kind) for o in found] for kind in ("right", "wrong"))
     print(
-        f"of {total}: {right.count('right')} right gradients called right, "
+        f"of {len(found)}: {right.count('right')} right gradients called right, "
         f"{right.count('accused')} accused, {wrong.count('caught')} wrong ones caught, "
         f"{sum(o.named for o in found)} causes named, {right.count('refused')} refused"
     )
-    losses = [n for n in dir(functional) if n.endswith(("_loss", "cross_entropy", "kl_div"))]
-    losses = [n for n in [*losses, "binary_cross_entropy_with_logits"] if not n.startswith("_")]
-    by_name = {o.name: o for o in found if o.family == "losses"}
-    refused = [n for n in losses if n not in by_name or by_name[n].right in ("refused", "crashed")]
-    print(
-        f"losses of torch.nn.functional: {len(losses) - len(refused)} of {len(losses)} traced; "
-        f"refused: {', '.join(refused) or 'none'}"
-    )
-    return 1 - len(refused) / len(losses)
+
+
+def losses() -> list[str]:
+    """The losses of torch.nn.functional."""
+    from torch.nn import functional
+
+    endings = ("_loss", "cross_entropy", "cross_entropy_with_logits", "kl_div")
+    return [name for name in dir(functional) if name.endswith(endings) and name[0] != "_"]
+
+
+def refused() -> dict[str, str]:
+    """The losses of torch.nn.functional that cannot be traced, and why."""
+    made = {make.__name__: make for make in families()["losses"]}
+    found = {}
+    for name in losses():
+        if name not in made:
+            found[name] = "no control"
+            continue
+        control = made[name]()
+        try:
+            as_jax(control.loss, control.at, control.argnums)
+        except NotFollowed as error:
+            found[name] = str(error.got)
+    return found
+
+
+def print_losses() -> float:
+    """What of torch.nn.functional is traced; its share."""
+    every, left = losses(), refused()
+    print(f"losses of torch.nn.functional: {len(every) - len(left)} of {len(every)} traced")
+    for name, reason in left.items():
+        print(f"  {name} is refused: {reason}", markup=False)
+    return 1 - len(left) / len(every)
 
 
 if __name__ == "__main__":

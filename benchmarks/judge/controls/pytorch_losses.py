@@ -124,7 +124,9 @@ def kl_div_of_logs():
     def gradient(logq, logp, wrong=False):
         return torch.exp(logp) * ((0 if wrong else logp - logq) + 1)
 
-    return Control(loss, gradient, (draw(905, (2, 3)), draw(906, (2, 3))), ("path through `exp`",), 1)
+    return Control(
+        loss, gradient, (draw(905, (2, 3)), draw(906, (2, 3))), ("path through `exp`",), 1
+    )
 
 
 def mse_loss():
@@ -207,7 +209,9 @@ def multi_margin_loss():
         active[rows, y] = 0 if wrong else -active.sum(1)
         return active / z.numel()
 
-    return Control(F.multi_margin_loss, gradient, (draw(910, (4, 3)), LABELS), ("path through `sub`",))
+    return Control(
+        F.multi_margin_loss, gradient, (draw(910, (4, 3)), LABELS), ("path through `sub`",)
+    )
 
 
 def multi_margin_loss_squared():

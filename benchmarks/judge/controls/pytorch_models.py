@@ -419,7 +419,9 @@ def group_norm():
         each = (n * r).sum((0, 2))
         return each.sum().expand(4) if wrong else each
 
-    return Control(loss, gradient, tuple(draw(965, (2, 4, 3), (4,), (2, 4, 3))), ("summed over axis 0",), 1)
+    return Control(
+        loss, gradient, tuple(draw(965, (2, 4, 3), (4,), (2, 4, 3))), ("summed over axis 0",), 1
+    )
 
 
 def embedding_mean():

@@ -48,6 +48,11 @@ def _constant(value: Any) -> Rule:
     return lambda out, *args, **kwargs: jnp.full(out.shape, value, out.dtype)
 
 
+def _arange(out: Any, start: float, end: Any = None, step: float = 1, **unused: Any) -> Any:
+    start, end = (0, start) if end is None else (start, end)
+    return jnp.arange(start, end, step, dtype=out.dtype)
+
+
 # --- elementwise ----------------------------------------------------------------------------------
 
 
@@ -191,7 +196,7 @@ def _select(a: Any, dim: int, index: int) -> Any:
 
 
 def _select_scatter(a: Any, source: Any, dim: int, index: int) -> Any:
-    place = [slice(None)] * a.ndim
+    place: list[Any] = [slice(None)] * a.ndim
     place[dim] = index
     return a.at[tuple(place)].set(source.astype(a.dtype))
 
@@ -439,8 +444,7 @@ RULES: dict[str, Rule] = {
     "amax": _reduction(jnp.max),
     "amin": _reduction(jnp.min),
     "any": _reduction(jnp.any),
-    "arange": lambda out, start, end=None, step=1, **unused: jnp.arange(
-        *((0, start) if end is None else (start, end)), step, dtype=out.dtype),
+    "arange": _arange,
     "argmax": _position(jnp.argmax),
     "argmin": _position(jnp.argmin),
     "avg_pool2d": _avg_pool,

@@ -29,6 +29,7 @@ from jax import lax
 
 from handgrad._precision import x64
 from handgrad.errors import InputError, MissingExtraError, NotFollowed
+from handgrad.interop.aten import RULES
 from handgrad.interop.numpy import functions_used, module_of, names_used
 
 MOST_BRANCHES = 6
@@ -281,8 +282,6 @@ def _decompositions() -> dict:
     _torch()
     from torch._decomp import core_aten_decompositions, decomposition_table
 
-    from handgrad.interop.aten import RULES
-
     # Beside the core those that are written in ATen; the others go down to other primitives.
     table = {
         op: rule
@@ -419,8 +418,6 @@ def _run_graph(graph: Any, leaves: list) -> list:
 
 def _apply(node: Any, args: tuple, kwargs: dict) -> Any:
     """The outputs of one operation, in the dtypes that PyTorch gives them."""
-    from handgrad.interop.aten import RULES
-
     if not hasattr(node.target, "_schema"):  # an entry of several outputs
         return node.target(*args, **kwargs)
     name = _operation(node.target)
@@ -544,7 +541,7 @@ def rule_parts(f: Any, at: tuple, argnums: int | tuple[int, ...] | None = None) 
 
 def _signature_of(f: Any, places: tuple[int, ...]) -> inspect.Signature:
     """The names that the forward of a Function gives to the arguments in these places."""
-    owner = f if isinstance(f, type) else f.__self__
+    owner: Any = getattr(f, "__self__", f)
     names = list(inspect.signature(owner.forward).parameters)
     if owner.setup_context is _torch().autograd.Function.setup_context:
         names = names[1:]  # the context
@@ -624,11 +621,8 @@ def _torch() -> ModuleType:
 
 
 def _callable(function: Any) -> Callable:
-    return (
-        function.apply
-        if is_autograd_function(function) and isinstance(function, type)
-        else (function)
-    )
+    is_class = isinstance(function, type) and is_autograd_function(function)
+    return function.apply if is_class else function
 
 
 REPORT = "give the function in JAX, and please report this"
