@@ -17,15 +17,27 @@ from typing import Any
 from handgrad.testing.audit import STATUSES, Audit, merged
 
 HERE = Path(__file__).parent
-LIMIT = 1500
+LIMIT = 900
 """Seconds for one process: an audit that has not ended by itself before is a fault."""
 PACKAGES: dict[str, tuple[str, ...]] = {
     "jax.nn": ("exercise_jax.py",),
     "jax.scipy": ("exercise_jax.py",),
     "jax.numpy": ("exercise_jax.py",),
     "jax.lax": ("exercise_jax.py",),
-    "optax": ("exercise_optax.py", "optax/losses", "optax/projections", "optax/perturbations"),
+    "optax": ("exercise_optax.py", "optax/losses", "optax/projections"),
     "equinox": ("exercise_equinox.py",),
+    "lineax": ("exercise_lineax.py",),
+    "optimistix": ("exercise_lineax.py",),
+    "numpyro": ("exercise_numpyro.py",),
+    "distrax": ("exercise_distrax.py",),
+    "flax": ("exercise_flax.py",),
+    "jaxopt": ("exercise_jaxopt.py",),
+    "ott": ("exercise_ott.py",),
+    "tokamax": ("exercise_tokamax.py",),
+    "tensorflow_probability.substrates.jax.math": ("exercise_tfp.py",),
+    "tensorflow_probability.substrates.jax.distributions": ("exercise_tfp.py",),
+    "tensorflow_probability.substrates.jax.experimental": ("exercise_tfp.py",),
+    "tensorflow_probability.python.internal": ("exercise_tfp.py",),
 }
 """What is audited, and the tests that reach its rules: here, or installed with the package."""
 

@@ -34,7 +34,7 @@ def test_backward_nan():
 
 def test_closure_to_pytree():
     jax.jit(lambda x: eqxi.nondifferentiable(x))(X)
-    jax.jit(jax.grad(lambda x: eqxi.nondifferentiable_backward(x).sum() * 0 + x.sum()))(X)
+    jax.jit(eqxi.nondifferentiable_backward)(X)
 
 
 def test_filter_custom_vjp():

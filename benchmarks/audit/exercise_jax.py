@@ -40,7 +40,6 @@ CALLS = {
     "dawsn": lambda: special.dawsn(X),
     "wofz": lambda: special.wofz(X + 0.3j),
     "fresnel": lambda: special.fresnel(X),
-    "voigt": lambda: special.voigt_profile(X, 0.5, 0.7),
     "i0": lambda: jnp.i0(X),
     "sinc": lambda: jnp.sinc(X),
     "sinc at 0": lambda: jax.grad(lambda x: jnp.sinc(x))(jnp.float32(0.0)),

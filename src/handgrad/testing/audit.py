@@ -1,4 +1,4 @@
-"""The audit of a package's derivative rules: each is judged at arguments of its calls.
+r"""The audit of a package's derivative rules: each is judged at arguments of its calls.
 
 | status | the rule |
 |---|---|
@@ -6,6 +6,8 @@
 | kink | is a subgradient: the function has a kink there |
 | partial | is right where it says something, and declares other arguments constant (None) |
 | numerics | is right as mathematics, and NaN, infinite or of the wrong sign in the dtype |
+| close | agrees to five digits, not to all, or as differences in float64 show: the function may \
+  approximate what its rule is the derivative of (two digits where it loops until it is near) |
 | wrong | is not the derivative |
 | marked | is said not to be a derivative, by `not_a_derivative` or in the configuration |
 | undecided | could not be judged, for the reason given |
@@ -32,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad import jaxprs
+from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.testing.recording import (
     RULES,
@@ -43,17 +46,20 @@ from handgrad.testing.recording import (
     name_of,
 )
 from handgrad.verify import Verdict, verify_rule
-from handgrad.verify.witnesses import OutOfTime, is_float
+from handgrad.verify.witnesses import OutOfTime, is_float, round_to
 
 FORMAT = "handgrad audit 1"
-STATUSES = ("undecided", "right", "kink", "partial", "marked", "numerics", "wrong")
+STATUSES = ("undecided", "right", "kink", "partial", "marked", "close", "numerics", "wrong")
 """A rule has the last of those that its signatures have."""
 SECONDS = 300.0
 CALL_SECONDS = 20.0
 """For one signature of one rule."""
 APPROXIMATE, ITERATIVE = 1e-5, 1e-2
-"""A relative difference up to this is none of the algebra: the function may itself approximate, by
-a polynomial or by iterations until a tolerance, what its rule is the derivative of."""
+"""A relative difference up to this is no error of the algebra, and neither is it right."""
+VALUES_AGREE = 1e-3
+"""Of the value that a rule returns beside its derivative, relative."""
+STEP = 1e-4
+"""Of differences."""
 MARK = "__not_a_derivative__"
 
 
@@ -203,28 +209,45 @@ def judge_calls(
 
 def judge_call(call: Call, seconds: float, evaluations: int = 0) -> tuple[str, str]:
     """The status of a rule at the values recorded, and what is to be said about it."""
-    sets = [arrays for arrays in call.values if _is_number(arrays)]
-    call.is_drawn = call.is_drawn or not sets
     if not call.moving:
         return "undecided", "no argument holds floats"
-    kinds = {str(call.leaves[call.arrays[i]].dtype) for i in call.moving}
-    dtype = max(kinds, key=lambda kind: jnp.dtype(kind).itemsize)
+    kept = [arrays for arrays in call.values if _is_number(arrays)]
+    call.is_drawn = call.is_drawn or not kept
+    began = time.monotonic()
+    status, detail = "undecided", "no values"
+    for sets in _drawn_sets(call, kept) if call.is_drawn else [kept]:
+        left = seconds - (time.monotonic() - began)
+        if status == "undecided" and left > 1:
+            status, detail = _judge_at(call, sets, left, evaluations)
+    return status, detail
+
+
+def _judge_at(call: Call, sets: list, seconds: float, evaluations: int) -> tuple[str, str]:
     try:
-        sets = sets or [_drawn_like(call)]
         with _hard_limit(2 * seconds + 10):
-            problem = Subject.of(call, sets)
-            if not problem.argnums:
-                return "partial", f"constant, as declared: {', '.join(problem.constant)}"
-            options = {"points": problem.points} if len(problem.sets) > 1 else {}
+            subject = Subject.of(call, sets)
+            if not subject.argnums:
+                return "partial", f"constant, as declared: {', '.join(subject.constant)}"
+            with x64(subject.dtype == "float64"):
+                if fault := subject.forward_fault():
+                    return "wrong", fault
+            options = {"points": subject.points} if len(subject.sets) > 1 else {}
             verdict = verify_rule(
-                problem.function, at=problem.at, argnums=problem.argnums, dtypes=(dtype,),
+                subject.function, at=subject.at, argnums=subject.argnums, dtypes=(subject.dtype,),
                 evaluations=evaluations, seconds=seconds, name=call.name, **options,
             )  # fmt: skip
-            return _status(verdict, problem)
+            status, detail = _status(verdict, subject)
     except OutOfTime:
-        return "undecided", f"took more than {seconds:g} seconds"
+        status, detail = "undecided", f"took more than {seconds:.0f} seconds"
     except Exception as error:
-        return "undecided", in_words(error)[:300]
+        status, detail = "undecided", in_words(error)[:300]
+    if status != "undecided":
+        return status, detail
+    try:
+        with _hard_limit(seconds):
+            return Subject.of(call, sets).by_differences() or (status, detail)
+    except (OutOfTime, Exception):
+        return status, detail
 
 
 @dataclass(frozen=True)
@@ -237,10 +260,16 @@ class Subject:
     constant: tuple[str, ...]
     """Arguments that the rule declares constant."""
     sets: list[tuple[Any, ...]]
+    dtype: str
+    """In which it was called: the widest, if there are several."""
+    is_forward: bool
+    """Whether it is a `custom_jvp`."""
 
     @classmethod
     def of(cls, call: Call, sets: list[list[Any]]) -> "Subject":
         """The subject at these sets of values."""
+        kinds = {str(call.leaves[call.arrays[k]].dtype) for k in call.moving}
+        dtype = max(kinds, key=lambda kind: jnp.dtype(kind).itemsize)
         if len(call.dynamic) < len(call.arrays):
             sets = sets[:1]  # what is static or closed over goes with one set
 
@@ -259,15 +288,81 @@ class Subject:
         moved = [k for k in call.moving if call.arrays[k] not in constant]
         return cls(
             function=function,
-            at=tuple(sets[0][k] for k in call.dynamic),
+            at=tuple(_doubled(sets[0][k]) for k in call.dynamic),
             argnums=tuple(call.dynamic.index(k) for k in moved),
             constant=tuple(names[k] for k in call.moving if k not in moved),
-            sets=[tuple(arrays[k] for k in call.dynamic) for arrays in sets],
+            sets=[tuple(_doubled(arrays[k]) for k in call.dynamic) for arrays in sets],
+            dtype=dtype,
+            is_forward=isinstance(call.rule, jax.custom_jvp),
         )
 
     def points(self, key: jax.Array) -> tuple[Any, ...]:
         """One of the further sets."""
         return self.sets[1 + int(jax.random.bits(key)) % (len(self.sets) - 1)]
+
+    def forward_fault(self) -> str | None:
+        """How the value beside the derivative differs from the function's, if it does."""
+
+        at = round_to(self.at, self.dtype)
+
+        def moved(*chosen: Any) -> list[Any]:
+            here = dict(zip(self.argnums, chosen, strict=True))
+            return self.function(*(here.get(i, value) for i, value in enumerate(at)))
+
+        plain = self.function(*at)
+        beside, _ = jax.vjp(moved, *(at[i] for i in self.argnums))
+        for own, under in zip(plain, beside, strict=True):
+            a, b = (np.asarray(value, np.float64) for value in (own, under))
+            scale = np.abs(a[np.isfinite(a)]).max(initial=0)
+            if not np.allclose(a, b, rtol=VALUES_AGREE, atol=VALUES_AGREE * scale, equal_nan=True):
+                return (
+                    "under differentiation its value is another: "
+                    f"{_few(b)} where the function gives {_few(a)}"
+                )
+        return None
+
+    def by_differences(self) -> tuple[str, str] | None:
+        """The status where exact arithmetic finds none: differences of the function in float64.
+
+        A rule is wrong only where the function is smooth: the slopes on both sides agree, and those
+        at two steps. Forward where the rule is a `custom_jvp`, which need not be transposable.
+        """
+        rng = np.random.default_rng(0)
+        with x64():
+            at = round_to(self.at, "float64")
+            moves = [rng.normal(size=np.shape(at[i])) for i in self.argnums]
+            base = [np.asarray(at[i]) for i in self.argnums]
+            weights = [rng.normal(size=x.shape) for x in jax.eval_shape(self.function, *at)]
+
+            def along(*chosen: Any) -> Any:
+                here = dict(zip(self.argnums, chosen, strict=True))
+                outputs = self.function(*(here.get(i, value) for i, value in enumerate(at)))
+                return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
+
+            def value(step: float) -> float:
+                return float(along(*(x + step * by for x, by in zip(base, moves, strict=True))))
+
+            if self.is_forward:
+                rule = float(jax.jvp(along, tuple(base), tuple(moves))[1])
+            else:
+                slopes = jax.grad(along, tuple(range(len(base))))(*base)
+                rule = sum(float(np.vdot(g, by)) for g, by in zip(slopes, moves, strict=True))
+            here = value(0.0)
+            sides = [[(value(h) - here) / h, (here - value(-h)) / h] for h in (STEP, STEP / 2)]
+        coarse, fine = (sum(pair) / 2 for pair in sides)
+        truth = (4 * fine - coarse) / 3
+        size = max(abs(truth), abs(rule))
+        if not np.isfinite(size) or size == 0:
+            return None
+        share = abs(rule - truth) / size
+        said = f"differs by {share:.0e} of its size from differences in float64"
+        if share <= APPROXIMATE:
+            return "close", said
+        steady = abs(coarse - fine) <= 1e-5 * size
+        smooth = all(abs(right - left) <= 100 * STEP * size for right, left in sides)
+        if steady and smooth and share > ITERATIVE:
+            return "wrong", f"{said}, along a direction: rule {rule:.9g}, differences {truth:.9g}"
+        return None
 
     @property
     def iterates(self) -> bool:
@@ -276,12 +371,17 @@ class Subject:
         return any(equation.primitive.name == "while" for equation in equations)
 
 
+def _few(values: np.ndarray) -> str:
+    shown = ", ".join(f"{value:.6g}" for value in values.ravel()[:3])
+    return f"{shown}, ..." if values.size > 3 else shown
+
+
 def _status(verdict: Verdict, subject: Subject) -> tuple[str, str]:
     """The verdict in one word, and a line on it."""
     if verdict.ok:
         if subject.constant:
             return "partial", f"constant, as declared: {', '.join(subject.constant)}"
-        return ("right" if verdict.hand == "identical" else "kink"), ""
+        return ("kink" if verdict.hand == "valid subgradient" else "right"), ""
     fault = f"{verdict.fault}"
     if verdict.is_undecided or verdict.structure != "ok":
         return "undecided", fault
@@ -292,11 +392,12 @@ def _status(verdict: Verdict, subject: Subject) -> tuple[str, str]:
         answer, truth = float(found.answer), float(found.truth)
         share = abs(answer - truth) / max(abs(truth), np.finfo(float).tiny)
         if share <= APPROXIMATE or (share <= ITERATIVE and subject.iterates):
-            return "undecided", (
-                f"differs by {share:.1g} of its size at {found.coordinate} = {found.own}: "
-                "the function may approximate what its rule is the derivative of"
+            return "close", (
+                f"differs by {max(share, 1e-16):.0e} of its size at {found.coordinate} = "
+                f"{found.own}: the function may approximate what its rule is the derivative of"
             )
-        fault += f" ({found.coordinate} = {found.own}: rule {answer:.9g}, truth {truth:.9g})"
+        fault += f" ({found.place}, {found.coordinate} = {found.own}: rule {answer:.9g}, "
+        fault += f"truth {truth:.9g})"
     return "wrong", fault
 
 
@@ -306,8 +407,13 @@ def constant_leaves(call: Call, arrays: list[Any]) -> set[int]:
     static = {i % len(numbered) for i in call.rule.nondiff_argnums}
     dynamic = [arg for i, arg in enumerate(numbered) if i not in static]
     if isinstance(call.rule, jax.custom_jvp):
-        variables = inspect.getclosurevars(call.rule.jvp).nonlocals if call.rule.jvp else {}
-        jvps = variables.get("jvps", ())
+        jvp = inspect.unwrap(call.rule.jvp)
+        cells = (
+            dict(zip(jvp.__code__.co_freevars, jvp.__closure__ or (), strict=True))
+            if (inspect.isfunction(jvp))
+            else {}
+        )
+        jvps = cells["jvps"].cell_contents if "jvps" in cells else ()
         declared = [arg for arg, jvp in zip(dynamic, jvps, strict=False) if jvp is None]
         return set(jax.tree.leaves(declared))
     args = call.arguments(arrays)
@@ -345,6 +451,11 @@ def _identifiers(call: Call) -> list[str]:
             enumerate(names)]  # fmt: skip
 
 
+def _doubled(value: Any) -> Any:
+    """The same numbers in float64: the judge rounds them to each dtype, which changes nothing."""
+    return np.asarray(value).astype(np.float64) if is_float(value) else value
+
+
 def _widened(value: Any, dtype: Any) -> Any:
     """A static array of floats in the dtype that is judged."""
     is_wider = is_float(value) and jnp.issubdtype(dtype, jnp.floating)
@@ -358,10 +469,15 @@ def _is_number(arrays: list[Any]) -> bool:
     )
 
 
-def _drawn_like(call: Call) -> list[Any]:
-    """Values in the shapes and dtypes of a call: floats between 0.2 and 0.8, integers 0 and 1."""
+def _drawn_sets(call: Call, known: list[list[Any]]) -> list[list[list[Any]]]:
+    """What is tried where no values came: floats between 0.2 and 0.8, negative, and above 1."""
     rng = np.random.default_rng(0)
-    return [_draw(rng, call.leaves[i]) for i in call.arrays]
+    first = known[0] if known else [_draw(rng, call.leaves[i]) for i in call.arrays]
+
+    def changed(change: Callable[[Any], Any]) -> list[Any]:
+        return [change(value).astype(value.dtype) if is_float(value) else value for value in first]
+
+    return [[first], [changed(lambda value: -value)], [changed(lambda value: 1 + value)]]
 
 
 def _draw(rng: np.random.Generator, like: Any) -> Any:
