@@ -19,6 +19,8 @@ ONLY_ONE = 70.0
 # Exact relations between values rounded to float64 hold to a few ulp; what passes through sums
 # loses some of that.
 RELATIVE = 1e-9
+PROBES = 8
+"""Entries by which a shift is ruled out before all are compared."""
 
 
 class Context(NamedTuple):
@@ -216,12 +218,26 @@ def _moved(leaf: ComparedLeaf) -> _Relation:
         if close(hand, np.flip(truth, axis)).all():
             yield 6, f"reversed along axis {axis}", 0
         n = hand.shape[axis]
-        for steps in sorted(range(1, n), key=lambda k: min(k, n - k)):
+        for steps in _possible_shifts(hand, truth, axis):
             if close(hand, np.roll(truth, steps, axis)).all():
                 by = steps if steps <= n // 2 else steps - n
                 yield 6 + min(steps, n - steps) / n, f"shifted by {by} along axis {axis}", 0
     if hand.size > 2 and close(np.sort(hand, None), np.sort(truth, None)).all():
         yield 9, "the right numbers at the wrong coordinates", 0
+
+
+def _possible_shifts(hand: np.ndarray, truth: np.ndarray, axis: int) -> list[int]:
+    """The shifts of truth along an axis, short ones first, that a few entries of hand allow."""
+    n = hand.shape[axis]
+    own, true = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (hand, truth))
+    size = max(np.max(np.abs(own)), np.max(np.abs(true)))
+    steps = np.array(sorted(range(1, n), key=lambda k: min(k, n - k)), dtype=int)
+    largest = np.argsort(-np.max(np.abs(own), axis=1))[:PROBES]
+    for probe in (*largest, *range(0, n, -(-n // PROBES))):
+        there = true[(probe - steps) % n]
+        allowed = RELATIVE * np.maximum(np.abs(own[probe]), np.abs(there)) + 1e-13 * size
+        steps = steps[np.all(np.abs(own[probe] - there) <= allowed, axis=1)]
+    return steps.tolist()
 
 
 def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
