@@ -174,3 +174,14 @@ def test_a_single_number_gets_no_story_at_one_point():
     loss, at = lambda x: x**3, (np.array(1.5),)
     found = diagnose(loss, at, 0, np.array(4.5), np.array(6.75))
     assert found is None or "linear term" not in found
+
+
+def test_a_loss_that_jax_cannot_differentiate_backwards():
+    """Only the numbers themselves are looked at."""
+
+    def loss(x):
+        turn = lambda state: (state[0] + 1, state[1] * x)
+        return jnp.sum(jax.lax.while_loop(lambda s: s[0] < 3, turn, (0, jnp.ones_like(x)))[1])
+
+    assert diagnose(loss, (W,), 0, 6 * W**2, 3 * W**2) == "twice too large (ratio 2)"
+    assert diagnose(loss, (W,), 0, W**2 * [1, 2, 5, 4], 3 * W**2) is None

@@ -146,7 +146,10 @@ class _Point(NamedTuple):
             except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
                 self.cache["chain"] = None
         compiled = self.cache["chain"]
-        return compiled.at(self.loss.moving) if compiled else []
+        try:
+            return compiled.at(self.loss.moving) if compiled else []
+        except ValueError:  # JAX differentiates no `while_loop` backwards
+            return []
 
     def sample(self) -> Sample:
         """Both gradients on the chosen coordinates."""

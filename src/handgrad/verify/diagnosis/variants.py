@@ -567,7 +567,9 @@ def variants_of(loss: TracedLoss) -> Variants | None:
     if not 0 < size <= MOST_COORDINATES or equations > MOST_EQUATIONS:
         return None
     try:
-        return Variants(loss)
+        made = Variants(loss)
+        made.gradient(loss.moving, made.closed)  # JAX differentiates no `while_loop` backwards
+        return made
     except (TypeError, NotImplementedError, ValueError):
         return None
 
