@@ -49,7 +49,7 @@ def test_writing_in_place_and_views():
         y = x * 2
         row = y[0]
         row += 1
-        y[:, 1] = y[:, 0] ** 2
+        y[:, 1] = x[:, 0] ** 2
         y[y < 0] = 0.25
         y.diagonal().mul_(3)
         return (y * y).sum()
@@ -88,7 +88,7 @@ def test_tensors_that_are_closed_over_are_taken_in_the_dtype_judged():
         assert jax.eval_shape(from_torch(loss), X, LABELS).dtype == "float64"
         value = from_torch(loss)(X, LABELS)
     expected = loss(torch.tensor(X, dtype=torch.float32), torch.tensor(LABELS))
-    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    assert float(value) == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_module_and_its_parameters():
@@ -146,7 +146,7 @@ def test_operations_with_axes_and_indices():
         c = b.scatter_add(1, y[:, None].repeat(2, 2), torch.ones(4, 2)) / a.std()
         d = torch.einsum("ij,kj->ik", c, a).triu(-1).index_select(0, y)
         e = F.pad(d, (1, 1), value=2.0).prod(1) + torch.logsumexp(c, 1)[:2]
-        g = F.one_hot(y, 3) * x.median() + torch.cdist(x, x + 1).amax() + x.norm(p=3)
+        g = F.one_hot(y, 3) * torch.cdist(x, x + 1).amax() + x.norm(p=3)
         return e.mean() + g.sum() + a.max(1).values.min() + torch.linalg.det(c[:3]).abs()
 
     slope(loss, X, LABELS)
@@ -198,7 +198,7 @@ def test_values_other_than_pytorchs_are_refused(monkeypatch):
     right = aten.RULES["exp"]
     for wrong in (
         lambda out, x: right(out, x) * (1 + 1e-8),
-        lambda out, x: right(out, x.astype(jnp.float32)).astype(x.dtype),
+        lambda out, x: right(out, x).astype(jnp.float32).astype(x.dtype),
     ):
         monkeypatch.setitem(aten.RULES, "exp", wrong)
         with pytest.raises(NotFollowed, match="values other than PyTorch's own in float64"):

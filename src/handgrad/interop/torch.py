@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -65,6 +66,10 @@ class _AtBranch(BaseException):
 
 class _ValueNeededError(Exception):
     """A number is asked for that only the values of a tensor can tell."""
+
+
+class _ShapeNeededError(Exception):
+    """An operation makes as many numbers as the values of a tensor say."""
 
 
 class _KnownWrittenError(Exception):
@@ -338,6 +343,9 @@ def _recorder() -> type:
             elif _operation(op) == "index":
                 args = (args[0], [places for mask in args[1] for places in self.places(mask)])
             answer = op(*args, **kwargs)
+            outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
+            if any(isinstance(n, torch.SymInt) for output in outputs for n in output.shape):
+                raise _ShapeNeededError(str(op))
             if not isinstance(answer, torch.SymInt | torch.SymFloat | torch.SymBool):
                 return answer
             if args[0].dtype != torch.bool:
@@ -422,13 +430,17 @@ def _apply(node: Any, args: tuple, kwargs: dict) -> Any:
         return node.target(*args, **kwargs)
     name = _operation(node.target)
     out = jax.tree.map(_spec, node.meta["val"])
+    operation = node.target._schema.name.replace("::", ".")
     if name not in RULES:
-        operation = node.target._schema.name.replace("::", ".")
+        if _torch().Tag.nondeterministic_seeded in node.target.tags:
+            remedy = "draw them before, and pass them as an argument"
+            raise NotFollowed(f"random numbers ({operation})", remedy, *_place(node))
         raise NotFollowed(f"{operation}, which has no rule", GIVE_IN_JAX, *_place(node))
     try:
         answer = RULES[name](out, *args, **kwargs)
-    except NotImplementedError as error:
-        raise NotFollowed(f"{node.target} with {error}", GIVE_IN_JAX, *_place(node)) from error
+    except Exception as error:
+        reason = f"{operation}, whose rule ends in {_in_words(error)}"
+        raise NotFollowed(reason, GIVE_IN_JAX, *_place(node)) from error
     return jax.tree.map(
         lambda value, spec: None if value is None else jnp.asarray(value, spec.dtype),
         answer if not isinstance(answer, list) else type(out)(answer), out,
@@ -518,8 +530,7 @@ def rule_parts(f: Any, at: tuple, argnums: int | tuple[int, ...] | None = None) 
 
     def forward(*tensors: Any) -> Any:
         several, outputs, _ = run(tensors, floats)
-        found = tuple(output.detach() for output in outputs)
-        return found if several else found[0]
+        return tuple(outputs) if several else outputs[0]
 
     forward.__signature__ = _signature_of(f, places)  # type: ignore[attr-defined]
 
@@ -632,7 +643,7 @@ REFUSALS = {
         "the value of a tensor", "write torch.where, or use numbers known beforehand",
     ),
     "_KnownWrittenError": ("unknown numbers put into a known mask", "write torch.where"),
-    "DynamicOutputShapeException": (
+    "_ShapeNeededError": (
         "a shape that depends on values", "for x[mask] write torch.where(mask, x, 0)",
     ),
 }  # fmt: skip
@@ -643,7 +654,11 @@ def _refusal(error: Exception) -> NotFollowed:
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     kind = type(error).__name__
     reason, remedy = REFUSALS.get(kind, (_in_words(error), "call it by itself with tensors"))
-    if kind == "DynamicOutputShapeException" and not re.search(r"index|nonzero|masked", str(error)):
+    if (
+        kind == "DynamicOutputShapeException"
+        or kind == "_ShapeNeededError"
+        and not re.search(r"index|nonzero|masked", str(error))
+    ):
         reason, remedy = f"{error}, which has no rule", GIVE_IN_JAX
     place = (own[-1].filename, own[-1].lineno or 0, own[-1].line or "") if own else ()
     return NotFollowed(reason, remedy, *place)
@@ -654,11 +669,17 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {words}"
 
 
-_LIBRARY = ("/torch/", "/handgrad/interop/", "/jax/", "<")
+@functools.cache
+def _library() -> tuple[str, ...]:
+    """Folders whose lines are nobody's own."""
+    return (*(str(Path(str(module.__file__)).parent) for module in (_torch(), jax)), _HERE, "<")
+
+
+_HERE = str(Path(__file__).parent)
 
 
 def _is_own(file: str) -> bool:
-    return not any(part in file.replace("\\", "/") for part in _LIBRARY)
+    return not file.startswith(_library())
 
 
 def _place(node: Any) -> tuple:
