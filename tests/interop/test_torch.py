@@ -143,7 +143,7 @@ def test_operations_with_axes_and_indices():
     def loss(x, y):
         a = torch.cat([x, x.flip(1).roll(1, 0)]).cumsum(0)
         b = a.sort(dim=1, descending=True).values + a.topk(2, dim=1).values.sum(1, keepdim=True)
-        c = b.scatter_add(1, y[:, None].repeat(2, 2), torch.ones(4, 2)) / a.std()
+        c = b.scatter_add(1, y[:, None].repeat(2, 2), torch.ones(4, 2, dtype=x.dtype)) / a.std()
         d = torch.einsum("ij,kj->ik", c, a).triu(-1).index_select(0, y)
         e = F.pad(d, (1, 1), value=2.0).prod(1) + torch.logsumexp(c, 1)[:2]
         g = F.one_hot(y, 3) * torch.cdist(x, x + 1).amax() + x.norm(p=3)

@@ -268,7 +268,8 @@ def _functional_graph(flat: Callable, examples: list) -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     options = {"tracing_mode": "fake", "_allow_non_fake_inputs": True}
-    graph = make_fx(flat, **options, record_stack_traces=True)(*examples)
+    with torch.fx.traceback.preserve_node_meta():
+        graph = make_fx(flat, **options)(*examples)
     graph.graph.eliminate_dead_code()
 
     def again(*tensors: Any) -> Any:
@@ -342,6 +343,7 @@ def _recorder() -> type:
                 raise _KnownWrittenError
             elif _operation(op) == "index":
                 args = (args[0], [places for mask in args[1] for places in self.places(mask)])
+            torch.fx.traceback.set_stack_trace(_own_frames())
             answer = op(*args, **kwargs)
             outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
             if any(isinstance(n, torch.SymInt) for output in outputs for n in output.shape):
@@ -511,7 +513,7 @@ def rule_parts(f: Any, at: tuple, argnums: int | tuple[int, ...] | None = None) 
 
     def run(tensors: Sequence[Any], moved: Sequence[int]) -> tuple[bool, list, list]:
         """Whether there are several outputs; those with a derivative; what that is taken in."""
-        leaves = [tensors[n].detach().requires_grad_() for n in moved]
+        leaves = [tensors[n].requires_grad_() for n in moved]
         full = list(at)
         for place, tensor in zip(places, tensors, strict=True):
             full[place] = tensor
@@ -544,7 +546,7 @@ def rule_parts(f: Any, at: tuple, argnums: int | tuple[int, ...] | None = None) 
         return pull_back(outputs, leaves, cotangent if several else (cotangent,))
 
     def gradients(moved: Sequence[int], *tensors: Any) -> tuple:
-        _, outputs, leaves = run(tensors, moved)
+        _, outputs, leaves = run([tensor.detach().clone() for tensor in tensors], moved)
         return pull_back(outputs, leaves, [torch.ones_like(output) for output in outputs])
 
     return RuleParts(forward, backward, arrays, tuple(floats), places, gradients)
@@ -654,10 +656,8 @@ def _refusal(error: Exception) -> NotFollowed:
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     kind = type(error).__name__
     reason, remedy = REFUSALS.get(kind, (_in_words(error), "call it by itself with tensors"))
-    if (
-        kind == "DynamicOutputShapeException"
-        or kind == "_ShapeNeededError"
-        and not re.search(r"index|nonzero|masked", str(error))
+    if kind == "DynamicOutputShapeException" or (
+        kind == "_ShapeNeededError" and not re.search(r"index|nonzero|masked", str(error))
     ):
         reason, remedy = f"{error}, which has no rule", GIVE_IN_JAX
     place = (own[-1].filename, own[-1].lineno or 0, own[-1].line or "") if own else ()
@@ -688,11 +688,20 @@ def _place(node: Any) -> tuple:
     return (*frame[:2], linecache.getline(*frame[:2]).strip()) if frame else ()
 
 
+def _own_frames() -> list[str]:
+    """The line of the user's own code that asks for the operation recorded now, for `_frame`."""
+    frame = sys._getframe(2)
+    while frame is not None and not frame.f_code.co_filename.startswith(_HERE):
+        if _is_own(frame.f_code.co_filename):
+            return [f"{frame.f_code.co_filename}\n{frame.f_lineno}\n{frame.f_code.co_name}"]
+        frame = frame.f_back  # type: ignore[assignment]
+    return []
+
+
 def _frame(node: Any) -> tuple[str, int, str] | None:
     """File, line and function of the user's code that asked for an operation."""
-    found = re.findall(r'File "(.+?)", line (\d+), in (.+)', node.meta.get("stack_trace") or "")
-    own = [(file, int(line), name.strip()) for file, line, name in found if _is_own(file)]
-    return own[-1] if own else None
+    lines = (node.meta.get("stack_trace") or "").split("\n")
+    return (lines[0], int(lines[1]), lines[2]) if len(lines) == 3 else None
 
 
 @functools.lru_cache(maxsize=10_000)
