@@ -86,6 +86,7 @@ mutants: $(READY)  ## the judge judged: a thousand mutants
 
 corpus: $(READY)  ## the judge judged: public derivative bugs, and right gradients with planted mistakes
 	$(BIN)/python -m benchmarks.judge.bugs
+	$(BIN)/python -m benchmarks.judge.objectives
 	$(BIN)/python -m benchmarks.judge.controls
 
 notes: $(READY)  ## the two source texts, every statement computed, and their errata

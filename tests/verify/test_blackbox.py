@@ -1,4 +1,4 @@
-"""Gradients that can be neither traced nor followed: scikit-learn, PyTorch, NumPy by way of bytes."""
+"""Gradients neither traced nor followed: scikit-learn, PyTorch, NumPy by way of bytes."""
 
 import functools
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.scipy.special import xlogy
 
-from handgrad.errors import InputError
 from handgrad import verify as judged
+from handgrad.errors import InputError
 from handgrad.verify import blackbox
 
 

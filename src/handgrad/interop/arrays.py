@@ -120,8 +120,8 @@ class Array(NDArrayOperatorsMixin):
         """Where the entries stand in the buffer."""
         return self._buffer.positions if self._positions is None else self._positions
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return self.dtype.type if self._is_number else np.ndarray
 
     shape = property(lambda self: tuple(self.value.shape))

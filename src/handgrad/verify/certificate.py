@@ -57,16 +57,12 @@ def describe_run(problem: Problem, truth: Row | None) -> dict[str, Any]:
 
 
 def _leaf(path: str, leaf: Any) -> dict[str, Any]:
+    """A leaf of the arguments; its numbers are written out with the certificate."""
+    dtype = str(jnp.result_type(leaf))
     if not is_float(leaf):
-        kept = np.asarray(leaf).tolist() if not _is_key(leaf) else None
-        return {"leaf": path, "dtype": str(jnp.result_type(leaf)), "values": kept}
-    array = np.asarray(leaf, np.float64)
-    return {
-        "leaf": path,
-        "dtype": str(jnp.result_type(leaf)),
-        "shape": list(array.shape),
-        "values": list(map(float.hex, array.ravel().tolist())),
-    }
+        return {"leaf": path, "dtype": dtype, "values": None if _is_key(leaf) else np.array(leaf)}
+    array = np.array(leaf, np.float64)
+    return {"leaf": path, "dtype": dtype, "shape": list(array.shape), "values": array.ravel()}
 
 
 def _is_key(leaf: Any) -> bool:

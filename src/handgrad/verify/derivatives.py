@@ -315,7 +315,8 @@ def verify_rule(
             here = dict(zip(positions, chosen, strict=True))
             return f(*(here.get(i, arg) for i, arg in enumerate(args)))
 
-        pulled = jax.vjp(of_moved, *(args[i] for i in positions))[1](cotangent)
+        output, pull_back = jax.vjp(of_moved, *(args[i] for i in positions))
+        pulled = pull_back(jax.tree.map(lambda c, y: c.astype(y.dtype), cotangent, output))
         return pulled if isinstance(moved, tuple) else pulled[0]
 
     return verify_vjp(
