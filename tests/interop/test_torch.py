@@ -78,6 +78,14 @@ def test_a_check_that_raises_is_passed():
     slope(loss, X)
 
 
+def test_a_side_that_cannot_be_recorded_is_not_left_out():
+    def loss(x):
+        return x.sum() if x.sum() < 100 else x.sum() * x.sum().item()
+
+    with pytest.raises(NotFollowed, match="the value of a tensor"):
+        recorded(loss, X)
+
+
 def test_tensors_that_are_closed_over_are_taken_in_the_dtype_judged():
     weight, layer = torch.tensor([0.5, 2.0, 0.1]), torch.nn.Linear(3, 2)
 
@@ -113,6 +121,27 @@ def test_a_gradient_by_autograd_is_recorded_too():
         return torch.autograd.grad(F.silu(x).sum(), x)[0]
 
     assert recorded(gradient, X)(X).shape == X.shape
+
+
+def test_a_gradient_by_backward_and_by_func_grad():
+    def by_backward(x):
+        x = x.clone().requires_grad_()
+        (x**3).sum().backward()
+        return x.grad
+
+    def by_func(x):
+        return torch.func.grad(lambda x: (x**3).sum())(x)
+
+    for gradient in (by_backward, by_func):
+        np.testing.assert_allclose(recorded(gradient, X)(np.float32(X)), 3 * X**2, rtol=1e-6)
+
+
+def test_half_precision_and_batch_statistics():
+    norm = torch.nn.BatchNorm1d(3)
+    loss = from_torch(lambda x: (norm(x) ** 3).sum())
+    for dtype in (jnp.bfloat16, jnp.float16):
+        assert loss(jnp.asarray(X, dtype)).dtype == dtype
+    slope(lambda x: (norm(x) ** 3).sum(), np.concatenate([X, X**2]))
 
 
 def test_layers():
