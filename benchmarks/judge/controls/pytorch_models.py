@@ -84,7 +84,7 @@ def dice():
         return slope * p * (1 - p)
 
     at = (draw(934, (5,)), np.array([1.0, 0.0, 0.0, 1.0, 1.0]))
-    return Control(loss, gradient, at, ("the denominator of `div`, forgotten",))
+    return Control(loss, gradient, at, ("the denominator of `div`",))
 
 
 def tversky():
