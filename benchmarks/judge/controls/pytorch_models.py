@@ -514,9 +514,7 @@ def recurrent_cell():
             r = w.T @ r
         return total
 
-    return Control(
-        loss, gradient, tuple(draw(971, (2, 2), (3, 2))), ("path through w",)
-    )
+    return Control(loss, gradient, tuple(draw(971, (2, 2), (3, 2))), ("path through w",))
 
 
 def gru_cell():
@@ -538,7 +536,9 @@ def gru_cell():
         dz = 0 if wrong else ((h - n) * z * (1 - z)) @ wz
         return z + dz + (dn * hn * r * (1 - r)) @ wr + (dn * r) @ wn
 
-    return Control(loss, gradient, (*draw(973, (2, 3), (2, 2)), weights), ("path through `logistic`",))
+    return Control(
+        loss, gradient, (*draw(973, (2, 3), (2, 2)), weights), ("path through `logistic`",)
+    )
 
 
 def bilinear_einsum():
