@@ -38,7 +38,7 @@ MOST_BRANCHES = 6
 AGREEMENT = 2 / 3
 """The traced function agrees with PyTorch to this power of the dtype's epsilon."""
 MOST_SPREAD = 64.0
-"""Beyond that, to so many times what moving the arguments by an ulp or two does to PyTorch."""
+"""Beyond that, to this multiple of what an ulp or two in the arguments do to PyTorch's own."""
 
 
 class Recorded(NamedTuple):
