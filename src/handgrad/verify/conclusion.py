@@ -16,7 +16,6 @@ from handgrad.verify.numerics import (
     PointResult,
     conditioning,
     error_ulp,
-    is_bad,
     lost_coordinate,
     written,
 )
@@ -169,12 +168,9 @@ def _failure_in_floats(
     for result in by_dtype:
         for point in result.given:
             dtype = result.row.dtype
-            hand, lost = point.answers["hand"], lost_coordinate(point, dtype)
-            bad = [
-                i for i, true in enumerate(point.truth)
-                if is_bad(float(hand[i]), true, point.reach_at(i), dtype)
-            ]  # fmt: skip
-            index = bad[0] if bad else lost
+            hand, lost = point.answers["hand"], lost_coordinate(point)
+            bad = np.flatnonzero(point.bad["hand"])
+            index = int(bad[0]) if len(bad) else lost
             if index is None:
                 continue
             name = problem.layout.coordinate(index)

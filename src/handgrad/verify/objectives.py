@@ -18,7 +18,8 @@ from flint import arb
 from handgrad import exact
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.verify.api import verify
+from handgrad.interop import as_jax
+from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.derivatives import name_of, verify_hessian
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import round_to
@@ -61,6 +62,8 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
             "pass raw margins and labels as arrays",
         )  # fmt: skip
     name = options.pop("name", None) or name_of(objective)
+    of = as_jax(of, at)
+    options["points"] = with_known_leaves(options.get("points"), at, of)
 
     def total(predictions: Any, labels: Any) -> jax.Array:
         return jnp.sum(of(predictions, labels))

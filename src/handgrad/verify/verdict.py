@@ -11,6 +11,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from handgrad._notebook import card, cut, facts, table
 from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.numerics import NumericsRow, WorstInput
@@ -116,7 +118,7 @@ class Verdict:
         """
         data = {"format": FORMAT, **asdict(self)}
         record = data.pop("record")
-        plain = _without_infinities({**data, **record})
+        plain = _as_json({**data, **record})
         plain["digest"] = digest(plain)
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -127,11 +129,15 @@ def digest(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _without_infinities(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
+    """With infinities and NaN as text, and arrays as lists: floats in hex, to the last bit."""
     if isinstance(value, dict):
-        return {str(k): _without_infinities(v) for k, v in value.items()}
+        return {str(k): _as_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_infinities(v) for v in value]
+        return [_as_json(v) for v in value]
+    if isinstance(value, np.ndarray):
+        numbers = value.tolist()
+        return list(map(float.hex, numbers)) if value.dtype.kind == "f" else numbers
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
