@@ -27,7 +27,9 @@ from handgrad.interop.numpy import (
     writes_in_place,
 )
 
-__all__ = ["as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_through"]
+__all__ = [
+    "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as", "read_through",
+]  # fmt: skip
 
 ROUNDING = 1e-7
 """Relative to its largest entry: how far an answer may lie from NumPy's own."""
@@ -68,6 +70,13 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 def read_through(function: Callable) -> str | None:
     """'NumPy' or 'PyTorch' for what `as_jax` has read, None for a function of JAX."""
     return getattr(function, "read_through", None)
+
+
+def read_as(function: Callable, inner: Callable) -> Callable:
+    """The function, which says that it was read as the one that it calls was."""
+    if read_through(inner):
+        function.read_through = read_through(inner)  # type: ignore[attr-defined]
+    return function
 
 
 def as_jax_or_itself(function: Callable, at: tuple, argnums: Any = 0) -> Callable:

@@ -399,8 +399,8 @@ def plain_index(index: Any) -> Any:
     if isinstance(index, slice):
         return slice(*(None if end is None else end.__index__()
                        for end in (index.start, index.stop, index.step)))  # fmt: skip
-    if isinstance(index, list):
-        index = joined(raw(index))
+    if isinstance(index, list | range):
+        index = joined(raw(list(index)))
         return index if is_traced(index) else np.asarray(index, None if len(index) else int)
     return raw(index)
 

@@ -412,7 +412,7 @@ def _stand_in(value: Any, merge: bool = False) -> Any:
     if isinstance(value, np.random.Generator | np.random.RandomState):
         return _Refused("random draws by a generator from outside the function")
     if isinstance(value, np.vectorize):
-        return _vectorized(value.pyfunc)
+        return _vectorized(rewritten(value.pyfunc) if merge else value.pyfunc)
     if isinstance(value, type) or not _is_followed(value):
         own = merge and not is_foreign(getattr(value, "__module__", None) or "")
         return rewritten(value) if own else value
