@@ -243,7 +243,7 @@ def _escaped(text: str) -> str:
 
 def _symbols(text: str) -> str:
     """Letters of a formula, one by one: σ as \\sigma, ² as ^{2}, with an index or a power."""
-    base, place, rest = re.fullmatch(r"([^_^]*)([_^]?)(.*)", text).groups()
+    base, place, rest = (*re.split("([_^])", text, maxsplit=1), "", "")[:3]
     said = []
     for sign, letters in groupby(base, lambda letter: _script(letter)[0]):
         symbols = " ".join(_symbol(_script(letter)[1]) for letter in letters)

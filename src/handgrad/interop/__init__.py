@@ -5,8 +5,6 @@ by `torch.from_torch`. What was read says so: `read_through(function)`.
 """
 
 import functools
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import NotFollowed
+from handgrad.interop import torch
 from handgrad.interop.arrays import BRANCH
 from handgrad.interop.numpy import (
     MOST_PATHS,
@@ -28,7 +27,8 @@ from handgrad.interop.numpy import (
 )
 
 __all__ = [
-    "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as", "read_through",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as",
+    "read_through",
 ]  # fmt: skip
 
 ROUNDING = 1e-7
@@ -42,12 +42,19 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 
     What cannot be traced with every argument unknown is traced with the integers of `at`, then
     with all arguments of `at` besides `argnums` (`known_leaves` says which). A function of NumPy
-    gives at `at` what it gives by itself, up to rounding.
+    or of PyTorch gives at `at` what it gives by itself, up to rounding. Tensors in `at` say that it
+    is one of PyTorch.
 
-    Raises NotFollowed, which names the line, for a function of NumPy that cannot be followed.
+    Raises NotFollowed, which names the line, for one of NumPy or PyTorch that cannot be followed.
     """
     if not isinstance(at, tuple):
         return function
+    if torch.holds_tensors(at):
+        arrays = as_arrays(at)
+        try:
+            return _through_torch(function, arrays, argnums)
+        except NotFollowed:
+            return as_jax(function, arrays, argnums)
     try:
         jaxprs.attempt(function, at)
     except Exception:
@@ -60,11 +67,21 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
         if draws(function):  # others in each trace
             _through_numpy(function, at, argnums)
         return function
-    if importlib.util.find_spec("handgrad.interop.torch"):
-        torch: Any = importlib.import_module("handgrad.interop.torch")
-        if torch.uses_torch(function):
-            return torch.from_torch(function)
-    return _through_numpy(function, at, argnums)
+    if torch.uses_torch(function):
+        return _through_torch(function, at, argnums)
+    refused, followed = None, function
+    try:
+        followed = _through_numpy(function, at, argnums)
+    except NotFollowed as error:
+        refused = error
+    if followed is function and torch.is_loaded():  # one that names nothing, but calls methods
+        try:
+            return _through_torch(function, at, argnums)
+        except NotFollowed:
+            pass
+    if refused is not None:
+        raise refused
+    return followed
 
 
 def read_through(function: Callable) -> str | None:
@@ -80,16 +97,39 @@ def read_as(function: Callable, inner: Callable) -> Callable:
 
 
 def as_jax_or_itself(function: Callable, at: tuple, argnums: Any = 0) -> Callable:
-    """`as_jax`, or the function itself where it cannot be followed."""
+    """`as_jax`, or the function itself where it cannot be followed, as one of NumPy's arrays."""
     try:
         return as_jax(function, at, argnums)
     except NotFollowed:
-        return function
+        return as_called(function)
 
 
 def known_leaves(function: Callable) -> tuple[int, ...]:
     """Positions among the leaves of `at` whose numbers a function read by `as_jax` goes by."""
     return getattr(function, "known", ())
+
+
+def as_called(function: Callable) -> Callable:
+    """A function that cannot be traced, as one of arrays of NumPy."""
+    return torch.on_arrays(function) if torch.uses_torch(function) else function
+
+
+def as_arrays(tree: Any) -> Any:
+    """The same tree with arrays of NumPy in the place of PyTorch's tensors."""
+    return jax.tree.map(torch.as_array, tree)
+
+
+def _through_torch(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:
+    """A function of PyTorch, with as few arguments known as will do."""
+    for known in _known_choices(at, argnums):
+        followed = torch.from_torch(function, at, known)
+        try:
+            torch.check_against_torch(followed, function, at)
+        except NotFollowed as error:
+            refused = error
+        else:
+            return followed
+    raise refused
 
 
 def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:

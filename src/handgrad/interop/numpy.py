@@ -56,7 +56,7 @@ MOST_DEPTH, MOST_ENTRIES = 3, 100
 
 def uses_jax(function: Callable) -> bool:
     """Whether the code of a function, or of its helpers, names anything of JAX."""
-    return any(_module_of(value) == "jax" for _, _, value in names_used(function))
+    return any(module_of(value) == "jax" for _, _, value in names_used(function))
 
 
 def draws(function: Callable) -> bool:
@@ -379,7 +379,7 @@ def is_foreign(module: str) -> bool:
     return top in FOREIGN or (top in sys.stdlib_module_names and top != "__main__")
 
 
-def _module_of(value: Any) -> str:
+def module_of(value: Any) -> str:
     """The top of the path of a module, or of the one that a function or an object comes from."""
     name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
     return str(name).partition(".")[0]
@@ -389,7 +389,7 @@ def _is_followed(value: Any) -> bool:
     """Whether a value is a module or a function of NumPy, SciPy or math."""
     if isinstance(value, np.ufunc):
         return True
-    return isinstance(value, ModuleType | Callable) and _module_of(value) in FOLLOWED
+    return isinstance(value, ModuleType | Callable) and module_of(value) in FOLLOWED
 
 
 # --- what stands for NumPy's names ----------------------------------------------------------------

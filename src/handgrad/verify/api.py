@@ -14,7 +14,7 @@ import numpy as np
 from handgrad._checks import called_by_keyword
 from handgrad._precision import Switch
 from handgrad.errors import InputError, NotFollowed
-from handgrad.interop import as_jax, known_leaves, read_through
+from handgrad.interop import as_arrays, as_called, as_jax, known_leaves, read_through
 from handgrad.verify.judge import judge
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
@@ -83,6 +83,7 @@ def verify(
     _check_options(dtypes, digits, evaluations, seed, reference)
     _check_helpers(points, rules, name, bounds)
     _check_limits(strict, seconds, progress)
+    given, at = at, as_arrays(at)
     _check_concrete(at)
     name = one_line(name or str(getattr(gradient, "__name__", "gradient")))
     dtypes = tuple(dict.fromkeys(dtypes))
@@ -90,7 +91,7 @@ def verify(
     with _plain_jax(), _own_folder():
         try:
             with switch.x64():
-                of, gradient, points, notes = _read(of, gradient, at, argnums, points)
+                of, gradient, points, notes = _read(of, gradient, given, argnums, points)
                 switch.captures = any(captures_arrays(f, at) for f in (of, gradient))
                 switch.forget()
                 check_arguments(of, at, argnums, differentiable=False)
@@ -129,6 +130,7 @@ def _read(
         gradient = as_jax(gradient, at, argnums)
     except NotFollowed as error:
         notes.append(f"the gradient was not followed: {error.got}")
+        gradient = as_called(gradient)
     for kind, function in (("loss", of), ("gradient", gradient)):
         if through := read_through(function):
             notes.append(f"the {kind} was read through {through}")

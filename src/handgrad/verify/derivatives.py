@@ -23,7 +23,8 @@ from jax.flatten_util import ravel_pytree
 
 from handgrad import jaxprs
 from handgrad.errors import InputError
-from handgrad.interop import as_jax, as_jax_or_itself, read_as
+from handgrad.interop import as_arrays, as_jax, as_jax_or_itself, read_as
+from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts
 from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.verdict import Verdict
@@ -48,7 +49,7 @@ def verify_vjp(
     >>> verify_vjp(lambda c, x: c * jnp.cos(x), of=jnp.sin, at=at, evaluations=0).ok
     True
     """
-    of = as_jax(of, at, argnums)
+    of, at = as_jax(of, at, argnums), as_arrays(at)
     outputs = _float_outputs(of, at)
 
     def loss(cotangent: Any, *args: Any) -> jax.Array:
@@ -85,8 +86,8 @@ def verify_jvp(
     >>> verify_jvp(jvp, of=jnp.sin, at=(jnp.array([0.5, -1.0]),)).ok
     True
     """
-    moved = _float_positions(at) if argnums is None else positions_of(argnums)
-    of = as_jax(of, at, moved)
+    moved = _float_positions(as_arrays(at)) if argnums is None else positions_of(argnums)
+    of, at = as_jax(of, at, moved), as_arrays(at)
     outputs = _float_outputs(of, at)
     count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
 
@@ -171,6 +172,7 @@ def verify_hessian(
     argnums %= max(1, len(at))
     options = {**_with_name(options, hessian), "evaluations": 0}
     of, hessian = as_jax(of, at, argnums), as_jax_or_itself(hessian, at, argnums)
+    at = as_arrays(at)
     options["points"] = with_known_leaves(options.get("points"), at, of, hessian)
     first = verify(jax.grad(of, argnums), of=of, at=at, argnums=argnums, **options)
     if first.hand not in RIGHT:
@@ -277,6 +279,10 @@ def verify_rule(
     default all arguments that hold floats. The autodiff witness is JAX's own derivative of the
     function under the rule. `options` are those of `handgrad.verify`.
 
+    `f` may also be a `torch.autograd.Function`, or the `apply` of one: its backward is judged
+    against its forward, both as PyTorch runs them (contexts, `needs_input_grad`, None for a
+    gradient of zeros). What is no array in `at` is passed on as it is.
+
     >>> @jax.custom_jvp
     ... def cube(x):
     ...     return x**3
@@ -285,6 +291,8 @@ def verify_rule(
     >>> verdict.ok, verdict.hand, verdict.autodiff
     (False, 'different', 'identical')
     """
+    if is_autograd_function(f):
+        return _verify_autograd_function(f, at, argnums, _with_name(options, f))
     moved = _float_positions(at) if argnums is None else argnums
     program = jax.make_jaxpr(f)(*at)
     if not any(
@@ -307,12 +315,34 @@ def verify_rule(
             here = dict(zip(positions, chosen, strict=True))
             return f(*(here.get(i, arg) for i, arg in enumerate(args)))
 
-        pulled = jax.vjp(of_moved, *(args[i] for i in positions))[1](cotangent)
+        output, pull_back = jax.vjp(of_moved, *(args[i] for i in positions))
+        pulled = pull_back(jax.tree.map(lambda c, y: c.astype(y.dtype), cotangent, output))
         return pulled if isinstance(moved, tuple) else pulled[0]
 
     return verify_vjp(
         by_rule, of=_named(primal, [], f, at), at=at, argnums=moved, **_with_name(options, f)
     )
+
+
+def _verify_autograd_function(
+    f: Any, at: tuple, argnums: Argnums | None, options: dict[str, Any]
+) -> Verdict:
+    """All inputs together; then each that gets another gradient when it is asked for alone."""
+    parts = rule_parts(f, at, argnums)
+    draw = options.pop("points", None)
+    if draw is not None:
+        options["points"] = lambda key: tuple(draw(key)[i] for i in parts.places)
+    verdict = verify_vjp(
+        parts.backward, of=parts.forward, at=parts.at, argnums=parts.argnums, **options
+    )
+    if not verdict.ok or len(parts.argnums) == 1:
+        return verdict
+    for position in changed_when_alone(parts):
+        alone = _verify_autograd_function(f, at, parts.places[position], options)
+        if not alone.ok:
+            note = "asked for the gradient of this input alone: see needs_input_grad"
+            return replace(alone, notes=(*alone.notes, note))
+    return verdict
 
 
 def name_of(function: Callable) -> str:

@@ -529,8 +529,8 @@ class Programs:
         assert program is not None
         point = _fingerprint(leaves)
         key = None if point is None else (id(program), constants, point)
-        known_digits, row = self._rows.get(key, (0, None))
-        if row is None or known_digits < digits:
+        known_digits, row = self._rows[key] if key in self._rows else (-1, np.zeros(0, object))
+        if known_digits < digits:
             out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
             rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
             row = np.concatenate(rows) if rows else np.zeros(0, dtype=object)
