@@ -110,7 +110,7 @@ def from_numpy(
         ):  # fmt: skip
             return _Course(function, leaves, tree, paths).take()
 
-    followed.original = function  # type: ignore[attr-defined]
+    followed.numpy_function = function  # type: ignore[attr-defined]
     followed.read_through = "NumPy"  # type: ignore[attr-defined]
     followed.known = tuple(known)  # type: ignore[attr-defined]
     return followed
