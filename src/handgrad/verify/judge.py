@@ -97,7 +97,7 @@ def _judge(problem: Problem) -> Verdict:
 
     evaluator: Evaluator = BlackBoxEvaluator(problem)
     if traceable:
-        kind = PlainEvaluator if hasattr(problem.gradient, "original") else BatchEvaluator
+        kind = PlainEvaluator if hasattr(problem.gradient, "numpy_function") else BatchEvaluator
         evaluator = kind(problem, traced)
     try:
         with problem.switch.x64():
