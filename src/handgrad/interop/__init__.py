@@ -27,7 +27,7 @@ from handgrad.interop.numpy import (
 )
 
 __all__ = [
-    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as",
     "read_through",
 ]  # fmt: skip
 
@@ -87,6 +87,13 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 def read_through(function: Callable) -> str | None:
     """'NumPy' or 'PyTorch' for what `as_jax` has read, None for a function of JAX."""
     return getattr(function, "read_through", None)
+
+
+def read_as(function: Callable, inner: Callable) -> Callable:
+    """The function, which says that it was read as the one that it calls was."""
+    if read_through(inner):
+        function.read_through = read_through(inner)  # type: ignore[attr-defined]
+    return function
 
 
 def as_jax_or_itself(function: Callable, at: tuple, argnums: Any = 0) -> Callable:
