@@ -34,7 +34,7 @@ __all__ = [
 ROUNDING = 1e-7
 """Relative to its largest entry: how far an answer may lie from NumPy's own."""
 NUDGE, MOST_SPREAD = 2.0**-50, 64.0
-"""Beyond that, so many times what moving the arguments by so little does to NumPy's own answer."""
+"""Beyond that, to this multiple of what nudging the arguments does to NumPy's own answer."""
 
 
 def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) -> Callable:
