@@ -145,6 +145,35 @@ def test_a_loop_counts_as_often_as_it_runs():
     assert work(loop) >= 7 * work(once)
 
 
+def test_a_point_is_evaluated_once(monkeypatch):
+    """As long as no more digits are asked for; what is handed out may be written into."""
+    counted = []
+    evaluate = witnesses.exact.evaluate_jaxpr
+    monkeypatch.setattr(
+        witnesses.exact, "evaluate_jaxpr", lambda *a, **k: counted.append(1) or evaluate(*a, **k)
+    )
+    problem = witnesses.Problem(residual, logistic, AT)
+    programs = witnesses.trace_all(problem, "float64")
+    first = programs.row(programs.hand, list(AT), 60)
+    first[:] = None
+    assert None not in programs.row(programs.hand, list(AT), 30)
+    assert len(counted) == 1
+    programs.row(programs.hand, list(AT), 70)
+    programs.row(programs.hand, [AT[0] + 1, AT[1]], 60)
+    programs.row(programs.autodiff, list(AT), 60)
+    programs.row(programs.hand, list(AT), 60, "rounded")
+    assert len(counted) == 5
+    programs.row(programs.hand, [balls.as_balls(AT[0]), AT[1]], 60)
+    assert len(counted) == 6
+
+
+def test_the_value_of_the_loss_is_dead_code_of_its_gradient():
+    programs = witnesses.trace_all(witnesses.Problem(residual, logistic, AT), "float64")
+    names = [equation.primitive.name for equation in programs.autodiff.jaxpr.jaxpr.eqns]
+    assert "reduce_sum" not in names
+    assert names.count("exp") == 1
+
+
 # --- where evaluations are expensive --------------------------------------------------------------
 
 

@@ -220,7 +220,8 @@ def judge_dtype(
     """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
-    Where hand `is_wrong` at the point given, and evaluations are expensive, nothing is searched for.
+    Where hand `is_wrong` at the point given, and evaluations are expensive, nothing is searched
+    for.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
@@ -338,7 +339,12 @@ def _places(
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
     searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable
-    if not (searched and searchable) or problem.evaluations == 0 or not len(base) or problem.is_late:
+    if (
+        not (searched and searchable)
+        or problem.evaluations == 0
+        or not len(base)
+        or problem.is_late
+    ):
         return places, 0
     assert isinstance(evaluator, BatchEvaluator)
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
