@@ -86,10 +86,57 @@ def test_the_summary_has_a_line_for_every_verdict(suite):
     ran.assert_outcomes(passed=1, failed=1)
     ran.stdout.fnmatch_lines([
         "*= handgrad =*",
-        "gradient*verdict*digits*worst of hand",
-        "right*identical*60*float32 0 ulp; float64 0 ulp",
-        "wrong*different (NOT right)*-*",
+        "gradient*verdict*digits*worst of hand*test",
+        "right*identical*60*float32 0 ulp; float64 0 ulp*test_mine.py::test_right",
+        "wrong*different (NOT right)*-*test_mine.py::test_wrong",
     ])  # fmt: skip
+
+
+def test_a_failing_test_shows_no_frame_of_handgrad(pytester):
+    pytester.makepyfile(
+        """
+        import jax.numpy as jnp
+        import pytest
+
+        def loss(x):
+            raise ValueError("out of ideas")
+
+        def test_wrong(assert_gradient):
+            assert_gradient(lambda x: -x, of=lambda x: (x * x).sum(), at=(jnp.ones(2),))
+
+        def test_bad(assert_gradient):
+            assert_gradient(lambda x: -x, of=loss, at=(jnp.ones(2),))
+        """
+    )
+    ran = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--handgrad-evaluations=0")
+    ran.assert_outcomes(failed=2)
+    ran.stdout.fnmatch_lines(["E*InputError: of: expected a loss*ValueError: out of ideas*"])
+    ran.stdout.no_fnmatch_line("*src/handgrad/*")
+
+
+def test_the_fixture_has_the_options_of_the_marker_and_of_the_command(pytester):
+    pytester.makepyfile(
+        """
+        import jax.numpy as jnp
+        import pytest
+        import handgrad.testing
+
+        def energy(x):
+            return jnp.sum(x * x)
+
+        @pytest.mark.handgrad(evaluations=7, dtypes=("float64",))
+        def test_marked(assert_gradient):
+            assert_gradient(lambda x: 2 * x, of=energy, at=(jnp.ones(2),))
+
+        def test_not_marked():
+            handgrad.testing.assert_gradient(lambda x: 2 * x, of=energy, at=(jnp.ones(2),))
+        """
+    )
+    args = ("-p", "no:cacheprovider", "--strict-markers", "--handgrad-evaluations=3")
+    pytester.runpytest_inprocess(*args, "--handgrad-json=report.json").assert_outcomes(passed=2)
+    marked, plain = json.loads((pytester.path / "report.json").read_text())["certificates"]
+    assert (marked["question"]["evaluations"], marked["question"]["dtypes"]) == (7, ["float64"])
+    assert plain["question"]["evaluations"] == 3
 
 
 def test_a_run_without_gradients_says_nothing(pytester):

@@ -448,8 +448,9 @@ def without_dead_code(program: Any) -> Program:
 
 _HERE = Path(__file__).parent.as_posix()
 _TRACERS = (
-    f"{_HERE}/jaxprs.py", *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain"))
-)  # fmt: skip
+    f"{_HERE}/jaxprs.py",
+    *(f"{_HERE}/{room}/" for room in ("exact", "interop", "verify", "explain")),
+)
 _LIBRARY = ("/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", *_TRACERS)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from handgrad import __version__
+from handgrad.cli.audit import audit
 from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
@@ -48,6 +49,7 @@ def options(
 app.command()(train)
 app.command()(verify)
 app.command()(recheck)
+app.command()(audit)
 app.command()(explain)
 app.command()(bench)
 app.command()(exhaust)

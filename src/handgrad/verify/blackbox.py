@@ -13,6 +13,7 @@ as for any gradient.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from handgrad.verify.numerics import (
     PointResult,
     evaluate_point,
 )
+from handgrad.verify.search import BatchEvaluator
 from handgrad.verify.ulp import ALLOWANCE
 from handgrad.verify.witnesses import (
     Problem,
@@ -99,6 +101,29 @@ class BlackBoxEvaluator:
         with x64(dtype == "float64"):
             leaves = jax.tree.leaves(self._compiled[dtype](*args))
             return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
+
+
+class PlainEvaluator(BatchEvaluator):
+    """A gradient in NumPy that was followed: its program is searched, its own numbers are judged.
+
+    NumPy keeps float64 where an array of it meets float32, which JAX cannot without x64.
+    """
+
+    def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
+        super().__init__(problem, traced)
+        own: Any = problem.gradient
+        self._plain = BlackBoxEvaluator(replace(problem, gradient=own.original))
+
+    def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
+        """The answers of hand and of autodiff at any number of rows."""
+        found = super().answers(rows, leaves, dtype)
+        for index, row in enumerate(rows):
+            point = rounded(self.layout.replaced(leaves, row), dtype)
+            try:
+                found["hand"][index] = self._plain.hand(self.layout.args(point))[0]
+            except InputError:  # a dtype that NumPy does not have: the program stands for it
+                continue
+        return found
 
 
 def _real_array(path: str, leaf: object) -> np.ndarray:

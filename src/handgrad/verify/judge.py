@@ -14,6 +14,7 @@ from handgrad.exact import Undecided
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
+    PlainEvaluator,
     compare_black_box,
     is_subgradient,
     right_together,
@@ -93,7 +94,10 @@ def _judge(problem: Problem) -> Verdict:
     def traced(dtype: str) -> Programs:
         return trace_all(problem, dtype, with_hand)
 
-    evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
+    evaluator: Evaluator = BlackBoxEvaluator(problem)
+    if traceable:
+        kind = PlainEvaluator if hasattr(problem.gradient, "original") else BatchEvaluator
+        evaluator = kind(problem, traced)
     try:
         with problem.switch.x64():
             programs = traced("float64")
@@ -220,8 +224,7 @@ def judge_dtype(
     """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
-    Where hand `is_wrong` at the point given, and evaluations are expensive, nothing is searched
-    for.
+    Where hand `is_wrong` at the point given, and evaluations are expensive, there is no search.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
@@ -338,13 +341,8 @@ def _places(
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable
-    if (
-        not (searched and searchable)
-        or problem.evaluations == 0
-        or not len(base)
-        or problem.is_late
-    ):
+    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable and searched
+    if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
         return places, 0
     assert isinstance(evaluator, BatchEvaluator)
     context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))

@@ -395,12 +395,12 @@ def _terms(interpreter: Interpreter, equation: Any, operands: list[_Summed]) -> 
     if not summed:
         return None
     if name in PASSED_ON:
-        return np.abs(interpreter.apply(equation, [operands[0].terms])[0])
+        return _sizes(interpreter.apply(equation, [operands[0].terms])[0])
     if name in ("add", "sub", "add_any"):
-        return sum((operand.terms for operand in summed[1:]), summed[0].terms)
+        return _sizes(sum((operand.terms for operand in summed[1:]), summed[0].terms))
     others = [operand for operand in operands if operand is not summed[0]]
     if name in ("mul", "div") and all(operand.constant for operand in others):
-        scaled = [o.terms if o is summed[0] else np.abs(o.value) for o in operands]
+        scaled = [o.terms if o is summed[0] else _sizes(o.value) for o in operands]
         return interpreter.apply(equation, scaled)[0]
     return None
 
@@ -409,7 +409,12 @@ def _magnitude(operand: _Summed) -> Any:
     """The magnitudes of a sum's own terms: a sum of sums owes for the terms of all."""
     if operand.terms is not None:
         return operand.terms
-    return np.abs(operand.value) if _is_balls(operand.value) else operand.value
+    return _sizes(operand.value) if _is_balls(operand.value) else operand.value
+
+
+def _sizes(balls: Any) -> np.ndarray:
+    """|x| of each ball, an array still where there is one alone."""
+    return np.asarray(np.abs(balls), dtype=object)
 
 
 def _is_balls(value: Any) -> bool:

@@ -528,18 +528,23 @@ class Programs:
         """
         assert program is not None
         point = _fingerprint(leaves)
-        key = (id(program), constants, point)
-        if point is not None and key in self._rows and self._rows[key][0] >= digits:
-            return self._rows[key][1].copy()
-        out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
-        rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
-        row = np.concatenate(rows) if rows else np.zeros(0, dtype=object)
-        if point is not None:
-            self._rows.pop(key, None)
-            self._rows[key] = digits, row.copy()
-            while sum(len(kept) for _, kept in self._rows.values()) > MOST_KEPT:
-                del self._rows[next(iter(self._rows))]  # the oldest
-        return row
+        key = None if point is None else (id(program), constants, point)
+        known_digits, row = self._rows[key] if key in self._rows else (-1, np.zeros(0, object))
+        if known_digits < digits:
+            out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
+            rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
+            row = np.concatenate(rows) if rows else np.zeros(0, dtype=object)
+            self._keep(key, digits, row)
+        return row.copy()
+
+    def _keep(self, key: tuple | None, digits: int, row: Row) -> None:
+        """Remember a row; the oldest ones are forgotten where all are too many numbers."""
+        if key is None:
+            return
+        self._rows.pop(key, None)
+        self._rows[key] = digits, row
+        while sum(len(kept) for _, kept in self._rows.values()) > MOST_KEPT:
+            del self._rows[next(iter(self._rows))]
 
     def along(self, leaves: list, direction: np.ndarray, digits: int) -> arb:
         """The directional derivative of the loss, from its values alone."""

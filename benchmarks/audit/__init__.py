@@ -1,0 +1,1 @@
+"""The audit of public packages: their derivative rules by calls of their public functions."""
