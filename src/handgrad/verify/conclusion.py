@@ -149,10 +149,10 @@ def _evidence(problem: Problem, found: MathResult) -> Evidence | None:
 
 def _error_in_words(answer: float, true: float | None) -> str:
     """An error as a number, and as a share of the truth."""
-    if true is None:
+    if true is None and not math.isnan(answer):
         return "not between the slopes on both sides of this kink"
-    if not (math.isfinite(answer) and math.isfinite(true)):
-        return "infinite" if not math.isnan(answer) else "NaN is no number"
+    if true is None or not (math.isfinite(answer) and math.isfinite(true)):
+        return "NaN is no number" if math.isnan(answer) else "infinite"
     gap = answer - true
     if not true:
         return f"{gap:.3g}"

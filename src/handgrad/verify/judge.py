@@ -63,6 +63,7 @@ POINT_SECONDS, FEWEST_POINTS = 1.0, 1
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
+NOT_KNOWN = "no errors by dtype: the true derivative is not known here"
 Evaluator = BatchEvaluator | BlackBoxEvaluator
 """Runs hand and autodiff in floating point."""
 
@@ -146,7 +147,8 @@ def _judge(problem: Problem) -> Verdict:
         left = _left_undone(problem, len(points), judged, by_dtype)
         return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if truth is None:
-        return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
+        note = NOT_KNOWN if verdict.is_undecided else NO_NUMERICS
+        return replace(verdict, notes=(*verdict.notes, note))
     return verdict
 
 

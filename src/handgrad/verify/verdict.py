@@ -240,22 +240,31 @@ def next_step(verdict: Verdict) -> str | None:
         return None
     if verdict.structure != "ok":
         return "return what jax.grad returns: the same structure, shapes and dtypes as the input"
+    if step := remedy(verdict.cause or ""):
+        return step
     if verdict.is_undecided:
         return (
             "choose another point (at=), draw points of the domain (points=), or pass a rule for "
             "what is not supported (rules=)"
         )
     if verdict.hand in RIGHT and verdict.evidence is not None:
-        return remedy(verdict.cause or "") or (
+        return (
             "the formula is right, its arithmetic is not: rewrite the step that cancels or "
-            "overflows (handgrad repair may find a form), or use a wider dtype"
+            "overflows, or use a wider dtype"
         )
-    return remedy(verdict.cause or "") or (
-        "compare the formula with the loss at this input, one term at a time"
-    )
+    return "compare the formula with the loss at this input, one term at a time"
 
 
 REMEDIES = (
+    ("judge smaller arrays", "pass arrays of a few thousand numbers, made by the same code"),
+    ("seconds given were over|interrupted", "give it more time (seconds=), or smaller arrays"),
+    ("jump", "a loss that jumps has no derivative there: choose a point beside the jump (at=), or "
+     "draw points of the domain (points=)"),
+    ("the bits of", "write the step by arithmetic (jnp.ldexp, x * 2.0**n): bits have no "
+     "derivative; or pass a rule for it (rules=)"),
+    ("has no value on either side", "choose a point inside the domain of the loss (at=)"),
+    ("no exact rule for", "pass a rule for it (rules=), or write the loss without it"),
+    (r"where (\S+) to (\S+) is right", r"return a number from \1 to \2 there: the loss has a kink"),
     (r"wrong count: divided by (\S+) .*in place of (\S+)", r"divide by \2 in place of \1"),
     (r"(\S+) times too large.*a mean forgotten", r"divide by \1"),
     (r"(\S+) times too small.*once too often", r"multiply by \1"),
