@@ -234,6 +234,15 @@ def test_one_coordinate_that_autodiff_does_not_share_is_caught_at_any_size(wrong
 
 
 @pytest.mark.usefixtures("too_large")
+def test_what_is_wrong_everywhere_is_convicted_where_it_shows_best():
+    """Not at a coordinate so small that float64 cannot difference the loss there."""
+    at = (np.where(np.arange(len(NUMBERS)) == 4, -36.0, NUMBERS), np.zeros(len(NUMBERS)))
+    verdict = verify(lambda z, y: 2 * residual(z, y), of=logistic, at=at)
+    assert (verdict.ok, verdict.hand) == (False, "different")
+    assert verdict.where == f"z[{len(NUMBERS) - 1}]"
+
+
+@pytest.mark.usefixtures("too_large")
 @pytest.mark.parametrize(("slope", "status"), [(0.4, "undecided"), (1.5, "undecided")])
 def test_at_a_kink_nothing_is_said(slope, status):
     """|x| at 0 has every slope between −1 and 1; at 1.5 only balls would convict."""
