@@ -152,3 +152,12 @@ def test_what_no_later_equation_needs_is_let_go_of():
     (out,) = jaxprs.run(program, [np.float32(0.5)], apply)
     assert most <= 3
     assert np.allclose(out, chain(0.5))
+
+
+def test_dead_code_with_effects_stays():
+    def printing(x):
+        jax.debug.print("{}", x * 3)
+        return jnp.sin(x)
+
+    program = jax.make_jaxpr(printing)(1.0)
+    assert jaxprs.without_dead_code(program) is program

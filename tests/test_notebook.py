@@ -12,6 +12,7 @@ import pytest
 import handgrad as hg
 from handgrad._notebook import curve
 from handgrad.catalogue import CASES, case
+from handgrad.derivations import DERIVATIONS
 from handgrad.explain import as_html, explain_case
 from handgrad.gradients import logistic, mlp
 from handgrad.train import FitResult
@@ -107,7 +108,7 @@ def test_a_repr_fits_on_one_screen(shown, name):
 
 
 def test_every_case_and_derivation_fits_on_one_screen():
-    assert max(len(repr(entry)) for entry in CASES) <= 2_000
+    assert max(len(repr(entry)) for entry in (*CASES, *DERIVATIONS)) <= 2_000
     for entry in CASES:
         Tree(entry._repr_html_())
 

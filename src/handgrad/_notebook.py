@@ -31,7 +31,7 @@ div.handgrad .undecided { color: color-mix(in srgb, currentColor 45%, #d9860a); 
 div.handgrad .sign { display: inline-block; min-width: 1.3em; }
 div.handgrad table { border-collapse: collapse; border: 0; margin: .5em 0; table-layout: auto;
   font-size: 13px; font-variant-numeric: tabular-nums; width: auto; }
-div.handgrad tr, div.handgrad tr:hover { background: none; }
+div.handgrad tr:nth-child(n), div.handgrad tbody tr:nth-child(n) { background: none; }
 div.handgrad td, div.handgrad th { border: 0; padding: 2px 12px 2px 0; text-align: right;
   vertical-align: baseline; font-weight: 400; white-space: nowrap; max-width: none; }
 div.handgrad thead tr:last-child th { border-bottom: 1px solid var(--line); }
@@ -45,7 +45,8 @@ div.handgrad table.words td { font-family: inherit; }
 div.handgrad .quiet { font-size: 12px; opacity: .72; }
 div.handgrad details { margin: .4em 0; }
 div.handgrad summary { cursor: pointer; }
-div.handgrad math { font-size: 15px; }
+div.handgrad math { font-size: 15px; font-family: "STIX Two Math", "Cambria Math",
+  "Latin Modern Math", "Libertinus Math", "DejaVu Math TeX Gyre", math, serif; }
 div.handgrad math[display=block] { text-align: left; margin: .25em 0; width: max-content; }
 div.handgrad ol { margin: .3em 0; padding-left: 2em; }
 div.handgrad ol li { margin: .5em 0; }

@@ -35,6 +35,10 @@ def in_numpy(w, x, y):
     return x.T @ (p - y) / 8
 
 
+def by_bytes(w, x, y):
+    return in_numpy(np.frombuffer(w.tobytes(), w.dtype), x, y)
+
+
 def raises(w, x, y):
     raise RuntimeError("out of ideas")
 
@@ -138,10 +142,11 @@ def test_a_wrong_gradient_exits_with_1_and_says_why(command, user):
     assert "sign flipped" in ran.out
 
 
-def test_numpy_is_judged_by_its_numbers(command, user):
-    ran = judged(command, "mine.py:in_numpy")
-    assert ran.code == 0
-    assert "cannot be traced" in ran.out
+def test_numpy_is_read_or_judged_by_its_numbers(command, user):
+    read, called = (judged(command, f"mine.py:{name}") for name in ("in_numpy", "by_bytes"))
+    assert (read.code, called.code) == (0, 0)
+    assert "the gradient was read through NumPy" in read.out
+    assert "cannot be traced" in called.out
 
 
 def test_points_and_argnums_may_be_named(command, user):

@@ -53,8 +53,8 @@ SHELL_LINES = [
 ]
 
 
-def test_there_are_twelve_chapters():
-    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 13))
+def test_there_are_fifteen_chapters():
+    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 16))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

@@ -1,5 +1,7 @@
 """Large problems: fewer evaluations, the same verdicts; too large: never right, said at once."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ from handgrad.exact.elementwise import (
 from handgrad.exact.evaluation import effort_of
 from handgrad.exact.reductions import sum_over
 from handgrad.verify import large, verify, witnesses
+from handgrad.verify.search import BatchEvaluator
 
 NUMBERS = np.linspace(-3.0, 3.0, 2 * FEW + 1)
 """With 0 among them."""
@@ -145,6 +148,49 @@ def test_a_loop_counts_as_often_as_it_runs():
     assert work(loop) >= 7 * work(once)
 
 
+def test_a_point_is_evaluated_once(monkeypatch):
+    """As long as no more digits are asked for; what is handed out may be written into."""
+    counted = []
+    evaluate = witnesses.exact.evaluate_jaxpr
+    monkeypatch.setattr(
+        witnesses.exact, "evaluate_jaxpr", lambda *a, **k: counted.append(1) or evaluate(*a, **k)
+    )
+    problem = witnesses.Problem(residual, logistic, AT)
+    programs = witnesses.trace_all(problem, "float64")
+    first = programs.row(programs.hand, list(AT), 60)
+    first[:] = None
+    assert None not in programs.row(programs.hand, list(AT), 30)
+    assert len(counted) == 1
+    programs.row(programs.hand, list(AT), 70)
+    programs.row(programs.hand, [AT[0] + 1, AT[1]], 60)
+    programs.row(programs.autodiff, list(AT), 60)
+    programs.row(programs.hand, list(AT), 60, "rounded")
+    assert len(counted) == 5
+    programs.row(programs.hand, [balls.as_balls(AT[0]), AT[1]], 60)
+    assert len(counted) == 6
+
+
+def test_the_value_of_the_loss_is_dead_code_of_its_gradient():
+    programs = witnesses.trace_all(witnesses.Problem(residual, logistic, AT), "float64")
+    names = [equation.primitive.name for equation in programs.autodiff.jaxpr.jaxpr.eqns]
+    assert "reduce_sum" not in names
+    assert names.count("exp") == 1
+
+
+def test_what_cannot_be_compiled_in_another_thread_is_compiled_here(monkeypatch):
+    compile_here, threads = BatchEvaluator._compile, []
+
+    def compile_in_the_main_thread(self, *args):
+        threads.append(threading.current_thread() is threading.main_thread())
+        if not threads[-1]:
+            raise RuntimeError("guarded")
+        return compile_here(self, *args)
+
+    monkeypatch.setattr(BatchEvaluator, "_compile", compile_in_the_main_thread)
+    assert verify(residual, of=logistic, at=AT, evaluations=80).ok
+    assert sorted(threads) == [False, False, True, True]
+
+
 # --- where evaluations are expensive --------------------------------------------------------------
 
 
@@ -185,6 +231,15 @@ def test_one_coordinate_that_autodiff_does_not_share_is_caught_at_any_size(wrong
     verdict = verify(wrong, of=logistic, at=AT)
     assert (verdict.ok, verdict.hand, verdict.where) == (False, "different", "z[3]")
     assert "differences of the loss give" in verdict.cause
+
+
+@pytest.mark.usefixtures("too_large")
+def test_what_is_wrong_everywhere_is_convicted_where_it_shows_best():
+    """Not at a coordinate so small that float64 cannot difference the loss there."""
+    at = (np.where(np.arange(len(NUMBERS)) == 4, -36.0, NUMBERS), np.zeros(len(NUMBERS)))
+    verdict = verify(lambda z, y: 2 * residual(z, y), of=logistic, at=at)
+    assert (verdict.ok, verdict.hand) == (False, "different")
+    assert verdict.where == f"z[{len(NUMBERS) - 1}]"
 
 
 @pytest.mark.usefixtures("too_large")

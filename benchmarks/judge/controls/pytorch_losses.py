@@ -292,7 +292,8 @@ def cosine_embedding_loss():
     """F.cosine_embedding_loss; the derivative of the length left out."""
 
     def gradient(a, b, y, wrong=False):
-        na, nb = (torch.sqrt((v * v).sum(1, keepdim=True) + 1e-12) for v in (a, b))  # as F does
+        tiny = float(np.float32(1e-12))  # as PyTorch adds it
+        na, nb = (torch.sqrt((v * v).sum(1, keepdim=True) + tiny) for v in (a, b))
         cos = (a * b).sum(1, keepdim=True) / (na * nb)
         slope = b / (na * nb) - (0 if wrong else cos * a / na**2)
         pushed = torch.where(cos > 0, slope, 0)

@@ -84,7 +84,7 @@ def dice():
         return slope * p * (1 - p)
 
     at = (draw(934, (5,)), np.array([1.0, 0.0, 0.0, 1.0, 1.0]))
-    return Control(loss, gradient, at, ("the denominator of `div`, forgotten",))
+    return Control(loss, gradient, at, ("the denominator of `div`",))
 
 
 def tversky():
@@ -216,7 +216,7 @@ def pinball():
         return torch.where(y > x, low, high) / len(x)
 
     at = (np.array([0.3, -0.4, 1.2, 0.1]), np.array([0.5, -0.9, 0.2, 0.8]))
-    return Control(loss, gradient, at, ("0.9", "0.1", "sign"))
+    return Control(loss, gradient, at, ("exchanged",))
 
 
 def log_cosh():
@@ -489,7 +489,7 @@ def perceptron_gelu():
         return x.T @ (2 * (F.gelu(z) - y) / y.numel() * slope)
 
     at = tuple(draw(970, (2, 3), (4, 2), (4, 3)))
-    return Control(loss, gradient, at, ("term", "dropped", "gelu"))
+    return Control(loss, gradient, at, ("path through `erfc`",))
 
 
 def recurrent_cell():
@@ -514,9 +514,7 @@ def recurrent_cell():
             r = w.T @ r
         return total
 
-    return Control(
-        loss, gradient, tuple(draw(971, (2, 2), (3, 2))), ("term", "dropped", "constant")
-    )
+    return Control(loss, gradient, tuple(draw(971, (2, 2), (3, 2))), ("path through w",))
 
 
 def gru_cell():
@@ -538,7 +536,9 @@ def gru_cell():
         dz = 0 if wrong else ((h - n) * z * (1 - z)) @ wz
         return z + dz + (dn * hn * r * (1 - r)) @ wr + (dn * r) @ wn
 
-    return Control(loss, gradient, (*draw(973, (2, 3), (2, 2)), weights), ("term", "dropped"))
+    return Control(
+        loss, gradient, (*draw(973, (2, 3), (2, 2)), weights), ("path through `logistic`",)
+    )
 
 
 def bilinear_einsum():

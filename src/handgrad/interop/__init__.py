@@ -27,14 +27,14 @@ from handgrad.interop.numpy import (
 )
 
 __all__ = [
-    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as",
     "read_through",
 ]  # fmt: skip
 
 ROUNDING = 1e-7
 """Relative to its largest entry: how far an answer may lie from NumPy's own."""
 NUDGE, MOST_SPREAD = 2.0**-50, 64.0
-"""Beyond that, so many times what moving the arguments by so little does to NumPy's own answer."""
+"""Beyond that, to this multiple of what nudging the arguments does to NumPy's own answer."""
 
 
 def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) -> Callable:
@@ -87,6 +87,13 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
 def read_through(function: Callable) -> str | None:
     """'NumPy' or 'PyTorch' for what `as_jax` has read, None for a function of JAX."""
     return getattr(function, "read_through", None)
+
+
+def read_as(function: Callable, inner: Callable) -> Callable:
+    """The function, which says that it was read as the one that it calls was."""
+    if read_through(inner):
+        function.read_through = read_through(inner)  # type: ignore[attr-defined]
+    return function
 
 
 def as_jax_or_itself(function: Callable, at: tuple, argnums: Any = 0) -> Callable:

@@ -26,8 +26,8 @@ HARMLESS = 0.5
 
 BY_FUNCTION = frozenset({
     "all", "any", "argmax", "argmin", "argsort", "choose", "clip", "compress", "conj", "conjugate",
-    "cumprod", "cumsum", "dot", "max", "mean", "min", "nonzero", "prod", "repeat", "round",
-    "searchsorted", "std", "sum", "take", "trace", "var",
+    "cumprod", "cumsum", "diagonal", "dot", "max", "mean", "min", "nonzero", "prod", "ravel",
+    "repeat", "round", "searchsorted", "squeeze", "std", "sum", "swapaxes", "take", "trace", "var",
 })  # fmt: skip
 """Methods that are functions of NumPy too."""
 VIEWS = frozenset({
@@ -129,13 +129,8 @@ class Array(NDArrayOperatorsMixin):
     ndim = property(lambda self: len(self.value.shape))
     size = property(lambda self: int(np.prod(self.value.shape, dtype=int)))
     itemsize = property(lambda self: self.dtype.itemsize)
-    nbytes = property(lambda self: self.size * self.itemsize)
     strides = property(lambda self: self.positions.strides)
     T = property(lambda self: apply(np.transpose, (self,), {}))
-    mT = property(lambda self: apply(np.matrix_transpose, (self,), {}))  # noqa: N815
-    real = property(lambda self: apply(np.real, (self,), {}))
-    imag = property(lambda self: apply(np.imag, (self,), {}))
-    base = property(lambda self: None)
 
     @property
     def flat(self) -> "Array":
@@ -284,22 +279,6 @@ class Array(NDArrayOperatorsMixin):
         order = axes[0] if len(axes) == 1 else axes or None
         return apply(np.transpose, (self, order), {})
 
-    def ravel(self, order: str = "C") -> Any:
-        """As NumPy's."""
-        return apply(np.ravel, (self, order), {})
-
-    def swapaxes(self, first: int, second: int) -> Any:
-        """As NumPy's."""
-        return apply(np.swapaxes, (self, first, second), {})
-
-    def squeeze(self, axis: Any = None) -> Any:
-        """As NumPy's."""
-        return apply(np.squeeze, (self, axis), {})
-
-    def diagonal(self, *args: Any, **kwargs: Any) -> Any:
-        """As NumPy's."""
-        return apply(np.diagonal, (self, *args), kwargs)
-
     def flatten(self, order: str = "C") -> "Array":
         """As NumPy's: a copy."""
         return apply(np.ravel, (self.copy(), order), {})
@@ -399,8 +378,8 @@ def plain_index(index: Any) -> Any:
     if isinstance(index, slice):
         return slice(*(None if end is None else end.__index__()
                        for end in (index.start, index.stop, index.step)))  # fmt: skip
-    if isinstance(index, list):
-        index = joined(raw(index))
+    if isinstance(index, list | range):
+        index = joined(raw(list(index)))
         return index if is_traced(index) else np.asarray(index, None if len(index) else int)
     return raw(index)
 

@@ -457,6 +457,7 @@ RULES: dict[str, Rule] = {
     "constant_pad_nd": _like(_pad),
     "convolution": _like(_convolution),
     "copy": lambda out, a, source, *unused: jnp.broadcast_to(source, out.shape),
+    "copy_": lambda out, a, source, *unused: source,  # into a constant, after all reads of it
     "cumprod": _cumulative(jnp.cumprod),
     "cumsum": _cumulative(jnp.cumsum),
     "detach": _like(lax.stop_gradient),

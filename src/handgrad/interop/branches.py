@@ -8,6 +8,7 @@ they write into arrays kept only where the condition holds, or does not, and eac
 
 import ast
 import copy
+import dis
 import functools
 import inspect
 import textwrap
@@ -48,23 +49,18 @@ def _rewritten(function: FunctionType) -> FunctionType:
         tree = ast.parse(source)
     except (OSError, TypeError, SyntaxError):
         return function
-    (definition,) = tree.body
-    rewriter = _Rewriter()
+    definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef):
         return function
     definition.decorator_list = []
-    definition = rewriter.visit(definition)
+    if not _is_same(_compiled(definition, function), function.__code__):  # another's source
+        return function
+    rewriter = _Rewriter()
+    code = _compiled(rewriter.visit(definition), function)
     if not rewriter.count:
         return function
-    names = [HERE, *function.__code__.co_freevars]
-    outer = ast.parse(f"def {HERE}outer({', '.join(names)}): pass")
-    outer.body[0].body = [definition]  # type: ignore[attr-defined]
-    ast.fix_missing_locations(ast.increment_lineno(outer, function.__code__.co_firstlineno - 1))
-    code = _code(compile(outer, function.__code__.co_filename, "exec"), function.__name__)
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     cells[HERE] = CellType(Branch)
-    if not cells.keys() >= set(code.co_freevars):  # its source is that of another function
-        return function
     closure = tuple(cells[name] for name in code.co_freevars)
     new = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, closure
@@ -73,14 +69,38 @@ def _rewritten(function: FunctionType) -> FunctionType:
     return new
 
 
-def _code(code: CodeType, name: str) -> CodeType:
-    """The code of the function of this name, within that of another."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+def _compiled(definition: ast.FunctionDef, function: FunctionType) -> CodeType:
+    """The code of a function defined so, in the place and with the free names of another."""
+    names = ", ".join([HERE, *function.__code__.co_freevars])
+    outer: Any = ast.parse(f"def {HERE}outer({names}): pass")
+    outer.body[0].body = [copy.deepcopy(definition)]
+    ast.fix_missing_locations(ast.increment_lineno(outer, function.__code__.co_firstlineno - 1))
+    code = compile(outer, function.__code__.co_filename, "exec")
+    for name in (f"{HERE}outer", definition.name):
+        inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        code = next(constant for constant in inner if constant.co_name == name)
+    return code
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two pieces of code do the same: a file may have changed since it was imported."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one.split() == other.split()  # a docstring, with its indentation or without
+    if not (isinstance(one, CodeType) and isinstance(other, CodeType)):
+        return type(one) is type(other) and one == other
     return (
-        next(c for c in inner if c.co_name == name)
-        if code.co_name != "<module>"
-        else _code(inner[0], name)
+        _steps(one) == _steps(other)
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_is_same, one.co_consts, other.co_consts))
     )
+
+
+def _steps(code: CodeType) -> list[Any]:
+    """What a piece of code computes and stores; calls look otherwise where a module is imported."""
+    told = ("BINARY", "COMPARE", "CONTAINS", "IS_OP", "POP_JUMP", "STORE", "UNARY")
+    steps = [s for s in dis.get_instructions(code) if s.opname.startswith(told)]
+    named = [(s.opname, "" if "JUMP" in s.opname else s.argrepr) for s in steps]
+    return [code.co_names, code.co_varnames, *named]
 
 
 # --- at run time ----------------------------------------------------------------------------------

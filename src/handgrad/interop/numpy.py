@@ -110,7 +110,7 @@ def from_numpy(
         ):  # fmt: skip
             return _Course(function, leaves, tree, paths).take()
 
-    followed.original = function  # type: ignore[attr-defined]
+    followed.numpy_function = function  # type: ignore[attr-defined]
     followed.read_through = "NumPy"  # type: ignore[attr-defined]
     followed.known = tuple(known)  # type: ignore[attr-defined]
     return followed
@@ -412,7 +412,7 @@ def _stand_in(value: Any, merge: bool = False) -> Any:
     if isinstance(value, np.random.Generator | np.random.RandomState):
         return _Refused("random draws by a generator from outside the function")
     if isinstance(value, np.vectorize):
-        return _vectorized(value.pyfunc)
+        return _vectorized(rewritten(value.pyfunc) if merge else value.pyfunc)
     if isinstance(value, type) or not _is_followed(value):
         own = merge and not is_foreign(getattr(value, "__module__", None) or "")
         return rewritten(value) if own else value

@@ -112,7 +112,7 @@ class PlainEvaluator(BatchEvaluator):
     def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
         super().__init__(problem, traced)
         own: Any = problem.gradient
-        self._plain = BlackBoxEvaluator(replace(problem, gradient=own.original))
+        self._plain = BlackBoxEvaluator(replace(problem, gradient=own.numpy_function))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
         """The answers of hand and of autodiff at any number of rows."""

@@ -88,7 +88,7 @@ def machine() -> dict[str, Any]:
 
 def import_path(function: Callable) -> str | None:
     """'module:name' where a fresh interpreter would find this very function, else None."""
-    function = getattr(function, "original", function)  # what was read through NumPy
+    function = getattr(function, "numpy_function", function)  # what was read through NumPy
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if not module or module == "__main__" or "<" in name:
         return None

@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 
 from handgrad import jaxprs
 from handgrad.errors import InputError
-from handgrad.interop import as_arrays, as_jax, as_jax_or_itself, read_through
+from handgrad.interop import as_arrays, as_jax, as_jax_or_itself, read_as
 from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts
 from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.mathematics import RIGHT
@@ -136,7 +136,7 @@ def verify_jvp(
     first = (steps, rows, first_drawn, *at)
     names = ["tangent", "combinations", "tangents"]
     named = _named(loss, names, of, at)
-    return verify(_read_as(claimed, jvp), of=named, at=first, points=points, **options)
+    return verify(read_as(claimed, jvp), of=named, at=first, points=points, **options)
 
 
 def verify_hessian(
@@ -221,7 +221,7 @@ def _verify_whole_hessian(
     rows = _combinations(count, options.get("seed", 0))
     start = (np.zeros((len(rows), count)), rows)
     named = _named(loss, ["hessian", "combinations"], of, at)
-    read = _read_as(claimed, hessian)
+    read = read_as(claimed, hessian)
     return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
@@ -266,7 +266,7 @@ def _verify_diagonal(
 
     start = (steps, chosen)
     named = _named(loss, ["hess", "chosen"], of, at)
-    read = _read_as(claimed, hessian)
+    read = read_as(claimed, hessian)
     return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
@@ -446,13 +446,6 @@ def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
 # --- names and options ----------------------------------------------------------------------------
 
 
-def _read_as(function: Callable, inner: Callable) -> Callable:
-    """The function, which says that it was read as the one that it calls was."""
-    if read_through(inner):
-        function.read_through = read_through(inner)  # type: ignore[attr-defined]
-    return function
-
-
 def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Callable:
     """The function, its arguments called `first` and then as `of` calls them, where names fit."""
     kind = inspect.Parameter.POSITIONAL_ONLY
@@ -463,7 +456,7 @@ def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Cal
             for i, name in enumerate(names)
         ]
     )
-    return _read_as(function, of)
+    return read_as(function, of)
 
 
 def _with_name(options: dict[str, Any], function: Callable) -> dict[str, Any]:

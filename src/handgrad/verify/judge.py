@@ -97,12 +97,17 @@ def _judge(problem: Problem) -> Verdict:
 
     evaluator: Evaluator = BlackBoxEvaluator(problem)
     if traceable:
-        kind = PlainEvaluator if hasattr(problem.gradient, "original") else BatchEvaluator
+        kind = PlainEvaluator if hasattr(problem.gradient, "numpy_function") else BatchEvaluator
         evaluator = kind(problem, traced)
     try:
         with problem.switch.x64():
             programs = traced("float64")
             too_much = too_large(problem, programs)
+        is_judged = structure == "ok" and too_much is None and not problem.switch.captures
+        if is_judged and isinstance(evaluator, BatchEvaluator):
+            dtypes = list(dict.fromkeys((*problem.dtypes, "float64")))
+            evaluator.compile_ahead(points[0], [d for d in dtypes if traced(d)])
+        with problem.switch.x64():
             if too_much is None:
                 _judge_mathematics(problem, programs, points, results)
             elif structure == "ok":

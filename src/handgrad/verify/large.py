@@ -68,9 +68,12 @@ def compare_in_float64(
     size = float(np.abs(auto[np.isfinite(auto)]).max(initial=0))
     with np.errstate(invalid="ignore"):
         scale = np.maximum(np.abs(auto), NEGLIGIBLE / APART * size)
-        apart = np.abs(hand - auto) / np.where(scale > 0, scale, 1.0)
-    apart = np.where(hand == auto, 0.0, np.where(np.isnan(apart), np.inf, apart))
-    count, worst = int((apart > APART).sum()), int(np.argmax(apart))
+        gap = np.where(hand == auto, 0.0, np.abs(hand - auto))
+        apart = gap / np.where(scale > 0, scale, 1.0)
+    gap, apart = (np.where(np.isnan(a), np.inf, a) for a in (gap, apart))
+    differing = apart > APART
+    # the widest gap is the one that differences of the loss show best
+    count, worst = int(differing.sum()), int(np.argmax(np.where(differing, gap, 0.0)))
     place = programs.layout.coordinate(worst)
     values = f"{hand[worst]:.9g} and {auto[worst]:.9g} at {place}"
     where, cause, status = None, None, "undecided"
@@ -127,16 +130,22 @@ def _slope(programs: Programs, leaves: list, index: int) -> _FloatSlope:
     with x64():
         rest = rounded(leaves, np.float64)
         loss = jax.jit(at_row).lower(row, rest).compile()
-        middle, sides = float(loss(row, rest)), []
+        middle, sides, least = float(loss(row, rest)), [], np.inf
         for halvings in HALVINGS:
             step = scale * 2.0**-halvings
+            noise = abs(middle) * 2.0**-50 / step
+            if noise >= least:
+                break  # smaller steps can only be worse
             values = []
             for sign in (1, -1):
                 moved = row.copy()
                 moved[index] += sign * step
                 values.append(float(loss(moved, rest)))
             right, left = (values[0] - middle) / step, (middle - values[1]) / step
-            sides.append((right, left, abs(middle) * 2.0**-50 / step))
+            sides.append((right, left, noise))
+            last = [(right + left) / 2 for right, left, _ in sides[-2:]]
+            if len(last) == 2 and np.isfinite(last).all():
+                least = min(least, abs(last[1] - last[0]) + noise)
     found = np.array(sides)
     central = (found[:, 0] + found[:, 1]) / 2
     errors = np.abs(np.diff(central)) + found[1:, 2]

@@ -18,7 +18,7 @@ from flint import arb
 from handgrad import exact
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.interop import as_jax
+from handgrad.interop import as_jax, read_as
 from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.derivatives import name_of, verify_hessian
 from handgrad.verify.verdict import Verdict
@@ -67,6 +67,8 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
 
     def total(predictions: Any, labels: Any) -> jax.Array:
         return jnp.sum(of(predictions, labels))
+
+    total = read_as(total, of)
 
     def part(index: int) -> Callable:
         def one(predictions: Any, labels: Any) -> Any:
