@@ -490,7 +490,7 @@ def _draw(rng: np.random.Generator, like: Any) -> Any:
 
 @contextlib.contextmanager
 def _hard_limit(seconds: float) -> Iterator[None]:
-    """OutOfTime wherever Python is after so many seconds, and again, where signals can do that."""
+    """OutOfTime wherever Python is when the time is over, and again, where signals can do that."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
