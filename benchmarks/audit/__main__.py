@@ -34,10 +34,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "jaxopt": ("exercise_jaxopt.py",),
     "ott": ("exercise_ott.py",),
     "tokamax": ("exercise_tokamax.py",),
-    "tensorflow_probability.substrates.jax.math": ("exercise_tfp.py",),
-    "tensorflow_probability.substrates.jax.distributions": ("exercise_tfp.py",),
-    "tensorflow_probability.substrates.jax.experimental": ("exercise_tfp.py",),
-    "tensorflow_probability.python.internal": ("exercise_tfp.py",),
+    "tensorflow_probability": ("exercise_tfp.py",),
 }
 """What is audited, and the tests that reach its rules: here, or installed with the package."""
 
