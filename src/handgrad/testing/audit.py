@@ -52,7 +52,7 @@ FORMAT = "handgrad audit 1"
 STATUSES = ("undecided", "right", "kink", "partial", "marked", "close", "numerics", "wrong")
 """A rule has the last of those that its signatures have."""
 SECONDS = 300.0
-CALL_SECONDS = 20.0
+CALL_SECONDS = 10.0
 """For one signature of one rule."""
 APPROXIMATE, ITERATIVE = 1e-5, 1e-2
 """A relative difference up to this is no error of the algebra, and neither is it right."""
