@@ -105,7 +105,7 @@ class Recorder:
     def uninstall(self) -> None:
         """End; programs with callbacks in them are forgotten."""
         for kind, original in self._originals.items():
-            kind.__call__ = original  # type: ignore[attr-defined]
+            kind.__call__ = original  # type: ignore[method-assign]
         self._originals.clear()
         jax.effects_barrier()
         jax.clear_caches()
