@@ -197,7 +197,7 @@ def judge_calls(
         reason = reason_of(call, function_under(call.rule, package), marks)
         if reason:
             status, detail = "marked", reason
-        elif left <= 0:
+        elif left <= 1:
             status, detail = "undecided", f"not judged: the {seconds:g} seconds given were over"
         else:
             status, detail = judge_call(call, min(left, CALL_SECONDS), evaluations)
