@@ -318,6 +318,15 @@ def test_the_status_of_a_rule(rule, status, detail):
     assert detail in found[1]
 
 
+def test_a_function_of_any_arguments():
+    def anything(*args, **options):
+        return args[0] * args[1]
+
+    rule = jax.custom_jvp(anything)
+    rule.defjvps(lambda t, z, x, y: t * y, lambda t, z, x, y: t * x)
+    assert judge_call(call_of(rule, np.float32(0.3), np.float32(0.7)), 20) == ("right", "")
+
+
 def test_a_mark_in_the_code_and_in_the_configuration():
     marked = not_a_derivative(rule_of(jnp.round, jnp.ones_like), "straight-through")
     named = rule_of(jnp.sign, jnp.ones_like)

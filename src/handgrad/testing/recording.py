@@ -214,9 +214,10 @@ def describe_call(
 def _names(bound: inspect.BoundArguments) -> tuple[str, ...]:
     found: list[str] = []
     for name, value in bound.arguments.items():
-        if bound.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
             found += [f"{name}{i}" for i in range(len(value))]
-        else:
+        elif kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             found.append(name)
     return tuple(found)
 
