@@ -10,7 +10,7 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,13 @@ wheel:  ## a wheel alone, without extras: the command works
 	.venv-wheel/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) dist/*.whl
 	cd .venv-wheel && bin/handgrad --version && bin/handgrad train breast-cancer && bin/handgrad verify logistic && bin/handgrad explain logistic | tail -n 20 && bin/handgrad bench --quick
 
+torch:  ## PyTorch's losses and rules before the judge, in an environment of their own
+	test -d .venv-torch || $(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-torch/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[torch]' --group test
+	.venv-torch/bin/python -m pytest -q tests/interop
+	.venv-torch/bin/python -m benchmarks.judge.pytorch --processes $(WORKERS)
+
 proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
 	$(BIN)/python -m pytest -m slow
 
@@ -79,6 +86,7 @@ mutants: $(READY)  ## the judge judged: a thousand mutants
 
 corpus: $(READY)  ## the judge judged: public derivative bugs, and right gradients with planted mistakes
 	$(BIN)/python -m benchmarks.judge.bugs
+	$(BIN)/python -m benchmarks.judge.objectives
 	$(BIN)/python -m benchmarks.judge.controls
 
 notes: $(READY)  ## the two source texts, every statement computed, and their errata
@@ -100,4 +108,4 @@ format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environment and the caches
-	rm -rf $(VENV) .venv-newest .venv-lowest .venv-wheel dist docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-lowest .venv-wheel .venv-torch dist docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

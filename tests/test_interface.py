@@ -82,6 +82,7 @@ def test_a_function_stays_one_though_a_room_has_its_name(name):
 
 EXCEPTIONS = [
     errors.InputError("x", "shape (N, D)", "shape (3,)", "reshape x"),
+    errors.NotFollowed("a branch", "write np.where", "my.py", 3, "if x > 0:"),
     errors.MissingExtraError("reading Parquet", "data"),
     errors.DivergedError(7, float("inf")),
     errors.Undecided("a tie", "max", "my.py:3 in loss"),

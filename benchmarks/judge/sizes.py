@@ -1,12 +1,16 @@
 """How long the judge takes as problems grow: `python -m benchmarks.judge.sizes [NAMES]`.
 
-Each problem is judged with the options of `handgrad.verify` as they are, twice: with its right
-gradient, and with one that is wrong in a single coordinate. Times are in seconds of the processor
-(user and system), without the imports; the bar is what issue 13 of the judge's sizes asks for.
+Each problem is judged with the options of `handgrad.verify` as they are: with its right gradient,
+with one that is wrong in a single coordinate, and with one that is twice too large everywhere.
+Times are in seconds, without the imports, of the processor (user and system) and of the clock. Two
+commands are timed as a whole, from a cold start: with an empty folder as JAX's compilation cache.
 """
 
+import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,13 +26,14 @@ EXAMPLES = 32
 
 
 class Size(NamedTuple):
-    """A problem of one size, the seconds that it may take, and what a right gradient is called."""
+    """A problem of one size, the seconds that it may take, and what a gradient is called."""
 
     loss: Callable
     gradient: Callable
     at: tuple
     bar: float
-    expected: str = "identical"
+    right: str = "identical"
+    wrong: str = "different"
 
 
 def softmax_784() -> Size:
@@ -64,7 +69,7 @@ def attention_128_64() -> Size:
     return Size(loss, gradient, tuple(rng.normal(size=(128, 64)) for _ in range(4)), 20)
 
 
-def _cross_entropy(size: int, bar: float, expected: str = "identical") -> Size:
+def _cross_entropy(size: int, bar: float, right: str = "identical") -> Size:
     rng = np.random.default_rng(0)
 
     def loss(z: jax.Array, y: jax.Array) -> jax.Array:
@@ -74,7 +79,7 @@ def _cross_entropy(size: int, bar: float, expected: str = "identical") -> Size:
         return (jax.nn.sigmoid(z) - y) / z.size
 
     at = 3 * rng.normal(size=size), (rng.random(size) < 0.5).astype(np.float64)
-    return Size(loss, gradient, at, bar, expected)
+    return Size(loss, gradient, at, bar, right)
 
 
 def vector_100_000() -> Size:
@@ -103,7 +108,7 @@ def quadratic_100_000() -> Size:
 
 def vector_10_000_000() -> Size:
     """Binary cross-entropy over ten million logits: too many for balls."""
-    return _cross_entropy(10_000_000, 20, expected="undecided")
+    return _cross_entropy(10_000_000, 10, right="undecided")
 
 
 SIZES: tuple[Callable[[], Size], ...] = (
@@ -124,29 +129,61 @@ def wrong_in_one_coordinate(gradient: Callable) -> Callable:
     return wrong
 
 
+def twice_too_large(gradient: Callable) -> Callable:
+    """The gradient with every coordinate doubled."""
+    return lambda *args: jax.tree.map(lambda leaf: 2 * leaf, gradient(*args))
+
+
+GRADIENTS: dict[str, Callable[[Callable], Callable]] = {
+    "right": lambda gradient: gradient,
+    "one wrong": wrong_in_one_coordinate,
+    "all wrong": twice_too_large,
+}
+COMMANDS = {"logistic": (["logistic"], 3), "catalogue": ([], 60)}
+"""What `handgrad verify` is given, and the seconds that it may take from a cold start."""
+
+
 def main(names: list[str]) -> int:
     """Print a line for each verdict; 1 if one is wrong, whatever the time."""
     wrong = 0
-    chosen = [make for make in SIZES if not names or make.__name__ in names]
-    print(f"{'problem':24}{'gradient':>9}{'CPU s':>8}{'bar':>6}{'wall s':>8}{'GB':>6}  verdict")
-    for make in chosen:
-        size = make()
-        for label, gradient in (
-            ("right", size.gradient), ("wrong", wrong_in_one_coordinate(size.gradient))
-        ):  # fmt: skip
+    print(f"{'problem':24}{'gradient':>10}{'CPU s':>8}{'wall s':>8}{'bar':>6}{'GB':>6}  verdict")
+    for make in [make for make in SIZES if not names or make.__name__ in names]:
+        for label, change in GRADIENTS.items():
+            size = make()
             began, cpu = time.perf_counter(), time.process_time()
-            verdict = hg.verify(gradient, of=size.loss, at=size.at, name=make.__name__)
+            verdict = hg.verify(change(size.gradient), of=size.loss, at=size.at, name=make.__name__)
             wall, cpu = time.perf_counter() - began, time.process_time() - cpu
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-            expected = size.expected if label == "right" else "different"
+            expected = size.right if label == "right" else size.wrong
             wrong += verdict.hand != expected
             said = f"{verdict.hand} at {verdict.where}" if verdict.where else verdict.hand
-            print(
-                f"{make.__name__:24}{label:>9}{cpu:8.1f}{size.bar:6.0f}{wall:8.1f}{memory:6.1f}  "
-                f"{said}{'' if verdict.hand == expected else f', expected {expected}'}",
-                flush=True,
-            )
+            said += "" if verdict.hand == expected else f", expected {expected}"
+            _print_line(make.__name__, label, cpu, wall, size.bar, memory, said)
+    for name in [name for name in COMMANDS if not names or name in names]:
+        options, bar = COMMANDS[name]
+        cpu, wall, code = cold_start(options)
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+        _print_line(name, "command", cpu, wall, bar, memory, f"exit code {code}")
     return int(wrong > 0)
+
+
+def cold_start(options: list[str]) -> tuple[float, float, int]:
+    """The seconds of `handgrad verify`, of the processor and of the clock, and its exit code."""
+    before, began = os.times(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as empty:
+        done = subprocess.run(
+            [sys.executable, "-m", "handgrad", "verify", *options], check=False,
+            stdout=subprocess.DEVNULL, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": empty},
+        )  # fmt: skip
+    after, wall = os.times(), time.perf_counter() - began
+    cpu = sum(after[2:4]) - sum(before[2:4])  # of the children
+    return cpu, wall, done.returncode
+
+
+def _print_line(
+    name: str, label: str, cpu: float, wall: float, bar: float, memory: float, said: str
+) -> None:
+    print(f"{name:24}{label:>10}{cpu:8.1f}{wall:8.1f}{bar:6.0f}{memory:6.1f}  {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     ```{run}      Python, shown, with what it prints beneath it
     ```{check}    Python, not shown: the asserts behind what the prose says
+    ```{needs}    a package, without which nothing of the page is run
     {value}`...`  an expression, whose value stands in the sentence
     ```sh         commands, one a line
     ```python     Python; a ```text right after it is what it prints

@@ -54,6 +54,21 @@ class Check(SphinxDirective):
         return []
 
 
+class Needs(SphinxDirective):
+    """A package without which the page's code is shown and not run."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Look for it; say so if it is not here."""
+        page = page_of(self.env)
+        page.needs("".join(self.content).strip())
+        if page.missing is None:
+            return []
+        text = f"This page was built without {page.missing}: its code is shown, and was not run."
+        return [nodes.paragraph(text, text, classes=["ran"])]
+
+
 class Value(SphinxRole):
     """An expression's value, in the sentence."""
 
@@ -94,5 +109,6 @@ def setup(app: Any) -> None:
     """Register the directives and the role."""
     app.add_directive("run", Run)
     app.add_directive("check", Check)
+    app.add_directive("needs", Needs)
     app.add_role("value", Value())
     app.connect("doctree-read", tell_what_ran)

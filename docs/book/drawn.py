@@ -17,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import figures
 from handgrad.derivations import DERIVATIONS, check, derivation
-from handgrad.explain.latex import as_mathml
+from handgrad.derivations.latex import as_mathml
 
 LOG = logging.getLogger(__name__)
 GENERATED = "generated"

@@ -5,8 +5,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.util import logging
 
+from handgrad.derivations.latex import as_mathml
 from handgrad.errors import InputError
-from handgrad.explain.latex import as_mathml
 
 LOG = logging.getLogger(__name__)
 

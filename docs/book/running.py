@@ -5,6 +5,7 @@ import io
 import linecache
 import traceback
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 from book.blocks import Block, blocks_of
 
 PYTHON = ("run", "check", "value", "python")
+NEEDS = "needs"
 
 
 class PageError(Exception):
@@ -20,16 +22,26 @@ class PageError(Exception):
 
 
 class Page:
-    """The code of one page as it is run; `ran` and `checked` count its blocks."""
+    """The code of one page as it is run; `ran` and `checked` count its blocks.
+
+    `missing` is a package that the page needs and that is not here: then nothing is run.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.names: dict[str, Any] = {"__name__": "__main__"}
         self.ran = self.checked = 0
+        self.missing: str | None = None
         self._lines: list[str] = []
+
+    def needs(self, package: str) -> None:
+        """From here on, run nothing unless a package is here."""
+        self.missing = self.missing or (None if find_spec(package) else package)
 
     def run(self, text: str, line: int) -> str:
         """Execute a block that starts at `line` of the page; what it prints."""
+        if self.missing:
+            return ""
         printed = io.StringIO()
         with self._named(line), contextlib.redirect_stdout(printed), as_a_reader():
             exec(self._compiled(text, line, "exec"), self.names)
@@ -40,12 +52,15 @@ class Page:
         """Execute asserts that the reader does not see. Raises PageError if there are none."""
         if "assert " not in text:
             raise PageError(f"{self.name}:{line}: a check without an assert")
-        self.run(text, line)
-        self.ran -= 1
-        self.checked += 1
+        if not self.missing:
+            self.run(text, line)
+            self.ran -= 1
+            self.checked += 1
 
     def value(self, text: str, line: int) -> str:
         """The value of an expression, as str() writes it."""
+        if self.missing:
+            return "…"
         with self._named(line), as_a_reader():
             return str(eval(self._compiled(text.strip(), line, "eval"), self.names))
 
@@ -93,6 +108,8 @@ def run_page(path: Path) -> Page:
     """All Python of a page, in order. Raises PageError at the first line that does not hold."""
     page = Page(path.name)
     for block in blocks_of(path.read_text()):
+        if block.kind == NEEDS:
+            page.needs(block.text.strip())
         if block.kind in PYTHON:
             run_block(page, block)
     return page

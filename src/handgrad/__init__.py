@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.errors import HandgradError as HandgradError
     from handgrad.errors import InputError as InputError
     from handgrad.errors import MissingExtraError as MissingExtraError
+    from handgrad.errors import NotFollowed as NotFollowed
     from handgrad.errors import Undecided as Undecided
     from handgrad.errors import UnsupportedPrimitive as UnsupportedPrimitive
     from handgrad.explain import Explanation as Explanation
@@ -59,6 +60,7 @@ _HOME = {
     "InputError": "errors",
     "MissingExtraError": "errors",
     "Model": "_types",
+    "NotFollowed": "errors",
     "Stream": "scale.streams",
     "Undecided": "errors",
     "UnsupportedPrimitive": "errors",

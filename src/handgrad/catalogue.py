@@ -16,7 +16,11 @@ from jax import random
 
 from handgrad import fast, losses
 from handgrad._checks import find_named
+from handgrad._notebook import card, cut, details, facts
 from handgrad._types import Array, Key
+from handgrad.derivations import derivation
+from handgrad.derivations.latex import as_html as derivation_as_html
+from handgrad.derivations.latex import as_mathml
 from handgrad.derivations.scalars import along, paired, total
 from handgrad.gradients import (
     bernoulli,
@@ -49,6 +53,50 @@ class Case:
     """The name of the derivation whose last line is this gradient."""
     source: str
     argnums: int | tuple[int, ...] = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"Case(name={self.name!r}, loss={name_of(self.loss)}, "
+            f"gradient={name_of(self.gradient)}, derivation={self.derivation!r}, "
+            f"argnums={self.argnums})"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def as_html(entry: Case) -> str:
+    """A case for a notebook: what it claims, and the derivation that leads there."""
+    found = derivation(entry.derivation)
+    claims = [
+        ("loss", name_of(entry.loss)),
+        ("gradient", name_of(entry.gradient)),
+        ("claims", f"gradient(*at) is jax.grad(loss, {entry.argnums})(*at)"),
+        ("source", entry.source),
+    ]
+    return card(
+        f"{entry.name}: {found.title}",
+        as_mathml(found.of),
+        as_mathml(found.steps[-1].formula),
+        facts(claims),
+        details(f"the derivation, in {len(found.steps)} lines", derivation_as_html(found)),
+    )
+
+
+def name_of(function: Callable) -> str:
+    """Where a function is defined and its name; of a partial one with what was bound.
+
+    >>> name_of(partial(logistic.loss, l2=0.3))
+    'handgrad.gradients.logistic.loss(l2=0.3)'
+    """
+    if isinstance(function, partial):
+        bound = [
+            *map(cut, function.args),
+            *(f"{name}={cut(value)}" for name, value in function.keywords.items()),
+        ]
+        return f"{name_of(function.func)}({', '.join(bound)})"
+    name = getattr(function, "__qualname__", type(function).__name__)
+    return f"{function.__module__}.{name.replace('.<locals>', '')}"
 
 
 # --- the drop-in losses under autodiff -------------------------------------------------------------

@@ -33,6 +33,23 @@ class InputError(HandgradError, ValueError):
         super().__init__(f"{argument}: expected {expected}, got {got}; {remedy}")
 
 
+class NotFollowed(InputError):  # noqa: N818  (a limit, not a fault)
+    """A step of a function of NumPy or PyTorch that cannot be followed, with its line.
+
+    >>> print(NotFollowed("a branch", "write np.where", "my.py", 3, "if x > 0:"))
+    function: expected one that can be followed, got a branch in my.py:3, `if x > 0:`; write
+    np.where
+    """
+
+    def __init__(
+        self, step: str, remedy: str, file: str = "", line: int = 0, source: str = "",
+        argument: str = "function",
+    ):  # fmt: skip
+        self.step, self.file, self.line, self.source = step, file, line, source
+        place = f" in {file}:{line}, `{source}`" if file else ""
+        super().__init__(argument, "one that can be followed", f"{step}{place}", remedy)
+
+
 class MissingExtraError(HandgradError, ImportError):
     """A feature whose optional packages are not installed."""
 

@@ -18,6 +18,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,7 @@ __all__ = [
     "variables",
     "where",
     "with_copied_constants",
+    "without_dead_code",
     "written_out",
 ]
 
@@ -105,6 +107,7 @@ def run(
     """The outputs of a program at `operands`, with `apply` for every equation.
 
     `constant(value, aval)` makes what flows along out of a literal or a constant of the program.
+    What no later equation needs is let go of.
     """
     program = closed(program)
     jaxpr = program.jaxpr
@@ -117,10 +120,29 @@ def run(
     def read(atom: Any) -> Any:
         return constant(atom.val, atom.aval) if isinstance(atom, Literal) else values[atom]
 
-    for equation in jaxpr.eqns:
+    for equation, finished in zip(jaxpr.eqns, _last_uses(jaxpr), strict=True):
         outputs = apply(equation, [read(atom) for atom in equation.invars])
         values.update(zip(equation.outvars, outputs, strict=True))
+        for variable in finished:
+            del values[variable]
     return [read(atom) for atom in jaxpr.outvars]
+
+
+_LAST_USES: WeakKeyDictionary[Any, list[list[Any]]] = WeakKeyDictionary()
+
+
+def _last_uses(jaxpr: Any) -> list[list[Any]]:
+    """For each equation of a jaxpr the variables that nothing after it needs."""
+    known = _LAST_USES.get(jaxpr)
+    if known is None:
+        needed, known = set(variables(jaxpr.outvars)), []
+        for equation in reversed(jaxpr.eqns):
+            finished = set(variables([*equation.invars, *equation.outvars])) - needed
+            needed |= finished
+            known.append(list(finished))
+        known.reverse()
+        _LAST_USES[jaxpr] = known
+    return known
 
 
 def bind(equation: Any, operands: Sequence[Any]) -> list[Any]:
@@ -404,12 +426,31 @@ def live_equations(program: Any, outputs: Sequence[bool]) -> list[Any]:
     return kept[::-1]
 
 
+def without_dead_code(program: Any) -> Program:
+    """The same program without equations that no output needs, but for those with effects.
+
+    `jax.grad` leaves the value of the loss behind; a compiler drops it as well.
+
+    >>> program = jax.make_jaxpr(jax.grad(lambda x: jax.numpy.sin(x) * 2))(1.0)
+    >>> [len(list(equations(p))) for p in (program, without_dead_code(program))]
+    [5, 3]
+    """
+    jaxpr = closed(program).jaxpr
+    live = {id(equation) for equation in live_equations(program, [True] * len(jaxpr.outvars))}
+    kept = [e for e in jaxpr.eqns if id(e) in live or e.effects]
+    if any(id(e) not in live for e in kept) or len(kept) == len(jaxpr.eqns):
+        return closed(program)  # effects may need what looks dead
+    changed = jaxpr.replace(eqns=kept)
+    return changed if hasattr(changed, "consts") else ClosedJaxpr(changed, closed(program).consts)
+
+
 # --- where an equation comes from -------------------------------------------------------------
 
 _HERE = Path(__file__).parent.as_posix()
 _TRACERS = (
-    f"{_HERE}/jaxprs.py", *(f"{_HERE}/{room}/" for room in ("exact", "verify", "explain"))
-)  # fmt: skip
+    f"{_HERE}/jaxprs.py",
+    *(f"{_HERE}/{room}/" for room in ("exact", "interop", "verify", "explain")),
+)
 _LIBRARY = ("/jax/", "/jaxlib/", "/importlib/", "/contextlib.py", "<frozen", *_TRACERS)
 
 

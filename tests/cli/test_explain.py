@@ -65,9 +65,11 @@ def wide(monkeypatch):
 
 def test_a_case_with_its_derivation_its_tape_and_the_agreement(command, tmp_path):
     ran = command(
-        "explain", "logistic", "--html", tmp_path / "p.html", "--json", tmp_path / "p.json"
-    )
+        "explain", "logistic", "--html", tmp_path / "p.html", "--json", tmp_path / "p.json",
+        "--latex", tmp_path / "p.tex",
+    )  # fmt: skip
     assert (ran.code, ran.err) == (0, "")
+    assert (tmp_path / "p.tex").read_text().count("\\tag{") == 11
     order = [
         "The gradient of logistic regression", "(yₙ − ŷₙ)(xₙ, 1)", "21 equations forward",
         "logits = matmul + v₁", "backward", "∂ loss/∂ it", "the tape's last cotangent", "by hand",
@@ -123,6 +125,10 @@ REFUSED = {
     "no_arguments": (("mine.py:loss",), "--at: expected the arguments to run it with"),
     "arguments_of_a_case": (("logistic", "--at", "mine.py:example"), "expected my.py:loss beside"),
     "vector": (("mine.py:vector", "--at", "mine.py:example"), "f: expected a loss with one real"),
+    "latex_of_a_file": (
+        ("mine.py:loss", "--at", "mine.py:example", "--latex", "p.tex"),
+        "--latex: expected a case of the catalogue",
+    ),
     "html": (("logistic", "--html", "page.txt"), "a file name ending in .html"),
     "no_folder": (("logistic", "--json", "none/p.json"), "a folder that can be written to"),
     "argnums": (

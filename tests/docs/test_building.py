@@ -63,6 +63,14 @@ assert 1 + 1 == 2
     assert "to 60 digits" in html
 
 
+def test_a_page_without_its_package_shows_its_code(tmp_path):
+    page = "# A\n\n```{needs}\nno_such_package\n```\n\n```{run}\n1 / 0\n```\n"
+    html, said = build(tmp_path, page)
+    assert said == ""
+    assert "built without no_such_package" in html
+    assert "1 block of code" not in html
+
+
 @pytest.mark.parametrize(
     ("page", "said"),
     [

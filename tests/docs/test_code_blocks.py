@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from book.blocks import Block, blocks_of, pages_of
-from book.running import PYTHON, Page, PageError, run_page
+from book.running import NEEDS, PYTHON, Page, PageError, run_page
 from handgrad.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -53,24 +53,26 @@ SHELL_LINES = [
 ]
 
 
-def test_there_are_eleven_chapters():
-    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 12))
+def test_there_are_fifteen_chapters():
+    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 16))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_no_block_is_of_a_kind_that_nobody_runs(path):
     kinds = {block.kind for block in blocks_of(path.read_text())}
-    assert kinds <= {*PYTHON, *SHELL, *SHOWN, *DIRECTIVES}
+    assert kinds <= {*PYTHON, *SHELL, *SHOWN, *DIRECTIVES, NEEDS}
     if path in CHAPTERS:  # there, Python that is not run would be Python that may be wrong
         assert "python" not in kinds
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_runs(path):
+    assert path.read_text().count(":class: tip") == 1, "a chapter ends with something to try"
     page = run_page(path)
+    if page.missing:
+        pytest.skip(f"no {page.missing} here")
     assert page.ran >= 3
     assert page.checked >= 2
-    assert path.read_text().count(":class: tip") == 1, "a chapter ends with something to try"
 
 
 def test_the_python_of_the_readme_has_its_output_beside_it():
@@ -143,6 +145,15 @@ def test_what_cannot_run_is_named_by_its_line(text, said, tmp_path):
     path.write_text(text)
     with pytest.raises(PageError, match=re.escape(said)):
         run_page(path)
+
+
+def test_without_a_package_nothing_is_run(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("```{needs}\nno_such_package\n```\n\n" + PLANTED)
+    page = run_page(path)
+    assert (page.missing, page.ran, page.checked) == ("no_such_package", 0, 0)
+    path.write_text("```{needs}\njax\n```\n\n" + PLANTED.replace("assert x == 3", "assert x"))
+    assert run_page(path).checked == 1
 
 
 def test_an_open_fence_is_refused():

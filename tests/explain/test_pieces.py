@@ -15,6 +15,7 @@ import handgrad as hg
 from handgrad import derivations
 from handgrad._precision import x64
 from handgrad.catalogue import CASES
+from handgrad.derivations.latex import as_mathml, as_unicode
 from handgrad.errors import InputError
 from handgrad.explain import as_data, as_html, explain_case, find_case
 from handgrad.explain.derivation_view import (
@@ -24,8 +25,7 @@ from handgrad.explain.derivation_view import (
     intermediates,
     match,
 )
-from handgrad.explain.explanation import compare, max_ulp
-from handgrad.explain.latex import as_mathml, as_unicode
+from handgrad.explain.leaves import compare, max_ulp
 from handgrad.explain.page.graph import HEIGHT, WIDTH, draw
 from handgrad.explain.page.layout import lay_out
 from handgrad.explain.recording import record

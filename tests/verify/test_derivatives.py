@@ -224,6 +224,48 @@ def test_twice_the_diagonal_bounds_the_curvature_of_softmax():
     assert not verify_objective(softmax(1.2), of=loss, at=at, evaluations=0).ok
 
 
+def test_a_label_of_0_taken_for_minus_1_is_named():
+    def exponential(z, y):
+        return jnp.exp(-(2 * y - 1) * z)
+
+    def of_signs(z, t):
+        e = np.exp(-t * z)
+        return -t * e, e
+
+    wrong = verify_objective(of_signs, of=exponential, at=(Z, Y), evaluations=0)
+    assert not wrong.ok
+    assert "takes labels of −1 and 1, and they are 0 and 1: pass 2y − 1" in wrong.cause
+
+
+def test_of_a_loss_that_mixes_examples_no_bound_is_claimed():
+    """Σ_j H_ij is small where H_ii is not: it is no bound to be above that."""
+
+    def spread(z, y):
+        return jnp.sum((z - jnp.mean(z)) ** 2) + 0 * jnp.sum(y)
+
+    def objective(z, y):
+        return 2 * (z - z.mean()), np.full_like(z, 0.5)
+
+    verdict = verify_objective(objective, of=spread, at=(Z, Y), evaluations=0)
+    assert not verdict.ok, str(verdict)
+
+
+def test_a_bound_that_float32_loses_is_none():
+    """p(1 − p) with p from 1/(1 + e⁻ᶻ): at 17 float32 has 0 for 4e-8, and the floor hides it."""
+    at = (np.array([0.3, -1.2, 17.0, 40.0]), np.array([1.0, 0.0, 0.0, 0.0]))
+
+    def clipped(z, y):
+        return sigmoid(z) - y, np.maximum(sigmoid(z) * (1 - sigmoid(z)), 1e-16)
+
+    def kept(z, y):
+        return sigmoid(z) - y, np.maximum(sigmoid(z) * sigmoid(-z), 1e-16)
+
+    assert not verify_objective(clipped, of=binary, at=at, evaluations=0).ok
+    verdict = verify_objective(kept, of=binary, at=at, evaluations=0)
+    assert verdict.ok, str(verdict)
+    assert "held from below by 1e-16" in verdict.notes[0]
+
+
 def test_what_is_no_objective_is_refused():
     with pytest.raises(InputError, match=r"objective: expected a function that returns \(grad"):
         verify_objective(lambda z, y: 2 * z, of=binary, at=(Z, Y))

@@ -306,3 +306,29 @@ def test_what_cannot_be_judged_is_refused_in_words(name):
     arguments = {"gradient": double, "of": energy, "at": AT, **changes}
     with pytest.raises(InputError, match=words):
         verify(arguments.pop("gradient"), **arguments)
+
+
+def bits(x):
+    whole = jax.lax.bitcast_convert_type(x, jnp.int32 if x.dtype == jnp.float32 else jnp.int64)
+    return jnp.sum(jax.lax.bitcast_convert_type(whole + 1, x.dtype))
+
+
+def root(x):
+    return jnp.sum(jnp.where(x > 0, jnp.sqrt(jnp.maximum(x, 0)), 0))
+
+
+NEXT = {
+    "a jump": (lambda x: jnp.sum(jnp.floor(x)), jnp.ones_like, "undecided", "beside the jump"),
+    "bits": (bits, jnp.ones_like, "undecided", "jnp.ldexp"),
+    "a NaN at a kink": (root, lambda x: x / 0, "NOT right", "from 0 to inf"),
+}
+
+
+@pytest.mark.parametrize("name", NEXT)
+def test_the_next_step_fits_what_was_found(name):
+    loss, gradient, said, step = NEXT[name]
+    at = (np.array([0.0 if loss is root else 1.0]),)
+    text = str(verify(gradient, of=loss, at=at, evaluations=0))
+    assert f": {said}: " in text.splitlines()[0]
+    assert step in next(line for line in text.splitlines() if line.startswith("  next "))
+    assert "output entry" not in text

@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 from flint import arb
 
-from handgrad.exact import balls, trace
-from handgrad.exact.elementwise import FEW, RULES, add, divide, subtract
+from handgrad.exact import Undecided, balls, trace
+from handgrad.exact.elementwise import (
+    FEW,
+    RULES,
+    absolute,
+    add,
+    divide,
+    log1p,
+    logarithm,
+    power,
+    rsqrt,
+    subtract,
+)
 from handgrad.exact.evaluation import effort_of
 from handgrad.exact.reductions import sum_over
 from handgrad.verify import large, verify, witnesses
@@ -34,25 +45,75 @@ AT = (NUMBERS, (NUMBERS > 0.2) * 1.0)
 # --- many balls at once ---------------------------------------------------------------------------
 
 
+EDGES = balls.as_balls(np.array([*NUMBERS, np.inf, -np.inf, np.nan]))
+WIDE = np.array([arb(2).sqrt()] * len(EDGES))
+UNCERTAIN = np.array([arb(x, 1.0) for x in np.linspace(-3, 3, len(EDGES))])
+OUTSIDE = {
+    "log": lambda x: x < 0,
+    "log1p": lambda x: x < -1,
+    "pow": lambda x, y: x < 0 and not y.contains_integer(),
+    "rsqrt": lambda x: x < 0,
+}
+"""Where functions surely have no value."""
+
+
 @pytest.mark.parametrize(
     ("name", "function"),
-    [("add", add), ("sub", subtract), ("div", divide)],
-    ids=["add", "sub", "div"],
-)
-def test_many_entries_come_out_as_one_by_one(name, function):
+    [
+        ("add", add), ("sub", subtract), ("div", divide), ("max", balls.maximum),
+        ("min", balls.minimum), ("pow", power),
+    ],
+    ids=["add", "sub", "div", "max", "min", "pow"],
+)  # fmt: skip
+def test_many_pairs_come_out_as_one_by_one(name, function):
     """Objects too: adding 0 keeps one, and a − a is exactly 0."""
-    with_edges = [*NUMBERS, np.inf, np.nan]
-    a = balls.as_balls(np.array(with_edges))
-    other = balls.as_balls(np.array(with_edges[::-1]))
-    wide = np.array([arb(2).sqrt()] * len(a))
-    for b in (a, other, wide):
-        got = RULES[name](a, b)
-        for entry, one, two in zip(got, a, b, strict=True):
-            expected = balls.settling(function)(one, two)
-            same = entry is expected or (entry - expected).is_zero() or str(entry) == str(expected)
-            assert same
-            assert (entry is one) == (expected is one)
-            assert (entry is balls.NAN) == (expected is balls.NAN)
+    for a in (EDGES, UNCERTAIN):
+        for b in (a, a[::-1], WIDE, np.broadcast_to(WIDE[:1], WIDE.shape)):
+            got = RULES[name](a, b)
+            for entry, one, two in zip(got, a, b, strict=True):
+                expected = balls.settling(function, outside=OUTSIDE.get(name))(one, two)
+                assert_same(entry, expected, one, two)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("abs", absolute), ("log", logarithm), ("log1p", log1p), ("rsqrt", rsqrt)],
+    ids=["abs", "log", "log1p", "rsqrt"],
+)
+def test_many_numbers_come_out_as_one_by_one(name, function):
+    careful = balls.settling(function, outside=OUTSIDE.get(name))
+    for array in (EDGES, UNCERTAIN, WIDE):
+        for entry, x in zip(RULES[name](array), array, strict=True):
+            assert_same(entry, careful(x), x)
+
+
+def assert_same(entry, expected, *operands):
+    same = entry is expected or (entry - expected).is_zero() or str(entry) == str(expected)
+    assert same
+    assert all((entry is x) == (expected is x) for x in operands)
+    assert (entry is balls.NAN) == (expected is balls.NAN)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("lt", balls.less), ("le", balls.less_equal), ("gt", balls.greater),
+        ("ge", balls.greater_equal), ("eq", balls.equal), ("ne", balls.not_equal),
+    ],
+    ids=["lt", "le", "gt", "ge", "eq", "ne"],
+)  # fmt: skip
+def test_many_answers_are_those_of_each_entry(name, function):
+    for a, b in ((EDGES, EDGES), (EDGES, EDGES[::-1]), (EDGES, WIDE), (WIDE, WIDE)):
+        assert RULES[name](a, b).tolist() == [function(*pair) for pair in zip(a, b, strict=True)]
+    with pytest.raises(Undecided):
+        RULES[name](UNCERTAIN, UNCERTAIN[::-1])
+
+
+def test_what_repeats_one_entry_is_computed_once():
+    once = RULES["exp"](np.broadcast_to(balls.as_balls(0.5), (2 * FEW,)))
+    assert once.shape == (2 * FEW,)
+    assert all(entry is once[0] for entry in once)
+    assert once[0].overlaps(arb(0.5).exp())
 
 
 def test_a_sum_of_zeros_and_one_number_is_that_number():

@@ -96,7 +96,8 @@ def try_control(
         name=make.__name__,
         layer=layer,
         mistake=mistake.rstrip("."),
-        black_box=isinstance(right, Verdict) and right.hand == "not traceable",
+        black_box=isinstance(right, Verdict)
+        and (right.hand == "not traceable" or "the gradient was read through NumPy" in right.notes),
         right=_status(right, "right", "accused"),
         wrong=_status(wrong, "missed", "caught"),
         expected=control.cause,

@@ -12,6 +12,7 @@ from handgrad.cli.output import (
     WRONG,
     check_writable,
     console,
+    draws_bars,
     print,
     table,
     ulps,
@@ -63,7 +64,7 @@ def exhaust(
     start = perf_counter()
     with Progress(
         TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TaskProgressColumn(),
-        TimeRemainingColumn(), console=console, transient=True,
+        TimeRemainingColumn(), console=console, transient=True, disable=not draws_bars(),
     ) as bar:  # fmt: skip
         task = bar.add_task("inputs", total=None)
         outcomes = error_sweep.sweep(

@@ -35,6 +35,9 @@ def explain(
     html: Annotated[
         Path | None, typer.Option(help="Write a self-contained page to this file.")
     ] = None,
+    latex: Annotated[
+        Path | None, typer.Option(help="Write the derivation of a case to this file, for a paper.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
@@ -42,6 +45,9 @@ def explain(
     from handgrad.explain.explanation import conclusion, tables
 
     check_writable("--html", html, ".html")
+    check_writable("--latex", latex, ".tex")
+    if latex and ":" in what:
+        raise InputError("--latex", "a case of the catalogue", repr(what), "leave out --latex")
     check_writable("--json", json, ".json")
     check_seed(seed)
     found = (
@@ -56,6 +62,9 @@ def explain(
     if html:
         write_whole(html, as_html(found).encode(errors="xmlcharrefreplace"))
         print(f"wrote {escape(str(html))}")
+    if latex:
+        write_whole(latex, latex_of_case(what).encode())
+        print(f"wrote {escape(str(latex))}")
     if json:
         write_json(json, as_data(found))
     if found.hand_equal is False:
@@ -74,6 +83,14 @@ def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
     if found.name != what:
         print(f"{what}: its first case, {found.name}")
     return found
+
+
+def latex_of_case(what: str) -> str:
+    """The derivation that a case ends, as LaTeX."""
+    from handgrad.derivations import as_latex, derivation
+    from handgrad.explain import find_case
+
+    return as_latex(derivation(find_case(what).derivation)) + "\n"
 
 
 def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> Any:

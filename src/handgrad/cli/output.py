@@ -19,6 +19,9 @@ WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 console = Console(highlight=False, emoji=False)
 
 
+IN_A_KERNEL = {"JPY_PARENT_PID", "JPY_SESSION_NAME"}
+"""What Jupyter's kernels have in their environment, and so all that they start."""
+
 # --- the screen -----------------------------------------------------------------------------------
 
 
@@ -60,10 +63,18 @@ def track(items: Iterable[Any], description: str, total: int | None = None) -> I
     """The items, with a bar that counts them on a terminal."""
     from rich import progress
 
-    hidden = not console.is_terminal
+    hidden = not draws_bars()
     return iter(
         progress.track(items, description, total, console=console, transient=True, disable=hidden)
     )
+
+
+def draws_bars() -> bool:
+    """Whether a bar can move: on a terminal that a person sees.
+
+    The `!` of a notebook gives a terminal too, and stores all that comes: each step of a bar.
+    """
+    return console.is_terminal and not IN_A_KERNEL & set(os.environ)
 
 
 def ulps(value: float) -> str:

@@ -18,6 +18,7 @@ from handgrad.cli.output import (
     WRONG,
     check_writable,
     console,
+    draws_bars,
     print,
     table,
     ulps,
@@ -164,7 +165,7 @@ def train(
                 batch_size=size, shuffle=not in_order,
                 on_check=lambda check: report_check(check, report), progress=progress,
                 options_of=saving,
-                update_seconds=UPDATE_SECONDS if console.is_terminal else None,
+                update_seconds=UPDATE_SECONDS if draws_bars() else None,
                 **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
     except comparison.StoppedError as stopped:
@@ -277,7 +278,7 @@ def show_progress(names: Sequence[str]) -> Iterator[Callable[[str, Any], None]]:
     name, loss, pace = map(TextColumn, columns)
     with Progress(
         name, BarColumn(), loss, pace,
-        console=console, transient=True, disable=not console.is_terminal,
+        console=console, transient=True, disable=not draws_bars(),
     ) as progress:  # fmt: skip
         tasks = {name: progress.add_task(name, total=None, loss="", pace="") for name in names}
 

@@ -23,6 +23,7 @@ from handgrad.derivations import (
     softmax_regression,
 )
 from handgrad.derivations.checking import Checked, CheckedLine, check
+from handgrad.derivations.latex import as_latex
 from handgrad.derivations.steps import Derivation, Limit, Step
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Derivation",
     "Limit",
     "Step",
+    "as_latex",
     "check",
     "derivation",
 ]

@@ -59,6 +59,9 @@ class Derivation:
     steps: tuple[Step, ...]
     source: str
 
+    def __repr__(self) -> str:
+        return f"Derivation(name={self.name!r}, title={self.title!r}, steps={len(self.steps)})"
+
 
 # --- the first line -------------------------------------------------------------------------------
 

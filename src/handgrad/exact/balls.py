@@ -98,11 +98,12 @@ finite_entries, zero_entries = entries_that(arb.is_finite), entries_that(arb.is_
 
 def _exact_balls(array: np.ndarray) -> np.ndarray:
     """Real numbers, integers or booleans as balls of radius 0."""
-    numbers = array.astype(np.int64) if array.dtype == bool else array
+    if array.dtype == bool:
+        return np.array([ZERO, ONE], dtype=object)[array.astype(np.intp)]
     result = np.empty(array.shape, dtype=object)
-    result.ravel()[:] = [arb(number) for number in numbers.ravel().tolist()]
-    if numbers.dtype.kind == "f":
-        result[np.isnan(numbers)] = NAN
+    result.ravel()[:] = [arb(number) for number in array.ravel().tolist()]
+    if array.dtype.kind == "f":
+        result[np.isnan(array)] = NAN
     return result
 
 

@@ -46,7 +46,7 @@ def as_float(ball: arb, dtype: Any) -> float:
         return float("nan")
     number = float(np.asarray(float(ball.mid())).astype(dtype))
     if not balls.is_exact(ball) or not ball == arb(number):
-        raise Undecided(f"the bits of {balls.short(ball)}, which is no {dtype}")
+        raise Undecided(f"the bits of {balls.short(ball)}, a real number and no {dtype}")
     return number
 
 

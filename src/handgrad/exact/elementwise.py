@@ -41,7 +41,8 @@ def elementwise(
     """A rule that applies `function` to balls, entry by entry; parameters are ignored.
 
     `plain` does the same to whole arrays at once, but for the entries that `special` marks, and
-    those without a finite result: these go through `function`.
+    those without a finite result: these go through `function`. What repeats one entry all over is
+    computed once.
     """
     careful = settling(function, nan_is_final, outside)
     one_by_one = np.frompyfunc(careful, operands, 1)
@@ -51,6 +52,10 @@ def elementwise(
         arrays = tuple(as_balls(array) for array in arrays)
         if all(array.size <= FEW for array in arrays):
             return boxed(one_by_one(*arrays))
+        if all(map(_repeats_one_entry, arrays)):
+            shape = np.broadcast_shapes(*(array.shape for array in arrays))
+            once = one_by_one(*(array[(0,) * array.ndim] for array in arrays))
+            return np.broadcast_to(boxed(once), shape)
         result = at_once(*arrays)
         again = ~finite_entries(result)
         if special is not None:
@@ -61,6 +66,10 @@ def elementwise(
         return result
 
     return rule
+
+
+def _repeats_one_entry(array: np.ndarray) -> bool:
+    return array.size > 0 and not any(array.strides)
 
 
 _same_entries = np.frompyfunc(operator.is_, 2, 1)
@@ -75,12 +84,30 @@ def _same_or_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(_same_entries(a, b), dtype=bool) | zero_entries(b)
 
 
-def predicate(function: Callable[..., bool], operands: int = 2) -> Rule:
-    """A rule that asks a question of each entry and returns booleans."""
+def predicate(
+    function: Callable[..., bool],
+    operands: int = 2,
+    yes: Callable[..., bool] | None = None,
+    no: Callable[..., bool] | None = None,
+) -> Rule:
+    """A rule that asks a question of each entry and returns booleans.
+
+    `yes` and `no` are quick tests that prove either answer; the other entries go through
+    `function`.
+    """
     ufunc = np.frompyfunc(function, operands, 1)
+    proofs = [np.frompyfunc(test, operands, 1) for test in (yes, no) if test is not None]
 
     def rule(*arrays: Any, **params: Any) -> np.ndarray:
-        return np.asarray(ufunc(*(as_balls(array) for array in arrays)), dtype=bool)
+        arrays = tuple(as_balls(array) for array in arrays)
+        if not proofs or all(array.size <= FEW for array in arrays):
+            return np.asarray(ufunc(*arrays), dtype=bool)
+        answers = [np.asarray(proof(*arrays), dtype=bool) for proof in proofs]
+        open_ones = ~np.logical_or.reduce(answers)
+        if open_ones.any():
+            chosen = [np.broadcast_to(array, open_ones.shape)[open_ones] for array in arrays]
+            answers[0][open_ones] = np.asarray(ufunc(*chosen), dtype=bool)
+        return answers[0]
 
     return rule
 
@@ -128,8 +155,7 @@ def square(x: arb) -> arb:
 
 def integer_pow(x: Any, *, y: int, **params: Any) -> np.ndarray:
     """x**y for a constant integer y."""
-    exponent = arb(int(y))
-    return boxed(np.frompyfunc(settling(lambda ball: power(ball, exponent)), 1, 1)(as_balls(x)))
+    return _power(x, boxed(arb(int(y))))
 
 
 def power(x: arb, y: arb) -> arb:
@@ -241,11 +267,38 @@ def _root_of_negative(x: arb, y: arb) -> bool:
     return bool(x < 0) and not y.contains_integer()
 
 
+def _extreme(better: Callable[[Any, Any], bool], function: Callable[[arb, arb], arb]) -> Rule:
+    """`function`, the larger or the smaller of two, of whole arrays: mostly one is surely it."""
+    is_better, one_by_one = np.frompyfunc(better, 2, 1), np.frompyfunc(function, 2, 1)
+
+    def chosen(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        a, b = np.broadcast_arrays(a, b)
+        first, second = (np.asarray(is_better(*pair), dtype=bool) for pair in ((a, b), (b, a)))
+        result = np.where(first, a, b)
+        open_ones = ~(first | second)
+        result[open_ones] = one_by_one(a[open_ones], b[open_ones])
+        return result
+
+    return chosen
+
+
+def _magnitudes(x: np.ndarray) -> np.ndarray:
+    """`absolute` of a whole array."""
+    result = x.copy()
+    others = ~np.asarray(_at_least(x, ZERO), dtype=bool)
+    result[others] = np.abs(x[others])
+    return result
+
+
+_at_least = np.frompyfunc(operator.ge, 2, 1)
+_log, _log1p, _rsqrt = (np.frompyfunc(f, 1, 1) for f in (arb.log, arb.log1p, arb.rsqrt))
+
 _add = elementwise(add, 2, plain=np.add, special=_either_zero)
 _multiply = elementwise(multiply, 2, plain=np.multiply)
+_power = elementwise(power, 2, outside=_root_of_negative, plain=np.power)
 
 RULES: dict[str, Rule] = {
-    "abs": elementwise(absolute),
+    "abs": elementwise(absolute, plain=_magnitudes),
     "acos": elementwise(arb.acos, outside=_beyond_one),
     "acosh": elementwise(arb.acosh, outside=_below_one),
     "add": _add,
@@ -261,35 +314,35 @@ RULES: dict[str, Rule] = {
     "cos": elementwise(arb.cos),
     "cosh": elementwise(arb.cosh),
     "div": elementwise(divide, 2, plain=np.true_divide, special=_same_or_zero),
-    "eq": predicate(balls.equal),
+    "eq": predicate(balls.equal, yes=operator.eq, no=operator.ne),
     "eq_to": predicate(balls.equal),
     "exp": elementwise(arb.exp),
     "exp2": elementwise(exp2),
     "expm1": elementwise(arb.expm1),
     "floor": elementwise(balls.floor),
-    "ge": predicate(balls.greater_equal),
-    "gt": predicate(balls.greater),
+    "ge": predicate(balls.greater_equal, yes=operator.ge, no=operator.lt),
+    "gt": predicate(balls.greater, yes=operator.gt, no=operator.le),
     "integer_pow": integer_pow,
-    "is_finite": predicate(balls.is_finite, 1),
-    "le": predicate(balls.less_equal),
+    "is_finite": predicate(balls.is_finite, 1, yes=arb.is_finite),
+    "le": predicate(balls.less_equal, yes=operator.le, no=operator.gt),
     "le_to": predicate(balls.less_equal),
-    "log": elementwise(logarithm, outside=_negative),
-    "log1p": elementwise(log1p, outside=lambda x: x < -1),
+    "log": elementwise(logarithm, outside=_negative, plain=_log),
+    "log1p": elementwise(log1p, outside=lambda x: x < -1, plain=_log1p),
     "log2": elementwise(log2, outside=_negative),
     "logistic": elementwise(logistic),
-    "lt": predicate(balls.less),
+    "lt": predicate(balls.less, yes=operator.lt, no=operator.ge),
     "lt_to": predicate(balls.less),
-    "max": elementwise(balls.maximum, 2),
-    "min": elementwise(balls.minimum, 2),
+    "max": elementwise(balls.maximum, 2, plain=_extreme(operator.ge, balls.maximum)),
+    "min": elementwise(balls.minimum, 2, plain=_extreme(operator.le, balls.minimum)),
     "mul": _multiply,
-    "ne": predicate(balls.not_equal),
+    "ne": predicate(balls.not_equal, yes=operator.ne, no=operator.eq),
     "neg": elementwise(negate, plain=np.negative),
     "one_minus_square": elementwise(one_minus_square),
     "polynomial": polynomial,
-    "pow": elementwise(power, 2, outside=_root_of_negative),
+    "pow": _power,
     "rem": elementwise(remainder, 2),
     "round": round_to_integer,
-    "rsqrt": elementwise(rsqrt, outside=_negative),
+    "rsqrt": elementwise(rsqrt, outside=_negative, plain=_rsqrt),
     "sign": elementwise(balls.sign),
     "sin": elementwise(arb.sin),
     "sinh": elementwise(arb.sinh),

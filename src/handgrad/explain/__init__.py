@@ -15,10 +15,9 @@ from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case, case
 from handgrad.errors import InputError
-from handgrad.explain.data import as_data
 from handgrad.explain.derivation_view import derivation_view
-from handgrad.explain.explanation import Explanation, GradientLeaf, as_text, compare
-from handgrad.explain.page import as_html
+from handgrad.explain.explanation import Explanation, as_data, as_html, as_text
+from handgrad.explain.leaves import GradientLeaf, compare
 from handgrad.explain.recording import Argnums, record
 from handgrad.explain.source import argument_names, function_name
 from handgrad.explain.tape import Tape

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from handgrad.explain.explanation import Explanation, GradientLeaf
+from handgrad.explain.derivation_view import DerivationView
+from handgrad.explain.leaves import GradientLeaf, Leaves
 from handgrad.explain.summary import (
     as_numpy,
     format_block,
@@ -19,20 +20,21 @@ LISTED = 256
 """Up to this many entries a leaf of the gradient is written in full digits."""
 
 
-def as_data(explanation: Explanation) -> dict[str, Any]:
+def data(
+    name: str, tape: Tape, leaves: Leaves, derivation: DerivationView, notes: tuple[str, ...]
+) -> dict[str, Any]:
     """Everything that is shown, in words and numbers that JSON has."""
-    tape, derivation = explanation.tape, explanation.derivation
     return {
         "format": "handgrad explanation 2",
-        "name": explanation.name,
-        "identical": explanation.identical,
+        "name": name,
+        "identical": all(leaf.identical for leaf in leaves),
         "values": [_value(tape, value) for value in tape.values],
         "equations": [_equation(tape, equation) for equation in tape.equations],
         "inputs": list(tape.inputs),
         "wanted": list(tape.wanted),
         "loss": tape.output,
         "backward": [equation.index for equation in tape.backward],
-        "gradient": [_leaf(leaf) for leaf in explanation.leaves],
+        "gradient": [_leaf(leaf) for leaf in leaves],
         "derivation": {
             "title": derivation.title,
             "of": derivation.of,
@@ -50,7 +52,7 @@ def as_data(explanation: Explanation) -> dict[str, Any]:
                 for line in derivation.lines
             ],
         },
-        "notes": list(explanation.notes),
+        "notes": list(notes),
     }
 
 

@@ -31,13 +31,14 @@ from handgrad._checks import (
     require_key,
     require_rank,
 )
+from handgrad._notebook import cut, table
 from handgrad._types import Array, ArrayLike, Key, Model
 from handgrad._values import check_labels, check_values
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
 from handgrad.scale.sharding import as_mesh, to_local
 from handgrad.train.batches import Batches, ShardedBatches
-from handgrad.train.log import History, Progress, RunLog
+from handgrad.train.log import History, Progress, RunLog, as_html
 from handgrad.train.loop import ArrayEngine, Engine, Schedule, Solver, TrainState, run
 from handgrad.train.optimizers import resolve
 
@@ -57,6 +58,18 @@ class FitResult(Generic[Params]):
     def loss(self) -> float:
         """The last loss on all training data, in nats."""
         return float(self.history.losses[-1])
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{path} {kind}" for path, kind in _described(self.params))
+        return f"FitResult(params={cut(shapes)}, history={self.history!r})"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.history, table(("parameters", ""), _described(self.params)))
+
+
+def _described(params: Any) -> list[tuple[str, str]]:
+    """The path of each array of parameters, with its dtype and shape."""
+    return [(path.lstrip("."), describe_leaf(leaf)) for path, leaf in leaves(params)]
 
 
 def fit(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from handgrad._notebook import card, curve, facts
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import warn
 
@@ -72,6 +73,45 @@ class History:
     def steps_per_second(self) -> float:
         """Steps per second, compilation left out."""
         return len(self.batch_losses) / self.seconds if self.seconds else math.inf
+
+    def __repr__(self) -> str:
+        return (
+            f"History(steps={self.end}, loss={_last(self.losses)}, "
+            f"gradient_max={_last(self.gradient_max)}, seconds={self.seconds:.3g}, "
+            f"stopped={self.stopped!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+STOPPED = {
+    "epochs": "after all epochs",
+    "tolerance": "within the tolerance",
+    "interrupted": "when interrupted",
+}
+
+
+def as_html(history: History, *parts: str) -> str:
+    """A run for a notebook: how it ended, the curve of the loss, and more `parts` below."""
+    ended = (
+        f"step {history.end:,}, {STOPPED.get(history.stopped, history.stopped)}: "
+        f"loss {_last(history.losses)} nats"
+    )
+    batches = (np.arange(history.start, history.end), history.batch_losses)
+    drawn = curve(history.steps, history.losses, "step", "loss (nats)", behind=batches)
+    drawn += '<p class="quiet">thick: on all data; thin: means of batches</p>'
+    numbers = [
+        ("largest |∂E/∂w|", _last(history.gradient_max)),
+        ("steps per second", f"{history.steps_per_second:,.0f}"),
+        ("seconds", f"{history.seconds:.3g}, and {history.compile_seconds:.3g} to compile"),
+        *([("not saved", history.unsaved)] if history.unsaved else []),
+    ]
+    return card(ended, drawn, facts(numbers), *parts)
+
+
+def _last(values: np.ndarray) -> str:
+    return f"{values[-1]:.6g}" if len(values) else "none"
 
 
 class RunLog:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._checks import called_by_keyword
+from handgrad._notebook import card, cut, table
 from handgrad._precision import x64
 from handgrad.verify.ulp import ALLOWANCE, ulp, ulp_error
 from handgrad.verify.witnesses import (
@@ -65,6 +66,36 @@ class Agreement:
         if self.structure != "ok":
             return self.structure
         return next((leaf.fault for leaf in self.leaves if leaf.fault), None)
+
+    def __repr__(self) -> str:
+        return (
+            f"Agreement(name={cut(self.name)}, ok={self.ok}, fault={cut(self.fault)}, "
+            f"compared={self.compared}, leaves={len(self.leaves)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+HEADS = ("dtype", "leaf", "numbers", "gradient", "jax.grad", "explained")
+LEGEND = (
+    "error against jax.grad in float64, in ulp, the gap between neighbouring numbers of the dtype; "
+    "explained: by rounding the inputs"
+)
+
+
+def as_html(agreement: Agreement) -> str:
+    """The outcome for a notebook: a line for each leaf in each dtype."""
+    said = "agrees with jax.grad" if agreement.ok else f"differs from jax.grad: {agreement.fault}"
+    rows = [
+        (
+            leaf.dtype, leaf.leaf, f"{leaf.compared:,}", f"{leaf.hand_max_ulp:.3g}",
+            f"{leaf.autodiff_max_ulp:.3g}", f"{leaf.conditioning_ulp:.3g}",
+        )
+        for leaf in agreement.leaves
+    ]  # fmt: skip
+    body = table(HEADS, rows) + f'<p class="quiet">{LEGEND}</p>' if rows else ""
+    return card(f"{agreement.name} {said}", body, tone="right" if agreement.ok else "wrong")
 
 
 @called_by_keyword(

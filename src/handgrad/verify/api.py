@@ -1,15 +1,20 @@
 """What may be asked of the judge: `verify`, its options, and the checks on them."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from handgrad._checks import called_by_keyword
 from handgrad._precision import Switch
-from handgrad.errors import InputError
+from handgrad.errors import InputError, NotFollowed
+from handgrad.interop import as_arrays, as_called, as_jax, known_leaves, read_through
 from handgrad.verify.judge import judge
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
@@ -18,6 +23,7 @@ from handgrad.verify.witnesses import (
     captures_arrays,
     check_arguments,
     check_finite,
+    is_float,
     named_leaves,
     narrow_integers,
     one_line,
@@ -60,9 +66,11 @@ def verify(
     no new point is judged; Ctrl-C stops as well: the verdict says what was not done. `progress` is
     called with what is done now, from two seconds on.
 
-    A gradient that cannot be traced gets NumPy arrays, and is judged numerically alone.
+    Both may be written in NumPy, and are then followed step by step. A gradient that cannot be
+    followed gets NumPy arrays, and is judged numerically alone.
 
-    Raises InputError for arguments that cannot be judged.
+    Raises InputError for arguments that cannot be judged, and NotFollowed, one of its kind, for a
+    loss in NumPy that cannot be followed: it names the line.
 
     >>> import jax.numpy as jnp
     >>> verdict = verify(lambda x: 2 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),))
@@ -75,6 +83,7 @@ def verify(
     _check_options(dtypes, digits, evaluations, seed, reference)
     _check_helpers(points, rules, name, bounds)
     _check_limits(strict, seconds, progress)
+    given, at = at, as_arrays(at)
     _check_concrete(at)
     name = one_line(name or str(getattr(gradient, "__name__", "gradient")))
     dtypes = tuple(dict.fromkeys(dtypes))
@@ -82,17 +91,19 @@ def verify(
     with _plain_jax(), _own_folder():
         try:
             with switch.x64():
+                of, gradient, points, notes = _read(of, gradient, given, argnums, points)
                 switch.captures = any(captures_arrays(f, at) for f in (of, gradient))
                 switch.forget()
                 check_arguments(of, at, argnums, differentiable=False)
                 check_finite("at", at, dtypes)
                 at = jax.tree.map(narrow_integers, at)
-            return judge(
+            verdict = judge(
                 Problem(
                     gradient, of, at, argnums, dtypes, digits, points, evaluations, seed,
                     reference, strict, name, rules or {}, bounds, seconds, progress, switch,
                 )
             )  # fmt: skip
+            return replace(verdict, notes=(*notes, *verdict.notes))
         except SystemExit as left:
             raise InputError(
                 "gradient", "functions that return", f"one that called sys.exit({left.code!r})",
@@ -100,6 +111,75 @@ def verify(
             ) from None  # fmt: skip
         finally:
             switch.forget()
+
+
+def _read(
+    of: Callable, gradient: Callable, at: tuple, argnums: Argnums, points: Callable | None
+) -> tuple[Callable, Callable, Callable | None, list[str]]:
+    """Loss, gradient and `points` as functions of JAX, with what has to be said of that."""
+    if not isinstance(at, tuple):
+        return of, gradient, points, []
+    notes = []
+    try:
+        of = as_jax(of, at, argnums)
+    except NotFollowed as error:
+        raise NotFollowed(
+            error.step, error.remedy, error.file, error.line, error.source, argument="of"
+        ) from error
+    try:
+        gradient = as_jax(gradient, at, argnums)
+    except NotFollowed as error:
+        notes.append(f"the gradient was not followed: {error.got}")
+        gradient = as_called(gradient)
+    for kind, function in (("loss", of), ("gradient", gradient)):
+        if through := read_through(function):
+            notes.append(f"the {kind} was read through {through}")
+    if read_through(gradient):
+        gradient = in_dtypes_of_arguments(gradient, argnums)
+    return of, gradient, with_known_leaves(points, at, of, gradient), notes
+
+
+def in_dtypes_of_arguments(gradient: Callable, argnums: Argnums) -> Callable:
+    """A gradient in the tree and the dtypes of the arguments, as `jax.grad` gives it.
+
+    NumPy's is often a list, or in float64 for arguments of float32.
+    """
+
+    @functools.wraps(gradient)
+    def fitted(*args: Any) -> Any:
+        answer = gradient(*args)
+        chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+        leaves, like = jax.tree.leaves(answer), jax.tree.leaves(chosen)
+        if list(map(np.shape, leaves)) != list(map(np.shape, like)):
+            return answer
+        cast = [
+            leaf.astype(jnp.result_type(own)) if is_float(leaf) else leaf
+            for leaf, own in zip(leaves, like, strict=True)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(chosen), cast)
+
+    return fitted
+
+
+def with_known_leaves(points: Callable | None, at: tuple, *functions: Callable) -> Callable | None:
+    """`points`, refused where it draws other numbers than those that the functions were read at."""
+    known = {position for function in functions for position in known_leaves(function)}
+    if points is None or not known:
+        return points
+
+    def drawn(key: jax.Array) -> Any:
+        args = points(key)
+        for position, (leaf, own) in enumerate(
+            zip(jax.tree.leaves(args), jax.tree.leaves(at), strict=False)
+        ):
+            if position in known and not np.array_equal(leaf, own):
+                raise InputError(
+                    "points", "the integers and data of `at`, by which the loss in NumPy branches",
+                    f"other numbers in leaf {position}", "draw the other arguments only",
+                )  # fmt: skip
+        return args
+
+    return drawn
 
 
 @contextmanager

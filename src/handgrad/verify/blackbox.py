@@ -13,6 +13,7 @@ as for any gradient.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +28,9 @@ from handgrad.verify.mathematics import MathResult
 from handgrad.verify.numerics import (
     ONE_DIGIT,
     PointResult,
-    error_ulp,
     evaluate_point,
-    is_explained,
 )
+from handgrad.verify.search import BatchEvaluator
 from handgrad.verify.ulp import ALLOWANCE
 from handgrad.verify.witnesses import (
     Problem,
@@ -101,6 +101,29 @@ class BlackBoxEvaluator:
         with x64(dtype == "float64"):
             leaves = jax.tree.leaves(self._compiled[dtype](*args))
             return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
+
+
+class PlainEvaluator(BatchEvaluator):
+    """A gradient in NumPy that was followed: its program is searched, its own numbers are judged.
+
+    NumPy keeps float64 where an array of it meets float32, which JAX cannot without x64.
+    """
+
+    def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
+        super().__init__(problem, traced)
+        own: Any = problem.gradient
+        self._plain = BlackBoxEvaluator(replace(problem, gradient=own.original))
+
+    def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
+        """The answers of hand and of autodiff at any number of rows."""
+        found = super().answers(rows, leaves, dtype)
+        for index, row in enumerate(rows):
+            point = rounded(self.layout.replaced(leaves, row), dtype)
+            try:
+                found["hand"][index] = self._plain.hand(self.layout.args(point))[0]
+            except InputError:  # a dtype that NumPy does not have: the program stands for it
+                continue
+        return found
 
 
 def _real_array(path: str, leaf: object) -> np.ndarray:
@@ -195,8 +218,7 @@ def _compared(
         return replace(result, hand=status, where=where, cause=cause, notes=notes)
     if not unexplained:
         return result
-    errors = [error_ulp(float(hand[i]), truth_row[i], dtype) for i in unexplained]
-    where = unexplained[int(np.argmax(errors))]
+    where = unexplained[int(np.argmax(point.errors["hand"][unexplained]))]
     return replace(result, hand="different", where=where, cause=None, digits=0)
 
 
@@ -209,23 +231,16 @@ def unexplained_coordinates(
     What conditioning explains is looked at too: across a kink, half an ulp moves the truth far.
     """
     hand = point.answers["hand"]
-    doubtful = [
-        index
-        for index, (computed, true) in enumerate(zip(hand, point.truth, strict=True))
-        if not (true.is_zero() and computed == 0)
-        and not is_explained(float(computed), true, arb(0), dtype)
-    ]
+    explained = point.explained()
+    doubtful = np.flatnonzero(~point.explained(by_conditioning=False)).tolist()
     unexplained, at_kinks = [], []
     for index in doubtful[:MOST_AT_KINKS]:
         value, sides = float(hand[index]), slopes_at_kink(programs, leaves, index)
         if sides is not None and is_within(value, sides, slack_of(dtype)):
             at_kinks.append(index)
-        elif not is_explained(value, point.truth[index], point.reach_at(index), dtype):
+        elif not explained[index]:
             unexplained.append(index)
-    unseen = [
-        index for index in doubtful[MOST_AT_KINKS:]
-        if not is_explained(float(hand[index]), point.truth[index], point.reach_at(index), dtype)
-    ]  # fmt: skip
+    unseen = [index for index in doubtful[MOST_AT_KINKS:] if not explained[index]]
     return (unexplained + unseen, at_kinks, []) if unexplained else ([], at_kinks, unseen)
 
 
@@ -340,8 +355,7 @@ def _without_cancellation(
         return unexplained
 
     def cancels(index: int) -> bool:
-        wide = error_ulp(float(point.answers["hand"][index]), point.truth[index], "float64")
-        lost = error_ulp(float(hand[index]), beside.truth[index], "float32")
+        wide, lost = (float(at.errors["hand"][index]) for at in (point, beside))
         digits_lost = lost >= ONE_DIGIT / _eps("float32") and wide <= LEFT / _eps("float64")
         return math.isfinite(wide) and (wide <= ALLOWANCE * lost or digits_lost)
 

@@ -57,16 +57,12 @@ def describe_run(problem: Problem, truth: Row | None) -> dict[str, Any]:
 
 
 def _leaf(path: str, leaf: Any) -> dict[str, Any]:
+    """A leaf of the arguments; its numbers are written out with the certificate."""
+    dtype = str(jnp.result_type(leaf))
     if not is_float(leaf):
-        kept = np.asarray(leaf).tolist() if not _is_key(leaf) else None
-        return {"leaf": path, "dtype": str(jnp.result_type(leaf)), "values": kept}
-    array = np.asarray(leaf, np.float64)
-    return {
-        "leaf": path,
-        "dtype": str(jnp.result_type(leaf)),
-        "shape": list(array.shape),
-        "values": list(map(float.hex, array.ravel().tolist())),
-    }
+        return {"leaf": path, "dtype": dtype, "values": None if _is_key(leaf) else np.array(leaf)}
+    array = np.array(leaf, np.float64)
+    return {"leaf": path, "dtype": dtype, "shape": list(array.shape), "values": array.ravel()}
 
 
 def _is_key(leaf: Any) -> bool:
@@ -92,6 +88,7 @@ def machine() -> dict[str, Any]:
 
 def import_path(function: Callable) -> str | None:
     """'module:name' where a fresh interpreter would find this very function, else None."""
+    function = getattr(function, "original", function)  # what was read through NumPy
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if not module or module == "__main__" or "<" in name:
         return None

@@ -16,7 +16,6 @@ from handgrad.verify.numerics import (
     PointResult,
     conditioning,
     error_ulp,
-    is_bad,
     lost_coordinate,
     written,
 )
@@ -150,10 +149,10 @@ def _evidence(problem: Problem, found: MathResult) -> Evidence | None:
 
 def _error_in_words(answer: float, true: float | None) -> str:
     """An error as a number, and as a share of the truth."""
-    if true is None:
+    if true is None and not math.isnan(answer):
         return "not between the slopes on both sides of this kink"
-    if not (math.isfinite(answer) and math.isfinite(true)):
-        return "infinite" if not math.isnan(answer) else "NaN is no number"
+    if true is None or not (math.isfinite(answer) and math.isfinite(true)):
+        return "NaN is no number" if math.isnan(answer) else "infinite"
     gap = answer - true
     if not true:
         return f"{gap:.3g}"
@@ -169,12 +168,9 @@ def _failure_in_floats(
     for result in by_dtype:
         for point in result.given:
             dtype = result.row.dtype
-            hand, lost = point.answers["hand"], lost_coordinate(point, dtype)
-            bad = [
-                i for i, true in enumerate(point.truth)
-                if is_bad(float(hand[i]), true, point.reach_at(i), dtype)
-            ]  # fmt: skip
-            index = bad[0] if bad else lost
+            hand, lost = point.answers["hand"], lost_coordinate(point)
+            bad = np.flatnonzero(point.bad["hand"])
+            index = int(bad[0]) if len(bad) else lost
             if index is None:
                 continue
             name = problem.layout.coordinate(index)

@@ -23,7 +23,9 @@ from jax.flatten_util import ravel_pytree
 
 from handgrad import jaxprs
 from handgrad.errors import InputError
-from handgrad.verify.api import verify
+from handgrad.interop import as_arrays, as_jax, as_jax_or_itself, read_through
+from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts
+from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import Argnums, argument_names, is_float, positions_of
@@ -47,12 +49,13 @@ def verify_vjp(
     >>> verify_vjp(lambda c, x: c * jnp.cos(x), of=jnp.sin, at=at, evaluations=0).ok
     True
     """
+    of, at = as_jax(of, at, argnums), as_arrays(at)
     outputs = _float_outputs(of, at)
 
     def loss(cotangent: Any, *args: Any) -> jax.Array:
         return _inner(cotangent, of(*args))
 
-    draw = options.pop("points", None)
+    draw = with_known_leaves(options.pop("points", None), at, of)
 
     def points(key: jax.Array) -> tuple:
         keys = jax.random.split(key)
@@ -83,13 +86,19 @@ def verify_jvp(
     >>> verify_jvp(jvp, of=jnp.sin, at=(jnp.array([0.5, -1.0]),)).ok
     True
     """
+    moved = _float_positions(as_arrays(at)) if argnums is None else positions_of(argnums)
+    of, at = as_jax(of, at, moved), as_arrays(at)
     outputs = _float_outputs(of, at)
     count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
-    moved = _float_positions(at) if argnums is None else positions_of(argnums)
 
     def tangents_of(drawn: list, args: tuple) -> tuple:
         chosen = dict(zip(moved, drawn, strict=True))
         return tuple(chosen.get(i, jax.tree.map(_zero_tangent, arg)) for i, arg in enumerate(args))
+
+    options = {**_with_name(options, jvp), "evaluations": 0}
+    key = jax.random.key(options.get("seed", 0))
+    first_drawn = _normal(key, [at[i] for i in moved])
+    jvp = as_jax_or_itself(jvp, (at, tangents_of(first_drawn, at)), (0, 1))
 
     def loss(tangent: Any, rows: Any, drawn: list, *args: Any) -> jax.Array:
         def along(step: jax.Array, row: jax.Array) -> jax.Array:
@@ -117,18 +126,17 @@ def verify_jvp(
         return _combined(answer, rows, tangent)
 
     steps, rows = _rows(outputs, count, options.get("seed", 0))
-    draw = options.pop("points", None)
+    draw = with_known_leaves(options.pop("points", None), at, of, jvp)
 
     def points(key: jax.Array) -> tuple:
         keys = jax.random.split(key)
         args = draw(keys[1]) if draw else at
         return (steps, rows, _normal(keys[0], [args[i] for i in moved]), *args)
 
-    options = {**_with_name(options, jvp), "evaluations": 0}
-    key = jax.random.key(options.get("seed", 0))
-    first = (steps, rows, _normal(key, [at[i] for i in moved]), *at)
+    first = (steps, rows, first_drawn, *at)
     names = ["tangent", "combinations", "tangents"]
-    return verify(claimed, of=_named(loss, names, of, at), at=first, points=points, **options)
+    named = _named(loss, names, of, at)
+    return verify(_read_as(claimed, jvp), of=named, at=first, points=points, **options)
 
 
 def verify_hessian(
@@ -163,6 +171,9 @@ def verify_hessian(
         )
     argnums %= max(1, len(at))
     options = {**_with_name(options, hessian), "evaluations": 0}
+    of, hessian = as_jax(of, at, argnums), as_jax_or_itself(hessian, at, argnums)
+    at = as_arrays(at)
+    options["points"] = with_known_leaves(options.get("points"), at, of, hessian)
     first = verify(jax.grad(of, argnums), of=of, at=at, argnums=argnums, **options)
     if first.hand not in RIGHT:
         return replace(
@@ -210,7 +221,8 @@ def _verify_whole_hessian(
     rows = _combinations(count, options.get("seed", 0))
     start = (np.zeros((len(rows), count)), rows)
     named = _named(loss, ["hessian", "combinations"], of, at)
-    return verify(claimed, of=named, at=(*start, *at), **_after(options, start))
+    read = _read_as(claimed, hessian)
+    return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
 def _verify_diagonal(
@@ -254,7 +266,8 @@ def _verify_diagonal(
 
     start = (steps, chosen)
     named = _named(loss, ["hess", "chosen"], of, at)
-    return verify(claimed, of=named, at=(*start, *at), **_after(options, start))
+    read = _read_as(claimed, hessian)
+    return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
 def verify_rule(
@@ -266,6 +279,10 @@ def verify_rule(
     default all arguments that hold floats. The autodiff witness is JAX's own derivative of the
     function under the rule. `options` are those of `handgrad.verify`.
 
+    `f` may also be a `torch.autograd.Function`, or the `apply` of one: its backward is judged
+    against its forward, both as PyTorch runs them (contexts, `needs_input_grad`, None for a
+    gradient of zeros). What is no array in `at` is passed on as it is.
+
     >>> @jax.custom_jvp
     ... def cube(x):
     ...     return x**3
@@ -274,6 +291,8 @@ def verify_rule(
     >>> verdict.ok, verdict.hand, verdict.autodiff
     (False, 'different', 'identical')
     """
+    if is_autograd_function(f):
+        return _verify_autograd_function(f, at, argnums, _with_name(options, f))
     moved = _float_positions(at) if argnums is None else argnums
     program = jax.make_jaxpr(f)(*at)
     if not any(
@@ -303,6 +322,27 @@ def verify_rule(
     return verify_vjp(
         by_rule, of=_named(primal, [], f, at), at=at, argnums=moved, **_with_name(options, f)
     )
+
+
+def _verify_autograd_function(
+    f: Any, at: tuple, argnums: Argnums | None, options: dict[str, Any]
+) -> Verdict:
+    """All inputs together; then each that gets another gradient when it is asked for alone."""
+    parts = rule_parts(f, at, argnums)
+    draw = options.pop("points", None)
+    if draw is not None:
+        options["points"] = lambda key: tuple(draw(key)[i] for i in parts.places)
+    verdict = verify_vjp(
+        parts.backward, of=parts.forward, at=parts.at, argnums=parts.argnums, **options
+    )
+    if not verdict.ok or len(parts.argnums) == 1:
+        return verdict
+    for position in changed_when_alone(parts):
+        alone = _verify_autograd_function(f, at, parts.places[position], options)
+        if not alone.ok:
+            note = "asked for the gradient of this input alone: see needs_input_grad"
+            return replace(alone, notes=(*alone.notes, note))
+    return verdict
 
 
 def name_of(function: Callable) -> str:
@@ -406,6 +446,13 @@ def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
 # --- names and options ----------------------------------------------------------------------------
 
 
+def _read_as(function: Callable, inner: Callable) -> Callable:
+    """The function, which says that it was read as the one that it calls was."""
+    if read_through(inner):
+        function.read_through = read_through(inner)  # type: ignore[attr-defined]
+    return function
+
+
 def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Callable:
     """The function, its arguments called `first` and then as `of` calls them, where names fit."""
     kind = inspect.Parameter.POSITIONAL_ONLY
@@ -416,7 +463,7 @@ def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Cal
             for i, name in enumerate(names)
         ]
     )
-    return function
+    return _read_as(function, of)
 
 
 def _with_name(options: dict[str, Any], function: Callable) -> dict[str, Any]:

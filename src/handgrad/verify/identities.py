@@ -23,8 +23,8 @@ from handgrad.verify.witnesses import Programs, is_float
 
 MOST_HALF_ULPS = 8
 """How far inputs may be moved: a few roundings, as in a softmax that somebody computed."""
-MOST_ENTRIES = 4_096
-"""Larger leaves are not moved: each number is a ball."""
+MOST_ENTRIES, MOST_IN_PRODUCTS = 2**18, 4_096
+"""Larger leaves are not moved: each number is a ball. Matrix products of them take far longer."""
 MOST_PAIRS = 36
 """Of identities that are tried two by two."""
 ITERATIONS = 9
@@ -68,12 +68,14 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
         Identity(name.format(paths[i]), i, _on_leaves(project, i))
         for i in usable
         for name, project in CANDIDATES.items()
+        if project not in PRODUCTS or np.size(leaves[i]) <= MOST_IN_PRODUCTS
     ]
     candidates += [
         Identity(name.format(paths[i], paths[j]), i, _on_leaves(project, i, j))
         for i in usable
         for j in usable
         if i != j and np.ndim(leaves[i]) == 2 and np.shape(leaves[i]) == np.shape(leaves[j])
+        and np.size(leaves[i]) <= MOST_IN_PRODUCTS
         for name, project in PAIRS.items()
     ]  # fmt: skip
     for identity in candidates:
@@ -128,10 +130,13 @@ def _projected(project: Callable, leaves: list) -> Balls | None:
 
 def _is_rounding(moved: Balls, numbers: np.ndarray, dtype: str) -> bool:
     """Whether a move is one of a few half ulps of the largest number of the leaf, and not none."""
-    pairs = zip(numbers.ravel(), moved.ravel(), strict=True)
-    furthest = max(abs(arb(float(a)) - b).upper() for a, b in pairs)
     largest = float(np.abs(numbers).max())
     allowed = MOST_HALF_ULPS * _epsilon(numbers, dtype) / 2 * largest
+    nearest = np.array([float(ball) for ball in moved.ravel()])
+    if np.abs(nearest - numbers.ravel()).max() > 2 * allowed:
+        return False
+    pairs = zip(numbers.ravel(), moved.ravel(), strict=True)
+    furthest = max(abs(arb(float(a)) - b).upper() for a, b in pairs)
     return bool(furthest > 0) and bool(furthest <= allowed)
 
 
@@ -248,6 +253,8 @@ CANDIDATES: dict[str, Callable] = {
     "{} sums to 0": _sums_to_0(None),
     "{} is antisymmetric": _symmetric(-1),
 }
+PRODUCTS = frozenset({_projection, _orthonormal_columns, _orthonormal_rows})
+"""Those that take products of matrices."""
 PAIRS: dict[str, Callable] = {
     "{} is the inverse of {}": _inverse,
     "{0} is {1} times its transpose": _lower_factor_product,

@@ -14,6 +14,7 @@ from handgrad.exact import Undecided
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
+    PlainEvaluator,
     compare_black_box,
     is_subgradient,
     right_together,
@@ -26,8 +27,6 @@ from handgrad.verify.numerics import (
     PointResult,
     classify_range,
     evaluate_point,
-    has_bad,
-    is_explained,
     summarize,
 )
 from handgrad.verify.search import (
@@ -64,6 +63,7 @@ POINT_SECONDS, FEWEST_POINTS = 1.0, 1
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
+NOT_KNOWN = "no errors by dtype: the true derivative is not known here"
 Evaluator = BatchEvaluator | BlackBoxEvaluator
 """Runs hand and autodiff in floating point."""
 
@@ -95,7 +95,10 @@ def _judge(problem: Problem) -> Verdict:
     def traced(dtype: str) -> Programs:
         return trace_all(problem, dtype, with_hand)
 
-    evaluator = BatchEvaluator(problem, traced) if traceable else BlackBoxEvaluator(problem)
+    evaluator: Evaluator = BlackBoxEvaluator(problem)
+    if traceable:
+        kind = PlainEvaluator if hasattr(problem.gradient, "original") else BatchEvaluator
+        evaluator = kind(problem, traced)
     try:
         with problem.switch.x64():
             programs = traced("float64")
@@ -139,7 +142,8 @@ def _judge(problem: Problem) -> Verdict:
         left = _left_undone(problem, len(points), judged, by_dtype)
         return replace(verdict, notes=(*verdict.notes, f"{stopped}; not done: {left}"))
     if truth is None:
-        return replace(verdict, notes=(*verdict.notes, NO_NUMERICS))
+        note = NOT_KNOWN if verdict.is_undecided else NO_NUMERICS
+        return replace(verdict, notes=(*verdict.notes, note))
     return verdict
 
 
@@ -222,8 +226,7 @@ def judge_dtype(
     """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
-    Where hand `is_wrong` at the point given, and evaluations are expensive, no further error is
-    looked for.
+    Where hand `is_wrong` at the point given, and evaluations are expensive, there is no search.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
@@ -232,7 +235,10 @@ def judge_dtype(
     """
     rng = np.random.default_rng([problem.seed, 1])
     truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
-    places, evaluations = _places(problem, programs, evaluator, points, further, dtype, rng)
+    settled = is_wrong and programs.is_expensive
+    places, evaluations = _places(
+        problem, programs, evaluator, points, further, dtype, rng, searched=not settled
+    )
     judged: list[PointResult] = []
     given: list[PointResult] = []
     errors: list[MathResult] = []
@@ -253,17 +259,18 @@ def judge_dtype(
                     continue
                 found = "normal"  # what does not excuse the point given
                 if number:
-                    both_fail = all(has_bad(point, name, dtype) for name in own)
+                    both_fail = all(bad.any() for bad in point.bad.values())
                     found = classify_range(programs, here, dtype, both_fail)
             sought = number >= len(points)
             if found == "no value" or (found == "overflow" and sought):
                 discarded += 1
                 continue
-            point = replace(point, underflows=found == "subnormal")
+            if found == "subnormal":
+                point = replace(point, underflows=True)
             if programs.hand is None:
                 with x64():
                     point = _without_kinks(programs, point, here, dtype)
-            if point.disagreeing and not (is_wrong and programs.is_expensive):
+            if point.disagreeing and not settled:
                 place = f"at {_place(number, len(points))}, in {dtype}"
                 error, agree = _compare_again(problem, programs, here, dtype, rng, place)
                 errors += [error] if error else []
@@ -291,8 +298,7 @@ def _place(number: int, points: int) -> str:
 def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
     """A black box's point without the coordinates at which another convention would do."""
     hand = point.answers["hand"]
-    doubtful = [i for i, (h, t) in enumerate(zip(hand, point.truth, strict=True))
-                if not is_explained(float(h), t, point.reach_at(i), dtype)]  # fmt: skip
+    doubtful = np.flatnonzero(~point.explained()).tolist()
     # the algebra is settled in float64: here one digit will do
     kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
     if len(kinks) < len(doubtful):
@@ -330,13 +336,14 @@ def _places(
     further: Sequence[list],
     dtype: str,
     rng: np.random.Generator,
+    searched: bool,
 ) -> tuple[list[tuple[list, np.ndarray]], int]:
-    """Leaves with rows to judge there: the points given and drawn, then what was searched for."""
+    """Leaves with rows to judge there: the points given and drawn, then what is `searched` for."""
     layout = problem.layout
     exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
     base = layout.row(exact_points[0], dtype)
     places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable
+    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable and searched
     if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
         return places, 0
     assert isinstance(evaluator, BatchEvaluator)

@@ -13,6 +13,7 @@ may be at the others, at kinks and ties, is settled in `kinks`.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -279,7 +280,7 @@ def _by_coordinate(
         try:
             slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
         except Undecided as undecided:
-            failed[index] = str(undecided)
+            failed[index] = re.sub("(derivative of )?output entry 0:? ", "", str(undecided))
     truths = np.full(size, None, dtype=object)
     for index, slope in slopes.items():
         truths[index] = slope.value

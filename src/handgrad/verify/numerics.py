@@ -21,6 +21,7 @@ looked at are the real values of the loss, not their float images. The point giv
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -47,6 +48,8 @@ CHEAPER = 0.7
 """Of the time of the truth's program, below which hand's takes its place at moved inputs."""
 MOST_SINGLE_MOVES = 4
 """Up to this many inputs are moved one at a time; more, all together with random signs."""
+ERROR_BITS = 256
+"""The precision at which errors are taken."""
 SIGN_DRAWS = 2
 """With each draw of signs and its opposite; where evaluations are expensive, with one of them."""
 
@@ -129,6 +132,7 @@ class PointResult:
     answers: dict[str, np.ndarray]
     disagreeing: tuple[int, ...]
     """Coordinates at which hand's balls and the truth's differ: a kink, or wrong algebra."""
+    dtype: str
     underflows: bool = False
     """Whether the loss passes through a subnormal number here."""
 
@@ -136,6 +140,41 @@ class PointResult:
     def modesty(self) -> float:
         """Minus the largest input."""
         return -float(np.abs(self.row.astype(np.float64)).max(initial=0))
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The truth as the nearest float64."""
+        return midpoints(self.truth)
+
+    @cached_property
+    def errors(self) -> dict[str, np.ndarray]:
+        """Each answer's error in ulp."""
+        with ctx.workprec(ERROR_BITS):
+            return {
+                name: errors_ulp(computed, self.truth, self.dtype, self.values)
+                for name, computed in self.answers.items()
+            }
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """What conditioning explains of an error, in ulp."""
+        with ctx.workprec(ERROR_BITS):
+            return conditionings(self.truth, self.reach, self.dtype, self.values)
+
+    @cached_property
+    def bad(self) -> dict[str, np.ndarray]:
+        """Where each answer `is_bad`."""
+        with ctx.workprec(ERROR_BITS):
+            return {name: _bad_entries(self, computed) for name, computed in self.answers.items()}
+
+    def explained(self, by_conditioning: bool = True) -> np.ndarray:
+        """Where `is_explained` holds of hand; also without what conditioning costs."""
+        costs = self.costs if by_conditioning else np.zeros(len(self.truth))
+        found = self.errors["hand"] <= ALLOWANCE * (1 + costs)
+        for index in np.flatnonzero(~finite_entries(self.truth)):
+            own = float(self.answers["hand"][index]), self.truth[index]
+            found[index] = is_explained(*own, self.reach_at(int(index)), self.dtype)
+        return found
 
     def reach_at(self, index: int) -> arb | None:
         """How far the truth of one coordinate moves."""
@@ -188,7 +227,7 @@ def evaluate_point(
         if reach is None and not disagreeing and programs.hand is not None:
             # autodiff branches at a tie; hand may not
             reach = _reach(programs, programs.hand, here, true, dtype)
-    return PointResult(row, true, reach, answers, disagreeing)
+    return PointResult(row, true, reach, answers, disagreeing, dtype)
 
 
 def _cheaper(programs: Programs, truth: Traced, hand: Row | None, true: Row) -> Traced:
@@ -356,12 +395,12 @@ def _terms(interpreter: Interpreter, equation: Any, operands: list[_Summed]) -> 
     if not summed:
         return None
     if name in PASSED_ON:
-        return np.abs(interpreter.apply(equation, [operands[0].terms])[0])
+        return _sizes(interpreter.apply(equation, [operands[0].terms])[0])
     if name in ("add", "sub", "add_any"):
-        return sum((operand.terms for operand in summed[1:]), summed[0].terms)
+        return _sizes(sum((operand.terms for operand in summed[1:]), summed[0].terms))
     others = [operand for operand in operands if operand is not summed[0]]
     if name in ("mul", "div") and all(operand.constant for operand in others):
-        scaled = [o.terms if o is summed[0] else np.abs(o.value) for o in operands]
+        scaled = [o.terms if o is summed[0] else _sizes(o.value) for o in operands]
         return interpreter.apply(equation, scaled)[0]
     return None
 
@@ -370,7 +409,12 @@ def _magnitude(operand: _Summed) -> Any:
     """The magnitudes of a sum's own terms: a sum of sums owes for the terms of all."""
     if operand.terms is not None:
         return operand.terms
-    return np.abs(operand.value) if _is_balls(operand.value) else operand.value
+    return _sizes(operand.value) if _is_balls(operand.value) else operand.value
+
+
+def _sizes(balls: Any) -> np.ndarray:
+    """|x| of each ball, an array still where there is one alone."""
+    return np.asarray(np.abs(balls), dtype=object)
 
 
 def _is_balls(value: Any) -> bool:
@@ -385,15 +429,14 @@ def midpoints(row: Row) -> np.ndarray:
     return np.array([float(ball) for ball in row.tolist()], np.float64)
 
 
-def bad_entries(computed: np.ndarray, true: Row, reach: Row | None, dtype: str) -> np.ndarray:
-    """Where a gradient `is_bad`."""
-    values = midpoints(true)
+def _bad_entries(point: PointResult, computed: np.ndarray) -> np.ndarray:
+    values = point.values
     with np.errstate(invalid="ignore"):
         opposed = (values != 0) & (np.sign(computed) != np.sign(values))
     bad = ~np.isfinite(computed) | ~np.isfinite(values) | opposed
     for index in np.flatnonzero(bad):
-        moved = None if reach is None else reach[index]
-        bad[index] = is_bad(float(computed[index]), true[index], moved, dtype)
+        own = float(computed[index]), point.truth[index], point.reach_at(int(index))
+        bad[index] = is_bad(*own, point.dtype)
     return bad
 
 
@@ -415,11 +458,6 @@ def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
     return wrong and not is_explained(computed, true, reach, dtype)
 
 
-def has_bad(point: PointResult, name: str, dtype: str) -> bool:
-    """Whether any coordinate of an answer is bad."""
-    return bool(bad_entries(point.answers[name], point.truth, point.reach, dtype).any())
-
-
 def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
     """Whether rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning."""
     if not true.is_finite():
@@ -428,26 +466,28 @@ def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> b
     return error_ulp(computed, true, dtype) <= allowed
 
 
-def lost_coordinate(point: PointResult, dtype: str) -> int | None:
+def lost_coordinate(point: PointResult) -> int | None:
     """A coordinate of hand without one right digit, which conditioning does not explain.
 
     Where the truth is a normal number of the dtype; the first such coordinate, or None.
     """
-    info = jnp.finfo(dtype)
-    values, computed = np.abs(midpoints(point.truth)), point.answers["hand"]
+    info = jnp.finfo(point.dtype)
+    values, computed = np.abs(point.values), point.answers["hand"]
     with np.errstate(invalid="ignore"):
-        lost = ~(np.abs(computed - midpoints(point.truth)) <= ONE_DIGIT * values)
+        lost = ~(np.abs(computed - point.values) <= ONE_DIGIT * values)
     lost &= (values >= float(info.tiny)) & (values <= float(info.max))
     for index in np.flatnonzero(lost):
         own = float(computed[index]), point.truth[index], point.reach_at(int(index))
-        if not is_explained(*own, dtype):
+        if not is_explained(*own, point.dtype):
             return int(index)
     return None
 
 
-def errors_ulp(computed: np.ndarray, true: Row, dtype: str) -> np.ndarray:
-    """|computed − true| in ulp of the truth; infinite for NaN and for an infinity that is wrong."""
-    values = midpoints(true)
+def errors_ulp(computed: np.ndarray, true: Row, dtype: str, values: np.ndarray) -> np.ndarray:
+    """|computed − true| in ulp of the truth; infinite for NaN and for an infinity that is wrong.
+
+    `values` are the midpoints of the truth.
+    """
     in_range = np.abs(values) <= float(jnp.finfo(dtype).max)
     gap = midpoints(np.abs(as_balls(computed) - true))
     with np.errstate(all="ignore"):
@@ -458,17 +498,18 @@ def errors_ulp(computed: np.ndarray, true: Row, dtype: str) -> np.ndarray:
 
 def error_ulp(computed: float, true: arb, dtype: str) -> float:
     """`errors_ulp` of one number."""
-    return float(errors_ulp(np.array([computed]), np.array([true]), dtype)[0])
+    row = np.array([true])
+    return float(errors_ulp(np.array([computed]), row, dtype, midpoints(row))[0])
 
 
-def conditionings(true: Row, reach: Row | None, dtype: str) -> np.ndarray:
+def conditionings(true: Row, reach: Row | None, dtype: str, values: np.ndarray) -> np.ndarray:
     """How far the truth moves, in ulp, as the inputs move by half an ulp.
 
-    Infinite where that is not known, or where the moved truth has no value.
+    Infinite where that is not known, or where the moved truth has no value. `values` are the
+    midpoints of the truth.
     """
     if reach is None:
         return np.full(len(true), np.inf)
-    values = midpoints(true)
     known = finite_entries(reach)
     moves = np.array([float(ball.abs_upper()) for ball in reach.tolist()])
     with np.errstate(all="ignore"):
@@ -478,8 +519,8 @@ def conditionings(true: Row, reach: Row | None, dtype: str) -> np.ndarray:
 
 def conditioning(true: arb, reach: arb | None, dtype: str) -> float:
     """`conditionings` of one number."""
-    moved = None if reach is None else np.array([reach])
-    return float(conditionings(np.array([true]), moved, dtype)[0])
+    row, moved = np.array([true]), None if reach is None else np.array([reach])
+    return float(conditionings(row, moved, dtype, midpoints(row))[0])
 
 
 # --- all points -----------------------------------------------------------------------------------
@@ -515,23 +556,20 @@ def summarize(
     bad_at: dict[str, tuple[float, WorstInput]] = {}
     subnormal = 0
     witnessed = all("autodiff" in point.answers for point in points)
-    with ctx.workprec(256):
+    with ctx.workprec(ERROR_BITS):
         for point in points:
-            sizes = np.abs(midpoints(point.truth))
+            sizes = np.abs(point.values)
             with np.errstate(invalid="ignore"):
                 subnormal += int(np.sum(point.underflows | ((sizes > 0) & (sizes < tiny))))
                 in_range = (sizes >= tiny) & (sizes <= largest)
             modesty = point.modesty
-            costs = conditionings(point.truth, point.reach, dtype)
             for name, computed in point.answers.items():
                 lost = ~np.isfinite(computed)
-                failed = lost
-                if not point.underflows:
-                    failed = bad_entries(computed, point.truth, point.reach, dtype)
+                failed = lost if point.underflows else point.bad[name]
                 bad[name] += int(failed.sum())
                 counted = in_range & (lost | (not point.underflows))
-                errors = errors_ulp(computed, point.truth, dtype)
-                worst[name] = _worse(worst[name], point, computed, errors, costs, counted)
+                errors = point.errors[name]
+                worst[name] = _worse(worst[name], point, computed, errors, counted)
                 is_first = name not in bad_at
                 if failed.any() and (is_first or modesty > bad_at[name][0]):
                     index = int(np.argmax(failed))
@@ -562,11 +600,10 @@ def _worse(
     point: PointResult,
     computed: np.ndarray,
     errors: np.ndarray,
-    costs: np.ndarray,
     counted: np.ndarray,
 ) -> _Worst:
     """The worst so far, or a coordinate of this point that is worse by more than 1%."""
-    modesty = point.modesty
+    modesty, costs = point.modesty, point.costs
     with np.errstate(invalid="ignore"):
         excess = np.where(np.isfinite(errors), errors / (1 + costs), np.inf)
     excess = np.where(counted, excess, -np.inf)
@@ -593,7 +630,7 @@ def _worst_input(
         truth=_decimal(point.truth[index]),
         own=float(point.row[index]).hex(),
         inputs=tuple(
-            (name, tuple(float(v).hex() for v in part))
+            (name, tuple(map(float.hex, part.tolist())))
             for name, part in zip(layout.names, parts, strict=True)
         ),
     )
@@ -629,7 +666,10 @@ class RangeInterpreter(Interpreter):
     def _remember(self, balls: list[arb]) -> None:
         numbers = np.abs(np.array([float(ball) for ball in balls], np.float64))
         plain = (numbers >= np.finfo(np.float64).tiny) & (numbers < np.inf)
-        plain &= np.array([ball.rel_accuracy_bits() for ball in balls]) > 1
+        if plain.any():
+            ends = np.flatnonzero(plain)[[np.argmax(numbers[plain]), np.argmin(numbers[plain])]]
+            if any(balls[end].contains(0) for end in ends):
+                plain &= np.array([not ball.contains(0) for ball in balls])
         if plain.any():
             self._extend(
                 *(int(np.frexp(n)[1]) for n in (numbers[plain].max(), numbers[plain].min()))

@@ -18,14 +18,22 @@ from flint import arb
 from handgrad import exact
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.verify.api import verify
+from handgrad.interop import as_jax
+from handgrad.verify.api import verify, with_known_leaves
 from handgrad.verify.derivatives import name_of, verify_hessian
 from handgrad.verify.verdict import Verdict
+from handgrad.verify.witnesses import round_to
 
 CLOSE = 1e-5
 """Relative: how near in float32 two numbers are that are meant to be the same."""
 MOST_CLASSES = 64
 """Predictions of one example whose second derivatives are bounded together."""
+DTYPES = ("float32", "float64")
+LABELS: tuple = (
+    ({0, 1}, "0 and 1", ("2y − 1", lambda y: 2 * y - 1), "−1 and 1"),
+    ({-1, 1}, "−1 and 1", ("(y + 1)/2", lambda y: (y + 1) / 2), "0 and 1"),
+)
+"""Labels of two classes: as they are, in words, how the others come of them, and these in words."""
 
 
 def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options: Any) -> Verdict:
@@ -54,6 +62,8 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
             "pass raw margins and labels as arrays",
         )  # fmt: skip
     name = options.pop("name", None) or name_of(objective)
+    of = as_jax(of, at)
+    options["points"] = with_known_leaves(options.get("points"), at, of)
 
     def total(predictions: Any, labels: Any) -> jax.Array:
         return jnp.sum(of(predictions, labels))
@@ -72,8 +82,7 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
 
     first = verify(part(0), of=total, at=at, name=f"grad of {name}", **options)
     if not first.ok:
-        meant = _on_probabilities(objective, total, at)
-        return replace(first, cause=meant or first.cause)
+        return replace(first, cause=_misread(objective, total, at) or first.cause)
     second = verify_hessian(
         part(1), of=total, at=at, diagonal=True, name=f"hess of {name}", **options
     )
@@ -81,7 +90,7 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
         return _both(name, first, second, "hess is the second derivative")
     if second.hand not in ("different", "not traceable"):
         return second
-    kind = _kind_of_hess(part(1), total, at)
+    kind = _kind_of_hess(part(1), total, at, options.get("dtypes", DTYPES))
     if kind:
         return _both(name, first, second, kind)
     return second
@@ -94,35 +103,68 @@ def _both(name: str, first: Verdict, second: Verdict, kind: str) -> Verdict:
     )
 
 
-def _on_probabilities(objective: Callable, total: Callable, at: tuple) -> str | None:
-    """Whether grad would be right if the predictions were probabilities."""
-    z, y = (np.asarray(leaf) for leaf in at)
-    z = z.astype(np.float64)
+def _misread(objective: Callable, total: Callable, at: tuple) -> str | None:
+    """Whether grad would be right if predictions or labels were what the objective takes them for.
+
+    Raw margins are often taken for probabilities, and labels of 0 and 1 for −1 and 1.
+    """
+    z, y = np.asarray(at[0], np.float64), np.asarray(at[1])
+    margins = "the objective takes its predictions for probabilities, and they are raw margins: "
     with x64():
         truth = np.asarray(jax.grad(total)(jnp.asarray(z), y))
-        for link, function in (("sigmoid", jax.nn.sigmoid), ("softmax", jax.nn.softmax)):
-            if link == "softmax" and z.ndim == 1:
-                continue
+        readings: list[tuple[str, Any, Any]] = [
+            (f"{margins}pass them through the sigmoid first", jax.nn.sigmoid(z), y)
+        ]
+        if z.ndim == 2:
+            readings.append((f"{margins}pass them through the softmax first", jax.nn.softmax(z), y))
+        for values, name, (mending, mend), other in LABELS:
+            if z.ndim == 1 and set(np.unique(y).tolist()) == values:
+                said = f"the objective takes labels of {other}, and they are {name}: pass {mending}"
+                readings.append((said, z, mend(y)))
+        for said, predictions, labels in readings:
             try:
-                grad = np.asarray(objective(np.asarray(function(z)), y)[0], np.float64)
+                grad = _numbers(objective, (predictions, labels), "float64")[0]
             except Exception:
                 return None
             if grad.shape == truth.shape and np.allclose(grad, truth, rtol=CLOSE, atol=1e-12):
-                return (
-                    f"the objective takes its predictions for probabilities, and they are raw "
-                    f"margins: pass them through the {link} first"
-                )
+                return said
     return None
 
 
-def _kind_of_hess(hess: Callable, total: Callable, at: tuple) -> str | None:
-    """What hess is if it is not the second derivative: held from below, or a bound."""
+def _numbers(objective: Callable, at: tuple, dtype: str) -> list[np.ndarray]:
+    """What the objective returns at a point rounded to a dtype, given as NumPy arrays or as JAX's.
+
+    It is a list with hess alone for a function that returns that.
+    """
+    point = round_to(at, dtype)
+    try:
+        answer = objective(*jax.tree.map(np.asarray, point))
+    except Exception:
+        answer = objective(*point)
+    parts = answer if isinstance(answer, tuple | list) else [answer]
+    return [np.asarray(part, np.float64) for part in parts]
+
+
+def _kind_of_hess(
+    hess: Callable, total: Callable, at: tuple, dtypes: tuple[str, ...]
+) -> str | None:
+    """What hess is if it is not the second derivative: held from below, or a bound.
+
+    None if it is neither, or is something else in one of the dtypes asked.
+    """
     z = np.asarray(at[0], np.float64)
     with x64():
-        given = np.asarray(hess(z, at[1]), np.float64)
+        (given,) = _numbers(hess, at, "float64")
         if given.shape != z.shape or not np.isfinite(given).all():
             return None
+        for dtype in dtypes:
+            (rounded,) = _numbers(hess, at, dtype)
+            nearness = float(jnp.finfo(dtype).eps) ** 0.5
+            if not np.allclose(rounded, given, rtol=nearness, atol=0.0):
+                return None
         blocks = _curvature(total, z, at[1])
+    if blocks is None:
+        return None
     diagonal = np.array([[float(block[i, i].mid()) for i in range(len(block))] for block in blocks])
     diagonal = diagonal.reshape(z.shape)
     same = np.abs(given - diagonal) <= CLOSE * np.abs(diagonal)
@@ -141,22 +183,35 @@ def _kind_of_hess(hess: Callable, total: Callable, at: tuple) -> str | None:
     return None
 
 
-def _curvature(total: Callable, z: np.ndarray, y: Any) -> list[np.ndarray]:
-    """∂²L in the predictions of each example, as balls: (K, K) for each."""
+def _curvature(total: Callable, z: np.ndarray, y: Any) -> list[np.ndarray] | None:
+    """∂²L in the predictions of each example, as balls: (K, K) for each.
+
+    None for too many classes, and for a loss in which examples are mixed: its second derivatives
+    along a combination of the examples are not that combination of those along each.
+    """
     slope = jax.grad(total)
     classes = 1 if z.ndim == 1 else z.shape[1]
     if classes > MOST_CLASSES:
-        return []
+        return None
+    weights = np.linspace(0.5, 1.5, len(z))
 
-    def column(z: Any, y: Any, k: Any) -> Any:
-        unit = jnp.broadcast_to((jnp.arange(classes) == k).astype(z.dtype), (len(z), classes))
+    def column(z: Any, y: Any, weights: Any, k: Any) -> Any:
+        unit = weights[:, None] * (jnp.arange(classes) == k).astype(z.dtype)
         return jax.jvp(lambda z: slope(z, y), (z,), (unit.reshape(z.shape),))[1]
 
-    def columns(z: Any, y: Any) -> Any:
-        return jnp.stack([column(z, y, k) for k in range(classes)])
+    def columns(z: Any, y: Any, weights: Any) -> Any:
+        return jnp.stack([column(z, y, weights, k) for k in range(classes)])
 
-    found = exact.evaluate(columns, z, y)
-    return list(np.moveaxis(np.asarray(found).reshape(classes, len(z), classes), 0, 2))
+    found, weighted = (
+        np.asarray(exact.evaluate(columns, z, y, w)).reshape(classes, len(z), classes)
+        for w in (np.ones(len(z)), weights)
+    )
+    if not all(
+        ball.overlaps(found[index] * float(weights[index[1]]))
+        for index, ball in np.ndenumerate(weighted)
+    ):
+        return None
+    return list(np.moveaxis(found, 0, 2))
 
 
 def _bounds(given: np.ndarray, block: np.ndarray) -> bool:

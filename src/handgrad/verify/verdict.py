@@ -1,4 +1,4 @@
-"""The verdict: what the judge found, as data, as text that a person can read, and as JSON.
+"""The verdict: what the judge found, as data, as text and HTML for a person, and as JSON.
 
 The text goes from the answer to its reasons: right or not in the first line; then the numbers at
 the point given; what to do next; what was compared; errors by dtype; what a search found elsewhere.
@@ -11,6 +11,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from handgrad._notebook import card, cut, facts, table
 from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.numerics import NumericsRow, WorstInput
 
@@ -74,6 +77,17 @@ class Verdict:
     def __str__(self) -> str:
         return as_text(self)
 
+    def __repr__(self) -> str:
+        dtypes = ", ".join(row.dtype for row in self.numerics)
+        return (
+            f"Verdict(name={cut(self.name)}, ok={self.ok}, fault={cut(self.fault)}, "
+            f"hand={self.hand!r}, autodiff={self.autodiff!r}, digits={self.digits}, "
+            f"compared={self.compared}, points={self.points}, dtypes={dtypes!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
     @property
     def is_undecided(self) -> bool:
         """Whether nothing could be said, neither for the gradient nor against it."""
@@ -104,7 +118,7 @@ class Verdict:
         """
         data = {"format": FORMAT, **asdict(self)}
         record = data.pop("record")
-        plain = _without_infinities({**data, **record})
+        plain = _as_json({**data, **record})
         plain["digest"] = digest(plain)
         return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -115,11 +129,15 @@ def digest(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _without_infinities(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
+    """With infinities and NaN as text, and arrays as lists: floats in hex, to the last bit."""
     if isinstance(value, dict):
-        return {str(k): _without_infinities(v) for k, v in value.items()}
+        return {str(k): _as_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_infinities(v) for v in value]
+        return [_as_json(v) for v in value]
+    if isinstance(value, np.ndarray):
+        numbers = value.tolist()
+        return list(map(float.hex, numbers)) if value.dtype.kind == "f" else numbers
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
@@ -140,46 +158,79 @@ LABELS = 14
 """The width of the column of labels."""
 
 
+Facts = list[tuple[str, str]]
+"""Labels and what they label; a label alone stands over those that follow."""
+
+
 def as_text(verdict: Verdict) -> str:
     """A verdict as a person reads it: what is wrong first, then the evidence."""
-    parts = [
-        [_headline(verdict)],
-        _evidence(verdict),
-        [_line("next", step)] if (step := next_step(verdict)) else [],
-        _mathematics(verdict) if verdict.structure == "ok" else [],
-        _numerics(verdict),
-        [line for note in verdict.notes for line in _wrapped("note", note)],
-    ]
-    return "\n".join(line for part in parts for line in part)
+    return "\n".join(
+        [
+            _headline(verdict),
+            *(_line(*fact) for fact in (*_evidence(verdict), *_findings(verdict))),
+            *_numerics(verdict),
+            *(_line(*remark) for remark in _remarks(verdict)),
+            *(f"  note: {note}" for note in verdict.notes),
+        ]
+    )
+
+
+def as_html(verdict: Verdict) -> str:
+    """The same for a notebook."""
+    tone = "right" if verdict.ok else "undecided" if verdict.is_undecided else "wrong"
+    notes = [("note", note) for note in verdict.notes]
+    numerics = ""
+    if verdict.numerics:
+        groups = [(1, "")] + [(last - first + 1, title) for first, last, title in GROUPS]
+        legend = f'<p class="quiet">{" ".join(LEGEND.split())}</p>'
+        numerics = table(HEADS, _cells(verdict), groups) + legend
+    return card(
+        _headline(verdict),
+        facts(_evidence(verdict)),
+        facts(_findings(verdict), words=True),
+        numerics,
+        facts([*_remarks(verdict), *notes], words=True),
+        tone=tone,
+    )
 
 
 def _headline(verdict: Verdict) -> str:
     if verdict.ok:
         return f"{verdict.name}: right"
     if verdict.is_undecided:
-        return f"{verdict.name}: undecided: {verdict.fault}"
+        why = "" if verdict.fault == "undecided" else f": {verdict.fault}"
+        return f"{verdict.name}: undecided{why}"
     return f"{verdict.name}: NOT right: {verdict.fault}"
 
 
 def _line(label: str, text: str) -> str:
-    return f"  {label:<{LABELS}}{text}"
+    return f"  {label:<{LABELS}}{text}" if text else f"  {label}"
 
 
-def _evidence(verdict: Verdict) -> list[str]:
+def _findings(verdict: Verdict) -> Facts:
+    """What to do next, and what was compared with what."""
+    step = next_step(verdict)
+    return [
+        *([("next", step)] if step else []),
+        *(_mathematics(verdict) if verdict.structure == "ok" else []),
+    ]
+
+
+def _evidence(verdict: Verdict) -> Facts:
     """The input, what came, what is true, and how far apart they are."""
     found = verdict.evidence
     if found is None:
         return []
     lines = [
-        f"  {found.place}",
-        _line("  input", f"{found.coordinate} = {found.own}"),
-        _line("  gradient", found.answer),
+        (found.place, ""),
+        ("  input", f"{found.coordinate} = {found.own}"),
+        ("  gradient", found.answer),
     ]
     if found.truth:
-        lines.append(_line("  truth", found.truth))
-    lines.append(_line("  error", found.error))
+        lines.append(("  truth", found.truth))
+    lines.append(("  error", found.error))
     if found.size > 1:
-        lines.append(_line("  wrong", f"{found.wrong} of {found.size} numbers of the gradient"))
+        lines.append(("  wrong", f"{found.wrong} of {found.size} numbers of the gradient"))
     return lines
 
 
@@ -189,22 +240,31 @@ def next_step(verdict: Verdict) -> str | None:
         return None
     if verdict.structure != "ok":
         return "return what jax.grad returns: the same structure, shapes and dtypes as the input"
+    if step := remedy(verdict.cause or ""):
+        return step
     if verdict.is_undecided:
         return (
             "choose another point (at=), draw points of the domain (points=), or pass a rule for "
             "what is not supported (rules=)"
         )
     if verdict.hand in RIGHT and verdict.evidence is not None:
-        return remedy(verdict.cause or "") or (
+        return (
             "the formula is right, its arithmetic is not: rewrite the step that cancels or "
-            "overflows (handgrad repair may find a form), or use a wider dtype"
+            "overflows, or use a wider dtype"
         )
-    return remedy(verdict.cause or "") or (
-        "compare the formula with the loss at this input, one term at a time"
-    )
+    return "compare the formula with the loss at this input, one term at a time"
 
 
 REMEDIES = (
+    ("judge smaller arrays", "pass arrays of a few thousand numbers, made by the same code"),
+    ("seconds given were over|interrupted", "give it more time (seconds=), or smaller arrays"),
+    ("jump", "a loss that jumps has no derivative there: choose a point beside the jump (at=), or "
+     "draw points of the domain (points=)"),
+    ("the bits of", "write the step by arithmetic (jnp.ldexp, x * 2.0**n): bits have no "
+     "derivative; or pass a rule for it (rules=)"),
+    ("has no value on either side", "choose a point inside the domain of the loss (at=)"),
+    ("no exact rule for", "pass a rule for it (rules=), or write the loss without it"),
+    (r"where (\S+) to (\S+) is right", r"return a number from \1 to \2 there: the loss has a kink"),
     (r"wrong count: divided by (\S+) .*in place of (\S+)", r"divide by \2 in place of \1"),
     (r"(\S+) times too large.*a mean forgotten", r"divide by \1"),
     (r"(\S+) times too small.*once too often", r"multiply by \1"),
@@ -247,7 +307,7 @@ SAID = {
 }
 
 
-def _mathematics(verdict: Verdict) -> list[str]:
+def _mathematics(verdict: Verdict) -> Facts:
     """What was compared with what."""
     said = f"the gradient {SAID[verdict.hand]}"
     if verdict.hand == "identical":
@@ -257,8 +317,7 @@ def _mathematics(verdict: Verdict) -> list[str]:
     beside = "so does jax.grad" if verdict.hand == verdict.autodiff == "identical" else (
         f"jax.grad {SAID[verdict.autodiff]}"
     )  # fmt: skip
-    lines = [_line("mathematics", f"{said}; {beside}")]
-    return [*lines, _line("truth", verdict.truth)]
+    return [("mathematics", f"{said}; {beside}"), ("truth", verdict.truth)]
 
 
 def _counted(count: int, noun: str) -> str:
@@ -271,19 +330,23 @@ GROUPS = ((1, 2, "error at the point given"), (3, 4, "worst error found"), (5, 5
           (6, 7, "lost"))  # fmt: skip
 
 
-def _numerics(verdict: Verdict) -> list[str]:
+def _cells(verdict: Verdict) -> list[tuple[str, ...]]:
     """The errors by dtype: at the point given, then the largest that the search found."""
-    rows = verdict.numerics
-    if not rows:
-        return []
-    cells = [
+    return [
         (
             row.dtype, _ulp(row.hand_ulp), _ulp(row.autodiff_ulp), _ulp(row.hand_max_ulp),
             _ulp(row.autodiff_max_ulp), _ulp(row.conditioning_ulp), str(row.hand_bad),
             str(row.autodiff_bad),
         )
-        for row in rows
+        for row in verdict.numerics
     ]  # fmt: skip
+
+
+def _numerics(verdict: Verdict) -> list[str]:
+    """The table of errors, as text."""
+    cells = _cells(verdict)
+    if not cells:
+        return []
     columns = list(zip(HEADS, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
     for first, last, title in GROUPS:
@@ -297,11 +360,7 @@ def _numerics(verdict: Verdict) -> list[str]:
         "  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
         for line in (HEADS, *cells)
     ]
-    lines.append(LEGEND)
-    is_right = {"hand": verdict.hand not in ("different", "not traceable") or verdict.ok,
-                "autodiff": verdict.autodiff != "different"}  # fmt: skip
-    named = [name for name in WITNESSES if is_right[name]]
-    return [*lines, *(line for row in rows for line in _worst(row, named))]
+    return [*lines, LEGEND]
 
 
 LEGEND = (
@@ -310,26 +369,26 @@ LEGEND = (
 )
 
 
-def _worst(row: NumericsRow, named: list[str]) -> list[str]:
-    """Where the largest errors are, if they are worth a look, and what was left out."""
+def _remarks(verdict: Verdict) -> Facts:
+    """Where the largest errors are, if they are worth a look, and what was left out, by dtype."""
+    is_right = {"hand": verdict.hand not in ("different", "not traceable") or verdict.ok,
+                "autodiff": verdict.autodiff != "different"}  # fmt: skip
     lines = []
-    for name in named:
-        worst: WorstInput | None = getattr(row, f"{name}_worst_at")
-        is_lost = getattr(row, f"{name}_bad")
-        if worst is not None and worst.ulp > WORTH_SHOWING and not is_lost:
-            lines.append(_line(row.dtype, f"worst: {WITNESSES[name]} {worst.in_words(row.dtype)}"))
-    left_out = []
-    if row.subnormal:
-        left_out.append(f"{_counted(row.subnormal, 'number')} below the normal range")
-    if row.discarded:
-        left_out.append(f"{_counted(row.discarded, 'point')} where the loss overflows")
-    if left_out:
-        lines.append(_line(row.dtype, f"not counted: {', '.join(left_out)}"))
+    for row in verdict.numerics:
+        for name in WITNESSES:
+            worst: WorstInput | None = getattr(row, f"{name}_worst_at")
+            is_lost = getattr(row, f"{name}_bad") or not is_right[name]
+            if worst is not None and worst.ulp > WORTH_SHOWING and not is_lost:
+                said = f"worst: {WITNESSES[name]} {worst.in_words(row.dtype)}"
+                lines.append((row.dtype, said))
+        left_out = []
+        if row.subnormal:
+            left_out.append(f"{_counted(row.subnormal, 'number')} below the normal range")
+        if row.discarded:
+            left_out.append(f"{_counted(row.discarded, 'point')} where the loss overflows")
+        if left_out:
+            lines.append((row.dtype, f"not counted: {', '.join(left_out)}"))
     return lines
-
-
-def _wrapped(label: str, text: str) -> list[str]:
-    return [f"  {label}: {text}"]
 
 
 def _ulp(value: float) -> str:

@@ -25,7 +25,7 @@ from handgrad._checks import dtype_of
 from handgrad._precision import Switch
 from handgrad.errors import InputError
 from handgrad.exact import Traced
-from handgrad.exact.evaluation import Effort, effort_of
+from handgrad.exact.evaluation import Effort, effort_of, is_ball_array
 
 QUIET_SECONDS = 2.0
 """Before the first progress report."""
@@ -35,6 +35,8 @@ GRACE_SECONDS = 2.0
 """What is being judged when the time given is over may take so much longer."""
 EXPENSIVE_SECONDS = 0.02
 """Of one evaluation over balls, from which on there are fewer of them."""
+MOST_KEPT = 2**19
+"""Balls that are remembered, over all rows."""
 MOST_DEPTH = 4
 """Of functions within functions in which captured scalars are looked for."""
 
@@ -490,6 +492,8 @@ class Programs:
     rules: Mapping[str, Callable] = field(default_factory=dict)
     smallest: float = 0.0
     """The smallest positive number of the dtypes asked for."""
+    _rows: dict[tuple, tuple[int, Row]] = field(default_factory=dict, repr=False, compare=False)
+    """The latest rows of balls, and the digits that they were asked for, by program and point."""
 
     @cached_property
     def loss_effort(self) -> Effort:
@@ -518,11 +522,29 @@ class Programs:
     def row(
         self, program: Traced | None, leaves: list, digits: int, constants: str = "exact"
     ) -> Row:
-        """All coordinates that a gradient program gives at these leaves, in balls."""
+        """All coordinates that a gradient program gives at these leaves, in balls.
+
+        Evaluated once for each point, as long as no more digits are asked for.
+        """
         assert program is not None
-        out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
-        rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
-        return np.concatenate(rows) if rows else np.zeros(0, dtype=object)
+        point = _fingerprint(leaves)
+        key = None if point is None else (id(program), constants, point)
+        known_digits, row = self._rows[key] if key in self._rows else (-1, np.zeros(0, object))
+        if known_digits < digits:
+            out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
+            rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
+            row = np.concatenate(rows) if rows else np.zeros(0, dtype=object)
+            self._keep(key, digits, row)
+        return row.copy()
+
+    def _keep(self, key: tuple | None, digits: int, row: Row) -> None:
+        """Remember a row; the oldest ones are forgotten where all are too many numbers."""
+        if key is None:
+            return
+        self._rows.pop(key, None)
+        self._rows[key] = digits, row
+        while sum(len(kept) for _, kept in self._rows.values()) > MOST_KEPT:
+            del self._rows[next(iter(self._rows))]
 
     def along(self, leaves: list, direction: np.ndarray, digits: int) -> arb:
         """The directional derivative of the loss, from its values alone."""
@@ -537,6 +559,17 @@ class Programs:
         moves = self.layout.moves(leaves, direction)
         sides = exact.one_sided_jaxpr(self.loss.jaxpr, leaves, moves, digits, self.rules)
         return sides[0][0], sides[1][0]
+
+
+def _fingerprint(leaves: list) -> tuple | None:
+    """The numbers of all leaves, to tell points apart; None where there are balls or keys."""
+    parts = []
+    for leaf in leaves:
+        if is_ball_array(leaf) or not isinstance(getattr(leaf, "dtype", np.dtype(bool)), np.dtype):
+            return None
+        array = np.asarray(leaf, np.float64 if is_float(leaf) else None)
+        parts.append((array.dtype.str, array.shape, array.tobytes()))
+    return tuple(parts)
 
 
 def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: str) -> Callable:
@@ -562,6 +595,7 @@ def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
     def trace(function: Callable) -> Traced:
         with problem.switch.x64(dtype == "float64"):
             traced = exact.trace(function, *problem.at, dtype=dtype)
+            traced = traced._replace(jaxpr=jaxprs.without_dead_code(traced.jaxpr))
             if problem.switch.captures:
                 return traced._replace(jaxpr=jaxprs.with_copied_constants(traced.jaxpr))
             return traced

@@ -10,38 +10,43 @@ import hashlib
 import json
 from html import escape
 from importlib import resources
+from typing import Any
 
-from handgrad.explain.data import as_data
-from handgrad.explain.explanation import (
-    Explanation,
+from handgrad.derivations.latex import as_mathml, as_unicode
+from handgrad.explain.data import data
+from handgrad.explain.derivation_view import DerivationView
+from handgrad.explain.leaves import (
     GradientLeaf,
+    Leaves,
     agreement_heads,
     format_autodiff,
     format_hand,
 )
-from handgrad.explain.latex import as_mathml, as_unicode
 from handgrad.explain.page.graph import Graph, as_svg, draw
 from handgrad.explain.summary import format_block, summarise
+from handgrad.explain.tape import Tape
 
 DIGITS = 10
 """Of the gradient in the agreement."""
 
 
-def as_html(explanation: Explanation) -> str:
+def page(
+    name: str, tape: Tape, leaves: Leaves, derivation: DerivationView, notes: tuple[str, ...]
+) -> str:
     """The whole page."""
-    graph = draw(explanation.tape)
+    graph = draw(tape)
     parts = {
-        "TITLE": escape(explanation.name),
-        "LEAD": _lead(explanation),
-        "DERIVATION": _derivation(explanation),
-        "MAIN": "both" if explanation.derivation.lines else "alone",
+        "TITLE": escape(name),
+        "LEAD": _lead(tape, leaves),
+        "DERIVATION": _derivation(derivation),
+        "MAIN": "both" if derivation.lines else "alone",
         "GRAPH": as_svg(graph),
-        "AGREEMENT": _agreement(explanation),
-        "TAPE": _tape(explanation),
+        "AGREEMENT": _agreement(leaves, notes),
+        "TAPE": _tape(tape),
         "STYLE": _resource("page.css"),
         "SCRIPT": _resource("page.js"),
-        "DATA": _data(explanation, graph),
-        "LAST": str(_steps(explanation) - 1),
+        "DATA": _data(data(name, tape, leaves, derivation, notes), graph),
+        "LAST": str(_steps(tape) - 1),
     }
     parts["HASH"] = base64.b64encode(hashlib.sha256(parts["SCRIPT"].encode()).digest()).decode()
     pieces = _resource("page.html").split("%%")  # text, NAME, text, NAME, ...
@@ -52,30 +57,28 @@ def _resource(name: str) -> str:
     return (resources.files("handgrad.explain.page") / name).read_text(encoding="utf-8")
 
 
-def _data(explanation: Explanation, graph: Graph) -> str:
+def _data(found: dict[str, Any], graph: Graph) -> str:
     """The data, and with each equation the value of the node that its steps light."""
-    data = as_data(explanation)
-    for index, equation in enumerate(data["equations"]):
+    for index, equation in enumerate(found["equations"]):
         equation["node"] = graph.stands_for[index]
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
 
 
-def _steps(explanation: Explanation) -> int:
+def _steps(tape: Tape) -> int:
     """The arguments, every equation forward, the loss, every equation back, the gradient."""
-    return len(explanation.tape.equations) + len(explanation.tape.backward) + 3
+    return len(tape.equations) + len(tape.backward) + 3
 
 
-def _lead(explanation: Explanation) -> str:
-    tape = explanation.tape
+def _lead(tape: Tape, leaves: Leaves) -> str:
     loss = escape(summarise(tape.loss.array).text)
     wanted = ", ".join(f"<b>{escape(tape.values[i].name)}</b>" for i in tape.wanted)
     ends = "what <code>jax.grad</code> gives, but for rounding"
-    if explanation.identical:
+    if all(leaf.identical for leaf in leaves):
         ends = "the very bits that <code>jax.grad</code> gives"
-    elif explanation.identical_unfused:
+    elif all(leaf.identical_unfused for leaf in leaves):
         ends += ", and under <code>jax.disable_jit</code> its very bits"
     return (
         f"{len(tape.equations)} equations forward to the loss <b>{loss}</b>, "
@@ -83,8 +86,7 @@ def _lead(explanation: Explanation) -> str:
     )
 
 
-def _derivation(explanation: Explanation) -> str:
-    derivation = explanation.derivation
+def _derivation(derivation: DerivationView) -> str:
     if not derivation.lines:
         return ""
     rows = []
@@ -106,14 +108,13 @@ def _derivation(explanation: Explanation) -> str:
     )
 
 
-def _agreement(explanation: Explanation) -> str:
-    hand = explanation.hand_equal is not None
-    heads = agreement_heads(explanation)
-    rows = [_row(leaf, hand) for leaf in explanation.leaves]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in explanation.notes)
+def _agreement(leaves: Leaves, notes: tuple[str, ...]) -> str:
+    heads = agreement_heads(leaves)
+    rows = [_row(leaf, "by hand" in heads) for leaf in leaves]
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement">'
-        f"{_table(heads, rows)}</div>" + (f'<ul class="quiet">{notes}</ul>' if notes else "")
+        f"{_table(heads, rows)}</div>" + (f'<ul class="quiet">{listed}</ul>' if notes else "")
     )
 
 
@@ -132,8 +133,8 @@ def _cell(array: object, who: str, name: str, comparison: str) -> str:
     return f'<td><pre data-who="{who}" data-leaf="{escape(name)}">{block}</pre>{mark}</td>'
 
 
-def _tape(explanation: Explanation) -> str:
-    tape, rows = explanation.tape, []
+def _tape(tape: Tape) -> str:
+    rows = []
     for equation in tape.equations:
         outputs = [tape.values[i] for i in equation.outputs]
         value = "; ".join(summarise(v.array).text for v in outputs)

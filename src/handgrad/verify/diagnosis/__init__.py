@@ -23,7 +23,6 @@ from handgrad.verify.diagnosis.hypotheses import (
     chain_causes,
     hypotheses,
     pairs,
-    replaced_causes,
 )
 from handgrad.verify.diagnosis.intermediates import (
     Chain,
@@ -32,6 +31,7 @@ from handgrad.verify.diagnosis.intermediates import (
     constants_of,
 )
 from handgrad.verify.diagnosis.relations import (
+    DESCRIBED,
     Cause,
     ComparedLeaf,
     Context,
@@ -81,18 +81,31 @@ def diagnose(
     with x64():
         flat, tree = jax.tree.flatten(_as_float64(at))
         program = jax.make_jaxpr(lambda *leaves: of(*jax.tree.unflatten(tree, leaves)))(*flat)
-        captured = _captured(of, program)
-        loss = TracedLoss(program, flat, [name for name, _ in named], positions, captured)
+        held = _held_arrays(of)
+        captured = _captured(held, program)
+        names = [name for name, _ in named]
+        loss = TracedLoss(program, flat, names, positions, captured, held)
         here = _Point(loss, leaves, wrong, _context(named, program, of), {})
         there = _second_point(here, of, gradient, tree, argnums) if gradient else None
-        found: list[Cause] = []
-        explained = None
-        for stage in (_by_relations, _by_variants, _by_chain, _by_slopes, _by_residuals):
-            found += _confirmed(stage, here, there)
-            explained = _explain(found, leaves, wrong)
-            if explained and explained.cost < ENOUGH[stage.__name__]:
-                break
+        explained = _explained(here, there)
+        if there and (not explained or explained.cost >= DESCRIBED) and here.is_kink():
+            beside = _second_point(here, of, gradient, tree, argnums, seed=1)
+            found = _explained(beside, there) if beside and beside.wrong == wrong else None
+            if found and found.cost < DESCRIBED:
+                explained = found
     return explained.words if explained else None
+
+
+def _explained(here: "_Point", there: "_Point | None") -> "_Words | None":
+    """The simplest explanation at a point that holds at the other one too."""
+    found: list[Cause] = []
+    explained = None
+    for stage in (_by_relations, _by_variants, _by_chain, _by_residuals):
+        found += _confirmed(stage, here, there)
+        explained = _explain(found, here.leaves, here.wrong)
+        if explained and explained.cost < ENOUGH[stage.__name__]:
+            break
+    return explained
 
 
 class _Point(NamedTuple):
@@ -109,6 +122,13 @@ class _Point(NamedTuple):
         if "variants" not in self.cache:
             self.cache["variants"] = variants_of(self.loss)
         return self.cache["variants"]
+
+    def is_kink(self) -> bool:
+        """Whether the truth is not, or not alone, what the loss's own rules give here."""
+        variants = self.variants()
+        own = variants.gradient(self.loss.moving, variants.closed) if variants else []
+        pairs = zip(own, self.leaves, strict=False)
+        return any(leaf.unknown.any() or not close(a, leaf.truth).all() for a, leaf in pairs)
 
     def chosen(self) -> list[np.ndarray]:
         """Coordinates of each leaf on which the chain is looked at."""
@@ -136,11 +156,11 @@ class _Point(NamedTuple):
             wrong=self.wrong,
         )
 
-    def integers(self) -> list[tuple[str, np.ndarray]]:
-        """The arguments that may be labels or indices."""
+    def held(self) -> list[tuple[str, np.ndarray]]:
+        """Labels and indices among the arguments, and all arrays that the loss has besides."""
         pairs = [*zip(self.loss.names, self.loss.leaves, strict=True)]
-        pairs += self.loss.captured.values()
-        return [(name, np.asarray(a)) for name, a in pairs if _is_index(a)]
+        pairs = [(name, a) for name, a in pairs if _is_index(a)]
+        return [(name, np.asarray(a)) for name, a in (*pairs, *self.loss.held.items())]
 
 
 Stage = Callable[[_Point], Iterable[Cause]]
@@ -161,20 +181,15 @@ def _by_variants(point: _Point) -> Iterable[Cause]:
 
 def _by_chain(point: _Point) -> Iterable[Cause]:
     if chain := point.chain():
-        yield from chain_causes(hypotheses, point.sample(), chain, point.integers(), point.context)
-
-
-def _by_slopes(point: _Point) -> Iterable[Cause]:
-    if chain := point.chain():
-        yield from replaced_causes(point.loss, chain, point.leaves, point.wrong)
+        yield from chain_causes(hypotheses, point.sample(), chain, point.held(), point.context)
 
 
 def _by_residuals(point: _Point) -> Iterable[Cause]:
     if chain := point.chain():
-        yield from chain_causes(pairs, point.sample(), chain, point.integers(), point.context)
+        yield from chain_causes(pairs, point.sample(), chain, point.held(), point.context)
 
 
-ENOUGH = {"_by_relations": 20.0, "_by_variants": 23.4, "_by_chain": 23.4, "_by_slopes": 28.0,
+ENOUGH = {"_by_relations": 20.0, "_by_variants": 23.4, "_by_chain": 28.0,
           "_by_residuals": math.inf}  # fmt: skip
 """The cost from which on the next kind of cause is looked for besides."""
 
@@ -185,19 +200,20 @@ def _confirmed(stage: Stage, here: _Point, there: _Point | None) -> list[Cause]:
     if not found or there is None:
         return found
     again = {(_place_free(cause.phrase), cause.leaf) for cause in stage(there)}
-    return [c for c in found if c.descriptive or (_place_free(c.phrase), c.leaf) in again]
+    held = [c for c in found if c.descriptive or (_place_free(c.phrase), c.leaf) in again]
+    return [c._replace(coordinates=2 * c.coordinates) for c in held]
 
 
 def _place_free(phrase: str) -> str:
     """A phrase without the coordinates that it is said of: elsewhere they may be others."""
-    return re.sub(r" at \d+ of \d+ coordinates.*$|^\S+\[\d+:\d+\]: ", "", phrase)
+    return re.sub(r" at \d+ of \d+ coordinates.*$| at \[.*\] only$|^\S+\[\d+:\d+\]: ", "", phrase)
 
 
 def _second_point(
-    here: _Point, of: Callable, gradient: Callable, tree: Any, argnums: Argnums
+    here: _Point, of: Callable, gradient: Callable, tree: Any, argnums: Argnums, seed: int = 0
 ) -> _Point | None:
     """Both gradients in float64 at inputs moved by a few percent; None where there is no value."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     flat = [np.array(leaf) if is_float(leaf) else leaf for leaf in here.loss.leaves]
     for position in here.loss.argnums:
         leaf = np.asarray(flat[position], np.float64)
@@ -285,21 +301,37 @@ def _closure(function: Any) -> dict[str, Any]:
     return held
 
 
-def _captured(of: Callable, program: Any) -> dict[int, tuple[str, Any]]:
-    """The arrays that a loss holds: by the id of the constant, its name and the array itself."""
-    known = {
+def _held_arrays(of: Callable) -> dict[str, np.ndarray]:
+    """The arrays of numbers that a loss holds, by name."""
+    arrays = {
         name: np.asarray(value) for name, value in _closure(of).items()
         if isinstance(value, np.ndarray | jax.Array) and not _is_key(value)
     }  # fmt: skip
+    return {name: a for name, a in arrays.items() if a.ndim and a.dtype.kind in "fiu"}
+
+
+def _captured(held: dict[str, np.ndarray], program: Any) -> dict[int, tuple[str, Any]]:
+    """The constants of a traced loss: by their id, the name that it holds them by and the array."""
     found = {}
     for constant in program.consts:
         if _is_key(constant) or np.size(constant) < 2:
             continue
         array = np.asarray(constant)
-        names = [n for n, a in known.items() if a.shape == array.shape and np.array_equal(a, array)]
-        name = names[0] if names else f"an array {list(array.shape)} of the loss"
-        found[id(constant)] = (name, array)
+        names = (name + part for name, a in held.items() if (part := _part(a, array)) is not None)
+        found[id(constant)] = (next(names, f"an array {list(array.shape)} of the loss"), array)
     return found
+
+
+def _part(whole: np.ndarray, array: np.ndarray) -> str | None:
+    """'' if the arrays are equal, '[1:]' for a slice along the first axis; None for another one."""
+    if array.ndim != whole.ndim or array.shape[1:] != whole.shape[1:]:
+        return None
+    n, length = len(array), len(whole)
+    for start in range(length - n + 1):
+        if np.array_equal(whole[start : start + n], array):
+            stop = "" if start + n == length else start + n
+            return "" if n == length else f"[{start or ''}:{stop}]"
+    return None
 
 
 def _is_key(value: Any) -> bool:

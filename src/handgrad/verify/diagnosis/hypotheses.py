@@ -11,29 +11,18 @@ hand − truth + Jᵤᵀ L′(u) is Jᵤᵀ c for the wrong c that was used, and
 
 where s, p and q are made of the loss's own values, and of what its derivative has in it besides: a
 stable loss never forms ŷ, but its gradient does. A hypothesis must give every coordinate.
-
-A wrong rule used throughout (the derivative of every tanh forgotten, or 1 − z² for each) is made
-once for each layer of a deep chain, and no single cotangent explains the layers before. So the
-gradient is taken again, with another slope s in place of f′ wherever f occurs: f(x) becomes
-f(x₀) + s (x − x₀), whose value is f's and whose derivative is s.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from handgrad._types import Array
-from handgrad.verify.diagnosis.intermediates import QUICK, Intermediate, TracedLoss
+from handgrad.verify.diagnosis.intermediates import Intermediate
 from handgrad.verify.diagnosis.relations import (
     Cause,
-    ComparedLeaf,
     Context,
-    close,
     is_exactly,
     name_ratio,
 )
@@ -73,6 +62,8 @@ class Term(NamedTuple):
     name: str
     value: np.ndarray
     cost: float = 0.0
+    fixed: bool = False
+    """Whether it is data: it does not depend on what is differentiated."""
 
 
 def derived(v: Term) -> Iterator[Term]:
@@ -94,15 +85,25 @@ def derived(v: Term) -> Iterator[Term]:
 
 
 def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore"):  # a row of −∞ alone
+        e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+        return e / np.sum(e, axis=axis, keepdims=True)
 
 
-def terms(chain: Sequence[Intermediate], integers: Sequence[tuple[str, np.ndarray]]) -> list[Term]:
-    """Every value of the loss, then what is derived from them: once each, under its first name."""
+def terms(chain: Sequence[Intermediate], held: Sequence[tuple[str, np.ndarray]]) -> list[Term]:
+    """Every value of the loss, then what is derived from them: once each, under its first name.
+
+    `held` are the arrays that the loss has besides, labels among them.
+    """
     arrays = [p for p in chain if p.value.ndim]
     data = [p for p in arrays if p.made_by == "input" and not p.moves]
-    found = [Term(p.name, p.value, 0.0 if p.made_by == "input" else 0.3) for p in arrays]
+    found = [
+        Term(p.name, p.value, 0.0, not p.moves) if p.made_by == "input" else
+        Term(p.name, p.value, 0.3)
+        for p in arrays
+    ]  # fmt: skip
+    found += [Term(name, a, 0.2, True) for name, a in held if a.dtype.kind == "f"]
+    integers = [(name, a) for name, a in held if a.dtype.kind in "iu"]
     found += _labels(integers, {p.value.shape[-1] for p in arrays if p.value.ndim == 2})
     found += [
         Term(b.name, b.value, b.cost + (p.made_by not in LOGITS))
@@ -116,6 +117,7 @@ def terms(chain: Sequence[Intermediate], integers: Sequence[tuple[str, np.ndarra
             columns = range(min(MOST_COLUMNS, p.value.shape[1]))
             found += [Term(f"{p.name}[:, {k}]", p.value[:, k], 1.5) for k in columns]
             found.append(Term(f"Σ {p.name}", p.value.sum(axis=1), 2.0))
+    found += [Term(p.name, p.value) for p in chain if p.made_by == "input" and not p.value.ndim]
     found.append(Term("1", np.ones(()), 1.0))
     once: dict[tuple, Term] = {}
     for term in sorted(found, key=lambda b: b.cost):
@@ -126,7 +128,8 @@ def terms(chain: Sequence[Intermediate], integers: Sequence[tuple[str, np.ndarra
 def _labels(integers: Sequence[tuple[str, np.ndarray]], classes: set[int]) -> list[Term]:
     """One-hot rows of what may be labels, and of labels counted from elsewhere."""
     return [
-        Term(f"one_hot({name}{words})", np.roll(np.eye(k)[value], shift, axis=1), 2.0 * abs(shift))
+        Term(f"one_hot({name}{words})", np.roll(np.eye(k)[value], shift, axis=1), 2.0 * abs(shift),
+             fixed=True)
         for name, value in integers if value.ndim == 1 and value.size and value.min() >= 0
         for k in classes if value.max() < k <= MOST_CLASSES
         for shift, words in ((0, ""), (1, " + 1"), (-1, " − 1"))
@@ -185,18 +188,40 @@ def hypotheses(
     u = chain[at]
     where = f"the cotangent of {u.name}"
     yield Hypothesis(u.cotangent, f"the paths through {u.name}", 20)
-    if not u.value.shape:
-        return
     for term in known:
         if (value := fitting(term, u.value.shape)) is not None:
             for words, factor, cost in _factors(term, value):
                 yield Hypothesis(u.cotangent * factor, f"{words}, on {where}", 25 + cost)
+    if not u.value.shape:
+        return
+    yield from _other_factors(u, chain, known, where)
     for k in sorted(descendants(chain, at)):
         v = chain[k]
         if v.value.shape == u.value.shape and v.cotangent.any() and v is not u:
             yield from _local_derivatives(u, v, known)
     yield from _other_matrices(u, chain)
     yield from _rearranged(u, where)
+
+
+def _other_factors(
+    u: Intermediate, chain: Sequence[Intermediate], known: Sequence[Term], where: str
+) -> Iterator[Hypothesis]:
+    """Another array of the data for a factor: the weight of one class for that of another."""
+    used = {i for p in chain if p.made_by == "mul" and p.moves for i in p.operands if i >= 0}
+    factors = [chain[i] for i in used if chain[i].value.ndim and not chain[i].moves]
+    for factor, other in product(factors, (term for term in known if term.fixed)):
+        right = fitting(Term(factor.name, factor.value), u.value.shape)
+        wrong = fitting(other, u.value.shape)
+        if other.name != factor.name and right is not None and wrong is not None:
+            shift = " (shifted: off by one)" if _is_beside(other.value, factor.value) else ""
+            words = f"{other.name} in place of the factor {factor.name}{shift}, on {where}"
+            yield Hypothesis(u.cotangent * wrong / right, words, 27)
+
+
+def _is_beside(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are slices of one, a place apart."""
+    pairs = ((a[1:], b[:-1]), (a[:-1], b[1:])) if a.shape == b.shape else ()
+    return any(len(one) > 1 and np.array_equal(one, other) for one, other in pairs)
 
 
 def _local_derivatives(
@@ -270,6 +295,10 @@ def pairs(at: int, chain: Sequence[Intermediate], known: Sequence[Term]) -> Iter
             named = term.name if formula == "v" else f"{formula}, v = {term.name}"
             words = f"{where} off by a multiple of {named}"
             yield Hypothesis(f(value), words, 34 + term.cost, True, True)
+        if np.isin(value, (0, 1)).all() and (value.sum(axis=-1) == 1).all():
+            words = f"{where} off by a multiple of 1/{value.shape[-1]} − {term.name}: the"
+            smooth = 1 / value.shape[-1] - value
+            yield Hypothesis(smooth, f"{words} label smoothing is another", 30, True, True)
     for (a, p), (b, q) in combinations(usable, 2):
         cost, names = 32 + a.cost + b.cost, f"v = {a.name}, w = {b.name}"
         opposite = _is_proportional(u.cotangent, p - q)
@@ -291,10 +320,14 @@ def _is_proportional(a: np.ndarray, b: np.ndarray) -> bool:
     return float(np.vdot(rest, rest)) <= 1e-20 * float(np.vdot(a, a))
 
 
-def repeats(u: Intermediate, integers: Sequence[tuple[str, np.ndarray]]) -> Iterator[Hypothesis]:
+def repeats(u: Intermediate, held: Sequence[tuple[str, np.ndarray]]) -> Iterator[Hypothesis]:
     """An index that comes twice, its contributions overwritten instead of added."""
-    for name, index in integers:
-        if u.value.shape[: index.ndim] != index.shape or not index.ndim:
+    for name, index in held:
+        if (
+            index.dtype.kind not in "iu"
+            or u.value.shape[: index.ndim] != index.shape
+            or not index.ndim
+        ):
             continue
         flat = index.ravel()
         first, last = np.zeros(flat.size, bool), np.zeros(flat.size, bool)
@@ -323,11 +356,11 @@ def chain_causes(
     made: Callable[..., Iterator[Hypothesis]],
     sample: Sample,
     chain: Sequence[Intermediate],
-    integers: Sequence[tuple[str, np.ndarray]],
+    held: Sequence[tuple[str, np.ndarray]],
     context: Context,
 ) -> Iterator[Cause]:
     """Causes of one kind: `hypotheses` about one cotangent, or `pairs`, other residuals."""
-    known = terms(chain, integers)
+    known = terms(chain, held)
     spent = tried = 0
     for late, at in enumerate(distinct(chain)):
         u = chain[at]
@@ -336,7 +369,8 @@ def chain_causes(
             continue
         with np.errstate(all="ignore"):
             if made is hypotheses:
-                for batch in _batches(repeats(u, integers), u):
+                yield from test.overwritten()
+                for batch in _batches(repeats(u, held), u):
                     yield from test.run(batch)
             for batch in _batches(made(at, chain, known), u):
                 spent, tried = spent + len(batch) * u.jacobian.size, tried + len(batch)
@@ -402,7 +436,7 @@ class _Test:
             slack = 1e-9 * np.abs(wanted) + 1e-12 * np.max(self.scale[columns])
             if np.all(np.abs(wanted) <= slack):
                 words = f"the paths through {self.u.name} forgotten, as if it were a constant"
-                yield Cause(20 + self.worse, words, number, len(columns))
+                yield Cause(20 + self.worse, words, number, len(columns), len(columns) == 1)
                 continue
             targets = np.where(added, self.excess[columns], wanted)
             ratios = np.sum(offered * targets, axis=1) / np.sum(offered * offered, axis=1)
@@ -412,6 +446,23 @@ class _Test:
             for i in np.flatnonzero(fits):
                 yield from self.finding(batch[i], float(ratios[i]), number, int(counts[i]))
             yield from self._alone(batch, offered, number, columns, slack)
+
+    def overwritten(self) -> Iterator[Cause]:
+        """Of all entries of u that reach one coordinate only the last, or the first, counts."""
+        shares = self.u.cotangent.ravel()[:, None] * self.u.jacobian
+        reach, every = shares != 0, np.arange(shares.shape[1])
+        if len(shares) < 2 or not np.any(reach.sum(axis=0) > 1):
+            return
+        last = len(shares) - 1 - np.argmax(reach[::-1], axis=0)
+        for entries, which in ((last, "last"), (np.argmax(reach, axis=0), "first")):
+            offered = shares[entries, every]
+            for number, columns in self.leaves:
+                wanted = self.wanted[columns]
+                slack = 1e-9 * np.abs(wanted) + 1e-12 * np.max(self.scale[columns])
+                if np.all(np.abs(wanted - offered[columns]) <= slack):
+                    words = f"where entries of {self.u.name} meet in one coordinate only the"
+                    words += f" {which} counts: overwritten, not added"
+                    yield Cause(24 + self.worse, words, number, len(columns), len(columns) == 1)
 
     def _alone(
         self,
@@ -431,7 +482,7 @@ class _Test:
                 yield Cause(batch[i].cost + 3 + self.worse, words, number, len(columns))
 
     def finding(self, c: Hypothesis, ratio: float, number: int, count: int) -> Iterator[Cause]:
-        cost, words, free = c.cost + self.worse, c.words, 0
+        cost, words, free = c.cost + self.worse, c.words, int(count == 1)
         natural = {1.0, 1 / self.u.value.size, 1 / self.u.value.shape[0]} if c.free_scale else {1.0}
         if any(is_exactly(ratio, k) for k in natural):
             if c.cotangent is self.u.cotangent:
@@ -445,66 +496,3 @@ class _Test:
         else:
             return
         yield Cause(cost, words, number, count, free)
-
-
-# --- one wrong rule throughout --------------------------------------------------------------------
-
-EVERYWHERE = 23.3
-"""The cost of such a cause."""
-
-
-def _slopes() -> list[tuple[str, Callable[[Array, Array], Array]]]:
-    """Wrong slopes as functions of the argument and the value."""
-    arguments = (
-        ("its value", lambda x, y: y),
-        ("its argument", lambda x, y: x),
-        ("tanh(its value)", lambda x, y: jnp.tanh(y)),
-        ("σ(its value)", lambda x, y: jax.nn.sigmoid(y)),
-        ("σ(its argument)", lambda x, y: jax.nn.sigmoid(x)),
-    )
-    return [("forgotten", lambda x, y: jnp.ones_like(y))] + [
-        (f"taken to be {formula}, v being {name}", lambda x, y, f=f, of=of: f(of(x, y)))
-        for formula, f, _ in FACTORS[:7]
-        for name, of in arguments
-    ]
-
-
-def repeated_functions(chain: Sequence[Intermediate]) -> list[str]:
-    """Elementwise functions of one argument that occur more than once on the way."""
-    counts = Counter(u.made_by for u in chain if _is_unary(u, chain))
-    return [name for name, count in counts.items() if count > 1]
-
-
-def _is_unary(u: Intermediate, chain: Sequence[Intermediate]) -> bool:
-    alone = len(u.operands) == 1 and u.operands[0] >= 0 and u.moves and u.cotangent.any()
-    return bool(alone and chain[u.operands[0]].value.shape == u.value.shape)
-
-
-def replaced_causes(
-    loss: TracedLoss,
-    chain: Sequence[Intermediate],
-    leaves: Sequence[ComparedLeaf],
-    wrong: Sequence[int],
-) -> Iterator[Cause]:
-    """Causes in a slope that is wrong wherever its function occurs."""
-    slopes = _slopes()
-    for function in repeated_functions(chain):
-
-        def value(moving: list[Array], chosen: Array, function: str = function) -> Array:
-            def shift(k: int, y: Array, operands: Sequence[Array]) -> Array:
-                if chain[k].made_by != function or not _is_unary(chain[k], chain):
-                    return y
-                (x,) = operands
-                x0, y0 = jax.lax.stop_gradient((x, y))
-                s = sum(w * f(x0, y0) for w, (_, f) in zip(chosen, slopes, strict=True))
-                return y0 + s * (x - x0)
-
-            return loss.run(moving, shift)[0]
-
-        gradient = jax.jit(jax.grad(value), compiler_options=QUICK)
-        for row, (words, _) in zip(np.eye(len(slopes)), slopes, strict=True):
-            answers = [np.asarray(g) for g in gradient(loss.moving, jnp.asarray(row))]
-            for i in wrong:
-                if close(leaves[i].hand, answers[i]).all():
-                    phrase = f"the derivative of every `{function}` {words}"
-                    yield Cause(EVERYWHERE, phrase, i, leaves[i].hand.size)

@@ -65,6 +65,8 @@ class _Labelled(NamedTuple):
 
     value: Any
     source: int
+    name: str = ""
+    """The name of an array of whole numbers or truth values, until it is made one of reals."""
 
 
 Shift = Callable[[int, Any, Sequence[Any]], Any]
@@ -79,7 +81,9 @@ class TracedLoss(NamedTuple):
     names: Sequence[str]
     argnums: Sequence[int]
     captured: Mapping[int, tuple[str, Any]] = {}
-    """Arrays that the loss holds: by the id of the constant, the name and the array."""
+    """Constants of the program: by the id of each, its name and the array."""
+    held: Mapping[str, np.ndarray] = {}
+    """Arrays that the loss holds by name, whether or not they came into the program."""
 
     @property
     def moving(self) -> list[Any]:
@@ -101,26 +105,32 @@ class TracedLoss(NamedTuple):
             values = [operand.value for operand in operands]
             sources = tuple(operand.source for operand in operands)
             made_by = equation.primitive.name
+            moved = operands[0] if made_by in MOVES | {"convert_element_type"} else _Labelled(0, -1)
             outputs = []
             for value in jaxprs.bind(equation, values):
                 if _is_worth_a_name(equation, value):
-                    own = _Named(name_of(equation), made_by, sources)
+                    own = _Named(moved.name or name_of(equation), made_by, sources)
                     outputs.append(visit(value, own, values))
+                elif made_by in MOVES:
+                    outputs.append(_Labelled(value, sources[0], moved.name))
                 else:
-                    outputs.append(_Labelled(value, sources[0] if made_by in MOVES else -1))
+                    outputs.append(_Labelled(value, -1, moved.name))
             return outputs
 
         def constant(value: Any, aval: Any) -> _Labelled:
             own = jaxprs.as_arrays(value, aval)
-            if id(value) not in self.captured or not _is_real(value):
-                return _Labelled(own, -1)
-            return visit(own, _Named(self.captured[id(value)][0], "input", ()))
+            name, _ = self.captured.get(id(value), ("", None))
+            if not name or not _is_real(value):
+                return _Labelled(own, -1, name)
+            return visit(own, _Named(name, "input", ()))
 
         given = [jnp.asarray(leaf) for leaf in self.leaves]
         for position, value in zip(self.argnums, moving, strict=True):
             given[position] = value
         inputs = [
-            visit(value, _Named(name, "input", ())) if _is_real(value) else _Labelled(value, -1)
+            visit(value, _Named(name, "input", ()))
+            if _is_real(value)
+            else _Labelled(value, -1, name)
             for name, value in zip(self.names, given, strict=True)
         ]
         (output,) = jaxprs.run(self.program, inputs, apply, constant)

@@ -12,11 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+DESCRIBED = 30.0
+"""The cost of saying where a gradient is 0 and should not be, or should be and is not."""
 ONLY_ONE = 70.0
 """The cost of saying that one coordinate differs: a description, for when there is no cause."""
 # Exact relations between values rounded to float64 hold to a few ulp; what passes through sums
 # loses some of that.
 RELATIVE = 1e-9
+PROBES = 8
+"""Entries by which a shift is ruled out before all are compared."""
 
 
 class Context(NamedTuple):
@@ -163,7 +167,7 @@ def relations(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cau
         return
     for cost, phrase, parameters in (
         *_scaled(leaf, context), *_moved(leaf), *_linear(leaf, context), *_summed(leaf),
-        *_limited(leaf),
+        *_limited(leaf), *_floored(leaf, context),
     ):  # fmt: skip
         yield Cause(cost, phrase, number, size, parameters)
     for cost, phrase, parameters in _few(leaf):
@@ -214,12 +218,26 @@ def _moved(leaf: ComparedLeaf) -> _Relation:
         if close(hand, np.flip(truth, axis)).all():
             yield 6, f"reversed along axis {axis}", 0
         n = hand.shape[axis]
-        for steps in sorted(range(1, n), key=lambda k: min(k, n - k)):
+        for steps in _possible_shifts(hand, truth, axis):
             if close(hand, np.roll(truth, steps, axis)).all():
                 by = steps if steps <= n // 2 else steps - n
                 yield 6 + min(steps, n - steps) / n, f"shifted by {by} along axis {axis}", 0
     if hand.size > 2 and close(np.sort(hand, None), np.sort(truth, None)).all():
         yield 9, "the right numbers at the wrong coordinates", 0
+
+
+def _possible_shifts(hand: np.ndarray, truth: np.ndarray, axis: int) -> list[int]:
+    """The shifts of truth along an axis, short ones first, that a few entries of hand allow."""
+    n = hand.shape[axis]
+    own, true = (np.moveaxis(a, axis, 0).reshape(n, -1) for a in (hand, truth))
+    size = max(np.max(np.abs(own)), np.max(np.abs(true)))
+    steps = np.array(sorted(range(1, n), key=lambda k: min(k, n - k)), dtype=int)
+    largest = np.argsort(-np.max(np.abs(own), axis=1))[:PROBES]
+    for probe in (*largest, *range(0, n, -(-n // PROBES))):
+        there = true[(probe - steps) % n]
+        allowed = RELATIVE * np.maximum(np.abs(own[probe]), np.abs(there)) + 1e-13 * size
+        steps = steps[np.all(np.abs(own[probe] - there) <= allowed, axis=1)]
+    return steps.tolist()
 
 
 def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
@@ -238,7 +256,7 @@ def _linear(leaf: ComparedLeaf, context: Context) -> _Relation:
         cost = 6.5 if name == "w" else 10
         if term.any() and (factor := _multiple(excess, term)) is not None:
             words, known = _name_decay(factor, name, context)
-            yield cost + 18 * (not known), words, 0 if known else 1
+            yield cost + 18 * (not known), words, 0 if known and leaf.hand.size > 1 else 1
     signs = np.sign(leaf.value)
     if np.ptp(signs) and (factor := _multiple(excess, signs)) is not None:
         words, known = _name_decay(factor, "sign w", context)
@@ -305,7 +323,21 @@ def _limited(leaf: ComparedLeaf) -> _Relation:
     if close(leaf.hand, np.abs(leaf.truth)).all():
         yield 5.5, "the absolute value of the truth", 0
     if close(leaf.hand, np.sign(leaf.truth)).all():
-        yield 8, "only the sign of the truth", 0
+        yield 8, "only the sign of the truth", int(leaf.hand.size == 1)
+
+
+def _floored(leaf: ComparedLeaf, context: Context) -> _Relation:
+    """One size, made of a power of ten, where the truth is smaller: a floor for a probability."""
+    wrong = leaf.differs
+    hand, truth = np.abs(leaf.hand[wrong]), np.abs(leaf.truth[wrong])
+    if len(hand) < 2 or not close(hand, hand[:1]).all() or not np.all(truth < hand):
+        return
+    for n, axes in ((1, ""), *context.sizes.items()):
+        power = round(math.log10(n * float(hand[0])))
+        if power <= -3 and close(n * hand, 10.0**power).all():
+            count = f"/{n}, {n} being {axes}," if axes else ""
+            where = f" at {len(hand)} of {wrong.size} coordinates"
+            yield 8, f"clipped at 1e{power:03d}{count} where the truth is nearer to 0{where}", 0
 
 
 def _on_a_block(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[Cause]:
@@ -315,8 +347,8 @@ def _on_a_block(number: int, leaf: ComparedLeaf, context: Context) -> Iterator[C
     if leaf.hand.ndim != 1 or not 1 < len(where) == stop - start < leaf.hand.size:
         return
     block = ComparedLeaf(leaf.name, *(a[start:stop] for a in leaf[1:]))
-    found = (*_scaled(block, context), *_moved(block), *_linear(block, context))
-    for cost, phrase, parameters in found:
+    linear = _linear(block, context) if block.truth.any() else ()
+    for cost, phrase, parameters in (*_scaled(block, context), *_moved(block), *linear):
         words = f"{leaf.name}[{start}:{stop}]: {phrase}"
         yield Cause(cost + 3, words, number, len(where), parameters)
 
@@ -333,10 +365,11 @@ def _few(leaf: ComparedLeaf) -> _Relation:
     """Last resorts: one row, or zeros."""
     wrong = leaf.differs
     where = np.argwhere(wrong)
+    cost, count = DESCRIBED if len(where) > 1 else 80, f"{len(where)} of {wrong.size} coordinates"
     if not leaf.hand[wrong].any():
-        yield 80, f"zero at {len(where)} of {wrong.size} coordinates, first {place(where[0])}", 0
+        yield cost, f"zero at {count}, first {place(where[0])}", 0
     if not leaf.truth[wrong].any():
-        yield 81, f"not zero at {place(where[0])}, where the truth is: {len(where)} in all", 0
+        yield cost, f"not zero at {place(where[0])}, where the truth is: {len(where)} in all", 0
     for axis in range(leaf.hand.ndim) if len(where) > 1 else ():
         rows = np.unique(where[:, axis])
         if len(rows) == 1 < leaf.hand.shape[axis] and leaf.hand.ndim > 1:
@@ -347,4 +380,7 @@ def _against(leaf: ComparedLeaf, at: tuple[int, ...]) -> str:
     hand, truth = float(leaf.hand[at]), float(leaf.truth[at])
     if truth and not hand:
         return f": zero in place of {truth:.9g}"
-    return f": ratio {format_ratio(hand / truth, 9)}" if truth else f": {hand:.9g} in place of 0"
+    if not truth:
+        return f": {hand:.9g} in place of 0"
+    named = name_ratio(hand / truth, Context({}, frozenset(), ()))
+    return f": {named[1] if named else 'ratio ' + format_ratio(hand / truth, 9)}"

@@ -1,15 +1,15 @@
 """Variants of a loss: the same value, with one step of its derivative done as people do it wrong.
 
-The loss is run again, equation by equation, loops included. Wherever a mistake is known to be made,
-a gate is put: closed, the equation y = f(x) is what it is; open, its value is the same and its
-derivative is that of another function A(x), as the mistake would have it: a factor left out, an
-operand held constant, an index overwritten, a sum taken in the wrong direction, the other branch of
-a maximum. The gates are inputs of one
-program, compiled once: a variant is a gradient with one gate open, everywhere its step is taken.
-The numbers written in the loss are inputs too, so that one may be exchanged for another.
+The loss is run again, equation by equation, loops included. Wherever a mistake is known to be made
+(`rules`), a gate is put: closed, the equation y = f(x) is what it is; open, its value is the same
+and its derivative is that of another function A(x), as the mistake would have it. The gates are
+inputs of one program, compiled once: a variant is a gradient with one gate open, everywhere its
+step is taken, or in one step of a loop alone. The numbers written in the loss are inputs too, apart
+for the values and for the slopes, so that one may be exchanged for another.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
 from typing import Any, NamedTuple
@@ -35,39 +35,34 @@ from handgrad.verify.diagnosis.relations import (
     is_exactly,
     name_ratio,
 )
+from handgrad.verify.diagnosis.rules import (
+    RULE,
+    Flow,
+    Key,
+    Mistaken,
+    argument_of,
+    mistaken_for,
+    rules,
+    slopes,
+)
 
 MOST_EQUATIONS = 1_500
-MOST_VARIANTS = 600
+MOST_VARIANTS = 1_500
 MOST_COORDINATES = 20_000
-MOST_REPEATS = 1_024
-"""Indices of a gather that are compared with each other."""
-CUT, RULE, NUMBER = 20.0, 22.0, 22.5
-"""The costs: an operand held constant, a wrong rule at one step, another number in the loss."""
-UNARY = frozenset({"tanh", "logistic", "exp", "log", "sqrt", "rsqrt", "erf", "sin", "cos", "log1p",
-                   "expm1", "square", "integer_pow", "custom_jvp_call"})  # fmt: skip
+MOST_STEPS = 16
+"""Steps of a loop that are looked at one by one."""
+MOST_NUMBERS = 12
+CUT, NUMBER = 20.0, 22.5
+"""The costs: an operand held constant, another number in the loss."""
+PARTIAL = 1.3
+"""The cost of a mistake that would have made other leaves wrong, which are right."""
 JOINING = frozenset({"add", "sub", "mul", "div", "max", "min", "select_n", "dot_general",
                      "concatenate", "pow", "atan2", "conv_general_dilated", "custom_jvp_call",
                      "add_any", "scatter-add", "scatter", "dynamic_update_slice", "cond",
                      "custom_linear_solve", "triangular_solve"})  # fmt: skip
-ELEMENTWISE = frozenset({"add", "sub", "mul", "div", "max", "min", "add_any"})
-
-
-Key = tuple[Any, ...]
-
-
-class Flow(NamedTuple):
-    """A value on its way through the loss: whether it depends on what is differentiated."""
-
-    value: Any
-    name: str
-    moving: bool
-    is_mask: bool = False
-    number: float | None = None
-    """The number it is, where it was written in the loss."""
-    given: bool = False
-    """Whether it is an argument, or the state that a loop carries."""
-    origin: Key = ()
-    """What made it: the equation, whatever relabels it since."""
+MULTIPLYING = frozenset({"mul", "dot_general"})
+AFTER = "what comes after the step in place of what was before it (shifted by one step)"
+_PLACE = re.compile(r" \([^()]*:\d+ in [^()]*\)")
 
 
 class Variant(NamedTuple):
@@ -77,43 +72,71 @@ class Variant(NamedTuple):
     cost: float
     step: str = ""
     """Gates of one step that each hold one operand constant share it."""
+    length: int = 0
+    """The number of steps of the loop that it stands in."""
+
+
+class Inputs(NamedTuple):
+    """What a variant is: how far each gate is open, in which step of a loop, and the numbers."""
+
+    opened: Any
+    only: Any
+    """The step of a loop to which it is confined; -1 for all."""
+    numbers: Any
+    slopes: Any
+
+
+class Opened(NamedTuple):
+    """Gates to open together, and what that says."""
+
+    variant: Variant
+    gates: tuple[int, ...]
+    only: int = -1
 
 
 class Gates:
     """The gates of a loss, numbered in the order in which they were first met."""
 
     def __init__(self) -> None:
-        self.numbers: dict[Key, int] = {}
+        self.positions: dict[Key, int] = {}
         self.variants: list[Variant] = []
         self.written: list[float] = []
+        self.divisors: set[float] = set()
         self.consumers: dict[Key, dict[int, str]] = {}
         """For the state of a loop the gates of all steps that use it, with their names."""
 
-    def gate(self, key: Key, variant: Variant, choice: Any) -> Any:
-        """The gate of this key, from the vector of all; a closed one where there are too many."""
-        if key not in self.numbers:
+    def position(self, key: Key, variant: Variant) -> int | None:
+        """The position of the gate of this key; None where there are too many."""
+        if key not in self.positions:
             if len(self.variants) >= MOST_VARIANTS:
                 return None
-            self.numbers[key] = len(self.variants)
+            self.positions[key] = len(self.variants)
             self.variants.append(variant)
-        number = self.numbers[key]
-        return None if choice is None else choice[number]
+        return self.positions[key]
 
-    def opened(self) -> Iterator[tuple[Variant, tuple[int, ...]]]:
+    def opened(self) -> Iterator[Opened]:
         """What can be opened: each gate; those that say the same, together; all but one."""
         alike: dict[str, list[int]] = {}
+        anywhere: dict[str, list[int]] = {}
         for k, variant in enumerate(self.variants):
-            yield variant, (k,)
             alike.setdefault(variant.words, []).append(k)
-        for words, numbers in alike.items():
-            if len(numbers) > 1:
-                words = words.replace("the derivative of ", "the derivative of every ", 1)
-                yield Variant(words, self.variants[numbers[0]].cost + 0.5), tuple(numbers)
+            anywhere.setdefault(_PLACE.sub("", variant.words), []).append(k)
+        for k, variant in enumerate(self.variants):
+            same = alike[variant.words]
+            which = f" (number {same.index(k) + 1} of {len(same)})" if len(same) > 1 else ""
+            yield Opened(variant._replace(words=variant.words + which), (k,))
+            for step in _steps(variant.length):
+                words = f"{variant.words}{which}, in step {step + 1} of {variant.length} alone"
+                yield Opened(variant._replace(words=words, cost=variant.cost + 0.8), (k,), step)
+        for words, gates in (alike | anywhere).items():
+            if len(gates) > 1:
+                every = words.replace("the derivative of ", "the derivative of every ", 1)
+                yield Opened(Variant(every, self.variants[gates[0]].cost + 0.5), tuple(gates))
         for steps in self.consumers.values():
             for k, step in steps.items() if len(steps) > 1 else ():
                 words = f"of the paths through time only that into {step} is taken: the others are"
                 words += " forgotten, as if the state of `scan` were a constant there"
-                yield Variant(words, CUT + 1), tuple(n for n in steps if n != k)
+                yield Opened(Variant(words, CUT + 1), tuple(n for n in steps if n != k))
 
     def number(self, value: float) -> int:
         """The position of a number written in the loss."""
@@ -122,11 +145,53 @@ class Gates:
         return self.written.index(value)
 
 
-class Walk:
-    """One run of a loss with gates; `choice` and `numbers` are their inputs, None to count them."""
+def _steps(length: int) -> Sequence[int]:
+    """Steps of a loop that may have been forgotten alone: all of a short one, or its ends."""
+    return range(length) if length <= MOST_STEPS else (0, length - 1)
 
-    def __init__(self, loss: TracedLoss, gates: Gates, choice: Any, numbers: Any) -> None:
-        self.loss, self.gates, self.choice, self.numbers = loss, gates, choice, numbers
+
+class History:
+    """What the steps of an unrolled loop use and make: by the place of the equation, in order."""
+
+    def __init__(self) -> None:
+        self.made: dict[Key, list[Flow]] = {}
+        self.used: dict[Key, list[Flow]] = {}
+
+    def add(self, equation: Any, flows: Sequence[Flow], output: Flow) -> None:
+        """Take down an equation as it is run."""
+        place = _place(equation)
+        self.made.setdefault(place, []).append(output)
+        for i, flow in enumerate(flows) if equation.primitive.name in MULTIPLYING else ():
+            self.used.setdefault((*place, i), []).append(flow)
+
+    def after(self, flow: Flow, used: Key, number: int) -> Any:
+        """What the next step has where this one has `flow`, its use `number`; None if unknown."""
+        uses = self.used.get(used, [])
+        if number + 1 < len(uses):
+            return uses[number + 1].value
+        for made in self.made.values() if number else ():
+            order = [own.origin for own in made]
+            if flow.origin in order[:-1]:
+                return made[order.index(flow.origin) + 1].value
+        return None
+
+
+def _place(equation: Any) -> Key:
+    """Where in the source an equation stands, whichever turn of a Python loop traced it."""
+    spans = tuple((frame.file, frame.span) for frame in jaxprs.frames(equation))
+    return equation.primitive.name, spans
+
+
+class Walk:
+    """One run of a loss with gates: without `inputs` to count them, without `past` to see it."""
+
+    def __init__(
+        self, loss: TracedLoss, gates: Gates, inputs: Inputs | None, past: History | None = None
+    ) -> None:
+        self.loss, self.gates, self.inputs, self.past = loss, gates, inputs, past
+        self.history = History()
+        self.loop: tuple[Any, int] | None = None
+        """The step of the loop that is run through, and their number."""
 
     def value(self, moving: Sequence[Any]) -> Any:
         """The value of the loss."""
@@ -162,11 +227,17 @@ class Walk:
             )
             return Flow(array, name, False, _is_mask(value), origin=("constant", id(value)))
         number = float(np.ravel(np.asarray(value))[0])
-        if self.numbers is not None and math.isfinite(number) and number not in (0.0, 1.0, -1.0):
-            position = self.gates.number(number)
-            if position < len(self.numbers):
-                array = jnp.reshape(self.numbers[position], np.shape(array)).astype(array.dtype)
+        if (position := self.position(number)) is not None:
+            array = jnp.reshape(self.inputs.numbers[position], array.shape).astype(array.dtype)
         return Flow(array, f"{number:.6g}", False, number=number)
+
+    def position(self, number: float) -> int | None:
+        """The position of a number among the inputs; None for one that means nothing."""
+        if not math.isfinite(number) or number in (0.0, 1.0, -1.0):
+            return None
+        position = self.gates.number(number)
+        known = self.inputs is not None and position < len(self.inputs.numbers)
+        return position if known else None
 
     def apply(self, equation: Any, flows: list[Flow], path: Key) -> list[Flow]:
         """The outputs of one equation, with its gates."""
@@ -175,9 +246,17 @@ class Walk:
         if inside is not None:
             return self.run(inside, flows, here)
         name = equation.primitive.name
+        if self.past is None:
+            outputs = jaxprs.bind(equation, [flow.value for flow in flows])
+            origin = flows[0].origin if flows and name in MOVES else here
+            plain = [Flow(value, "", False, origin=origin) for value in outputs]
+            if name not in MOVES and len(plain) == 1:
+                self.history.add(equation, flows, plain[0])
+            return plain
         if name == "scan":
             return self.scan(equation, flows, here)
-        moving = any(flow.moving for flow in flows)
+        flows = self.with_next(equation, flows)
+        moving = name != "stop_gradient" and any(flow.moving for flow in flows)
         several = sum(flow.moving for flow in flows) > 1 or name == "custom_jvp_call"
         flows = [
             self.cut(equation, flows, i, here)
@@ -187,22 +266,61 @@ class Walk:
             for i, flow in enumerate(flows)
         ]  # fmt: skip
         outputs = jaxprs.bind(equation, [flow.value for flow in flows])
+        if name == "sort":
+            outputs = self.turned(equation, outputs, here)
         relabels = name in MOVES and name != "neg"
-        if moving and len(outputs) == 1 and _is_real(outputs[0]):
+        mistaken: tuple = ()
+        if len(outputs) == 1 and _is_real(outputs[0]):
+            mistaken = mistaken_for(equation, flows, outputs[0])
             outputs = [self.with_rules(equation, flows, outputs[0], here)]
-            if not relabels:
+            if moving and not relabels:
                 words = f"the path through {name_of(equation)} forgotten, as if it were a constant"
                 key = (*here, "node")
                 outputs = [self.held(outputs[0], key, Variant(words, CUT + 0.2))]
         first = flows[0] if flows else Flow(None, "", False)
-        made = first.name if relabels else name_of(equation)
+        made = self.name(equation, flows)
         is_mask = (relabels and first.is_mask) or (
             name == "convert_element_type"
             and (first.is_mask or jnp.result_type(first.value) == np.bool_)
         )
         number = first.number if relabels or name == "convert_element_type" else None
         origin = first.origin if relabels else here
-        return [Flow(v, made, moving, is_mask, number, origin=origin) for v in outputs]
+        stopped = first.value if name == "stop_gradient" and first.moving else None
+        if name in MOVES and first.stopped is not None:
+            (stopped,) = jaxprs.bind(equation, [first.stopped])
+        return [
+            Flow(v, made, moving, is_mask, number, False, origin, mistaken, stopped)
+            for v in outputs
+        ]
+
+    def name(self, equation: Any, flows: list[Flow]) -> str:
+        """What the output of an equation is called: what is moved or guarded keeps its name."""
+        name = equation.primitive.name
+        known = bool(flows) and "`" not in flows[0].name
+        if name == "transpose" and known:
+            return f"{flows[0].name}ᵀ"
+        if (name in MOVES and name != "neg") or (name == "convert_element_type" and known):
+            return flows[0].name
+        guarded = name == "select_n" and flows[0].name.startswith("`is_finite`")
+        bounded = name in ("max", "min") and any(math.isinf(flow.number or 0) for flow in flows)
+        own = [flow.name for flow in flows if flow.moving and _is_real(flow.value)]
+        return own[0] if own and (guarded or bounded) else name_of(equation)
+
+    def with_next(self, equation: Any, flows: list[Flow]) -> list[Flow]:
+        """The factors of a product in an unrolled loop, with those of the step that comes next."""
+        if self.loop is not None or equation.primitive.name not in MULTIPLYING:
+            return flows
+        found, place = [], _place(equation)
+        for i, flow in enumerate(flows):
+            key = (*place, i)
+            number = len(self.history.used.setdefault(key, []))
+            self.history.used[key].append(flow)
+            value = self.past.after(flow, key, number)
+            if value is not None and value.shape == flow.value.shape:
+                later = Mistaken(AFTER, lax.stop_gradient(value))
+                flow = flow._replace(mistaken=(*flow.mistaken, later))
+            found.append(flow)
+        return found
 
     def cut(self, equation: Any, flows: list[Flow], index: int, here: Key) -> Flow:
         """An operand that may be held constant."""
@@ -215,16 +333,67 @@ class Walk:
         variant = Variant(words, CUT, f"{here}")
         key = (*here, "cut", index)
         value = self.held(flow.value, key, variant)
-        if flow.origin[:1] == ("state",) and key in self.gates.numbers:
-            self.gates.consumers.setdefault(flow.origin, {})[self.gates.numbers[key]] = step
+        if flow.origin[:1] == ("state",) and key in self.gates.positions:
+            self.gates.consumers.setdefault(flow.origin, {})[self.gates.positions[key]] = step
         return flow._replace(value=value)
+
+    def gate(self, key: Key, variant: Variant) -> Any:
+        """How far the gate of this key is open; None while they are counted."""
+        step, length = self.loop or (None, 0)
+        position = self.gates.position(key, variant._replace(length=length))
+        if position is None or self.inputs is None:
+            return None
+        opened, only = self.inputs.opened[position], self.inputs.only
+        return opened if step is None else jnp.where((only < 0) | (only == step), opened, 0)
 
     def held(self, value: Any, key: Key, variant: Variant) -> Any:
         """A value that is held constant where its gate is open."""
-        s = self.gates.gate(key, variant, self.choice)
+        s = self.gate(key, variant)
+        return value if s is None else _gated(value, jnp.zeros_like(value), s)
+
+    def turned(self, equation: Any, outputs: list[Any], here: Key) -> list[Any]:
+        """What a sort gives, or the same in falling order."""
+        words = f"{name_of(equation)} in the reverse order, and what follows in that order"
+        s = self.gate((*here, "reverse"), Variant(words, RULE + 1))
         if s is None:
-            return value
-        return _gated(value, jnp.zeros_like(value), s)
+            return outputs
+        axis = equation.params["dimension"]
+        return [jnp.where(s > 0, jnp.flip(output, axis), output) for output in outputs]
+
+    def with_rules(self, equation: Any, flows: list[Flow], output: Any, here: Key) -> Any:
+        """The output, with a gate for each mistake that is made at such a step."""
+        result = self.with_slope(equation, flows, output)
+        for number, rule in enumerate(rules(equation, flows, output)):
+            key = rule.shared or (*here, number)
+            s = self.gate(key, Variant(rule.words, rule.cost))
+            if s is not None and rule.replaces:
+                result = jnp.where(s > 0, rule.value, result)
+            elif s is not None:
+                result = _gated(result, rule.value, s)
+        own = argument_of(equation, flows, output)
+        if own is None:
+            return result
+        every, slope = 0.0, jnp.zeros_like(output)
+        for words, value, cost in slopes(own.value, output):
+            variant = Variant(f"the derivative of {name_of(equation)} {words}", RULE + cost)
+            s = self.gate((*here, words), variant)
+            if s is not None:
+                every, slope = every + s, slope + jnp.where(s > 0, lax.stop_gradient(value), 0)
+        return _gated(result, own.value * slope, every) if self.inputs is not None else result
+
+    def with_slope(self, equation: Any, flows: list[Flow], output: Any) -> Any:
+        """c x or x / c, with a c of its own for the derivative."""
+        name = equation.primitive.name
+        if name not in ("mul", "div") or len(flows) != 2:
+            return output
+        for own, other in (flows, flows[::-1]) if name == "mul" else (flows,):
+            position = None if other.number is None else self.position(other.number)
+            if name == "div" and other.number is not None:
+                self.gates.divisors.add(other.number)
+            if position is not None and own.moving:
+                x, c = jnp.broadcast_to(own.value, output.shape), self.inputs.slopes[position]
+                return _gated(output, x * c if name == "mul" else x / c, jnp.ones(()))
+        return output
 
     def scan(self, equation: Any, flows: list[Flow], here: Key) -> list[Flow]:
         """A loop: its body is run with gates, which may hold what it carries constant."""
@@ -232,6 +401,7 @@ class Walk:
         body, step = jaxprs.closed(equation.params["jaxpr"]), name_of(equation)
         fixed, carry = flows[:constants], flows[constants : constants + carried]
         inputs = flows[constants + carried :]
+        length, outer = equation.params["length"], self.loop
         flags = [flow.moving for flow in flows]
         for _ in range(carried + 1):  # what one step makes of it, the next one carries
             moved = self._moving(body, flags)
@@ -239,7 +409,12 @@ class Walk:
             flags[constants : constants + carried] = new[:carried]
 
         def turn(state: Sequence[Any], row: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+            index, row = row[0], row[1:]
+            self.loop = (index, length)
             own = []
+            plain = Walk(self.loss, self.gates, self.inputs)
+            given = [*(flow.value for flow in fixed), *state, *row]
+            after = plain.run(body, [Flow(v, "", False) for v in given], here)
             for k, value in enumerate(state):
                 moving = flags[constants + k]
                 if moving and _is_real(value):
@@ -248,12 +423,14 @@ class Walk:
                     variant = Variant(words, CUT, f"{here}")
                     value = self.held(value, (*here, "carry", k), variant)
                 state_name, origin = f"the state of {step}", ("state", *here, k)
-                own.append(Flow(value, state_name, moving, given=True, origin=origin))
+                mistaken = (Mistaken(AFTER, lax.stop_gradient(after[k].value)),)
+                own.append(Flow(value, state_name, moving, False, None, True, origin, mistaken))
             rows = [
-                flow._replace(value=v, origin=(*here, "row", k))
+                Flow(v, flow.name, flow.moving, flow.is_mask, origin=(*here, "row", k))
                 for k, (flow, v) in enumerate(zip(inputs, row, strict=True))
             ]
             outputs = self.run(body, [*fixed, *own, *rows], here)
+            self.loop = outer
             values = [
                 jnp.asarray(flow.value, v.aval.dtype) if not _is_key(flow.value) else flow.value
                 for flow, v in zip(outputs, body.jaxpr.outvars, strict=True)
@@ -261,8 +438,9 @@ class Walk:
             return values[:carried], values[carried:]
 
         state, rows = lax.scan(
-            turn, [flow.value for flow in carry], [flow.value for flow in inputs],
-            equation.params["length"], equation.params["reverse"],
+            turn, [flow.value for flow in carry],
+            [jnp.arange(length), *(flow.value for flow in inputs)],
+            length, equation.params["reverse"],
         )  # fmt: skip
         moved = self._moving(body, flags)
         return [
@@ -277,16 +455,6 @@ class Walk:
 
         return jaxprs.run(body, list(flags), apply, lambda value, aval: False)
 
-    def with_rules(self, equation: Any, flows: list[Flow], output: Any, here: Key) -> Any:
-        """The output, with a gate for each mistake that is made at such a step."""
-        result = output
-        for number, rule in enumerate(_rules(equation, flows, output)):
-            key = rule.shared or (*here, number)
-            s = self.gates.gate(key, Variant(rule.words, rule.cost), self.choice)
-            if s is not None:
-                result = _gated(result, rule.value, s)
-        return result
-
 
 @jax.custom_jvp
 def _gated(value: Any, other: Any, s: Any) -> Any:
@@ -298,16 +466,7 @@ def _gated(value: Any, other: Any, s: Any) -> Any:
 def _gated_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     value, _, s = primals
     own, other, _ = tangents
-    return value, own + s.astype(own.dtype) * (other - own)
-
-
-@jax.custom_vjp
-def _masked_by_cotangent(x: Any) -> Any:
-    """The identity, whose cotangent passes where it is positive itself."""
-    return x
-
-
-_masked_by_cotangent.defvjp(lambda x: (x, None), lambda _, c: (jnp.where(c > 0, c, 0),))
+    return value, jnp.where(s > 0, other, own)
 
 
 def _is_key(value: Any) -> bool:
@@ -326,276 +485,76 @@ def _is_mask(value: Any) -> bool:
     return bool(np.isin(array, (0, 1)).all() and array.any() and not array.all())
 
 
-# --- the mistakes made at one step ----------------------------------------------------------------
-
-
-class Rule(NamedTuple):
-    """A value whose derivative is the wrong one, and the words for it."""
-
-    value: Any
-    words: str
-    cost: float = RULE
-    shared: Key | None = None
-    """The key of a gate that opens at several steps at once."""
-
-
-def _rules(equation: Any, flows: list[Flow], y: Any) -> Iterator[Rule]:
-    """The mistakes that an equation invites."""
-    name, step = equation.primitive.name, name_of(equation)
-    if name in ELEMENTWISE:
-        yield from _of_wrong_axes(equation, flows, y)
-        flows = [flow._replace(value=jnp.broadcast_to(flow.value, y.shape)) for flow in flows]
-    made = {
-        "mul": _of_product, "div": _of_quotient, "select_n": _of_branches, "max": _of_extreme,
-        "min": _of_extreme, "dot_general": _of_matrices, "gather": _of_lookup,
-        "conv_general_dilated": _of_convolution, "broadcast_in_dim": _of_broadcast,
-        "cumsum": _of_running_sum, "cumlogsumexp": _of_running_sum,
-    }.get(name)  # fmt: skip
-    if made is not None:
-        yield from made(equation, flows, y, step)
-    elif name in ("rev", "transpose") and y.shape == flows[0].value.shape:
-        what = "reversal" if name == "rev" else "transposition"
-        yield Rule(flows[0].value, f"the {what} by {step} forgotten on the way back: reversed")
-    elif name == "reduce_sum" and flows[0].value.ndim == 2 and y.ndim == 1:
-        other = 1 - equation.params["axes"][0]
-        wrong = jnp.sum(flows[0].value, axis=other)
-        if wrong.shape == y.shape:
-            yield Rule(wrong, f"{step} taken over axis {other}: the wrong axis on the way back")
-    elif name in UNARY and len(flows) == 1 and y.shape == flows[0].value.shape:
-        yield from _of_function(flows[0], y, step)
-
-
-def _held(x: Any) -> Any:
-    return lax.stop_gradient(x)
-
-
-def _of_product(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    a, b = flows
-    for own, other in ((a, b), (b, a)):
-        if not own.moving or own.value.shape != y.shape:
-            continue
-        rest = _held(own.value) * (other.value - _held(other.value)) if other.moving else 0.0
-        if other.number is not None:
-            if other.number != -1:
-                words = f"the factor {other.number:.6g} of the loss forgotten on the way back"
-                yield Rule(own.value + rest, words, RULE, ("number", other.number))
-            continue
-        kind = " (a mask)" if other.is_mask else ""
-        words = f"a missing factor {other.name}{kind}, on the way back through {step}"
-        yield Rule(own.value + rest, f"{words} to {own.name}", RULE - 0.1)
-        if not other.moving:
-            flipped = -own.value * _held(other.value)
-            words = f"the sign of {other.name} flipped in every product on the way back"
-            yield Rule(flipped, words, RULE + 1, ("flipped", *other.origin))
-            words = f"in {step} the derivative is taken to be {own.name}, not the other factor"
-            yield Rule(own.value * _held(own.value), words, RULE + 2)
-        else:
-            words = f"of the product {step} only the derivative of {own.name} is left, without"
-            yield Rule(own.value, f"{words} the factor {other.name}", RULE + 0.5)
-    if a.moving and b.moving and a.value.shape == b.value.shape:
-        wrong = a.value * _held(a.value) + b.value * _held(b.value)
-        words = f"the factors of {step}, {a.name} and {b.name}, are exchanged in the product rule"
-        yield Rule(wrong, words, RULE + 1)
-
-
-def _of_quotient(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    a, b = flows
-    if a.moving and a.value.shape == y.shape and b.number is None:
-        rest = y - a.value / _held(b.value) if not b.moving else a.value * 0
-        if b.moving:
-            rest = _held(a.value) / b.value
-        words = f"a missing factor 1/{b.name}: not divided by the denominator of {step}"
-        yield Rule(a.value + rest, words)
-    if b.moving and b.value.shape == y.shape:
-        rest = a.value / _held(b.value) if a.moving else 0.0
-        words = f"the denominator {b.name} of {step} is not squared in the quotient rule"
-        yield Rule(rest - _held(a.value) / _held(b.value) * b.value, words)
-
-
-def _of_branches(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    which, *cases = flows
-    if len(cases) != 2 or jnp.result_type(which.value) != np.bool_:
-        return
-    x, z = (case.value - _held(case.value) if case.moving else jnp.zeros_like(y) for case in cases)
-    names = " and ".join(case.name for case in cases if case.moving)
-    yield Rule(x + z, f"the mask of {step} ignored on the way back to {names}: not zero at its 0s")
-    words = f"the mask of {step} is taken the wrong way round on the way back: the other branch"
-    yield Rule(lax.select_n(which.value, z, x), words)
-
-
-def _of_extreme(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    a, b = (flow.value - _held(flow.value) if flow.moving else jnp.zeros_like(y) for flow in flows)
-    first = flows[0].value > flows[1].value
-    if equation.primitive.name == "min":
-        first = ~first
-    names = " and ".join(flow.name for flow in flows if flow.moving)
-    yield Rule(a + b, f"the mask of {step}, 1[v > 0], ignored on the way back to {names}")
-    words = f"the other branch of {step} on the way back to {names}: on the wrong side, 1[v < 0]"
-    yield Rule(jnp.where(first, b, 0) + jnp.where(first, 0, a), words)
-    words = f"{step} passes on what comes back where that is positive, 1[c > 0], not 1[v > 0]"
-    yield Rule(_masked_by_cotangent(a + b), words)
-
-
-def _of_matrices(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    numbers, precision = equation.params["dimension_numbers"], equation.params["precision"]
-    for i in (0, 1):
-        matrix, other = flows[i].value, flows[1 - i]
-        if not other.moving or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            continue
-        turned = [_held(matrix).T, other.value] if i == 0 else [other.value, _held(matrix).T]
-        rest = [flows[0].value, flows[1].value]
-        rest[1 - i] = _held(other.value)
-        wrong = lax.dot_general(turned[0], turned[1], numbers, precision=precision)
-        if flows[i].moving:
-            wrong = wrong + lax.dot_general(rest[0], rest[1], numbers, precision=precision)
-        words = f"{flows[i].name} is not transposed on the way back through {step} to {other.name}"
-        if wrong.shape == y.shape:
-            yield Rule(wrong, words)
-
-
-def _of_convolution(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    numbers = equation.params["dimension_numbers"]
-    for i, spec in ((0, numbers.lhs_spec), (1, numbers.rhs_spec)):
-        other = flows[1 - i]
-        if not other.moving:
-            continue
-        kept = _held(flows[i].value)
-        flipped = jnp.flip(kept, spec[2:])
-        changes = [(flipped, "not reversed (flipped)", "")]
-        changes += [(flipped, "not reversed (flipped)", "padding")] if i == 1 else []
-        changes += [
-            (jnp.roll(kept, by, axis), f"shifted by {by} (an offset of the padding)", "")
-            for axis in spec[2:]
-            for by in (1, -1)
-        ]
-        for changed, words, also in changes:
-            values = [changed, other.value] if i == 0 else [other.value, changed]
-            turned = equation
-            if also:
-                padding = tuple((high, low) for low, high in equation.params["padding"])
-                turned = equation.replace(params={**equation.params, "padding": padding})
-            wrong = jaxprs.bind(turned, values)[0]
-            if flows[i].moving:
-                rest = [flows[0].value, flows[1].value]
-                rest[1 - i] = _held(other.value)
-                wrong = wrong + jaxprs.bind(equation, rest)[0]
-            yield Rule(wrong, f"{flows[i].name} is {words} on the way back through {step}")
-
-
-def _of_lookup(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    index = flows[1].value
-    rows = index.reshape(-1, index.shape[-1])
-    if not 1 < len(rows) <= MOST_REPEATS or y.shape[: index.ndim - 1] != index.shape[:-1]:
-        return
-    same = jnp.all(rows[:, None] == rows[None], axis=-1)
-    order = jnp.arange(len(rows))
-    for later, which in ((order[None] > order[:, None], "last"),
-                         (order[None] < order[:, None], "first")):  # fmt: skip
-        keep = ~jnp.any(same & later, axis=1)
-        shape = index.shape[:-1] + (1,) * (y.ndim - index.ndim + 1)
-        words = f"where {step} looks an entry up twice only the {which} counts: overwritten"
-        yield Rule(y * keep.reshape(shape), f"{words}, not added")
-
-
-def _of_broadcast(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    x, dims = flows[0].value, equation.params["broadcast_dimensions"]
-    long = [axis for axis, n in enumerate(x.shape) if n > 1]
-    if len(long) != 1:
-        return
-    own = dims[long[0]]
-    for axis, n in enumerate(y.shape):
-        if axis != own and n == x.shape[long[0]]:
-            shape = tuple(n if a == axis else 1 for a in range(y.ndim))
-            words = f"{flows[0].name} is summed over axis {own} in place of axis {axis}: wrong axis"
-            yield Rule(jnp.broadcast_to(x.reshape(shape), y.shape), words)
-
-
-def _of_running_sum(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
-    x, params = flows[0].value, equation.params
-    run = lax.cumsum if equation.primitive.name == "cumsum" else lax.cumlogsumexp
-    other = run(x, axis=params["axis"], reverse=not params["reverse"])
-    words = f"{step} (`{equation.primitive.name}`) runs in the wrong direction on the way back"
-    yield Rule(other, f"{words}: not reversed")
-    if equation.primitive.name == "cumsum":
-        whole = jnp.broadcast_to(jnp.sum(x, axis=params["axis"], keepdims=True), x.shape)
-        yield Rule(whole, f"{step} (`cumsum`) taken to be the whole sum on the way back")
-
-
-def _of_wrong_axes(equation: Any, flows: list[Flow], y: Any) -> Iterator[Rule]:
-    """A vector beside a square matrix, its derivative summed over the wrong axis."""
-    for i, flow in enumerate(flows):
-        long = [axis for axis, n in enumerate(flow.value.shape) if n > 1]
-        if not flow.moving or flow.value.shape == y.shape or len(long) != 1:
-            continue
-        for axis, n in enumerate(y.shape):
-            if axis != long[0] and n == flow.value.shape[long[0]]:
-                turned = jnp.moveaxis(flow.value, long[0], axis)
-                values = [_held(other.value) for other in flows]
-                own = jnp.broadcast_to(values[i], y.shape)
-                values[i] = own + jnp.broadcast_to(turned - _held(turned), y.shape)
-                words = f"what comes back to {flow.name} is summed over the wrong axis, {long[0]}"
-                yield Rule(jaxprs.bind(equation, values)[0], f"{words} in place of axis {axis}")
-
-
-def _of_function(flow: Flow, y: Any, step: str) -> Iterator[Rule]:
-    x, between = flow.value, f"the derivative of {step} with respect to {flow.name}"
-    yield Rule(x, f"{between} forgotten", RULE + 1)
-    if step.startswith("`sqrt`"):
-        words = f"the derivative of {step} is 1/2, a missing factor 1/√: not divided by the norm"
-        yield Rule(x / 2, words)
-        yield Rule(x / 2, words.replace(step, "every `sqrt`"), RULE + 0.5, ("root",))
-    for v, which in ((y, "its value"), (x, "its argument")):
-        for formula, slope in (
-            ("v(1 − v)", v * (1 - v)), ("1 − v²", 1 - v * v), ("v", v), ("1 − v", 1 - v),
-        ):  # fmt: skip
-            words = f"{between} taken to be {formula}, v being {which}"
-            yield Rule(x * _held(slope), words, RULE + 3)
-
-
 # --- trying them ----------------------------------------------------------------------------------
 
 
 class Variants:
-    """The variants of a loss, compiled once; `at` gives their gradients at any point."""
+    """The variants of a loss, compiled once; `gradient` gives their gradients at any point."""
 
     def __init__(self, loss: TracedLoss) -> None:
-        self.loss, self.gates = loss, Gates()
-        moving = loss.moving
-        counting = np.zeros(0)
-        jax.eval_shape(lambda m: Walk(loss, self.gates, None, counting).value(m), moving)
-        self.closed = np.zeros(len(self.gates.variants))
-        self.numbers = np.array(self.gates.written)
-        gradient = jax.grad(
-            lambda m, choice, numbers: Walk(loss, self.gates, choice, numbers).value(m)
-        )
-        self._gradient = jax.jit(gradient, compiler_options=QUICK)
+        self.gates = Gates()
 
-    def gradient(
-        self,
-        moving: Sequence[Any],
-        opened: tuple[int, ...] = (),
-        numbers: np.ndarray | None = None,
-    ) -> list[np.ndarray]:
+        def value(moving: list[Any], inputs: Inputs | None) -> Any:
+            plain = Walk(loss, self.gates, inputs)
+            plain.value(lax.stop_gradient(moving))
+            return Walk(loss, self.gates, inputs, plain.history).value(moving)
+
+        jax.eval_shape(lambda moving: value(moving, None), loss.moving)
+        numbers = np.array(self.gates.written)
+        self.closed = Inputs(np.zeros(len(self.gates.variants)), np.array(-1), numbers, numbers)
+        self._gradient = jax.jit(jax.grad(value), compiler_options=QUICK)
+
+    def gradient(self, moving: Sequence[Any], inputs: Inputs) -> list[np.ndarray]:
         """The gradient with some gates open, or with other numbers in the loss."""
-        choice = self.closed.copy()
-        choice[list(opened)] = 1.0
-        given = self.numbers if numbers is None else numbers
-        answer = self._gradient(moving, jnp.asarray(choice), jnp.asarray(given))
+        answer = self._gradient(moving, inputs)
         return [np.asarray(leaf) for leaf in jax.device_get(answer)]
 
-    def other_numbers(self) -> Iterator[tuple[str, np.ndarray]]:
-        """The numbers of the loss with one changed, or two exchanged, and the words for it."""
-        for k, number in enumerate(self.numbers):
+    def every(self, context: Context) -> Iterator[tuple[Opened, Inputs]]:
+        """Every variant: with some gates open, and with other numbers."""
+        for late, opened in enumerate(self.gates.opened()):
+            choice = self.closed.opened.copy()
+            choice[list(opened.gates)] = 1.0
+            variant = opened.variant._replace(cost=opened.variant.cost + 1e-4 * late)
+            inputs = self.closed._replace(opened=choice, only=np.array(opened.only))
+            yield opened._replace(variant=variant), inputs
+        for words, cost, inputs in self._other_numbers(context):
+            yield Opened(Variant(words, cost), ()), inputs
+
+    def _other_numbers(self, context: Context) -> Iterator[tuple[str, float, Inputs]]:
+        """One number of the loss forgotten, one minus it for it, or two exchanged."""
+        numbers, on_the_way_back = self.closed.numbers, " on the way back"
+        for k, number in enumerate(numbers):
+            divides = number in self.gates.divisors
+            words = f"the factor {'1/' if divides else ''}{number:.6g} of the loss forgotten"
+            named = name_ratio(number if divides else 1 / number, context)
+            more = f": {named[1]}" if named and not named[1].startswith("the factor") else ""
+            yield f"{words}{on_the_way_back}{more}", RULE, self._with({k: 1.0}, slopes=True)
+            inside = f"{words} inside a function, not in front of its derivative"
+            yield inside, RULE + 2, self._with({k: 1.0}, values=True)
+            words = f"the constant {number:.6g} of the loss forgotten in the values"
+            yield words, RULE + 2, self._with({k: 0.0}, values=True)
             if 0 < number < 1:
                 words = (
                     f"{1 - number:.6g} in place of {number:.6g}: the sides are exchanged (1 − c)"
                 )
-                yield words, np.where(np.arange(len(self.numbers)) == k, 1 - number, self.numbers)
-        for i, k in combinations(range(len(self.numbers)), 2):
-            changed = self.numbers.copy()
-            changed[[i, k]] = changed[[k, i]]
-            words = f"the factors {self.numbers[i]:.6g} and {self.numbers[k]:.6g} are exchanged"
-            yield words, changed
+                yield words, NUMBER, self._with({k: 1 - number}, values=True, slopes=True)
+                yield words + on_the_way_back, NUMBER, self._with({k: 1 - number}, slopes=True)
+        for i, k in combinations(range(min(len(numbers), MOST_NUMBERS)), 2):
+            words = f"the factors {numbers[i]:.6g} and {numbers[k]:.6g} are exchanged"
+            turned = {i: numbers[k], k: numbers[i]}
+            yield words, NUMBER, self._with(turned, values=True, slopes=True)
+            yield words + on_the_way_back, NUMBER, self._with(turned, slopes=True)
+
+    def _with(
+        self, changed: dict[int, float], values: bool = False, slopes: bool = False
+    ) -> Inputs:
+        """The inputs with other numbers, in the values or as slopes."""
+        numbers = self.closed.numbers.copy()
+        numbers[list(changed)] = list(changed.values())
+        old = self.closed.numbers
+        return self.closed._replace(
+            numbers=numbers if values else old, slopes=numbers if slopes else old
+        )
 
 
 def variants_of(loss: TracedLoss) -> Variants | None:
@@ -618,30 +577,66 @@ def variant_causes(
     context: Context,
 ) -> Iterator[Cause]:
     """The variants whose gradient is hand, on each leaf that is wrong."""
+    leaves, wrong = _comparable(variants, moving, leaves, wrong)
     known = [~leaf.unknown for leaf in leaves]
     truth = [leaf.truth for leaf in leaves]
     shares: dict[str, list[tuple[int, list[np.ndarray]]]] = {}
-    for late, (variant, opened) in enumerate(variants.gates.opened()):
-        answer = [a * own for a, own in zip(variants.gradient(moving, opened), known, strict=True)]
-        share = [t - a for t, a in zip(truth, answer, strict=True)]
+    for (variant, gates, only), inputs in variants.every(context):
+        answer = [
+            np.where(own, a, 0.0)
+            for a, own in zip(variants.gradient(moving, inputs), known, strict=True)
+        ]
         if all(close(a, t, 1e-12).all() for a, t in zip(answer, truth, strict=True)):
             continue
+        share = [t - a for t, a in zip(truth, answer, strict=True)]
         whole = all(close(leaf.hand, a).all() for leaf, a in zip(leaves, answer, strict=True))
-        cost = variant.cost + 1e-4 * late + (0.0 if whole else 0.3)
+        cost = variant.cost + (0.0 if whole else PARTIAL)
         for i in wrong:
             if close(leaves[i].hand, answer[i]).all():
-                yield Cause(cost, variant.words, i, leaves[i].hand.size)
-            elif variant.step:
+                size = leaves[i].hand.size
+                yield Cause(cost, variant.words, i, size, int(size == 1))
+            elif variant.step and only < 0:
                 yield from _scaled(variant, cost, i, leaves[i], share[i], context)
-        if variant.step:
-            shares.setdefault(variant.step, []).append((opened[0], share))
+        if variant.step and only < 0:
+            shares.setdefault(variant.step, []).append((gates[0], share))
+    yield from _masked_as_zero(variants, moving, leaves, wrong)
     yield from _exchanged(variants, shares, leaves, wrong)
-    for words, numbers in variants.other_numbers():
-        other = variants.gradient(moving, (), numbers)
-        answer = [a * own for a, own in zip(other, known, strict=True)]
-        for i in wrong:
-            if close(leaves[i].hand, answer[i]).all():
-                yield Cause(NUMBER, words, i, leaves[i].hand.size)
+
+
+def _comparable(
+    variants: Variants,
+    moving: Sequence[Any],
+    leaves: Sequence[ComparedLeaf],
+    wrong: Sequence[int],
+) -> tuple[list[ComparedLeaf], list[int]]:
+    """The leaves without the coordinates at which the loss itself has another slope here.
+
+    At a kink any subgradient is right, and the truth may be another than the loss's own rules give.
+    """
+    own = variants.gradient(moving, variants.closed)
+    same = [
+        ComparedLeaf.of(leaf.name, leaf.hand, np.where(close(a, leaf.truth), leaf.truth, np.nan),
+                        leaf.value)
+        for leaf, a in zip(leaves, own, strict=True)
+    ]  # fmt: skip
+    return same, [i for i in wrong if same[i].differs.any()]
+
+
+def _masked_as_zero(
+    variants: Variants,
+    moving: Sequence[Any],
+    leaves: Sequence[ComparedLeaf],
+    wrong: Sequence[int],
+) -> Iterator[Cause]:
+    """Entries that −∞ takes out, counted as if they were 0."""
+    if all(np.isfinite(m).all() for m in moving):
+        return
+    filled = [jnp.where(jnp.isfinite(m), m, 0.0) for m in moving]
+    answer = variants.gradient(filled, variants.closed)
+    for i in wrong:
+        if close(leaves[i].hand, np.where(leaves[i].unknown, 0.0, answer[i])).all():
+            words = "what is masked by an infinity is counted, as if it were 0: the mask forgotten"
+            yield Cause(RULE, words, i, leaves[i].hand.size)
 
 
 def _scaled(
@@ -661,7 +656,7 @@ def _scaled(
     if not close(excess, factor * share, 1e-8).all() or is_exactly(factor, -1.0):
         return
     if named := name_ratio(1 + factor, context):
-        path = variant.words.removesuffix(" forgotten, as if it were a constant")
+        path = re.sub(",? forgotten, as if it were a constant", "", variant.words)
         yield Cause(cost + 1 + named[0], f"{path}: {named[1]}", number, leaf.hand.size)
 
 

@@ -1,13 +1,16 @@
 """Formulas in LaTeX as MathML, which browsers draw themselves, and as a line of Unicode.
 
-No script, no font of ours, no picture: what is shown is text, in a page as in a terminal.
+No script, no font of ours, no picture: what is shown is text, in a page as in a terminal. And the
+other way: a whole derivation as LaTeX for a paper.
 """
 
 import re
 import unicodedata
 from html import escape
+from itertools import groupby
 from xml.etree import ElementTree
 
+from handgrad.derivations.steps import Derivation
 from handgrad.errors import InputError
 
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
@@ -157,3 +160,109 @@ def _scripted(base: str, script: str, letters: dict[str, str], sign: str) -> str
     if all(letter in letters for letter in script):
         return base + "".join(letters[letter] for letter in script)
     return f"{base}{sign}{script}" if len(script) == 1 else f"{base}{sign}({script})"
+
+
+# --- a derivation ---------------------------------------------------------------------------------
+
+
+def as_html(derivation: Derivation) -> str:
+    """The lines of a derivation and their reasons, for a notebook."""
+    lines = "".join(
+        f'<li>{as_mathml(step.formula)}<span class="quiet">{escape(step.reason)}</span></li>'
+        for step in derivation.steps
+    )
+    given = f'<p class="quiet">{escape(derivation.given)}</p>'
+    return f"{given}{as_mathml(derivation.of)}<ol>{lines}</ol>"
+
+
+def as_latex(derivation: Derivation) -> str:
+    r"""The derivation for a paper: an `align` with numbered lines, and a list of their reasons.
+
+    It needs amsmath, and nothing beyond ASCII.
+
+    >>> from handgrad.derivations import derivation
+    >>> print(as_latex(derivation("log_sigmoid")))
+    % log_sigmoid, by handgrad; needs \usepackage{amsmath}
+    \paragraph{The derivative of log \(\sigma\)}
+    ...
+    \begin{align*}
+    ...
+      &= \sigma(-z) \tag{5}
+    \end{align*}
+    \begin{enumerate}
+    ...
+    \end{enumerate}
+    """
+    lines = [
+        rf"  &{step.formula} \tag{{{number}}}" for number, step in enumerate(derivation.steps, 1)
+    ]
+    return "\n".join(
+        [
+            rf"% {derivation.name}, by handgrad; needs \usepackage{{amsmath}}",
+            rf"\paragraph{{{_words(derivation.title)}}}",
+            _words(derivation.given),
+            r"\begin{align*}",
+            derivation.of,
+            " \\\\\n".join(lines),
+            r"\end{align*}",
+            r"\begin{enumerate}",
+            *(rf"  \item {_words(step.reason)}" for step in derivation.steps),
+            r"\end{enumerate}",
+        ]
+    )
+
+
+SYMBOLS = {
+    "−": "-", "∂": r"\partial", "ŷ": r"\hat y", "′": "'", "∑": r"\sum", "∏": r"\prod",
+    "·": r"\cdot", "⟨": r"\langle", "⟩": r"\rangle", "½": r"\tfrac12", "≠": r"\neq", "ℓ": r"\ell",
+    "‖": r"\|", "∇": r"\nabla", "≤": r"\le", "≥": r"\ge", "≈": r"\approx", "√": r"\surd",
+    "∘": r"\circ", "∈": r"\in", "↦": r"\mapsto", "→": r"\to", "⟹": r"\Rightarrow", "⊤": r"\top",
+    "±": r"\pm", "λ": r"\lambda",
+}  # fmt: skip
+SCRIPTS = "".join([*SUPER.values(), *SUB.values()])
+MATH = re.compile(
+    rf"(?<![A-Za-z])[A-Za-z](?:\^\{{[^}}]*\}}|\^\([^)]*\)|_[\w≤]+|[{re.escape(SCRIPTS)}]+)"
+    r"|(?:[^\W\d_]_[\w≤]+|[^\x00-\x7f])+"
+)
+"""In words: a letter with an index or a power, or symbols."""
+SPECIAL = re.compile(r"[#$%&_{}]")
+
+
+def _words(text: str) -> str:
+    """A sentence as LaTeX has it in text, its symbols as formulas."""
+    parts, end = [], 0
+    for found in MATH.finditer(text):
+        parts += [_escaped(text[end : found.start()]), rf"\({_symbols(found.group())}\)"]
+        end = found.end()
+    return "".join([*parts, _escaped(text[end:])])
+
+
+def _escaped(text: str) -> str:
+    return SPECIAL.sub(lambda found: "\\" + found.group(), text)
+
+
+def _symbols(text: str) -> str:
+    """Letters of a formula, one by one: σ as \\sigma, ² as ^{2}, with an index or a power."""
+    base, place, rest = (*re.split("([_^])", text, maxsplit=1), "", "")[:3]
+    said = []
+    for sign, letters in groupby(base, lambda letter: _script(letter)[0]):
+        symbols = " ".join(_symbol(_script(letter)[1]) for letter in letters)
+        said.append(f"{sign}{{{symbols}}}" if sign else symbols)
+    return " ".join(said) + (f"{place}{{{_symbols(rest.strip('{}'))}}}" if rest else "")
+
+
+def _script(letter: str) -> tuple[str, str]:
+    """Where a letter stands, '^', '_' or '' for neither, and the letter on the line."""
+    kind, _, plain = unicodedata.decomposition(letter).partition(" ")
+    sign = {"<super>": "^", "<sub>": "_"}.get(kind, "")
+    return sign, chr(int(plain, 16)) if sign else letter
+
+
+def _symbol(letter: str) -> str:
+    name = unicodedata.name(letter)
+    if letter in SYMBOLS:
+        return SYMBOLS[letter]
+    if name.startswith("GREEK"):
+        greek = name.split()[-1].lower()
+        return "\\" + (greek.capitalize() if "CAPITAL" in name else greek)
+    return letter
