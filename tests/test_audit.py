@@ -3,7 +3,15 @@
 import json
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from handgrad.cli import main
+from handgrad.errors import InputError
+from handgrad.testing import not_a_derivative
+from handgrad.testing.audit import judge_call, judge_calls, merged, parse_marks
+from handgrad.testing.recording import Recorder, describe_call
 
 pytest_plugins = "pytester"
 
@@ -198,3 +206,162 @@ def test_the_audit_by_the_tests_of_a_package(sample):
     assert rows["wrong_in_scan"]["source"] == "test_sample.py::test_scan"
     drawn = [row for row in audit["rows"] if row["source"] == "drawn"]
     assert [row["signature"] for row in drawn] == ["float32[7]"]
+
+
+# --- without tests --------------------------------------------------------------------------------
+
+PLAIN = """
+import functools
+import jax
+import jax.numpy as jnp
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def mean(x, axis):
+    return jnp.mean(x, axis)
+
+mean.defvjp(lambda x, a: (jnp.mean(x, a), x), lambda a, x, c: (jnp.ones_like(x) * c / x.shape[a],))
+
+def log_of_minus(x):
+    return jnp.log(-x)
+
+below_zero = jax.custom_jvp(log_of_minus)
+below_zero.defjvps(lambda t, y, x: t / x)
+compiled = jax.jit(below_zero)
+
+@jax.custom_jvp
+def tripled(x, y):
+    return x * y
+
+tripled.defjvps(lambda t, z, x, y: 3 * t * y, lambda t, z, x, y: t * x)
+
+@jax.custom_jvp
+def wants_much(x):
+    return x["a"]["b"]
+
+wants_much.defjvps(lambda t, y, x: t["a"]["b"])
+"""
+
+
+def test_the_audit_without_tests(tmp_path, monkeypatch, capsys):
+    (tmp_path / "plain_rules.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["audit", "plain_rules", "--json", str(tmp_path / "found.json")]
+    monkeypatch.setattr("sys.argv", ["handgrad", *arguments])
+    with pytest.raises(SystemExit) as left, jax.numpy_dtype_promotion("standard"):
+        main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    names = {name.removeprefix("plain_rules."): s for name, s in found["by_rule"].items()}
+    assert names == {"mean": "right", "log_of_minus": "right", "tripled": "wrong"}
+    assert found["notes"] == ["plain_rules.wants_much: no arguments that were tried suit it"]
+    out = capsys.readouterr().out
+    assert "3 rules of plain_rules: 2 right, 1 wrong" in out
+    assert left.value.code == 1
+
+
+def test_what_cannot_be_imported_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["handgrad", "audit", "no_such_package"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "package: expected a package that can be imported here" in capsys.readouterr().err
+
+
+# --- the statuses ---------------------------------------------------------------------------------
+
+
+def rule_of(function, slope, value=None):
+    """A custom_jvp of one argument; `value` is what it returns beside its derivative."""
+    rule = jax.custom_jvp(function)
+
+    @rule.defjvp
+    def jvp(primals, tangents):
+        (x,), (t,) = primals, tangents
+        return (value or function)(x), t * slope(x)
+
+    return rule
+
+
+def call_of(rule, *args):
+    call, arrays = describe_call(rule, rule.fun, args, {})
+    call.keep(*arrays)
+    return call
+
+
+def exponential(x):
+    return jnp.exp(x)
+
+
+def series(x):
+    return 1 + x + x**2 / 2 + x**3 / 6 + x**4 / 24 + x**5 / 120 + x**6 / 720
+
+
+def opaque(x):
+    spec = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(lambda x: np.exp(np.asarray(x)), spec, x)
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "detail"),
+    [
+        (rule_of(exponential, exponential, lambda x: 2 * jnp.exp(x)), "wrong", "value is another"),
+        (rule_of(series, exponential), "close", "differs by"),
+        (rule_of(opaque, exponential), "close", "from differences"),
+        (rule_of(opaque, lambda x: 2 * jnp.exp(x)), "wrong", "from differences"),
+        (rule_of(exponential, lambda x: 1 / 0), "undecided", "ZeroDivisionError"),
+        (rule_of(lambda x: x**2, lambda x: 1e30 * x * 1e30 * 2e-30 * 1e-30), "numerics", "inf"),
+    ],
+)
+def test_the_status_of_a_rule(rule, status, detail):
+    with jax.numpy_dtype_promotion("standard"):
+        found = judge_call(call_of(rule, np.float32([0.11, 0.04])), 20)
+    assert found[0] == status, found
+    assert detail in found[1]
+
+
+def test_a_function_of_any_arguments():
+    def anything(*args, **options):
+        return args[0] * args[1]
+
+    rule = jax.custom_jvp(anything)
+    rule.defjvps(lambda t, z, x, y: t * y, lambda t, z, x, y: t * x)
+    assert judge_call(call_of(rule, np.float32(0.3), np.float32(0.7)), 20) == ("right", "")
+
+
+def test_a_mark_in_the_code_and_in_the_configuration():
+    marked = not_a_derivative(rule_of(jnp.round, jnp.ones_like), "straight-through")
+    named = rule_of(jnp.sign, jnp.ones_like)
+    calls = [call_of(rule, np.float32(0.3)) for rule in (marked, named)]
+    rows = judge_calls(calls, "jax", parse_marks(["*sign: by its name"]))
+    assert [(row.status, row.detail) for row in rows] == [
+        ("marked", "straight-through"),
+        ("marked", "by its name"),
+    ]
+    with pytest.raises(InputError, match="rule"):
+        not_a_derivative(3, "a number")
+
+
+def test_after_the_time_nothing_is_judged():
+    (row,) = judge_calls([call_of(rule_of(jnp.sin, jnp.cos), np.float32(0.3))], "jax", {}, 0)
+    assert (row.status, row.detail) == ("undecided", "not judged: the 0 seconds given were over")
+
+
+def test_a_failing_recording_changes_nothing(monkeypatch):
+    recorder = Recorder(__name__)
+    rule = rule_of(exponential, exponential)
+    monkeypatch.setattr(recorder, "record", lambda *args: 1 / 0)
+    recorder.install()
+    try:
+        assert float(rule(0.0)) == 1
+    finally:
+        recorder.uninstall()
+    assert list(recorder.failures.values()) == [1]
+
+
+def test_the_parts_of_several_workers_are_one_audit():
+    row = {"rule": "r", "signature": "s", "source": "t", "detail": "", "seconds": 0.0}
+    parts = [
+        {"rows": [{**row, "status": status}], "notes": ["n"], "versions": {"jax": "1"}}
+        for status in ("right", "wrong", "right")
+    ]
+    audit = merged("p", parts)
+    assert (audit.by_rule, audit.notes, audit.ok) == ({"r": "wrong"}, ("n",), False)

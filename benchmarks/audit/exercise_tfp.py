@@ -6,14 +6,13 @@ import pytest
 import tensorflow_probability.substrates.jax as tfp
 
 tfm, tfd, tfb = tfp.math, tfp.distributions, tfp.bijectors
-X = jnp.float32([-1.3, -0.4, 0.7, 1.9])
-POSITIVE = jnp.float32([0.3, 0.8, 1.7, 3.2])
-UNIT = jnp.float32([0.1, 0.35, 0.6, 0.92])
+X = jnp.float32([-1.3, 0.7])
+POSITIVE = jnp.float32([0.8, 1.7])
+UNIT = jnp.float32([0.35, 0.6])
 KEY = jax.random.PRNGKey(0)
 
 CALLS = {
     "betainc": lambda: tfm.betainc(POSITIVE, POSITIVE[::-1], UNIT),
-    "betaincinv": lambda: tfm.special.betaincinv(POSITIVE, POSITIVE[::-1], UNIT),
     "dawsn": lambda: tfm.dawsn(X),
     "erfcx": lambda: tfm.erfcx(X),
     "logerfc": lambda: tfm.logerfc(X),
@@ -40,11 +39,11 @@ CALLS = {
     "log_sub_exp": lambda: tfm.log_sub_exp(POSITIVE + 2, UNIT),
     "softplus_inverse": lambda: tfm.softplus_inverse(POSITIVE),
     "smootherstep": lambda: tfm.smootherstep(UNIT),
-    "sqrt_with_finite_grads": lambda: tfp.math.psd_kernels.internal.util.sqrt_with_finite_grads(
-        POSITIVE
-    ),
     "softplus bijector": lambda: tfb.Softplus(hinge_softness=0.7).forward(X),
     "sigmoid bijector": lambda: tfb.Sigmoid(low=-1.0, high=2.0).forward(X),
+    "sqrt_with_finite_grads": lambda: tfp.math.psd_kernels.MaternOneHalf().apply(
+        POSITIVE[:, None], POSITIVE[::-1, None]
+    ),
     "maximum": lambda: tfd.Uniform(0.0, 2.0).cdf(POSITIVE),
     "von mises cdf": lambda: tfd.VonMises(0.2, POSITIVE).cdf(UNIT),
     "von mises sample": lambda: tfd.VonMises(0.2, POSITIVE).sample(seed=KEY),
@@ -67,11 +66,6 @@ CALLS = {
     "scan": lambda: tfp.math.scan_associative(jnp.add, X),
     "exp_igammac": lambda: tfp.experimental.math.exp_pade_4_4(X),
     "pinv": lambda: tfm.hpsd_solve(jnp.eye(3, dtype="float32") * 2, jnp.ones((3, 1))),
-    "ode": lambda: jax.grad(
-        lambda a: tfp.math.ode.BDF().solve(
-            lambda t, y: -a * y, 0.0, jnp.float32([1.0]), [1.0]
-        ).states.sum()
-    )(jnp.float32(0.7)),
     "scalar inverse": lambda: tfp.experimental.bijectors.ScalarFunctionWithInferredInverse(
         lambda x: x**3 + x
     ).inverse(POSITIVE),

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import tokamax
+from absl import flags
 
+flags.FLAGS.mark_as_parsed()  # the command line is pytest's
 KEY = jax.random.key(0)
 
 

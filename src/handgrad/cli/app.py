@@ -11,14 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from handgrad import __version__
-from handgrad.cli.audit import audit
 from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
-from handgrad.cli.verify import verify
+from handgrad.cli.verify import audit, verify
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 

@@ -105,7 +105,7 @@ class Recorder:
     def uninstall(self) -> None:
         """End; programs with callbacks in them are forgotten."""
         for kind, original in self._originals.items():
-            kind.__call__ = original  # type: ignore[attr-defined]
+            kind.__call__ = original  # type: ignore[method-assign]
         self._originals.clear()
         jax.effects_barrier()
         jax.clear_caches()
@@ -214,9 +214,10 @@ def describe_call(
 def _names(bound: inspect.BoundArguments) -> tuple[str, ...]:
     found: list[str] = []
     for name, value in bound.arguments.items():
-        if bound.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
             found += [f"{name}{i}" for i in range(len(value))]
-        else:
+        elif kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             found.append(name)
     return tuple(found)
 
