@@ -26,7 +26,7 @@ MUTATING = frozenset({
     "add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "seed",
     "setdefault", "shuffle", "update", "write",
 })  # fmt: skip
-"""Methods that change what is no array."""
+"""Methods that change lists, dicts, sets, files and generators in place."""
 HERE = "__branches__"
 """The name by which a rewritten function finds this module."""
 

@@ -293,9 +293,11 @@ def _record(function: Callable, shapes: tuple, decisions: tuple[bool, ...] = ())
 
 def _is_raised_by_hand(error: BaseException | None) -> bool:
     """Whether a statement of the user's, or of PyTorch's losses and layers, raises an exception."""
-    *_, last = traceback.extract_tb(error.__traceback__ if error else None) or [None]
-    layers = str(Path(str(_torch().__file__)).parent / "nn")
-    is_known = last is not None and (_is_own(last.filename) or last.filename.startswith(layers))
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    if not frames:
+        return False
+    last, layers = frames[-1], str(Path(str(_torch().__file__)).parent / "nn")
+    is_known = _is_own(last.filename) or last.filename.startswith(layers)
     return is_known and str(last.line).startswith(("raise", "assert"))
 
 
