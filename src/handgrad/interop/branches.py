@@ -110,6 +110,8 @@ class _Unset:
     """A name that has a value on one side of a branch only."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python itself asks: it has none
+            raise AttributeError(name)
         raise Unfollowed("a name that only one side of a branch sets", "set it before the branch")
 
 

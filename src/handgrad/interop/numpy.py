@@ -92,8 +92,9 @@ def from_numpy(
     ...     z = x @ w
     ...     z[z < 0] *= 0.1
     ...     return np.sum(z**2)
-    >>> jax.grad(from_numpy(loss))(jnp.array([0.5, -1.0]), np.eye(2)).tolist()
-    [1.0, -0.019999999552965164]
+    >>> gradient = jax.grad(from_numpy(loss))(jnp.array([0.5, -1.0]), np.eye(2))
+    >>> [round(number, 6) for number in gradient.tolist()]
+    [1.0, -0.02]
     """
     given = jax.tree.leaves(at)
     fixed = {position: np.asarray(given[position]) for position in known}
