@@ -1,7 +1,5 @@
 """Large problems: fewer evaluations, the same verdicts; too large: never right, said at once."""
 
-import threading
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +22,6 @@ from handgrad.exact.elementwise import (
 from handgrad.exact.evaluation import effort_of
 from handgrad.exact.reductions import sum_over
 from handgrad.verify import large, verify, witnesses
-from handgrad.verify.search import BatchEvaluator
 
 NUMBERS = np.linspace(-3.0, 3.0, 2 * FEW + 1)
 """With 0 among them."""
@@ -175,20 +172,6 @@ def test_the_value_of_the_loss_is_dead_code_of_its_gradient():
     names = [equation.primitive.name for equation in programs.autodiff.jaxpr.jaxpr.eqns]
     assert "reduce_sum" not in names
     assert names.count("exp") == 1
-
-
-def test_what_cannot_be_compiled_in_another_thread_is_compiled_here(monkeypatch):
-    compile_here, threads = BatchEvaluator._compile, []
-
-    def compile_in_the_main_thread(self, *args):
-        threads.append(threading.current_thread() is threading.main_thread())
-        if not threads[-1]:
-            raise RuntimeError("guarded")
-        return compile_here(self, *args)
-
-    monkeypatch.setattr(BatchEvaluator, "_compile", compile_in_the_main_thread)
-    assert verify(residual, of=logistic, at=AT, evaluations=80).ok
-    assert sorted(threads) == [False, False, True, True]
 
 
 # --- where evaluations are expensive --------------------------------------------------------------

@@ -103,11 +103,6 @@ def _judge(problem: Problem) -> Verdict:
         with problem.switch.x64():
             programs = traced("float64")
             too_much = too_large(problem, programs)
-        ahead = isinstance(evaluator, BatchEvaluator) and not problem.switch.captures
-        if ahead and structure == "ok" and too_much is None:
-            dtypes = list(dict.fromkeys((*problem.dtypes, "float64")))
-            evaluator.compile_ahead(points[0], [d for d in dtypes if traced(d)])
-        with problem.switch.x64():
             if too_much is None:
                 _judge_mathematics(problem, programs, points, results)
             elif structure == "ok":

@@ -9,7 +9,6 @@ candidates are judged elsewhere, in exact arithmetic.
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -69,7 +68,6 @@ class BatchEvaluator:
         self._traced = traced
         self._wanted = math.ceil(problem.evaluations / GENERATIONS) or 1
         self._compiled: dict[str, Any] = {}
-        self._ahead: dict[str, Future] = {}
 
     @cached_property
     def count(self) -> int:
@@ -84,26 +82,6 @@ class BatchEvaluator:
             for effort in (effort_of(p.jaxpr) for p in programs.all)
         ]
         return 1 + self.layout.size + sum(operations) / OPERATIONS_PER_NUMBER
-
-    def compile_ahead(self, leaves: list, dtypes: Sequence[str]) -> None:
-        """Begin to compile for these dtypes, whose programs are traced, in other threads.
-
-        The compiler holds no lock of Python's: balls are evaluated meanwhile.
-        """
-        threads = ThreadPoolExecutor(len(dtypes))
-        for dtype in dtypes:
-            here = rounded(leaves, dtype)
-            rows = np.repeat(self.layout.row(here, dtype)[None, :], self.count, axis=0)
-            self._ahead[dtype] = threads.submit(self._compile, dtype, (rows, here))
-        threads.shutdown(wait=False)
-
-    def _compiled_for(self, dtype: str, operands: tuple[np.ndarray, list]) -> Any:
-        if dtype not in self._compiled:
-            try:
-                self._compiled[dtype] = self._ahead[dtype].result()
-            except Exception:  # none has begun; or the caller guards other threads
-                self._compiled[dtype] = self._compile(dtype, operands)
-        return self._compiled[dtype]
 
     def _compile(self, dtype: str, operands: tuple[np.ndarray, list]) -> Any:
         programs = self._traced(dtype)
@@ -133,9 +111,10 @@ class BatchEvaluator:
         """At most `count` rows; `leaves` are the other arguments."""
         padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
         operands = padded.astype(dtype), rounded(leaves, dtype)
-        program = self._compiled_for(dtype, operands)
+        if dtype not in self._compiled:
+            self._compiled[dtype] = self._compile(dtype, operands)
         with x64(dtype == "float64"):
-            found = program(*operands)
+            found = self._compiled[dtype](*operands)
         return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
