@@ -145,6 +145,10 @@ COMMANDS = {"logistic": (["logistic"], 3), "catalogue": ([], 60)}
 
 def main(names: list[str]) -> int:
     """Print a line for each verdict; 1 if one is wrong, whatever the time."""
+    known = [make.__name__ for make in SIZES] + list(COMMANDS)
+    if unknown := [name for name in names if name not in known]:
+        print(f"error: there is no {', '.join(unknown)}; choose from {', '.join(known)}")
+        return 2
     wrong = 0
     print(f"{'problem':24}{'gradient':>10}{'CPU s':>8}{'wall s':>8}{'bar':>6}{'GB':>6}  verdict")
     for make in [make for make in SIZES if not names or make.__name__ in names]:
