@@ -27,6 +27,24 @@ def pytest_collection_modifyitems(items):
             item.add_marker("annotated")
 
 
+PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz")
+"""Rooms whose tests are not about digits: their programs are compiled quickly, and less well."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_quickly(request):
+    """No optimisation for the tests of the rooms in PLUMBING, nor for the commands they start."""
+    if request.path.relative_to(Path(__file__).parent).parts[0] not in PLUMBING:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+        jax.clear_caches()  # no other test meets a program that was compiled so
+
+
 def pytest_collection_finish():
     """What is imported by now stays: no later collection of garbage need look through it."""
     gc.freeze()

@@ -65,7 +65,14 @@ def test_no_block_is_of_a_kind_that_nobody_runs(path):
         assert "python" not in kinds
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+LONG = ("09_faster", "10_at_scale", "11_your_own", "12_boosting")
+RUN = [
+    pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG else [], id=path.stem)
+    for path in CHAPTERS
+]
+
+
+@pytest.mark.parametrize("path", RUN)
 def test_a_chapter_runs(path):
     assert path.read_text().count(":class: tip") == 1, "a chapter ends with something to try"
     page = run_page(path)

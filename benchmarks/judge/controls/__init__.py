@@ -28,4 +28,10 @@ FAMILIES: dict[str, tuple[Callable[[], Control], ...]] = {
     "models": models.CONTROLS,
     "edges": edges.CONTROLS,
 }
-__all__ = ["FAMILIES", "Control", "Outcome", "try_control"]
+__all__ = ["FAMILIES", "Control", "Outcome", "try_control", "try_named"]
+
+
+def try_named(family: str, name: str, beside: bool, evaluations: int) -> Outcome:
+    """One control by its name: names go from one process to another."""
+    (make,) = (make for make in FAMILIES[family] if make.__name__ == name)
+    return try_control(family, make, beside, evaluations)

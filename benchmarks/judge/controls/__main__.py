@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.judge.controls import FAMILIES, Outcome, try_control
+from benchmarks.judge.controls import FAMILIES, Outcome, try_named
 from benchmarks.judge.controls.control import CHECKS
 from handgrad.cli.app import run_script
 from handgrad.cli.output import WRONG, check_writable, print, table, track, write_json
@@ -66,12 +66,6 @@ def names(family: str, only: str) -> list[tuple[str, str]]:
     if not chosen:
         raise InputError("only", "a part of a control's name", repr(only), "leave it out")
     return chosen
-
-
-def try_named(family: str, name: str, beside: bool, evaluations: int) -> Outcome:
-    """One control by its name: names go from one process to another."""
-    (make,) = (make for make in FAMILIES[family] if make.__name__ == name)
-    return try_control(family, make, beside, evaluations)
 
 
 def print_outcomes(found: Iterable[Outcome]) -> None:
