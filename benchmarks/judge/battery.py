@@ -118,8 +118,8 @@ BATTERY = (
     _classes("temperature_forgotten", wb.through(wy.tempered_residual), "the factor 1/2.5 of the loss", "common", wy.tempered_loss),
     # hidden layers
     _deep("slope_forgotten", wy.backwards(wy.no_slope), "every `tanh` forgotten", "Bot-Academy/NeuralNetworkFromScratch #3"),
-    _deep("slope_of_logit", wy.backwards(wy.slope_of_logit), "every `tanh` taken to be 1 − v², v being its argument", "PacktPublishing/Neural-Network-Projects-with-Python #4 (asked)"),
-    _deep("slope_at_activation", wy.backwards(wy.slope_at_activation), "every `tanh` taken to be 1 − v², v being tanh(its value)", "davidrmiller/neural2d #40"),
+    _deep("slope_of_logit", wy.backwards(wy.slope_of_logit), "taken to be 1 − v², v being its argument", "PacktPublishing/Neural-Network-Projects-with-Python #4 (asked)"),
+    _deep("slope_at_activation", wy.backwards(wy.slope_at_activation), "taken to be 1 − v², v being tanh(its value)", "davidrmiller/neural2d #40"),
     _deep("weight_not_transposed", wy.backwards(wy.right_slope, wy.as_it_is), "is not transposed", "common"),
     _deep("weights_updated_first", wy.backwards(wy.right_slope, step=0.1), "already updated by a step", "kim-marcel/basic_neural_network #7; joelgrus/data-science-from-scratch #31"),
     _deep("layers_exchanged", wy.layers_exchanged, "are swapped", "common"),

@@ -119,10 +119,13 @@ def test_an_end_that_cannot_be_saved_is_an_error_after_the_results(command, tmp_
 
 
 def test_the_bar_has_loss_rate_and_time_left(monkeypatch):
-    from handgrad.cli import train
+    from handgrad.cli import output, train
 
     console = Console(force_terminal=True, width=100, record=True, file=io.StringIO())
-    monkeypatch.setattr(train, "console", console)
+    for module in (output, train):
+        monkeypatch.setattr(module, "console", console)
+    for name in output.IN_A_KERNEL:
+        monkeypatch.delenv(name, raising=False)
     with show_progress(["hand"]) as show:
         show("hand", Progress(250, 1_000, 0.125, None, 10.0))
     text = console.export_text()
