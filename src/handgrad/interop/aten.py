@@ -411,10 +411,12 @@ UNARY: dict[str, Rule] = {
     "neg": jnp.negative, "reciprocal": jnp.reciprocal, "relu": jax.nn.relu, "round": jnp.round,
     "rsqrt": lax.rsqrt, "sgn": jnp.sign, "sigmoid": jax.nn.sigmoid, "sign": jnp.sign,
     "silu": jax.nn.silu, "sin": jnp.sin, "sinh": jnp.sinh, "special_entr": special.entr,
-    "special_erfcx": special.erfcx, "special_i0e": special.i0e, "special_i1e": special.i1e,
+    "special_i0e": special.i0e, "special_i1e": special.i1e,
     "special_log_ndtr": special.log_ndtr, "special_ndtri": special.ndtri, "sqrt": jnp.sqrt,
     "square": jnp.square, "tan": jnp.tan, "tanh": jnp.tanh, "trunc": jnp.trunc,
 }  # fmt: skip
+if hasattr(special, "erfcx"):  # newer than the oldest JAX
+    UNARY["special_erfcx"] = special.erfcx
 BINARY: dict[str, Rule] = {
     "add": _add, "atan2": jnp.arctan2, "bitwise_and": jnp.bitwise_and,
     "bitwise_or": jnp.bitwise_or, "bitwise_xor": jnp.bitwise_xor, "clamp": _clamp, "div": _div,
