@@ -224,7 +224,8 @@ def _second_point(
         leaf = np.asarray(flat[position], np.float64)
         by = rng.uniform(0.02, 0.1, leaf.shape) * rng.choice([-1.0, 1.0], leaf.shape)
         scale = np.max(np.abs(leaf[np.isfinite(leaf)]), initial=0.0) or 1.0
-        flat[position] = np.where(leaf == 0, np.abs(by) * scale, leaf * (1 + by))
+        with np.errstate(over="ignore"):  # at the edge of float64
+            flat[position] = np.where(leaf == 0, np.abs(by) * scale, leaf * (1 + by))
     at = jax.tree.unflatten(tree, flat)
     try:
         truth = jax.grad(of, argnums)(*at)
