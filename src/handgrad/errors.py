@@ -108,3 +108,24 @@ def _restore(kind: type[HandgradError], args: tuple, state: dict[str, Any]) -> H
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
+
+
+# --- the exceptions of others ---------------------------------------------------------------------
+
+
+def describe_error(error: BaseException) -> str:
+    """The kind of an exception and its first line."""
+    try:
+        words = (str(error).strip().splitlines() or [""])[0]
+    except Exception:  # the user's own exception, whose text raises
+        words = "(no message)"
+    return f"{type(error).__name__}: {one_line(words)}"
+
+
+def one_line(text: str) -> str:
+    r"""The text with line ends and whatever else would steer a terminal written out.
+
+    >>> one_line("right\nNOT")
+    'right\\nNOT'
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

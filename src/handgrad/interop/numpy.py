@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad import jaxprs
-from handgrad.errors import NotFollowed
+from handgrad.errors import NotFollowed, describe_error
 from handgrad.interop.arrays import (
     BRANCH,
     WHERE,
@@ -232,21 +232,12 @@ def _is_own(error: Exception) -> bool:
     return not is_foreign(trace.tb_frame.f_globals.get("__name__", ""))
 
 
-def describe(error: Exception) -> str:
-    """The kind of an exception and its first line."""
-    try:
-        words = (str(error).splitlines() or [""])[0]
-    except Exception:  # the user's own exception, whose text raises
-        words = "(no message)"
-    return f"{type(error).__name__}: {words}"
-
-
 def _not_followed(error: Exception) -> NotFollowed:
     """What stopped a call, with the line of the user's own code."""
     if isinstance(error, Unfollowed):
         step, remedy = error.step, error.remedy
     else:
-        step, remedy = describe(error), "write that step in another way"
+        step, remedy = describe_error(error), "write that step in another way"
     place: Any = ()
     trace: Any = error.__traceback__
     while trace:

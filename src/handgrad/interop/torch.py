@@ -29,7 +29,7 @@ import numpy as np
 from jax import lax
 
 from handgrad._precision import x64
-from handgrad.errors import InputError, MissingExtraError, NotFollowed
+from handgrad.errors import InputError, MissingExtraError, NotFollowed, describe_error
 from handgrad.interop.aten import RULES
 from handgrad.interop.numpy import functions_used, module_of, names_used
 
@@ -481,7 +481,7 @@ def _apply(node: Any, args: tuple, kwargs: dict) -> Any:
     try:
         answer = RULES[name](out, *args, **kwargs)
     except Exception as error:
-        reason = f"{operation}, whose rule ends in {_in_words(error)}"
+        reason = f"{operation}, whose rule ends in {describe_error(error)}"
         raise NotFollowed(reason, GIVE_IN_JAX, *_place(node)) from error
     return jax.tree.map(
         lambda value, spec: None if value is None else jnp.asarray(value, spec.dtype),
@@ -693,18 +693,13 @@ def _refusal(error: Exception) -> NotFollowed:
     """What cannot be recorded, with the user's own line."""
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     kind = type(error).__name__
-    reason, remedy = REFUSALS.get(kind, (_in_words(error), "call it by itself with tensors"))
+    reason, remedy = REFUSALS.get(kind, (describe_error(error), "call it by itself with tensors"))
     if kind == "DynamicOutputShapeException" or (
         kind == "_ShapeNeededError" and not re.search(r"index|nonzero|masked", str(error))
     ):
         reason, remedy = f"{error}, which has no rule", GIVE_IN_JAX
     place = (own[-1].filename, own[-1].lineno or 0, own[-1].line or "") if own else ()
     return NotFollowed(reason, remedy, *place)
-
-
-def _in_words(error: Exception) -> str:
-    words = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {words}"
 
 
 @functools.cache

@@ -35,14 +35,13 @@ import numpy as np
 
 from handgrad import jaxprs
 from handgrad._precision import x64
-from handgrad.errors import InputError
+from handgrad.errors import InputError, describe_error
 from handgrad.testing.recording import (
     RULES,
     Call,
     copied,
     describe_call,
     function_under,
-    in_words,
     name_of,
 )
 from handgrad.verify import Verdict, verify_rule
@@ -240,7 +239,7 @@ def _judge_at(call: Call, sets: list, seconds: float, evaluations: int) -> tuple
     except OutOfTime:
         status, detail = "undecided", f"took more than {seconds:.0f} seconds"
     except Exception as error:
-        status, detail = "undecided", in_words(error)[:300]
+        status, detail = "undecided", describe_error(error)[:300]
     if status != "undecided":
         return status, detail
     try:
@@ -538,7 +537,7 @@ def import_modules(package: str) -> list[str]:
         top = importlib.import_module(package)
     except Exception as error:
         raise InputError(
-            "package", "a package that can be imported here", in_words(error),
+            "package", "a package that can be imported here", describe_error(error),
             f"try python -c 'import {package}'",
         ) from error  # fmt: skip
     notes = []
@@ -552,7 +551,7 @@ def import_modules(package: str) -> list[str]:
         try:
             importlib.import_module(module.name)
         except (Exception, SystemExit) as error:
-            notes.append(f"{module.name} was not imported: {in_words(error)}")
+            notes.append(f"{module.name} was not imported: {describe_error(error)}")
     return notes + [f"{name} was not imported" for name in failed]
 
 

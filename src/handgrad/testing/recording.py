@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad.errors import describe_error
+
 RULES = (jax.custom_jvp, jax.custom_vjp)
 MOST_VALUES = 4
 """Sets of values that are kept for one rule at one signature."""
@@ -129,7 +131,7 @@ class Recorder:
                 try:
                     self.record(rule, function, args, kwargs)
                 except Exception as error:  # whatever it is, the call itself goes on
-                    self.failures[f"{name_of(function)}: {in_words(error)}"] += 1
+                    self.failures[f"{name_of(function)}: {describe_error(error)}"] += 1
             return original(rule, *args, **kwargs)
 
         return call
@@ -248,11 +250,6 @@ def copied(array: Any) -> Any:
     if is_array(array) and jnp.issubdtype(array.dtype, jax.dtypes.extended):
         return array
     return np.array(array, jnp.result_type(array))
-
-
-def in_words(error: BaseException) -> str:
-    """The kind of an exception and its first line."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 # --- rules ----------------------------------------------------------------------------------------

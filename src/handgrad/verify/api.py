@@ -13,7 +13,7 @@ import numpy as np
 
 from handgrad._checks import called_by_keyword
 from handgrad._precision import Switch
-from handgrad.errors import InputError, NotFollowed
+from handgrad.errors import InputError, NotFollowed, one_line
 from handgrad.interop import as_arrays, as_called, as_jax, known_leaves, read_through
 from handgrad.verify.judge import judge
 from handgrad.verify.verdict import Verdict
@@ -26,7 +26,6 @@ from handgrad.verify.witnesses import (
     is_float,
     named_leaves,
     narrow_integers,
-    one_line,
 )
 
 MOST_EVALUATIONS = 10_000_000

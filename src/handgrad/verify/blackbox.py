@@ -21,7 +21,7 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad._precision import x64
-from handgrad.errors import InputError, Undecided
+from handgrad.errors import InputError, Undecided, describe_error
 from handgrad.exact import Traced
 from handgrad.verify.kinks import KinkResult, judge_kinks, slope_along
 from handgrad.verify.mathematics import MathResult
@@ -36,7 +36,6 @@ from handgrad.verify.witnesses import (
     Problem,
     Programs,
     compiled,
-    describe_error,
     named_leaves,
     rounded,
 )

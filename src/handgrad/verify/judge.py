@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.exact import Undecided
+from handgrad.errors import Undecided, describe_error
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
@@ -42,7 +42,6 @@ from handgrad.verify.witnesses import (
     OutOfTime,
     Problem,
     Programs,
-    describe_error,
     draw_points,
     is_traceable,
     rounded,

@@ -23,7 +23,7 @@ from flint import arb
 from handgrad import exact, jaxprs
 from handgrad._checks import dtype_of
 from handgrad._precision import Switch
-from handgrad.errors import InputError
+from handgrad.errors import InputError, describe_error
 from handgrad.exact import Traced
 from handgrad.exact.evaluation import Effort, effort_of, is_ball_array
 
@@ -207,24 +207,6 @@ class Problem:
 def autodiff(of: Callable, argnums: Argnums) -> Callable:
     """`jax.grad` of a loss."""
     return jax.grad(of, argnums=argnums)
-
-
-def describe_error(error: Exception) -> str:
-    """The kind of an exception and its first line."""
-    try:
-        words = (str(error).splitlines() or [""])[0]
-    except Exception:  # the user's own exception, whose text raises
-        words = "(no message)"
-    return f"{type(error).__name__}: {one_line(words)}"
-
-
-def one_line(text: str) -> str:
-    r"""The text with line ends and whatever else would steer a terminal written out.
-
-    >>> one_line("right\nNOT")
-    'right\\nNOT'
-    """
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
