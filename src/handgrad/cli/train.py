@@ -13,6 +13,19 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from handgrad.cli.file_options import (
+    DateFormat,
+    Decimal,
+    Delimiter,
+    Drop,
+    Encoding,
+    Impute,
+    MaxCategories,
+    Na,
+    NoHeader,
+    Text,
+    file_options,
+)
 from handgrad.cli.multiprocess import is_main_process, multiprocess
 from handgrad.cli.output import (
     WRONG,
@@ -32,7 +45,11 @@ from handgrad.errors import DivergedError, InputError
 @multiprocess
 def train(
     data: Annotated[
-        str, typer.Argument(help="A data set by name, or a .csv, .parquet or .npy file.")
+        str,
+        typer.Argument(
+            help="A data set by name, or a file: .csv, .tsv (.gz), .parquet, .feather, .arrow, "
+            ".jsonl, .xlsx or .npy."
+        ),
     ],
     target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
     model: Annotated[
@@ -97,19 +114,44 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the newest checkpoint.")
     ] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="Save the model in this .npz, for handgrad predict.")
+    ] = None,
+    test_fraction: Annotated[
+        float, typer.Option(help="The share of the rows that are held out.")
+    ] = 0.25,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    na: Na = None,
+    drop: Drop = None,
+    text: Text = None,
+    date_format: DateFormat = None,
+    impute: Impute = None,
+    max_categories: MaxCategories = 1_000,
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
+    import jax
+
     from handgrad._precision import x64
-    from handgrad.data import load, split, standardise
+    from handgrad.data import load_parts
     from handgrad.scale.streams import open_parts
     from handgrad.train import comparison
     from handgrad.train.api import check_run
     from handgrad.train.batches import check_mesh_fits, size_of
     from handgrad.train.optimizers import resolve
+    from handgrad.train.saved import ModelSettings, SavedModel, described_source, versions
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
     check_writable("--params", params, ".npz")
+    check_writable("--save", save, ".npz")
+    reading = file_options(
+        delimiter=delimiter, decimal=decimal, encoding=encoding, no_header=no_header, na=na,
+        drop=drop, text=text, date_format=date_format, impute=impute,
+        max_categories=max_categories,
+    )  # fmt: skip
     if dtype not in ("float32", "float64"):
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
     resolve(optimizer, learning_rate)
@@ -123,10 +165,15 @@ def train(
     if streamed:
         if model:
             comparison.contenders(model, *choice)  # refuse a wrong choice before a long read
-        training, test = open_parts(data, target, seed=seed, dtype=dtype)
+        training, test = open_parts(data, target, test_fraction, seed, dtype=dtype, options=reading)
+        preparation = training.preparation
         print_preparation(training, test)
     else:
-        training, test = standardise(*split(load(data, target), seed=seed))
+        training, test, preparation = load_parts(
+            data, target, reading, test_fraction=test_fraction, seed=seed
+        )
+    for remark in training.remarks:
+        print(f"[yellow]{escape(remark)}[/]")
     name = model or ("logistic" if training.classes == 2 else "softmax")
     pair = comparison.contenders(name, *choice)
     comparison.check_labels_suit(name, training)
@@ -154,6 +201,8 @@ def train(
         f"{epochs:,} epochs, {dtype}"
     )
     report: dict[str, Any] = {"data": training.name, "model": name}
+    if training.remarks:
+        report["remarks"] = list(training.remarks)
     try:
         with (
             x64(dtype == "float64"),
@@ -190,6 +239,22 @@ def train(
                 figure = training_figure(result.results, pair[0].model, shown, dtype)
             write_whole(plot, png(figure))
             print(f"figure: {escape(str(plot))}")
+        if save and is_main_process():
+            settings = ModelSettings(name, l2, parse_sizes(hidden), activation)
+            about = {
+                **described_source(data, training.name, target, preparation),
+                "rows": training.examples, "test_rows": test.examples, "seed": seed,
+                "optimizer": optimizer, "learning_rate": learning_rate, "batch_size": size,
+                "epochs": epochs, "loss": result.hand.loss,
+                "train_accuracy": result.hand.train_accuracy,
+                "test_accuracy": result.hand.test_accuracy, "versions": versions(),
+            }  # fmt: skip
+            trained = SavedModel(
+                settings, jax.device_get(result.results["hand"].params), training.class_names,
+                preparation, reading, about,
+            )  # fmt: skip
+            write_whole(save, trained.to_bytes())
+            print(f"model: {escape(str(save))}")
         if params and is_main_process():
             write_parameters(params, result.results)
             print(f"parameters: {escape(str(params))}")
@@ -229,7 +294,7 @@ def is_streamed(data: str, asked: bool) -> bool:
     if not isfile(path):  # also for a name too long to be one, where Path.is_file may raise
         if asked and path.suffix == "":
             raise InputError(
-                "--stream", "a .csv, .parquet or .npy file", repr(data),
+                "--stream", "a file such as a .csv, .parquet or .npy file", repr(data),
                 "leave it out: a data set that comes by name is small",
             )  # fmt: skip
         return asked

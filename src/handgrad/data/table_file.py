@@ -129,8 +129,12 @@ class TableFile:
         *,
         types: "Mapping[str, pyarrow.DataType] | None" = None,
         formats: Mapping[str, str] | None = None,
+        numbered: tuple[tuple[str, ...], str] = ((), ""),
     ):
         """`types` and `formats` are those of an earlier file; without them they are found out.
+
+        `numbered` are the columns of an earlier file without a header, and its target, which this
+        one may lack.
 
         Raises InputError for a file that cannot be read, MissingExtraError without the reader.
         """
@@ -144,7 +148,7 @@ class TableFile:
         self._known = types is not None
         self._types: dict[str, Any] = dict(types or {})
         self._types |= dict.fromkeys(options.text, pyarrow.string())
-        self._complete = False
+        self._complete, self._numbered = False, numbered
         self._text = suffix_of(path) in TEXT_SUFFIXES
         if self._text:
             self._dialect = self._look_at()
@@ -354,7 +358,7 @@ class TableFile:
         )
         rows = _split(lines, delimiter)
         width = max(map(len, rows), default=0)
-        self._numbers = [str(number) for number in range(1, width + 1)]
+        self._numbers = self._numbered_columns(width)
         names = rows[0] if rows and self.options.header else self._numbers
         body = rows[1:] if self.options.header else rows
         if self.options.delimiter is None and delimiter not in (",", "\t") and not self._known:
@@ -372,6 +376,18 @@ class TableFile:
                 self._types[name] = import_pyarrow().string()
                 self.remarks.append(f"column {name!r}: text, as {zeros[0]!r} begins with a zero")
         return Dialect(delimiter, decimal, 1 if named else 0)
+
+    def _numbered_columns(self, width: int) -> list[str]:
+        """ "1", "2", ...; without the target where only that is missing from an earlier file's."""
+        names, target = self._numbered
+        if not self.options.header and self._known and width != len(names):
+            if width != len(names) - 1:
+                raise InputError(
+                    self.path.name, f"{len(names)} columns as in training, or all but the target",
+                    f"{width}", "columns without names are known by their numbers alone",
+                )  # fmt: skip
+            return [name for name in names if name != target]
+        return [str(number) for number in range(1, width + 1)]
 
     # --- what columns hold ------------------------------------------------------------------------
 
@@ -396,7 +412,7 @@ class TableFile:
                     what = "percentages" if found == PERCENT else f"dates as {found}"
                     self.remarks.append(f"column {name!r}: {what} (--text {name} keeps it as text)")
             if name in formats and is_text(column.type):
-                column = _formatted(column, formats[name], where, first, self._text)
+                column = as_format(column, formats[name], where, first)
             table = table.set_column(place, name, column)
         self.formats = formats
         return table
@@ -549,8 +565,8 @@ def _parses(values: list[str], date_format: str) -> bool:
     return found.null_count == 0
 
 
-def _formatted(
-    column: "pyarrow.ChunkedArray", wanted: str, where: str, first: int, text: bool
+def as_format(
+    column: "pyarrow.ChunkedArray", wanted: str, where: str, first: int = 0
 ) -> "pyarrow.ChunkedArray":
     """Strings as numbers or dates. Raises InputError, with the row, for one in another format."""
     pyarrow = import_pyarrow()
