@@ -82,26 +82,24 @@ def test_the_preparation_is_scikit_learns_to_the_bit(trained):
     rows, _ = split_rows(raw.y, 0.25, 0)
     amount, since, town, member = raw.parts
     table = np.empty((len(raw.y), 7), object)
-    table[:, 0], table[:, 1:5] = amount[:, 0], since
-    for place, part in ((5, town), (6, member)):
-        table[:, place] = [part.values[code] for code in part.codes]
+    table[:, 0], table[:, 1:5], table[:, 6] = amount[:, 0], since, member[:, 0]
+    table[:, 5] = [town.values[code] for code in town.codes]
     encoder = OneHotEncoder(
         min_frequency=2, max_categories=12, handle_unknown="infrequent_if_exist",
         sparse_output=False,
     )  # fmt: skip
-    plain = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     pipeline = make_pipeline(
         ColumnTransformer(
             [
                 ("numbers", SimpleImputer(strategy="median"), slice(0, 5)),
                 ("town", encoder, [5]),
-                ("member", plain, [6]),
+                ("member", SimpleImputer(strategy="median"), [6]),
             ]
         ),
         StandardScaler(),
     )
     expected = pipeline.fit_transform(table[rows])
-    np.testing.assert_array_equal(train.x, expected.astype(np.float64))
+    np.testing.assert_array_equal(train.x, np.asarray(expected, np.float64))
     assert model.preparation.feature_names[5].startswith("town=")
     assert model.preparation.feature_names[5 + 11] == "town=(other)"
 
@@ -118,7 +116,7 @@ def test_saved_and_read_again_it_predicts_the_same_bits(trained, tmp_path):
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
     assert again.classes == ("fair", "good", "poor")
     assert list(again.predict(tmp_path / "new.csv")) == [again.classes[i] for i in p.argmax(1)]
-    assert repr(again) == "SavedModel('softmax': 4 columns, 19 features, 3 classes)"
+    assert repr(again) == "SavedModel('softmax': 4 columns, 18 features, 3 classes)"
     assert dict(card_rows(again))["column since"] == "date, written as %d.%m.%Y"
 
 
@@ -130,8 +128,6 @@ def test_a_row_gets_the_same_bits_alone_and_among_others(trained, tmp_path):
     """From a file, from memory, from pandas, one by one; whatever the size of a block."""
     model, _, _ = trained
     table = customers(2_500, seed=2, label=False)
-    member = pyarrow.array([None if v is None else str(v) for v in table["member"].to_pylist()])
-    table = table.set_column(3, "member", member)
     p = model.predict_proba(table)
     np.testing.assert_array_equal(model.predict_proba(as_text_table(table, tmp_path)), p)
     np.testing.assert_array_equal(model.predict_proba(table.to_pandas()), p)
@@ -141,7 +137,7 @@ def test_a_row_gets_the_same_bits_alone_and_among_others(trained, tmp_path):
 
 
 def test_a_data_set_of_numbers_is_predicted_from_arrays(tmp_path):
-    train, test, preparation = load_parts("wine")
+    train, _, preparation = load_parts("wine")
     settings = ModelSettings("mlp", hidden=(3,), activation="tanh")
     found = fit(settings.model(), train.x.astype("float32"), train.y, epochs=2)
     model = SavedModel(settings, found.params, train.class_names, preparation, FileOptions(), {})
@@ -155,14 +151,12 @@ def test_a_data_set_of_numbers_is_predicted_from_arrays(tmp_path):
     np.testing.assert_array_equal(model.predict_proba(named), p)
     gap = wine.x.copy()
     gap[4, 2] = np.nan
-    with pytest.raises(
-        InputError, match=r"column 'ash': expected finite numbers, got nan in row 5"
-    ):
+    with pytest.raises(InputError, match=r"column 'ash': .*, got nan in row 5"):
         model.predict_proba(gap)
     assert np.isfinite(model.predict_proba(gap, missing="fill")).all()
-    with pytest.raises(InputError, match="expected 13 columns: alcohol.*got 2"):
+    with pytest.raises(InputError, match=r"expected 13 columns: alcohol.*got 2"):
         model.predict_proba(gap[:, :2])
-    with pytest.raises(InputError, match="table: expected a pandas or pyarrow table.*got int"):
+    with pytest.raises(InputError, match=r"table: expected a pandas or pyarrow table.*got int"):
         model.predict_proba(3)
 
 
@@ -173,7 +167,8 @@ def test_a_stream_is_prepared_as_a_table_is(trained):
     training, _ = open_parts(path, "kind", options=options, dtype="float64")
     x, _ = training.rows(0, training.examples)
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(x.std(axis=0), (x.std(axis=0) > 0.5), atol=1e-12)
+    np.testing.assert_allclose(x.std(axis=0), 1, atol=1e-12)
+    assert training.preparation.feature_names[1] == "since.year"
     with pytest.raises(InputError, match="impute: expected mean for a file that is streamed"):
         open_parts(path, "kind", options=replace(options, impute="median"))
 
@@ -192,7 +187,7 @@ def test_a_missing_column_is_refused_unless_it_is_to_be_filled(trained):
 def test_missing_values_are_what_they_were_in_training_or_as_asked(trained):
     model, _, _ = trained
     table = pyarrow.table({"amount": [1.0, None], "since": pyarrow.nulls(2), "town": ["town 1"] * 2,
-                           "member": ["True", None]})  # fmt: skip
+                           "member": [True, None]})  # fmt: skip
     assert model.predict_proba(table).shape == (2, 3)
     with pytest.raises(InputError, match=r"column 'amount' of the table: .* the first in row 2"):
         model.predict_proba(table, missing="refuse")
@@ -229,7 +224,7 @@ KINDS = {
     "numbers_for_dates": ({"d": [1, 2]}, "a column of kind date, as in training, got int64"),
     "lists": ({"a": [[1], [2]]}, "a column of kind category, as in training, got list"),
     "infinite": ({"b": [1.0, float("inf")]}, "the first inf in row 2"),
-    "overflow": ({"b": [1.0, 1e308]}, "values that float64 can scale"),
+    "overflow": ({"b": [1.0, 1e308]}, "values that float32 can hold"),
     "no_column": ({"b": None, "B": [1, 2]}, "did you mean 'B'"),
 }
 
@@ -257,7 +252,7 @@ def test_integers_stand_for_the_strings_they_are_written_as():
 
 
 def repacked(content, **changes):
-    """The file with some arrays changed or added, None to leave one out; the digest is made anew."""
+    """The file with some arrays changed or added, None to leave one out; with a new digest."""
     from handgrad.train.saved import _digest
 
     with np.load(io.BytesIO(content), allow_pickle=False) as found:
@@ -322,8 +317,8 @@ BROKEN = {
     "options": lambda good: carded(good, options={"delimiter": "long"}),
     "digest": lambda good: repacked(good, sha256=np.zeros(32, np.uint8)),
     "no_digest": lambda good: repacked(good, sha256=None),
-    "scale": lambda good: repacked(good, scale=np.zeros(19)),
-    "nan": lambda good: repacked(good, mean=np.full(19, np.nan)),
+    "scale": lambda good: repacked(good, scale=np.zeros(18)),
+    "nan": lambda good: repacked(good, mean=np.full(18, np.nan)),
     "shape": lambda good: repacked(good, mean=np.zeros(3)),
     "more": lambda good: repacked(good, extra=np.zeros(3)),
 }

@@ -88,8 +88,10 @@ def predict(
             yield p
 
     def lines() -> Iterator[bytes]:
-        yield as_csv([["prediction", *(f"p({name})" for name in found.classes)]])
+        heading = [["prediction", *(f"p({name})" for name in found.classes)]]
         for p in blocks():
+            yield as_csv(heading)
+            heading = []
             best = p.argmax(axis=1)
             counts.update(found.classes[place] for place in best)
             yield as_csv(

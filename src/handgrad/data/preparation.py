@@ -313,7 +313,7 @@ class PreparationLearner:
         if category is None:
             own = {*column.categories, *([""] if column.fill else [])}
             return sum(count for value, count in counts.items() if value not in own) / self.rows
-        gaps = counts.get("", 0) if column.fill == category else 0
+        gaps = counts.get("", 0) if category and column.fill == category else 0
         return (counts.get(category, 0) + gaps) / self.rows
 
     def _remark_on_numbers(self, bare: Preparation, table: np.ndarray) -> None:

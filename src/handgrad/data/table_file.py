@@ -149,6 +149,11 @@ class TableFile:
         self._types: dict[str, Any] = dict(types or {})
         self._types |= dict.fromkeys(options.text, pyarrow.string())
         self._complete, self._numbered = False, numbered
+        self._kept = {*options.text}
+        """Columns that are text, whatever they look like."""
+        if types is not None:
+            text = {name for name, kind in types.items() if kind == pyarrow.string()}
+            self._kept |= text - {*(formats or ())}
         self._text = suffix_of(path) in TEXT_SUFFIXES
         if self._text:
             self._dialect = self._look_at()
@@ -318,7 +323,7 @@ class TableFile:
             pyarrow.time32("s"), pyarrow.timestamp("s"), pyarrow.timestamp("ns"),
             pyarrow.float64(), pyarrow.string(), pyarrow.binary(),
         ]  # fmt: skip
-        fixed = set(self._types)
+        fixed, found = set(self._types), dict[str, Any]()
         while not self._complete:
             try:
                 with self._open_text() as reader:
@@ -332,8 +337,8 @@ class TableFile:
                 self._complete = True
             except pyarrow.ArrowException as error:
                 misfit = MISFIT.search(str(error))
-                name = list(found)[int(misfit[1])] if misfit else ""
-                if not misfit or name in fixed:
+                name = list(found)[int(misfit[1])] if misfit and found else ""
+                if not name or name in fixed:
                     raise
                 place = order.index(self._types[name]) + 1
                 if place == len(order):
@@ -361,7 +366,8 @@ class TableFile:
         self._numbers = self._numbered_columns(width)
         names = rows[0] if rows and self.options.header else self._numbers
         body = rows[1:] if self.options.header else rows
-        if self.options.delimiter is None and delimiter not in (",", "\t") and not self._known:
+        guessed = not (self.options.delimiter or named or self._known)
+        if guessed and delimiter not in (",", "\t"):
             self.remarks.append(
                 f"columns separated by {DELIMITERS.get(delimiter, repr(delimiter))} (--delimiter)"
             )
@@ -374,6 +380,7 @@ class TableFile:
             ]
             if zeros and name not in self._types and name not in self.options.drop:
                 self._types[name] = import_pyarrow().string()
+                self._kept.add(name)
                 self.remarks.append(f"column {name!r}: text, as {zeros[0]!r} begins with a zero")
         return Dialect(delimiter, decimal, 1 if named else 0)
 
@@ -402,15 +409,19 @@ class TableFile:
             if pyarrow.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
             column = _without(column, self.options.na)
-            if name in self.options.text or self._types.get(name) == pyarrow.string():
-                if not (is_text(column.type) or pyarrow.types.is_nested(column.type)):
+            if name in self._kept:
+                types = pyarrow.types
+                whole = types.is_integer(column.type) or types.is_boolean(column.type)
+                if whole or not (known or is_text(column.type) or types.is_nested(column.type)):
                     column = column.cast(pyarrow.string())
             elif is_text(column.type) and not known:
                 found = find_format(column, where, name, self.options.date_format)
                 if found:
                     formats[name] = found
                     what = "percentages" if found == PERCENT else f"dates as {found}"
-                    self.remarks.append(f"column {name!r}: {what} (--text {name} keeps it as text)")
+                    if found != self.options.date_format:
+                        keeps = f"--text {name} keeps it as text"
+                        self.remarks.append(f"column {name!r}: {what} ({keeps})")
             if name in formats and is_text(column.type):
                 column = as_format(column, formats[name], where, first)
             table = table.set_column(place, name, column)
@@ -495,8 +506,13 @@ def find_decimal(rows: list[list[str]]) -> str:
     return "," if commas and not points and not thousands else "."
 
 
-DATE = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{4}|\d{2})(?:([ T])(\d{1,2}:\d{2})(:\d{2})?)?")
+DATE = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{4}|\d{1,2})(?:([ T])(\d{1,2}:\d{2})(:\d{2})?)?")
 UNREADABLE = (
+    (
+        re.compile(r"[-+]?[1-9]\d{0,2},\d{3}"),
+        "digits alone, for the comma may be decimal or separate thousands",
+        "pass --decimal , or write them without",
+    ),
     (re.compile(r"[-+]?\d+,\d+"), "a decimal point", "pass --decimal ,"),
     (
         re.compile(r"[-+]?\d{1,3}([,.' \u00a0\u202f]\d{3})+([.,]\d+)?"),
@@ -539,6 +555,8 @@ def _date_format(parts: list[re.Match], values: list[str], where: str, name: str
     clock = "" if not first[5] else f"{first[5]}%H:%M" + ("" if not first[7] else ":%S")
     if len(first[1]) == 4:
         order = "Ymd"
+    elif len(first[1]) > 2 or len(first[4]) == 1:  # a version, perhaps
+        return None
     elif separator == "." or any(int(part[1]) > 12 for part in parts):
         order = "dmY"
     elif any(int(part[3]) > 12 for part in parts):

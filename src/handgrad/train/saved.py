@@ -238,7 +238,7 @@ class SavedModel:
         columns = [column.name for column in self.preparation.columns]
         numbers = [str(number) for number in range(len(columns) + 1)]
         names = columns if width == len(columns) else numbers
-        if width != len(names) or not set(columns) <= set(numbers):
+        if width != len(names) or not set(columns) <= set(names):
             raise InputError(
                 path.name, f"the {len(columns)} features in the order of training",
                 f"{width} columns", "leave the others out",
@@ -271,7 +271,7 @@ class SavedModel:
                 f"column {name!r}", "finite numbers", f"{x[tuple(place)]} in row {place[0] + 1:,}",
                 MISSING_REMEDY,
             )  # fmt: skip
-        return self.preparation.transform([x]), {}
+        return self._held(self.preparation.transform([x]), "the table"), {}
 
     def _from_table(
         self, table: "pyarrow.Table", file: str, first: int, missing: str, unknown: str
@@ -302,14 +302,19 @@ class SavedModel:
                     "mend it, or pass --unknown ignore",
                 )  # fmt: skip
             odd[name, value] = count
-        x = self.preparation.transform(parts)
-        if not np.isfinite(x).all():
-            name = self.preparation.feature_names[int(np.argwhere(~np.isfinite(x))[0, 1])]
+        return self._held(self.preparation.transform(parts), file), odd
+
+    def _held(self, x: NDArray[np.float64], file: str) -> NDArray[np.float64]:
+        """Raise InputError for a feature that is too large for the dtype of the parameters."""
+        dtype = np.dtype(jax.tree.leaves(self.params)[0].dtype)
+        large = ~(np.abs(x) <= float(np.finfo(dtype).max))
+        if large.any():
+            name = self.preparation.feature_names[int(np.argwhere(large)[0, 1])]
             raise InputError(
-                f"feature {name!r} of {file}", "values that float64 can scale", "an overflow",
+                f"feature {name!r} of {file}", f"values that {dtype} can hold", "an overflow",
                 "mend those rows",
             )  # fmt: skip
-        return x, odd
+        return x
 
     def _fills(self, missing: str) -> bool:
         require_choice("missing", missing, ("as trained", "fill", "refuse"))
