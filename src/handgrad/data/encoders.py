@@ -112,8 +112,13 @@ def feature_parts(
         if name != target:
             where = f"column {name!r} of {file}"
             column = column_values(table[name], where, FEATURE_REMEDY, first, missing)
-            parts.append(column if isinstance(column, Strings) else column.reshape(len(column), -1))
+            parts.append(as_part(column))
     return parts
+
+
+def as_part(column: Column) -> Column:
+    """Numbers as (R, c)."""
+    return column[:, None] if isinstance(column, np.ndarray) and column.ndim == 1 else column
 
 
 def column_values(

@@ -45,6 +45,7 @@ MISFIT = re.compile(r"In CSV column #(\d+): .*CSV conversion error to (.*): inva
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 IMPUTE = ("mean", "median", "most_frequent")
 PERCENT = "percent"
+DATE_FORMAT = re.compile(r"(%[dmyYbBHMSIp]|[-a-zA-Z ,./:_])+")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ class FileOptions:
     def check(self) -> None:
         """Raise InputError for what cannot be."""
         if self.delimiter is not None and (
-            len(self.delimiter) != 1 or self.delimiter in '"\r\n' or not self.delimiter.isascii()
+            len(self.delimiter) != 1
+            or not self.delimiter.isascii()
+            or self.delimiter == '"'
+            or not (self.delimiter.isprintable() or self.delimiter == "\t")
         ):
             found = repr(self.delimiter)
             raise InputError("delimiter", "one letter, or tab", found, "pass --delimiter ';'")
@@ -92,6 +96,8 @@ class FileOptions:
             raise InputError(
                 "impute", "one of " + ", ".join(IMPUTE), repr(self.impute), "pass --impute mean"
             )
+        if self.date_format is not None:
+            check_format(self.date_format)
         if self.max_categories < 2:
             raise InputError("max_categories", "2 or more", self.max_categories, "pass 100")
         if self.encoding is not None:
@@ -101,6 +107,15 @@ class FileOptions:
                 raise InputError(
                     "encoding", "one that Python knows", repr(self.encoding), "pass cp1252"
                 ) from None
+
+
+def check_format(date_format: str) -> None:
+    """Raise InputError for a format of dates that pyarrow does not take: some would end it."""
+    if len(date_format) > 60 or not DATE_FORMAT.fullmatch(date_format) or "%" not in date_format:
+        raise InputError(
+            "date_format", "%d, %m, %Y, %y, %b, %B, %H, %M, %S and what is between them",
+            repr(date_format), "pass --date-format %d/%m/%Y",
+        )  # fmt: skip
 
 
 class Dialect(NamedTuple):

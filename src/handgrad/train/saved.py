@@ -30,10 +30,17 @@ from handgrad._checks import require_choice
 from handgrad._precision import x64
 from handgrad._types import Model
 from handgrad.data.dataset import Dataset
-from handgrad.data.encoders import PARTS, Column, Strings, column_values
-from handgrad.data.files import import_pyarrow, suggestion
+from handgrad.data.encoders import PARTS, Column, Strings, as_part, column_values
+from handgrad.data.files import check_columns, import_pyarrow, suggestion
 from handgrad.data.preparation import LEFT_OUT, Preparation, PreparedColumn
-from handgrad.data.table_file import FileOptions, TableFile, as_format, is_text
+from handgrad.data.table_file import (
+    PERCENT,
+    FileOptions,
+    TableFile,
+    as_format,
+    check_format,
+    is_text,
+)
 from handgrad.errors import InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.scale.checkpoints import leaves
@@ -200,7 +207,9 @@ class SavedModel:
                 )  # fmt: skip
             yield self._from_numbers(dict(zip(names, table.T, strict=True)), missing)
         else:
-            yield self._from_table(as_table(table), "the table", 0, missing, unknown)
+            given = as_table(table)
+            check_columns("table", given.column_names)
+            yield self._from_table(given, "the table", 0, missing, unknown)
 
     def _file_features(
         self, path: Path, options: FileOptions | None, missing: str, unknown: str
@@ -285,8 +294,7 @@ class SavedModel:
             elif column.name in table.column_names:
                 values = as_kind(table[column.name], column, where, first)
                 found = column_values(values, where, MISSING_REMEDY, first, allowed)
-                numbers = not isinstance(found, Strings)
-                parts.append(found.reshape(len(found), -1) if numbers else found)  # type: ignore[union-attr]
+                parts.append(as_part(found))
             elif missing != "fill":
                 raise self._no_column(column.name, table.column_names, file)
             elif column.kind == "category":
@@ -548,7 +556,10 @@ def _as_model(card: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedModel
     strings = [*classes, *(c.name for c in columns), *(v for c in columns for v in c.categories)]
     sound = (
         all(isinstance(text, str) for text in strings)
-        and all(column.kind in kinds and isinstance(column.fill, str) for column in columns)
+        and all(
+            column.kind in kinds and isinstance(column.fill, str) and isinstance(column.format, str)
+            for column in columns
+        )
         and isinstance(trained_on, dict)
         and dtype in ("float32", "float64")
         and impute in (None, "mean", "median", "most_frequent")
@@ -560,6 +571,9 @@ def _as_model(card: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedModel
     if not sound:
         raise _DamagedError("a card with other values")
     options.check()
+    for column in columns:
+        if column.format not in ("", PERCENT):
+            check_format(column.format)
     model = settings.model()
     with x64(dtype == "float64"):
         template = jax.eval_shape(
