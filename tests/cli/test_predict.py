@@ -120,11 +120,9 @@ def test_streamed_and_by_name(command, tmp_path, monkeypatch):
     with_target = command("predict", model, tmp_path / "points.npy").out
     np.save(tmp_path / "x.npy", x)
     assert command("predict", model, tmp_path / "x.npy").out == with_target
-    np.save(tmp_path / "x.npy", x[:, :1])
-    assert (
-        "the 2 features in the order of training"
-        in command("predict", model, tmp_path / "x.npy").err
-    )
+    np.save(tmp_path / "x.npy", np.c_[x, x])
+    ran = command("predict", model, tmp_path / "x.npy")
+    assert "the 2 features in the order of training, got 4 columns" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ def is_streamed(data: str, asked: bool) -> bool:
     if not isfile(path):  # also for a name too long to be one, where Path.is_file may raise
         if asked and path.suffix == "":
             raise InputError(
-                "--stream", "a file such as a .csv, .parquet or .npy file", repr(data),
+                "--stream", "a .csv, .parquet or .npy file", repr(data),
                 "leave it out: a data set that comes by name is small",
             )  # fmt: skip
         return asked

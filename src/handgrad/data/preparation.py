@@ -192,8 +192,8 @@ class PreparationLearner:
             )
             counts.partial_fit(part)
         first = [part.T for part in self._first if isinstance(part, np.ndarray)]
-        for part, start in zip(numbers, first, strict=True):
-            self._varies = self._varies or bool(np.any(part != start[:, :1]))
+        for values, start in zip(numbers, first, strict=True):
+            self._varies = self._varies or bool(np.any(values != start[:, :1]))
         # Transposed, columns of a table are copied as they lie in memory, and so are rows of .npy.
         if numbers and self._in_blocks:
             with np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():

@@ -351,7 +351,7 @@ class SavedModel:
             "trained_on": dict(self.trained_on),
         }
         text = json.dumps(card, ensure_ascii=True, allow_nan=False)
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             CARD: np.frombuffer(text.encode(), np.uint8),
             "fill": preparation.fill,
             "mean": preparation.mean,
