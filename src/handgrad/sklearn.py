@@ -123,8 +123,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             self.intercept_ = np.atleast_1d(self.params_.bias)
         if not converged:
             warnings.warn(
-                f"{solver} stopped after {self.n_iter_} passes, before max |∂E/∂w| ≤ {self._tol:g}: "
-                "scale the features, or raise max_iter",
+                f"{solver} stopped after {self.n_iter_} passes, before max |∂E/∂w| ≤ "
+                f"{self._tol:g}: scale the features, or raise max_iter",
                 ConvergenceWarning,
                 stacklevel=2,
             )
