@@ -110,7 +110,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             only = f": {self.classes_[0]!r}" if len(self.classes_) else ""
             raise ValueError(f"Classifier needs examples of two classes, got one class{only}")
         self._settings, solver = self._resolved(len(self.classes_))
-        labels = labels.astype(np.int32)
+        labels = np.asarray(labels, np.int32)
         default = 1e-12 if solver == "newton" else 1e-4
         self._tol = default if self.tol is None else self.tol
         with x64(self.dtype == "float64"):
@@ -157,9 +157,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             raise InputError("solver", "sgd or adam for an mlp", solver, "name one of them")
         return ModelSettings(name, self.l2, tuple(self.hidden), self.activation), solver
 
-    def _fit_newton(
-        self, x: NDArray[np.float64], labels: NDArray[np.int32], weights: NDArray | None
-    ) -> bool:
+    def _fit_newton(self, x: NDArray[np.float64], labels: NDArray, weights: NDArray | None) -> bool:
         start = None
         if self._settings.name == "softmax" and len(self.classes_) == 2:
             start = Params(np.zeros((x.shape[1], 2)), np.zeros(2))  # type: ignore[arg-type]
@@ -172,7 +170,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return found.stopped in ("tolerance", "rounding")
 
     def _descend(
-        self, solver: str, x: NDArray[np.float64], labels: NDArray[np.int32],
+        self, solver: str, x: NDArray[np.float64], labels: NDArray,
         weights: NDArray | None,
     ) -> bool:  # fmt: skip
         seed = check_random_state(self.random_state).randint(2**31 - 1)

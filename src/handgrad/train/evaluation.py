@@ -18,7 +18,7 @@ LARGEST = 5
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Quality:
     """Of one set of examples.
 
     Attributes:
@@ -45,7 +45,7 @@ class Evaluation:
     calibration_error: float
 
 
-def evaluate(p: NDArray[np.float64], y: NDArray[np.int32], classes: Sequence[str]) -> Evaluation:
+def evaluate(p: NDArray[np.float64], y: NDArray[np.int32], classes: Sequence[str]) -> Quality:
     """The figures for probabilities p (N, K) and labels y (N,), which index `classes`.
 
     >>> p = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.2, 0.8]])
@@ -68,7 +68,7 @@ def evaluate(p: NDArray[np.float64], y: NDArray[np.int32], classes: Sequence[str
         auc = float(np.mean(areas))
     # Divided by their sum, which is 1 to rounding in the dtype of the model.
     loss = log_loss(y, p / p.sum(axis=1, keepdims=True), labels=labels)
-    return Evaluation(
+    return Quality(
         classes=tuple(classes),
         counts=tuple(counts.tolist()),
         baseline=float(counts.max() / counts.sum()),

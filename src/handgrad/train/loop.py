@@ -463,14 +463,14 @@ def evaluate(engine: Engine, state: TrainState, done: int) -> tuple[int, float, 
 
 
 DIVERGED = 1e4
-"""A loss that ends at so many times the first one, or so many nats, is no result."""
+"""A run whose loss ends above this, in nats, and above this many first losses, has no result."""
 
 
 def check_not_diverged(batch_losses: list[np.ndarray], done: int, loss: float) -> None:
     """Raise DivergedError if the loss on all the data is finite, but far above where it began."""
     first = float(batch_losses[0][0]) if batch_losses else loss
     if loss > DIVERGED * max(1.0, first):
-        raise DivergedError(done, loss)
+        raise DivergedError(done + 1, loss)
 
 
 def check_finite(batch_losses: np.ndarray, done: int) -> None:
