@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -80,7 +81,7 @@ def _judge(problem: Problem) -> Verdict:
     with problem.switch.x64():
         traceable = is_traceable(problem.gradient, problem.at)
         _ = problem.differentiable  # kept: it is to be asked at these arguments as they are
-        more = MORE_POINTS if traceable and problem.evaluations else 0
+        more = MORE_POINTS if problem.evaluations else 0
         drawn = draw_points(problem, DRAWN_POINTS + more)
     leaves = [jax.tree.leaves(args) for args in (problem.at, *drawn)]
     points, further = leaves[: 1 + DRAWN_POINTS], leaves[1 + DRAWN_POINTS :]
@@ -98,6 +99,9 @@ def _judge(problem: Problem) -> Verdict:
     if traceable:
         kind = PlainEvaluator if hasattr(problem.gradient, "numpy_function") else BatchEvaluator
         evaluator = kind(problem, traced)
+    elif further and problem.differentiable:
+        worst = _worst_for_black_box(problem, BlackBoxEvaluator(problem), [points[-1], *further])
+        points, further = [*points[:-1], worst], []
     try:
         with problem.switch.x64():
             programs = traced("float64")
@@ -144,6 +148,29 @@ def _judge(problem: Problem) -> Verdict:
         note = NOT_KNOWN if verdict.is_undecided else NO_NUMERICS
         return replace(verdict, notes=(*verdict.notes, note))
     return verdict
+
+
+def _worst_for_black_box(
+    problem: Problem, evaluator: BlackBoxEvaluator, drawn: Sequence[list]
+) -> list:
+    """Of the points drawn, the one where a black box and jax.grad are furthest apart.
+
+    Nothing else looks for where it goes wrong. Of slow functions fewer points are tried.
+    """
+    dtype = "float64" if "float64" in problem.dtypes else problem.dtypes[0]
+    end = time.perf_counter() + POINT_SECONDS
+    worst, furthest = drawn[0], -1.0
+    for leaves in drawn:
+        answers = evaluator.answers(problem.layout.row(leaves, dtype)[None, :], leaves, dtype)
+        hand, autodiff = answers["hand"][0], answers["autodiff"][0]
+        if np.isfinite(autodiff).all():
+            gap = np.nan_to_num(np.abs(hand - autodiff), nan=np.inf).max(initial=0.0)
+            apart = float(gap / max(np.abs(autodiff).max(initial=0.0), jnp.finfo(dtype).tiny))
+            if apart > furthest:
+                worst, furthest = leaves, apart
+        if time.perf_counter() > end:
+            break
+    return worst
 
 
 def _in_float64(
