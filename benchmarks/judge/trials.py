@@ -9,7 +9,7 @@ false alarm.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from handgrad.errors import InputError
 from handgrad.verify import verify
 from handgrad.verify.diagnosis import UNNAMED
 from handgrad.verify.mathematics import RIGHT, compare_with_truth
+from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
     Argnums,
     Problem,
@@ -41,7 +42,8 @@ DRAWN = 6
 """Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
 SCALES = (7.0, 60.0, 300.0)
 BLACK_SCALES = (1.0, 7.0, 60.0)
-"""Of the points drawn for a black box: at 300 much of a tail is less than float64 can hold."""
+"""Of the points drawn for a black box: at 300 much of a tail is less than float64 can hold. A
+textbook form that loses all digits at 60 is wrong there as numbers: such ones are drawn near."""
 DIGITS = 30
 LOOPS = ("scan", "while", "cond", "optimization_barrier")
 
@@ -141,8 +143,9 @@ class CaseMutants:
             far = [scaled(case, near[0], by) for by in SCALES]
             self.unseen = [args for args in near + far if not jnp.isnan(case.loss(*args))]
             self.right = [opinion(case.gradient, args) for args in self.unseen]
-            is_last = bool(self.unseen) and self.unseen[-1] is far[-1]
-            self.within_reach = len(self.unseen) - is_last
+            self.scale_of = dict(
+                zip(map(id, near + far), [1.0] * len(near) + [*SCALES], strict=True)
+            )
             self.at = case.example(jax.random.key(0))
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
             self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
@@ -158,12 +161,13 @@ class CaseMutants:
     ) -> Trial:
         """One mutant before the second opinion, our judge, and JAX's checks `beside` it."""
         changed = mutant(self.case.gradient, mutation)
-        count = self.within_reach if black_box else len(self.unseen)
+        reach = max(self.black_scales) if black_box else max(SCALES)
         with x64():
             different = any(
                 differ(opinion(changed, args), right)
                 and differ(opinion(changed, args, MANY), opinion(self.case.gradient, args, MANY))
-                for args, right in zip(self.unseen[:count], self.right[:count], strict=True)
+                for args, right in zip(self.unseen, self.right, strict=True)
+                if self.scale_of[id(args)] <= reach
             )
         by_handgrad, cause = self.by_handgrad(changed, black_box, causes)
         accused = {OURS: by_handgrad}
@@ -182,23 +186,36 @@ class CaseMutants:
         The mathematics comes first, and all of it if that passes. A black box is drawn at larger
         numbers too: no search looks for its tail.
         """
-        question: dict[str, Any] = {
+        if black_box:
+            verdict = self._as_black_box(changed, self.black_scales)
+            return not verdict.ok and not verdict.is_undecided, verdict.cause or ""
+        if self._is_different(changed):
+            cause = verify(changed, evaluations=0, **self.question).cause if causes else ""
+            return True, cause or ""
+        verdict = verify(changed, evaluations=400, points=self.case.example, **self.question)
+        wrong = verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
+        return wrong, verdict.cause or ""
+
+    @cached_property
+    def question(self) -> dict[str, Any]:
+        """What our judge is asked about every mutant, beside the mutant itself."""
+        return {
             "of": self.case.loss, "at": self.at, "argnums": self.case.argnums,
             "dtypes": ("float64",), "digits": DIGITS,
         }  # fmt: skip
-        if black_box:
-            scales = itertools.cycle(BLACK_SCALES)
-            verdict = verify(
-                in_numpy(changed), points=lambda key: self._scaled_example(key, next(scales)),
-                **question,
-            )  # fmt: skip
-            return not verdict.ok and not verdict.is_undecided, verdict.cause or ""
-        if self._is_different(changed):
-            cause = verify(changed, evaluations=0, **question).cause if causes else ""
-            return True, cause or ""
-        verdict = verify(changed, evaluations=400, points=self.case.example, **question)
-        wrong = verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
-        return wrong, verdict.cause or ""
+
+    @cached_property
+    def black_scales(self) -> tuple[float, ...]:
+        """How far out black boxes are drawn: as far as the gradient itself has digits there."""
+        holds = self._as_black_box(self.case.gradient, BLACK_SCALES).ok
+        return BLACK_SCALES if holds else BLACK_SCALES[:1]
+
+    def _as_black_box(self, gradient: Callable, by: tuple[float, ...]) -> Verdict:
+        scales = itertools.cycle(by)
+        return verify(
+            in_numpy(gradient), points=lambda key: self._scaled_example(key, next(scales)),
+            **self.question,
+        )  # fmt: skip
 
     def _scaled_example(self, key: Any, by: float) -> tuple:
         return scaled(self.case, moved_from_zero(self.case, self.case.example(key), key), by)
