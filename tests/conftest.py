@@ -30,8 +30,45 @@ def pytest_collection_modifyitems(items):
             item.add_marker("annotated")
 
 
-PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz")
+PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz", "derivations")
 """Rooms whose tests are not about digits: their programs are compiled quickly, and less well."""
+
+ALGEBRA = (
+    "benchmarks/test_bugs.py",
+    "benchmarks/test_controls.py",
+    "benchmarks/test_faults.py",
+    "benchmarks/test_mutants.py",
+    "benchmarks/test_notes.py",
+    "benchmarks/test_objectives.py",
+    *(f"docs/test_code_blocks.py::test_a_chapter_runs[{n}" for n in ("05", "06", "13", "15")),
+    "docs/test_figures.py",
+    "explain/test_notebook_in_browser.py",
+    "explain/test_page_in_browser.py",
+    "explain/test_pieces.py",
+    "explain/test_training_figure.py",
+    "fast/test_newton.py",
+    "interop/",
+    "verify/test_blackbox.py",
+    "verify/test_captured_data.py",
+    "verify/test_certificate.py",
+    "verify/test_derivatives.py",
+    "verify/test_diagnosis.py",
+    "verify/test_diagnosis_rules.py",
+    "verify/test_kinds_mathematics.py",
+    "verify/test_kinks.py",
+    "verify/test_mathematics.py",
+    "verify/test_sizes.py",
+)
+"""Tests whose verdicts come of ball arithmetic, pictures and optima: compiled quickly too.
+
+`make proofs` runs them once more, compiled as usual.
+"""
+
+QUICK = (
+    ()
+    if os.environ.get("HANDGRAD_COMPILE") == "usual"
+    else (*(f"tests/{room}/" for room in PLUMBING), *(f"tests/{file}" for file in ALGEBRA))
+)
 
 QUICKLY = {
     "xla_backend_optimization_level": 0,
@@ -84,21 +121,23 @@ class Compiler:
 COMPILER = Compiler()
 
 
-def is_plumbing(item):
-    """Whether a test is in a room of PLUMBING; doctests of the source are not."""
-    return item is not None and item.nodeid.startswith(tuple(f"tests/{r}/" for r in PLUMBING))
+def is_quick(item):
+    """Whether a test is compiled quickly; long proofs and doctests of the source are not."""
+    if item is None or item.get_closest_marker("slow"):
+        return False
+    return item.nodeid.startswith(QUICK)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """No optimisation for the tests of the rooms in PLUMBING, nor for the commands they start."""
-    COMPILER.turn(quick=is_plumbing(item))
+    """No optimisation for the tests of PLUMBING and ALGEBRA, nor for the commands they start."""
+    COMPILER.turn(quick=is_quick(item))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
-    """As usual again, once the next test is in another room: it may be no test of this folder."""
-    COMPILER.turn(quick=is_plumbing(item) and is_plumbing(nextitem))
+    """As usual again, once the next test is another: it may be no test of this folder."""
+    COMPILER.turn(quick=is_quick(item) and is_quick(nextitem))
 
 
 def pytest_collection_finish():
