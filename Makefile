@@ -57,8 +57,9 @@ torch:  ## PyTorch's losses and rules before the judge, in an environment of the
 	.venv-torch/bin/python -m pytest -q tests/interop
 	.venv-torch/bin/python -m benchmarks.judge.pytorch --processes $(WORKERS)
 
-proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
+proofs: $(READY)  ## the long tests; and once more, compiled as usual, what make test compiles quickly
 	$(BIN)/python -m pytest -m slow
+	HANDGRAD_COMPILE=usual $(BIN)/python -m pytest tests/benchmarks tests/docs tests/explain tests/fast tests/interop tests/verify
 
 fuzz: $(READY)  ## ten thousand inputs of every bad kind: each works or is refused in one line
 	HANDGRAD_FUZZ=whole $(BIN)/python -m pytest -q tests/fuzz
