@@ -60,7 +60,9 @@ def explain(
                 "call gradient(*at) by itself",
             ) from error
     leaves = _compare(f, at, argnums, tape, found, hand)
-    return Explanation(name or function_name(f), tape, found, leaves, notes=_notes(tape))
+    return Explanation(
+        name or function_name(f), tape, found, leaves, notes=_notes(tape), loss=f, at=at
+    )
 
 
 def explain_case(name: str, seed: int = 0) -> Explanation:
@@ -76,7 +78,7 @@ def explain_case(name: str, seed: int = 0) -> Explanation:
         leaves = _compare(entry.loss, at, entry.argnums, tape, found, hand)
         derivation = derivation_view(entry, at, hand, tape, seed)
     notes = (*_notes(tape), *derivation.notes)
-    return Explanation(entry.name, tape, found, leaves, derivation, notes)
+    return Explanation(entry.name, tape, found, leaves, derivation, notes, entry.loss, at)
 
 
 def find_case(name: str) -> Case:
