@@ -438,7 +438,7 @@ def test_folding_bits_lost_and_play(chromium, pages, tmp_path):
     folded = page.last
     page.run("document.getElementById('unfold').click()")
     assert page.last == folded + 7  # the guard and its question, the sum with 0: forward and back
-    assert "v₂" in page.run(names)
+    assert "v₄" in page.run(names)
     page.run("document.getElementById('unfold').click()")
     page.slide(2)
     page.run("document.getElementById('lost').click()")
@@ -474,7 +474,7 @@ def test_folding_bits_lost_and_play(chromium, pages, tmp_path):
         "f.value = '-2'; f.dispatchEvent(new Event('input'))"
     )
     assert "a guard acts at these numbers" in page.text("edited-text")
-    assert "v₂" in page.run(names)
+    assert "v₄" in page.run(names)
 
 
 def test_the_graph_fits_zooms_and_pans(chromium, pages):

@@ -49,13 +49,24 @@ def page(
         "GRAPH": "\n".join(drawings),
         "AGREEMENT": _agreement(leaves, notes),
         "TAPE": _tape(tape),
-        "STYLE": _resource("page.css"),
+        "STYLE": base_style() + _resource("page.css"),
         "SCRIPT": _script(),
-        "DATA": _as_json(found),
+        "DATA": as_json(found),
     }
-    parts["HASH"] = base64.b64encode(hashlib.sha256(parts["SCRIPT"].encode()).digest()).decode()
-    pieces = _resource("page.html").split("%%")  # text, NAME, text, NAME, ...
-    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))
+    return fill(_resource("page.html"), parts)
+
+
+def fill(template: str, parts: dict[str, str]) -> str:
+    """A template with its parts, and with the hash of the part SCRIPT, which alone may run."""
+    digest = hashlib.sha256(parts["SCRIPT"].encode()).digest()
+    whole = parts | {"HASH": base64.b64encode(digest).decode()}
+    pieces = template.split("%%")  # text, NAME, text, NAME, ...
+    return "".join(whole[p] if i % 2 else p for i, p in enumerate(pieces))
+
+
+def base_style() -> str:
+    """Colours, letters and buttons, light and dark: what every page has."""
+    return _resource("base.css")
 
 
 def _resource(name: str) -> str:
@@ -119,7 +130,8 @@ def _lost(lost: LostBits, tape: Tape) -> dict[str, Any]:
     return {"values": values, "cotangents": cotangents, "note": lost.note}
 
 
-def _as_json(found: dict[str, Any]) -> str:
+def as_json(found: dict[str, Any]) -> str:
+    """Data for a script element, which no text in it can end."""
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
