@@ -151,7 +151,9 @@ def test_every_derivation_is_filled_and_every_entry_judged(opened, chromium, axe
             assert said.startswith("Right: equal at 12 points"), (exercise["name"], gap)
         assert "You have derived it" in run("return document.getElementById('score').textContent")
         assert run("return document.querySelectorAll('.lines li').length") == len(exercise["lines"])
-    run("document.getElementById('again').click()")
+    run(
+        "document.getElementById('which').value = 0; document.getElementById('again').click()"
+    )  # the sigmoid again
     for text, said in (
         ("σ(z)^2 e^(−z)", "Not equal"), ("q", "“q” is not known here"), ("exp z", "parentheses"),
         ("", "nothing is written"), ("alert(1)", "“alert” is not known"), ("1 $", "“$” cannot"),
