@@ -84,7 +84,7 @@ const surfaceSvg = by("surface").querySelector("svg"), pointsSvg = by("points").
 [surfaceSvg, pointsSvg].forEach((svg) => svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`));
 pointsSvg.setAttribute("preserveAspectRatio", "none");
 
-// Bands of equal loss; the least of the grid is marked.
+// The loss as a colour, with lines of equal loss over it; the least of the grid is marked.
 const drawSurface = () => {
   const [columns, rows] = GRID;
   const canvas = by("surface").querySelector("canvas");
@@ -104,15 +104,36 @@ const drawSurface = () => {
   const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
   const [from, to] = dark ? [[23, 42, 54], [120, 88, 60]] : [[224, 237, 245], [240, 196, 160]];
-  heights.forEach((h, i) => {
-    const level = Math.log1p((40 * (h - least)) / (most - least)) / Math.log(41);
-    const band = Math.floor(level * 16) / 16, edge = (level * 16) % 1 < 0.12 ? 0.9 : 1;
-    const rgb = from.map((f, k) => (f + band * (to[k] - f)) * edge);
-    image.data.set([...rgb, 255], 4 * i);
-  });
+  const levelOf = (h) => Math.log1p((40 * (h - least)) / (most - least)) / Math.log(41); // 0 to 1
+  const levels = heights.map(levelOf);
+  levels.forEach((level, i) => image.data.set([...from.map((f, k) => f + level * (to[k] - f)), 255], 4 * i));
   context.putImageData(image, 0, 0);
-  canvas.style.imageRendering = "auto";
-  state.surface = { least, where };
+  state.surface = { least, where, lines: contours(levels) };
+};
+
+// Where a height on the grid crosses 1/12, 2/12, ...: each cell is cut by straight pieces.
+const contours = (levels) => {
+  const [columns, rows] = GRID;
+  const at = (i, j) => levels[j * columns + i];
+  const middle = (i, j) => [((i + 0.5) / columns) * WIDTH, ((j + 0.5) / rows) * HEIGHT];
+  const pieces = [];
+  for (let n = 1; n < 12; n += 1) {
+    const height = n / 12;
+    for (let j = 0; j + 1 < rows; j += 1) {
+      for (let i = 0; i + 1 < columns; i += 1) {
+        const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]];
+        const crossed = corners.flatMap(([a, b], k) => {
+          const [c, d] = corners[(k + 1) % 4];
+          const low = at(a, b), high = at(c, d);
+          if ((low < height) === (high < height)) return [];
+          const share = (height - low) / (high - low), [x, y] = middle(a, b), [u, v] = middle(c, d);
+          return [`${(x + share * (u - x)).toFixed(1)} ${(y + share * (v - y)).toFixed(1)}`];
+        });
+        for (let k = 0; k + 1 < crossed.length; k += 2) pieces.push(`M${crossed[k]}L${crossed[k + 1]}`);
+      }
+    }
+  }
+  return pieces.join("");
 };
 
 const pathOf = (run, className) => draw("polyline", { class: `path ${className}`, points: run.path.map((w) => place(w).map((c) => c.toFixed(1)).join(",")).join(" ") });
@@ -126,6 +147,7 @@ const drawPaths = () => {
   handle.setAttribute("aria-valuetext", `w₁ ${state.start[0].toFixed(2)}, w₂ ${state.start[1].toFixed(2)}`);
   const [x, y] = place(state.surface.where);
   const marks = [
+    draw("path", { class: "level", d: state.surface.lines }),
     draw("path", { class: "least-mark", d: `M${x - 6} ${y - 6}L${x + 6} ${y + 6}M${x + 6} ${y - 6}L${x - 6} ${y + 6}` }),
     pathOf(state.perceptron, "perceptron"), pathOf(state.descent, "descent"),
   ];
@@ -181,7 +203,7 @@ const write = () => {
   if (far) said.push("Gradient descent has run away: the rate is too large.");
   else if (descent.steps && loss <= surface.least + 1e-3) said.push("Gradient descent is within 0.001 of the least loss in view.");
   else if (!descent.w[0] && !descent.w[1] && lossName() !== "perceptron") said.push("At the origin every prediction is a half.");
-  if (perceptron.quiet >= every.length) said.push(`The perceptron has looked at every point and moved for none: it has stopped.`);
+  if (perceptron.quiet >= every.length) said.push("The perceptron has looked at every point and moved for none: it has stopped.");
   else if (perceptron.steps >= 20 * every.length) said.push("The perceptron still moves: no line through the origin parts these points, or it has not found one.");
   by("says").textContent = said.join(" ");
 };

@@ -404,6 +404,25 @@ def test_an_explanation_of_a_number():
     assert isinstance(explanation, hg.Explanation)
 
 
+def test_the_tape_of_a_gradients_gradient():
+    """The Hessian times ones; and for one argument the second derivative."""
+
+    def loss(w, x):
+        return jnp.sum(jnp.tanh(x @ w))
+
+    with x64():
+        at = (jnp.asarray(W), jnp.asarray(X))
+        found = hg.explain(loss, at=at, order=2)
+        assert found.name == "the gradient of loss"
+        assert [leaf.name for leaf in found.leaves] == ["w"]
+        hessian = jax.hessian(loss)(*at)
+        np.testing.assert_allclose(found.gradient, hessian @ np.ones(3), rtol=1e-13)
+        one = hg.explain(lambda z: z**4, at=(2.0,), order=2)
+        assert float(one.gradient) == 48.0
+    with pytest.raises(InputError, match="order: expected 1 or 2"):
+        hg.explain(loss, at=at, order=3)
+
+
 def test_a_gradient_by_hand_stands_beside_it():
     right = hg.explain(lambda w: w**2, at=(3.0,), gradient=lambda w: 2 * w)
     wrong = hg.explain(lambda w: w**2, at=(3.0,), gradient=lambda w: 2.001 * w)
