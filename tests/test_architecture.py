@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 HOUSE = (
     "errors", "_notebook", "_types", "_checks", "_values", "_precision", "_placement", "gradients",
     "fast", "losses", "jaxprs", "exact", "interop", "verify", "repair", "testing", "derivations",
-    "catalogue", "data", "scale", "train", "accuracy", "bench", "explain", "cli", "__main__",
+    "catalogue", "data", "scale", "train", "sklearn", "accuracy", "bench", "explain", "cli", "__main__",
 )  # fmt: skip
 AUTODIFF = {
     "grad", "value_and_grad", "vjp", "jvp", "jacfwd", "jacrev", "hessian", "linearize",

@@ -15,6 +15,7 @@ from handgrad.cli.bench import bench
 from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
+from handgrad.cli.predict import predict, show
 from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
 from handgrad.cli.verify import audit, verify
@@ -46,6 +47,8 @@ def options(
 
 
 app.command()(train)
+app.command()(predict)
+app.command()(show)
 app.command()(verify)
 app.command()(recheck)
 app.command()(audit)
