@@ -332,9 +332,8 @@ def search(
 
 
 def _worst(found: InputErrors) -> np.ndarray:
-    finite = np.where(np.isfinite(found.error), found.error, -1.0)
-    places = np.argsort(finite)[-BEGUN_FROM:]
-    return places[finite[places] >= 0]
+    places = np.argsort(found.finite)[-BEGUN_FROM:]
+    return places[found.finite[places] >= 0]
 
 
 def neighbours(array: np.ndarray, count: int, dtype: str, rng: np.random.Generator) -> np.ndarray:
@@ -383,8 +382,7 @@ def profile_of(found: InputErrors, inputs: np.ndarray, dtype: str) -> tuple[str,
     high = np.searchsorted(edges, x, side="left") - 1
     bin_of = np.clip(np.where(x >= 0, low, high), 0, bins - 1)
     worst = np.full(bins, -1.0)
-    finite = np.isfinite(found.error)
-    np.maximum.at(worst, bin_of[finite], found.error[finite])
+    np.maximum.at(worst, bin_of, found.finite)
     judged = np.bincount(bin_of[found.judged], minlength=bins) > 0
     with np.errstate(divide="ignore"):
         level = np.rint(2 * np.log2(np.maximum(worst, 2.0**-2)) + 4)

@@ -6,6 +6,7 @@ input at which there is a t: not poles, kinks, and inputs outside of the domain.
 the largest number of the dtype, the infinity is right. Constants of a function have been rounded to
 float64, and only what is beyond that counts. Set apart are the inputs at which both t, not 0, and
 the result are below the smallest normal number, and such inputs where the device takes them for 0.
+The largest error, wrong signs and lost numbers are of true values that are normal numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -180,6 +181,8 @@ class InputErrors(NamedTuple):
 
     error: np.ndarray
     """In ulp; infinite for NaN and for an infinity that is wrong; NaN where it is not judged."""
+    normal: np.ndarray
+    """Judged, and the truth is not 0 and not below the smallest normal number."""
     nan: np.ndarray
     inf: np.ndarray
     """Infinite, where the truth is within the range of the dtype."""
@@ -193,6 +196,11 @@ class InputErrors(NamedTuple):
     def judged(self) -> np.ndarray:
         """Where an error is counted."""
         return ~np.isnan(self.error)
+
+    @property
+    def finite(self) -> np.ndarray:
+        """The error of finite results whose truth is a normal number; −1 elsewhere."""
+        return np.where(np.isfinite(self.error) & self.normal, self.error, -1.0)
 
     @property
     def failing(self) -> np.ndarray:
@@ -219,6 +227,7 @@ def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str
         sizes = [np.abs(np.asarray(array).astype(np.float64)) for array in args]
         small |= known & np.logical_or.reduce([(x < tiny) & (x > 0) for x in sizes])
     judged, overflows = known & ~small, np.abs(t) > largest
+    normal = judged & (np.abs(t) >= tiny)
     nan, infinite = judged & np.isnan(y), judged & np.isinf(y)
     target = np.clip(t, -largest - last, largest + last)  # what is missing up to the overflow
     unit = ulp(np.clip(t, -largest, largest), dtype)
@@ -229,13 +238,14 @@ def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str
     error = np.where(nan | infinite, np.inf, error)
     error = np.where(right_infinity, 0.0, error)
     with np.errstate(invalid="ignore"):
-        wrong_sign = judged & (np.sign(y) * np.sign(t) < 0)
+        wrong_sign = normal & (np.sign(y) * np.sign(t) < 0)
     return InputErrors(
         error=np.where(judged, error, np.nan),
+        normal=normal,
         nan=nan,
         inf=infinite & ~overflows,
         wrong_sign=wrong_sign,
-        zero=judged & (y == 0) & (t != 0),
+        zero=normal & (y == 0),
         subnormal=small,
     )
 
@@ -248,7 +258,7 @@ class Errors:
     """
 
     max_ulp: float
-    """The largest error of a finite result."""
+    """The largest error of a finite result whose true value is a normal number."""
     at: tuple[float, ...]
     """The arguments at which it occurs; of several the first nearest to 0."""
     nan: int
@@ -268,7 +278,7 @@ class Errors:
 def summarize(found: InputErrors, *args: np.ndarray, ns: float = np.nan) -> Errors:
     """The errors at all inputs in one row."""
     judged = int(found.judged.sum())
-    finite = np.where(np.isfinite(found.error), found.error, -1.0)
+    finite = found.finite
     wide = [np.asarray(array).astype(np.float64) for array in args]
     worst = float(finite.max(initial=-1.0))
     at: tuple[float, ...] = ()
