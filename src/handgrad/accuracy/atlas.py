@@ -18,7 +18,16 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad.accuracy.functions import Function, choose, missing
+from handgrad.accuracy.functions import (
+    DEFAULT,
+    HANDGRAD,
+    HIGHEST,
+    REFUSED,
+    Function,
+    choose,
+    find,
+    missing,
+)
 from handgrad.accuracy.measure import (
     DTYPES,
     HALF,
@@ -126,7 +135,7 @@ class Atlas:
 
     def sort(self) -> None:
         """In the order of the alphabet, the dtypes and the orders."""
-        forms = {form: place for place, form in enumerate(("default", "highest", "handgrad"))}
+        forms = {form: place for place, form in enumerate((DEFAULT, HIGHEST, HANDGRAD))}
 
         def place(row: Any) -> tuple:
             order, form = getattr(row, "order", 0), getattr(row, "form", "")
@@ -174,8 +183,6 @@ def measure_functions(
 
 def left_aside() -> list[Refusal]:
     """The functions that are not in the table, by name."""
-    from handgrad.accuracy.functions import REFUSED, find
-
     known = [Refusal(name, "", "", why) for name, why in REFUSED.items() if find(name) is not None]
     return known + [Refusal(name, "", "", "not in the installed version") for name in missing()]
 

@@ -23,7 +23,7 @@ from handgrad.errors import InputError
 from handgrad.exact.series import Taylor
 from handgrad.gradients import bernoulli, sigmoid
 
-DEFAULT, HIGHEST, OWN = "default", "highest", "handgrad"
+DEFAULT, HIGHEST, HANDGRAD = "default", "highest", "handgrad"
 
 Elementwise = Callable[..., Any]
 
@@ -49,7 +49,7 @@ class Function(NamedTuple):
         if self.highest is not None:
             found[HIGHEST] = derived(self.highest, order, self.argnum)
         if self.own is not None and order > 0:
-            found[OWN] = derived(self.own, order - 1, self.argnum)
+            found[HANDGRAD] = derived(self.own, order - 1, self.argnum)
         return found
 
 
