@@ -252,11 +252,16 @@ def row_of(function: str, order: int, dtype: str, form: str, errors: Errors) -> 
     return Row(
         function, order, dtype, form,
         max_ulp=_digits(errors.max_ulp, 5),
-        at=", ".join(float(x).hex() for x in errors.at),
+        at=", ".join(_short_hex(x) for x in errors.at),
         nan=errors.nan, inf=errors.inf, wrong_sign=errors.wrong_sign, zero=errors.zero,
         above_1=_digits(errors.above_1, 5), above_10=_digits(errors.above_10, 5),
         subnormal=errors.subnormal, inputs=errors.inputs, ns=_digits(errors.ns, 3),
     )  # fmt: skip
+
+
+def _short_hex(x: float) -> str:
+    mantissa, _, exponent = float(x).hex().partition("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 
 
 def _digits(number: float, digits: int) -> float:

@@ -46,6 +46,10 @@ def atlas(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the atlas to this file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of results: write the atlas there, by machine and version."),
+    ] = None,
     read: Annotated[
         Path | None, typer.Option(help="Show the atlas in this file, and measure nothing.")
     ] = None,
@@ -82,8 +86,9 @@ def atlas(
     check_writable("--html", html, ".html")
     check_writable("--plot", plot, ".png")
     if every_logit:
-        if names or read or diff or html:
-            raise InputError("--every-logit", "no names, --read, --diff or --html", "some", "drop")
+        if names or read or diff or html or results:
+            wanted = "only --sample, --plot and --json beside it"
+            raise InputError("--every-logit", wanted, "more", "leave the others out")
         measure_every_logit(sample, plot, json)
         return
     if sample is not None or plot is not None:
@@ -99,8 +104,11 @@ def atlas(
         print_functions(found)
     else:
         print_summary(found)
+    if results:
+        json = place_in(results, found)
     if json:
         write_whole(json, measured.as_json(found).encode(errors="backslashreplace"))
+        print(f"atlas: {escape(str(json))}")
     if html:
         from handgrad.accuracy.page import as_html
 
@@ -136,6 +144,16 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
     machine["versions"] = {name: machine["versions"][name] for name in packages}
     found.facts = {"machine": machine, "seconds": round(perf_counter() - start, 1)}
     return found
+
+
+def place_in(results: Path, found: "Atlas") -> Path:
+    """The file for this machine and this version of JAX in a folder of results, which is made."""
+    from handgrad.bench.report import slug
+
+    machine = found.facts["machine"]
+    folder = results / slug(machine)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"atlas-jax-{machine['versions']['jax']}.json"
 
 
 def parse_orders(orders: str) -> list[int]:
@@ -205,11 +223,12 @@ def print_summary(found: "Atlas") -> None:
                     str(sum(row.failing > 0 for row in some)),
                 )  # fmt: skip
     print(totals)
-    worst = table("first derivatives that fail most", "max ulp", "at", "NaN", "inf", "sign", "zero",
-                  gap=2)  # fmt: skip
+    worst = table(
+        "first derivatives that fail most", "max ulp", "NaN", "inf", "sign", "zero", gap=1
+    )
     for row in worst_first(row for row in default if row.order == 1)[:SHOWN]:
         worst.add_row(
-            f"  {escape(row.function)} {row.dtype}", ulps(row.max_ulp), decimals(row.at),
+            f"  {escape(row.function)} {row.dtype}", ulps(row.max_ulp),
             *(count(getattr(row, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
         )  # fmt: skip
     print(worst)
