@@ -183,7 +183,11 @@ def measure_functions(
 
 def left_aside() -> list[Refusal]:
     """The functions that are not in the table, by name."""
-    known = [Refusal(name, "", "", why) for name, why in REFUSED.items() if find(name) is not None]
+    known = [
+        Refusal(name, "", "", why)
+        for name, why in REFUSED.items()
+        if find(name.partition(",")[0]) is not None
+    ]
     return known + [Refusal(name, "", "", "not in the installed version") for name in missing()]
 
 

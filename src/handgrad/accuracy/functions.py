@@ -164,6 +164,67 @@ def _sinc(x: arb) -> Taylor:
     return value, slope, -(arb.pi() ** 2 * value + 2 * slope / x) / 2
 
 
+def _betaln(a: arb, b: arb) -> Taylor:
+    """log Γ(a) + log Γ(b) − log Γ(a + b) in a, for positive numbers."""
+    if not (a > 0 and b > 0):
+        return arb.nan(), arb.nan(), arb.nan()
+    slope = a.digamma() - (a + b).digamma()
+    bend = arb(2).zeta(a) - arb(2).zeta(a + b)
+    return a.lgamma() + b.lgamma() - (a + b).lgamma(), slope, bend / 2
+
+
+def _beta(a: arb, b: arb) -> Taylor:
+    log, slope, half = _betaln(a, b)
+    value = log.exp()
+    return value, value * slope, value * (slope**2 / 2 + half)
+
+
+def _poch_in_z(z: arb, m: arb) -> Taylor:
+    """Γ(z + m) / Γ(z), where both are of positive numbers."""
+    if not (z > 0 and z + m > 0):
+        return arb.nan(), arb.nan(), arb.nan()
+    value = ((z + m).lgamma() - z.lgamma()).exp()
+    slope = (z + m).digamma() - z.digamma()
+    bend = arb(2).zeta(z + m) - arb(2).zeta(z)
+    return value, value * slope, value * (slope**2 + bend) / 2
+
+
+def _poch_in_m(z: arb, m: arb) -> Taylor:
+    if not (z > 0 and z + m > 0):
+        return arb.nan(), arb.nan(), arb.nan()
+    value, slope = ((z + m).lgamma() - z.lgamma()).exp(), (z + m).digamma()
+    return value, value * slope, value * (slope**2 + arb(2).zeta(z + m)) / 2
+
+
+def _of_the_second(symmetric: Callable[..., Taylor]) -> Callable[..., Taylor]:
+    return lambda a, b: symmetric(b, a)
+
+
+DEFINED_OF_TWO: dict[str, tuple[Callable[..., Taylor], Callable[..., Taylor]]] = {
+    "jax.scipy.special.beta": (_beta, _of_the_second(_beta)),
+    "jax.scipy.special.betaln": (_betaln, _of_the_second(_betaln)),
+    "jax.scipy.special.poch": (_poch_in_z, _poch_in_m),
+}
+"""Functions of gamma functions, in either argument."""
+
+ORDER = 2.5
+"""Of the incomplete gamma functions."""
+
+
+def _gammainc(x: arb) -> Taylor:
+    """P(a, x), with the slope x^(a−1) e^−x / Γ(a)."""
+    if not x > 0:
+        return arb.nan(), arb.nan(), arb.nan()
+    a = arb(ORDER)
+    density = ((a - 1) * x.log() - x - a.lgamma()).exp()
+    return x.gamma_lower(a, regularized=1), density, density * ((a - 1) / x - 1) / 2
+
+
+def _gammaincc(x: arb) -> Taylor:
+    _, first, second = _gammainc(x)
+    return x.gamma_upper(arb(ORDER), regularized=1), -first, -second
+
+
 DEFINED: dict[str, Callable[..., Taylor]] = {
     "dawsn": _dawsn, "erfcx": _erfcx, "exp1": _exp1, "expi": _expi, "factorial": _factorial,
     "gamma": _gamma, "log_ndtr": _log_ndtr, "ndtri": _ndtri, "sinc": _sinc, "spence": _spence,
@@ -175,6 +236,8 @@ REFUSED: dict[str, str] = {
     "jax.scipy.special.bessel_jn": "an array for one number",
     "jax.scipy.special.comb": "two gamma functions of three arguments: no rule as a power series",
     "jax.scipy.special.erfcinv": "approximated by JAX, and no definition in balls is here yet",
+    "jax.scipy.special.gammainc, a": "its series takes too long at every pair of numbers",
+    "jax.scipy.special.gammaincc, a": "its series takes too long at every pair of numbers",
     "jax.scipy.special.hyp1f1": "approximated by JAX, and no definition in balls is here yet",
     "jax.scipy.special.hyp2f1": "approximated by JAX, and no definition in balls is here yet",
     "jax.scipy.special.multigammaln": "of an integer dimension, which must be known",
@@ -218,8 +281,7 @@ TWO: dict[str, tuple[str, str]] = {
     "jnp.logaddexp2": ("x", "y"), "jnp.maximum": ("x", "y"), "jnp.power": ("x", "y"),
     "jnp.remainder": ("x", "y"), "jax.scipy.special.beta": ("a", "b"),
     "jax.scipy.special.betaln": ("a", "b"), "jax.scipy.special.boxcox": ("x", "λ"),
-    "jax.scipy.special.boxcox1p": ("x", "λ"), "jax.scipy.special.gammainc": ("a", "x"),
-    "jax.scipy.special.gammaincc": ("a", "x"), "jax.scipy.special.kl_div": ("p", "q"),
+    "jax.scipy.special.boxcox1p": ("x", "λ"), "jax.scipy.special.kl_div": ("p", "q"),
     "jax.scipy.special.poch": ("z", "m"), "jax.scipy.special.rel_entr": ("p", "q"),
     "jax.scipy.special.xlog1py": ("x", "y"), "jax.scipy.special.xlogy": ("x", "y"),
     "optax.huber_loss": ("prediction", "target"), "optax.l2_loss": ("prediction", "target"),
@@ -269,6 +331,8 @@ def _variants() -> dict[str, tuple[Elementwise | None, Callable[..., Taylor] | N
         f"{special}.expn, n = 2": (_bound(f"{special}.expn", 2), _expn_2),
         f"{special}.fresnel, sine": (_bound(f"{special}.fresnel", part=0), _fresnel_sine),
         f"{special}.fresnel, cosine": (_bound(f"{special}.fresnel", part=1), _fresnel_cosine),
+        f"{special}.gammainc, a = {ORDER}": (_bound(f"{special}.gammainc", ORDER), _gammainc),
+        f"{special}.gammaincc, a = {ORDER}": (_bound(f"{special}.gammaincc", ORDER), _gammaincc),
         f"{special}.polygamma, n = 1": (_bound(f"{special}.polygamma", 1), None),
         f"{special}.sici, sine": (_bound(f"{special}.sici", part=0), _sine_integral),
         f"{special}.sici, cosine": (_bound(f"{special}.sici", part=1), _cosine_integral),
@@ -313,8 +377,8 @@ def table() -> dict[str, Function]:
         function = find(path)
         for argnum, argument in enumerate(arguments):
             if function is not None and not (argnum and path.startswith("optax")):
-                name = f"{path}, {argument}"
-                found[name] = Function(name, function, arguments=2, argnum=argnum)
+                name, defined = f"{path}, {argument}", DEFINED_OF_TWO.get(path, (None, None))
+                found[name] = Function(name, function, 2, argnum, taylor=defined[argnum])
     own = {**OWN_DERIVATIVES, **_own_losses()}
     found = {name: entry._replace(own=own.get(name)) for name, entry in found.items()}
     return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))

@@ -244,7 +244,10 @@ class SeriesInterpreter:
             return [RULES[name](self, *operands, **params)]
         if name in UNIVARIATE:
             return [self.compose(UNIVARIATE[name], operands[0])]
-        if jaxprs.library_function(equation) == "jax.lax.erf.exp_neg_sq":
+        called = jaxprs.library_function(equation)
+        if called == "jax.numpy.ufuncs.signbit":
+            return [self.compare(operands[0], ZERO) < 0]
+        if called == "jax.lax.erf.exp_neg_sq":
             return [self.compose(_exp, self.negative(self.times(operands[0], operands[0])))]
         if name == "scan":
             scanned = operands[sum(jaxprs.scan_counts(params)) :]
