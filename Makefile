@@ -10,7 +10,7 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench atlas every-logit faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -98,8 +98,11 @@ bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/
 	$(BIN)/handgrad bench --results benchmarks/results
 	$(BIN)/python -m benchmarks --results benchmarks/results
 
-exhaust: $(READY)  ## every float32 logit through every form
-	$(BIN)/handgrad exhaust
+atlas: $(READY)  ## the error of every derivative in every dtype, into benchmarks/results
+	$(BIN)/handgrad atlas --results benchmarks/results
+
+every-logit: $(READY)  ## every float32 logit through every form
+	$(BIN)/handgrad atlas --every-logit
 
 faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
 	$(BIN)/python -m benchmarks.faults

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from handgrad import __version__
+from handgrad.cli.atlas import atlas
 from handgrad.cli.bench import bench
-from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
 from handgrad.cli.predict import predict, show
@@ -54,7 +54,7 @@ app.command()(recheck)
 app.command()(audit)
 app.command()(explain)
 app.command()(bench)
-app.command()(exhaust)
+app.command()(atlas)
 
 
 def main() -> None:
