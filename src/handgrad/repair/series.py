@@ -94,8 +94,14 @@ def _compose(outer: Callable[[arb_series], arb_series], a: Model, u: arb) -> Mod
     """g(a) by Taylor's theorem: the last coefficient over all values that a takes."""
     order = len(a) - 1
     moving = [arb(0), *a[1:]]
-    at_centre = outer(arb_series([a[0], 1], prec=order + 1))
-    anywhere = outer(arb_series([_shortened(a, 0, u)[0], 1], prec=order + 1))
+    cap, ctx.cap = ctx.cap, order + 1  # flint cuts series off there
+    try:
+        at_centre = outer(arb_series([a[0], 1], prec=order + 1))
+        anywhere = outer(arb_series([_shortened(a, 0, u)[0], 1], prec=order + 1))
+    except (ValueError, ZeroDivisionError) as error:
+        raise NoSeries(str(error)) from None
+    finally:
+        ctx.cap = cap
     result = [anywhere[order], *[arb(0)] * order]
     for k in reversed(range(order)):
         result = _multiply(result, moving, u)
@@ -199,8 +205,15 @@ def _polynomial(
         if whole.contains(0):
             return None
         bound = abs(kept[stop]) * arb(radius) ** (stop - first) / whole.abs_lower()
+        numbers = kept[first:stop]
+        zeros = [k for k, c in enumerate(numbers) if c.contains(0)]  # left out, if not quite zero
+        bound += sum((abs(numbers[k]) * arb(radius) ** k for k in zeros), arb(0))
         if bound < arb(2) ** -digits:
-            return first, [float(c.mid()) for c in kept[first:stop]], float(bound.abs_upper())
+            return (
+                first,
+                [0.0 if c.contains(0) else float(c.mid()) for c in numbers],
+                float(bound.abs_upper()),
+            )
     return None
 
 
