@@ -29,13 +29,13 @@ from handgrad.repair.terms import (
 )
 
 WIDTH = 84
-SUM, PRODUCT, SIGN, POWER, ATOM, COMPARISON = 3, 4, 5, 6, 7, 2
+COMPARISON, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
 PRECEDENCE = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "neg": SIGN, "pow": POWER,
-              **dict.fromkeys((*COMPARISONS, "and", "or"), COMPARISON)}  # fmt: skip
+              "and": AND, "or": OR, **dict.fromkeys(COMPARISONS, COMPARISON)}  # fmt: skip
 SHORT_NAMES = {
     "exp": "e", "expm1": "m", "sqrt": "r", "log": "l", "log1p": "l", "tanh": "t", "logistic": "s",
     "where": "w", "sin": "sin", "cos": "cos", "round": "near", "abs": "a", "lt": "left",
-    "eq": "at", "sub": "d", "add": "p", "mul": "q", "div": "q",
+    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d", "add": "p", "mul": "q", "div": "q",
 }  # fmt: skip
 NAMED_FUNCTIONS = {
     "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",
@@ -140,18 +140,18 @@ def module(
     x, inputs = arguments[0], ", ".join(arguments)
     rule = name if not reduction else f"{name}_entry"
     decorator = "@in_float32\n" if widen else ""
-    parts = ["import jax\nimport jax.numpy as jnp\n", WIDENING if widen else ""]
+    parts = ["import jax\nimport jax.numpy as jnp\n", WIDENING if widen else "\n"]
     for kind, term, words in (
         ("value", value, "The function at each entry."),
         ("derivative", slope, f"Its derivative in {x} at each entry."),
     ):
         body = "\n    ".join(statements(term, arguments))
-        parts.append(f'\n{decorator}def {kind}({inputs}):\n    """{words}"""\n    {body}\n')
+        parts.append(f'\n{decorator}def {kind}({inputs}):\n    """{words}"""\n    {body}\n\n')
     tangents = [f"d{argument}" for argument in arguments]
     unpack = f"({inputs},), ({tangents[0]},)" if len(arguments) == 1 else (
         f"({inputs}), ({', '.join(tangents)})")  # fmt: skip
     lines = [
-        "", "@jax.custom_jvp", f"def {rule}({inputs}):", f"    return value({inputs})", "", "",
+        "@jax.custom_jvp", f"def {rule}({inputs}):", f"    return value({inputs})", "", "",
         f"@{rule}.defjvp", f"def {rule}_jvp(primals, tangents):",
         f"    {unpack} = primals, tangents",
     ]  # fmt: skip

@@ -22,7 +22,7 @@ from typing import Any
 from flint import Ordering, fmpq, fmpq_mpoly_ctx
 
 from handgrad.repair.terms import SYMBOLS, Term, argument, constant, function, is_number
-from handgrad.repair.terms import make, raised
+from handgrad.repair.terms import make, raised, substitute
 
 ROOTS, EXPONENTIALS, OTHERS, ARGUMENTS = 6, 6, 18, 6
 FIRST_EXPONENTIAL, FIRST_OTHER = ROOTS, ROOTS + EXPONENTIALS
@@ -37,6 +37,7 @@ ONE, ZERO = CONTEXT.from_dict({(0,) * len(GENERATORS): 1}), CONTEXT.from_dict({}
 POSITIVE = frozenset({"erfc", "i0e", "const", "sqrt_pi", "ln2", "abs", "cosh"})
 """Functions whose values are never negative."""
 
+X = argument(0)
 Polynomial = Any
 
 
@@ -83,7 +84,12 @@ class Mode:
     """Divided through by the top power of x."""
     conjugate: bool = False
     order: int = 0
-    """0: one quotient of products; 1: exponentials first, then factor by factor; 2: halved."""
+    """0: one quotient of products; 1: exponentials first, then factor by factor; 2: as 0, with
+    each exponential as the square of another, one half before the quotient and one after it."""
+    side: int = 0
+    """The sign of x, where it is known: e^x is e^−|x| left of 0, and so is e^−x right of it."""
+    tangent: bool = False
+    """(E − 1)/(E + 1) as a hyperbolic tangent."""
 
 
 class Field:
@@ -335,6 +341,9 @@ class Field:
         if a.num.is_zero():
             return constant(0)
         number, factors = self._factors(a, mode)
+        tangents: list[Term] = []
+        if mode.tangent:
+            tangents, factors = self._tangents(factors)
         powers: dict[int, int] = {}  # of generators, pulled out of the factors
         above: list[tuple[Term, int]] = []
         below: list[tuple[Term, int]] = []
@@ -344,12 +353,16 @@ class Field:
                 powers[index] = powers.get(index, 0) + power * exponent
             if not is_number(term, 1):
                 (above if exponent > 0 else below).append((term, abs(exponent)))
+        above += [(tangent, 1) for tangent in tangents]
         exponentials: list[Term] = []
         for index, power in sorted(powers.items()):
             if power and index in self.exponentials:
-                exponentials.append(self.exponential(index, power, mode))
+                half = Fraction(power, 2) if mode.order == 2 else power
+                exponentials.append(self.exponential(index, half, mode))
             elif power:
                 term = self.generator(index, mode)
+                if index == FIRST_ARGUMENT and mode.side < 0 and power % 2:
+                    number = -number
                 (above if power > 0 else below).append((term, abs(power)))
         return _assemble(number, exponentials, above, below, mode.order)
 
@@ -372,6 +385,61 @@ class Field:
                 found.append((pair[1], -exponent))
         return number, found
 
+    def _tangents(
+        self, factors: list[tuple[Polynomial, int]]
+    ) -> tuple[list[Term], list[tuple[Polynomial, int]]]:
+        """tanh(a/2) for each (E − 1)/(E + 1) with E = e^a, and the factors that are left."""
+        found: list[Term] = []
+        left = dict(enumerate(factors))
+        for index, known in self.exponentials.items():
+            e = GENERATORS[index]
+            minus = next((k for k, (p, n) in left.items() if p == e - ONE and n > 0), None)
+            plus = next((k for k, (p, n) in left.items() if p == e + ONE and n < 0), None)
+            if minus is None or plus is None or known.base != "exp":
+                continue
+            times = min(left[minus][1], -left[plus][1])
+            half = scaled(self.write(known.exponent, Mode()), known.unit / 2)
+            found += [function("tanh", half)] * times
+            for k, change in ((minus, -times), (plus, times)):
+                left[k] = left[k][0], left[k][1] + change
+        return found, [(p, n) for p, n in left.values() if n]
+
+    def constants(self) -> set[int]:
+        """The generators that stand for constants."""
+        return {i for i, term in self.others.items() if not term.args and term.op != "arg"}
+
+    def at_infinity(self, a: Ratio) -> tuple[int, Term]:
+        """k and G with a = xᵏ G(1/x), G written in its argument; 'side' stands for the sign."""
+        number, factors = self._factors(a, Mode())
+        u, power = argument(0), 0
+        result = constant(Fraction(int(number.p), int(number.q)))
+        for factor, exponent in factors:
+            degree, term = self._inverted(factor, u)
+            power += degree * exponent
+            result = result * term ** Fraction(exponent)
+        return power, result
+
+    def _inverted(self, p: Polynomial, u: Term) -> tuple[int, Term]:
+        """The degree of a polynomial in x, and the polynomial over that power, in u = 1/x."""
+        items = monomials(p)
+        top = max(self._degree(powers) for powers, _ in items)
+        total = constant(0)
+        for powers, number in items:
+            part = constant(Fraction(int(number.p), int(number.q)))
+            for index, power in enumerate(powers):
+                if not power or index == FIRST_ARGUMENT:
+                    continue
+                if index in self.roots:
+                    _, inner = self._inverted(self.roots[index], u)
+                    base = function("sqrt", inner)
+                    if self._degree_of_root(index) % 2:
+                        base = make("side") * base
+                else:
+                    base = self.generator(index, Mode())
+                part = part * base ** Fraction(power)
+            total = total + part * u ** Fraction(top - self._degree(powers))
+        return top, total
+
     def _conjugated(self, p: Polynomial) -> tuple[Polynomial, Polynomial] | None:
         """a + bR as a² − b²R² and a − bR, if p has one root R; else None."""
         roots = [i for i in self.roots if p.degrees()[i]]
@@ -384,19 +452,28 @@ class Field:
             return None
         return rest * rest - slope * slope * self.roots[index], rest - slope * GENERATORS[index]
 
-    def exponential(self, index: int, power: int, mode: Mode) -> Term:
+    def exponential(self, index: int, power: int | Fraction, mode: Mode) -> Term:
         """E^power, as one exponential."""
         known = self.exponentials[index]
         amount = known.unit * power
         exponent = self.write(known.exponent, Mode())
+        if mode.side and _is_linear(known.exponent):
+            exponent = substitute(exponent, {X: function("abs", X)})
+            amount *= mode.side
         return function(known.base, scaled(exponent, amount))
 
     def generator(self, index: int, mode: Mode) -> Term:
         """What a generator stands for; an exponential or a root divided through as the mode asks."""
-        if index >= FIRST_ARGUMENT:
+        if index == FIRST_ARGUMENT:
+            return function("abs", X) if mode.side else X
+        if index > FIRST_ARGUMENT:
             return argument(index - FIRST_ARGUMENT)
         if index in self.exponentials:
-            return self.exponential(index, -1 if index in mode.down else 1, mode)
+            sign = -1 if index in mode.down else 1
+            if mode.order < 2:
+                return self.exponential(index, sign, mode)
+            half = self.exponential(index, Fraction(sign, 2), mode)
+            return half * half
         if index in self.roots:
             term, _ = self.polynomial(self.roots[index], mode, root=True)
             return function("sqrt", term)
@@ -426,6 +503,8 @@ class Field:
         """A polynomial divided through as the mode asks, and the powers that it was divided by."""
         single = _is_generator(p)
         if single is not None and not root:
+            if single == FIRST_ARGUMENT:
+                return constant(1), {single: 1}
             if single in self.exponentials or (single in self.roots and mode.big):
                 pulled = {single: 1} if single in self.exponentials else {}
                 if not pulled:
@@ -450,8 +529,9 @@ class Field:
                 pulled[FIRST_ARGUMENT] = top
                 for (powers, _), degree in zip(items, degrees, strict=True):
                     powers[FIRST_ARGUMENT] = top - degree
-        term = self._sum(items, mode, inverse)
-        return term, pulled
+        if mode.side < 0:  # in terms of |x|
+            items = [(p, -n if p[FIRST_ARGUMENT] % 2 else n) for p, n in items]
+        return self._sum(items, mode, inverse), pulled
 
     def _degree(self, powers: list[int]) -> int:
         """The power of x in a monomial, each root counted as the root of its top power."""
@@ -468,7 +548,9 @@ class Field:
         """√p = |x|^d √(p/x^2d), without the power; with the sign of x^d."""
         term, _ = self.polynomial(self.roots[index], mode, root=True)
         root = function("sqrt", term)
-        return function("sign", argument(0)) * root if self._degree_of_root(index) % 2 else root
+        if self._degree_of_root(index) % 2 == 0:
+            return root
+        return constant(mode.side) * root if mode.side else function("sign", X) * root
 
     def _sum(self, items: list, mode: Mode, inverse: bool) -> Term:
         """Σ number · monomial: constants first; E^k − 1 by expm1; powers of x by Horner."""
@@ -480,7 +562,7 @@ class Field:
         if inverse or len(by_power) < 2 or max(by_power) < 2:
             return _summed([self._monomial(*item, mode, inverse) for item in _in_order(items)])
         total: Term | None = None
-        x, previous = argument(0), 0
+        x, previous = self.generator(FIRST_ARGUMENT, mode), 0
         for power in sorted(by_power, reverse=True):  # Horner
             flat = []
             for powers, number in by_power[power]:
@@ -513,17 +595,20 @@ class Field:
         known = self.exponentials[index]
         if known.base != "exp":
             return None
-        amount = known.unit * power * (-1 if index in mode.down else 1)
-        exponent = scaled(self.write(known.exponent, Mode()), amount)
+        exponent = self.exponential(index, -power if index in mode.down else power, mode).args[0]
         return scaled(function("expm1", exponent), Fraction(int(number.p), int(number.q)))
 
     def _monomial(self, powers: Any, number: fmpq, mode: Mode, inverse: bool) -> Term:
         symbols: list[Term] = []
         parts: list[Term] = []
+        halves: list[Term] = []
         for index, power in enumerate(powers):
             if not power or (inverse and index == FIRST_ARGUMENT):
                 continue
-            if index in self.exponentials and power > 2:
+            if index in self.exponentials and power == 1 and mode.order == 2:
+                halves.append(self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode))
+                continue
+            if index in self.exponentials and power > 2 and mode.order < 2:
                 sign = -1 if index in mode.down else 1
                 parts.append(self.exponential(index, sign * power, mode))
                 continue
@@ -534,11 +619,15 @@ class Field:
             target = symbols if base.op in ("const", *SYMBOLS) else parts
             target += [base] * power
         # a rounded product of constants would not be the function: each meets a variable first
-        product = _product([part for pair in zip_longest(symbols, parts) for part in pair if part])
+        alternating = [part for pair in zip_longest(symbols, parts) for part in pair if part]
+        if alternating:  # what is tiny beside what is large: neither half is lost
+            product = _product([*halves, *alternating, *halves])
+        else:
+            product = _product([half * half for half in halves])
         result = scaled(product, Fraction(int(number.p), int(number.q)))
         if inverse:
             for _ in range(powers[FIRST_ARGUMENT]):
-                result = result / argument(0)
+                result = result / self.generator(FIRST_ARGUMENT, mode)
         return result
 
 
@@ -572,6 +661,16 @@ def _over(field: Field, above: tuple[int, int], below: tuple[int, int], e: Ratio
 
 
 # --- small parts ------------------------------------------------------------------------------
+
+
+def _is_linear(exponent: Ratio) -> bool:
+    """Whether an exponent is a multiple of x by numbers and symbols."""
+    items = monomials(exponent.num)
+    others = range(FIRST_ARGUMENT + 1, len(GENERATORS))
+    return (
+        exponent.den.is_constant() and len(items) == 1 and items[0][0][FIRST_ARGUMENT] == 1
+        and not any(items[0][0][i] for i in others)
+    )  # fmt: skip
 
 
 def monomials(p: Polynomial) -> list[tuple[list[int], fmpq]]:
@@ -615,37 +714,29 @@ def _assemble(
     number: fmpq, exponentials: list[Term], above: list, below: list, order: int
 ) -> Term:
     amount = Fraction(int(number.p), int(number.q))
-    if order == 0:
-        top = [_whole(*pair) for pair in above]
-        bottom = [_whole(*pair) for pair in below]
-        product = _product([*top, *exponentials])
-        if not bottom:
-            return scaled(product, amount)
-        negative, size = amount < 0, abs(amount)
-        if size.denominator & (size.denominator - 1) == 0:
-            product, size = constant(size) * product, Fraction(1)
-        else:
-            product = constant(size.numerator) * product
-        bottom_product = _product(bottom)
-        if size.denominator != 1:
-            bottom_product = constant(size.denominator) * bottom_product
-        result = product / bottom_product
-        return -result if negative else result
-    halves: list[Term] = []
-    if order == 2 and exponentials:
-        halves = [function(e.op, scaled(e.args[0], Fraction(1, 2))) for e in exponentials]
-    start = halves or exponentials
-    result = scaled(_product(start), amount) if start else constant(amount)
-    numerators = [term for term, power in above for _ in range(power)]
-    denominators = [term for term, power in below for _ in range(power)]
-    while numerators or denominators:
-        if denominators:
-            result = result / denominators.pop(0)
-        if numerators:
-            result = result * numerators.pop(0)
-    for half in halves:
-        result = result * half
-    return result
+    if order == 1:
+        result = scaled(_product(exponentials), amount) if exponentials else constant(amount)
+        numerators = [term for term, power in above for _ in range(power)]
+        denominators = [term for term, power in below for _ in range(power)]
+        while numerators or denominators:
+            if denominators:
+                result = result / denominators.pop(0)
+            if numerators:
+                result = result * numerators.pop(0)
+        return result
+    top = [_whole(*pair) for pair in above]
+    bottom = [_whole(*pair) for pair in below]
+    simple = amount.denominator & (amount.denominator - 1) == 0
+    numerator = abs(amount) if simple else Fraction(amount.numerator, 1)
+    if not simple:
+        bottom = [constant(amount.denominator), *bottom]
+    head = [] if order == 2 else exponentials
+    between = constant(abs(numerator)) * _product([*top, *head])
+    if bottom:
+        between = between / _product(bottom)
+    if order == 2:
+        between = _product([*exponentials, between, *exponentials])
+    return -between if amount < 0 else between
 
 
 def _whole(term: Term, power: int) -> Term:

@@ -8,16 +8,17 @@
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import jax.numpy as jnp
 import numpy as np
-from flint import arb, ctx
+from flint import arb
 
 from handgrad._precision import x64
-from handgrad.repair import measure
-from handgrad.repair.measure import Truth
+from handgrad.accuracy.measure import TrueValues, compare, inputs_of
+from handgrad.repair import series
 from handgrad.repair.normal import FIRST_ARGUMENT, GENERATORS, Field, Mode, OutsideField, Ratio
 from handgrad.repair.terms import (
     COMPARISONS,
@@ -25,7 +26,9 @@ from handgrad.repair.terms import (
     argument,
     constant,
     depends,
+    derivative,
     function,
+    make,
     on_arrays,
     on_balls,
     rebuild,
@@ -36,15 +39,22 @@ from handgrad.repair.terms import (
 
 X = argument(0)
 COSTS = {
-    "add": 1, "sub": 1, "mul": 1, "neg": 0.5, "abs": 0.5, "sign": 1, "where": 1.5, "div": 3,
-    "sqrt": 3, "rsqrt": 3, "max": 1, "min": 1, "erf": 12, "erfc": 20, "sin": 15, "cos": 15,
-    "i0e": 30, "i1e": 30, "power": 20, "round": 1,
+    "abs": 0.01, "add": 0.012, "and": 0.01, "arg": 0.0, "cbrt": 19.0, "ceil": 0.02, "const": 0.0,
+    "cos": 6.5, "div": 0.1, "eq": 0.01, "erf": 0.2, "erfc": 0.8, "exp": 0.2, "exp2": 0.3,
+    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "i0e": 1.0, "i1e": 1.0, "le": 0.01, "log": 0.2,
+    "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012, "ne": 0.01,
+    "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
+    "sign": 0.02, "sin": 6.5, "sqrt": 0.1, "sub": 0.012, "tanh": 0.15, "where": 0.05,
 }  # fmt: skip
-OTHER_COST = 9.0
-SWITCH_COST = 4.0
+"""Nanoseconds an element on one core, above reading and writing it."""
+OTHER_COST = 1.0
+SWITCH_COST = 0.08
 GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
-MOST_PIECES = 5
+MOST_PIECES = 8
+MOST_ROOTS = 6
+SHARED = 24
+"""Forms that are kept for what they may share with others."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,18 @@ class Form:
     kind: str = "exact"
     low: float = -np.inf
     high: float = np.inf
+    truncation: float = 0.0
+    """What a series leaves out, relative to the value."""
 
     @property
     def cost(self) -> float:
         """A guess in nanoseconds."""
-        return sum(
-            COSTS.get(part.op, OTHER_COST) for part in subterms(self.term) if part.args
-        )
+        return _cost(self.term)
+
+
+def _cost(*together: Term) -> float:
+    parts = subterms(*together)
+    return sum(COSTS.get(part.op, OTHER_COST) for part in parts if part.args)
 
 
 @dataclass(frozen=True)
@@ -170,25 +185,25 @@ def are_equal(a: Term, b: Term) -> bool:
 # --- 2: forms ---------------------------------------------------------------------------------
 
 
-def forms(term: Term) -> list[Term]:
-    """The term as it is, and its normal form in all modes; for an even or odd one by |x| too."""
+def forms(term: Term) -> list[Form]:
+    """The term as it is, and its normal form in all modes."""
     field = Field()
-    found = [term]
+    found = [Form(term)]
     try:
         ratio = field.of(term)
     except OutsideField:
         return found
-    found += _written(field, ratio)
+    written = _written(field, ratio)
     for place in _labels(ratio):
-        found += _blended(field, term, place)
-    mirrored = substitute(term, {X: -X})
-    if are_equal(mirrored, term):
-        found += [substitute(form, {X: function("abs", X)}) for form in found[1:]]
-    elif are_equal(mirrored, -term):
-        side = where(function("lt", X, constant(0)), constant(-1), constant(1))
-        found += [side * substitute(form, {X: side * X}) for form in found[1:]]
-    found += [with_split_squares(form) for form in found]
-    return list(dict.fromkeys(found))
+        written += _blended(field, term, place)
+    found += written
+    found += [replace(form, term=with_split_squares(form.term)) for form in found]
+    joint: dict[Term, Form] = {}
+    for form in found:  # an even function has one form on both sides
+        known = joint.setdefault(form.term, form)
+        low, high = min(known.low, form.low), max(known.high, form.high)
+        joint[form.term] = replace(known, low=low, high=high)
+    return list(joint.values())
 
 
 def _modes(field: Field) -> Iterator[Mode]:
@@ -198,17 +213,23 @@ def _modes(field: Field) -> Iterator[Mode]:
         for size in range(len(indices) + 1)
         for chosen in itertools.combinations(indices, size)
     ]
-    bigs = (False, True)
+    sides = (0, -1, 1)
     conjugates = (False, True) if field.roots else (False,)
-    for down, big, conjugate, order in itertools.product(directions, bigs, conjugates, (0, 1, 2)):
-        yield Mode(down, big, conjugate, order)
+    orders = (0, 1, 2) if indices else (0, 1)
+    tangents = (False, True) if indices else (False,)
+    for options in itertools.product(
+        directions, (False, True), conjugates, orders, sides, tangents
+    ):
+        yield Mode(*options)
 
 
-def _written(field: Field, ratio: Ratio) -> list[Term]:
+def _written(field: Field, ratio: Ratio) -> list[Form]:
     found = []
     for mode in _modes(field):
+        low = 0.0 if mode.side > 0 else -np.inf
+        high = 0.0 if mode.side < 0 else np.inf
         try:
-            found.append(field.write(ratio, mode))
+            found.append(Form(field.write(ratio, mode), low=low, high=high))
         except OutsideField:
             continue
     return found
@@ -224,12 +245,17 @@ def _labels(ratio: Ratio) -> list[int]:
     ]  # fmt: skip
 
 
-def _blended(field: Field, term: Term, place: int) -> list[Term]:
+def _blended(field: Field, term: Term, place: int) -> list[Form]:
     """(1 − y)·f(y = 0) + y·f(y = 1), in all modes: nothing cancels at a hard label."""
     y = argument(place)
     ends = [field.of(substitute(term, {y: constant(value)})) for value in (0, 1)]
     columns = [_written(field, end) for end in ends]
-    return [(1 - y) * at_zero + y * at_one for at_zero, at_one in zip(*columns, strict=False)]
+    return [
+        replace(at_zero, term=(1 - y) * at_zero.term + y * at_one.term)
+        for at_zero in columns[0]
+        for at_one in columns[1]
+        if (at_zero.low, at_zero.high) == (at_one.low, at_one.high)
+    ]
 
 
 def with_split_squares(term: Term) -> Term:
@@ -257,50 +283,224 @@ def with_split_squares(term: Term) -> Term:
     return substitute(term, new) if new else term
 
 
+# --- 3: series --------------------------------------------------------------------------------
+
+
+def series_forms(term: Term, centres: list[tuple[arb, bool]], dtype: str) -> list[Form]:
+    """Polynomials about the centres (which say whether they are roots), each on its interval."""
+    return [
+        Form(found.term, "series", found.low, found.high, found.truncation)
+        for centre, is_root in centres
+        for found in series.near(term, centre, is_root, dtype)
+    ]
+
+
+def leading_forms(term: Term, dtype: str) -> list[Form]:
+    """c xᵏ, the leading term at infinity, from where on what it leaves out is below half an ulp.
+
+    In u = 1/x the term is u⁻ᵏ G(u); G(u)/G(0) − 1 is bounded over the ball [0, 1/L].
+    """
+    field = Field()
+    try:
+        ratio = field.of(term)
+        if field.exponentials or field.others.keys() - field.constants():
+            return []
+        power, inner = field.at_infinity(ratio)
+    except OutsideField:
+        return []
+    found = []
+    small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
+    for side in (1, -1):
+        own = substitute(inner, {make("side"): constant(side)})
+        at_zero = np.asarray(on_balls(own, [np.array(arb(0), object)]))[()]
+        if not at_zero.is_finite() or at_zero.contains(0):
+            continue
+        for exponent in range(4, 60, 2):
+            u = arb(0).union(arb(side * 2.0**-exponent))
+            value = np.asarray(on_balls(own, [np.array(u, object)]))[()]
+            missing = abs(value / at_zero - 1)
+            if missing < small:
+                amount = constant(float(at_zero.mid()))
+                leading = amount * X ** power if power >= 0 else amount / X ** -power
+                if power < -1:  # x² overflows where the quotient is a number
+                    leading = amount
+                    for _ in range(-power):
+                        leading = leading / X
+                ends = (2.0**exponent, np.inf) if side > 0 else (-np.inf, -(2.0**exponent))
+                found.append(Form(leading, "series", *ends, float(missing.abs_upper())))
+                break
+    return found
+
+
 # --- 4: the choice ----------------------------------------------------------------------------
 
 
-def errors_of(
-    candidates: Sequence[Term], args: Sequence[np.ndarray], true: Truth, dtype: str
-) -> np.ndarray:
-    """The error in ulp of each candidate at each input; what has no truth counts as 0."""
-    with x64(dtype == "float64"):
-        import jax.numpy as jnp
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: a formula, where it is judged, and by what truth."""
 
-        arrays = [jnp.asarray(arg, dtype) for arg in args]
-        known: dict = {}
-        rows = []
-        for term in candidates:
-            value = np.broadcast_to(np.asarray(on_arrays(term, arrays, known)), args[0].shape)
-            rows.append(measure.error(value, true, dtype))
-    return np.nan_to_num(np.array(rows), nan=0.0, posinf=np.inf)
+    term: Term
+    dtype: str
+    labels: tuple[tuple[float, ...], ...]
+    """Rows of what the other arguments are."""
+    truth: Callable[..., TrueValues]
+    """The true values at arrays of arguments."""
 
 
-def choose(candidates: Sequence[Form], errors: np.ndarray, xs: np.ndarray) -> list[Piece]:
+class Table:
+    """The errors of forms at inputs: the largest over the rows of labels."""
+
+    def __init__(self, question: Question, xs: np.ndarray):
+        self.question, self.xs = question, xs
+        rows = question.labels or ((),)
+        columns = [np.tile(xs, len(rows))]
+        for place in range(len(rows[0])):
+            columns.append(np.repeat([row[place] for row in rows], len(xs)))
+        self.args = columns
+        self.true = question.truth(*columns)
+
+    def errors(self, candidates: Sequence[Form]) -> np.ndarray:
+        """A row for each form; 0 where nothing is judged, infinite outside of its interval."""
+        dtype = self.question.dtype
+        with x64(dtype == "float64"):
+            arrays = [jnp.asarray(arg, dtype) for arg in self.args]
+            known: dict = {}
+            rows = []
+            for form in candidates:
+                value = np.asarray(on_arrays(form.term, arrays, known))
+                value = np.broadcast_to(value, self.args[0].shape)
+                found = compare(value, self.true, *self.args, dtype=dtype).error
+                error = np.nan_to_num(found, nan=0.0, posinf=np.inf)
+                error = error.reshape(-1, len(self.xs)).max(axis=0)
+                rows.append(np.where((self.xs >= form.low) & (self.xs <= form.high), error, np.inf))
+        return np.array(rows)
+
+
+def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS) -> list[Piece]:
+    """The pieces of a form that keeps its digits over a sample and the `extra` inputs."""
+    found: list[Piece] = []
+    for low, high, own in smooth_pieces(question.term):
+        xs = _sample(question.dtype, extra)
+        inside = Table(question, xs[(xs >= low) & (xs < high)])
+        roots = _roots(own, inside) if not question.labels else []
+        if roots:
+            around = np.concatenate([_around(root, question.dtype) for root in roots])
+            xs = np.union1d(inside.xs, around[(around >= low) & (around < high)])
+            inside = Table(question, xs)
+        candidates = forms(own)
+        errors = inside.errors(candidates)
+        hard = inside.xs[errors.min(axis=0) > goals[0]]
+        if not question.labels:
+            gaps = [arb(at) for at in {0.0, *cuts(question.term)} if low <= at <= high]
+            centres = [(root, True) for root in roots if not root.contains(0)]
+            near = [c for c in centres if np.any(np.abs(hard - float(c[0].mid())) < 1)]
+            near += [(gap, False) for gap in gaps]
+            polynomials = series_forms(own, near, question.dtype)
+            if polynomials:
+                candidates += polynomials
+                errors = np.concatenate([errors, inside.errors(polynomials)])
+            limits = leading_forms(own, question.dtype)
+            if limits:
+                candidates += limits
+                errors = np.concatenate([errors, inside.errors(limits)])
+        for piece in choose(candidates, errors, inside.xs, goals):
+            ends = max(piece.low, low), min(piece.high, high)
+            found.append(Piece(*ends, piece.form))
+    return found
+
+
+def _sample(dtype: str, extra: np.ndarray) -> np.ndarray:
+    """Inputs of every exponent, more of them between −32 and 32, and the extra ones; ascending."""
+    info = jnp.finfo(dtype)
+    dense = np.linspace(-32, 32, 801).astype(jnp.dtype(dtype)).astype(np.float64)
+    xs = inputs_of(dtype, 6 if info.bits > 16 else None).astype(np.float64)
+    return np.unique(np.concatenate([xs[::1 if info.bits > 16 else 16], dense, extra]) + 0.0)
+
+
+def _roots(term: Term, table: Table) -> list[arb]:
+    """Where the truth changes its sign from one input to the next, or is 0 between two signs."""
+    known = ~np.isnan(table.true.high)
+    xs, values = table.xs[known], table.true.high[known]
+    changes = np.flatnonzero(values[:-1] * values[1:] < 0)
+    found = []
+    for place in changes[np.argsort(np.abs(xs[changes]))][:MOST_ROOTS]:
+        root = series.root_between(term, float(xs[place]), float(xs[place + 1]))
+        if root is not None:
+            found.append(root)
+    return found
+
+
+def _around(root: arb, dtype: str) -> np.ndarray:
+    middle = float(root.mid())
+    steps = 2.0 ** -np.arange(0.0, jnp.finfo(dtype).nmant + 1, 0.5)
+    near = np.concatenate([middle - steps, [middle], middle + steps])
+    return near.astype(jnp.dtype(dtype)).astype(np.float64)
+
+
+def choose(
+    candidates: Sequence[Form], errors: np.ndarray, xs: np.ndarray, goals: Sequence[float]
+) -> list[Piece]:
     """The pieces of least cost whose errors stay below the first goal that can be met."""
-    for goal in GOALS:
-        path = _path(candidates, errors <= goal)
-        if path is not None and 1 + np.count_nonzero(np.diff(path)) <= MOST_PIECES:
-            return _pieces(candidates, path, errors <= goal, xs)
-    worst = errors.max(axis=1)
-    return [Piece(-np.inf, np.inf, candidates[int(np.argmin(worst))])]
+    for goal in goals:
+        fits = errors <= goal
+        chosen = _cheapest(candidates, fits)
+        if chosen is None:
+            continue
+        own = [candidates[i] for i in chosen]
+        path = _path(own, fits[chosen])
+        if 1 + np.count_nonzero(np.diff(path)) <= MOST_PIECES:
+            return _pieces(own, path, fits[chosen], xs)
+    finite = np.minimum(errors, 1e30)
+    return [Piece(-np.inf, np.inf, candidates[int(np.argmin(finite.max(axis=1)))])]
 
 
-def _path(candidates: Sequence[Form], fits: np.ndarray) -> np.ndarray | None:
-    """For each input the form of the cheapest choice; None where none fits."""
-    costs = np.array([form.cost for form in candidates])
-    total = np.where(fits[:, 0], costs, np.inf)
+def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
+    """The forms, up to three, that are the cheapest to compute together and fit everywhere.
+
+    A part that two forms share is computed once. Where three do not do, one after the other is
+    taken that fits at most of the inputs left.
+    """
+    costs = [form.cost for form in candidates]
+    best: dict[bytes, int] = {}
+    for i in np.argsort(costs, kind="stable"):
+        best.setdefault(fits[i].tobytes() + bytes([candidates[i].kind == "series"]), int(i))
+    every = sorted(range(len(candidates)), key=lambda i: (-fits[i].sum(), costs[i]))
+    kept = list(dict.fromkeys([*best.values(), *every[:SHARED]]))
+    packed = {i: np.packbits(fits[i]) for i in kept}
+    full = np.packbits(np.ones(fits.shape[1], bool))
+    found: list[tuple[float, list[int]]] = []
+    for size in (1, 2, 3):
+        for chosen in itertools.combinations(kept, size):
+            union = packed[chosen[0]]
+            for i in chosen[1:]:
+                union = union | packed[i]
+            if np.array_equal(union, full):
+                price = _cost(*(candidates[i].term for i in chosen)) + SWITCH_COST * (size - 1)
+                found.append((price, list(chosen)))
+        if found:
+            return min(found)[1]
+    covered, greedy = np.zeros(fits.shape[1], bool), list[int]()
+    while not covered.all():
+        gains = [(int((fits[i] & ~covered).sum()), -costs[i], i) for i in kept]
+        gain, _, i = max(gains)
+        if not gain:
+            return None
+        greedy.append(i)
+        covered |= fits[i]
+    return greedy
+
+
+def _path(candidates: Sequence[Form], fits: np.ndarray) -> np.ndarray:
+    """For each input one of the forms that fit there, with the fewest switches."""
+    count = len(candidates)
+    total = np.where(fits[:, 0], 0.0, np.inf)
     origins = []
     for column in fits.T[1:]:
         best = int(np.argmin(total))
-        switched = total[best] + SWITCH_COST + costs
-        origin = np.where(total <= switched, np.arange(len(costs)), best)
-        total = np.where(column, np.minimum(total, switched), np.inf)
+        origin = np.where(total <= total[best] + 1, np.arange(count), best)
+        total = np.where(column, np.minimum(total, total[best] + 1), np.inf)
         origins.append(origin)
-        if np.isinf(total).all():
-            return None
-    last = int(np.argmin(total))
-    path = [last]
+    path = [int(np.argmin(total))]
     for origin in reversed(origins):
         path.append(int(origin[path[-1]]))
     return np.array(path[::-1])
@@ -314,12 +514,12 @@ def _pieces(
     pieces, low = [], -np.inf
     for place in switches:
         before, after = path[place - 1], path[place]
-        first = last = place  # the switch may be at any of xs[first] to xs[last]
+        first = last = place  # the switch may be from beyond xs[first − 1] to xs[last]
         while first > 1 and fits[after, first - 1] and xs[first - 1] > low:
             first -= 1
         while last < len(xs) - 1 and fits[before, last]:
             last += 1
-        high = roundest(float(xs[first]), float(xs[last]))
+        high = roundest(float(xs[first - 1] + xs[first]) / 2, float(xs[last]))
         pieces.append(Piece(low, high, candidates[before]))
         low = high
     return [*pieces, Piece(low, np.inf, candidates[path[-1]])]
@@ -349,3 +549,81 @@ def roundest(low: float, high: float) -> float:
 def _power_of_ten(low: float, high: float) -> float | None:
     number = float(Fraction(10) ** int(np.floor(np.log10(high))))
     return number if low <= number <= high else None
+
+
+# --- the pieces joined ------------------------------------------------------------------------
+
+
+def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> Term:
+    """One term: each form once, chosen by `where`, and held to where it is used if it must be.
+
+    A form must be if elsewhere it, or its derivative, is not finite: NaN · 0 is NaN on the way
+    back.
+    """
+    segments: dict[Term, list[Piece]] = {}
+    for piece in pieces:
+        own = segments.setdefault(piece.form.term, [])
+        if own and own[-1].high == piece.low:
+            piece = Piece(own.pop().low, piece.high, piece.form)
+        own.append(piece)
+    ordered = sorted(segments.values(), key=lambda own: (len(own), own[-1].high))
+    masks = [_mask(own) for own in ordered]
+    result: Term | None = None
+    for place in reversed(range(len(ordered))):
+        own, term = ordered[place], ordered[place][0].form.term
+        last = place == len(ordered) - 1
+        if len(ordered) > 1 and not _is_finite_outside(own, points, dtype):
+            safe = constant(_inside(own))
+            if last:
+                others = masks[0]
+                for mask in masks[1:-1]:
+                    others = make("or", (others, mask))
+                held = where(others, safe, X)
+            else:
+                held = where(masks[place], X, safe)
+            term = substitute(term, {X: held})
+        result = term if result is None else where(masks[place], term, result)
+    assert result is not None
+    return result
+
+
+def _mask(own: Sequence[Piece]) -> Term:
+    """Where the pieces of one form are."""
+    mask: Term | None = None
+    for piece in own:
+        low, high = constant(piece.low), constant(piece.high)
+        if piece.low == -piece.high and np.isfinite(piece.low):
+            part = function("lt", function("abs", X), high)
+        elif np.isinf(piece.low):
+            part = function("lt", X, high)
+        elif np.isinf(piece.high):
+            part = function("ge", X, low)
+        else:
+            part = make("and", (function("ge", X, low), function("lt", X, high)))
+        mask = part if mask is None else make("or", (mask, part))
+    assert mask is not None
+    return mask
+
+
+def _inside(own: Sequence[Piece]) -> float:
+    """An input at which the pieces' form is fine: an end, or what lies between two."""
+    piece = own[0]
+    if np.isinf(piece.low) and np.isinf(piece.high):
+        return 1.0
+    if np.isinf(piece.low):
+        return piece.high - max(1.0, abs(piece.high)) / 4
+    if np.isinf(piece.high):
+        return piece.low + max(1.0, abs(piece.low)) / 4
+    return roundest(piece.low + (piece.high - piece.low) / 4, piece.high - (piece.high - piece.low) / 4)
+
+
+def _is_finite_outside(own: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> bool:
+    outside = np.ones(points[0].shape, bool)
+    for piece in own:
+        outside &= (points[0] < piece.low) | (points[0] > piece.high)
+    with x64(dtype == "float64"):
+        arrays = [jnp.asarray(point[outside], dtype) for point in points]
+        for term in (own[0].form.term, derivative(own[0].form.term)):
+            if not np.all(np.isfinite(np.asarray(on_arrays(term, arrays)))):
+                return False
+    return True

@@ -5,15 +5,16 @@ is left for every such u. Sums, products and quotients of models are models, and
 of one, by Taylor's theorem; numerator and denominator that vanish together are divided by u first.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 from flint import arb, arb_series, ctx
 
 from handgrad.repair.normal import Field, OutsideField
 from handgrad.repair.terms import SYMBOLS, Term, argument, as_ball, constant, on_balls, subterms
+from handgrad.verify.ulp import ulp
 
 PRECISION = 256
 SPARE = 8
@@ -158,74 +159,73 @@ OPERATIONS: dict[str, Callable[..., Model]] = {
 # --- a polynomial for the code --------------------------------------------------------------------
 
 
-def near(term: Term, centre: arb, is_root: bool, digits: int) -> list[Series]:
-    """Polynomials about `centre`, one for each radius at which some degree has `digits` bits."""
+def near(term: Term, centre: arb, is_root: bool, dtype: str) -> list[Series]:
+    """Polynomials about `centre`, one for each radius at which some degree does for the dtype.
+
+    About a root the centre is the nearest number of the dtype, so that x − centre is exact, and
+    the polynomial begins with the tiny value there.
+    """
     found: list[Series] = []
     try:
         field = Field()
         term = field.plain(field.of(term))  # one quotient: parts of it may have poles
     except OutsideField:
         return found
+    middle = float(np.asarray(float(centre.mid())).astype(jnp.dtype(dtype)))
+    spacing = float(ulp(middle, dtype)) if is_root else 0.0
     with ctx.workprec(PRECISION):
         for halvings in range(-1, 12):
             radius = 2.0**-halvings
             try:
-                coefficients = model(term, centre, radius, MOST_TERMS)
+                coefficients = model(term, arb(middle), radius, MOST_TERMS)
             except NoSeries:
                 continue
-            if is_root:
-                coefficients[0] = arb(0)  # the centre is the root
-            polynomial = _polynomial(coefficients, radius, digits)
+            polynomial = _polynomial(coefficients, radius, spacing, jnp.finfo(dtype).nmant + 3)
             if polynomial is None:
                 continue
             first, numbers, bound = polynomial
-            middle = float(centre.mid())
-            high, low = np.nextafter(middle + radius, -np.inf), np.nextafter(middle - radius, np.inf)
-            text = _as_term(_offset(centre), first, numbers)
-            found.append(Series(text, float(low), float(high), bound))
+            offset = argument(0) - constant(middle)
+            text = _as_term(offset, first, numbers)
+            found.append(Series(text, middle - radius, middle + radius, bound))
             if len(numbers) <= 3:
                 break
     return found
 
 
 def _polynomial(
-    coefficients: Model, radius: float, digits: int
+    coefficients: Model, radius: float, spacing: float, digits: int
 ) -> tuple[int, list[float], float] | None:
-    """The first power, the numbers from it on, and the bound; None where no degree does."""
-    first = next((k for k, c in enumerate(coefficients[:-1]) if not c.is_zero()), None)
-    if first is None or coefficients[first].contains(0):
-        return None
+    """The first power, the numbers from it on, and the bound; None where no degree does.
+
+    With a spacing h > 0 the root is within h/2 of the centre: f = c₀ + u q(u) with
+    |c₀| ≤ h max|q|/2, and at inputs |u| ≥ h that |f| ≥ |u| (min|q| − |c₀|/h).
+    """
     u = arb(0, radius)
+    known = (k for k, c in enumerate(coefficients[:-1]) if not c.contains(0))
+    first = 1 if spacing else next(known, None)
+    if first is None or any(not c.is_zero() for c in coefficients[:first]) and not spacing:
+        return None
+    whole = abs(_shortened(coefficients[first:], 0, u)[0]).abs_lower()  # f / u^first, everywhere
+    if spacing:
+        whole = (whole - abs(coefficients[0]) / spacing).lower()
+    if not whole > 0:
+        return None
     for degree in DEGREES:
         stop = first + degree
         if stop >= len(coefficients):
             break
         kept = _shortened(coefficients, stop, u)
-        whole = _shortened(coefficients[first:], 0, u)[0]  # f / u^first, everywhere
-        if whole.contains(0):
-            return None
-        bound = abs(kept[stop]) * arb(radius) ** (stop - first) / whole.abs_lower()
-        numbers = kept[first:stop]
+        bound = abs(kept[stop]) * arb(radius) ** (stop - first) / whole
+        numbers = kept[0 if spacing else first : stop]
         zeros = [k for k, c in enumerate(numbers) if c.contains(0)]  # left out, if not quite zero
-        bound += sum((abs(numbers[k]) * arb(radius) ** k for k in zeros), arb(0))
+        bound += sum((abs(numbers[k]) * arb(radius) ** k for k in zeros), arb(0)) / whole
         if bound < arb(2) ** -digits:
             return (
-                first,
+                0 if spacing else first,
                 [0.0 if c.contains(0) else float(c.mid()) for c in numbers],
                 float(bound.abs_upper()),
             )
     return None
-
-
-def _offset(centre: arb) -> Term:
-    """x − centre; a centre that is no short number as two, so that the difference is exact."""
-    x = argument(0)
-    middle = float(centre.mid())
-    if middle == 0:
-        return x
-    high = float(np.float32(middle))
-    low = float((centre - arb(high)).mid())
-    return (x - constant(high)) - constant(low)
 
 
 def _as_term(u: Term, first: int, numbers: list[float]) -> Term:
@@ -241,11 +241,13 @@ def _as_term(u: Term, first: int, numbers: list[float]) -> Term:
     return total
 
 
-def root_between(term: Term, low: float, high: float) -> arb:
-    """The root of a term that changes its sign between two inputs, to 120 bits."""
+def root_between(term: Term, low: float, high: float) -> arb | None:
+    """The root of a term that changes its sign between two inputs, to 180 bits; None if unsure."""
     with ctx.workprec(PRECISION):
         a, b = arb(low), arb(high)
         sign = _sign(term, a)
+        if not sign:
+            return None
         for _ in range(180):
             middle = ((a + b) / 2).mid()
             there = _sign(term, middle)
@@ -256,7 +258,7 @@ def root_between(term: Term, low: float, high: float) -> arb:
 
 
 def _sign(term: Term, at: arb) -> int:
+    """The sign of a term at a point; 0 where the balls do not tell."""
     with ctx.workprec(4 * PRECISION):
-        value = on_balls(term, [np.array(at, object)])
-        value = value[()] if isinstance(value, np.ndarray) else value
-    return 0 if value.contains(0) or not math.isfinite(float(value.mid())) else 1 if value > 0 else -1
+        value = np.asarray(on_balls(term, [np.array(at, object)]))[()]
+    return 1 if value > 0 else -1 if value < 0 else 0

@@ -140,6 +140,8 @@ def add(a: Term, b: Term) -> Term:
         return b
     if b.op == "neg":
         return subtract(a, b.args[0])
+    if a.op == "neg":
+        return subtract(b, a.args[0])
     return a if is_number(b, 0) else _folded(operator.add, a, b) or make("add", (a, b))
 
 
@@ -150,6 +152,8 @@ def subtract(a: Term, b: Term) -> Term:
         return negate(b)
     if a is b:
         return constant(0)
+    if b.op == "neg":
+        return add(a, b.args[0])
     return _folded(operator.sub, a, b) or make("sub", (a, b))
 
 
@@ -164,6 +168,9 @@ def multiply(a: Term, b: Term) -> Term:
         return negate(b)
     if is_number(b, -1):
         return negate(a)
+    if a.op == "neg" or b.op == "neg":
+        product = multiply(_size(a), _size(b))
+        return product if a.op == b.op else negate(product)
     return _folded(operator.mul, a, b) or make("mul", (a, b))
 
 
@@ -174,7 +181,14 @@ def quotient(a: Term, b: Term) -> Term:
         return a
     if is_number(b, 0):
         return make("div", (a, b))
+    if a.op == "neg" or b.op == "neg":
+        result = quotient(_size(a), _size(b))
+        return result if a.op == b.op else negate(result)
     return _folded(Fraction, a, b) or make("div", (a, b))
+
+
+def _size(a: Term) -> Term:
+    return a.args[0] if a.op == "neg" else a
 
 
 def negate(a: Term) -> Term:
