@@ -16,6 +16,7 @@ from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
 from handgrad.cli.recheck import recheck
+from handgrad.cli.repair import repair
 from handgrad.cli.train import train
 from handgrad.cli.verify import audit, verify
 
@@ -49,6 +50,7 @@ app.command()(train)
 app.command()(verify)
 app.command()(recheck)
 app.command()(audit)
+app.command()(repair)
 app.command()(explain)
 app.command()(bench)
 app.command()(exhaust)

@@ -88,8 +88,8 @@ class Mode:
     each exponential as the square of another, one half before the quotient and one after it."""
     side: int = 0
     """The sign of x, where it is known: e^x is e^−|x| left of 0, and so is e^−x right of it."""
-    tangent: bool = False
-    """(E − 1)/(E + 1) as a hyperbolic tangent."""
+    difference: str = "expm1"
+    """E − 1 by expm1, as the tanh of (E − 1)/(E + 1), or as it is (cheaper, far from 0)."""
 
 
 class Field:
@@ -342,7 +342,7 @@ class Field:
             return constant(0)
         number, factors = self._factors(a, mode)
         tangents: list[Term] = []
-        if mode.tangent:
+        if mode.difference == "tanh":
             tangents, factors = self._tangents(factors)
         powers: dict[int, int] = {}  # of generators, pulled out of the factors
         above: list[tuple[Term, int]] = []
@@ -441,16 +441,17 @@ class Field:
         return top, total
 
     def _conjugated(self, p: Polynomial) -> tuple[Polynomial, Polynomial] | None:
-        """a + bR as a² − b²R² and a − bR, if p has one root R; else None."""
+        """a + bR as a² − b²R² and a − bR, if p has a root R, or two; else None."""
         roots = [i for i in self.roots if p.degrees()[i]]
-        if len(roots) != 1 or _is_generator(p) is not None:
+        if not 1 <= len(roots) <= 2 or _is_generator(p) is not None:
             return None
-        (index,) = roots
+        index = roots[0]
         slope = p.derivative(index)
         rest = p - slope * GENERATORS[index]
         if rest.is_zero() or slope.degrees()[index]:
             return None
-        return rest * rest - slope * slope * self.roots[index], rest - slope * GENERATORS[index]
+        top = self.reduced(rest * rest - slope * slope * self.roots[index])
+        return None if top.is_zero() else (top, rest - slope * GENERATORS[index])
 
     def exponential(self, index: int, power: int | Fraction, mode: Mode) -> Term:
         """E^power, as one exponential."""
@@ -584,7 +585,7 @@ class Field:
 
     def _expm1(self, items: list, mode: Mode, inverse: bool) -> Term | None:
         (first, a), (second, b) = items
-        if a != -b or inverse:
+        if a != -b or inverse or mode.difference == "minus":
             return None
         differing = [i for i in range(len(first)) if first[i] != second[i]]
         if len(differing) != 1 or differing[0] not in self.exponentials or sum(first) * sum(second):

@@ -14,12 +14,20 @@ from fractions import Fraction
 
 import jax.numpy as jnp
 import numpy as np
-from flint import arb
+from flint import arb, fmpq
 
 from handgrad._precision import x64
 from handgrad.accuracy.measure import TrueValues, compare, inputs_of
 from handgrad.repair import series
-from handgrad.repair.normal import FIRST_ARGUMENT, GENERATORS, Field, Mode, OutsideField, Ratio
+from handgrad.repair.normal import (
+    FIRST_ARGUMENT,
+    GENERATORS,
+    Field,
+    Mode,
+    OutsideField,
+    Ratio,
+    monomials,
+)
 from handgrad.repair.terms import (
     COMPARISONS,
     Term,
@@ -53,7 +61,7 @@ GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0*
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
 MOST_PIECES = 8
 MOST_ROOTS = 6
-SHARED = 24
+SHARED = 14
 """Forms that are kept for what they may share with others."""
 
 
@@ -197,7 +205,7 @@ def forms(term: Term) -> list[Form]:
     for place in _labels(ratio):
         written += _blended(field, term, place)
     found += written
-    found += [replace(form, term=with_split_squares(form.term)) for form in found]
+    found += [replace(form, term=with_split_exponents(form.term)) for form in found]
     joint: dict[Term, Form] = {}
     for form in found:  # an even function has one form on both sides
         known = joint.setdefault(form.term, form)
@@ -216,9 +224,9 @@ def _modes(field: Field) -> Iterator[Mode]:
     sides = (0, -1, 1)
     conjugates = (False, True) if field.roots else (False,)
     orders = (0, 1, 2) if indices else (0, 1)
-    tangents = (False, True) if indices else (False,)
+    differences = ("expm1", "tanh", "minus") if indices else ("expm1",)
     for options in itertools.product(
-        directions, (False, True), conjugates, orders, sides, tangents
+        directions, (False, True), conjugates, orders, sides, differences
     ):
         yield Mode(*options)
 
@@ -258,29 +266,114 @@ def _blended(field: Field, term: Term, place: int) -> list[Form]:
     ]
 
 
-def with_split_squares(term: Term) -> Term:
-    """exp(−c x²) as exp(−c h²) exp(−c (x − h)(x + h)) with h² exact: x² alone loses digits."""
+SPLIT_STEPS = {2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
+"""For each degree the step of a grid on which a polynomial up to 128 is exact in float32."""
+FRACTION_BITS = 17
+SATURATED = 760.0
+"""An exponent at which an exponential is 0 in float64, and so in all narrower dtypes."""
+
+
+def with_split_exponents(term: Term) -> Term:
+    """e^p(x) as e^q(h) e^r, with h next to x and q next to p such that q(h) has no rounding error.
+
+    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. What is left,
+    r = (p − q)(h) + (x − h) (p(x) − p(h))/(x − h), is small.
+    """
     new: dict[Term, Term] = {}
-    near = function("round", 16 * X) / 16
     for part in subterms(term):
-        if part.op != "exp":
+        numbers = _polynomial_exponent(part) if part.op == "exp" else None
+        if numbers is None:
             continue
-        field = Field()
-        try:
-            ratio = field.of(part.args[0])
-        except OutsideField:
+        degree = len(numbers) - 1
+        step = SPLIT_STEPS[degree]
+        x = _clipped(part)
+        if x is None:
             continue
-        square = GENERATORS[FIRST_ARGUMENT] ** 2
-        quotient, rest = divmod(ratio.num, square)
-        if not rest.is_zero() or quotient.degrees()[FIRST_ARGUMENT] or depends(
-            amount := field.plain(field.ratio(quotient, ratio.den))
-        ):
-            continue
-        if any(part.op == "arg" for part in subterms(amount)):
-            continue
-        first, second = amount * (near * near), amount * ((X - near) * (X + near))
-        new[part] = function("exp", first) * function("exp", second)
+        h = constant(step) * function("round", x * constant(1 / step))
+        grid = [step**k * 2**FRACTION_BITS for k in range(degree + 1)]
+        main = [Fraction(round(c * g)) / g for c, g in zip(numbers, grid, strict=True)]
+        rest = [c - m for c, m in zip(numbers, main, strict=True)]
+        slope = constant(numbers[1])
+        powers = {2: x + h, 3: x * x + h * (x + h), 4: (x + h) * (x * x + h * h)}
+        for k in range(2, degree + 1):
+            slope = slope + constant(numbers[k]) * powers[k]
+        small = (x - h) * slope
+        if any(rest):
+            small = _horner(rest, h) + small
+        # XLA joins e^q e^r to e^(q + r): so e^r is written otherwise
+        near = function("exp", _horner(main, h))
+        if degree == 2:
+            half = function("tanh", small * constant(Fraction(1, 2)))
+            new[part] = near * ((1 + half) / (1 - half))
+        else:
+            new[part] = near + near * function("expm1", small)
     return substitute(term, new) if new else term
+
+
+def _polynomial_exponent(part: Term) -> list[Fraction] | None:
+    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 2 to 4."""
+    field = Field()
+    try:
+        ratio = field.of(part.args[0])
+    except OutsideField:
+        return None
+    if not ratio.den.is_constant():
+        return None
+    scale = _fraction(ratio.den.leading_coefficient())
+    numbers = [Fraction(0)] * 5
+    for powers, number in monomials(ratio.num):
+        degree = powers[FIRST_ARGUMENT]
+        amount = _fraction(number) / scale
+        for index, power in enumerate(powers):
+            if not power or index == FIRST_ARGUMENT:
+                continue
+            symbol = field.others.get(index)
+            if symbol is None or symbol.op != "const":
+                return None
+            amount *= symbol.value**power
+        if degree > 4:
+            return None
+        numbers[degree] += amount
+    while len(numbers) > 1 and not numbers[-1]:
+        numbers.pop()
+    return numbers if len(numbers) > 2 else None
+
+
+def _fraction(number: fmpq) -> Fraction:
+    return Fraction(int(number.p), int(number.q))
+
+
+def _horner(numbers: Sequence[Fraction], x: Term) -> Term:
+    total = constant(numbers[-1])
+    for number in reversed(numbers[:-1]):
+        total = constant(number) + x * total
+    return total
+
+
+def _clipped(*exponentials: Term) -> Term | None:
+    """x held to where none of these exponentials is surely 0 or infinite; None where all may be."""
+    for power in range(4, 40):
+        bound = np.float64(2.0**power)
+        sizes = [
+            abs(float(on_arrays(part.args[0], [side * bound])))
+            for part in exponentials
+            for side in (1, -1)
+        ]
+        if sizes and min(sizes) > SATURATED:
+            held = constant(int(bound))
+            return function("min", function("max", X, -held), held)
+    return None
+
+
+def saturated(form: Form) -> Form | None:
+    """The form with x held to where its exponentials are neither 0 nor infinite: 0 · ∞ is NaN."""
+    parts = [part for part in subterms(form.term) if part.op == "exp"]
+    others = any(part.op == "arg" and part is not X for part in subterms(*parts))
+    if not parts or others or form.kind != "exact":
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = _clipped(*parts)
+    return None if held is None else replace(form, term=substitute(form.term, {X: held}))
 
 
 # --- 3: series --------------------------------------------------------------------------------
@@ -390,6 +483,12 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
         candidates = forms(own)
         errors = inside.errors(candidates)
         hard = inside.xs[errors.min(axis=0) > goals[0]]
+        far = ~np.isfinite(errors.min(axis=0)) & (np.abs(inside.xs) > 16)
+        if far.any():
+            held = [form for form in map(saturated, candidates) if form is not None]
+            if held:
+                candidates += held
+                errors = np.concatenate([errors, inside.errors(held)])
         if not question.labels:
             gaps = [arb(at) for at in {0.0, *cuts(question.term)} if low <= at <= high]
             centres = [(root, True) for root in roots if not root.contains(0)]
@@ -460,12 +559,16 @@ def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
     A part that two forms share is computed once. Where three do not do, one after the other is
     taken that fits at most of the inputs left.
     """
+    if not fits.any(axis=0).all():
+        return None
     costs = [form.cost for form in candidates]
     best: dict[bytes, int] = {}
     for i in np.argsort(costs, kind="stable"):
         best.setdefault(fits[i].tobytes() + bytes([candidates[i].kind == "series"]), int(i))
     every = sorted(range(len(candidates)), key=lambda i: (-fits[i].sum(), costs[i]))
-    kept = list(dict.fromkeys([*best.values(), *every[:SHARED]]))
+    kept = list(dict.fromkeys([*every[:SHARED], *best.values()]))[: 3 * SHARED]
+    if not fits[kept].any(axis=0).all():
+        kept = list(range(len(candidates)))
     packed = {i: np.packbits(fits[i]) for i in kept}
     full = np.packbits(np.ones(fits.shape[1], bool))
     found: list[tuple[float, list[int]]] = []

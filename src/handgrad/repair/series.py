@@ -19,7 +19,7 @@ from handgrad.verify.ulp import ulp
 PRECISION = 256
 SPARE = 8
 """Terms more than the degree asked for: a quotient 0/0 uses some up."""
-DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
+DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18)
 MOST_TERMS = DEGREES[-1] + SPARE
 
 Model = list[arb]
