@@ -17,6 +17,7 @@ from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
 from handgrad.cli.predict import predict, show
 from handgrad.cli.recheck import recheck
+from handgrad.cli.repair import repair
 from handgrad.cli.train import train
 from handgrad.cli.verify import audit, verify
 
@@ -52,6 +53,7 @@ app.command()(show)
 app.command()(verify)
 app.command()(recheck)
 app.command()(audit)
+app.command()(repair)
 app.command()(explain)
 app.command()(bench)
 app.command()(atlas)
