@@ -1,8 +1,8 @@
-"""`{derivation}`, `{drawn}` and `{explained}`: what the package derives, draws and explains.
+"""`{derivation}`, `{drawn}`, `{explained}`, `{played}`: what is derived, drawn, explained, played.
 
 Nothing of it is written into the book by hand: a derivation comes from `handgrad.derivations`, and
 is checked line by line as its page is built; a figure from its function in `docs/figures`; a page
-of the tape from `handgrad.explain`.
+of the tape from `handgrad.explain`, a page to play with from `docs/play`.
 """
 
 from functools import cache
@@ -16,6 +16,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import figures
+import play
 from handgrad.derivations import DERIVATIONS, check, derivation
 from handgrad.derivations.latex import as_mathml
 
@@ -101,7 +102,7 @@ class Drawn(SphinxDirective):
 
 
 class EveryLogit(SphinxDirective):
-    """The figure of `handgrad exhaust` for a sample of inputs; the content is its caption."""
+    """The figure of `handgrad atlas --every-logit` for a sample of inputs; the content is its caption."""
 
     required_arguments = 1
     has_content = True
@@ -109,7 +110,7 @@ class EveryLogit(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Measure now, and draw; a form of the package that does not hold is an error."""
-        from handgrad.accuracy.error_sweep import failures_of_own, sweep
+        from handgrad.accuracy.every_logit import failures_of_own, sweep
         from handgrad.accuracy.figure import error_figure
         from handgrad.explain.training_figure import png
 
@@ -135,17 +136,36 @@ class Explained(SphinxDirective):
         found = explain_case(name)
         if not (found.identical_unfused and found.hand_equal):
             LOG.error("the tape of %s does not agree", name, location=self.get_location())
-        folder = Path(self.env.srcdir) / GENERATED / "beside" / "explain"
-        write(folder / f"{name}.html", as_html(found).encode())
-        there = "../" * self.env.docname.count("/") + f"explain/{escape(name)}.html"
-        opened = f'<a class="open" href="{there}">{escape(name)}: the tape on a page of its own</a>'
-        if "link" in self.options:
-            return [nodes.raw("", f"<p>{opened}</p>", format="html")]
-        frame = (
-            f'<iframe class="tape" src="{there}" loading="lazy" '
-            f'title="{escape(name)}: the tape, to step through"></iframe>'
-        )
-        return [nodes.raw("", f"{frame}\n<p>{opened}</p>", format="html")]
+        write(beside(self) / "explain" / f"{name}.html", as_html(found).encode())
+        title = f"{name}: the tape"
+        return framed(self, f"explain/{name}.html", title, link="link" in self.options)
+
+
+class Played(SphinxDirective):
+    """A page of `docs/play`, within this page and to be opened by itself."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Write the page beside the book, and frame it."""
+        name = self.arguments[0]
+        write(beside(self) / "play" / f"{name}.html", play.page(name).encode())
+        return framed(self, f"play/{name}.html", play.PAGES[name][0])
+
+
+def beside(directive: SphinxDirective) -> Path:
+    """The folder of the pages that stand by themselves beside the book."""
+    return Path(directive.env.srcdir) / GENERATED / "beside"
+
+
+def framed(
+    directive: SphinxDirective, path: str, title: str, link: bool = False
+) -> list[nodes.Node]:
+    """A page beside the book in a frame, with a link to it under it; or the link alone."""
+    there = "../" * directive.env.docname.count("/") + escape(path)
+    opened = f'<p><a class="open" href="{there}">{escape(title)}, on a page of its own</a></p>'
+    frame = f'<iframe class="tape" src="{there}" loading="lazy" title="{escape(title)}"></iframe>\n'
+    return [nodes.raw("", opened if link else frame + opened, format="html")]
 
 
 def shown(directive: SphinxDirective, name: str, whole: bytes) -> list[nodes.Node]:
@@ -170,3 +190,4 @@ def setup(app: Any) -> None:
     app.add_directive("drawn", Drawn)
     app.add_directive("every-logit", EveryLogit)
     app.add_directive("explained", Explained)
+    app.add_directive("played", Played)

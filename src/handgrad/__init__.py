@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.errors import UnsupportedPrimitive as UnsupportedPrimitive
     from handgrad.explain import Explanation as Explanation
     from handgrad.explain import explain as explain
+    from handgrad.repair import Repair as Repair
+    from handgrad.repair import repair as repair
     from handgrad.scale.streams import Stream as Stream
     from handgrad.scale.streams import open_parts as open_parts
     from handgrad.scale.streams import open_stream as open_stream
@@ -63,6 +65,7 @@ _HOME = {
     "MissingExtraError": "errors",
     "Model": "_types",
     "NotFollowed": "errors",
+    "Repair": "repair",
     "SavedModel": "train.saved",
     "Stream": "scale.streams",
     "Undecided": "errors",
@@ -82,6 +85,7 @@ _HOME = {
     "newton_stream": "train",
     "open_parts": "scale.streams",
     "open_stream": "scale.streams",
+    "repair": "repair",
     "split": "data",
     "standardise": "data",
     "verify": "verify",
