@@ -28,8 +28,8 @@ from handgrad.verify.ulp import ulp_error
 
 MANTISSA = 24
 DIGITS = 17
-MOST_SECONDS = 5.0
-"""Of exact arithmetic, by its own estimate."""
+MOST_NUMBERS = 20_000
+"""In exact arithmetic, all that is computed on the way."""
 
 Bits = tuple[float | None, ...]
 
@@ -58,12 +58,13 @@ def lost_bits(f: Callable, at: tuple) -> LostBits:
         if _primitives(narrow) != _primitives(wide):
             return LostBits(note="not measured: in float32 the loss is another program")
         rounded = [np.asarray(x, np.float32) if is_real(x) else x for x in leaves]
-        with x64(False):
-            computed = jax.jit(_both_passes(narrow))(*rounded)
         widened = [np.asarray(x, np.float64) if is_real(x) else x for x in rounded]
         traced = exact.trace(_both_passes(wide), *widened)
-        if effort_of(traced.jaxpr).seconds > MOST_SECONDS:
+        effort = effort_of(traced.jaxpr)
+        if effort.numbers + effort.products > MOST_NUMBERS:
             return LostBits(note="not measured: too large for exact arithmetic")
+        with x64(False):
+            computed = jax.jit(_both_passes(narrow))(*rounded)
         balls = exact.evaluate_jaxpr(traced.jaxpr, traced.leaves, DIGITS, max_bits=4096)
         values, cotangents = jax.tree.unflatten(traced.out_tree, balls)
     except (InputError, Undecided, UnsupportedPrimitive) as error:

@@ -6,7 +6,7 @@ const lines = recorded.derivation.lines;
 const items = [...document.querySelectorAll(".lines li")];
 const edits = new Map();
 const page = { recorded, root: recorded, folded: drawings.has("whole"), open: new Set(), walk: null };
-const tell = telling(page);
+const tell = textOfSteps(page);
 let now = 0;
 
 const rewalk = () => {
