@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 # Data flows down this list; a room imports only itself and the rooms above it.
 HOUSE = (
     "errors", "_notebook", "_types", "_checks", "_values", "_precision", "_placement", "gradients",
-    "fast", "losses", "jaxprs", "exact", "interop", "verify", "repair", "testing", "derivations",
-    "catalogue", "data", "scale", "train", "accuracy", "bench", "explain", "cli", "__main__",
+    "fast", "losses", "jaxprs", "exact", "interop", "verify", "accuracy", "repair", "testing",
+    "derivations", "catalogue", "data", "scale", "train", "sklearn", "bench", "explain", "cli",
+    "__main__",
 )  # fmt: skip
 AUTODIFF = {
     "grad", "value_and_grad", "vjp", "jvp", "jacfwd", "jacrev", "hessian", "linearize",

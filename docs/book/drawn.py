@@ -102,7 +102,7 @@ class Drawn(SphinxDirective):
 
 
 class EveryLogit(SphinxDirective):
-    """The figure of `handgrad exhaust` for a sample of inputs; the content is its caption."""
+    """The figure of `handgrad atlas --every-logit` for a sample of inputs; the content is its caption."""
 
     required_arguments = 1
     has_content = True
@@ -110,7 +110,7 @@ class EveryLogit(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Measure now, and draw; a form of the package that does not hold is an error."""
-        from handgrad.accuracy.error_sweep import failures_of_own, sweep
+        from handgrad.accuracy.every_logit import failures_of_own, sweep
         from handgrad.accuracy.figure import error_figure
         from handgrad.explain.training_figure import png
 

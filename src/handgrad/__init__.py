@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.errors import UnsupportedPrimitive as UnsupportedPrimitive
     from handgrad.explain import Explanation as Explanation
     from handgrad.explain import explain as explain
+    from handgrad.repair import Repair as Repair
+    from handgrad.repair import repair as repair
     from handgrad.scale.streams import Stream as Stream
     from handgrad.scale.streams import open_parts as open_parts
     from handgrad.scale.streams import open_stream as open_stream
@@ -40,6 +42,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.train import fit_many as fit_many
     from handgrad.train import fit_stream as fit_stream
     from handgrad.train import newton_stream as newton_stream
+    from handgrad.train.saved import SavedModel as SavedModel
+    from handgrad.train.saved import load_model as load_model
     from handgrad.verify import Verdict as Verdict
     from handgrad.verify import agree as agree
     from handgrad.verify import verify as verify
@@ -61,6 +65,8 @@ _HOME = {
     "MissingExtraError": "errors",
     "Model": "_types",
     "NotFollowed": "errors",
+    "Repair": "repair",
+    "SavedModel": "train.saved",
     "Stream": "scale.streams",
     "Undecided": "errors",
     "UnsupportedPrimitive": "errors",
@@ -74,10 +80,12 @@ _HOME = {
     "fit_many": "train",
     "fit_stream": "train",
     "load": "data",
+    "load_model": "train.saved",
     "losses": "losses",
     "newton_stream": "train",
     "open_parts": "scale.streams",
     "open_stream": "scale.streams",
+    "repair": "repair",
     "split": "data",
     "standardise": "data",
     "verify": "verify",

@@ -170,7 +170,7 @@ def test_the_reference_has_every_room_and_file():
 
 def test_the_page_of_the_command_has_every_option():
     page = commands.page()
-    for name in ("train", "verify", "recheck", "explain", "bench", "exhaust"):
+    for name in ("train", "verify", "recheck", "explain", "bench", "atlas"):
         assert f"## `handgrad {name}`" in page
     assert "`--learning-rate`" in page
 

@@ -101,7 +101,7 @@ def test_a_shell_line_is_understood(place, line):
     [
         ("handgrad verfy", "No such command"),
         ("handgrad train iris --rate 3", "No such option"),
-        ("handgrad exhaust --sample many", "valid integer"),
+        ("handgrad atlas --every-logit --sample many", "valid integer"),
         ("make cake", "make cake"),
         ("handgrads", "unknown command"),
     ],

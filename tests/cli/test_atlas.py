@@ -1,19 +1,23 @@
-"""`handgrad exhaust`: its table, its files and its exit codes."""
+"""`handgrad atlas`: its table, its files and its exit codes."""
 
 import json
 from functools import partial
 
 import pytest
 
-from handgrad.accuracy import error_sweep, formulas
+from handgrad.accuracy import every_logit, formulas
 
 
 def test_a_sample_is_printed_drawn_and_written(command, tmp_path, monkeypatch):
     some = formulas.FORMULAS[-8:]
-    monkeypatch.setattr(error_sweep, "sweep", partial(error_sweep.sweep, some))
+    monkeypatch.setattr(every_logit, "sweep", partial(every_logit.sweep, some))
     files = {"--json": tmp_path / "a.json", "--plot": tmp_path / "a.png"}
     result = command(
-        "exhaust", "--sample", 40_000, *(part for pair in files.items() for part in pair)
+        "atlas",
+        "--every-logit",
+        "--sample",
+        40_000,
+        *(part for pair in files.items() for part in pair),
     )
     assert (result.code, result.err) == (0, "")
     assert "the forms of this package hold" in result.out
@@ -31,9 +35,9 @@ def test_a_form_that_does_not_hold_gives_exit_code_1(command, monkeypatch):
     textbook = formulas.FORMULAS[-8]
     assert (textbook.target, textbook.form) == (formulas.SIGMOID, formulas.TEXTBOOK)
     bad = textbook._replace(form=formulas.STABLE)
-    found = error_sweep.sweep([bad], sample=40_000)
-    monkeypatch.setattr(error_sweep, "sweep", lambda **options: found)
-    result = command("exhaust")
+    found = every_logit.sweep([bad], sample=40_000)
+    monkeypatch.setattr(every_logit, "sweep", lambda **options: found)
+    result = command("atlas", "--every-logit")
     assert result.code == 1
     assert "sigmoid′, stable" in result.out
     assert "x zero, the first at 0x1.0" in result.out
@@ -49,6 +53,6 @@ def test_a_form_that_does_not_hold_gives_exit_code_1(command, monkeypatch):
     ],
 )
 def test_bad_options_are_refused_before_any_work(command, options, message):
-    result = command("exhaust", *options)
+    result = command("atlas", "--every-logit", *options)
     assert (result.code, result.out) == (2, "")
     assert message in result.err

@@ -1,0 +1,438 @@
+"""`repair`: the derivative of a function found anew, in a form that keeps its digits."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from handgrad._precision import x64
+from handgrad.accuracy.measure import HALF, compare, compute, inputs_of, true_derivatives
+from handgrad.errors import InputError
+from handgrad.repair.code import load, module
+from handgrad.repair.reading import Core, read
+from handgrad.repair.search import GOALS, Piece, Question, cuts, joined, solve
+from handgrad.repair.terms import Term, constant, derivative, on_arrays
+from handgrad.verify.api import verify
+from handgrad.verify.verdict import Verdict
+
+GOOD = 8.0
+"""Ulps up to which a form counts as keeping its digits."""
+NATIVE = 4.0
+"""Ulps up to which a half precision is left to itself."""
+MOST_COST = 2.0
+DENSE = {"float32": 32, "float64": 6}
+TIMED = 2**19
+MOST_ROWS = 4
+ROUNDS = 3
+SHARPER = 0.75
+"""What compiles otherwise than it was measured is asked for more in the next round."""
+
+
+class Cost(NamedTuple):
+    """Nanoseconds per element, compiled, of `jax.grad` and of the repaired derivative."""
+
+    before_ns: float
+    after_ns: float
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A derivative that keeps its digits, with the code and the proof."""
+
+    ok: bool
+    """Proved, and either good to 8 ulp or better than before."""
+    value: Callable
+    derivative: Callable
+    source: str
+    """A module that defines both, and the function with the derivative as its rule."""
+    before_ulp: float
+    """The largest error of `jax.grad` over the inputs; infinite for NaN and inf."""
+    after_ulp: float
+    cost: Cost
+    verdict: Verdict
+    notes: tuple[str, ...] = ()
+    dtype: str = "float32"
+    name: str = "f"
+    derivative_of_entry: Callable = field(default=lambda x: x, repr=False, compare=False)
+    """The derivative at one entry, whatever the function does with the entries."""
+    record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+
+def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
+    """The derivative of `f` in its first argument, in a form that keeps its digits in `dtype`.
+
+    `f` applies one formula to every entry of its first argument, and may take the sum or the mean.
+    `at` are arguments of the shapes that it takes; the values of the others are those it is judged
+    with. Raises InputError, in one line, for what has no such formula.
+
+    >>> found = repair(jax.nn.sigmoid, at=(1.0,))
+    >>> found.ok, found.verdict.hand, found.after_ulp < 4
+    (True, 'identical', True)
+    """
+    if dtype not in (*HALF, "float32", "float64"):
+        raise InputError("dtype", "float32, float64, bfloat16 or float16", repr(dtype), "name one")
+    core = read(f, at)
+    return Search(f, at, core, dtype).run()
+
+
+class Search:
+    """One repair under way."""
+
+    def __init__(self, f: Callable, at: tuple, core: Core, dtype: str):
+        self.f, self.core, self.dtype = f, core, dtype
+        size = np.size(at[0])
+        self.reduction = ""
+        term = core.term
+        if core.is_sum and _is_mean(f, at, core):
+            self.reduction = "mean"
+            term = constant(core.scale * size) * term
+        elif core.is_sum:
+            self.reduction = "sum"
+            term = constant(core.scale) * term
+        self.term = term
+        self.labels = _rows(at[1:])
+        self.arguments = _argument_names(f, len(at))
+        self.name = core.name if core.name.isidentifier() else "f"
+        self.notes: list[str] = []
+        self.each = _on_entries(f, at)
+
+    # --- inputs and truth ---------------------------------------------------------------------
+
+    def arguments_at(self, xs: np.ndarray) -> list[np.ndarray]:
+        """Every x with every row of labels."""
+        rows = self.labels or ((),)
+        columns = [np.tile(xs, len(rows))]
+        for place in range(len(rows[0])):
+            columns.append(np.repeat([row[place] for row in rows], len(xs)))
+        return columns
+
+    def truth(self, order: int, dtype: str) -> Callable:
+        """The truth of the formula as it was read, by power series over balls."""
+
+        def entry(*args: Any) -> Any:
+            return on_arrays(self.term, args)
+
+        def at(*args: np.ndarray) -> Any:
+            return true_derivatives(entry, *args, dtype=dtype, order=order).orders[order]
+
+        return at
+
+    def errors(self, function: Callable, order: int, args: list[np.ndarray], true: Any, dtype: str):
+        """The error of a compiled function at each input, and what is judged."""
+        values = compute(function, *args, dtype=dtype, repeats=0).values
+        return compare(values, true, *args, dtype=dtype).error
+
+    # --- the search ---------------------------------------------------------------------------
+
+    def inputs(self) -> np.ndarray:
+        """All inputs of a half precision, else some of every exponent and many near 0."""
+        numbers = inputs_of(self.dtype, DENSE.get(self.dtype)).astype(np.float64)
+        dense = np.linspace(-20, 20, 2001).astype(jnp.dtype(self.dtype)).astype(np.float64)
+        return np.unique(np.concatenate([numbers, dense]) + 0.0)
+
+    def run(self) -> Repair:
+        dense = self.inputs()
+        args = self.arguments_at(dense.astype(np.float64))
+        searched = "float32" if self.dtype in HALF else self.dtype
+        values, slopes = (
+            self.truth(order, self.dtype)(*args) for order in (0, 1)
+        )
+        plain = jax.grad(self.each)
+        before = self.errors(plain, 1, args, slopes, self.dtype)
+        before_value = self.errors(self.each, 0, args, values, self.dtype)
+        value_term, _ = self.term, None
+        if _worst(before_value) > GOOD:
+            value_term, _, _ = self.improved(self.term, 0, args, values, searched, before_value)
+        slope = derivative(self.term)
+        best = self.improved(slope, 1, args, slopes, searched, before)
+        term, pieces, after = best
+        before_ns, after_ns = self.times(plain, term)
+        for goal in (6.0, 8.0):
+            if after_ns <= MOST_COST * before_ns:
+                break
+            cheaper = self.improved(slope, 1, args, slopes, searched, before, goal)
+            if cheaper[0] is not term:
+                term, pieces, after = cheaper
+                before_ns, after_ns = self.times(plain, term)
+        gained, lost = _difference(before, after)
+        if lost > gained or _worst(after) >= _worst(before) and gained <= 0:
+            self.notes.append("nothing better was found")
+        self.notes += self.remarks(pieces)
+        widen = self.needs_widening(term)
+        source = module(self.name, self.arguments, value_term, term, self.reduction, widen)
+        namespace = load(source)
+        verdict = self.judge(namespace["derivative"], pieces, dense)
+        after = self.errors(namespace["derivative"], 1, args, slopes, self.dtype)
+        worst = _worst(after)
+        if self.dtype == "float32" and worst > GOOD:
+            at = args[0][np.nanargmax(np.where(np.isnan(after), -1, after))]
+            self.notes.append(f"the largest error is at {self.arguments[0]} = {at:.9g}")
+        good = worst <= GOOD or worst < _worst(before)
+        return Repair(
+            ok=bool(verdict.ok and good),
+            value=namespace[self.name],
+            derivative=_scaled(namespace["derivative"], self.reduction),
+            source=source,
+            before_ulp=_worst(before),
+            after_ulp=worst,
+            cost=Cost(before_ns, after_ns),
+            verdict=verdict,
+            notes=tuple(self.notes),
+            dtype=self.dtype,
+            name=self.name,
+            derivative_of_entry=namespace["derivative"],
+            record={"pieces": [_piece_data(piece) for piece in pieces]},
+        )
+
+    def improved(
+        self, term: Term, order: int, args: list[np.ndarray], true: Any, dtype: str,
+        before: np.ndarray, goal: float = GOALS[0],
+    ) -> tuple[Term, list[Piece], np.ndarray]:  # fmt: skip
+        """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
+        question = Question(term, dtype, self.labels, self.truth(order, dtype))
+        extra = np.zeros(0)
+        best: tuple[Term, list[Piece], np.ndarray] | None = None
+        for turn in range(ROUNDS):
+            goals = [g * SHARPER**turn for g in GOALS if g >= goal]
+            pieces = solve(question, extra, goals)
+            found = joined(pieces, args, dtype)
+
+            def run(*a: Any, found: Term = found) -> Any:
+                return on_arrays(found, a)
+
+            after = self.errors(run, order, args, true, self.dtype)
+            if best is None or _worst(after) < _worst(best[2]):
+                best = found, pieces, after
+            failing = np.nan_to_num(after, nan=0.0, posinf=1e30) > max(goal, GOOD)
+            if not failing.any():
+                break
+            worst = np.argsort(np.where(failing, -np.nan_to_num(after, nan=0.0), 0.0))[:64]
+            spread = np.flatnonzero(failing)
+            spread = spread[:: max(1, len(spread) // 64)]
+            extra = np.union1d(extra, args[0][np.union1d(worst, spread)])
+        assert best is not None
+        return best
+
+    def times(self, plain: Callable, term: Term) -> tuple[float, float]:
+        """Nanoseconds per element of jax.grad and of a term, side by side."""
+        generator = np.random.default_rng(0)
+        args = [generator.normal(size=TIMED) * 4]
+        args += [np.full(TIMED, value) for value in (self.labels[0] if self.labels else ())]
+        dtype = self.dtype
+
+        def run(*a: Any) -> Any:
+            return on_arrays(term, a)
+
+        before, after = (
+            min(compute(f, *args, dtype=dtype, repeats=5).ns for _ in range(2))
+            for f in (plain, run)
+        )
+        return before, after
+
+    def needs_widening(self, term: Term) -> bool:
+        """Whether the half precisions lose digits when every operation is rounded to them."""
+
+        def run(*a: Any) -> Any:
+            return on_arrays(term, a)
+
+        for dtype in HALF:
+            args = self.arguments_at(inputs_of(dtype).astype(np.float64))
+            true = self.truth(1, dtype)(*args)
+            try:
+                if _worst(self.errors(run, 1, args, true, dtype)) > NATIVE:
+                    return True
+            except InputError:
+                return True
+        return False
+
+    # --- the proof ----------------------------------------------------------------------------
+
+    def judge(self, slope: Callable, pieces: list[Piece], dense: np.ndarray) -> Verdict:
+        """The verdict of the judge on the printed derivative, where it is no truncated series."""
+        exact = [piece for piece in pieces if piece.form.kind == "exact"] or pieces
+        generator = np.random.default_rng(1)
+        points: list[float] = []
+        for piece in exact:
+            inside = dense[(dense > piece.low) & (dense < piece.high) & (np.abs(dense) < 30)]
+            if not inside.size:
+                inside = dense[(dense > piece.low) & (dense < piece.high)]
+            for kink in cuts(self.term):
+                inside = inside[inside != kink]
+            args = self.arguments_at(inside)
+            known = ~np.isnan(self.truth(1, self.dtype)(*args).high)
+            known = known.reshape(-1, len(inside)).all(axis=0)
+            usable = inside[known & (np.abs(inside) > 1e-3)]
+            usable = usable if usable.size else inside[known]
+            points += generator.choice(usable, min(4, len(usable)), replace=False).tolist()
+        args = self.arguments_at(np.array(points))
+
+        def total(*a: Any) -> Any:
+            return jnp.sum(jax.vmap(self.each)(*a))
+
+        def gradient(*a: Any) -> Any:
+            return slope(*a)
+
+        with x64():
+            at = tuple(jnp.asarray(arg, jnp.float64) for arg in args)
+        return verify(
+            gradient, of=total, at=at, dtypes=("float64",), evaluations=0,
+            name=f"{self.name}, repaired",
+        )  # fmt: skip
+
+    def remarks(self, pieces: list[Piece]) -> list[str]:
+        """What has to be said of series and kinks."""
+        found = []
+        for piece in pieces:
+            if piece.form.kind == "series":
+                found.append(
+                    f"a series from {piece.low:.6g} to {piece.high:.6g}: what it leaves out is "
+                    f"proved to be below {piece.form.truncation:.1e} of the value"
+                )
+        return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The largest errors of two derivatives in ulp, and how they compare input by input."""
+
+    before: float
+    after: float
+    inputs: int
+    worse_by: float
+    """The most by which the error of the second is above that of the first, at any input."""
+
+
+def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured:
+    """`jax.grad(f)` and another derivative of one entry of f over the inputs of a dtype."""
+    search = Search(f, at, read(f, at), dtype)
+    args = search.arguments_at(search.inputs())
+    true = search.truth(1, dtype)(*args)
+    before = search.errors(jax.grad(search.each), 1, args, true, dtype)
+    after = search.errors(slope, 1, args, true, dtype)
+    judged = int(np.count_nonzero(~np.isnan(after)))
+    return Measured(_worst(before), _worst(after), judged, _difference(before, after)[1])
+
+
+# --- small parts ------------------------------------------------------------------------------
+
+
+def _is_mean(f: Callable, at: tuple, core: Core) -> bool:
+    """Whether the sum is divided by the number of entries: twice as many, half the factor."""
+    twice = tuple(
+        np.concatenate([np.asarray(v)] * 2) if np.ndim(v) and np.size(v) > 1 else v for v in at
+    )
+    try:
+        return read(f, twice).scale * 2 == core.scale
+    except InputError:
+        return False
+
+
+def _rows(labels: tuple) -> tuple[tuple[float, ...], ...]:
+    """The first few distinct rows of what the other arguments are."""
+    if not labels:
+        return ()
+    columns = np.broadcast_arrays(*(np.asarray(label, np.float64).ravel() for label in labels))
+    rows = dict.fromkeys(zip(*(column.tolist() for column in columns), strict=True))
+    return tuple(rows)[:MOST_ROWS]
+
+
+def _argument_names(f: Callable, count: int) -> list[str]:
+    """The names of f's own arguments, if they serve."""
+    try:
+        names = list(inspect.signature(f).parameters)[:count]
+    except (TypeError, ValueError):
+        names = []
+    taken = {"jax", "jnp", "value", "derivative", "dtype"}
+    if len(names) == count and not taken.intersection(names) and "args" not in names:
+        return names
+    return ["x", "y", "w", "v", "u", "t"][:count]
+
+
+def _on_entries(f: Callable, at: tuple) -> Callable:
+    """f as a function of one entry of each argument."""
+    shapes = [np.shape(value) for value in at]
+    if shapes[0] == ():
+        return f
+
+    def entry(*args: Any) -> Any:
+        shaped = [
+            jnp.reshape(arg, (1,) * len(shape)) for arg, shape in zip(args, shapes, strict=True)
+        ]
+        return jnp.reshape(f(*shaped), ())
+
+    return entry
+
+
+def _scaled(slope: Callable, reduction: str) -> Callable:
+    """The derivative of the whole function: of a mean, divided by the number of entries."""
+    if reduction != "mean":
+        return slope
+
+    def of_mean(*args: Any) -> Any:
+        entries = slope(*args)
+        return entries / entries.size
+
+    return of_mean
+
+
+def _worst(errors: np.ndarray) -> float:
+    return float(np.nanmax(errors)) if not np.isnan(errors).all() else 0.0
+
+
+def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """By how much the error fell at most, and by how much it rose at most."""
+    known = ~np.isnan(before) & ~np.isnan(after)
+    top = 1e30
+    change = np.minimum(before[known], top) - np.minimum(after[known], top)
+    return float(change.max(initial=0.0)), float(-change.min(initial=0.0))
+
+
+def _piece_data(piece: Piece) -> dict[str, Any]:
+    return {
+        "low": piece.low, "high": piece.high, "kind": piece.form.kind,
+        "form": str(piece.form.term), "truncation": piece.form.truncation,
+    }  # fmt: skip
+
+
+# --- for people -------------------------------------------------------------------------------
+
+
+def as_text(found: Repair) -> str:
+    """The answer, the numbers, and the code."""
+    factor = found.cost.after_ns / found.cost.before_ns
+    same = "nothing better was found" in found.notes
+    answer = "as good as it was" if same and found.ok else "repaired" if found.ok else "NOT repaired"
+    lines = [
+        f"{found.name}: {answer}",
+        f"  error in {found.dtype}   {_ulps(found.before_ulp)} as jax.grad builds it, "
+        f"{_ulps(found.after_ulp)} as below",
+        f"  nanoseconds        {found.cost.before_ns:.2f} an element, {found.cost.after_ns:.2f} "
+        f"({factor:.2f} times)",
+        f"  proof              {found.verdict.hand} to the derivative, {found.verdict.digits} digits",
+        *(f"  note               {note}" for note in found.notes),
+        "", found.source,
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def as_data(found: Repair) -> dict[str, Any]:
+    """What was found as data; the verdict as its certificate."""
+    return {
+        "name": found.name, "ok": found.ok, "dtype": found.dtype, "source": found.source,
+        "before_ulp": found.before_ulp, "after_ulp": found.after_ulp, "cost": found.cost._asdict(),
+        "notes": list(found.notes), "verdict": json.loads(found.verdict.to_json()), **found.record,
+    }  # fmt: skip
+
+
+def _ulps(error: float) -> str:
+    return "NaN or inf" if np.isinf(error) else f"{error:,.2f} ulp"

@@ -1,0 +1,181 @@
+"""The code: terms as readable `jax.numpy`, one line for each shared part, no more parentheses
+than Python needs.
+
+>>> from handgrad.repair.terms import argument, function
+>>> x = argument(0)
+>>> e = function("exp", -x)
+>>> print("\\n".join(statements(e / ((1 + e) * (1 + e)), ["x"])))
+e = jnp.exp(-x)
+return e / (1 + e) ** 2
+"""
+
+import builtins
+import keyword
+import re
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from handgrad.repair.terms import (
+    COMPARISONS,
+    FUNCTIONS,
+    INFIX,
+    SYMBOLS,
+    Term,
+    is_number,
+    number_text,
+    subterms,
+)
+
+WIDTH = 84
+COMPARISON, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
+PRECEDENCE = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "neg": SIGN, "pow": POWER,
+              "and": AND, "or": OR, **dict.fromkeys(COMPARISONS, COMPARISON)}  # fmt: skip
+SHORT_NAMES = {
+    "exp": "e", "expm1": "m", "sqrt": "r", "log": "l", "log1p": "l", "tanh": "t", "logistic": "s",
+    "where": "w", "sin": "sin", "cos": "cos", "round": "near", "abs": "a", "lt": "left",
+    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d", "add": "p", "mul": "q", "div": "q",
+}  # fmt: skip
+NAMED_FUNCTIONS = {
+    "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",
+    "not": "jnp.logical_not",
+}  # fmt: skip
+SYMBOL_SOURCES = {"ln2": "jnp.log(2)", "sqrt_pi": "jnp.sqrt(jnp.pi)", "pi": "jnp.pi"}
+
+
+class Writer:
+    """Writes terms, with names for what has one."""
+
+    def __init__(self, arguments: Sequence[str]):
+        self.arguments = list(arguments)
+        self.names: dict[Term, str] = {}
+
+    def text(self, term: Term) -> tuple[str, int]:
+        """The expression and how tightly it binds."""
+        op, args = term.op, term.args
+        if term in self.names:
+            return self.names[term], ATOM
+        if op == "arg":
+            return self.arguments[term.value], ATOM
+        if op == "const":
+            text = number_text(term.value)
+            return text, SIGN if text.startswith("-") else ATOM
+        if op in SYMBOLS:
+            return SYMBOL_SOURCES[op], ATOM
+        if op == "neg":
+            inner, tight = self.text(args[0])
+            return f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}", SIGN
+        if op == "pow" or (op == "mul" and args[0] is args[1] and args[0].op != "const"):
+            return self._power(term)
+        if op in INFIX:
+            own = PRECEDENCE[op]
+            left = self._at(args[0], own)
+            right = self._at(args[1], own + 1)
+            return f"{left} {INFIX[op]} {right}", own
+        name = NAMED_FUNCTIONS.get(op) or FUNCTIONS[op].source
+        return f"{name}({', '.join(self.text(arg)[0] for arg in args)})", ATOM
+
+    def _at(self, term: Term, least: int) -> str:
+        text, tight = self.text(term)
+        return text if tight >= least else f"({text})"
+
+    def _power(self, term: Term) -> tuple[str, int]:
+        exponent = term.value if term.op == "pow" else Fraction(2)
+        base = self._at(term.args[0], ATOM)
+        simple = re.fullmatch(r"[\w.]+", base) and exponent > 0
+        return f"{base}**{number_text(exponent)}" if simple else (
+            f"{base} ** {number_text(exponent)}"), POWER  # fmt: skip
+
+
+def statements(term: Term, arguments: Sequence[str]) -> list[str]:
+    """Lines that assign the shared parts, and a last one that returns the term."""
+    writer = Writer(arguments)
+    taken = {*arguments, *keyword.kwlist, *dir(builtins), "jax", "jnp"}
+    uses = Counter(arg for part in subterms(term) for arg in part.args)
+    lines = []
+    for part in subterms(term):
+        if part is term or not part.args:
+            continue
+        text = writer.text(part)[0]
+        shared = uses[part] > 1 and part.op != "neg" and len(text) > 3
+        long = len(text) > WIDTH - 24 and part.op != "neg"
+        if shared or long:
+            name = _fresh(SHORT_NAMES.get(part.op, part.op), taken)
+            lines.append(f"{name} = {text}")
+            writer.names[part] = name
+    return [*lines, f"return {writer.text(term)[0]}"]
+
+
+def _fresh(stem: str, taken: set[str]) -> str:
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}{number}"
+    taken.add(name)
+    return name
+
+
+WIDENING = '''
+def in_float32(f):
+    """f, half precisions computed in float32 and rounded once at the end."""
+
+    def wide(*args):
+        dtype = jnp.result_type(*args)
+        wider = jnp.promote_types(dtype, jnp.float32)
+        return f(*(jnp.asarray(arg, wider) for arg in args)).astype(dtype)
+
+    return wide
+
+'''
+
+
+def module(
+    name: str, arguments: Sequence[str], value: Term, slope: Term, reduction: str, widen: bool
+) -> str:
+    """A module that runs by itself: the value, its derivative, and the function with that rule.
+
+    `reduction` is what comes of the entries: '' (nothing), 'sum', 'mean' or a number times the sum.
+    """
+    x, inputs = arguments[0], ", ".join(arguments)
+    rule = name if not reduction else f"{name}_entry"
+    decorator = "@in_float32\n" if widen else ""
+    parts = ["import jax\nimport jax.numpy as jnp\n", WIDENING if widen else "\n"]
+    for kind, term, words in (
+        ("value", value, "The function at each entry."),
+        ("derivative", slope, f"Its derivative in {x} at each entry."),
+    ):
+        body = "\n    ".join(statements(term, arguments))
+        parts.append(f'\n{decorator}def {kind}({inputs}):\n    """{words}"""\n    {body}\n\n')
+    tangents = [f"d{argument}" for argument in arguments]
+    unpack = f"({inputs},), ({tangents[0]},)" if len(arguments) == 1 else (
+        f"({inputs}), ({', '.join(tangents)})")  # fmt: skip
+    lines = [
+        "@jax.custom_jvp", f"def {rule}({inputs}):", f"    return value({inputs})", "", "",
+        f"@{rule}.defjvp", f"def {rule}_jvp(primals, tangents):",
+        f"    {unpack} = primals, tangents",
+    ]  # fmt: skip
+    moving = f"derivative({inputs}) * {tangents[0]}"
+    if len(arguments) > 1:
+        others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
+        comma = "," if len(arguments) == 2 else ""
+        lines += [
+            f"    _, rest = jax.jvp(lambda {others}: value({inputs}), ({others}{comma}), "
+            f"({moved}{comma}))",
+        ]
+        moving += " + rest"
+    lines += [f"    return {rule}({inputs}), {moving}", ""]
+    if reduction:
+        call = f"{rule}({inputs})"
+        total = {"sum": f"jnp.sum({call})", "mean": f"jnp.mean({call})"}.get(
+            reduction, f"{reduction} * jnp.sum({call})"
+        )
+        lines += ["", f"def {name}({inputs}):", f"    return {total}", ""]
+    return "\n".join(["".join(parts), *lines])
+
+
+def load(source: str) -> dict[str, Any]:
+    """What a printed module defines."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<handgrad repair>", "exec"), namespace)
+    return namespace

@@ -1,0 +1,782 @@
+"""The normal form: a quotient of polynomials in x, exponentials, roots, and whatever else occurs.
+
+e^x, tanh, σ, expm1, cosh are all rational in one exponential, so what differs only in the way it
+was written has one normal form, and what cancels on paper has gone. Polynomials are those of
+`flint`, with exact fractions: sums, products, greatest common divisors, factors.
+
+>>> from handgrad.repair.terms import argument, function
+>>> x = argument(0)
+>>> s = function("logistic", x)
+>>> field = Field()
+>>> field.of(s * (1 - s)) == field.of(s * function("logistic", -x))
+True
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import zip_longest
+from typing import Any
+
+from flint import Ordering, fmpq, fmpq_mpoly_ctx
+
+from handgrad.repair.terms import SYMBOLS, Term, argument, constant, function, is_number
+from handgrad.repair.terms import make, raised, substitute
+
+ROOTS, EXPONENTIALS, OTHERS, ARGUMENTS = 6, 6, 18, 6
+FIRST_EXPONENTIAL, FIRST_OTHER = ROOTS, ROOTS + EXPONENTIALS
+FIRST_ARGUMENT = FIRST_OTHER + OTHERS
+SIMPLE = 4096
+"""Denominators up to this are kept as numbers; other constants stand as symbols."""
+CONTEXT = fmpq_mpoly_ctx.get(
+    tuple(f"g{i}" for i in range(FIRST_ARGUMENT + ARGUMENTS)), Ordering.lex
+)
+GENERATORS = CONTEXT.gens()
+ONE, ZERO = CONTEXT.from_dict({(0,) * len(GENERATORS): 1}), CONTEXT.from_dict({})
+POSITIVE = frozenset({"erfc", "i0e", "const", "sqrt_pi", "ln2", "abs", "cosh"})
+"""Functions whose values are never negative."""
+
+X = argument(0)
+Polynomial = Any
+
+
+class OutsideField(Exception):  # noqa: N818  (a limit, not a fault)
+    """A term with more parts than the normal form has room for."""
+
+
+class _Finer(Exception):  # noqa: N818
+    """An exponent that is no whole multiple of the unit of its generator."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """num / den, in lowest terms."""
+
+    num: Polynomial
+    den: Polynomial
+
+    @property
+    def name(self) -> str:
+        """The same for equal ratios: polynomials of flint have no hash."""
+        return f"{self.num}/{self.den}"
+
+
+TWO = Ratio(ONE * 2, ONE)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """exp (or exp2) of `unit` times an exponent."""
+
+    base: str
+    exponent: Ratio
+    unit: Fraction
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a normal form is written out."""
+
+    down: frozenset[int] = frozenset()
+    """The exponentials that are written as 1/E: these are divided through by their top power."""
+    big: bool = False
+    """Divided through by the top power of x."""
+    conjugate: bool = False
+    order: int = 0
+    """0: one quotient of products; 1: exponentials first, then factor by factor; 2: as 0, with
+    each exponential as the square of another, one half before the quotient and one after it."""
+    side: int = 0
+    """The sign of x, where it is known: e^x is e^−|x| left of 0, and so is e^−x right of it."""
+    difference: str = "expm1"
+    """E − 1 by expm1, as the tanh of (E − 1)/(E + 1), or as it is (cheaper, far from 0)."""
+
+
+class Field:
+    """The generators that occur, and what each stands for."""
+
+    def __init__(self) -> None:
+        self.roots: dict[int, Polynomial] = {}
+        self.exponentials: dict[int, Exponential] = {}
+        self.others: dict[int, Term] = {}
+        self.logs: dict[int, Ratio] = {}
+        self.units: dict[Any, Fraction] = {}
+        self._known: dict[Term, Ratio] = {}
+
+    # --- into the normal form -----------------------------------------------------------------
+
+    def of(self, term: Term) -> Ratio:
+        """The normal form of a term. Raises OutsideField where there is no room for it."""
+        for _ in range(8):
+            try:
+                return self._of(term)
+            except _Finer:  # every exponential once more, in the smaller unit
+                self._known.clear()
+                self.exponentials.clear()
+        raise OutsideField("no common unit of the exponents")
+
+    def _of(self, term: Term) -> Ratio:
+        known = self._known.get(term)
+        if known is None:
+            known = self._known[term] = self._convert(term)
+        return known
+
+    def _convert(self, term: Term) -> Ratio:
+        op, args = term.op, term.args
+        if op == "arg":
+            if term.value >= ARGUMENTS:
+                raise OutsideField("many arguments")
+            return Ratio(GENERATORS[FIRST_ARGUMENT + term.value], ONE)
+        if op == "const":
+            return self._constant(term)
+        if op in SYMBOLS:
+            return self._other(term)
+        if op == "pow":
+            exponent = term.value
+            if exponent.denominator == 1:
+                return self._power(self._of(args[0]), int(exponent))
+            if exponent.denominator == 2:
+                return self._power(self._root(self._of(args[0])), int(2 * exponent))
+            return self._other(raised(self.plain(self._of(args[0])), exponent))
+        if op == "power":
+            return self._variable_power(*map(self._of, args))
+        operands = [self._of(arg) for arg in args]
+        if op in RATIONAL:
+            return RATIONAL[op](self, *operands)
+        return self._other(make(op, tuple(map(self.plain, operands)), term.value))
+
+    def _constant(self, term: Term) -> Ratio:
+        value = term.value
+        if not isinstance(value, Fraction):
+            raise OutsideField("an infinite constant")
+        if value.denominator <= SIMPLE and abs(value.numerator) < 2**53:
+            return Ratio(ONE * fmpq(value.numerator, value.denominator), ONE)
+        if value < 0:
+            return self.multiply(Ratio(-ONE, ONE), self._constant(constant(-value)))
+        return self._other(term)
+
+    def _other(self, term: Term) -> Ratio:
+        for index, known in self.others.items():
+            if known is term:
+                return Ratio(GENERATORS[index], ONE)
+        index = FIRST_OTHER + len(self.others)
+        if len(self.others) + len(self.logs) >= OTHERS:
+            raise OutsideField("many functions")
+        while index in self.others or index in self.logs:
+            index += 1
+        self.others[index] = term
+        return Ratio(GENERATORS[index], ONE)
+
+    def _log_of(self, ratio: Ratio) -> Ratio:
+        for index, known in self.logs.items():
+            if known == ratio:
+                return Ratio(GENERATORS[index], ONE)
+        if len(self.others) + len(self.logs) >= OTHERS:
+            raise OutsideField("many functions")
+        index = next(
+            i for i in range(FIRST_OTHER, FIRST_ARGUMENT) if i not in {*self.others, *self.logs}
+        )
+        self.logs[index] = ratio
+        return Ratio(GENERATORS[index], ONE)
+
+    def reduced(self, p: Polynomial) -> Polynomial:
+        """The polynomial with R² replaced by what R is the root of."""
+        for index in sorted(self.roots):
+            if p.degrees()[index] >= 2:
+                p = divmod(p, GENERATORS[index] ** 2 - self.roots[index])[1]
+        return p
+
+    def ratio(self, num: Polynomial, den: Polynomial) -> Ratio:
+        num, den = self.reduced(num), self.reduced(den)
+        if den.is_zero():
+            raise OutsideField("a division by zero")
+        if num.is_zero():
+            return Ratio(ZERO, ONE)
+        common = num.gcd(den)
+        num, den = num / common, den / common
+        lead = den.leading_coefficient()
+        return Ratio(num / lead, den / lead)
+
+    def add(self, a: Ratio, b: Ratio) -> Ratio:
+        if a.den == b.den:
+            return self.ratio(a.num + b.num, a.den)
+        return self.ratio(a.num * b.den + b.num * a.den, a.den * b.den)
+
+    def subtract(self, a: Ratio, b: Ratio) -> Ratio:
+        return self.add(a, Ratio(-b.num, b.den))
+
+    def multiply(self, a: Ratio, b: Ratio) -> Ratio:
+        return self.ratio(a.num * b.num, a.den * b.den)
+
+    def divide(self, a: Ratio, b: Ratio) -> Ratio:
+        return self.ratio(a.num * b.den, a.den * b.num)
+
+    def _power(self, a: Ratio, exponent: int) -> Ratio:
+        if abs(exponent) > 40:
+            raise OutsideField("a high power")
+        if exponent < 0:
+            return self.divide(Ratio(ONE, ONE), self._power(a, -exponent))
+        result = Ratio(ONE, ONE)
+        for _ in range(exponent):
+            result = self.multiply(result, a)
+        return result
+
+    def _root(self, a: Ratio) -> Ratio:
+        if not self.is_positive(a.den):
+            if not self.is_positive(-a.den):
+                return self._other(function("sqrt", self.plain(a)))
+            a = Ratio(-a.num, -a.den)
+        if a.den.is_constant() and a.num.is_constant():
+            return self._other(function("sqrt", self.plain(a)))
+        inner, outer = self.reduced(a.num * a.den), Ratio(ONE, a.den)
+        content = inner.leading_coefficient()
+        for index, known in self.roots.items():
+            if known == inner:
+                return self.multiply(Ratio(GENERATORS[index], ONE), outer)
+        square = _whole_root(abs(content))
+        if square is not None and content > 0:
+            inner, outer = inner / content, Ratio(ONE * square, a.den)
+        for index, known in self.roots.items():
+            if known == inner:
+                return self.multiply(Ratio(GENERATORS[index], ONE), outer)
+        index = ROOTS - 1 - len(self.roots)  # an outer root before the inner ones
+        if index < 0:
+            raise OutsideField("many roots")
+        self.roots[index] = inner
+        return self.multiply(Ratio(GENERATORS[index], ONE), outer)
+
+    def _variable_power(self, base: Ratio, exponent: Ratio) -> Ratio:
+        """b^(e + k) = b^e b^k for a whole number k."""
+        whole, zero = 0, (0,) * len(GENERATORS)
+        if exponent.den == ONE:
+            number = exponent.num.to_dict().get(zero, fmpq(0))
+            if number.q == 1:
+                whole = int(number.p)
+        rest = self.ratio(exponent.num - ONE * whole, exponent.den)
+        if rest.num.is_zero():
+            return self._power(base, whole)
+        power = self._other(function("power", self.plain(base), self.plain(rest)))
+        return self.multiply(power, self._power(base, whole))
+
+    def _exp(self, a: Ratio, base: str = "exp") -> Ratio:
+        if a.num.is_zero():
+            return Ratio(ONE, ONE)
+        result = Ratio(ONE, ONE)
+        if a.den == ONE and base == "exp":
+            for index, inner in self.logs.items():
+                number = _coefficient(a.num, index)
+                if number is not None and number.q == 1:
+                    result = self.multiply(result, self._power(inner, int(number.p)))
+                    a = Ratio(a.num - GENERATORS[index] * number, ONE)
+        if a.num.is_zero():
+            return result
+        content = _content(a.num)
+        exponent = Ratio(a.num / content, a.den)
+        key = base, exponent.name
+        amount = Fraction(int(content.p), int(content.q))
+        unit = self.units.get(key)
+        if unit is None or (amount / unit).denominator != 1:
+            finer = abs(amount) if unit is None else _common_divisor(abs(amount), unit)
+            self.units[key] = finer
+            if unit is not None:
+                raise _Finer
+            unit = finer
+        index = next(
+            (i for i, e in self.exponentials.items() if (e.base, e.exponent) == (base, exponent)),
+            None,
+        )
+        if index is None:
+            index = FIRST_EXPONENTIAL + len(self.exponentials)
+            if index >= FIRST_OTHER:
+                raise OutsideField("many exponentials")
+            self.exponentials[index] = Exponential(base, exponent, unit)
+        return self.multiply(
+            result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit))
+        )
+
+    def _log(self, a: Ratio) -> Ratio:
+        """The sum of the logarithms of the factors that are surely positive, and of the rest."""
+        total, rest = Ratio(ZERO, ONE), Ratio(ONE, ONE)
+        for polynomial, sign in ((a.num, 1), (a.den, -1)):
+            number, factors = polynomial.factor()
+            rest = self.multiply(rest, self._power(Ratio(ONE * number, ONE), sign))
+            for factor, exponent in factors:
+                amount = Ratio(ONE * (sign * int(exponent)), ONE)
+                index = _is_generator(factor)
+                if index in self.exponentials and self.exponentials[index].base == "exp":
+                    known = self.exponentials[index]
+                    unit = Ratio(ONE * fmpq(known.unit.numerator, known.unit.denominator), ONE)
+                    part = self.multiply(unit, known.exponent)
+                elif self.is_positive(factor):
+                    part = self._log_of(Ratio(factor, ONE))
+                else:
+                    rest = self.multiply(rest, self._power(Ratio(factor, ONE), int(amount.num.leading_coefficient().p)))
+                    continue
+                total = self.add(total, self.multiply(amount, part))
+        if rest == Ratio(ONE, ONE):
+            return total
+        return self.add(total, self._log_of(rest))
+
+    def is_positive(self, p: Polynomial) -> bool:
+        """Whether a polynomial is surely positive: every monomial is one of positive things."""
+        for powers, number in monomials(p):
+            if number <= 0:
+                return False
+            for index, power in enumerate(powers):
+                if power % 2 and not (
+                    index < FIRST_OTHER
+                    or (index in self.others and self.others[index].op in POSITIVE)
+                ):
+                    return False
+        return not p.is_zero()
+
+    # --- out of it ----------------------------------------------------------------------------
+
+    def plain(self, a: Ratio) -> Term:
+        """A term of this normal form, written without thought."""
+        return self.write(a, Mode())
+
+    def write(self, a: Ratio, mode: Mode) -> Term:
+        """A term of this normal form, in that mode."""
+        if a.num.is_zero():
+            return constant(0)
+        number, factors = self._factors(a, mode)
+        tangents: list[Term] = []
+        if mode.difference == "tanh":
+            tangents, factors = self._tangents(factors)
+        powers: dict[int, int] = {}  # of generators, pulled out of the factors
+        above: list[tuple[Term, int]] = []
+        below: list[tuple[Term, int]] = []
+        for factor, exponent in factors:
+            term, pulled = self.polynomial(factor, mode)
+            for index, power in pulled.items():
+                powers[index] = powers.get(index, 0) + power * exponent
+            if not is_number(term, 1):
+                (above if exponent > 0 else below).append((term, abs(exponent)))
+        above += [(tangent, 1) for tangent in tangents]
+        exponentials: list[Term] = []
+        for index, power in sorted(powers.items()):
+            if power and index in self.exponentials:
+                half = Fraction(power, 2) if mode.order == 2 else power
+                exponentials.append(self.exponential(index, half, mode))
+            elif power:
+                term = self.generator(index, mode)
+                if index == FIRST_ARGUMENT and mode.side < 0 and power % 2:
+                    number = -number
+                (above if power > 0 else below).append((term, abs(power)))
+        return _assemble(number, exponentials, above, below, mode.order)
+
+    def _factors(self, a: Ratio, mode: Mode) -> tuple[fmpq, list[tuple[Polynomial, int]]]:
+        """A number and factors with their exponents, those below with negative ones."""
+        number = fmpq(1)
+        found: list[tuple[Polynomial, int]] = []
+        for polynomial, sign in ((a.num, 1), (a.den, -1)):
+            content, factors = polynomial.factor()
+            number *= content**sign
+            for factor, exponent in factors:
+                exponent = sign * int(exponent)
+                pair = self._conjugated(factor) if mode.conjugate else None
+                if pair is None:
+                    found.append((factor, exponent))
+                    continue
+                content, parts = pair[0].factor()
+                number *= content**exponent
+                found += [(part, exponent * int(count)) for part, count in parts]
+                found.append((pair[1], -exponent))
+        return number, found
+
+    def _tangents(
+        self, factors: list[tuple[Polynomial, int]]
+    ) -> tuple[list[Term], list[tuple[Polynomial, int]]]:
+        """tanh(a/2) for each (E − 1)/(E + 1) with E = e^a, and the factors that are left."""
+        found: list[Term] = []
+        left = dict(enumerate(factors))
+        for index, known in self.exponentials.items():
+            e = GENERATORS[index]
+            minus = next((k for k, (p, n) in left.items() if p == e - ONE and n > 0), None)
+            plus = next((k for k, (p, n) in left.items() if p == e + ONE and n < 0), None)
+            if minus is None or plus is None or known.base != "exp":
+                continue
+            times = min(left[minus][1], -left[plus][1])
+            half = scaled(self.write(known.exponent, Mode()), known.unit / 2)
+            found += [function("tanh", half)] * times
+            for k, change in ((minus, -times), (plus, times)):
+                left[k] = left[k][0], left[k][1] + change
+        return found, [(p, n) for p, n in left.values() if n]
+
+    def constants(self) -> set[int]:
+        """The generators that stand for constants."""
+        return {i for i, term in self.others.items() if not term.args and term.op != "arg"}
+
+    def at_infinity(self, a: Ratio) -> tuple[int, Term]:
+        """k and G with a = xᵏ G(1/x), G written in its argument; 'side' stands for the sign."""
+        number, factors = self._factors(a, Mode())
+        u, power = argument(0), 0
+        result = constant(Fraction(int(number.p), int(number.q)))
+        for factor, exponent in factors:
+            degree, term = self._inverted(factor, u)
+            power += degree * exponent
+            result = result * term ** Fraction(exponent)
+        return power, result
+
+    def _inverted(self, p: Polynomial, u: Term) -> tuple[int, Term]:
+        """The degree of a polynomial in x, and the polynomial over that power, in u = 1/x."""
+        items = monomials(p)
+        top = max(self._degree(powers) for powers, _ in items)
+        total = constant(0)
+        for powers, number in items:
+            part = constant(Fraction(int(number.p), int(number.q)))
+            for index, power in enumerate(powers):
+                if not power or index == FIRST_ARGUMENT:
+                    continue
+                if index in self.roots:
+                    _, inner = self._inverted(self.roots[index], u)
+                    base = function("sqrt", inner)
+                    if self._degree_of_root(index) % 2:
+                        base = make("side") * base
+                else:
+                    base = self.generator(index, Mode())
+                part = part * base ** Fraction(power)
+            total = total + part * u ** Fraction(top - self._degree(powers))
+        return top, total
+
+    def _conjugated(self, p: Polynomial) -> tuple[Polynomial, Polynomial] | None:
+        """a + bR as a² − b²R² and a − bR, if p has a root R, or two; else None."""
+        roots = [i for i in self.roots if p.degrees()[i]]
+        if not 1 <= len(roots) <= 2 or _is_generator(p) is not None:
+            return None
+        index = roots[0]
+        slope = p.derivative(index)
+        rest = p - slope * GENERATORS[index]
+        if rest.is_zero() or slope.degrees()[index]:
+            return None
+        top = self.reduced(rest * rest - slope * slope * self.roots[index])
+        return None if top.is_zero() else (top, rest - slope * GENERATORS[index])
+
+    def exponential(self, index: int, power: int | Fraction, mode: Mode) -> Term:
+        """E^power, as one exponential."""
+        known = self.exponentials[index]
+        amount = known.unit * power
+        exponent = self.write(known.exponent, Mode())
+        if mode.side and _is_linear(known.exponent):
+            exponent = substitute(exponent, {X: function("abs", X)})
+            amount *= mode.side
+        return function(known.base, scaled(exponent, amount))
+
+    def generator(self, index: int, mode: Mode) -> Term:
+        """What a generator stands for; an exponential or a root divided through as the mode asks."""
+        if index == FIRST_ARGUMENT:
+            return function("abs", X) if mode.side else X
+        if index > FIRST_ARGUMENT:
+            return argument(index - FIRST_ARGUMENT)
+        if index in self.exponentials:
+            sign = -1 if index in mode.down else 1
+            if mode.order < 2:
+                return self.exponential(index, sign, mode)
+            half = self.exponential(index, Fraction(sign, 2), mode)
+            return half * half
+        if index in self.roots:
+            term, _ = self.polynomial(self.roots[index], mode, root=True)
+            return function("sqrt", term)
+        if index in self.logs:
+            return self.logarithm(self.logs[index], mode)
+        return self.others[index]
+
+    def logarithm(self, inner: Ratio, mode: Mode) -> Term:
+        """log of a ratio; of what is divided through, with the power that was pulled out."""
+        if inner.den != ONE:
+            return function("log", self.write(inner, mode))
+        term, pulled = self.polynomial(inner.num, replace(mode, big=False))
+        if term.op == "add" and is_number(term.args[0], 1):
+            log = function("log1p", term.args[1])
+        elif term.op == "sub" and is_number(term.args[0], 1):
+            log = function("log1p", -term.args[1])
+        else:
+            log = function("log", term)
+        for index, power in pulled.items():
+            known = self.exponentials[index]
+            log = scaled(self.write(known.exponent, Mode()), known.unit * power) + log
+        return log
+
+    def polynomial(
+        self, p: Polynomial, mode: Mode, root: bool = False
+    ) -> tuple[Term, dict[int, int]]:
+        """A polynomial divided through as the mode asks, and the powers that it was divided by."""
+        single = _is_generator(p)
+        if single is not None and not root:
+            if single == FIRST_ARGUMENT:
+                return constant(1), {single: 1}
+            if single in self.exponentials or (single in self.roots and mode.big):
+                pulled = {single: 1} if single in self.exponentials else {}
+                if not pulled:
+                    degree = self._degree_of_root(single)
+                    return self._root_big(single, mode), {FIRST_ARGUMENT: degree}
+                return constant(1), pulled
+            return self.generator(single, mode), {}
+        items = monomials(p)
+        pulled: dict[int, int] = {}
+        for index in self.exponentials:
+            top = max(powers[index] for powers, _ in items)
+            if index in mode.down and top:
+                pulled[index] = top
+                for powers, _ in items:
+                    powers[index] = top - powers[index]
+        inverse = False
+        if mode.big:
+            degrees = [self._degree(powers) for powers, _ in items]
+            top = max(degrees)
+            if top and len(items) > 1:
+                inverse = True
+                pulled[FIRST_ARGUMENT] = top
+                for (powers, _), degree in zip(items, degrees, strict=True):
+                    powers[FIRST_ARGUMENT] = top - degree
+        if mode.side < 0:  # in terms of |x|
+            items = [(p, -n if p[FIRST_ARGUMENT] % 2 else n) for p, n in items]
+        return self._sum(items, mode, inverse), pulled
+
+    def _degree(self, powers: list[int]) -> int:
+        """The power of x in a monomial, each root counted as the root of its top power."""
+        own = powers[FIRST_ARGUMENT]
+        return own + sum(powers[i] * self._degree_of_root(i) for i in self.roots)
+
+    def _degree_of_root(self, index: int) -> int:
+        degree = int(self.roots[index].degrees()[FIRST_ARGUMENT])
+        if degree % 2:
+            raise OutsideField("a root of an odd power")
+        return degree // 2
+
+    def _root_big(self, index: int, mode: Mode) -> Term:
+        """√p = |x|^d √(p/x^2d), without the power; with the sign of x^d."""
+        term, _ = self.polynomial(self.roots[index], mode, root=True)
+        root = function("sqrt", term)
+        if self._degree_of_root(index) % 2 == 0:
+            return root
+        return constant(mode.side) * root if mode.side else function("sign", X) * root
+
+    def _sum(self, items: list, mode: Mode, inverse: bool) -> Term:
+        """Σ number · monomial: constants first; E^k − 1 by expm1; powers of x by Horner."""
+        if len(items) == 2 and (found := self._expm1(items, mode, inverse)) is not None:
+            return found
+        by_power: dict[int, list] = {}
+        for powers, number in items:
+            by_power.setdefault(powers[FIRST_ARGUMENT], []).append((powers, number))
+        if inverse or len(by_power) < 2 or max(by_power) < 2:
+            return _summed([self._monomial(*item, mode, inverse) for item in _in_order(items)])
+        total: Term | None = None
+        x, previous = self.generator(FIRST_ARGUMENT, mode), 0
+        for power in sorted(by_power, reverse=True):  # Horner
+            flat = []
+            for powers, number in by_power[power]:
+                powers = list(powers)
+                powers[FIRST_ARGUMENT] = 0
+                flat.append((powers, number))
+            part = _summed([self._monomial(*item, mode, False) for item in _in_order(flat)])
+            if total is None:
+                total = part
+            else:
+                for _ in range(previous - power):
+                    total = total * x
+                total = part + total
+            previous = power
+        assert total is not None
+        for _ in range(previous):
+            total = total * x
+        return total
+
+    def _expm1(self, items: list, mode: Mode, inverse: bool) -> Term | None:
+        (first, a), (second, b) = items
+        if a != -b or inverse or mode.difference == "minus":
+            return None
+        differing = [i for i in range(len(first)) if first[i] != second[i]]
+        if len(differing) != 1 or differing[0] not in self.exponentials or sum(first) * sum(second):
+            return None
+        (index,) = differing
+        power = first[index] or second[index]
+        number = a if first[index] else b
+        known = self.exponentials[index]
+        if known.base != "exp":
+            return None
+        exponent = self.exponential(index, -power if index in mode.down else power, mode).args[0]
+        return scaled(function("expm1", exponent), Fraction(int(number.p), int(number.q)))
+
+    def _monomial(self, powers: Any, number: fmpq, mode: Mode, inverse: bool) -> Term:
+        symbols: list[Term] = []
+        parts: list[Term] = []
+        halves: list[Term] = []
+        for index, power in enumerate(powers):
+            if not power or (inverse and index == FIRST_ARGUMENT):
+                continue
+            if index in self.exponentials and power == 1 and mode.order == 2:
+                halves.append(self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode))
+                continue
+            if index in self.exponentials and power > 2 and mode.order < 2:
+                sign = -1 if index in mode.down else 1
+                parts.append(self.exponential(index, sign * power, mode))
+                continue
+            if index in self.roots and mode.big:
+                base = self._root_big(index, mode)
+            else:
+                base = self.generator(index, mode)
+            target = symbols if base.op in ("const", *SYMBOLS) else parts
+            target += [base] * power
+        # a rounded product of constants would not be the function: each meets a variable first
+        alternating = [part for pair in zip_longest(symbols, parts) for part in pair if part]
+        if alternating:  # what is tiny beside what is large: neither half is lost
+            product = _product([*halves, *alternating, *halves])
+        else:
+            product = _product([half * half for half in halves])
+        result = scaled(product, Fraction(int(number.p), int(number.q)))
+        if inverse:
+            for _ in range(powers[FIRST_ARGUMENT]):
+                result = result / self.generator(FIRST_ARGUMENT, mode)
+        return result
+
+
+RATIONAL: dict[str, Callable[..., Ratio]] = {
+    "add": Field.add, "sub": Field.subtract, "mul": Field.multiply, "div": Field.divide,
+    "neg": lambda f, a: Ratio(-a.num, a.den),
+    "exp": Field._exp,
+    "exp2": lambda f, a: f._exp(a, "exp2"),
+    "expm1": lambda f, a: f.subtract(f._exp(a), Ratio(ONE, ONE)),
+    "logistic": lambda f, a: _over(f, (1, 0), (1, 1), f._exp(a)),
+    "tanh": lambda f, a: _over(f, (1, -1), (1, 1), f._exp(f.add(a, a))),
+    "sinh": lambda f, a: f.divide(f.subtract(f._exp(a), f._exp(Ratio(-a.num, a.den))), TWO),
+    "cosh": lambda f, a: f.divide(f.add(f._exp(a), f._exp(Ratio(-a.num, a.den))), TWO),
+    "log": Field._log,
+    "log1p": lambda f, a: f._log(f.add(Ratio(ONE, ONE), a)),
+    "sqrt": Field._root,
+    "rsqrt": lambda f, a: f.divide(Ratio(ONE, ONE), f._root(a)),
+    "tan": lambda f, a: f.divide(
+        f._other(function("sin", f.plain(a))), f._other(function("cos", f.plain(a)))
+    ),
+}  # fmt: skip
+"""Operations that stay within the field, or add one generator to it."""
+
+
+def _over(field: Field, above: tuple[int, int], below: tuple[int, int], e: Ratio) -> Ratio:
+    """(a e + b) / (c e + d)."""
+    top, bottom = (
+        field.add(Ratio(a * e.num, e.den), Ratio(b * ONE, ONE)) for a, b in (above, below)
+    )
+    return field.divide(top, bottom)
+
+
+# --- small parts ------------------------------------------------------------------------------
+
+
+def _is_linear(exponent: Ratio) -> bool:
+    """Whether an exponent is a multiple of x by numbers and symbols."""
+    items = monomials(exponent.num)
+    others = range(FIRST_ARGUMENT + 1, len(GENERATORS))
+    return (
+        exponent.den.is_constant() and len(items) == 1 and items[0][0][FIRST_ARGUMENT] == 1
+        and not any(items[0][0][i] for i in others)
+    )  # fmt: skip
+
+
+def monomials(p: Polynomial) -> list[tuple[list[int], fmpq]]:
+    """The monomials of a polynomial: the powers of the generators, and the number before them."""
+    return [([int(power) for power in powers], number) for powers, number in p.to_dict().items()]
+
+
+def scaled(term: Term, amount: Fraction) -> Term:
+    """amount · term, the denominator as a division where it is no power of two."""
+    if amount < 0:
+        return -scaled(term, -amount)
+    if term.op == "mul" and is_number(term.args[0]):
+        amount, term = amount * term.args[0].value, term.args[1]
+    simple = amount.denominator & (amount.denominator - 1) == 0
+    if simple or is_number(term):
+        return constant(amount) * term
+    return (constant(amount.numerator) * term) / constant(amount.denominator)
+
+
+def _product(parts: list[Term]) -> Term:
+    result = constant(1)
+    for part in parts:
+        result = result * part
+    return result
+
+
+def _summed(parts: list[Term]) -> Term:
+    result = parts[0]
+    for part in parts[1:]:
+        negative = is_number(part) and part.value < 0
+        result = result - (-part) if negative else result + part
+    return result
+
+
+def _in_order(items: list) -> list:
+    """Positive monomials before negative ones, low powers before high ones."""
+    return sorted(items, key=lambda item: (item[1] < 0, sum(item[0]), [-p for p in item[0]]))
+
+
+def _assemble(
+    number: fmpq, exponentials: list[Term], above: list, below: list, order: int
+) -> Term:
+    amount = Fraction(int(number.p), int(number.q))
+    if order == 1:
+        result = scaled(_product(exponentials), amount) if exponentials else constant(amount)
+        numerators = [term for term, power in above for _ in range(power)]
+        denominators = [term for term, power in below for _ in range(power)]
+        while numerators or denominators:
+            if denominators:
+                result = result / denominators.pop(0)
+            if numerators:
+                result = result * numerators.pop(0)
+        return result
+    top = [_whole(*pair) for pair in above]
+    bottom = [_whole(*pair) for pair in below]
+    simple = amount.denominator & (amount.denominator - 1) == 0
+    numerator = abs(amount) if simple else Fraction(amount.numerator, 1)
+    if not simple:
+        bottom = [constant(amount.denominator), *bottom]
+    head = [] if order == 2 else exponentials
+    between = constant(abs(numerator)) * _product([*top, *head])
+    if bottom:
+        between = between / _product(bottom)
+    if order == 2:
+        between = _product([*exponentials, between, *exponentials])
+    return -between if amount < 0 else between
+
+
+def _whole(term: Term, power: int) -> Term:
+    return term * term if power == 2 else raised(term, Fraction(power))
+
+
+def _is_generator(p: Polynomial) -> int | None:
+    """The index of the generator that a polynomial is, or None."""
+    items = monomials(p)
+    if len(items) != 1:
+        return None
+    ((powers, number),) = items
+    return next(i for i, power in enumerate(powers) if power) if (
+        number == 1 and sum(powers) == 1) else None
+
+
+def _coefficient(p: Polynomial, index: int) -> fmpq | None:
+    """The number before a generator that occurs in one monomial alone and by itself."""
+    found = [(powers, n) for powers, n in monomials(p) if powers[index]]
+    if len(found) != 1 or sum(found[0][0]) != 1:
+        return None
+    return found[0][1]
+
+
+def _content(p: Polynomial) -> fmpq:
+    """The rational number that makes p primitive, with the sign of the leading coefficient."""
+    numbers = [number for _, number in monomials(p)]
+    top = math.gcd(*(int(n.p) for n in numbers))
+    bottom = math.lcm(*(int(n.q) for n in numbers))
+    sign = 1 if p.leading_coefficient() > 0 else -1
+    return fmpq(sign * top, bottom)
+
+
+def _common_divisor(a: Fraction, b: Fraction) -> Fraction:
+    return Fraction(math.gcd(a.numerator * b.denominator, b.numerator * a.denominator),
+                    a.denominator * b.denominator)
+
+
+def _whole_root(number: fmpq) -> fmpq | None:
+    top, bottom = math.isqrt(int(number.p)), math.isqrt(int(number.q))
+    exact = top * top == int(number.p) and bottom * bottom == int(number.q)
+    return fmpq(top, bottom) if exact else None

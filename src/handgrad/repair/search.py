@@ -1,0 +1,732 @@
+"""The search: forms of one formula, their error at every input of a sample, and where to switch.
+
+1. The line is cut where the function is (at kinks, at comparisons), and joined again where both
+   sides have the same normal form.
+2. The normal form is written out in some tens of ways, each exact in real numbers.
+3. Where none of them keeps its digits, a power series about the root or the gap is added.
+4. The fewest and cheapest forms that keep the error small are chosen, with the switch points.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import jax.numpy as jnp
+import numpy as np
+from flint import arb, fmpq
+
+from handgrad._precision import x64
+from handgrad.accuracy.measure import TrueValues, compare, inputs_of
+from handgrad.repair import series
+from handgrad.repair.normal import (
+    FIRST_ARGUMENT,
+    GENERATORS,
+    Field,
+    Mode,
+    OutsideField,
+    Ratio,
+    monomials,
+)
+from handgrad.repair.terms import (
+    COMPARISONS,
+    Term,
+    argument,
+    constant,
+    depends,
+    derivative,
+    function,
+    make,
+    on_arrays,
+    on_balls,
+    rebuild,
+    substitute,
+    subterms,
+    where,
+)
+
+X = argument(0)
+COSTS = {
+    "abs": 0.01, "add": 0.012, "and": 0.01, "arg": 0.0, "cbrt": 19.0, "ceil": 0.02, "const": 0.0,
+    "cos": 6.5, "div": 0.1, "eq": 0.01, "erf": 0.2, "erfc": 0.8, "exp": 0.2, "exp2": 0.3,
+    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "i0e": 1.0, "i1e": 1.0, "le": 0.01, "log": 0.2,
+    "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012, "ne": 0.01,
+    "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
+    "sign": 0.02, "sin": 6.5, "sqrt": 0.1, "sub": 0.012, "tanh": 0.15, "where": 0.05,
+}  # fmt: skip
+"""Nanoseconds an element on one core, above reading and writing it."""
+OTHER_COST = 1.0
+SWITCH_COST = 0.08
+GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
+"""Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
+MOST_PIECES = 8
+MOST_ROOTS = 6
+SHARED = 14
+"""Forms that are kept for what they may share with others."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A term that may serve between two inputs; a series only there."""
+
+    term: Term
+    kind: str = "exact"
+    low: float = -np.inf
+    high: float = np.inf
+    truncation: float = 0.0
+    """What a series leaves out, relative to the value."""
+
+    @property
+    def cost(self) -> float:
+        """A guess in nanoseconds."""
+        return _cost(self.term)
+
+
+def _cost(*together: Term) -> float:
+    parts = subterms(*together)
+    return sum(COSTS.get(part.op, OTHER_COST) for part in parts if part.args)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A form, from `low` on (included) up to `high`."""
+
+    low: float
+    high: float
+    form: Form
+
+
+# --- 1: the line cut --------------------------------------------------------------------------
+
+
+def cuts(term: Term) -> list[float]:
+    """The inputs at which a comparison of what is linear in x, a sign or a maximum changes."""
+    found: set[float] = set()
+    for part in subterms(term):
+        if part.op in ("abs", "sign"):
+            turning = part.args[0]
+        elif part.op in ("max", "min", *COMPARISONS):
+            turning = part.args[0] - part.args[1]
+        else:
+            continue
+        at = _zero_of_linear(turning)
+        if at is not None:
+            found.add(at)
+    return sorted(found)
+
+
+def _zero_of_linear(term: Term) -> float | None:
+    """The x at which a·x + b is 0; None for another term."""
+    if any(part.op == "arg" and part is not X for part in subterms(term)):
+        return None
+    field = Field()
+    try:
+        ratio = field.of(term)
+    except OutsideField:
+        return None
+    x = GENERATORS[FIRST_ARGUMENT]
+    slope = ratio.num.derivative(FIRST_ARGUMENT)
+    rest = ratio.num - slope * x
+    if slope.is_zero() or not ratio.den.is_constant():
+        return None
+    zero = -field.plain(field.ratio(rest, slope))
+    return None if depends(zero) else float(on_balls(zero, [])) + 0.0
+
+
+def resolved(term: Term, low: float, high: float) -> Term:
+    """The term between two neighbouring cuts, where comparisons have one answer."""
+    middle = _between(low, high)
+    made: dict[Term, Term] = {}
+    for part in subterms(term):
+        args = [made[arg] for arg in part.args]
+        made[part] = rebuild(part, args)
+        turning = None
+        if part.op in ("abs", "sign"):
+            turning = args[0]
+        elif part.op in ("max", "min", *COMPARISONS):
+            turning = args[0] - args[1]
+        if turning is None or _zero_of_linear(turning) is None:
+            continue
+        sign = 1 if on_arrays(turning, [np.float64(middle)]) > 0 else -1
+        if part.op == "abs":
+            made[part] = args[0] if sign > 0 else -args[0]
+        elif part.op == "sign":
+            made[part] = constant(sign)
+        elif part.op in ("max", "min"):
+            made[part] = args[0] if (sign > 0) == (part.op == "max") else args[1]
+        else:
+            made[part] = constant(int(COMPARISONS[part.op](sign, 0)))
+    return made[term]
+
+
+def _between(low: float, high: float) -> float:
+    if np.isinf(low) and np.isinf(high):
+        return 0.3
+    if np.isinf(low):
+        return high - 1 - abs(high)
+    return low + 1 + abs(low) if np.isinf(high) else (low + high) / 2
+
+
+def smooth_pieces(term: Term) -> list[tuple[float, float, Term]]:
+    """The term between its cuts, neighbours with one normal form joined."""
+    ends = [-np.inf, *cuts(term), np.inf]
+    pieces: list[tuple[float, float, Term]] = []
+    for low, high in itertools.pairwise(ends):
+        own = resolved(term, low, high)
+        if pieces and are_equal(pieces[-1][2], own):
+            pieces[-1] = (pieces[-1][0], high, pieces[-1][2])
+        else:
+            pieces.append((low, high, own))
+    return pieces
+
+
+def are_equal(a: Term, b: Term) -> bool:
+    """Whether two terms have one normal form."""
+    field = Field()
+    try:
+        difference = field.of(a - b)
+    except OutsideField:
+        return a is b
+    return difference.num.is_zero()
+
+
+# --- 2: forms ---------------------------------------------------------------------------------
+
+
+def forms(term: Term) -> list[Form]:
+    """The term as it is, and its normal form in all modes."""
+    field = Field()
+    found = [Form(term)]
+    try:
+        ratio = field.of(term)
+    except OutsideField:
+        return found
+    written = _written(field, ratio)
+    for place in _labels(ratio):
+        written += _blended(field, term, place)
+    found += written
+    found += [replace(form, term=with_split_exponents(form.term)) for form in found]
+    joint: dict[Term, Form] = {}
+    for form in found:  # an even function has one form on both sides
+        known = joint.setdefault(form.term, form)
+        low, high = min(known.low, form.low), max(known.high, form.high)
+        joint[form.term] = replace(known, low=low, high=high)
+    return list(joint.values())
+
+
+def _modes(field: Field) -> Iterator[Mode]:
+    indices = list(field.exponentials)[:2]
+    directions = [
+        frozenset(chosen)
+        for size in range(len(indices) + 1)
+        for chosen in itertools.combinations(indices, size)
+    ]
+    sides = (0, -1, 1)
+    conjugates = (False, True) if field.roots else (False,)
+    orders = (0, 1, 2) if indices else (0, 1)
+    differences = ("expm1", "tanh", "minus") if indices else ("expm1",)
+    for options in itertools.product(
+        directions, (False, True), conjugates, orders, sides, differences
+    ):
+        yield Mode(*options)
+
+
+def _written(field: Field, ratio: Ratio) -> list[Form]:
+    found = []
+    for mode in _modes(field):
+        low = 0.0 if mode.side > 0 else -np.inf
+        high = 0.0 if mode.side < 0 else np.inf
+        try:
+            found.append(Form(field.write(ratio, mode), low=low, high=high))
+        except OutsideField:
+            continue
+    return found
+
+
+def _labels(ratio: Ratio) -> list[int]:
+    """The arguments beside x in which a ratio is linear."""
+    tops, bottoms = ratio.num.degrees(), ratio.den.degrees()
+    places = range(1, len(GENERATORS) - FIRST_ARGUMENT)
+    return [
+        i for i in places
+        if tops[FIRST_ARGUMENT + i] == 1 and bottoms[FIRST_ARGUMENT + i] == 0
+    ]  # fmt: skip
+
+
+def _blended(field: Field, term: Term, place: int) -> list[Form]:
+    """(1 − y)·f(y = 0) + y·f(y = 1), in all modes: nothing cancels at a hard label."""
+    y = argument(place)
+    ends = [field.of(substitute(term, {y: constant(value)})) for value in (0, 1)]
+    columns = [_written(field, end) for end in ends]
+    return [
+        replace(at_zero, term=(1 - y) * at_zero.term + y * at_one.term)
+        for at_zero in columns[0]
+        for at_one in columns[1]
+        if (at_zero.low, at_zero.high) == (at_one.low, at_one.high)
+    ]
+
+
+SPLIT_STEPS = {2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
+"""For each degree the step of a grid on which a polynomial up to 128 is exact in float32."""
+FRACTION_BITS = 17
+SATURATED = 760.0
+"""An exponent at which an exponential is 0 in float64, and so in all narrower dtypes."""
+
+
+def with_split_exponents(term: Term) -> Term:
+    """e^p(x) as e^q(h) e^r, with h next to x and q next to p such that q(h) has no rounding error.
+
+    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. What is left,
+    r = (p − q)(h) + (x − h) (p(x) − p(h))/(x − h), is small.
+    """
+    new: dict[Term, Term] = {}
+    for part in subterms(term):
+        numbers = _polynomial_exponent(part) if part.op == "exp" else None
+        if numbers is None:
+            continue
+        degree = len(numbers) - 1
+        step = SPLIT_STEPS[degree]
+        x = _clipped(part)
+        if x is None:
+            continue
+        h = constant(step) * function("round", x * constant(1 / step))
+        grid = [step**k * 2**FRACTION_BITS for k in range(degree + 1)]
+        main = [Fraction(round(c * g)) / g for c, g in zip(numbers, grid, strict=True)]
+        rest = [c - m for c, m in zip(numbers, main, strict=True)]
+        slope = constant(numbers[1])
+        powers = {2: x + h, 3: x * x + h * (x + h), 4: (x + h) * (x * x + h * h)}
+        for k in range(2, degree + 1):
+            slope = slope + constant(numbers[k]) * powers[k]
+        small = (x - h) * slope
+        if any(rest):
+            small = _horner(rest, h) + small
+        # XLA joins e^q e^r to e^(q + r): so e^r is written otherwise
+        near = function("exp", _horner(main, h))
+        if degree == 2:
+            half = function("tanh", small * constant(Fraction(1, 2)))
+            new[part] = near * ((1 + half) / (1 - half))
+        else:
+            new[part] = near + near * function("expm1", small)
+    return substitute(term, new) if new else term
+
+
+def _polynomial_exponent(part: Term) -> list[Fraction] | None:
+    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 2 to 4."""
+    field = Field()
+    try:
+        ratio = field.of(part.args[0])
+    except OutsideField:
+        return None
+    if not ratio.den.is_constant():
+        return None
+    scale = _fraction(ratio.den.leading_coefficient())
+    numbers = [Fraction(0)] * 5
+    for powers, number in monomials(ratio.num):
+        degree = powers[FIRST_ARGUMENT]
+        amount = _fraction(number) / scale
+        for index, power in enumerate(powers):
+            if not power or index == FIRST_ARGUMENT:
+                continue
+            symbol = field.others.get(index)
+            if symbol is None or symbol.op != "const":
+                return None
+            amount *= symbol.value**power
+        if degree > 4:
+            return None
+        numbers[degree] += amount
+    while len(numbers) > 1 and not numbers[-1]:
+        numbers.pop()
+    return numbers if len(numbers) > 2 else None
+
+
+def _fraction(number: fmpq) -> Fraction:
+    return Fraction(int(number.p), int(number.q))
+
+
+def _horner(numbers: Sequence[Fraction], x: Term) -> Term:
+    total = constant(numbers[-1])
+    for number in reversed(numbers[:-1]):
+        total = constant(number) + x * total
+    return total
+
+
+def _clipped(*exponentials: Term) -> Term | None:
+    """x held to where none of these exponentials is surely 0 or infinite; None where all may be."""
+    for power in range(4, 40):
+        bound = np.float64(2.0**power)
+        sizes = [
+            abs(float(on_arrays(part.args[0], [side * bound])))
+            for part in exponentials
+            for side in (1, -1)
+        ]
+        if sizes and min(sizes) > SATURATED:
+            held = constant(int(bound))
+            return function("min", function("max", X, -held), held)
+    return None
+
+
+def saturated(form: Form) -> Form | None:
+    """The form with x held to where its exponentials are neither 0 nor infinite: 0 · ∞ is NaN."""
+    parts = [part for part in subterms(form.term) if part.op == "exp"]
+    others = any(part.op == "arg" and part is not X for part in subterms(*parts))
+    if not parts or others or form.kind != "exact":
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = _clipped(*parts)
+    return None if held is None else replace(form, term=substitute(form.term, {X: held}))
+
+
+# --- 3: series --------------------------------------------------------------------------------
+
+
+def series_forms(term: Term, centres: list[tuple[arb, bool]], dtype: str) -> list[Form]:
+    """Polynomials about the centres (which say whether they are roots), each on its interval."""
+    return [
+        Form(found.term, "series", found.low, found.high, found.truncation)
+        for centre, is_root in centres
+        for found in series.near(term, centre, is_root, dtype)
+    ]
+
+
+def leading_forms(term: Term, dtype: str) -> list[Form]:
+    """c xᵏ, the leading term at infinity, from where on what it leaves out is below half an ulp.
+
+    In u = 1/x the term is u⁻ᵏ G(u); G(u)/G(0) − 1 is bounded over the ball [0, 1/L].
+    """
+    field = Field()
+    try:
+        ratio = field.of(term)
+        if field.exponentials or field.others.keys() - field.constants():
+            return []
+        power, inner = field.at_infinity(ratio)
+    except OutsideField:
+        return []
+    found = []
+    small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
+    for side in (1, -1):
+        own = substitute(inner, {make("side"): constant(side)})
+        at_zero = np.asarray(on_balls(own, [np.array(arb(0), object)]))[()]
+        if not at_zero.is_finite() or at_zero.contains(0):
+            continue
+        for exponent in range(4, 60, 2):
+            u = arb(0).union(arb(side * 2.0**-exponent))
+            value = np.asarray(on_balls(own, [np.array(u, object)]))[()]
+            missing = abs(value / at_zero - 1)
+            if missing < small:
+                amount = constant(float(at_zero.mid()))
+                leading = amount * X ** power if power >= 0 else amount / X ** -power
+                if power < -1:  # x² overflows where the quotient is a number
+                    leading = amount
+                    for _ in range(-power):
+                        leading = leading / X
+                ends = (2.0**exponent, np.inf) if side > 0 else (-np.inf, -(2.0**exponent))
+                found.append(Form(leading, "series", *ends, float(missing.abs_upper())))
+                break
+    return found
+
+
+# --- 4: the choice ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked for: a formula, where it is judged, and by what truth."""
+
+    term: Term
+    dtype: str
+    labels: tuple[tuple[float, ...], ...]
+    """Rows of what the other arguments are."""
+    truth: Callable[..., TrueValues]
+    """The true values at arrays of arguments."""
+
+
+class Table:
+    """The errors of forms at inputs: the largest over the rows of labels."""
+
+    def __init__(self, question: Question, xs: np.ndarray):
+        self.question, self.xs = question, xs
+        rows = question.labels or ((),)
+        columns = [np.tile(xs, len(rows))]
+        for place in range(len(rows[0])):
+            columns.append(np.repeat([row[place] for row in rows], len(xs)))
+        self.args = columns
+        self.true = question.truth(*columns)
+
+    def errors(self, candidates: Sequence[Form]) -> np.ndarray:
+        """A row for each form; 0 where nothing is judged, infinite outside of its interval."""
+        dtype = self.question.dtype
+        with x64(dtype == "float64"):
+            arrays = [jnp.asarray(arg, dtype) for arg in self.args]
+            known: dict = {}
+            rows = []
+            for form in candidates:
+                value = np.asarray(on_arrays(form.term, arrays, known))
+                value = np.broadcast_to(value, self.args[0].shape)
+                found = compare(value, self.true, *self.args, dtype=dtype).error
+                error = np.nan_to_num(found, nan=0.0, posinf=np.inf)
+                error = error.reshape(-1, len(self.xs)).max(axis=0)
+                rows.append(np.where((self.xs >= form.low) & (self.xs <= form.high), error, np.inf))
+        return np.array(rows)
+
+
+def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS) -> list[Piece]:
+    """The pieces of a form that keeps its digits over a sample and the `extra` inputs."""
+    found: list[Piece] = []
+    for low, high, own in smooth_pieces(question.term):
+        xs = _sample(question.dtype, extra)
+        inside = Table(question, xs[(xs >= low) & (xs < high)])
+        roots = _roots(own, inside) if not question.labels else []
+        if roots:
+            around = np.concatenate([_around(root, question.dtype) for root in roots])
+            xs = np.union1d(inside.xs, around[(around >= low) & (around < high)])
+            inside = Table(question, xs)
+        candidates = forms(own)
+        errors = inside.errors(candidates)
+        hard = inside.xs[errors.min(axis=0) > goals[0]]
+        far = ~np.isfinite(errors.min(axis=0)) & (np.abs(inside.xs) > 16)
+        if far.any():
+            held = [form for form in map(saturated, candidates) if form is not None]
+            if held:
+                candidates += held
+                errors = np.concatenate([errors, inside.errors(held)])
+        if not question.labels:
+            gaps = [arb(at) for at in {0.0, *cuts(question.term)} if low <= at <= high]
+            centres = [(root, True) for root in roots if not root.contains(0)]
+            near = [c for c in centres if np.any(np.abs(hard - float(c[0].mid())) < 1)]
+            near += [(gap, False) for gap in gaps]
+            polynomials = series_forms(own, near, question.dtype)
+            if polynomials:
+                candidates += polynomials
+                errors = np.concatenate([errors, inside.errors(polynomials)])
+            limits = leading_forms(own, question.dtype)
+            if limits:
+                candidates += limits
+                errors = np.concatenate([errors, inside.errors(limits)])
+        for piece in choose(candidates, errors, inside.xs, goals):
+            ends = max(piece.low, low), min(piece.high, high)
+            found.append(Piece(*ends, piece.form))
+    return found
+
+
+def _sample(dtype: str, extra: np.ndarray) -> np.ndarray:
+    """Inputs of every exponent, more of them between −32 and 32, and the extra ones; ascending."""
+    info = jnp.finfo(dtype)
+    dense = np.linspace(-32, 32, 801).astype(jnp.dtype(dtype)).astype(np.float64)
+    xs = inputs_of(dtype, 6 if info.bits > 16 else None).astype(np.float64)
+    return np.unique(np.concatenate([xs[::1 if info.bits > 16 else 16], dense, extra]) + 0.0)
+
+
+def _roots(term: Term, table: Table) -> list[arb]:
+    """Where the truth changes its sign from one input to the next, or is 0 between two signs."""
+    known = ~np.isnan(table.true.high)
+    xs, values = table.xs[known], table.true.high[known]
+    changes = np.flatnonzero(values[:-1] * values[1:] < 0)
+    found = []
+    for place in changes[np.argsort(np.abs(xs[changes]))][:MOST_ROOTS]:
+        root = series.root_between(term, float(xs[place]), float(xs[place + 1]))
+        if root is not None:
+            found.append(root)
+    return found
+
+
+def _around(root: arb, dtype: str) -> np.ndarray:
+    middle = float(root.mid())
+    steps = 2.0 ** -np.arange(0.0, jnp.finfo(dtype).nmant + 1, 0.5)
+    near = np.concatenate([middle - steps, [middle], middle + steps])
+    return near.astype(jnp.dtype(dtype)).astype(np.float64)
+
+
+def choose(
+    candidates: Sequence[Form], errors: np.ndarray, xs: np.ndarray, goals: Sequence[float]
+) -> list[Piece]:
+    """The pieces of least cost whose errors stay below the first goal that can be met."""
+    for goal in goals:
+        fits = errors <= goal
+        chosen = _cheapest(candidates, fits)
+        if chosen is None:
+            continue
+        own = [candidates[i] for i in chosen]
+        path = _path(own, fits[chosen])
+        if 1 + np.count_nonzero(np.diff(path)) <= MOST_PIECES:
+            return _pieces(own, path, fits[chosen], xs)
+    finite = np.minimum(errors, 1e30)
+    return [Piece(-np.inf, np.inf, candidates[int(np.argmin(finite.max(axis=1)))])]
+
+
+def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
+    """The forms, up to three, that are the cheapest to compute together and fit everywhere.
+
+    A part that two forms share is computed once. Where three do not do, one after the other is
+    taken that fits at most of the inputs left.
+    """
+    if not fits.any(axis=0).all():
+        return None
+    costs = [form.cost for form in candidates]
+    best: dict[bytes, int] = {}
+    for i in np.argsort(costs, kind="stable"):
+        best.setdefault(fits[i].tobytes() + bytes([candidates[i].kind == "series"]), int(i))
+    every = sorted(range(len(candidates)), key=lambda i: (-fits[i].sum(), costs[i]))
+    kept = list(dict.fromkeys([*every[:SHARED], *best.values()]))[: 3 * SHARED]
+    if not fits[kept].any(axis=0).all():
+        kept = list(range(len(candidates)))
+    packed = {i: np.packbits(fits[i]) for i in kept}
+    full = np.packbits(np.ones(fits.shape[1], bool))
+    found: list[tuple[float, list[int]]] = []
+    for size in (1, 2, 3):
+        for chosen in itertools.combinations(kept, size):
+            union = packed[chosen[0]]
+            for i in chosen[1:]:
+                union = union | packed[i]
+            if np.array_equal(union, full):
+                price = _cost(*(candidates[i].term for i in chosen)) + SWITCH_COST * (size - 1)
+                found.append((price, list(chosen)))
+        if found:
+            return min(found)[1]
+    covered, greedy = np.zeros(fits.shape[1], bool), list[int]()
+    while not covered.all():
+        gains = [(int((fits[i] & ~covered).sum()), -costs[i], i) for i in kept]
+        gain, _, i = max(gains)
+        if not gain:
+            return None
+        greedy.append(i)
+        covered |= fits[i]
+    return greedy
+
+
+def _path(candidates: Sequence[Form], fits: np.ndarray) -> np.ndarray:
+    """For each input one of the forms that fit there, with the fewest switches."""
+    count = len(candidates)
+    total = np.where(fits[:, 0], 0.0, np.inf)
+    origins = []
+    for column in fits.T[1:]:
+        best = int(np.argmin(total))
+        origin = np.where(total <= total[best] + 1, np.arange(count), best)
+        total = np.where(column, np.minimum(total, total[best] + 1), np.inf)
+        origins.append(origin)
+    path = [int(np.argmin(total))]
+    for origin in reversed(origins):
+        path.append(int(origin[path[-1]]))
+    return np.array(path[::-1])
+
+
+def _pieces(
+    candidates: Sequence[Form], path: np.ndarray, fits: np.ndarray, xs: np.ndarray
+) -> list[Piece]:
+    """The path as pieces, each switch moved to the roundest number where both forms fit."""
+    switches = np.flatnonzero(np.diff(path)) + 1
+    pieces, low = [], -np.inf
+    for place in switches:
+        before, after = path[place - 1], path[place]
+        first = last = place  # the switch may be from beyond xs[first − 1] to xs[last]
+        while first > 1 and fits[after, first - 1] and xs[first - 1] > low:
+            first -= 1
+        while last < len(xs) - 1 and fits[before, last]:
+            last += 1
+        high = roundest(float(xs[first - 1] + xs[first]) / 2, float(xs[last]))
+        pieces.append(Piece(low, high, candidates[before]))
+        low = high
+    return [*pieces, Piece(low, np.inf, candidates[path[-1]])]
+
+
+def roundest(low: float, high: float) -> float:
+    """The shortest number from low to high: 0, a power of ten, or the fewest digits.
+
+    >>> roundest(-0.3, 0.4), roundest(3.1, 70.0), roundest(4.1, 4.23), roundest(-8.3, -7.0)
+    (0.0, 10.0, 4.2, -8.0)
+    """
+    if low <= 0 <= high:
+        return 0.0
+    if high < 0:
+        return -roundest(-high, -low)
+    if high < np.finfo(np.float32).tiny:
+        return low
+    for digits in range(1, 18):
+        exponent = int(np.floor(np.log10(high))) - digits + 1
+        scaled = Fraction(10) ** exponent
+        number = float(Fraction(high) // scaled * scaled)
+        if low <= number <= high:
+            return number if digits > 1 else _power_of_ten(low, high) or number
+    return low
+
+
+def _power_of_ten(low: float, high: float) -> float | None:
+    number = float(Fraction(10) ** int(np.floor(np.log10(high))))
+    return number if low <= number <= high else None
+
+
+# --- the pieces joined ------------------------------------------------------------------------
+
+
+def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> Term:
+    """One term: each form once, chosen by `where`, and held to where it is used if it must be.
+
+    A form must be if elsewhere it, or its derivative, is not finite: NaN · 0 is NaN on the way
+    back.
+    """
+    segments: dict[Term, list[Piece]] = {}
+    for piece in pieces:
+        own = segments.setdefault(piece.form.term, [])
+        if own and own[-1].high == piece.low:
+            piece = Piece(own.pop().low, piece.high, piece.form)
+        own.append(piece)
+    ordered = sorted(segments.values(), key=lambda own: (len(own), own[-1].high))
+    masks = [_mask(own) for own in ordered]
+    result: Term | None = None
+    for place in reversed(range(len(ordered))):
+        own, term = ordered[place], ordered[place][0].form.term
+        last = place == len(ordered) - 1
+        if len(ordered) > 1 and not _is_finite_outside(own, points, dtype):
+            safe = constant(_inside(own))
+            if last:
+                others = masks[0]
+                for mask in masks[1:-1]:
+                    others = make("or", (others, mask))
+                held = where(others, safe, X)
+            else:
+                held = where(masks[place], X, safe)
+            term = substitute(term, {X: held})
+        result = term if result is None else where(masks[place], term, result)
+    assert result is not None
+    return result
+
+
+def _mask(own: Sequence[Piece]) -> Term:
+    """Where the pieces of one form are."""
+    mask: Term | None = None
+    for piece in own:
+        low, high = constant(piece.low), constant(piece.high)
+        if piece.low == -piece.high and np.isfinite(piece.low):
+            part = function("lt", function("abs", X), high)
+        elif np.isinf(piece.low):
+            part = function("lt", X, high)
+        elif np.isinf(piece.high):
+            part = function("ge", X, low)
+        else:
+            part = make("and", (function("ge", X, low), function("lt", X, high)))
+        mask = part if mask is None else make("or", (mask, part))
+    assert mask is not None
+    return mask
+
+
+def _inside(own: Sequence[Piece]) -> float:
+    """An input at which the pieces' form is fine: an end, or what lies between two."""
+    piece = own[0]
+    if np.isinf(piece.low) and np.isinf(piece.high):
+        return 1.0
+    if np.isinf(piece.low):
+        return piece.high - max(1.0, abs(piece.high)) / 4
+    if np.isinf(piece.high):
+        return piece.low + max(1.0, abs(piece.low)) / 4
+    return roundest(piece.low + (piece.high - piece.low) / 4, piece.high - (piece.high - piece.low) / 4)
+
+
+def _is_finite_outside(own: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> bool:
+    outside = np.ones(points[0].shape, bool)
+    for piece in own:
+        outside &= (points[0] < piece.low) | (points[0] > piece.high)
+    with x64(dtype == "float64"):
+        arrays = [jnp.asarray(point[outside], dtype) for point in points]
+        for term in (own[0].form.term, derivative(own[0].form.term)):
+            if not np.all(np.isfinite(np.asarray(on_arrays(term, arrays)))):
+                return False
+    return True
