@@ -265,11 +265,11 @@ surfaceSvg.addEventListener("pointerdown", (event) => {
 surfaceSvg.addEventListener("pointermove", (event) => { if (dragging) restart(toPlane(event)); });
 ["pointerup", "pointercancel"].forEach((kind) => surfaceSvg.addEventListener(kind, () => { dragging = false; }));
 surfaceSvg.addEventListener("keydown", (event) => {
-  const by_ = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[event.key];
-  if (!by_) return;
+  const move = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[event.key];
+  if (!move) return;
   event.preventDefault();
   pause();
-  restart(state.start.map((w, i) => w + by_[i]));
+  restart(state.start.map((w, i) => w + move[i]));
 });
 
 const opened = () => {

@@ -17,7 +17,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "index.md
 SHELL = ("sh", "console")
 SHOWN = ("text",)
 DIRECTIVES = (
-    "derivation", "all-derivations", "drawn", "every-logit", "explained", "results", "toctree",
+    "derivation", "all-derivations", "drawn", "every-logit", "explained", "played", "results",
+    "toctree",
 )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_descent_and_the_perceptron_are_those_of_jax(opened):
     tumours = data["sets"][0]
     with x64():
         x, y = jnp.asarray(tumours["x"]), jnp.asarray(tumours["y"], jnp.float64)
-        start = jnp.array([-1.0, 2.0])
+        start, rule = jnp.array([-1.0, 2.0]), jax.jit(perceptron.rule)
         for loss, batch in (("cross-entropy", "all"), ("squared", "8"), ("perceptron", "32")):
             size = len(y) if batch == "all" else int(batch)
             rate = {"cross-entropy": 10.0**0.5, "squared": 10.0**0.5, "perceptron": 10.0**-1}[loss]
@@ -85,7 +85,7 @@ def test_descent_and_the_perceptron_are_those_of_jax(opened):
                 rows = (step * size + np.arange(size)) % len(y)
                 found = gradient(params, x[rows], y[rows])
                 params = Params(params.weight - rate * found.weight, jnp.zeros(()))
-                moved = perceptron.rule(other, x[step], y[step])
+                moved = rule(other, x[step], y[step])
                 other = Params(moved.weight, jnp.zeros(()))
             np.testing.assert_allclose(weights(descent), params.weight, rtol=2e-6, err_msg=loss)
             np.testing.assert_allclose(weights(beside), other.weight, rtol=2e-6)

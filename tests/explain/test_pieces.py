@@ -305,14 +305,14 @@ class Tags(HTMLParser):
         super().__init__()
         self.found = []
         self.data = []
-        self.inside = None
+        self.body = None
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        self.inside = dict(attrs).get("id")
+        self.body = dict(attrs).get("id")
 
     def handle_data(self, data):
-        if self.inside == "data":
+        if self.body == "data":
             self.data.append(data)
 
 

@@ -27,7 +27,7 @@ const told = (tape) => tape.values.map((v) => ({
   data: v.data && v.data.data.map(String), slope: v.slope && v.slope.map(String),
   array: brief(v.array), cotangent: v.cotangent && brief(v.cotangent),
 }));
-const inside = found.equations.map((e) => (e.inside ? e.inside.runs.map(told) : null));
+const inside = found.equations.map((e) => (e.body ? e.body.runs.map(told) : null));
 const sent = found.equations.map((e) => e.sent.map((s) => s && s.block));
 return {values: told(found), inside, sent,
   entries: found.equations.map((e) => e.jacobians.map((j) => j && j.entries && j.entries.block))};
@@ -122,8 +122,8 @@ def test_both_passes_at_changed_numbers_are_those_of_jax(in_browser, loss):
             atol=1e-13,
         )
         for mine, equation in zip(found["inside"], there.equations, strict=True):
-            if equation.inside and equation.primitive == "scan":
-                for told, run in zip(mine, equation.inside.runs, strict=True):
+            if equation.body and equation.primitive == "scan":
+                for told, run in zip(mine, equation.body.runs, strict=True):
                     slopes = [told[i]["slope"] for i in run.inputs if run.values[i].active]
                     expected = [np.ravel(run.values[i].cotangent) for i in run.wanted]
                     shown = np.concatenate([np.array(s, float) for s in slopes if s])

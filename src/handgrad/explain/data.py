@@ -89,7 +89,7 @@ def _value(tape: Tape, value: TapeValue, folding: Folding, given: bool) -> dict[
 
 
 def _equation(tape: Tape, equation: TapeEquation, folding: Folding) -> dict[str, Any]:
-    source, inside = equation.source, equation.inside
+    source, body = equation.source, equation.body
     return {
         "primitive": equation.primitive,
         "formula": tape.formula(equation),
@@ -112,11 +112,11 @@ def _equation(tape: Tape, equation: TapeEquation, folding: Folding) -> dict[str,
         ],
         "sent": [None if s is None else array_data(s) for s in equation.sent],
         "operation": equation.operation,
-        "inside": inside
+        "body": body
         and {
-            "title": inside.title,
-            "order": list(inside.order),
-            "runs": [tape_data(run, fold(run, guards=False)) for run in inside.runs],
+            "title": body.title,
+            "order": list(body.order),
+            "runs": [tape_data(run, fold(run, guards=False)) for run in body.runs],
         },
     }
 

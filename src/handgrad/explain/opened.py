@@ -26,7 +26,7 @@ from handgrad.explain.operations import operation_of
 from handgrad.explain.primitives import detail_of
 from handgrad.explain.source import locate
 from handgrad.explain.summary import is_float
-from handgrad.explain.tape import Inside, Tape, TapeEquation, TapeValue, name_values
+from handgrad.explain.tape import Body, Tape, TapeEquation, TapeValue, name_values
 
 MOST_OPENED = 1_000
 """Equations of all iterations together; of a longer loop the first iterations are shown."""
@@ -47,7 +47,7 @@ def build_tape(
     return Tape(
         values=tuple(values),
         equations=tuple(
-            replace(e, inside=_opened(step)) for e, step in zip(equations, ran, strict=True)
+            replace(e, body=_opened(step)) for e, step in zip(equations, ran, strict=True)
         ),
         inputs=_indices(inputs),
         wanted=_indices(wanted),
@@ -72,7 +72,7 @@ def _recorded(step: EquationStep, index: int) -> TapeEquation:
 # --- inside an equation -----------------------------------------------------------------------
 
 
-def _opened(step: EquationStep) -> Inside | None:
+def _opened(step: EquationStep) -> Body | None:
     """The programs of an equation, run again; None where there is none to be shown."""
     programs = jaxprs.sub_jaxprs(step.equation)
     name, params = step.equation.primitive.name, step.equation.params
@@ -88,13 +88,13 @@ def _opened(step: EquationStep) -> Inside | None:
         taken = int(np.clip(int(step.operands[0].array), 0, len(branches) - 1))
         run = _Run(branches[taken], _as_inputs(step.operands[1:]))
         run.pull_back(arrived)
-        return Inside(f"branch {taken} of {len(branches)}", (run.tape(),))
+        return Body(f"branch {taken} of {len(branches)}", (run.tape(),))
     if len(programs[0].in_avals) != len(step.operands):
         return None
     run = _Run(programs[0], _as_inputs(step.operands))
     if name in jaxprs.REMATERIALIZED:
         run.pull_back(arrived)
-    return Inside("the function it computes", (run.tape(),))
+    return Body("the function it computes", (run.tape(),))
 
 
 class _Run:
@@ -133,7 +133,7 @@ def _outer_name(slot: Slot) -> str:
     return slot.value.name or "constant"
 
 
-def _scan(step: EquationStep) -> Inside:
+def _scan(step: EquationStep) -> Body:
     params, operands = step.equation.params, step.operands
     constants, carried = jaxprs.scan_counts(params)
     body, length = jaxprs.closed(params["jaxpr"]), params["length"]
@@ -159,17 +159,17 @@ def _scan(step: EquationStep) -> Inside:
         carry = runs[-1].arrays[:carried]
     if len(shown) < length:
         title = f"the first {len(shown)} of {length} iterations, forward only"
-        return Inside(title, tuple(run.tape() for run in runs), shown)
+        return Body(title, tuple(run.tape() for run in runs), shown)
     arrived = [slot.value.cotangent for slot in step.outputs]
     back = arrived[:carried]
     for run, row in zip(reversed(runs), reversed(shown), strict=True):
         stacked = [None if rows is None else rows[row] for rows in arrived[carried:]]
         back = run.pull_back([*back, *stacked])[constants:rows]
     title = {0: "a loop of no iterations", 1: "1 iteration"}.get(length, f"{length} iterations")
-    return Inside(title, tuple(run.tape() for run in runs), shown)
+    return Body(title, tuple(run.tape() for run in runs), shown)
 
 
-def _while(step: EquationStep) -> Inside | None:
+def _while(step: EquationStep) -> Body | None:
     params, operands = step.equation.params, step.operands
     first = params["cond_nconsts"]
     second = first + params["body_nconsts"]
@@ -188,7 +188,7 @@ def _while(step: EquationStep) -> Inside | None:
         runs.append(_Run(body, [TapeValue("input", array, False, name) for array, name in given]))
         carry = runs[-1].arrays
     count = "1 iteration" if len(runs) == 1 else f"{len(runs)} iterations"
-    return Inside(f"the first {count}" if goes_on else count, tuple(run.tape() for run in runs))
+    return Body(f"the first {count}" if goes_on else count, tuple(run.tape() for run in runs))
 
 
 def _parameters(body: Any, constants: list[Slot], otherwise: list[str]) -> list[str]:

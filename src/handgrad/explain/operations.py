@@ -37,10 +37,9 @@ def operation_of(equation: Any) -> dict[str, Any] | None:
     """
     avals = [atom.aval for atom in (*equation.invars, *equation.outvars)]
     for aval in avals:
-        dtype = getattr(aval, "dtype", None)
-        if getattr(dtype, "kind", "") not in KINDS:
-            return None
-        if dtype.kind == "f" and dtype.name not in FLOATS:
+        dtype: Any = getattr(aval, "dtype", None)
+        kind = getattr(dtype, "kind", "")  # random keys have none
+        if kind not in KINDS or (kind == "f" and dtype.name not in FLOATS):
             return None
     name, params = equation.primitive.name, equation.params
     if name in ELEMENTWISE:

@@ -57,7 +57,7 @@ class TapeEquation:
     """The cotangent that this equation sends to each input; None where none."""
     operation: dict[str, Any] | None = None
     """What it does as data, where a page can compute it again (`operations`)."""
-    inside: "Inside | None" = None
+    body: "Body | None" = None
     """The program that it holds, as it ran."""
 
 
@@ -111,7 +111,7 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Inside:
+class Body:
     """What an equation holds: the body of a loop, a branch, the function of a custom rule."""
 
     title: str

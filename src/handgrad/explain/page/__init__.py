@@ -73,7 +73,7 @@ def _resource(name: str) -> str:
     return (resources.files("handgrad.explain.page") / name).read_text(encoding="utf-8")
 
 
-SCRIPTS = ("arrays", "operations", "recompute", "steps", "graph", "telling", "page")
+SCRIPTS = ("arrays", "operations", "recompute", "steps", "graph", "step_text", "page")
 """In the order in which they need each other; one function around them all keeps their names."""
 
 
@@ -102,11 +102,11 @@ def _drawing(
 
 def _drawings_inside(tape: Tape, found: dict[str, Any], path: str) -> Iterator[str]:
     """One for each body of a loop or a branch: its runs differ in their numbers only."""
-    for equation, told in zip(tape.equations, found["equations"], strict=True):
-        if equation.inside is None or not equation.inside.runs:
+    for equation, entry in zip(tape.equations, found["equations"], strict=True):
+        if equation.body is None or not equation.body.runs:
             continue
-        view, runs = f"{path}{equation.index}", told["inside"]["runs"]
-        first = equation.inside.runs[0]
+        view, runs = f"{path}{equation.index}", entry["body"]["runs"]
+        first = equation.body.runs[0]
         yield _drawing(first, fold(first, guards=False), view, runs[0], "node", hidden=True)
         yield from _drawings_inside(first, runs[0], f"{view}.")
         for run in runs[1:]:
@@ -117,10 +117,10 @@ def _copy_nodes(first: dict[str, Any], other: dict[str, Any]) -> None:
     """The nodes of equations inside the equations of another run."""
     for one, two in zip(first["equations"], other["equations"], strict=True):
         two["node"] = one["node"]
-        if one["inside"] and two["inside"]:
-            for run in two["inside"]["runs"]:
-                if one["inside"]["runs"]:
-                    _copy_nodes(one["inside"]["runs"][0], run)
+        if one["body"] and two["body"]:
+            for run in two["body"]["runs"]:
+                if one["body"]["runs"]:
+                    _copy_nodes(one["body"]["runs"][0], run)
 
 
 def _lost(lost: LostBits, tape: Tape) -> dict[str, Any]:

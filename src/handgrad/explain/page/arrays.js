@@ -2,7 +2,7 @@
 
 const WHOLE = 12, CORNER = 3, LONG = 4, NODE = 20, DIGITS = 5;
 const sizeOf = (shape) => shape.reduce((a, b) => a * b, 1);
-const isFloat = (dtype) => dtype.startsWith("float");
+const isFloat = (dtype) => dtype.includes("float");
 const array = (shape, dtype, data) => {
   const round = dtype === "float32" ? Math.fround : (x) => x;
   return { shape, dtype, data: Array.from(data, round) };

@@ -160,7 +160,7 @@ def _box(graph: Graph, node: GraphNode) -> str:
         f'<tspan class="rest">{escape(formula)}</tspan></text>'
         f'<text class="value" x="12" y="39">{escape(text)}</text>'
         f'<text class="cotangent" x="12" y="56">{sign}<tspan class="sent">{escape(sent)}</tspan>'
-        f'</text><text class="lost" x="{WIDTH - 10:.0f}" y="56" text-anchor="end"></text>'
+        f'</text><text class="lost" x="{WIDTH - 10:.0f}" y="-5" text-anchor="end"></text>'
         f'<text class="far" x="{WIDTH / 2:.0f}" y="44" text-anchor="middle">'
         f"{escape(_shortest(node.name))}</text></g>"
     )

@@ -6,7 +6,7 @@ const lines = recorded.derivation.lines;
 const items = [...document.querySelectorAll(".lines li")];
 const edits = new Map();
 const page = { recorded, root: recorded, folded: drawings.has("whole"), open: new Set(), walk: null };
-const tell = telling(page);
+const tell = textOfSteps(page);
 let now = 0;
 
 const rewalk = () => {
@@ -131,12 +131,12 @@ page.toggle = (path, eq) => {
 };
 
 // The same step in the iteration before or after; null where there is none.
-const besides = (by_) => {
+const besides = (offset) => {
   const { steps } = page.walk;
   const step = steps[now];
   if (!step.path.length) return null;
   const [eq, run] = step.path[step.path.length - 1];
-  const path = [...step.path.slice(0, -1), [eq, run + by_]];
+  const path = [...step.path.slice(0, -1), [eq, run + offset]];
   const found = steps.findIndex((s) => s.pass === step.pass && s.eq === step.eq && keyOf(s.path) === keyOf(path));
   return found < 0 ? null : found;
 };
@@ -282,7 +282,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   go(to);
 });
-const goBeside = (by_) => { const to = besides(by_); if (to !== null) go(to); };
+const goBeside = (offset) => { const to = besides(offset); if (to !== null) go(to); };
 by("earlier").addEventListener("click", () => goBeside(-1));
 by("later").addEventListener("click", () => goBeside(1));
 by("leave").addEventListener("click", () => {

@@ -7,7 +7,7 @@
 const ENDLESS = { inf: Infinity, "-inf": -Infinity, nan: NaN }; // as JSON has them
 const recordedArray = (value) => (value.numbers === null ? null : array(value.array.shape, value.array.dtype, value.numbers.map((x) => ENDLESS[x] ?? x)));
 const likeOf = (value) => ({ shape: value.array.shape, dtype: value.array.dtype });
-const isOpened = (equation) => equation.inside && ["scan", "cond"].includes(equation.operation?.op);
+const isOpened = (equation) => equation.body && ["scan", "cond"].includes(equation.operation?.op);
 
 const inputsChanged = (tape, edits) => {
   const arrays = Array(tape.values.length).fill(null);
@@ -53,25 +53,25 @@ const rowOf = (stacked, i) => {
 
 const openedForward = (equation, operands, runs, index, tape) => {
   const { op, constants, carried, length } = equation.operation;
-  const inside = equation.inside;
+  const body = equation.body;
   const outputsOf = (run, state) => run.outputs.map((v) => state.arrays[v]);
   if (op === "cond") {
     const recorded = recordedArray(tape.values[equation.inputs[0]]);
     if (!recorded || recorded.data[0] !== operands[0].data[0]) return null; // the other branch
-    const state = runForward(inside.runs[0], everything(inside.runs[0], operands.slice(1)));
+    const state = runForward(body.runs[0], everything(body.runs[0], operands.slice(1)));
     runs.set(index, [state]);
-    const found = outputsOf(inside.runs[0], state);
+    const found = outputsOf(body.runs[0], state);
     return found.every(Boolean) ? found : null;
   }
-  if (inside.runs.length !== length || !length) return null;
+  if (body.runs.length !== length || !length) return null;
   let carry = operands.slice(constants, constants + carried);
   const rows = [];
   const states = [];
   for (let i = 0; i < length; i += 1) {
-    const row = inside.order[i];
+    const row = body.order[i];
     const given = [...operands.slice(0, constants), ...carry, ...operands.slice(constants + carried).map((a) => rowOf(a, row))];
-    const state = runForward(inside.runs[i], everything(inside.runs[i], given));
-    const found = outputsOf(inside.runs[i], state);
+    const state = runForward(body.runs[i], everything(body.runs[i], given));
+    const found = outputsOf(body.runs[i], state);
     if (!found.every(Boolean)) return null;
     states.push(state);
     carry = found.slice(0, carried);
@@ -127,7 +127,7 @@ const pulled = (tape, state, equation, index, cotangents) => {
 
 const openedBackward = (equation, operands, states, arrived) => {
   const { op, constants, carried } = equation.operation;
-  const runs = equation.inside.runs;
+  const runs = equation.body.runs;
   if (op === "cond") {
     const inner = runBackward(runs[0], states[0], arrived);
     return { parts: [null, ...runs[0].inputs.map((v) => inner.cotangents[v] ?? null)], inner: [inner] };
@@ -136,7 +136,7 @@ const openedBackward = (equation, operands, states, arrived) => {
   let back = arrived.slice(0, carried);
   const inner = [];
   for (let i = runs.length - 1; i >= 0; i -= 1) {
-    const row = equation.inside.order[i];
+    const row = equation.body.order[i];
     const rows = arrived.slice(carried).map((c, k) => {
       const size = states[i].arrays[runs[i].outputs[carried + k]].data.length;
       return c?.slice(row * size, (row + 1) * size);
@@ -178,10 +178,10 @@ const rewritten = (tape, state, back) => {
       ...equation,
       sent: equation.sent.map((s, k) => (sent ? written(s, sent[k], like[k]) : s)),
       jacobians: equation.jacobians.map((j, k) => (j?.entries && entries ? { ...j, entries: written(j.entries, entries[k], like[k]) } : j)),
-      inside: equation.inside && {
-        ...equation.inside,
+      body: equation.body && {
+        ...equation.body,
         stale: !states && equation.inputs.some((v) => state.touched.has(v)),
-        runs: states ? equation.inside.runs.map((run, i) => rewritten(run, states[i], inner?.[i] ?? { cotangents: [], sent: new Map(), entries: new Map(), runs: new Map() })) : equation.inside.runs,
+        runs: states ? equation.body.runs.map((run, i) => rewritten(run, states[i], inner?.[i] ?? { cotangents: [], sent: new Map(), entries: new Map(), runs: new Map() })) : equation.body.runs,
       },
     };
   });

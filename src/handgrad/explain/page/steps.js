@@ -3,10 +3,10 @@
 // A step has a `path`: the loops and branches that it is in, as pairs [equation, run]. Every run of a
 // body is a tape of its own, drawn in the one graph of that body.
 
-const tapeAt = (root, path) => path.reduce((tape, [eq, run]) => tape.equations[eq].inside.runs[run], root);
+const tapeAt = (root, path) => path.reduce((tape, [eq, run]) => tape.equations[eq].body.runs[run], root);
 const viewOf = (path, eq) => [...path.map((pair) => pair[0]), ...(eq === undefined ? [] : [eq])].join(".");
 const keyOf = (path) => path.map((pair) => pair.join(":")).join(".");
-const canOpen = (equation) => Boolean(equation.inside?.runs.length);
+const canOpen = (equation) => Boolean(equation.body?.runs.length);
 
 const stepsOf = (root, folded, open) => {
   const steps = [];
@@ -23,7 +23,7 @@ const stepsOf = (root, folded, open) => {
   };
   const add = (step) => { steps.push(step); return steps.length - 1; };
   const isShown = (equation) => !(folded && equation.folded);
-  const runsOf = (tape, path, eq) => (open.has(viewOf(path, eq)) ? tape.equations[eq].inside.runs.map((run, i) => [run, [...path, [eq, i]]]) : []);
+  const runsOf = (tape, path, eq) => (open.has(viewOf(path, eq)) ? tape.equations[eq].body.runs.map((run, i) => [run, [...path, [eq, i]]]) : []);
   const begin = (tape, path, pass) => {
     const at = add({ pass, path });
     tape.inputs.forEach((v) => timesAt(path).known.set(v, at));

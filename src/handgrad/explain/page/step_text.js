@@ -21,7 +21,7 @@ const fact = (tone, label, of, more) => {
 
 // `page` has: root (the tape that is shown), recorded, folded, open, walk (stepsOf), and what the
 // buttons in a step do: edit(v, fact), toggle(path, eq).
-const telling = (page) => {
+const textOfSteps = (page) => {
   const nameOf = (tape, v) => (page.folded && tape.values[v].folded_name) || tape.values[v].name;
   const name = (tape, v) => make("b", "", nameOf(tape, v));
   const formulaOf = (equation) => (page.folded ? equation.folded_formula : equation.formula);
@@ -36,16 +36,16 @@ const telling = (page) => {
   const whereIn = (path) => {
     if (!path.length) return "";
     return path.map(([eq, run], depth) => {
-      const { inside, operation, primitive } = tapeAt(page.root, path.slice(0, depth)).equations[eq];
+      const { body, operation, primitive } = tapeAt(page.root, path.slice(0, depth)).equations[eq];
       const isLoop = ["scan", "while"].includes(operation?.op ?? primitive);
-      return isLoop ? `iteration ${run + 1} of ${inside.runs.length}` : inside.title;
+      return isLoop ? `iteration ${run + 1} of ${body.runs.length}` : body.title;
     }).join(", ");
   };
   const capital = (text) => text[0].toUpperCase() + text.slice(1);
   const opener = (equation, path, eq) => {
     if (!canOpen(equation)) return [];
     const isOpen = page.open.has(viewOf(path, eq));
-    const button = make("button", "opener", isOpen ? `Close: ${equation.inside.title}` : `Open: ${equation.inside.title}`);
+    const button = make("button", "opener", isOpen ? `Close: ${equation.body.title}` : `Open: ${equation.body.title}`);
     button.type = "button";
     button.setAttribute("aria-expanded", String(isOpen));
     button.addEventListener("click", () => page.toggle(path, eq));
