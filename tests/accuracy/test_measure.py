@@ -73,7 +73,7 @@ def test_the_errors_are_those_of_the_definition():
     found = compare(
         values, TrueValues(true, 0 * true, 0 * true), np.ones(len(cases)), dtype="float16"
     )
-    np.testing.assert_array_equal(found.error, [case[2] for case in cases])
+    np.testing.assert_allclose(found.error, [case[2] for case in cases], atol=1e-12)
     for kind in ("nan", "inf", "wrong_sign", "zero", "subnormal"):
         assert getattr(found, kind).tolist() == [kind in case[3] for case in cases], kind
     row = summarize(found, np.arange(len(cases)))
