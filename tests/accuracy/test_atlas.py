@@ -1,6 +1,7 @@
 """The atlas: its rows, pairs, search and profiles, the file it is kept in, and what changed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -24,15 +25,22 @@ from handgrad.accuracy.atlas import (
     search,
 )
 from handgrad.accuracy.functions import Function
-from handgrad.accuracy.measure import compare, compute, inputs_of, summarize, true_derivatives
+from handgrad.accuracy.measure import (
+    TrueValues,
+    compare,
+    compute,
+    inputs_of,
+    summarize,
+    true_derivatives,
+)
 from handgrad.accuracy.page import as_html
 from handgrad.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """One function in every dtype, one in two arguments, and one that JAX has not in float16."""
-    found = measure_functions(["tanh"])
+    """A function in two dtypes, one in two arguments, and one that JAX has not in float16."""
+    found = measure_functions(["tanh"], dtypes=["bfloat16", "float64"])
     found.add(measure_function("jnp.copysign, y", ["float16"], [0, 1]))
     found.add(measure_function("jax.scipy.special.ndtri", ["float16"], [0, 1]))
     found.facts = {"machine": {"device": "a <device>", "versions": {"jax": "0.0"}}, "seconds": 1.0}
@@ -49,9 +57,8 @@ def row(**changed):
 def test_the_rows_of_a_function(measured):
     tanh = {row.key: row for row in measured.rows if row.function == "jnp.tanh"}
     assert {key[1:3] for key in tanh} == {
-        *((order, dtype) for order in (0, 1, 2) for dtype in ("bfloat16", "float16")),
-        *((order, dtype) for order in (0, 1) for dtype in ("float32", "float64")),
-    }
+        (0, "bfloat16"), (1, "bfloat16"), (2, "bfloat16"), (0, "float64"), (1, "float64"),
+    }  # fmt: skip
     default = tanh["jnp.tanh", 1, "bfloat16", "default"]
     assert (default.zero, default.inputs + default.subnormal) == (936, 65_280)
     assert float.fromhex(default.at) == 7.625
@@ -112,11 +119,10 @@ def test_changes_say_what_became_better_or_worse():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_pairs_have_structure_and_every_scale(dtype):
     x, y = pairs_of(dtype)
-    assert len(x) == len(y) > 10_000
+    assert len(x) == len(y) > 8_000
     wide = [part.astype(np.float64) for part in (x, y)]
     assert all(np.isfinite(part).all() for part in wide)
     assert ((wide[0] == wide[1]) & (wide[0] != 0)).sum() > 50
-    assert (np.nextafter(x.astype("float32"), np.inf) > 0).any()
     info = jnp.finfo(dtype)
     assert np.abs(wide[0]).max() > float(info.max) / 4
     assert 0 < np.abs(wide[1][wide[1] != 0]).min() < float(info.tiny) * 2
@@ -154,22 +160,22 @@ def test_the_search_finds_a_worse_input_beside_the_worst():
 
 
 def test_a_profile_keeps_the_worst_of_each_bin_and_where_it_fails(measured):
-    edges = profile_edges("float16")
+    edges = profile_edges("bfloat16")
     assert (np.diff(edges) > 0).all()
-    (profile,) = [p for p in measured.profiles if p[:4] == ("jnp.tanh", 1, "float16", "default")]
+    (profile,) = [p for p in measured.profiles if p[:4] == ("jnp.tanh", 1, "bfloat16", "default")]
     places = np.flatnonzero([letter == "z" for letter in profile.failing.ljust(len(edges))])
-    assert {3 < abs(edges[place]) < 16 for place in places} == {True}
+    assert {6 < abs(edges[place]) < 64 for place in places} == {True}
     letters = [ALPHABET.index(letter) for letter in profile.errors if letter != " "]
-    assert 2 ** ((max(letters) - 4) / 2) == pytest.approx(2_048, rel=0.2)
-    x = inputs_of("float16")
-    truth = true_derivatives(jnp.tanh, x, dtype="float16").orders[1]
-    values, _ = compute(jnp.ones_like, x, dtype="float16")
-    errors, failing = profile_of(compare(values, truth, x, dtype="float16"), x, "float16")
-    assert failing == ""
-    assert len(errors) == len(edges) - 1
+    assert 2 ** ((max(letters) - 4) / 2) == pytest.approx(256, rel=0.2)
+    x = inputs_of("bfloat16")[:1000]
+    none = np.zeros(1000)
+    found = compare(none + 1, TrueValues(none + 1, none, none), x, dtype="bfloat16")
+    errors, failing = profile_of(found, x, "bfloat16")
+    assert (set(errors), failing) == ({" ", ALPHABET[0]}, "")
 
 
-def test_processes_find_what_one_does(measured):
+def test_several_processes_share_the_functions(monkeypatch):
+    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *a, **k: ThreadPoolExecutor(1))
     found = measure_functions(["relu", "square"], dtypes=["float16"], orders=[1], processes=2)
     assert [row.function for row in found.rows if row.order == 1 and row.form == "default"] == [
         "jax.nn.relu", "jnp.square",
@@ -177,7 +183,7 @@ def test_processes_find_what_one_does(measured):
 
 
 def test_the_page_holds_the_atlas_and_loads_nothing(measured):
-    html = as_html(measured)
+    html = as_html(measured).replace("http://www.w3.org/2000/svg", "")  # a name, not a place
     for foreign in ("http:", "https:", "url(", "@import", "src="):
         assert foreign not in html
     assert "a &lt;device&gt; with jax 0.0" in html
@@ -185,7 +191,7 @@ def test_the_page_holds_the_atlas_and_loads_nothing(measured):
     data = json.loads(text)
     assert [entry["name"] for entry in data["functions"]] == ["jnp.tanh", "jnp.copysign, y"]
     assert data["alphabet"] == ALPHABET
-    assert len(data["edges"]["float16"]) == len(profile_edges("float16"))
+    assert len(data["edges"]["bfloat16"]) == len(profile_edges("bfloat16"))
     assert {row["at"] for row in data["functions"][0]["rows"]} >= {"7.625"}
 
 

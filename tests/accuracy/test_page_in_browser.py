@@ -119,4 +119,4 @@ def test_nothing_is_wider_than_the_window_and_nobody_is_shut_out(browser, axe, w
             "const done = arguments[0]; axe.run().then((r) => done(r.violations"
             ".map((v) => v.id + ': ' + v.nodes.map((n) => n.html.slice(0, 120)).join(' | '))))"
         )
-        assert found == []
+        assert found == [], found
