@@ -3,12 +3,12 @@
 import pytest
 
 from explain.conftest import axe, chromium  # noqa: F401
-from handgrad.accuracy.atlas import Atlas, LeftOut, Profile, Refusal, Row, profile_edges
+from handgrad.accuracy.atlas import Atlas, AtlasRow, LeftOut, Profile, Refusal, profile_edges
 from handgrad.accuracy.page import as_html
 
 
 def row(name, order=1, dtype="float16", form="default", ulps=2.0, zero=0):
-    return Row(name, order, dtype, form, ulps, "0x1p+3", 0, 0, 0, zero, 0.1, 0.05, 9, 99, 1.0)
+    return AtlasRow(name, order, dtype, form, ulps, "0x1p+3", 0, 0, 0, zero, 0.1, 0.05, 9, 99, 1.0)
 
 
 def profile(name, order, form, letter, failing=""):
@@ -94,7 +94,7 @@ def test_a_function_opens_to_a_picture_of_all_its_forms(browser):
     driver.execute_script(
         "const s = document.querySelector('svg.picture'), b = s.getBoundingClientRect();"
         "s.dispatchEvent(new PointerEvent('pointermove',"
-        " {clientX: b.left + b.width * (56 + 3.5 / 206 * 932) / 1000, clientY: b.top + 9}))"
+        " {clientX: b.left + b.width * (56 + 3.5 / 198 * 932) / 1000, clientY: b.top + 9}))"
     )
     assert "0 for a normal number" in texts(driver, ".reading")[0]
     assert len(texts(driver, ".forms tbody tr")) == 4

@@ -11,7 +11,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from benchmarks.notes import statements as notes
 from book import apidoc, commands, docstrings, drawn, outside, results
-from handgrad.accuracy.atlas import Atlas, Row, as_json
+from handgrad.accuracy.atlas import Atlas, AtlasRow, as_json
 from handgrad.derivations import DERIVATIONS, Checked, check, derivation
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +178,7 @@ def test_the_page_of_the_command_has_every_option():
 def test_rows_and_page_of_an_atlas(tmp_path, monkeypatch):
     kept = tmp_path / "results" / "cpu"
     kept.mkdir(parents=True)
-    row = Row(
+    row = AtlasRow(
         "jnp.tanh", 1, "float16", "default", 2045.4, "0x1p+3", 0, 0, 0, 532, 0.1, 0.05, 9, 99, 1.0
     )
     (kept / "atlas-jax-0.0.json").write_text(as_json(Atlas(rows=[row])))
