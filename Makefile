@@ -100,6 +100,7 @@ bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/
 
 atlas: $(READY)  ## the error of every derivative in every dtype, into benchmarks/results
 	$(BIN)/handgrad atlas --results benchmarks/results
+	$(BIN)/python -m benchmarks.atlas_check
 
 every-logit: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad atlas --every-logit

@@ -102,7 +102,7 @@ class Drawn(SphinxDirective):
 
 
 class EveryLogit(SphinxDirective):
-    """The figure of `handgrad atlas --every-logit` for a sample of inputs; the content is its caption."""
+    """The figure of `handgrad atlas --every-logit` for a sample; the content is its caption."""
 
     required_arguments = 1
     has_content = True
@@ -183,8 +183,69 @@ def write(path: Path, whole: bytes) -> None:
     path.write_bytes(whole)
 
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+PRIMES = ("", "′", "″")
+
+
+class AtlasRows(SphinxDirective):
+    """Rows of the newest atlas under `benchmarks/results`, and its page beside the book.
+
+    Each line of the content names a function, an order and a dtype, with `|` between them; without
+    content there is the page alone. The forms of a derivative share a line each.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Write the page of every atlas there is; a row that is not in the newest is an error."""
+        from handgrad.accuracy.atlas import read_atlas
+        from handgrad.accuracy.page import as_html
+
+        paths = sorted(RESULTS.rglob("atlas-*.json"), key=lambda path: (path.name, str(path)))
+        if not paths:
+            text = "This copy holds no atlas: nothing was measured for it yet."
+            return [nodes.note("", nodes.paragraph("", text))]
+        links = []
+        for path in paths:
+            self.env.note_dependency(str(path))
+            newest = read_atlas(path)
+            name = f"{path.parent.name}-{path.stem}"
+            write(
+                Path(self.env.srcdir) / GENERATED / "beside" / "atlas" / f"{name}.html",
+                as_html(newest).encode(),
+            )
+            there = "../" * self.env.docname.count("/") + f"atlas/{escape(name)}.html"
+            said = f"{path.stem.removeprefix('atlas-').replace('-', ' ')}, {path.parent.name}"
+            links.append(f'<a class="open" href="{there}">the atlas of {escape(said)}</a>')
+        page = nodes.raw("", f"<p>{'<br>'.join(links)}</p>", format="html")
+        table = self.rows(newest.rows) if self.content else []
+        return [*table, page]
+
+    def rows(self, measured: list[Any]) -> list[nodes.Node]:
+        """The table of the rows named."""
+        from book.results import table_of
+        from handgrad.cli.atlas import decimals
+        from handgrad.cli.output import ulps
+
+        lines = []
+        for wanted in self.content:
+            function, order, dtype = (part.strip() for part in wanted.split("|"))
+            found = [row for row in measured if row[:3] == (function, int(order), dtype)]
+            if not found:
+                LOG.error("no row of the atlas: %s", wanted, location=self.get_location())
+            for row in found:
+                counts = (row.nan, row.inf, row.wrong_sign, row.zero)
+                lines.append([
+                    f"{function}{PRIMES[int(order)]}", dtype, row.form, ulps(row.max_ulp),
+                    decimals(row.at), *(f"{count:,}" for count in counts),
+                ])  # fmt: skip
+        heads = ["", "dtype", "form", "max ulp", "at", "NaN", "inf", "wrong sign", "lost"]
+        return [table_of(heads, lines)]
+
+
 def setup(app: Any) -> None:
     """Register the directives."""
+    app.add_directive("atlas", AtlasRows)
     app.add_directive("derivation", DerivationDirective)
     app.add_directive("all-derivations", AllDerivations)
     app.add_directive("drawn", Drawn)

@@ -12,6 +12,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from benchmarks.notes import statements as notes
 from book import apidoc, commands, docstrings, drawn, outside, results
+from handgrad.accuracy.atlas import Atlas, AtlasRow, as_json
 from handgrad.derivations import DERIVATIONS, Checked, check, derivation
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +174,30 @@ def test_the_page_of_the_command_has_every_option():
     for name in ("train", "verify", "recheck", "explain", "bench", "atlas"):
         assert f"## `handgrad {name}`" in page
     assert "`--learning-rate`" in page
+
+
+def test_rows_and_page_of_an_atlas(tmp_path, monkeypatch):
+    kept = tmp_path / "results" / "cpu"
+    kept.mkdir(parents=True)
+    row = AtlasRow(
+        "jnp.tanh", 1, "float16", "default", 2045.4, "0x1p+3", 0, 0, 0, 532, 0.1, 0.05, 9, 99, 1.0
+    )
+    (kept / "atlas-jax-0.0.json").write_text(as_json(Atlas(rows=[row])))
+    monkeypatch.setattr(drawn, "RESULTS", tmp_path / "results")
+    (tmp_path / "a").mkdir()
+    html, said = build(tmp_path / "a", "# A\n\n```{atlas}\njnp.tanh | 1 | float16\n```\n")
+    assert said == ""
+    assert "2,045" in html
+    assert 'href="atlas/cpu-atlas-jax-0.0.html"' in html
+    page = tmp_path / "a" / "source" / "generated" / "beside" / "atlas" / "cpu-atlas-jax-0.0.html"
+    assert "The accuracy of derivatives" in page.read_text()
+    (tmp_path / "b").mkdir()
+    _, said = build(tmp_path / "b", "# A\n\n```{atlas}\njnp.tanh | 2 | float16\n```\n")
+    assert "no row of the atlas: jnp.tanh | 2 | float16" in said
+    monkeypatch.setattr(drawn, "RESULTS", tmp_path / "none")
+    (tmp_path / "c").mkdir()
+    html, said = build(tmp_path / "c", "# A\n\n```{atlas}\n```\n")
+    assert "This copy holds no atlas" in html
 
 
 SOME = ("sum_of_values", "softmax_table", "softmax_code")

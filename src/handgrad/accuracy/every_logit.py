@@ -27,7 +27,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
 from handgrad._precision import x64
-from handgrad.accuracy.atlas import Row
+from handgrad.accuracy.atlas import AtlasRow
 from handgrad.accuracy.formulas import (
     FORMULAS,
     LIBRARY,
@@ -207,11 +207,11 @@ NAMES = {
 FORMS = {LIBRARY: DEFAULT, STABLE: HANDGRAD}
 
 
-def rows_of(results: Sequence[SweepResult]) -> list[Row]:
+def rows_of(results: Sequence[SweepResult]) -> list[AtlasRow]:
     """The results as rows of the atlas."""
     names = {target.name: name for target, name in NAMES.items()}
     return [
-        Row(
+        AtlasRow(
             names[r.target], 1, "float32", FORMS.get(r.form, r.form), round(r.max_ulp, 4),
             r.worst_at.hex(), r.nan, r.inf, r.wrong_sign, r.zero, r.above_1 / max(r.normal, 1),
             r.above_10 / max(r.normal, 1), r.subnormal, r.inputs - r.subnormal, round(r.ns, 3),

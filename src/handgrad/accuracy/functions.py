@@ -43,7 +43,7 @@ class Function(NamedTuple):
     own: Elementwise | None = None
     """Its derivative in this package, of all arguments."""
 
-    def forms(self, order: int) -> dict[str, Elementwise]:
+    def implementations(self, order: int) -> dict[str, Elementwise]:
         """Each form of the derivative of this order; of order 0, the function."""
         found = {DEFAULT: derived(self.function, order, self.argnum)}
         if self.highest is not None:

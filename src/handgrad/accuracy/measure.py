@@ -4,8 +4,9 @@ An error is |y − t| in units in the last place of the dtype, at the true value
 at the input as it is; below the smallest normal number an ulp shrinks no further. Judged is every
 input at which there is a t: not poles, kinks, and inputs outside of the domain. Where t is beyond
 the largest number of the dtype, the infinity is right. Constants of a function have been rounded to
-float64, and only what is beyond that counts. Set apart are the inputs at which both t, not 0, and
-the result are below the smallest normal number, and such inputs where the device takes them for 0.
+float64, and only what is beyond that counts. Set apart are the inputs at which t is subnormal, not
+0 but below the smallest normal number when rounded, and the result is below it too; and subnormal
+inputs, where the device takes these for 0.
 The largest error, wrong signs and lost numbers are of true values that are normal numbers.
 """
 
@@ -190,7 +191,7 @@ class InputErrors(NamedTuple):
     zero: np.ndarray
     """0, where the truth is a normal number."""
     subnormal: np.ndarray
-    """Set apart: below the smallest normal number, as the module says."""
+    """Set apart, as the module says."""
 
     @property
     def judged(self) -> np.ndarray:
@@ -211,7 +212,7 @@ class InputErrors(NamedTuple):
 def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str) -> InputErrors:
     """The computed `values` of a function at `args` beside the true ones.
 
-    >>> truth = TrueValues(np.array([1.0, 1.0, 1e-30]), np.zeros(3), np.zeros(3))
+    >>> truth = TrueValues(np.array([1.0, 1.0, 1e-7]), np.zeros(3), np.zeros(3))
     >>> at = np.ones(3)
     >>> found = compare(np.array([1.0 + 2.0**-9, 0.0, 0.0]), truth, at, dtype="float16")
     >>> found.error.tolist(), found.zero.tolist(), found.subnormal.tolist()
@@ -222,7 +223,8 @@ def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str
     last = float(ulp(largest, dtype))
     y, t = np.asarray(values).astype(np.float64), truth.high
     known = ~np.isnan(t)
-    small = known & (np.abs(t) < tiny) & (t != 0) & (np.abs(y) < tiny)
+    quantum = float(ulp(0.0, dtype))
+    small = known & (np.abs(t) < tiny) & (np.abs(t) > quantum / 2) & (np.abs(y) < tiny)
     if flushes(dtype):
         sizes = [np.abs(np.asarray(array).astype(np.float64)) for array in args]
         small |= known & np.logical_or.reduce([(x < tiny) & (x > 0) for x in sizes])
