@@ -340,6 +340,8 @@ class Field:
         """A term of this normal form, in that mode."""
         if a.num.is_zero():
             return constant(0)
+        if self.logs and mode.down:
+            a = self._with_logs_divided(a, mode)
         number, factors = self._factors(a, mode)
         tangents: list[Term] = []
         if mode.difference == "tanh":
@@ -483,20 +485,30 @@ class Field:
         return self.others[index]
 
     def logarithm(self, inner: Ratio, mode: Mode) -> Term:
-        """log of a ratio; of what is divided through, with the power that was pulled out."""
+        """log of a ratio; of a polynomial that is divided through, without the power of E."""
         if inner.den != ONE:
             return function("log", self.write(inner, mode))
-        term, pulled = self.polynomial(inner.num, replace(mode, big=False))
+        term, _ = self.polynomial(inner.num, replace(mode, big=False))
         if term.op == "add" and is_number(term.args[0], 1):
             log = function("log1p", term.args[1])
         elif term.op == "sub" and is_number(term.args[0], 1):
             log = function("log1p", -term.args[1])
         else:
             log = function("log", term)
-        for index, power in pulled.items():
-            known = self.exponentials[index]
-            log = scaled(self.write(known.exponent, Mode()), known.unit * power) + log
         return log
+
+    def _with_logs_divided(self, a: Ratio, mode: Mode) -> Ratio:
+        """log p replaced by log(p/Eᵏ) + k log E, where the mode divides p by Eᵏ."""
+        new = list(GENERATORS)
+        for index, inner in self.logs.items():
+            if inner.den != ONE:
+                continue
+            for e, known in self.exponentials.items():
+                top = max(powers[e] for powers, _ in monomials(inner.num))
+                if e in mode.down and top and known.exponent.den == ONE:
+                    unit = fmpq(known.unit.numerator, known.unit.denominator)
+                    new[index] = new[index] + known.exponent.num * unit * top
+        return self.ratio(a.num.compose(*new), a.den.compose(*new))
 
     def polynomial(
         self, p: Polynomial, mode: Mode, root: bool = False
