@@ -10,7 +10,7 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust repair faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -96,6 +96,9 @@ bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --group bench
 	$(BIN)/handgrad bench --results benchmarks/results
 	$(BIN)/python -m benchmarks --results benchmarks/results
+
+repair: $(READY)  ## 49 functions whose derivative loses digits, before and after the repair
+	$(BIN)/python -m benchmarks.repair
 
 exhaust: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad exhaust

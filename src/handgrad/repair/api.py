@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from handgrad._precision import x64
 from handgrad.accuracy.measure import HALF, compare, compute, inputs_of, true_derivatives
 from handgrad.errors import InputError
+from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
 from handgrad.repair.search import GOALS, Piece, Question, cuts, joined, solve
@@ -81,8 +83,57 @@ def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
     """
     if dtype not in (*HALF, "float32", "float64"):
         raise InputError("dtype", "float32, float64, bfloat16 or float16", repr(dtype), "name one")
-    core = read(f, at)
+    try:
+        core = read(f, at)
+    except InputError:
+        logits = vector.recognised(f, at) if isinstance(at, tuple) and at else None
+        if logits is None:
+            raise
+        return _repaired_logits(f, at, logits, dtype)
     return Search(f, at, core, dtype).run()
+
+
+def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) -> Repair:
+    """The repair of a function of a vector of logits."""
+    name = getattr(f, "__name__", "f")
+    name = name if name.isidentifier() and name not in ("softmax", "others") else "f"
+    source = vector.source(logits, name, _argument_names(f, len(at)))
+    namespace = load(source)
+    slope = namespace["derivative"]
+    with x64():
+        wide = tuple(
+            jnp.asarray(value, jnp.float64) if jnp.issubdtype(jnp.result_type(value), jnp.floating)
+            else value for value in at
+        )  # fmt: skip
+    verdict = verify(
+        slope, of=f, at=wide, dtypes=("float64",), evaluations=0, name=f"{name}, repaired"
+    )
+    rows = vector.drawn(logits.size, dtype)
+    before = vector.errors(jax.grad(f), logits, at, rows, dtype)
+    after = vector.errors(slope, logits, at, rows, dtype)
+    costs = [_time_of_rows(function, at, rows, dtype) for function in (jax.grad(f), slope)]
+    worst = _worst(after)
+    notes = (f"recognised as a {logits.family} family; errors over {len(rows)} drawn vectors",)
+    return Repair(
+        ok=bool(verdict.ok and (worst <= GOOD or worst < _worst(before))),
+        value=namespace[name], derivative=slope, source=source, before_ulp=_worst(before),
+        after_ulp=worst, cost=Cost(*costs), verdict=verdict, notes=notes, dtype=dtype, name=name,
+        derivative_of_entry=slope,
+    )  # fmt: skip
+
+
+def _time_of_rows(function: Callable, at: tuple, rows: np.ndarray, dtype: str) -> float:
+    """Nanoseconds for each entry of a batch of rows."""
+    with x64(dtype == "float64"):
+        rest = [jnp.asarray(np.asarray(value), dtype) for value in at[1:]]
+        batch = jnp.asarray(np.tile(rows, (max(1, TIMED // rows.size), 1)), dtype)
+        compiled = jax.jit(jax.vmap(lambda z: function(z, *rest))).lower(batch).compile()
+        seconds = []
+        for _ in range(6):
+            start = perf_counter()
+            jax.block_until_ready(compiled(batch))
+            seconds.append(perf_counter() - start)
+    return min(seconds[1:]) / batch.size * 1e9
 
 
 class Search:
@@ -144,9 +195,7 @@ class Search:
         dense = self.inputs()
         args = self.arguments_at(dense.astype(np.float64))
         searched = "float32" if self.dtype in HALF else self.dtype
-        values, slopes = (
-            self.truth(order, self.dtype)(*args) for order in (0, 1)
-        )
+        values, slopes = (self.truth(order, self.dtype)(*args) for order in (0, 1))
         plain = jax.grad(self.each)
         before = self.errors(plain, 1, args, slopes, self.dtype)
         before_value = self.errors(self.each, 0, args, values, self.dtype)
@@ -314,7 +363,18 @@ class Measured:
 
 def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured:
     """`jax.grad(f)` and another derivative of one entry of f over the inputs of a dtype."""
-    search = Search(f, at, read(f, at), dtype)
+    try:
+        search = Search(f, at, read(f, at), dtype)
+    except InputError:
+        logits = vector.recognised(f, at)
+        if logits is None:
+            raise
+        rows = vector.drawn(logits.size, dtype)
+        before, after = (
+            vector.errors(g, logits, at, rows, dtype).ravel() for g in (jax.grad(f), slope)
+        )
+        count = int(np.count_nonzero(~np.isnan(after)))
+        return Measured(_worst(before), _worst(after), count, _difference(before, after)[1])
     args = search.arguments_at(search.inputs())
     true = search.truth(1, dtype)(*args)
     before = search.errors(jax.grad(search.each), 1, args, true, dtype)
@@ -411,7 +471,9 @@ def as_text(found: Repair) -> str:
     """The answer, the numbers, and the code."""
     factor = found.cost.after_ns / found.cost.before_ns
     same = "nothing better was found" in found.notes
-    answer = "as good as it was" if same and found.ok else "repaired" if found.ok else "NOT repaired"
+    answer = (
+        "as good as it was" if same and found.ok else "repaired" if found.ok else "NOT repaired"
+    )
     lines = [
         f"{found.name}: {answer}",
         f"  error in {found.dtype}   {_ulps(found.before_ulp)} as jax.grad builds it, "

@@ -65,7 +65,10 @@ class Writer:
             return SYMBOL_SOURCES[op], ATOM
         if op == "neg":
             inner, tight = self.text(args[0])
-            return f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}", SIGN
+            return (
+                f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}",
+                SIGN,
+            )
         if op == "pow" or (op == "mul" and args[0] is args[1] and args[0].op != "const"):
             return self._power(term)
         if op in INFIX:

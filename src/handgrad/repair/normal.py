@@ -290,9 +290,7 @@ class Field:
             if index >= FIRST_OTHER:
                 raise OutsideField("many exponentials")
             self.exponentials[index] = Exponential(base, exponent, unit)
-        return self.multiply(
-            result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit))
-        )
+        return self.multiply(result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit)))
 
     def _log(self, a: Ratio) -> Ratio:
         """The sum of the logarithms of the factors that are surely positive, and of the rest."""
@@ -310,7 +308,10 @@ class Field:
                 elif self.is_positive(factor):
                     part = self._log_of(Ratio(factor, ONE))
                 else:
-                    rest = self.multiply(rest, self._power(Ratio(factor, ONE), int(amount.num.leading_coefficient().p)))
+                    rest = self.multiply(
+                        rest,
+                        self._power(Ratio(factor, ONE), int(amount.num.leading_coefficient().p)),
+                    )
                     continue
                 total = self.add(total, self.multiply(amount, part))
         if rest == Ratio(ONE, ONE):
@@ -619,7 +620,9 @@ class Field:
             if not power or (inverse and index == FIRST_ARGUMENT):
                 continue
             if index in self.exponentials and power == 1 and mode.order == 2:
-                halves.append(self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode))
+                halves.append(
+                    self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode)
+                )
                 continue
             if index in self.exponentials and power > 2 and mode.order < 2:
                 sign = -1 if index in mode.down else 1
@@ -723,9 +726,7 @@ def _in_order(items: list) -> list:
     return sorted(items, key=lambda item: (item[1] < 0, sum(item[0]), [-p for p in item[0]]))
 
 
-def _assemble(
-    number: fmpq, exponentials: list[Term], above: list, below: list, order: int
-) -> Term:
+def _assemble(number: fmpq, exponentials: list[Term], above: list, below: list, order: int) -> Term:
     amount = Fraction(int(number.p), int(number.q))
     if order == 1:
         result = scaled(_product(exponentials), amount) if exponentials else constant(amount)
@@ -762,8 +763,11 @@ def _is_generator(p: Polynomial) -> int | None:
     if len(items) != 1:
         return None
     ((powers, number),) = items
-    return next(i for i, power in enumerate(powers) if power) if (
-        number == 1 and sum(powers) == 1) else None
+    return (
+        next(i for i, power in enumerate(powers) if power)
+        if (number == 1 and sum(powers) == 1)
+        else None
+    )
 
 
 def _coefficient(p: Polynomial, index: int) -> fmpq | None:
@@ -784,8 +788,10 @@ def _content(p: Polynomial) -> fmpq:
 
 
 def _common_divisor(a: Fraction, b: Fraction) -> Fraction:
-    return Fraction(math.gcd(a.numerator * b.denominator, b.numerator * a.denominator),
-                    a.denominator * b.denominator)
+    return Fraction(
+        math.gcd(a.numerator * b.denominator, b.numerator * a.denominator),
+        a.denominator * b.denominator,
+    )
 
 
 def _whole_root(number: fmpq) -> fmpq | None:
