@@ -2,10 +2,8 @@
 
 import inspect
 import json
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -199,7 +197,7 @@ class Search:
         plain = jax.grad(self.each)
         before = self.errors(plain, 1, args, slopes, self.dtype)
         before_value = self.errors(self.each, 0, args, values, self.dtype)
-        value_term, _ = self.term, None
+        value_term = self.term
         if _worst(before_value) > GOOD:
             value_term, _, _ = self.improved(self.term, 0, args, values, searched, before_value)
         slope = derivative(self.term)
@@ -214,7 +212,7 @@ class Search:
                 term, pieces, after = cheaper
                 before_ns, after_ns = self.times(plain, term)
         gained, lost = _difference(before, after)
-        if lost > gained or _worst(after) >= _worst(before) and gained <= 0:
+        if lost > gained or (_worst(after) >= _worst(before) and gained <= 0):
             self.notes.append("nothing better was found")
         self.notes += self.remarks(pieces)
         widen = self.needs_widening(term)

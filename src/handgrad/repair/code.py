@@ -23,7 +23,6 @@ from handgrad.repair.terms import (
     INFIX,
     SYMBOLS,
     Term,
-    is_number,
     number_text,
     subterms,
 )

@@ -21,8 +21,17 @@ from typing import Any
 
 from flint import Ordering, fmpq, fmpq_mpoly_ctx
 
-from handgrad.repair.terms import SYMBOLS, Term, argument, constant, function, is_number
-from handgrad.repair.terms import make, raised, substitute
+from handgrad.repair.terms import (
+    SYMBOLS,
+    Term,
+    argument,
+    constant,
+    function,
+    is_number,
+    make,
+    raised,
+    substitute,
+)
 
 ROOTS, EXPONENTIALS, OTHERS, ARGUMENTS = 6, 6, 18, 6
 FIRST_EXPONENTIAL, FIRST_OTHER = ROOTS, ROOTS + EXPONENTIALS

@@ -13,8 +13,19 @@ from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
 from handgrad.interop import as_jax
-from handgrad.repair.terms import COMPARISONS, FUNCTIONS, Term, argument, constant, function, where
-from handgrad.repair.terms import depends, is_number, make, raised
+from handgrad.repair.terms import (
+    COMPARISONS,
+    FUNCTIONS,
+    Term,
+    argument,
+    constant,
+    depends,
+    function,
+    is_number,
+    make,
+    raised,
+    where,
+)
 
 DIRECT = {
     "add": lambda a, b: a + b, "add_any": lambda a, b: a + b, "sub": lambda a, b: a - b,

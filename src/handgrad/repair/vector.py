@@ -5,14 +5,13 @@ Two families are recognised from values at a few points, and then proved by the 
     f(z) = w·z − s log Σ eᶻ        ∂f/∂zᵢ = wᵢ − s pᵢ
     f(z) = Σ cᵢ pᵢ                 ∂f/∂zᵢ = pᵢ Σⱼ (cᵢ − cⱼ) pⱼ
 
-with p = softmax(z). Where s = Σ w, as in every cross-entropy, wᵢ − s pᵢ cancels at the likely class;
-wᵢ Σ_{j≠i} pⱼ − pᵢ Σ_{j≠i} wⱼ is the same number, and does not.
+with p = softmax(z). Where s = Σ w, as in every cross-entropy, wᵢ − s pᵢ cancels at the likely
+class; wᵢ Σ_{j≠i} pⱼ − pᵢ Σ_{j≠i} wⱼ is the same number, and does not.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +94,7 @@ class Logits:
 
 
 def recognised(f: Callable, at: tuple) -> Logits | None:
-    """The family that `f` seems to belong to, from its values at random logits; None for neither."""
+    """The family that `f` seems to belong to, by its values at random logits; None for neither."""
     shape = np.shape(at[0])
     if len(shape) != 1 or shape[0] < 2:
         return None
@@ -158,7 +157,7 @@ def source(found: Logits, name: str, arguments: list[str]) -> str:
         lines = [f"w = {array}", f"p = softmax({z})"]
         if found.family == "softmax":
             value = f"jnp.sum({array} * softmax({z}))"
-            slope = [*lines, "return p * jnp.sum((w[:, None] - w) * p, axis=1)"]
+            slope = [*lines, "return p * jnp.sum((w[:, None] - w[None, :]) * p[None, :], axis=1)"]
         else:
             size = _text(found.scale)
             value = f"jnp.sum({array} * {z}) - {size} * jax.nn.logsumexp({z})"
@@ -170,7 +169,7 @@ def source(found: Logits, name: str, arguments: list[str]) -> str:
                 value = f"jnp.sum({array} * jax.nn.log_softmax({z}))"
             slope = [*lines, f"return {last}"]
     tangents = [f"d{argument}" for argument in arguments]
-    alone = len(arguments) == 1
+    alone, moved0 = len(arguments) == 1, tangents[0]
     others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
     comma = "," if len(arguments) == 2 else ""
     rest = "" if alone else (
@@ -178,7 +177,7 @@ def source(found: Logits, name: str, arguments: list[str]) -> str:
         f"({moved}{comma})\n    )[1]")  # fmt: skip
     rule = RULE.format(
         name=name, inputs=inputs, x=z, rest=rest,
-        unpack=f"({inputs},), ({tangents[0]},)" if alone else f"({inputs}), ({', '.join(tangents)})",
+        unpack=f"({inputs},), ({moved0},)" if alone else f"({inputs}), ({', '.join(tangents)})",
     )  # fmt: skip
     uses_others = "others(" in slope[-1]
     return "".join([
@@ -207,7 +206,7 @@ def drawn(size: int, dtype: str) -> np.ndarray:
 
 
 def true_gradients(found: Logits, rows: np.ndarray, labels: np.ndarray | None) -> TrueValues:
-    """The gradient at each row over balls; as the judge has proved it to be that of the function."""
+    """The gradient at each row over balls: the judge has proved it to be that of the function."""
     high, low = np.zeros(rows.shape), np.zeros(rows.shape)
     weights = found.all_weights()
     with ctx.workprec(640):
