@@ -137,6 +137,11 @@ def exact_gelu(x):
     return jax.nn.gelu(x, approximate=False)
 
 
+def optax_cross_entropy(z, y):
+    """Binary cross-entropy by logits."""
+    return jnp.mean(ol.sigmoid_binary_cross_entropy(z, y))
+
+
 def gelu(x):
     """The approximation of x Φ(x) by tanh."""
     return jax.nn.gelu(x)
@@ -191,7 +196,7 @@ ENTRIES = (
     Entry("logit", "own", logit),
     Entry("x/√(1 + x²)", "own", rational_sigmoid),
     Entry("x log x", "own", x_log_x),
-    Entry("sigmoid cross-entropy", "optax", lambda z, y: jnp.mean(ol.sigmoid_binary_cross_entropy(z, y)), (Z, Y)),
+    Entry("sigmoid cross-entropy", "optax", optax_cross_entropy, (Z, Y)),
 )  # fmt: skip
 
 

@@ -49,24 +49,29 @@ def test_sigmoid_gets_its_digits_back(sigmoids):
     assert sigmoids.derivative(jnp.float32(17.0)) == pytest.approx(4.1399374e-8, rel=1e-6)
 
 
-def test_the_printed_code_runs_by_itself_and_has_a_right_rule_to_order_two(
-    sigmoids, cross_entropies, probabilities
-):
-    for found, args in (
-        (sigmoids, (jnp.linspace(-3.0, 3.0, 7),)),
-        (cross_entropies, (jnp.asarray(Z), jnp.asarray(Y))),
-        (probabilities, (jnp.asarray(Z),)),
-    ):
-        function = load(found.source)[found.name]
-        check_grads(lambda x, f=function, rest=args[1:]: f(x, *rest), args[:1], order=2)
+def check_code(found, x, *rest):
+    function = load(found.source)[found.name]
+    check_grads(lambda x: function(x, *rest), (x,), order=2)
 
 
+def test_the_printed_code_runs_by_itself_and_has_a_right_rule_to_order_two(sigmoids, probabilities):
+    check_code(sigmoids, jnp.linspace(-3.0, 3.0, 7))
+    check_code(probabilities, jnp.asarray(Z))
+
+
+@pytest.mark.slow
+def test_so_does_that_of_a_mean_with_labels(cross_entropies):
+    check_code(cross_entropies, jnp.asarray(Z), jnp.asarray(Y))
+
+
+@pytest.mark.slow
 def test_the_derivative_of_a_mean_is_that_of_the_whole_function(cross_entropies):
     z, y = jnp.asarray(Z, jnp.float32), jnp.asarray(Y, jnp.float32)
     np.testing.assert_allclose(cross_entropies.derivative(z, y), jax.grad(textbook)(z, y), 1e-5)
     np.testing.assert_allclose(cross_entropies.value(z, y), textbook(z, y), 1e-6)
 
 
+@pytest.mark.slow
 def test_cross_entropy_by_probabilities_becomes_that_of_the_catalogue(cross_entropies):
     """From the textbook loss alone: no worse than the form of gradients/."""
     own = measured(textbook, cross_entropies.derivative_of_entry, at=(Z, Y), dtype="float32")
@@ -75,6 +80,7 @@ def test_cross_entropy_by_probabilities_becomes_that_of_the_catalogue(cross_entr
     assert own.after <= house.after + 0.5
 
 
+@pytest.mark.slow
 def test_sigmoid_is_as_good_as_the_form_of_the_catalogue(sigmoids):
     house = measured(jax.nn.sigmoid, sigmoid.sigmoid_gradient, at=(1.0,), dtype="bfloat16")
     own = measured(jax.nn.sigmoid, sigmoids.derivative_of_entry, at=(1.0,), dtype="bfloat16")

@@ -190,6 +190,7 @@ class Search:
         return np.unique(np.concatenate([numbers, dense]) + 0.0)
 
     def run(self) -> Repair:
+        """Value and derivative searched for, written as code, proved and measured."""
         dense = self.inputs()
         args = self.arguments_at(dense.astype(np.float64))
         searched = "float32" if self.dtype in HALF else self.dtype
@@ -478,7 +479,8 @@ def as_text(found: Repair) -> str:
         f"{_ulps(found.after_ulp)} as below",
         f"  nanoseconds        {found.cost.before_ns:.2f} an element, {found.cost.after_ns:.2f} "
         f"({factor:.2f} times)",
-        f"  proof              {found.verdict.hand} to the derivative, {found.verdict.digits} digits",
+        f"  proof              {found.verdict.hand} to the derivative, "
+        f"{found.verdict.digits} digits",
         *(f"  note               {note}" for note in found.notes),
         "", found.source,
     ]  # fmt: skip

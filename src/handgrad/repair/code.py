@@ -34,7 +34,8 @@ PRECEDENCE = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "neg": SIG
 SHORT_NAMES = {
     "exp": "e", "expm1": "m", "sqrt": "r", "log": "l", "log1p": "l", "tanh": "t", "logistic": "s",
     "where": "w", "sin": "sin", "cos": "cos", "round": "near", "abs": "a", "lt": "left",
-    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d", "add": "p", "mul": "q", "div": "q",
+    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d",
+    "add": "p", "mul": "q", "div": "q",
 }  # fmt: skip
 NAMED_FUNCTIONS = {
     "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",

@@ -196,6 +196,7 @@ class Field:
         return p
 
     def ratio(self, num: Polynomial, den: Polynomial) -> Ratio:
+        """num / den in lowest terms. Raises OutsideField where den is 0."""
         num, den = self.reduced(num), self.reduced(den)
         if den.is_zero():
             raise OutsideField("a division by zero")
@@ -207,17 +208,21 @@ class Field:
         return Ratio(num / lead, den / lead)
 
     def add(self, a: Ratio, b: Ratio) -> Ratio:
+        """a + b."""
         if a.den == b.den:
             return self.ratio(a.num + b.num, a.den)
         return self.ratio(a.num * b.den + b.num * a.den, a.den * b.den)
 
     def subtract(self, a: Ratio, b: Ratio) -> Ratio:
+        """a − b."""
         return self.add(a, Ratio(-b.num, b.den))
 
     def multiply(self, a: Ratio, b: Ratio) -> Ratio:
+        """a b."""
         return self.ratio(a.num * b.num, a.den * b.den)
 
     def divide(self, a: Ratio, b: Ratio) -> Ratio:
+        """a / b."""
         return self.ratio(a.num * b.den, a.den * b.num)
 
     def _power(self, a: Ratio, exponent: int) -> Ratio:
@@ -476,7 +481,7 @@ class Field:
         return function(known.base, scaled(exponent, amount))
 
     def generator(self, index: int, mode: Mode) -> Term:
-        """What a generator stands for; an exponential or a root divided through as the mode asks."""
+        """What a generator stands for; exponentials and roots divided through as asked."""
         if index == FIRST_ARGUMENT:
             return function("abs", X) if mode.side else X
         if index > FIRST_ARGUMENT:

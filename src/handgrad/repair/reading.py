@@ -145,9 +145,11 @@ class Reader:
         self.size = size
 
     def run(self, program: Any, operands: Sequence[Any]) -> list[Any]:
+        """The outputs of a program at terms."""
         return jaxprs.run(program, operands, self.apply, self.constant)
 
     def constant(self, value: Any, aval: Any) -> Any:
+        """A number as a term; an array only where all its entries are one number."""
         if not hasattr(aval, "dtype") or aval.dtype.kind not in "fiub":
             raise _no_core("f", f"a constant of dtype {getattr(aval, 'dtype', type(value))}")
         array = np.asarray(value)
@@ -158,6 +160,7 @@ class Reader:
         )
 
     def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
+        """The outputs of one equation. Raises InputError for one that is no formula."""
         name, params = equation.primitive.name, equation.params
         if any(isinstance(operand, _Sum) for operand in operands):
             return [self.of_sum(equation, operands)]
