@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 import handgrad as hg
 from handgrad.errors import InputError
-from handgrad.gradients import bernoulli, sigmoid
+from handgrad.gradients import cross_entropy, sigmoid
 from handgrad.repair import measured
 from handgrad.repair.code import load
 
@@ -75,16 +75,26 @@ def test_the_derivative_of_a_mean_is_that_of_the_whole_function(cross_entropies)
 def test_cross_entropy_by_probabilities_becomes_that_of_the_catalogue(cross_entropies):
     """From the textbook loss alone: no worse than the form of gradients/."""
     own = measured(textbook, cross_entropies.derivative_of_entry, at=(Z, Y), dtype="float32")
-    house = measured(textbook, bernoulli.dloss_dlogit, at=(Z, Y), dtype="float32")
+    house = measured(textbook, cross_entropy.binary_residual, at=(Z, Y), dtype="float32")
     assert np.isinf(own.before)
     assert own.after <= house.after + 0.5
 
 
 @pytest.mark.slow
-def test_sigmoid_is_as_good_as_the_form_of_the_catalogue(sigmoids):
-    house = measured(jax.nn.sigmoid, sigmoid.sigmoid_gradient, at=(1.0,), dtype="bfloat16")
-    own = measured(jax.nn.sigmoid, sigmoids.derivative_of_entry, at=(1.0,), dtype="bfloat16")
-    assert own.after <= house.after + 0.5
+@pytest.mark.parametrize(
+    ("f", "house"),
+    [
+        (jax.nn.sigmoid, sigmoid.sigmoid_derivative),
+        (jnp.tanh, sigmoid.tanh_derivative),
+        (lambda x: jnp.log(1 + jnp.exp(x)), sigmoid.softplus_derivative),
+        (lambda x: jnp.log(1 / (1 + jnp.exp(-x))), sigmoid.log_sigmoid_derivative),
+    ],
+)
+def test_a_textbook_function_gets_a_form_as_good_as_the_catalogue_has(f, house):
+    own = hg.repair(f, at=(1.0,)).derivative_of_entry
+    for dtype in ("float32", "bfloat16"):
+        bound = measured(f, house, at=(1.0,), dtype=dtype).after + 0.5
+        assert measured(f, own, at=(1.0,), dtype=dtype).after <= bound
 
 
 def test_a_probability_keeps_its_digits_where_it_is_nearly_one(probabilities):

@@ -4,12 +4,14 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flint import arb
 
 from handgrad._precision import x64
 from handgrad.accuracy.measure import HALF, compare, compute, inputs_of, true_derivatives
@@ -17,8 +19,8 @@ from handgrad.errors import InputError
 from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
-from handgrad.repair.search import GOALS, Piece, Question, cuts, joined, solve
-from handgrad.repair.terms import Term, constant, derivative, on_arrays
+from handgrad.repair.search import GOALS, Form, Piece, Question, cuts, joined, solve
+from handgrad.repair.terms import Term, constant, derivative, on_arrays, on_balls
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
@@ -209,12 +211,14 @@ class Search:
             if after_ns <= MOST_COST * before_ns:
                 break
             cheaper = self.improved(slope, 1, args, slopes, searched, before, goal)
-            if cheaper[0] is not term:
+            if cheaper[0] is not term and _worst(cheaper[2]) <= max(GOOD, _worst(after)):
                 term, pieces, after = cheaper
                 before_ns, after_ns = self.times(plain, term)
         gained, lost = _difference(before, after)
         if lost > gained or (_worst(after) >= _worst(before) and gained <= 0):
             self.notes.append("nothing better was found")
+            term, pieces = slope, [Piece(-np.inf, np.inf, Form(slope))]
+            before_ns, after_ns = self.times(plain, term)
         self.notes += self.remarks(pieces)
         widen = self.needs_widening(term)
         source = module(self.name, self.arguments, value_term, term, self.reduction, widen)
@@ -346,6 +350,12 @@ class Search:
                     f"a series from {piece.low:.6g} to {piece.high:.6g}: what it leaves out is "
                     f"proved to be below {piece.form.truncation:.1e} of the value"
                 )
+        for left, right in pairwise(pieces):
+            if not self.labels and _jumps(left, right):
+                found.append(
+                    f"a kink at {self.arguments[0]} = {left.high:.6g}: the derivative there is the "
+                    "one from the right"
+                )
         return found
 
 
@@ -454,6 +464,14 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     top = 1e30
     change = np.minimum(before[known], top) - np.minimum(after[known], top)
     return float(change.max(initial=0.0)), float(-change.min(initial=0.0))
+
+
+def _jumps(left: Piece, right: Piece) -> bool:
+    """Whether two neighbouring forms surely differ where one ends and the other begins."""
+    at = [np.array(arb(left.high), object)]
+    one, other = (np.asarray(on_balls(piece.form.term, at))[()] for piece in (left, right))
+    exact = left.form.kind == right.form.kind == "exact"
+    return exact and one.is_finite() and other.is_finite() and not one.overlaps(other)
 
 
 def _piece_data(piece: Piece) -> dict[str, Any]:
