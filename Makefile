@@ -10,7 +10,7 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench atlas every-logit faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench atlas every-logit repair faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -104,6 +104,9 @@ atlas: $(READY)  ## the error of every derivative in every dtype, into benchmark
 
 every-logit: $(READY)  ## every float32 logit through every form
 	$(BIN)/handgrad atlas --every-logit
+
+repair: $(READY)  ## 49 functions whose derivative loses digits, before and after the repair
+	$(BIN)/python -m benchmarks.repair
 
 faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
 	$(BIN)/python -m benchmarks.faults

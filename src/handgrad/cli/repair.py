@@ -16,7 +16,8 @@ def repair(
         typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one."),
     ],
     dtype: Annotated[
-        str, typer.Option(help="float32, float64, bfloat16 or float16: where digits are to be kept.")
+        str,
+        typer.Option(help="float32, float64, bfloat16 or float16: where digits are to be kept."),
     ] = "float32",
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:

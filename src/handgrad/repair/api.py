@@ -2,23 +2,25 @@
 
 import inspect
 import json
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field
+from itertools import pairwise
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flint import arb
 
 from handgrad._precision import x64
 from handgrad.accuracy.measure import HALF, compare, compute, inputs_of, true_derivatives
 from handgrad.errors import InputError
+from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
-from handgrad.repair.search import GOALS, Piece, Question, cuts, joined, solve
-from handgrad.repair.terms import Term, constant, derivative, on_arrays
+from handgrad.repair.search import GOALS, Form, Piece, Question, cuts, joined, solve
+from handgrad.repair.terms import Term, constant, derivative, on_arrays, on_balls
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
@@ -81,8 +83,57 @@ def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
     """
     if dtype not in (*HALF, "float32", "float64"):
         raise InputError("dtype", "float32, float64, bfloat16 or float16", repr(dtype), "name one")
-    core = read(f, at)
+    try:
+        core = read(f, at)
+    except InputError:
+        logits = vector.recognised(f, at) if isinstance(at, tuple) and at else None
+        if logits is None:
+            raise
+        return _repaired_logits(f, at, logits, dtype)
     return Search(f, at, core, dtype).run()
+
+
+def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) -> Repair:
+    """The repair of a function of a vector of logits."""
+    name = getattr(f, "__name__", "f")
+    name = name if name.isidentifier() and name not in ("softmax", "others") else "f"
+    source = vector.source(logits, name, _argument_names(f, len(at)))
+    namespace = load(source)
+    slope = namespace["derivative"]
+    with x64():
+        wide = tuple(
+            jnp.asarray(value, jnp.float64) if jnp.issubdtype(jnp.result_type(value), jnp.floating)
+            else value for value in at
+        )  # fmt: skip
+    verdict = verify(
+        slope, of=f, at=wide, dtypes=("float64",), evaluations=0, name=f"{name}, repaired"
+    )
+    rows = vector.drawn(logits.size, dtype)
+    before = vector.errors(jax.grad(f), logits, at, rows, dtype)
+    after = vector.errors(slope, logits, at, rows, dtype)
+    costs = [_time_of_rows(function, at, rows, dtype) for function in (jax.grad(f), slope)]
+    worst = _worst(after)
+    notes = (f"recognised as a {logits.family} family; errors over {len(rows)} drawn vectors",)
+    return Repair(
+        ok=bool(verdict.ok and (worst <= GOOD or worst < _worst(before))),
+        value=namespace[name], derivative=slope, source=source, before_ulp=_worst(before),
+        after_ulp=worst, cost=Cost(*costs), verdict=verdict, notes=notes, dtype=dtype, name=name,
+        derivative_of_entry=slope,
+    )  # fmt: skip
+
+
+def _time_of_rows(function: Callable, at: tuple, rows: np.ndarray, dtype: str) -> float:
+    """Nanoseconds for each entry of a batch of rows."""
+    with x64(dtype == "float64"):
+        rest = [jnp.asarray(np.asarray(value), dtype) for value in at[1:]]
+        batch = jnp.asarray(np.tile(rows, (max(1, TIMED // rows.size), 1)), dtype)
+        compiled = jax.jit(jax.vmap(lambda z: function(z, *rest))).lower(batch).compile()
+        seconds = []
+        for _ in range(6):
+            start = perf_counter()
+            jax.block_until_ready(compiled(batch))
+            seconds.append(perf_counter() - start)
+    return min(seconds[1:]) / batch.size * 1e9
 
 
 class Search:
@@ -141,16 +192,15 @@ class Search:
         return np.unique(np.concatenate([numbers, dense]) + 0.0)
 
     def run(self) -> Repair:
+        """Value and derivative searched for, written as code, proved and measured."""
         dense = self.inputs()
         args = self.arguments_at(dense.astype(np.float64))
         searched = "float32" if self.dtype in HALF else self.dtype
-        values, slopes = (
-            self.truth(order, self.dtype)(*args) for order in (0, 1)
-        )
+        values, slopes = (self.truth(order, self.dtype)(*args) for order in (0, 1))
         plain = jax.grad(self.each)
         before = self.errors(plain, 1, args, slopes, self.dtype)
         before_value = self.errors(self.each, 0, args, values, self.dtype)
-        value_term, _ = self.term, None
+        value_term = self.term
         if _worst(before_value) > GOOD:
             value_term, _, _ = self.improved(self.term, 0, args, values, searched, before_value)
         slope = derivative(self.term)
@@ -161,12 +211,14 @@ class Search:
             if after_ns <= MOST_COST * before_ns:
                 break
             cheaper = self.improved(slope, 1, args, slopes, searched, before, goal)
-            if cheaper[0] is not term:
+            if cheaper[0] is not term and _worst(cheaper[2]) <= max(GOOD, _worst(after)):
                 term, pieces, after = cheaper
                 before_ns, after_ns = self.times(plain, term)
         gained, lost = _difference(before, after)
-        if lost > gained or _worst(after) >= _worst(before) and gained <= 0:
+        if lost > gained or (_worst(after) >= _worst(before) and gained <= 0):
             self.notes.append("nothing better was found")
+            term, pieces = slope, [Piece(-np.inf, np.inf, Form(slope))]
+            before_ns, after_ns = self.times(plain, term)
         self.notes += self.remarks(pieces)
         widen = self.needs_widening(term)
         source = module(self.name, self.arguments, value_term, term, self.reduction, widen)
@@ -298,6 +350,12 @@ class Search:
                     f"a series from {piece.low:.6g} to {piece.high:.6g}: what it leaves out is "
                     f"proved to be below {piece.form.truncation:.1e} of the value"
                 )
+        for left, right in pairwise(pieces):
+            if not self.labels and _jumps(left, right):
+                found.append(
+                    f"a kink at {self.arguments[0]} = {left.high:.6g}: the derivative there is the "
+                    "one from the right"
+                )
         return found
 
 
@@ -314,7 +372,18 @@ class Measured:
 
 def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured:
     """`jax.grad(f)` and another derivative of one entry of f over the inputs of a dtype."""
-    search = Search(f, at, read(f, at), dtype)
+    try:
+        search = Search(f, at, read(f, at), dtype)
+    except InputError:
+        logits = vector.recognised(f, at)
+        if logits is None:
+            raise
+        rows = vector.drawn(logits.size, dtype)
+        before, after = (
+            vector.errors(g, logits, at, rows, dtype).ravel() for g in (jax.grad(f), slope)
+        )
+        count = int(np.count_nonzero(~np.isnan(after)))
+        return Measured(_worst(before), _worst(after), count, _difference(before, after)[1])
     args = search.arguments_at(search.inputs())
     true = search.truth(1, dtype)(*args)
     before = search.errors(jax.grad(search.each), 1, args, true, dtype)
@@ -397,6 +466,14 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     return float(change.max(initial=0.0)), float(-change.min(initial=0.0))
 
 
+def _jumps(left: Piece, right: Piece) -> bool:
+    """Whether two neighbouring forms surely differ where one ends and the other begins."""
+    at = [np.array(arb(left.high), object)]
+    one, other = (np.asarray(on_balls(piece.form.term, at))[()] for piece in (left, right))
+    exact = left.form.kind == right.form.kind == "exact"
+    return exact and one.is_finite() and other.is_finite() and not one.overlaps(other)
+
+
 def _piece_data(piece: Piece) -> dict[str, Any]:
     return {
         "low": piece.low, "high": piece.high, "kind": piece.form.kind,
@@ -411,14 +488,17 @@ def as_text(found: Repair) -> str:
     """The answer, the numbers, and the code."""
     factor = found.cost.after_ns / found.cost.before_ns
     same = "nothing better was found" in found.notes
-    answer = "as good as it was" if same and found.ok else "repaired" if found.ok else "NOT repaired"
+    answer = (
+        "as good as it was" if same and found.ok else "repaired" if found.ok else "NOT repaired"
+    )
     lines = [
         f"{found.name}: {answer}",
         f"  error in {found.dtype}   {_ulps(found.before_ulp)} as jax.grad builds it, "
         f"{_ulps(found.after_ulp)} as below",
         f"  nanoseconds        {found.cost.before_ns:.2f} an element, {found.cost.after_ns:.2f} "
         f"({factor:.2f} times)",
-        f"  proof              {found.verdict.hand} to the derivative, {found.verdict.digits} digits",
+        f"  proof              {found.verdict.hand} to the derivative, "
+        f"{found.verdict.digits} digits",
         *(f"  note               {note}" for note in found.notes),
         "", found.source,
     ]  # fmt: skip

@@ -23,7 +23,6 @@ from handgrad.repair.terms import (
     INFIX,
     SYMBOLS,
     Term,
-    is_number,
     number_text,
     subterms,
 )
@@ -35,7 +34,8 @@ PRECEDENCE = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "neg": SIG
 SHORT_NAMES = {
     "exp": "e", "expm1": "m", "sqrt": "r", "log": "l", "log1p": "l", "tanh": "t", "logistic": "s",
     "where": "w", "sin": "sin", "cos": "cos", "round": "near", "abs": "a", "lt": "left",
-    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d", "add": "p", "mul": "q", "div": "q",
+    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d",
+    "add": "p", "mul": "q", "div": "q",
 }  # fmt: skip
 NAMED_FUNCTIONS = {
     "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",
@@ -65,7 +65,10 @@ class Writer:
             return SYMBOL_SOURCES[op], ATOM
         if op == "neg":
             inner, tight = self.text(args[0])
-            return f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}", SIGN
+            return (
+                f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}",
+                SIGN,
+            )
         if op == "pow" or (op == "mul" and args[0] is args[1] and args[0].op != "const"):
             return self._power(term)
         if op in INFIX:

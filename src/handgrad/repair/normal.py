@@ -21,8 +21,17 @@ from typing import Any
 
 from flint import Ordering, fmpq, fmpq_mpoly_ctx
 
-from handgrad.repair.terms import SYMBOLS, Term, argument, constant, function, is_number
-from handgrad.repair.terms import make, raised, substitute
+from handgrad.repair.terms import (
+    SYMBOLS,
+    Term,
+    argument,
+    constant,
+    function,
+    is_number,
+    make,
+    raised,
+    substitute,
+)
 
 ROOTS, EXPONENTIALS, OTHERS, ARGUMENTS = 6, 6, 18, 6
 FIRST_EXPONENTIAL, FIRST_OTHER = ROOTS, ROOTS + EXPONENTIALS
@@ -187,6 +196,7 @@ class Field:
         return p
 
     def ratio(self, num: Polynomial, den: Polynomial) -> Ratio:
+        """num / den in lowest terms. Raises OutsideField where den is 0."""
         num, den = self.reduced(num), self.reduced(den)
         if den.is_zero():
             raise OutsideField("a division by zero")
@@ -198,17 +208,21 @@ class Field:
         return Ratio(num / lead, den / lead)
 
     def add(self, a: Ratio, b: Ratio) -> Ratio:
+        """a + b."""
         if a.den == b.den:
             return self.ratio(a.num + b.num, a.den)
         return self.ratio(a.num * b.den + b.num * a.den, a.den * b.den)
 
     def subtract(self, a: Ratio, b: Ratio) -> Ratio:
+        """a − b."""
         return self.add(a, Ratio(-b.num, b.den))
 
     def multiply(self, a: Ratio, b: Ratio) -> Ratio:
+        """a b."""
         return self.ratio(a.num * b.num, a.den * b.den)
 
     def divide(self, a: Ratio, b: Ratio) -> Ratio:
+        """a / b."""
         return self.ratio(a.num * b.den, a.den * b.num)
 
     def _power(self, a: Ratio, exponent: int) -> Ratio:
@@ -290,9 +304,7 @@ class Field:
             if index >= FIRST_OTHER:
                 raise OutsideField("many exponentials")
             self.exponentials[index] = Exponential(base, exponent, unit)
-        return self.multiply(
-            result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit))
-        )
+        return self.multiply(result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit)))
 
     def _log(self, a: Ratio) -> Ratio:
         """The sum of the logarithms of the factors that are surely positive, and of the rest."""
@@ -310,7 +322,10 @@ class Field:
                 elif self.is_positive(factor):
                     part = self._log_of(Ratio(factor, ONE))
                 else:
-                    rest = self.multiply(rest, self._power(Ratio(factor, ONE), int(amount.num.leading_coefficient().p)))
+                    rest = self.multiply(
+                        rest,
+                        self._power(Ratio(factor, ONE), int(amount.num.leading_coefficient().p)),
+                    )
                     continue
                 total = self.add(total, self.multiply(amount, part))
         if rest == Ratio(ONE, ONE):
@@ -340,6 +355,8 @@ class Field:
         """A term of this normal form, in that mode."""
         if a.num.is_zero():
             return constant(0)
+        if self.logs and mode.down:
+            a = self._with_logs_divided(a, mode)
         number, factors = self._factors(a, mode)
         tangents: list[Term] = []
         if mode.difference == "tanh":
@@ -464,7 +481,7 @@ class Field:
         return function(known.base, scaled(exponent, amount))
 
     def generator(self, index: int, mode: Mode) -> Term:
-        """What a generator stands for; an exponential or a root divided through as the mode asks."""
+        """What a generator stands for; exponentials and roots divided through as asked."""
         if index == FIRST_ARGUMENT:
             return function("abs", X) if mode.side else X
         if index > FIRST_ARGUMENT:
@@ -483,20 +500,30 @@ class Field:
         return self.others[index]
 
     def logarithm(self, inner: Ratio, mode: Mode) -> Term:
-        """log of a ratio; of what is divided through, with the power that was pulled out."""
+        """log of a ratio; of a polynomial that is divided through, without the power of E."""
         if inner.den != ONE:
             return function("log", self.write(inner, mode))
-        term, pulled = self.polynomial(inner.num, replace(mode, big=False))
+        term, _ = self.polynomial(inner.num, replace(mode, big=False))
         if term.op == "add" and is_number(term.args[0], 1):
             log = function("log1p", term.args[1])
         elif term.op == "sub" and is_number(term.args[0], 1):
             log = function("log1p", -term.args[1])
         else:
             log = function("log", term)
-        for index, power in pulled.items():
-            known = self.exponentials[index]
-            log = scaled(self.write(known.exponent, Mode()), known.unit * power) + log
         return log
+
+    def _with_logs_divided(self, a: Ratio, mode: Mode) -> Ratio:
+        """log p replaced by log(p/Eᵏ) + k log E, where the mode divides p by Eᵏ."""
+        new = list(GENERATORS)
+        for index, inner in self.logs.items():
+            if inner.den != ONE:
+                continue
+            for e, known in self.exponentials.items():
+                top = max(powers[e] for powers, _ in monomials(inner.num))
+                if e in mode.down and top and known.exponent.den == ONE:
+                    unit = fmpq(known.unit.numerator, known.unit.denominator)
+                    new[index] = new[index] + known.exponent.num * unit * top
+        return self.ratio(a.num.compose(*new), a.den.compose(*new))
 
     def polynomial(
         self, p: Polynomial, mode: Mode, root: bool = False
@@ -607,7 +634,9 @@ class Field:
             if not power or (inverse and index == FIRST_ARGUMENT):
                 continue
             if index in self.exponentials and power == 1 and mode.order == 2:
-                halves.append(self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode))
+                halves.append(
+                    self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode)
+                )
                 continue
             if index in self.exponentials and power > 2 and mode.order < 2:
                 sign = -1 if index in mode.down else 1
@@ -711,9 +740,7 @@ def _in_order(items: list) -> list:
     return sorted(items, key=lambda item: (item[1] < 0, sum(item[0]), [-p for p in item[0]]))
 
 
-def _assemble(
-    number: fmpq, exponentials: list[Term], above: list, below: list, order: int
-) -> Term:
+def _assemble(number: fmpq, exponentials: list[Term], above: list, below: list, order: int) -> Term:
     amount = Fraction(int(number.p), int(number.q))
     if order == 1:
         result = scaled(_product(exponentials), amount) if exponentials else constant(amount)
@@ -750,8 +777,11 @@ def _is_generator(p: Polynomial) -> int | None:
     if len(items) != 1:
         return None
     ((powers, number),) = items
-    return next(i for i, power in enumerate(powers) if power) if (
-        number == 1 and sum(powers) == 1) else None
+    return (
+        next(i for i, power in enumerate(powers) if power)
+        if (number == 1 and sum(powers) == 1)
+        else None
+    )
 
 
 def _coefficient(p: Polynomial, index: int) -> fmpq | None:
@@ -772,8 +802,10 @@ def _content(p: Polynomial) -> fmpq:
 
 
 def _common_divisor(a: Fraction, b: Fraction) -> Fraction:
-    return Fraction(math.gcd(a.numerator * b.denominator, b.numerator * a.denominator),
-                    a.denominator * b.denominator)
+    return Fraction(
+        math.gcd(a.numerator * b.denominator, b.numerator * a.denominator),
+        a.denominator * b.denominator,
+    )
 
 
 def _whole_root(number: fmpq) -> fmpq | None:

@@ -13,8 +13,19 @@ from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
 from handgrad.interop import as_jax
-from handgrad.repair.terms import COMPARISONS, FUNCTIONS, Term, argument, constant, function, where
-from handgrad.repair.terms import depends, is_number, make, raised
+from handgrad.repair.terms import (
+    COMPARISONS,
+    FUNCTIONS,
+    Term,
+    argument,
+    constant,
+    depends,
+    function,
+    is_number,
+    make,
+    raised,
+    where,
+)
 
 DIRECT = {
     "add": lambda a, b: a + b, "add_any": lambda a, b: a + b, "sub": lambda a, b: a - b,
@@ -134,9 +145,11 @@ class Reader:
         self.size = size
 
     def run(self, program: Any, operands: Sequence[Any]) -> list[Any]:
+        """The outputs of a program at terms."""
         return jaxprs.run(program, operands, self.apply, self.constant)
 
     def constant(self, value: Any, aval: Any) -> Any:
+        """A number as a term; an array only where all its entries are one number."""
         if not hasattr(aval, "dtype") or aval.dtype.kind not in "fiub":
             raise _no_core("f", f"a constant of dtype {getattr(aval, 'dtype', type(value))}")
         array = np.asarray(value)
@@ -147,6 +160,7 @@ class Reader:
         )
 
     def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
+        """The outputs of one equation. Raises InputError for one that is no formula."""
         name, params = equation.primitive.name, equation.params
         if any(isinstance(operand, _Sum) for operand in operands):
             return [self.of_sum(equation, operands)]

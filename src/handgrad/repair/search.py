@@ -414,7 +414,7 @@ def leading_forms(term: Term, dtype: str) -> list[Form]:
             missing = abs(value / at_zero - 1)
             if missing < small:
                 amount = constant(float(at_zero.mid()))
-                leading = amount * X ** power if power >= 0 else amount / X ** -power
+                leading = amount * X**power if power >= 0 else amount / X**-power
                 if power < -1:  # x² overflows where the quotient is a number
                     leading = amount
                     for _ in range(-power):
@@ -511,9 +511,14 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
 def _sample(dtype: str, extra: np.ndarray) -> np.ndarray:
     """Inputs of every exponent, more of them between −32 and 32, and the extra ones; ascending."""
     info = jnp.finfo(dtype)
-    dense = np.linspace(-32, 32, 801).astype(jnp.dtype(dtype)).astype(np.float64)
+    edges = np.linspace(80, 104, 241)  # where e^−x leaves the normal numbers of float32
+    dense = (
+        np.concatenate([np.linspace(-32, 32, 801), edges, -edges])
+        .astype(jnp.dtype(dtype))
+        .astype(np.float64)
+    )
     xs = inputs_of(dtype, 6 if info.bits > 16 else None).astype(np.float64)
-    return np.unique(np.concatenate([xs[::1 if info.bits > 16 else 16], dense, extra]) + 0.0)
+    return np.unique(np.concatenate([xs[:: 1 if info.bits > 16 else 16], dense, extra]) + 0.0)
 
 
 def _roots(term: Term, table: Table) -> list[arb]:
@@ -717,7 +722,9 @@ def _inside(own: Sequence[Piece]) -> float:
         return piece.high - max(1.0, abs(piece.high)) / 4
     if np.isinf(piece.high):
         return piece.low + max(1.0, abs(piece.low)) / 4
-    return roundest(piece.low + (piece.high - piece.low) / 4, piece.high - (piece.high - piece.low) / 4)
+    return roundest(
+        piece.low + (piece.high - piece.low) / 4, piece.high - (piece.high - piece.low) / 4
+    )
 
 
 def _is_finite_outside(own: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> bool:

@@ -203,7 +203,7 @@ def _polynomial(
     u = arb(0, radius)
     known = (k for k, c in enumerate(coefficients[:-1]) if not c.contains(0))
     first = 1 if spacing else next(known, None)
-    if first is None or any(not c.is_zero() for c in coefficients[:first]) and not spacing:
+    if first is None or (any(not c.is_zero() for c in coefficients[:first]) and not spacing):
         return None
     whole = abs(_shortened(coefficients[first:], 0, u)[0]).abs_lower()  # f / u^first, everywhere
     if spacing:

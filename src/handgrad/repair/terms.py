@@ -120,6 +120,7 @@ def constant(value: Any) -> Term:
 
 
 def as_term(value: Any) -> Term:
+    """A term, or a number as one."""
     return value if isinstance(value, Term) else constant(value)
 
 
@@ -136,6 +137,7 @@ def _folded(function: Callable[..., Any], *terms: Term) -> Term | None:
 
 
 def add(a: Term, b: Term) -> Term:
+    """a + b, without zeros and double signs."""
     if is_number(a, 0):
         return b
     if b.op == "neg":
@@ -146,6 +148,7 @@ def add(a: Term, b: Term) -> Term:
 
 
 def subtract(a: Term, b: Term) -> Term:
+    """a − b, and 0 for a − a."""
     if is_number(b, 0):
         return a
     if is_number(a, 0):
@@ -158,6 +161,7 @@ def subtract(a: Term, b: Term) -> Term:
 
 
 def multiply(a: Term, b: Term) -> Term:
+    """a b, the signs outside."""
     if is_number(a, 0) or is_number(b, 0):
         return constant(0)
     if is_number(a, 1):
@@ -175,6 +179,7 @@ def multiply(a: Term, b: Term) -> Term:
 
 
 def quotient(a: Term, b: Term) -> Term:
+    """a / b, the signs outside."""
     if is_number(a, 0) and not is_number(b, 0):
         return constant(0)
     if is_number(b, 1):
@@ -192,6 +197,7 @@ def _size(a: Term) -> Term:
 
 
 def negate(a: Term) -> Term:
+    """−a."""
     if a.op == "neg":
         return a.args[0]
     return constant(-a.value) if a.op == "const" else make("neg", (a,))
@@ -393,6 +399,7 @@ def derivative(term: Term, place: int = 0) -> Term:
 
 
 def make_binary(op: str, a: Term, b: Term) -> Term:
+    """One of the four operations by its name."""
     return {"add": add, "sub": subtract, "mul": multiply, "div": quotient}[op](a, b)
 
 

@@ -1,0 +1,243 @@
+"""Functions of a vector of logits: log-sum-exp, softmax, and the losses made of them.
+
+Two families are recognised from values at a few points, and then proved by the judge:
+
+    f(z) = w·z − s log Σ eᶻ        ∂f/∂zᵢ = wᵢ − s pᵢ
+    f(z) = Σ cᵢ pᵢ                 ∂f/∂zᵢ = pᵢ Σⱼ (cᵢ − cⱼ) pⱼ
+
+with p = softmax(z). Where s = Σ w, as in every cross-entropy, wᵢ − s pᵢ cancels at the likely
+class; wᵢ Σ_{j≠i} pⱼ − pᵢ Σ_{j≠i} wⱼ is the same number, and does not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flint import arb, ctx
+
+from handgrad._precision import x64
+from handgrad.accuracy.measure import TrueValues, compare
+
+FEW = 64
+"""Up to as many entries each may have a weight of its own."""
+POINTS = 24
+DRAWN = 512
+SCALES = (0.1, 1.0, 4.0, 16.0, 40.0)
+
+HEAD = '''import jax
+import jax.numpy as jnp
+
+
+def in_float32(f):
+    """f, half precisions computed in float32 and rounded once at the end."""
+
+    def wide(*args):
+        dtype = jnp.result_type(*args)
+        wider = jnp.promote_types(dtype, jnp.float32)
+        return f(*(jnp.asarray(arg, wider) for arg in args)).astype(dtype)
+
+    return wide
+
+
+def softmax(z):
+    """e^z / Σ e^z, shifted by the maximum: no exponential overflows."""
+    e = jnp.exp(z - jnp.max(z))
+    return e / jnp.sum(e)
+
+'''
+OTHERS = '''
+def others(a):
+    """For each entry the sum of all others, added up from both ends: nothing is subtracted."""
+    zero = jnp.zeros_like(a[:1])
+    before = jnp.concatenate([zero, jnp.cumsum(a[:-1])])
+    after = jnp.concatenate([jnp.cumsum(a[:0:-1])[::-1], zero])
+    return before + after
+
+'''
+RULE = """
+
+@jax.custom_jvp
+def {name}({inputs}):
+    return value({inputs})
+
+
+@{name}.defjvp
+def {name}_jvp(primals, tangents):
+    {unpack} = primals, tangents
+    return {name}({inputs}), jnp.sum(derivative({inputs}) * d{x}){rest}
+"""
+
+
+@dataclass(frozen=True)
+class Logits:
+    """A function of logits: its family and its weights, `label` if these are an argument's."""
+
+    family: str
+    weights: tuple[Fraction, ...]
+    """One for each entry, or one for all."""
+    scale: Fraction
+    """s, or what the label is multiplied by."""
+    label: int | None
+    size: int
+
+    @property
+    def cancels(self) -> bool:
+        """Whether s = Σ w, so that the gradient is written without a difference."""
+        return self.label is not None or sum(self.all_weights()) == self.scale != 0
+
+    def all_weights(self) -> list[Fraction]:
+        """A weight for each entry."""
+        return list(self.weights) * (self.size if len(self.weights) == 1 else 1)
+
+
+def recognised(f: Callable, at: tuple) -> Logits | None:
+    """The family that `f` seems to belong to, by its values at random logits; None for neither."""
+    shape = np.shape(at[0])
+    if len(shape) != 1 or shape[0] < 2:
+        return None
+    size = shape[0]
+    rows = np.random.default_rng(0).normal(size=(max(POINTS, min(size, FEW) + 4), size)) * 2
+    labels = [i for i in range(1, len(at)) if np.shape(at[i]) == shape]
+    rest = [jnp.asarray(value, float) if np.ndim(value) else value for value in at[1:]]
+    try:
+        with x64():
+            values = np.array([np.asarray(f(jnp.asarray(row), *rest)) for row in rows], float)
+    except Exception:
+        return None
+    if values.shape != (len(rows),) or not np.isfinite(values).all():
+        return None
+    top = rows.max(axis=1)
+    total = top + np.log(np.exp(rows - top[:, None]).sum(axis=1))
+    p = np.exp(rows - total[:, None])
+    for place in labels:
+        y = np.asarray(at[place], float)
+        found = _fit(np.stack([rows @ y - y.sum() * total], axis=1), values)
+        if found is not None:
+            return Logits("log", (), found[0], place, size)
+    found = _fit(np.stack([rows.sum(axis=1), -total], axis=1), values)
+    if found is not None:
+        return Logits("log", (found[0],), found[1], None, size)
+    if size <= FEW:
+        found = _fit(np.concatenate([rows, -total[:, None]], axis=1), values)
+        if found is not None:
+            return Logits("log", tuple(found[:-1]), found[-1], None, size)
+        found = _fit(p, values)
+        if found is not None:
+            return Logits("softmax", tuple(found), Fraction(0), None, size)
+    return None
+
+
+def _fit(columns: np.ndarray, values: np.ndarray) -> list[Fraction] | None:
+    """Coefficients, simple fractions, that give all the values; None if there are none."""
+    solution = np.linalg.lstsq(columns, values, rcond=None)[0]
+    simple = [Fraction(float(number)).limit_denominator(4096) for number in solution]
+    given = columns @ np.array([float(number) for number in simple])
+    close = np.allclose(given, values, rtol=1e-11, atol=1e-11)
+    return simple if close and any(simple) else None
+
+
+def source(found: Logits, name: str, arguments: list[str]) -> str:
+    """A module that runs by itself, as for a function of one number."""
+    z, inputs = arguments[0], ", ".join(arguments)
+    if found.label is not None:
+        weights = arguments[found.label]
+        factor = (
+            "" if found.scale == 1 else "-" if found.scale == -1 else f"{_text(found.scale)} * "
+        )
+        value = f"{factor}jnp.sum({weights} * jax.nn.log_softmax({z}))"
+        slope = [f"p = softmax({z})",
+                 f"return {factor}({weights} * others(p) - p * others({weights}))"]  # fmt: skip
+    else:
+        single = len(found.weights) == 1
+        listed = ", ".join(_text(number) for number in found.weights)
+        array = f"jnp.full_like({z}, {listed})" if single else f"jnp.array([{listed}], {z}.dtype)"
+        lines = [f"w = {array}", f"p = softmax({z})"]
+        if found.family == "softmax":
+            value = f"jnp.sum({array} * softmax({z}))"
+            slope = [*lines, "return p * jnp.sum((w[:, None] - w[None, :]) * p[None, :], axis=1)"]
+        else:
+            size = _text(found.scale)
+            value = f"jnp.sum({array} * {z}) - {size} * jax.nn.logsumexp({z})"
+            last = "w * others(p) - p * others(w)" if found.cancels else f"w - {size} * p"
+            if not any(found.weights):
+                value, lines = f"{_text(-found.scale)} * jax.nn.logsumexp({z})", lines[1:]
+                last = f"{_text(-found.scale)} * p"
+            elif found.cancels:
+                value = f"jnp.sum({array} * jax.nn.log_softmax({z}))"
+            slope = [*lines, f"return {last}"]
+    tangents = [f"d{argument}" for argument in arguments]
+    alone, moved0 = len(arguments) == 1, tangents[0]
+    others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
+    comma = "," if len(arguments) == 2 else ""
+    rest = "" if alone else (
+        f" + jax.jvp(\n        lambda {others}: value({inputs}), ({others}{comma}), "
+        f"({moved}{comma})\n    )[1]")  # fmt: skip
+    rule = RULE.format(
+        name=name, inputs=inputs, x=z, rest=rest,
+        unpack=f"({inputs},), ({moved0},)" if alone else f"({inputs}), ({', '.join(tangents)})",
+    )  # fmt: skip
+    uses_others = "others(" in slope[-1]
+    return "".join([
+        HEAD, OTHERS if uses_others else "",
+        f'\n@in_float32\ndef value({inputs}):\n    """The function."""\n    return {value}\n\n',
+        f'\n@in_float32\ndef derivative({inputs}):\n    """Its gradient in {z}."""\n    ',
+        "\n    ".join(slope), "\n", rule,
+    ])  # fmt: skip
+
+
+def _text(number: Fraction) -> str:
+    return (
+        str(number) if number.denominator == 1 else f"({number.numerator} / {number.denominator})"
+    )
+
+
+# --- inputs and truth -------------------------------------------------------------------------
+
+
+def drawn(size: int, dtype: str) -> np.ndarray:
+    """Vectors of logits, close together and far apart, rounded to the dtype."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(DRAWN, size))
+    scales = np.resize(SCALES, DRAWN)[:, None]
+    return (rows * scales).astype(jnp.dtype(dtype)).astype(np.float64)
+
+
+def true_gradients(found: Logits, rows: np.ndarray, labels: np.ndarray | None) -> TrueValues:
+    """The gradient at each row over balls: the judge has proved it to be that of the function."""
+    high, low = np.zeros(rows.shape), np.zeros(rows.shape)
+    weights = found.all_weights()
+    with ctx.workprec(640):
+        if labels is None:
+            w = [arb(n.numerator) / n.denominator for n in weights]
+            scale = arb(found.scale.numerator) / found.scale.denominator
+        else:
+            factor = arb(found.scale.numerator) / found.scale.denominator
+            w = [factor * arb(float(y)) for y in labels]
+            scale = sum(w, arb(0))
+        for i, row in enumerate(rows):
+            exponentials = [arb(float(z)).exp() for z in row]
+            total = sum(exponentials, arb(0))
+            p = [e / total for e in exponentials]
+            mean = sum((a * b for a, b in zip(w, p, strict=True)), arb(0))
+            for j, (weight, share) in enumerate(zip(w, p, strict=True)):
+                soft = found.family == "softmax"
+                exact = share * (weight - mean) if soft else weight - scale * share
+                high[i, j] = first = float(exact.mid())
+                low[i, j] = float((exact - arb(first)).mid())
+    parts = {name: np.zeros(rows.shape) for name in TrueValues._fields}
+    return TrueValues(**{**parts, "high": high, "low": low})
+
+
+def errors(
+    function: Callable, found: Logits, at: tuple, rows: np.ndarray, dtype: str
+) -> np.ndarray:
+    """The error of a gradient in ulp, by row and coordinate; NaN where the truth is subnormal."""
+    label = None if found.label is None else np.asarray(at[found.label], float)
+    true = true_gradients(found, rows, label)
+    with x64(dtype == "float64"):
+        rest = [jnp.asarray(np.asarray(value), dtype) for value in at[1:]]
+        values = jax.jit(jax.vmap(lambda z: function(z, *rest)))(jnp.asarray(rows, dtype))
+    return compare(np.asarray(values), true, np.ones_like(rows), dtype=dtype).error
