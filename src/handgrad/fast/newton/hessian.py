@@ -129,7 +129,7 @@ class KeptHessian:
 class HessianProducts:
     """Directions by conjugate gradients over `sample` (n, D), which is scaled, in its dtype.
 
-    `weights` (n,), or 1, say how much its examples weigh.
+    `weights` (n,), or 1, are those of its examples.
 
     Nothing is kept: every direction is that of the Hessian at its point.
     """
