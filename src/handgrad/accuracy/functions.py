@@ -253,7 +253,7 @@ ENDLESS: dict[str, tuple[str, ...]] = {
     "jax.scipy.special.expi": ("bfloat16",),
     "jax.scipy.special.expn, n = 2": ("bfloat16",),
 }
-"""Functions whose loop in JAX waits for an accuracy that a dtype does not have: no run has ended."""
+"""Functions whose loop in JAX waits for an accuracy that the dtype does not have: it never ends."""
 
 
 # --- the table --------------------------------------------------------------------------------
