@@ -511,7 +511,7 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
 def _sample(dtype: str, extra: np.ndarray) -> np.ndarray:
     """Inputs of every exponent, more of them between −32 and 32, and the extra ones; ascending."""
     info = jnp.finfo(dtype)
-    edges = np.linspace(80, 104, 241)  # where e^−x leaves the normal numbers of float32
+    edges = np.linspace(32, 104, 721)  # where e^−x and e^−2x leave the normal numbers of float32
     dense = (
         np.concatenate([np.linspace(-32, 32, 801), edges, -edges])
         .astype(jnp.dtype(dtype))
