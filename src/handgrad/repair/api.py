@@ -178,7 +178,9 @@ class Search:
 
         return at
 
-    def errors(self, function: Callable, order: int, args: list[np.ndarray], true: Any, dtype: str):
+    def errors(
+        self, function: Callable, order: int, args: list[np.ndarray], true: Any, dtype: str
+    ) -> np.ndarray:
         """The error of a compiled function at each input, and what is judged."""
         values = compute(function, *args, dtype=dtype, repeats=0).values
         return compare(values, true, *args, dtype=dtype).error

@@ -396,7 +396,7 @@ def leading_forms(term: Term, dtype: str) -> list[Form]:
     field = Field()
     try:
         ratio = field.of(term)
-        if field.exponentials or field.others.keys() - field.constants():
+        if field.exponentials or field.logs or field.others.keys() - field.constants():
             return []
         power, inner = field.at_infinity(ratio)
     except OutsideField:

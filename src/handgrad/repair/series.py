@@ -7,6 +7,7 @@ of one, by Taylor's theorem; numerator and denominator that vanish together are 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import jax.numpy as jnp
 import numpy as np
@@ -120,7 +121,7 @@ def _divide(a: Model, b: Model, u: arb) -> Model:
     return _multiply(*_fit(a, _compose(lambda s: 1 / s, b, u), u), u)
 
 
-def _power(a: Model, exponent: object, u: arb) -> Model:
+def _power(a: Model, exponent: Fraction, u: arb) -> Model:
     if exponent.denominator != 1:
         rational = arb(exponent.numerator) / exponent.denominator
         return _compose(lambda s: (s.log() * rational).exp(), a, u)
