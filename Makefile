@@ -10,7 +10,7 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench exhaust repair faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench atlas every-logit repair faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,8 +57,9 @@ torch:  ## PyTorch's losses and rules before the judge, in an environment of the
 	.venv-torch/bin/python -m pytest -q tests/interop
 	.venv-torch/bin/python -m benchmarks.judge.pytorch --processes $(WORKERS)
 
-proofs: $(READY)  ## the long tests: the whole catalogue before the judge, with its search
+proofs: $(READY)  ## the long tests; and once more, compiled as usual, what make test compiles quickly
 	$(BIN)/python -m pytest -m slow
+	HANDGRAD_COMPILE=usual $(BIN)/python -m pytest tests/benchmarks tests/docs tests/explain tests/fast tests/interop tests/verify
 
 fuzz: $(READY)  ## ten thousand inputs of every bad kind: each works or is refused in one line
 	HANDGRAD_FUZZ=whole $(BIN)/python -m pytest -q tests/fuzz
@@ -67,7 +68,7 @@ processes: $(READY)  ## many devices and many processes: the result of one, and 
 	$(BIN)/python -m pytest -s tests/scale/test_rendezvous.py tests/scale/test_processes.py tests/scale/test_sharding.py -m 'slow or not slow'
 
 docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
-	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W -q -E -j $(WORKERS) -b html docs docs/_build/html
 
 figures: $(READY)  ## the book's own figures as files: docs/generated
 	cd docs && ../$(BIN)/python -m figures
@@ -97,11 +98,15 @@ bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/
 	$(BIN)/handgrad bench --results benchmarks/results
 	$(BIN)/python -m benchmarks --results benchmarks/results
 
+atlas: $(READY)  ## the error of every derivative in every dtype, into benchmarks/results
+	$(BIN)/handgrad atlas --results benchmarks/results
+	$(BIN)/python -m benchmarks.atlas_check
+
+every-logit: $(READY)  ## every float32 logit through every form
+	$(BIN)/handgrad atlas --every-logit
+
 repair: $(READY)  ## 49 functions whose derivative loses digits, before and after the repair
 	$(BIN)/python -m benchmarks.repair
-
-exhaust: $(READY)  ## every float32 logit through every form
-	$(BIN)/handgrad exhaust
 
 faults: $(READY)  ## training killed, starved of disk and given damaged checkpoints
 	$(BIN)/python -m benchmarks.faults

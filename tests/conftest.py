@@ -1,10 +1,13 @@
 """Strict numerics for every test: no silent promotion of dtypes or ranks."""
 
 import gc
+import os
+from functools import cached_property
 from pathlib import Path
 
 import jax
 import pytest
+from jax._src import compiler  # whose options no public setting reaches for every program
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -27,22 +30,114 @@ def pytest_collection_modifyitems(items):
             item.add_marker("annotated")
 
 
-PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz")
+PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz", "derivations")
 """Rooms whose tests are not about digits: their programs are compiled quickly, and less well."""
 
+ALGEBRA = (
+    "benchmarks/test_bugs.py",
+    "benchmarks/test_controls.py",
+    "benchmarks/test_faults.py",
+    "benchmarks/test_mutants.py",
+    "benchmarks/test_notes.py",
+    "benchmarks/test_objectives.py",
+    *(f"docs/test_code_blocks.py::test_a_chapter_runs[{n}" for n in ("05", "06", "13", "15")),
+    "docs/test_figures.py",
+    "explain/test_notebook_in_browser.py",
+    "explain/test_page_in_browser.py",
+    "explain/test_pieces.py",
+    "explain/test_training_figure.py",
+    "fast/test_newton.py",
+    "interop/",
+    "verify/test_blackbox.py",
+    "verify/test_captured_data.py",
+    "verify/test_certificate.py",
+    "verify/test_derivatives.py",
+    "verify/test_diagnosis.py",
+    "verify/test_diagnosis_rules.py",
+    "verify/test_kinds_mathematics.py",
+    "verify/test_kinks.py",
+    "verify/test_mathematics.py",
+    "verify/test_sizes.py",
+)
+"""Tests whose verdicts come of ball arithmetic, pictures and optima: compiled quickly too.
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly(request):
-    """No optimisation for the tests of the rooms in PLUMBING, nor for the commands they start."""
-    if request.path.relative_to(Path(__file__).parent).parts[0] not in PLUMBING:
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
-        jax.clear_caches()  # no other test meets a program that was compiled so
+`make proofs` runs them once more, compiled as usual.
+"""
+
+QUICK = (
+    ()
+    if os.environ.get("HANDGRAD_COMPILE") == "usual"
+    else (*(f"tests/{room}/" for room in PLUMBING), *(f"tests/{file}" for file in ALGEBRA))
+)
+
+QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+"""Options of XLA under which it compiles in a third of the time."""
+
+
+class Compiler:
+    """JAX's, as everybody has it or, for a while, quick; also for the commands that tests start."""
+
+    def __init__(self):
+        self.is_quick = False
+        self.as_usual = compiler.get_compile_options
+        self.flags = os.environ.get("XLA_FLAGS", "")
+
+    @cached_property
+    def options(self):
+        """Those of QUICKLY that this version of XLA knows."""
+
+        def is_known(name):
+            try:
+                jax.jit(lambda: 0, compiler_options={name: QUICKLY[name]}).lower().compile()
+            except jax.errors.JaxRuntimeError:
+                return False
+            return True
+
+        return [(name, value) for name, value in QUICKLY.items() if is_known(name)]
+
+    def turn(self, quick):
+        """Compile quickly, or as usual: nothing that was compiled in the other way is met again."""
+        if quick == self.is_quick:
+            return
+        options = self.options if quick else []
+        self.is_quick = quick
+
+        def get_compile_options(*args, **kwargs):
+            made = self.as_usual(*args, **kwargs)
+            made.env_option_overrides = [*made.env_option_overrides, *options]
+            return made
+
+        compiler.get_compile_options = get_compile_options
+        flags = [f"--{name}={str(value).lower()}" for name, value in options]
+        os.environ["XLA_FLAGS"] = " ".join([self.flags, *flags])
+        jax.clear_caches()
+
+
+COMPILER = Compiler()
+
+
+def is_quick(item):
+    """Whether a test is compiled quickly; long proofs and doctests of the source are not."""
+    if item is None or item.get_closest_marker("slow"):
+        return False
+    return item.nodeid.startswith(QUICK)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """No optimisation for the tests of PLUMBING and ALGEBRA, nor for the commands they start."""
+    COMPILER.turn(quick=is_quick(item))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """As usual again, once the next test is another: it may be no test of this folder."""
+    COMPILER.turn(quick=is_quick(item) and is_quick(nextitem))
 
 
 def pytest_collection_finish():

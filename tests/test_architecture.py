@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 HOUSE = (
     "errors", "_notebook", "_types", "_checks", "_values", "_precision", "_placement", "gradients",
     "fast", "losses", "jaxprs", "exact", "interop", "verify", "accuracy", "repair", "testing",
-    "derivations", "catalogue", "data", "scale", "train", "bench", "explain", "cli", "__main__",
+    "derivations", "catalogue", "data", "scale", "train", "sklearn", "bench", "explain", "cli",
+    "__main__",
 )  # fmt: skip
 AUTODIFF = {
     "grad", "value_and_grad", "vjp", "jvp", "jacfwd", "jacrev", "hessian", "linearize",

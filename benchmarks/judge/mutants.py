@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.judge.trials import JUDGES, choose, summary, trials_of_case
+from benchmarks.judge.trials import OURS, choose, summary, trials_of_case
 from handgrad.cli.app import run_script
 from handgrad.cli.output import WRONG, check_seed, check_writable, print, table, track, write_json
 from handgrad.errors import InputError
@@ -35,6 +35,7 @@ def mutants(
     causes: Annotated[
         bool, typer.Option(help="Diagnose every mutant that is caught; slower.")
     ] = False,
+    beside: Annotated[bool, typer.Option(help="Ask the checks that come with JAX too.")] = True,
     json: Annotated[Path | None, typer.Option(help="Write every trial to this file.")] = None,
 ) -> None:
     """Mutate hand-derived gradients, and see which judge notices."""
@@ -45,7 +46,7 @@ def mutants(
     if not 0 <= black <= 1:
         raise InputError("black", "a share between 0 and 1", black, "pass 0.5")
     names = list(dict.fromkeys(case.name for case, _ in choose(tuple(cases or ()), limit, seed)))
-    run = partial(trials_of_case, tuple(cases or ()), limit, seed, black, causes)
+    run = partial(trials_of_case, tuple(cases or ()), limit, seed, black, causes, beside)
     if len(names) <= FEW:
         found = list(track(map(run, names), "mutants", len(names)))
     else:
@@ -54,7 +55,7 @@ def mutants(
     trials = [trial for part in found for trial in part]
     rows = summary(trials)
     print_summary(rows)
-    wrong = [trial for trial in trials if "handgrad" in trial.wrong_judges]
+    wrong = [trial for trial in trials if OURS in trial.wrong_judges]
     for trial in wrong:
         what = "missed" if trial.different else "accused, though equivalent"
         kind = " (a black box)" if trial.black_box else ""
@@ -67,11 +68,12 @@ def mutants(
 
 def print_summary(rows: list[dict[str, Any]]) -> None:
     """For each operator the number of mutants, of different ones, and of those each judge found."""
-    found = table("operator", "mutants", "different", *JUDGES, "causes named", gap=2)
+    judges = [name for name, cell in rows[0].items() if isinstance(cell, dict) and "killed" in cell]
+    found = table("operator", "mutants", "different", *judges, "causes named", gap=2)
     for row in rows:
         cells = [
             f"{row[judge]['killed']}" + (f" +{n}" if (n := row[judge]["false_alarms"]) else "")
-            for judge in JUDGES
+            for judge in judges
         ]
         asked, named = row["causes"]["asked"], row["causes"]["named"]
         cells.append(f"{named} of {asked}" if asked else "-")

@@ -9,7 +9,7 @@ false alarm.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from handgrad.errors import InputError
 from handgrad.verify import verify
 from handgrad.verify.diagnosis import UNNAMED
 from handgrad.verify.mathematics import RIGHT, compare_with_truth
+from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
     Argnums,
     Problem,
@@ -36,12 +37,13 @@ from handgrad.verify.witnesses import (
     trace_all,
 )
 
-JUDGES = ("handgrad", "check_grads float32", "check_grads float64", "check_vjp float64")
+OURS = "handgrad"
 DRAWN = 6
 """Points of the second opinion: some drawn, and one of them scaled up in what is differentiated."""
 SCALES = (7.0, 60.0, 300.0)
-BLACK_SCALES = (1.0, 7.0, 30.0)
-"""Of the points drawn for a black box."""
+BLACK_SCALES = (1.0, 7.0, 60.0)
+"""Of the points drawn for a black box: at 300 much of a tail is less than float64 can hold. A
+textbook form that loses all digits at 60 is wrong there as numbers: such ones are drawn near."""
 DIGITS = 30
 LOOPS = ("scan", "while", "cond", "optimization_barrier")
 
@@ -69,7 +71,7 @@ class Trial:
     @property
     def wrong_judges(self) -> tuple[str, ...]:
         """The judges whose verdict is not the second opinion's."""
-        return tuple(name for name in JUDGES if self.accused[name] != self.different)
+        return tuple(name for name, said in self.accused.items() if said != self.different)
 
 
 def sample(cases: tuple[Case, ...], limit: int, seed: int) -> list[tuple[Case, Mutation]]:
@@ -97,27 +99,37 @@ def choose(names: tuple[str, ...], limit: int, seed: int) -> list[tuple[Case, Mu
 
 
 def trials_of_case(
-    names: tuple[str, ...], limit: int, seed: int, share: float, causes: bool, name: str
+    names: tuple[str, ...],
+    limit: int,
+    seed: int,
+    share: float,
+    causes: bool,
+    beside: bool,
+    name: str,
 ) -> list[Trial]:
     """The trials of those of the chosen mutants that are of one case.
 
-    A `share` of them, spread evenly over all, are black boxes; `causes` asks what is wrong.
+    A `share` of them, spread evenly over all, are black boxes; `causes` asks what is wrong, and
+    `beside` what JAX's checks say.
     """
     chosen = choose(names, limit, seed)
     black = [int(share * (i + 1)) > int(share * i) for i in range(len(chosen))]
     own = [i for i, (case, _) in enumerate(chosen) if case.name == name]
-    return list(try_mutants([chosen[i] for i in own], [black[i] for i in own], causes))
+    return list(try_mutants([chosen[i] for i in own], [black[i] for i in own], causes, beside))
 
 
 def try_mutants(
-    chosen: list[tuple[Case, Mutation]], black: Sequence[bool] = (), causes: bool = False
+    chosen: list[tuple[Case, Mutation]],
+    black: Sequence[bool] = (),
+    causes: bool = False,
+    beside: bool = True,
 ) -> Iterator[Trial]:
     """The trial of each mutant; mutants of one case should follow one another."""
     group: CaseMutants | None = None
     for number, (case, mutation) in enumerate(chosen):
         if group is None or group.case is not case:
             group = CaseMutants(case)
-        yield group.trial(mutation, bool(black) and black[number], causes)
+        yield group.trial(mutation, bool(black) and black[number], causes, beside)
 
 
 class CaseMutants:
@@ -131,28 +143,36 @@ class CaseMutants:
             far = [scaled(case, near[0], by) for by in SCALES]
             self.unseen = [args for args in near + far if not jnp.isnan(case.loss(*args))]
             self.right = [opinion(case.gradient, args) for args in self.unseen]
+            self.scale_of = dict(
+                zip(map(id, near + far), [1.0] * len(near) + [*SCALES], strict=True)
+            )
             self.at = case.example(jax.random.key(0))
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
             self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
             problem = Problem(case.gradient, case.loss, self.at, case.argnums)
             self.programs: Programs = trace_all(problem, "float64", hand=False)
 
-    def trial(self, mutation: Mutation, black_box: bool = False, causes: bool = False) -> Trial:
-        """One mutant before the second opinion and before every judge."""
+    def trial(
+        self,
+        mutation: Mutation,
+        black_box: bool = False,
+        causes: bool = False,
+        beside: bool = True,
+    ) -> Trial:
+        """One mutant before the second opinion, our judge, and JAX's checks `beside` it."""
         changed = mutant(self.case.gradient, mutation)
+        reach = max(self.black_scales) if black_box else max(SCALES)
         with x64():
             different = any(
                 differ(opinion(changed, args), right)
                 and differ(opinion(changed, args, MANY), opinion(self.case.gradient, args, MANY))
                 for args, right in zip(self.unseen, self.right, strict=True)
+                if self.scale_of[id(args)] <= reach
             )
         by_handgrad, cause = self.by_handgrad(changed, black_box, causes)
-        accused = {
-            "handgrad": by_handgrad,
-            "check_grads float32": self.by_jax(changed, "float32", check_first_order),
-            "check_grads float64": self.by_jax(changed, "float64", check_first_order),
-            "check_vjp float64": self.by_jax(changed, "float64", check_pullback),
-        }
+        accused = {OURS: by_handgrad}
+        for judge, (dtype, check) in CHECKS.items() if beside else ():
+            accused[judge] = self.by_jax(changed, dtype, check)
         return Trial(
             self.case.name, mutation.operator, mutation.place, mutation.detail, different, accused,
             black_box, cause,
@@ -166,23 +186,36 @@ class CaseMutants:
         The mathematics comes first, and all of it if that passes. A black box is drawn at larger
         numbers too: no search looks for its tail.
         """
-        question: dict[str, Any] = {
+        if black_box:
+            verdict = self._as_black_box(changed, self.black_scales)
+            return not verdict.ok and not verdict.is_undecided, verdict.cause or ""
+        if self._is_different(changed):
+            cause = verify(changed, evaluations=0, **self.question).cause if causes else ""
+            return True, cause or ""
+        verdict = verify(changed, evaluations=400, points=self.case.example, **self.question)
+        wrong = verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
+        return wrong, verdict.cause or ""
+
+    @cached_property
+    def question(self) -> dict[str, Any]:
+        """What our judge is asked about every mutant, beside the mutant itself."""
+        return {
             "of": self.case.loss, "at": self.at, "argnums": self.case.argnums,
             "dtypes": ("float64",), "digits": DIGITS,
         }  # fmt: skip
-        if black_box:
-            scales = itertools.cycle(BLACK_SCALES)
-            verdict = verify(
-                in_numpy(changed), points=lambda key: self._scaled_example(key, next(scales)),
-                **question,
-            )  # fmt: skip
-            return not verdict.ok and not verdict.is_undecided, verdict.cause or ""
-        if self._is_different(changed):
-            cause = verify(changed, evaluations=0, **question).cause if causes else ""
-            return True, cause or ""
-        verdict = verify(changed, evaluations=400, points=self.case.example, **question)
-        wrong = verdict.hand == "different" or (verdict.hand in RIGHT and not verdict.ok)
-        return wrong, verdict.cause or ""
+
+    @cached_property
+    def black_scales(self) -> tuple[float, ...]:
+        """How far out black boxes are drawn: as far as the gradient itself has digits there."""
+        holds = self._as_black_box(self.case.gradient, BLACK_SCALES).ok
+        return BLACK_SCALES if holds else BLACK_SCALES[:1]
+
+    def _as_black_box(self, gradient: Callable, by: tuple[float, ...]) -> Verdict:
+        scales = itertools.cycle(by)
+        return verify(
+            in_numpy(gradient), points=lambda key: self._scaled_example(key, next(scales)),
+            **self.question,
+        )  # fmt: skip
 
     def _scaled_example(self, key: Any, by: float) -> tuple:
         return scaled(self.case, moved_from_zero(self.case, self.case.example(key), key), by)
@@ -316,6 +349,14 @@ def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
     return tuple(jax.tree.map(moved, arg) if i in argnums else arg for i, arg in enumerate(args))
 
 
+CHECKS: dict[str, tuple[str, Callable]] = {
+    "check_grads float32": ("float32", check_first_order),
+    "check_grads float64": ("float64", check_first_order),
+    "check_vjp float64": ("float64", check_pullback),
+}
+"""What comes with JAX: the dtype and the check."""
+
+
 def summary(trials: list[Trial]) -> list[dict[str, Any]]:
     """By operator, black boxes, and in all: mutants, really different, kills and alarms."""
     rows = []
@@ -331,7 +372,7 @@ def summary(trials: list[Trial]) -> list[dict[str, Any]]:
             "mutants": len(some),
             "different": sum(t.different for t in some),
         }
-        for judge in JUDGES:
+        for judge in trials[0].accused:
             row[judge] = {
                 "killed": sum(t.different and t.accused[judge] for t in some),
                 "false_alarms": sum(t.accused[judge] and not t.different for t in some),

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from benchmarks.notes import statements
-from benchmarks.notes.records import AGREES, DIFFERS
+from benchmarks.notes.records import AGREES, DIFFERS, by_text
 from handgrad.cli.app import run_script
 from handgrad.cli.output import WRONG, check_writable, print, track, write_json
 
@@ -21,7 +21,7 @@ from handgrad.cli.output import WRONG, check_writable, print, track, write_json
 def notes(
     json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
 ) -> None:
-    """Compute every statement of the two source texts: what agrees, what differs, and the errata.
+    """Compute every statement of the source texts: what agrees, what differs, and the errata.
 
     Exit code 1 if a statement does not come out as recorded.
     """
@@ -32,10 +32,10 @@ def notes(
     print_statements(checked)
     errata = [entry for entry in checked if entry.verdict == DIFFERS]
     print_errata(errata)
-    texts = len({entry.statement.text for entry in checked})
     kinds = Counter(entry.statement.kind for entry in errata)
+    print(escape(by_text(checked)))
     print(
-        f"{total} statements of {texts} texts: {total - len(errata)} agree, {len(errata)} differ "
+        f"{total} statements: {total - len(errata)} agree, {len(errata)} differ "
         f"({', '.join(f'{kind}: {number}' for kind, number in kinds.most_common())}); "
         f"{sum(entry.judged is not None for entry in checked)} went before the judge"
     )

@@ -5,7 +5,8 @@ code. What is true is computed by `computes(claimed)`, and compared with it. So 
 agree by being left alone: another figure in `claimed` gives another verdict.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,3 +91,9 @@ def check(statement: Statement) -> Checked:
     finding = statement.computes(statement.claimed)
     verdict = AGREES if finding.agrees else DIFFERS
     return Checked(statement, verdict, finding.found, finding.verdict)
+
+
+def by_text(checked: Sequence[Checked]) -> str:
+    """How many statements are of which text, by its name."""
+    counts = Counter(entry.statement.text for entry in checked)
+    return "; ".join(f"{number} of {text}" for text, number in counts.items())

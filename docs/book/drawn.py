@@ -1,8 +1,8 @@
-"""`{derivation}`, `{drawn}` and `{explained}`: what the package derives, draws and explains.
+"""`{derivation}`, `{drawn}`, `{explained}`, `{played}`: what is derived, drawn, explained, played.
 
 Nothing of it is written into the book by hand: a derivation comes from `handgrad.derivations`, and
 is checked line by line as its page is built; a figure from its function in `docs/figures`; a page
-of the tape from `handgrad.explain`.
+of the tape from `handgrad.explain`, a page to play with from `docs/play`.
 """
 
 from functools import cache
@@ -16,6 +16,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import figures
+import play
 from handgrad.derivations import DERIVATIONS, check, derivation
 from handgrad.derivations.latex import as_mathml
 
@@ -101,7 +102,7 @@ class Drawn(SphinxDirective):
 
 
 class EveryLogit(SphinxDirective):
-    """The figure of `handgrad exhaust` for a sample of inputs; the content is its caption."""
+    """The figure of `handgrad atlas --every-logit` for a sample; the content is its caption."""
 
     required_arguments = 1
     has_content = True
@@ -109,7 +110,7 @@ class EveryLogit(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Measure now, and draw; a form of the package that does not hold is an error."""
-        from handgrad.accuracy.error_sweep import failures_of_own, sweep
+        from handgrad.accuracy.every_logit import failures_of_own, sweep
         from handgrad.accuracy.figure import error_figure
         from handgrad.explain.training_figure import png
 
@@ -135,17 +136,36 @@ class Explained(SphinxDirective):
         found = explain_case(name)
         if not (found.identical_unfused and found.hand_equal):
             LOG.error("the tape of %s does not agree", name, location=self.get_location())
-        folder = Path(self.env.srcdir) / GENERATED / "beside" / "explain"
-        write(folder / f"{name}.html", as_html(found).encode())
-        there = "../" * self.env.docname.count("/") + f"explain/{escape(name)}.html"
-        opened = f'<a class="open" href="{there}">{escape(name)}: the tape on a page of its own</a>'
-        if "link" in self.options:
-            return [nodes.raw("", f"<p>{opened}</p>", format="html")]
-        frame = (
-            f'<iframe class="tape" src="{there}" loading="lazy" '
-            f'title="{escape(name)}: the tape, to step through"></iframe>'
-        )
-        return [nodes.raw("", f"{frame}\n<p>{opened}</p>", format="html")]
+        write(beside(self) / "explain" / f"{name}.html", as_html(found).encode())
+        title = f"{name}: the tape"
+        return framed(self, f"explain/{name}.html", title, link="link" in self.options)
+
+
+class Played(SphinxDirective):
+    """A page of `docs/play`, within this page and to be opened by itself."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Write the page beside the book, and frame it."""
+        name = self.arguments[0]
+        write(beside(self) / "play" / f"{name}.html", play.page(name).encode())
+        return framed(self, f"play/{name}.html", play.PAGES[name][0])
+
+
+def beside(directive: SphinxDirective) -> Path:
+    """The folder of the pages that stand by themselves beside the book."""
+    return Path(directive.env.srcdir) / GENERATED / "beside"
+
+
+def framed(
+    directive: SphinxDirective, path: str, title: str, link: bool = False
+) -> list[nodes.Node]:
+    """A page beside the book in a frame, with a link to it under it; or the link alone."""
+    there = "../" * directive.env.docname.count("/") + escape(path)
+    opened = f'<p><a class="open" href="{there}">{escape(title)}, on a page of its own</a></p>'
+    frame = f'<iframe class="tape" src="{there}" loading="lazy" title="{escape(title)}"></iframe>\n'
+    return [nodes.raw("", opened if link else frame + opened, format="html")]
 
 
 def shown(directive: SphinxDirective, name: str, whole: bytes) -> list[nodes.Node]:
@@ -163,10 +183,72 @@ def write(path: Path, whole: bytes) -> None:
     path.write_bytes(whole)
 
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+PRIMES = ("", "′", "″")
+
+
+class AtlasRows(SphinxDirective):
+    """Rows of the newest atlas under `benchmarks/results`, and its page beside the book.
+
+    Each line of the content names a function, an order and a dtype, with `|` between them; without
+    content there is the page alone. The forms of a derivative share a line each.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Write the page of every atlas there is; a row that is not in the newest is an error."""
+        from handgrad.accuracy.atlas import read_atlas
+        from handgrad.accuracy.page import as_html
+
+        paths = sorted(RESULTS.rglob("atlas-*.json"), key=lambda path: (path.name, str(path)))
+        if not paths:
+            text = "This copy holds no atlas: nothing was measured for it yet."
+            return [nodes.note("", nodes.paragraph("", text))]
+        links = []
+        for path in paths:
+            self.env.note_dependency(str(path))
+            newest = read_atlas(path)
+            name = f"{path.parent.name}-{path.stem}"
+            write(
+                Path(self.env.srcdir) / GENERATED / "beside" / "atlas" / f"{name}.html",
+                as_html(newest).encode(),
+            )
+            there = "../" * self.env.docname.count("/") + f"atlas/{escape(name)}.html"
+            said = f"{path.stem.removeprefix('atlas-').replace('-', ' ')}, {path.parent.name}"
+            links.append(f'<a class="open" href="{there}">the atlas of {escape(said)}</a>')
+        page = nodes.raw("", f"<p>{'<br>'.join(links)}</p>", format="html")
+        table = self.rows(newest.rows) if self.content else []
+        return [*table, page]
+
+    def rows(self, measured: list[Any]) -> list[nodes.Node]:
+        """The table of the rows named."""
+        from book.results import table_of
+        from handgrad.cli.atlas import decimals
+        from handgrad.cli.output import ulps
+
+        lines = []
+        for wanted in self.content:
+            function, order, dtype = (part.strip() for part in wanted.split("|"))
+            found = [row for row in measured if row[:3] == (function, int(order), dtype)]
+            if not found:
+                LOG.error("no row of the atlas: %s", wanted, location=self.get_location())
+            for row in found:
+                counts = (row.nan, row.inf, row.wrong_sign, row.zero)
+                lines.append([
+                    f"{function}{PRIMES[int(order)]}", dtype, row.form, ulps(row.max_ulp),
+                    decimals(row.at), *(f"{count:,}" for count in counts),
+                ])  # fmt: skip
+        heads = ["", "dtype", "form", "max ulp", "at", "NaN", "inf", "wrong sign", "lost"]
+        return [table_of(heads, lines)]
+
+
 def setup(app: Any) -> None:
     """Register the directives."""
+    app.add_directive("atlas", AtlasRows)
     app.add_directive("derivation", DerivationDirective)
     app.add_directive("all-derivations", AllDerivations)
     app.add_directive("drawn", Drawn)
     app.add_directive("every-logit", EveryLogit)
     app.add_directive("explained", Explained)
+    app.add_directive("played", Played)

@@ -11,7 +11,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from benchmarks.notes import statements
-from benchmarks.notes.records import DIFFERS, Checked
+from benchmarks.notes.records import DIFFERS, Checked, by_text
 from book.results import table_of
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +48,10 @@ def errata_nodes(checked: list[Checked]) -> nodes.section:
          e.statement.reads]
         for e in wrong
     ]  # fmt: skip
-    counted = f"{len(checked)} statements: {len(checked) - len(wrong)} agree, {len(wrong)} differ."
+    counted = (
+        f"{len(checked)} statements ({by_text(checked)}): "
+        f"{len(checked) - len(wrong)} agree, {len(wrong)} differ."
+    )
     found += nodes.paragraph(counted, counted)
     found += table_of(["where", "says", "evidence", "read"], rows)
     return found

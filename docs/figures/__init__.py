@@ -3,12 +3,13 @@
 The book draws each where it stands; `make figures` writes them all to `docs/generated`.
 """
 
-import tempfile
+import io
 from collections.abc import Callable
-from pathlib import Path
 
-from matplotlib.animation import PillowWriter
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from figures import curves
 from figures.descent import surface_figure
@@ -46,12 +47,16 @@ def content(name: str) -> tuple[str, bytes]:
 
 
 def gif(moving: Moving) -> bytes:
-    """All frames as a GIF file, which repeats."""
-    writer = PillowWriter(fps=moving.frames_a_second)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "moving.gif"
-        with writer.saving(moving.figure, str(path), GIF_DPI):
-            for frame in range(moving.frames):
-                moving.show(frame)
-                writer.grab_frame()
-        return path.read_bytes()
+    """All frames as a GIF file, which repeats; the last one is held."""
+    canvas = FigureCanvasAgg(moving.figure)
+    moving.figure.set_dpi(GIF_DPI)
+    images = []
+    for frame in range(moving.frames):
+        moving.show(frame)
+        canvas.draw()
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]))
+    one = round(1000 / moving.frames_a_second)  # milliseconds
+    shown = [one] * (len(images) - 1) + [one + round(1000 * moving.held)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "gif", save_all=True, append_images=images[1:], duration=shown, loop=0)
+    return buffer.getvalue()

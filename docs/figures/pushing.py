@@ -30,6 +30,7 @@ SHOWN = (*range(16), *range(16, 40, 3), *(round(40 * 1.3**k) for k in range(20))
 LARGEST = 300.0
 """The area of a disc, in square points, where |y − ŷ| = 1."""
 FRAMES_A_SECOND = 5
+HELD = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Moving:
     show: Callable[[int], None]
     frames: int
     frames_a_second: int
+    held: float
+    """Seconds that the last frame stays."""
 
 
 @dataclass(frozen=True)
@@ -88,39 +91,50 @@ def pushes(run: Run, frame: int, data: Dataset) -> np.ndarray:
     return np.abs(np.asarray(run.residual(z, jnp.asarray(data.y, z.dtype))))
 
 
-def draw_frame(axes: Axes, run: Run, frame: int, data: Dataset) -> None:
-    """The plane coloured by ŷ, the points, a disc on each that pushes, and the line."""
-    axes.clear()
+def draw_panel(axes: Axes, run: Run, data: Dataset) -> Callable[[int], None]:
+    """The plane coloured by ŷ, the points, a disc on each that pushes, and the line.
+
+    The function that is returned shows a frame: it changes what moves, and no more.
+    """
     low, high = data.x.min(axis=0) - 0.5, data.x.max(axis=0) + 0.5
     across, up = np.meshgrid(np.linspace(low[0], high[0], 90), np.linspace(low[1], high[1], 90))
     grid = jnp.asarray(np.stack([across.ravel(), up.ravel()], axis=1))
-    p = np.asarray(run.model.predict(run.path[frame], grid)).reshape(across.shape)
+    predict = jax.jit(run.model.predict)
     ends = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (ZERO, ONE)])
-    shade = 1 - 0.3 * ((1 - p)[..., None] * (1 - ends[0]) + p[..., None] * (1 - ends[1]))
-    axes.imshow(
-        shade, origin="lower", aspect="auto", extent=(low[0], high[0], low[1], high[1]),
-        interpolation="bilinear",
+    image = axes.imshow(
+        np.ones((*across.shape, 3)), origin="lower", aspect="auto",
+        extent=(low[0], high[0], low[1], high[1]), interpolation="bilinear",
     )  # fmt: skip
-    pushed = pushes(run, frame, data)
     colours = np.where(data.y == 1, ONE, ZERO)
     first, second = data.x.T
-    axes.scatter(first, second, s=LARGEST * pushed, c=colours, alpha=0.45, linewidths=0)
+    discs = axes.scatter(
+        first, second, s=np.ones(data.examples), c=colours, alpha=0.45, linewidths=0
+    )
     axes.scatter(first, second, s=9, c=colours, edgecolors="white", linewidths=0.3)
-    weight, bias = np.asarray(run.path[frame].weight), float(run.path[frame].bias)
     ends_across = np.array([low[0], high[0]])
-    axes.plot(ends_across, -(weight[0] * ends_across + bias) / weight[1], color=INK, linewidth=1.8)
-    wrong = int(np.sum(pushed > 0.5))
+    (line,) = axes.plot(ends_across, [0, 0], color=INK, linewidth=1.8)
     plain(axes, run.name, "sepal length (standardised)", "sepal width (standardised)")
     axes.grid(visible=False)
-    axes.text(
-        0.98, 0.98,
-        f"step {SHOWN[frame]:,}\nwrong: {wrong} of {data.examples}\n"
-        f"pushing: {int(np.sum(pushed > 0))}, {pushed.sum():.2f} in all",
-        transform=axes.transAxes, va="top", ha="right", color=INK, size=10,
+    said = axes.text(
+        0.98, 0.98, "", transform=axes.transAxes, va="top", ha="right", color=INK, size=10,
         bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
     )  # fmt: skip
     axes.set_xlim(low[0], high[0])
     axes.set_ylim(low[1], high[1])
+
+    def show(frame: int) -> None:
+        p = np.asarray(predict(run.path[frame], grid)).reshape((*across.shape, 1))
+        image.set_data(1 - 0.3 * ((1 - p) * (1 - ends[0]) + p * (1 - ends[1])))
+        pushed = pushes(run, frame, data)
+        discs.set_sizes(LARGEST * pushed)
+        weight, bias = np.asarray(run.path[frame].weight), float(run.path[frame].bias)
+        line.set_ydata(-(weight[0] * ends_across + bias) / weight[1])
+        said.set_text(
+            f"step {SHOWN[frame]:,}\nwrong: {int(np.sum(pushed > 0.5))} of {data.examples}\n"
+            f"pushing: {int(np.sum(pushed > 0))}, {pushed.sum():.2f} in all"
+        )
+
+    return show
 
 
 def pushing_animation() -> Moving:
@@ -149,10 +163,12 @@ def pushing_animation() -> Moving:
         loc="upper right", ncols=2, frameon=False, labelcolor=INK,
     )  # fmt: skip
 
+    with x64():
+        shows = [draw_panel(axes, one, data) for axes, one in zip(panels, runs, strict=True)]
+
     def show(frame: int) -> None:
         with x64():
-            for axes, one in zip(panels, runs, strict=True):
-                draw_frame(axes, one, min(frame, len(SHOWN) - 1), data)
+            for show_panel in shows:
+                show_panel(frame)
 
-    held = 2 * FRAMES_A_SECOND
-    return Moving(figure, show, len(SHOWN) + held, FRAMES_A_SECOND)
+    return Moving(figure, show, len(SHOWN), FRAMES_A_SECOND, HELD)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
     from handgrad.train import fit_many as fit_many
     from handgrad.train import fit_stream as fit_stream
     from handgrad.train import newton_stream as newton_stream
+    from handgrad.train.saved import SavedModel as SavedModel
+    from handgrad.train.saved import load_model as load_model
     from handgrad.verify import Verdict as Verdict
     from handgrad.verify import agree as agree
     from handgrad.verify import verify as verify
@@ -64,6 +66,7 @@ _HOME = {
     "Model": "_types",
     "NotFollowed": "errors",
     "Repair": "repair",
+    "SavedModel": "train.saved",
     "Stream": "scale.streams",
     "Undecided": "errors",
     "UnsupportedPrimitive": "errors",
@@ -77,6 +80,7 @@ _HOME = {
     "fit_many": "train",
     "fit_stream": "train",
     "load": "data",
+    "load_model": "train.saved",
     "losses": "losses",
     "newton_stream": "train",
     "open_parts": "scale.streams",

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 __all__ = [
     "Array", "ArrayLike", "BinaryLabels", "ClassLabels", "DTypeLike", "Elementwise", "Features",
-    "Key", "Logits", "Model", "Rows", "Scalar",
+    "Key", "Logits", "Model", "Rows", "Scalar", "Weights",
 ]  # fmt: skip
 
 Key = PRNGKeyArray
@@ -29,6 +29,8 @@ Elementwise = Float[Array, "*shape"]
 Rows = Float[Array, "*batch K"]
 """Arrays of one shape whose last axis is that of the classes."""
 BinaryLabels = Float[Array, "*shape"] | Int[Array, "*shape"] | Bool[Array, "*shape"]
+Weights = Float[Array, " N"]
+"""How much each example counts in the mean."""
 ClassLabels = Int[Array, "*batch"] | Float[Array, "*batch K"]
 
 Params = TypeVar("Params")
@@ -52,8 +54,11 @@ class Model(Generic[Params]):
     """loss(params, x, y) -> scalar."""
     gradient: Callable[[Params, Any, Any], Params]
     """gradient(params, x, y) -> the structure of params."""
-    value_and_gradient: Callable[[Params, Any, Any], tuple[Array, Params]]
-    """value_and_gradient(params, x, y) -> (loss, gradient), sharing one forward pass."""
+    value_and_gradient: Callable[..., tuple[Array, Params]]
+    """value_and_gradient(params, x, y) -> (loss, gradient), sharing one forward pass.
+
+    Where it takes a `sample_weight` (N,) too, examples count so much in the mean.
+    """
     hessian: Callable[[Params, Any, Any], Any] | None = None
     """hessian(params, x, y) -> the structure that jax.hessian returns."""
     hvp: Callable[[Params, Params, Any, Any], Params] | None = None

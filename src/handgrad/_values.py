@@ -99,6 +99,27 @@ def check_two_classes(y: ArrayLike) -> None:
         )  # fmt: skip
 
 
+def relative_weights(sample_weight: ArrayLike, examples: int) -> np.ndarray:
+    """The weights of N examples, scaled to a mean of 1, (N,) float64.
+
+    Raises InputError unless they are finite, none below 0, and one above.
+
+    >>> relative_weights([0, 1, 3], 3).tolist()
+    [0.0, 0.75, 2.25]
+    """
+    weights = _numbers("sample_weight", sample_weight).astype(np.float64)
+    require_rank("sample_weight", weights, 1, "(N,)")
+    require_axis("sample_weight", weights, 0, examples, "N, the rows of x")
+    _require(
+        "sample_weight", weights, np.isfinite(weights) & (weights >= 0), "numbers of 0 or more",
+        "weight", "not", "set the weight of what does not count to 0",
+    )  # fmt: skip
+    largest = weights.max()
+    if largest == 0:
+        raise InputError("sample_weight", "one weight above 0", "zeros", "leave them out")
+    return weights / largest / np.mean(weights / largest)
+
+
 def _check_indices(labels: np.ndarray, classes: int | None) -> None:
     expected = (
         "class indices of 0 or more" if classes is None else f"class indices in 0..{classes - 1}"

@@ -62,12 +62,15 @@ class MissingExtraError(HandgradError, ImportError):
 
 
 class DivergedError(HandgradError, ArithmeticError):
-    """Training met a loss that is not finite; the step, counted from 1, is in the message."""
+    """Training met a loss that is not finite, or ended far above where it began.
+
+    The step, counted from 1, is in the message.
+    """
 
     def __init__(self, step: int, loss: float):
         self.step, self.loss = step, loss
         super().__init__(
-            f"training diverged: the loss is {loss} at step {step}; "
+            f"training diverged: the loss is {loss:.4g} at step {step}; "
             "lower the learning rate, standardise the features, or look for outliers"
         )
 

@@ -31,6 +31,7 @@ __all__ = [
     "CALLS",
     "CUSTOM_CALLS",
     "ENTERED",
+    "REMATERIALIZED",
     "WRITTEN_OUT",
     "Literal",
     "Program",

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 
-from handgrad.accuracy.error_sweep import sweep
+from handgrad.accuracy.every_logit import sweep
 from handgrad.accuracy.formulas import FORMULAS
 
 COUNT = """
 import json, jax, numpy as np
-from handgrad.accuracy.error_sweep import sweep
+from handgrad.accuracy.every_logit import sweep
 from handgrad.accuracy.formulas import FORMULAS
 blocks = np.arange(16000, 16300)
 found = sweep(FORMULAS[18:20], blocks=blocks, sample=300 * 1001)

@@ -9,7 +9,7 @@ import handgrad
 from handgrad.cli.app import is_out_of_memory
 from handgrad.errors import InputError
 
-COMMANDS = ("train", "verify", "recheck", "audit", "explain", "bench", "exhaust")
+COMMANDS = ("train", "verify", "recheck", "audit", "explain", "bench", "atlas")
 
 
 def test_a_process_of_its_own():

@@ -97,7 +97,7 @@ def test_a_derivation_or_a_kind_names_its_first_case(monkeypatch, capsys):
     """Of the explanation itself there is no need."""
     assert find_case("mlp").name == "mlp_tanh_binary"
     room = sys.modules["handgrad.explain"]
-    monkeypatch.setattr(room, "explain_case", lambda name, seed: find_case(name))
+    monkeypatch.setattr(room, "explain_case", lambda name, seed, order: find_case(name))
     assert of_case("residual", None, None, 0).name == "binary_cross_entropy"
     assert capsys.readouterr().out == "residual: its first case, binary_cross_entropy\n"
 

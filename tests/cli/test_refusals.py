@@ -36,7 +36,7 @@ CASES = {
     "noise": (f"noise.csv {TARGET}", "(noise.csv|target): expected "),
     "ragged_noise": (f"ragged_noise.csv {TARGET}", "ragged_noise.csv: expected 2 values in every"),
     "noise_parquet": (f"noise.parquet {TARGET}", "noise.parquet: expected a readable parquet file"),
-    "suffix": (f"notes.txt {TARGET}", "notes.txt: expected a .csv or a .parquet file, got the "),
+    "suffix": (f"notes.txt {TARGET}", "notes.txt: expected a .csv, .* file, got the "),
     "missing_column": ("gap.csv --target lable", "target: .* 'lable'; .* did you mean 'label'?"),
     "no_target": ("gap.csv", "target: expected the column of gap.csv to predict, got none; name"),
     "target_of_a_known_set": ("iris --target species", "target: expected none for 'iris'"),

@@ -42,9 +42,11 @@ def signalled(command):
     return run
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(command, signalled, tmp_path, number):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_says_how_to_go_on(command, signalled, tmp_path, number, request):
     log, saved = tmp_path / "log.jsonl", tmp_path / "saved"
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     ran = signalled(number, log, *LONG, "--checkpoint", saved)
     assert (ran.code, ran.err) == (128 + number, "")
     stopped = re.search(r"^hand stopped at step ([\d,]+); saved in (.*)$", ran.out, re.MULTILINE)

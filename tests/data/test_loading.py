@@ -74,7 +74,7 @@ def test_an_unknown_name_lists_the_known_and_the_closest(wrong, meant):
         load(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["", "zzz", "x" * 5000, "a\0b", "table.tsv"])
+@pytest.mark.parametrize("wrong", ["", "zzz", "x" * 5000, "a\0b", "table.txt"])
 def test_what_resembles_no_name_gets_no_guess(wrong):
     with pytest.raises(InputError, match=r"known are 'breast-cancer'.*'flights'$"):
         load(wrong)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from benchmarks.notes import statements as notes
 from book import apidoc, commands, docstrings, drawn, outside, results
+from handgrad.accuracy.atlas import Atlas, AtlasRow, as_json
 from handgrad.derivations import DERIVATIONS, Checked, check, derivation
 
 ROOT = Path(__file__).parents[2]
@@ -169,9 +171,33 @@ def test_the_reference_has_every_room_and_file():
 
 def test_the_page_of_the_command_has_every_option():
     page = commands.page()
-    for name in ("train", "verify", "recheck", "explain", "bench", "exhaust"):
+    for name in ("train", "verify", "recheck", "explain", "bench", "atlas"):
         assert f"## `handgrad {name}`" in page
     assert "`--learning-rate`" in page
+
+
+def test_rows_and_page_of_an_atlas(tmp_path, monkeypatch):
+    kept = tmp_path / "results" / "cpu"
+    kept.mkdir(parents=True)
+    row = AtlasRow(
+        "jnp.tanh", 1, "float16", "default", 2045.4, "0x1p+3", 0, 0, 0, 532, 0.1, 0.05, 9, 99, 1.0
+    )
+    (kept / "atlas-jax-0.0.json").write_text(as_json(Atlas(rows=[row])))
+    monkeypatch.setattr(drawn, "RESULTS", tmp_path / "results")
+    (tmp_path / "a").mkdir()
+    html, said = build(tmp_path / "a", "# A\n\n```{atlas}\njnp.tanh | 1 | float16\n```\n")
+    assert said == ""
+    assert "2,045" in html
+    assert 'href="atlas/cpu-atlas-jax-0.0.html"' in html
+    page = tmp_path / "a" / "source" / "generated" / "beside" / "atlas" / "cpu-atlas-jax-0.0.html"
+    assert "The accuracy of derivatives" in page.read_text()
+    (tmp_path / "b").mkdir()
+    _, said = build(tmp_path / "b", "# A\n\n```{atlas}\njnp.tanh | 2 | float16\n```\n")
+    assert "no row of the atlas: jnp.tanh | 2 | float16" in said
+    monkeypatch.setattr(drawn, "RESULTS", tmp_path / "none")
+    (tmp_path / "c").mkdir()
+    html, said = build(tmp_path / "c", "# A\n\n```{atlas}\n```\n")
+    assert "This copy holds no atlas" in html
 
 
 SOME = ("sum_of_values", "softmax_table", "softmax_code")
@@ -183,7 +209,7 @@ def test_statements_of_the_notes_and_their_errata(tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     html, said = build(tmp_path / "a", "# A\n\n```{statements}\n```\n")
     assert said == ""
-    assert "3 statements: 1 agree, 2 differ" in html
+    assert re.search(r"3 statements \(\d of [^)]+\): 1 agree, 2 differ", html)
     assert "Sigmoid Function (softmax)" in html
     found, reads = html.index("0.665241, 0.2447285"), html.index("append each power")
     assert found < html.index("Errata") < reads

@@ -17,7 +17,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "index.md
 SHELL = ("sh", "console")
 SHOWN = ("text",)
 DIRECTIVES = (
-    "derivation", "all-derivations", "drawn", "every-logit", "explained", "results", "toctree",
+    "derivation", "all-derivations", "drawn", "every-logit", "explained", "played", "results",
+    "toctree",
 )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def test_a_shell_line_is_understood(place, line):
     [
         ("handgrad verfy", "No such command"),
         ("handgrad train iris --rate 3", "No such option"),
-        ("handgrad exhaust --sample many", "valid integer"),
+        ("handgrad atlas --every-logit --sample many", "valid integer"),
         ("make cake", "make cake"),
         ("handgrads", "unknown command"),
     ],

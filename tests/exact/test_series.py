@@ -45,7 +45,7 @@ COMPOSED = {
     "to a power": lambda x: 2.5**x + jnp.abs(x) ** 1.5,
     "angle": lambda x: jnp.arctan2(x, 1 + x * x) + jnp.arctan2(x, 2.0) + jnp.arctan2(-3.0, x),
     "choices": lambda x: jnp.where(x > 1, jnp.exp(-x), jnp.maximum(x, 0.25) * jnp.minimum(x, 4.0)),
-    "clipped": lambda x: jnp.clip(x, -2.0, 3.0) * jnp.sign(x) + jnp.fmod(x, 0.7),
+    "clipped": lambda x: jnp.clip(x, -2.0, 3.0) * jnp.sign(x) + jnp.fmod(x, 0.75),
     "arrays": lambda x: jnp.dot(jnp.stack([x, x * x]), jnp.array([2.0, 3.0])) + jnp.sum(x**2),
     "a loop": lambda x: lax.fori_loop(0, 4, lambda i, y: jnp.sin(y) + x, x),
     "a while loop": lambda x: lax.while_loop(lambda y: y < 10, lambda y: y * y + 1, x),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import handgrad as hg
 from handgrad._precision import x64
@@ -15,7 +16,14 @@ from handgrad.catalogue import case
 from handgrad.explain import as_html, explain_case, find_case
 from handgrad.gradients import cross_entropy, logistic
 
-PAGES = ("logistic", "softmax_regression", "mlp", "linear_cross_entropy", "with_scan")
+PAGES = (
+    "logistic",
+    "softmax_regression",
+    "mlp",
+    "linear_cross_entropy",
+    "second_derivative",
+    "with_scan",
+)
 FAST = ("logistic", "with_scan")
 """One with a derivation, one with a loop; the rest are proofs."""
 EACH = [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in PAGES]
@@ -25,6 +33,7 @@ LOOKS = [
     pytest.param("phone", "light", marks=pytest.mark.slow),
 ]  # fmt: skip
 HEIGHTS = "return [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
+LIT = ".drawing:not(.folded) .node.now"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (360, 640)}
 
 
@@ -39,6 +48,10 @@ def pages(tmp_path_factory, user):
             if name == "with_scan":
                 found = hg.explain(user.loss, at=user.example, gradient=user.gradient)
                 expected = jax.grad(user.loss)(*user.example)
+            elif name == "second_derivative":
+                z = jnp.array([0.5, -2.0])
+                found = hg.explain(softplus, at=(z,), order=2)
+                expected = lax.logistic(z) * lax.logistic(-z)
             else:
                 found, entry = explain_case(name), find_case(name)
                 expected = jax.grad(entry.loss, entry.argnums)(*entry.example(jax.random.key(0)))
@@ -48,6 +61,10 @@ def pages(tmp_path_factory, user):
         return path, leaves
 
     return made
+
+
+def softplus(z):
+    return jnp.sum(jnp.logaddexp(0.0, z))
 
 
 class Page:
@@ -84,7 +101,7 @@ class Page:
             self.run(
                 "return [document.getElementById('step-kicker').innerText,"
                 "document.getElementById('step-title').innerText,"
-                "[...document.querySelectorAll('.node.now .var')].map(n => n.textContent),"
+                f"[...document.querySelectorAll('{LIT} .var')].map(n => n.textContent),"
                 "[...document.querySelectorAll('.lines li.lit')].map(n => Number(n.dataset.line))]"
             )
         )
@@ -164,7 +181,7 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
     page = Page(chromium, path, size)
     assert page.step == 0
     data = json.loads(page.run("return document.getElementById('data').textContent"))
-    equations = data["equations"]
+    shown = {i for i, equation in enumerate(data["equations"]) if not equation["folded"]}
     kickers = []
     for number_of_step in range(1, page.last + 1):
         page.key("ArrowRight")
@@ -172,8 +189,8 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
         kicker, _, nodes, _ = page.shown()
         kickers.append(kicker.lower())
         assert nodes
-    assert sum(k.startswith("forward") for k in kickers) == len(equations)
-    assert sum(k.startswith("backward") for k in kickers) == len(data["backward"])
+    assert sum(k.startswith("forward") for k in kickers) == len(shown)
+    assert sum(k.startswith("backward") for k in kickers) == len(shown & {*data["backward"]})
     shown = page.facts()
     assert len(shown) == len(expected)
     for block, leaf in zip(shown.values(), expected, strict=True):
@@ -227,7 +244,7 @@ def test_the_cotangent_of_the_logits_is_the_residual(chromium, pages):
     assert lines, "the derivation computes the residual too"
 
 
-@pytest.mark.parametrize("name", EACH[:-1])
+@pytest.mark.parametrize("name", EACH[:-2])
 def test_the_last_line_of_the_derivation_is_lit_at_the_gradient(chromium, pages, name):
     page = Page(chromium, pages(name)[0])
     lines = page.run("return document.querySelectorAll('.lines li').length")
@@ -254,7 +271,7 @@ def test_a_node_leads_to_its_step_by_keyboard(chromium, pages):
     page = Page(chromium, pages("logistic")[0])
     page.slide(3)
     focused = "return document.activeElement.classList.contains('node')"
-    for _ in range(12):
+    for _ in range(24):  # past the controls
         page.key("Tab")
         if page.run(focused):
             break
@@ -316,7 +333,7 @@ def test_the_page_is_as_wide_as_the_screen(chromium, pages, name, size):
         wide = page.run("return document.documentElement.scrollWidth")
         assert wide <= SIZES[size][0]
         box = page.run(
-            "const n = document.querySelector('.node.now').getBoundingClientRect();"
+            f"const n = document.querySelector('{LIT}').getBoundingClientRect();"
             "const v = document.getElementById('viewport').getBoundingClientRect();"
             "return [n.left - v.left, v.right - n.right, n.top - v.top, v.bottom - n.bottom]"
         )
@@ -343,9 +360,194 @@ def test_what_is_spoken_at_a_step(chromium, pages):
     page = Page(chromium, pages("logistic")[0])
     page.key("ArrowRight")
     live = page.run("return document.querySelector('[aria-live]').textContent")
-    assert live.startswith("Forward, equation 1 of 21. matmul = x · params.weight.")
+    assert live.startswith("Forward, equation 1 of 14. matmul = x · params.weight.")
     assert "matmul is" in live
     assert "Forward" in page.run("return document.getElementById('slider').ariaValueText")
+
+
+# --- loops, other numbers, bits lost, zoom, play, a phone -----------------------------------------
+
+SHOWN = "document.querySelector('.drawing:not(.folded)')"
+
+
+def states(user, weights):
+    """The states of the recurrent network, one after the other."""
+    _, inputs, _ = user.example
+    found = [np.zeros(3)]
+    for x in inputs:
+        found.append(np.tanh(weights["again"] @ found[-1] + weights["in"] * x))
+    return found
+
+
+def test_a_loop_is_stepped_through_and_numbers_are_changed(chromium, pages, user):
+    page = Page(chromium, pages("with_scan")[0])
+    page.key("ArrowRight")
+    assert page.shown()[1].startswith("state = scan of 5")
+    page.run("document.querySelector('.opener').click()")
+    assert page.run("return document.activeElement.getAttribute('aria-expanded')") == "true"
+    assert page.last == 10 + 5 * (1 + 4) + 5 * (1 + 4)
+    weights, inputs, target = user.example
+    reached = []
+    for _ in range(5 * 5):
+        page.key("ArrowRight")
+        kicker, title, nodes, _ = page.shown()
+        reached.append(kicker.lower())
+        if title.startswith("v₄ = tanh"):
+            number_of_run = len(set(reached)) - 1
+            agree(page.facts()["v₄ is"], states(user, weights)[number_of_run + 1], 5)
+            assert nodes == ["v₄"]
+    assert [*dict.fromkeys(reached)] == [f"forward, iteration {i} of 5" for i in range(1, 6)]
+    assert page.text("graph-title") == "Iteration 5 of 5"
+    page.run("document.getElementById('earlier').click()")  # the same step, one iteration before
+    assert page.shown()[0].lower() == "forward, iteration 4 of 5"
+    agree(page.facts()["v₄ is"], states(user, weights)[4], 5)
+    page.slide(page.last - 2)  # the way back, into the first iteration
+    kicker, title, *_ = page.shown()
+    assert kicker.lower() == "backward, iteration 1 of 5"
+    page.run("document.getElementById('leave').click()")
+    assert page.last == 10
+    assert page.shown()[0].startswith(("Backward", "BACKWARD"))
+    # other numbers: both passes in the page are those of JAX
+    page.key("Home")
+    changed = {"again": weights["again"].copy(), "in": weights["in"].copy()}
+    changed["again"][0, 0], changed["in"][2] = 0.75, -1.5
+    page.run(
+        "document.querySelectorAll('details.edit').forEach(d => { d.open = true });"
+        "const f = document.querySelectorAll('.numbers input');"
+        "for (const [i, x] of [[0, '0.75'], [11, '−1.5'], [1, 'x']]) {"
+        "f[i].value = x; f[i].dispatchEvent(new Event('input')); if (x === 'x') continue; }"
+    )
+    assert page.run("return document.querySelectorAll('[aria-invalid=true]').length") == 1
+    with x64():
+        loss, gradient = jax.value_and_grad(user.loss)(changed, inputs, target)
+    assert page.text("edited-text").startswith(f"2 numbers changed: loss 3.0058 → {loss:.5g}.")
+    page.slide(page.last)
+    for block, leaf in zip(page.facts().values(), jax.tree.leaves(gradient), strict=True):
+        agree(block, np.asarray(leaf), 5)
+    page.slide(1)
+    page.run("document.querySelector('.opener').click()")
+    page.slide(6)
+    agree(page.facts()["v₄ is"], states(user, changed)[1], 5)
+    page.run("document.getElementById('reset').click()")
+    agree(page.facts()["v₄ is"], states(user, weights)[1], 5)
+    assert page.run("return document.getElementById('edited').hidden")
+    assert page.complaints() == []
+
+
+def test_folding_bits_lost_and_play(chromium, pages, tmp_path):
+    """At 17 the sigmoid is right to its last bit, and 1 − σ(17) has no bit that is."""
+
+    def loss(z, w):
+        p = jax.nn.sigmoid(z)
+        rest = 1.0 - p
+        return jnp.sum(jnp.where(p > 0.4, rest, 7.0) * w) + 0.0
+
+    with x64():
+        found = hg.explain(loss, at=(jnp.array([17.0, 0.5]), jnp.array([1.0, 2.0])))
+    path = tmp_path / "sigmoid.html"
+    path.write_text(as_html(found), encoding="utf-8")
+    page = Page(chromium, path)
+    names = f"return [...{SHOWN}.querySelectorAll('.var')].map(n => n.textContent)"
+    titles = f"return [...{SHOWN}.querySelectorAll('.node')].map(n => n.dataset.formula)"
+    assert page.run(names) == ["z", "w", "p", "rest", "v₅", "loss"]
+    assert "v₅ = rest × w" in page.run(titles)
+    folded = page.last
+    page.run("document.getElementById('unfold').click()")
+    assert page.last == folded + 7  # the guard and its question, the sum with 0: forward and back
+    assert "v₄" in page.run(names)
+    page.run("document.getElementById('unfold').click()")
+    page.slide(2)
+    page.run("document.getElementById('lost').click()")
+    lost = dict(
+        page.run(
+            f"return [...{SHOWN}.querySelectorAll('.node')]"
+            ".map(n => [n.querySelector('.var').textContent, n.querySelector('.lost').textContent])"
+        )
+    )
+    assert lost["p"] == "exact"
+    assert lost["rest"] == "−24 bits"
+    colours = [
+        page.run(
+            f"const n = [...{SHOWN}.querySelectorAll('.node')][arguments[0]];"
+            "return getComputedStyle(n.querySelector('rect')).fill",
+            i,
+        )
+        for i in (2, 3)
+    ]
+    assert colours[0] != colours[1]
+    page.key("Home")
+    page.run("document.getElementById('speed').value = '4'")
+    page.run("document.getElementById('play').click()")
+    assert page.run("return document.getElementById('play').ariaLabel") == "Pause"
+    chromium.execute_async_script("setTimeout(arguments[arguments.length - 1], 900)")
+    assert page.step >= 1
+    page.key("ArrowLeft")  # a step by hand ends it
+    assert page.run("return document.getElementById('play').ariaLabel") == "Play"
+    page.key("Home")  # a number at which the guard acts unfolds it
+    page.run(
+        "document.querySelector('details.edit').open = true;"
+        "const f = document.querySelector('.numbers input');"
+        "f.value = '-2'; f.dispatchEvent(new Event('input'))"
+    )
+    assert "a guard acts at these numbers" in page.text("edited-text")
+    assert "v₄" in page.run(names)
+
+
+def test_the_graph_fits_zooms_and_pans(chromium, pages):
+    page = Page(chromium, pages("logistic")[0])
+    outside = (
+        "const v = document.getElementById('viewport').getBoundingClientRect();"
+        f"return [...{SHOWN}.querySelectorAll('.node')].filter(n => {{"
+        "const b = n.getBoundingClientRect();"
+        "return b.left < v.left || b.right > v.right || b.top < v.top || b.bottom > v.bottom"
+        "}).length"
+    )
+    assert page.run(outside) == 0
+    assert page.run(f"return {SHOWN}.classList.contains('afar')")
+    for _ in range(4):
+        page.run("document.getElementById('closer').click()")
+    assert page.run(outside) > 0
+    assert not page.run(f"return {SHOWN}.classList.contains('afar')")
+    where = f"return {SHOWN}.getAttribute('viewBox').split(' ').map(Number)"
+    before = page.run(where)
+    box = page.run("return document.getElementById('viewport').getBoundingClientRect().toJSON()")
+    x, y = int(box["left"] + box["width"] / 2), int(box["top"] + 60)
+    for kind, dx in (("mousePressed", 0), ("mouseMoved", 40), ("mouseReleased", 40)):
+        event = {"type": kind, "x": x + dx, "y": y, "button": "left", "buttons": 1}
+        chromium.execute_cdp_cmd("Input.dispatchMouseEvent", event | {"clickCount": 1})
+    after = page.run(where)
+    assert after[0] < before[0]
+    assert after[1:] == pytest.approx(before[1:])
+    for step in range(page.last + 1):  # nearer, the view goes where the steps go
+        page.slide(step)
+        inside = page.run(
+            f"const n = document.querySelector('{LIT}').getBoundingClientRect();"
+            "const v = document.getElementById('viewport').getBoundingClientRect();"
+            "return n.left > v.left && n.right < v.right && n.top > v.top && n.bottom < v.bottom"
+        )
+        assert inside
+    page.run("document.getElementById('fit').click()")
+    assert page.run(outside) == 0
+    caption = page.run(
+        f"const n = {SHOWN}.querySelector('.node.active'); n.focus();"
+        "return [n.dataset.formula, document.getElementById('caption').textContent]"
+    )
+    assert caption[1].startswith(caption[0])
+    assert "value" in caption[1]
+
+
+def test_on_a_phone_the_step_stays_in_view(chromium, pages):
+    page = Page(chromium, pages("logistic")[0], "phone")
+    seen = (
+        "const b = document.getElementById('step-title').getBoundingClientRect();"
+        "const g = document.getElementById('viewport').getBoundingClientRect();"
+        "const c = document.getElementById('controls').getBoundingClientRect();"
+        "return [b.top > 0 && b.bottom < c.top, g.top > 0 && g.bottom < c.top]"
+    )
+    page.run("scrollTo(0, document.body.scrollHeight)")
+    for _ in range(page.last):
+        page.run("document.getElementById('forth').click()")
+        assert page.run(seen) == [True, True]
 
 
 # --- what comes from a user's file ----------------------------------------------------------------

@@ -25,9 +25,12 @@ from handgrad.explain.derivation_view import (
     intermediates,
     match,
 )
+from handgrad.explain.folding import fold
 from handgrad.explain.leaves import compare, max_ulp
+from handgrad.explain.lost_bits import lost_bits
 from handgrad.explain.page.graph import HEIGHT, WIDTH, draw
 from handgrad.explain.page.layout import lay_out
+from handgrad.explain.primitives import expression
 from handgrad.explain.recording import record
 from handgrad.explain.source import argument_names, function_name
 from handgrad.explain.summary import summarise
@@ -302,14 +305,14 @@ class Tags(HTMLParser):
         super().__init__()
         self.found = []
         self.data = []
-        self.inside = None
+        self.body = None
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        self.inside = dict(attrs).get("id")
+        self.body = dict(attrs).get("id")
 
     def handle_data(self, data):
-        if self.inside == "data":
+        if self.body == "data":
             self.data.append(data)
 
 
@@ -388,3 +391,58 @@ def test_the_data_has_only_what_json_has():
     (leaf,) = json.loads(text)["gradient"]
     assert leaf["tape"] == ["inf", 1.0, "nan"]
     assert found.identical
+
+
+# --- folding, and the bits that float32 loses ----------------------------------------------------
+
+
+def test_what_is_constant_and_what_changes_nothing_is_folded():
+    def loss(w, ok):
+        safe = jnp.where(ok & (w > -9.0), w, jnp.nan)
+        z = jnp.exp(safe) * (jnp.arange(3.0) + 1)
+        return jnp.sum(z) + 0.0 * jnp.ones(())
+
+    with x64():
+        tape, _ = record(loss, (jnp.arange(3.0), jnp.asarray([True] * 3)))
+        folding = fold(tape)
+        shown = [e for e in tape.equations if e.index not in folding.hidden]
+        assert [e.primitive for e in shown] == ["exp", "mul", "reduce_sum"]
+        formulas = [tape.formula(e, folding.names) for e in shown]
+        assert formulas[0].endswith("= exp(w)")
+        assert formulas[-1] == "loss = Σ z"
+        nodes = [node.name for node in draw(tape, folding).nodes]
+        assert nodes == ["w", formulas[0].split(" =")[0], "z", "loss"]
+        # where it changes a number it stays
+        tape, _ = record(loss, (jnp.arange(3.0), jnp.asarray([True, False, True])))
+        kept = [e.primitive for e in tape.equations if e.index not in fold(tape).hidden]
+        assert "select_n" in kept
+        # and a maximum is no guard, even where it lets everything through
+        tape, _ = record(lambda w: jnp.sum(jnp.maximum(w, 0.0)), (jnp.arange(3.0),))
+        assert not fold(tape).hidden & {e.index for e in tape.equations if e.primitive == "max"}
+
+
+def test_the_bits_that_float32_loses():
+    found = lost_bits(lambda z: 1 - jax.nn.sigmoid(z), (17.0,))
+    z, sigma, rest = found.values
+    assert (z, rest) == (0, 24)
+    assert sigma < 1
+    assert found.cotangents[0] == 24, "the gradient of z dies with it"
+    with x64():
+        found = lost_bits(lambda z: jnp.sum(jnp.exp(z)), (jnp.array([0.5, 1.0]),))
+        assert max(found.values) < 2
+    kink = lost_bits(lambda z: jnp.where(z * (1 / z) >= 1, z, 0.0), (3.0,))
+    assert kink.note.startswith("not measured: ")
+    assert kink.values == ()
+    assert lost_bits(lambda z: z @ z, (1.0,)).note.startswith("not measured: f: expected")
+
+
+def test_subtraction_says_what_it_sends():
+    with x64():
+        tape, _ = record(
+            lambda a, b: jnp.sum((a - b) ** 2), (jnp.ones((2, 3)), jnp.ones((2, 1))), (0, 1)
+        )
+        (minus,) = [e for e in tape.equations if e.primitive == "sub"]
+    texts = [jacobian.description for jacobian in minus.jacobians]
+    assert texts[0] == "1: the cotangent goes on as it is"
+    assert texts[1].startswith("−1: the cotangent goes on with its sign turned; added up")
+    assert expression("eq", "", ["y", "2"]) == "y is 2"

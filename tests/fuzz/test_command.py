@@ -197,19 +197,19 @@ def test_explain(draw, outcomes, folder):
     outcomes.hold(lambda: run_and_look([*line, *named], folder, allowed), line, named)
 
 
-@campaign("handgrad exhaust, bench: refusals", 400, 8)
+@campaign("handgrad atlas, bench: refusals", 400, 8)
 def test_the_others(draw, outcomes, folder):
     furnish(folder)
-    name = draw(st.sampled_from(["exhaust", "bench", "", "nothing", "--help"]))
+    name = draw(st.sampled_from(["atlas", "bench", "", "nothing", "--help"]))
     bad_number = st.sampled_from(["-1", "0", "x", "1.5", "", str(10**30), "nan"])
     bad_name = st.one_of(
         st.sampled_from(["Sigmoid", "sigmoid.png", "a\nb", "\x1b[1m"]), PATHS.map(argument)
     )
     line = {
-        "exhaust": ["exhaust", "--sample", draw(bad_number)],
+        "atlas": ["atlas", "--every-logit", "--sample", draw(bad_number)],
         "bench": ["bench", draw(bad_name), "--figures", draw(PLACES).format("")],
     }.get(name, [name])
-    if name in ("exhaust", "bench") and draw(st.booleans()):
+    if name in ("atlas", "bench") and draw(st.booleans()):
         line += ["--json", draw(PLACES).format(".txt")]
     if draw.sound:
         line = ["--help"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from fuzz.harness import campaign
-from handgrad.data import load
+from handgrad.data import FileOptions, load
 
 WORDS = st.one_of(
     st.text(max_size=8),
@@ -107,10 +107,25 @@ def parquet_tables(draw):
     return table.slice(0, draw(st.sampled_from([0, 1, 12, 12, 12])))
 
 
-def read(path, target, content):
+OPTIONS = st.fixed_dictionaries({}, optional={
+    "delimiter": st.sampled_from([",", ";", "\t", "x", "", ";;", "\x00", "é"]),
+    "decimal": st.sampled_from([".", ",", ";", ""]),
+    "encoding": st.sampled_from(["utf-8", "cp1252", "utf-16", "utf-32", "rot13", "", "base64", "\x00"]),
+    "header": st.booleans(),
+    "na": st.lists(st.sampled_from(["?", "", "-999", "1", "x", "nan", "1e999"]), max_size=3).map(tuple),
+    "drop": st.sampled_from([(), ("a",), ("",), ("label",), ("b", "b")]),
+    "text": st.sampled_from([(), ("a",), ("label",), ("none",)]),
+    "date_format": st.sampled_from(["%d/%m/%Y", "%Y", "", "%", "%Q", "x", "%s" * 99, "\x00"]),
+    "impute": st.sampled_from(["mean", "median", "most_frequent", "zero"]),
+    "max_categories": st.sampled_from([2, 3, 0, 10**9]),
+})  # fmt: skip
+"""Options of files: often none."""
+
+
+def read(path, target, content, **options):
     """Load it; the file is as before."""
     try:
-        return load(path, target)
+        return load(path, target, FileOptions(**options))
     finally:
         assert path.read_bytes() == content
 
@@ -118,12 +133,14 @@ def read(path, target, content):
 @campaign("load: CSV", 2_400, 40)
 def test_csv(draw, outcomes, folder):
     content = draw.or_sound(GOOD_CSV, csv_bytes())
-    path = folder / draw(st.sampled_from(["t.csv", "t.CSV", "a b.csv", "é.csv"]))
+    path = folder / draw(st.sampled_from(["t.csv", "t.CSV", "a b.csv", "é.csv", "t.tsv"]))
     if not draw.sound and draw(st.integers(0, 4)) == 0:
-        path = folder / "t.parquet"
+        path = folder / draw(st.sampled_from(["t.parquet", "t.feather", "t.jsonl", "t.csv.gz"]))
     path.write_bytes(content)
     target = draw.or_sound("label", st.sampled_from(["label", "label", "a", "", None, "赤"]))
-    outcomes.hold(lambda: read(path, target, content), path.name, target, content)
+    options = draw.or_sound({}, st.one_of(st.just({}), OPTIONS))
+    described = path.name, target, options, content
+    outcomes.hold(lambda: read(path, target, content, **options), *described)
 
 
 @campaign("load: Parquet", 1_200, 30)

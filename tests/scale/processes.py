@@ -29,9 +29,10 @@ def free_port():
 
 def environment(devices=1, strict=False):
     """On the CPU, with so many devices a process; `strict`: with float64, promoting nothing."""
+    flags = [os.environ.get("XLA_FLAGS", ""), f"--xla_force_host_platform_device_count={devices}"]
     wanted = {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": " ".join(flags),
         "COLUMNS": "200",
     }
     if strict:

@@ -96,6 +96,28 @@ def test_a_number_taken_twice_is_refused_and_the_first_stays(port):
         peer.connection.close()
 
 
+def test_the_coordinator_is_told_at_once_who_was_refused():
+    told, again = [], []
+    with listen(HOST, 0) as server, ThreadPoolExecutor() as pool:
+        at = HOST, server.getsockname()[1], 1, 2
+
+        def refused(message):
+            told.append(message)
+            again.append(pool.submit(join, *at, ABOUT, LONG))
+
+        wrong = pool.submit(join, *at, ABOUT | {"epochs": 4}, LONG)
+        peers = rendezvous(server, 2, ABOUT, LONG, refused)
+        peers[1].send({"met": True})
+        with pytest.raises(InputError, match="epochs is 4 here"):
+            wrong.result(LONG)
+        peer, answer = again[0].result(LONG)
+    assert answer == {"met": True}
+    (message,) = told
+    assert message.startswith("process 1 was refused: epochs is 4 here and 3 at the coordinator;")
+    for end in (peer, peers[1]):
+        end.connection.close()
+
+
 def test_one_that_died_may_come_again_and_a_stranger_is_turned_away(port):
     hello(port, 1).connection.close()
     with socket.create_connection((HOST, port)) as stranger:
@@ -270,6 +292,20 @@ def test_a_signal_is_deferred_and_a_second_one_is_not():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_closed_terminal_is_a_signal_too_unless_it_is_to_be_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with defer_signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.signal == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with defer_signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not signals.stop_requested()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_in_another_thread_there_are_no_handlers():

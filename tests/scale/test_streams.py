@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from handgrad.data import encoders, load, standardise
+from handgrad.data import load, standardise, table_file
+from handgrad.data.preparation import PreparationLearner, PreparedColumn
 from handgrad.errors import InputError
 from handgrad.scale.streams import open_parts, open_stream, sources, working_copy
-from handgrad.scale.streams.stream import HeldOut, Standardiser
+from handgrad.scale.streams.stream import HeldOut
 
 ROWS = 3_000
 WRITERS = {".parquet": parquet.write_table, ".csv": csv.write_csv}
@@ -39,7 +40,7 @@ def mixed(rows=ROWS, seed=0):
 def small_blocks(monkeypatch):
     """So that even a small file has many blocks, the last of them short."""
     monkeypatch.setattr(sources, "BLOCK_NUMBERS", 700)
-    monkeypatch.setattr(sources, "CSV_BLOCK", 4_096)
+    monkeypatch.setattr(table_file, "CSV_BLOCK", 4_096)
 
 
 def written(path, table):
@@ -75,13 +76,11 @@ def test_a_stream_is_what_load_gives(tmp_path, small_blocks, suffix):
 def test_moments_in_blocks_are_those_of_exact_sums():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5_000, 3)) * [1, 1e-3, 1e6] + [0, 2013, 1e8]
-    moments = Standardiser()
+    columns = [PreparedColumn(name, "number") for name in "abc"]
+    learner = PreparationLearner("made", columns, in_blocks=True)
     for begin in range(0, 5_000, 333):
-        moments.partial_fit([x[begin : begin + 333]])
-    features = encoders.FeatureEncoder("made", [("a", "b", "c")])
-    features.partial_fit([x])
-    features.finish()
-    moments.finish(features)
+        learner.partial_fit([x[begin : begin + 333]])
+    moments = learner.finish()
     for column in range(3):
         mean = math.fsum(x[:, column]) / 5_000
         variance = math.fsum((value - mean) ** 2 for value in x[:, column]) / 5_000
@@ -92,7 +91,7 @@ def test_moments_in_blocks_are_those_of_exact_sums():
 @pytest.mark.parametrize("row_group_size", [5_000, 100_000])
 def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_size):
     monkeypatch.setattr(sources, "BLOCK_NUMBERS", 50_000)
-    monkeypatch.setattr(sources, "BUFFERS", 2**18)
+    monkeypatch.setattr(table_file, "BUFFERS", 2**18)
     x = np.random.default_rng(0).normal(size=(30, 100_000)).astype("float32")
     table = pa.table({"label": x[0] > 0} | {str(i): column for i, column in enumerate(x)})
     path = tmp_path / "table.parquet"
@@ -280,7 +279,7 @@ def test_a_file_that_changes_meanwhile(tmp_path, small_blocks, monkeypatch, how,
         else:
             np.save(file, np.zeros((2_100, 4)))
 
-    whose = encoders.FeatureEncoder if when == "first pass" else working_copy.WorkingCopy
+    whose = PreparationLearner if when == "first pass" else working_copy.WorkingCopy
     name = "partial_fit" if when == "first pass" else "append"
     plain, calls = getattr(whose, name), []
 
@@ -423,7 +422,7 @@ def test_what_a_text_file_cannot_be(tmp_path):
     file.write_text("a,label\n")
     assert "at least one row" in refused(file)
     file.write_bytes("town,label\nKöln,x\nBonn,y\n".encode("latin-1") * 9)
-    assert "expected numbers, booleans or strings, got binary" in refused(file)
+    assert "expected numbers, booleans, dates or strings, got binary" in refused(file)
     file.write_text("a,label\n" + "1,x\n" * 8 + '2,"y\n')
     assert "a value in row 9 of the data that runs to the end" in refused(file)
 

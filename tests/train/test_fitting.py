@@ -200,10 +200,13 @@ def test_divergence_in_the_last_step_of_a_run(points):
             logistic.model(10.0), *points, epochs=expected - 1, batch_size="full",
             learning_rate=2.0, key=key, params=params,
         )  # fmt: skip
-    fit(
-        logistic.model(10.0), *points, epochs=expected - 2, batch_size="full", learning_rate=2.0,
-        key=key, params=params,
-    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"the loss is \d\S+e\+3\d at step"):  # and if finite
+        fit(
+            logistic.model(10.0), *points, epochs=expected - 2, batch_size="full",
+            learning_rate=2.0, key=key, params=params,
+        )  # fmt: skip
+    quiet = fit(logistic.model(), *points, epochs=2, batch_size="full", learning_rate=100.0)
+    assert quiet.history.stopped == "epochs"  # a loss that is only bad is a result
 
 
 def test_an_interrupt_keeps_what_was_learnt(points):

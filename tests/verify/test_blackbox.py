@@ -269,3 +269,20 @@ def test_a_layer_of_relu_on_a_row_of_zeros():
             of=loss, at=(x,), evaluations=0,
         )  # fmt: skip
         assert verdict.ok == ok, str(verdict)
+
+
+def test_many_points_drawn_find_a_wrong_tail():
+    """Beyond 12, where one in fourteen of the points drawn lies."""
+
+    def hinged(z):
+        slope = 1 / (1 + np.exp(-z))
+        return np.where(z > 12, slope * z.dtype.type(1.01), slope)
+
+    def points(key):
+        return (8 * jax.random.normal(key, (1,), jnp.float64),)
+
+    question = {"of": lambda z: jnp.sum(jax.nn.softplus(z)), "at": (np.array([0.7]),)}
+    verdict = verify(hinged, points=points, dtypes=("float64",), **question)
+    assert (verdict.ok, verdict.is_undecided) == (False, False)
+    assert "1.01" in verdict.cause
+    assert verify(hinged, dtypes=("float64",), **question).ok

@@ -146,3 +146,15 @@ def test_cancellation_is_no_concern_of_mathematics():
         (np.array([1e-9]),),
     )  # fmt: skip
     assert (found.hand, found.digits) == ("identical", 30)
+
+
+def test_what_jax_approximates_is_held_to_the_digits_of_the_approximation():
+    """Spence's function is a ratio of polynomials in JAX: its slope is log x/(1 − x) but nearly."""
+    question = {
+        "of": lambda x: jax.scipy.special.spence(x), "at": (np.array(1.2),),
+        "dtypes": ("float64",), "evaluations": 0,
+    }  # fmt: skip
+    verdict = verify(lambda x: jnp.log(x) / (1 - x), **question)
+    assert (verdict.ok, verdict.hand) == (True, "identical")
+    assert any("JAX approximates jax.scipy.special.spence" in note for note in verdict.notes)
+    assert verify(lambda x: (1 + 1e-8) * jnp.log(x) / (1 - x), **question).hand == "different"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from handgrad.accuracy.error_sweep import LIMIT_ULP, UNIT_EDGES, SweepResult, binned
+from handgrad.accuracy.every_logit import LIMIT_ULP, UNIT_EDGES, SweepResult, binned
 from handgrad.accuracy.formulas import LIBRARY, NAIVE, STABLE, TEXTBOOK
 
 STYLES: dict[str, tuple[str, float, Any]] = {

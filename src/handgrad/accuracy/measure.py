@@ -1,10 +1,13 @@
 """The error of a computed derivative at many inputs of a dtype, in ulp: inputs, truth, measure.
 
-An error is |y − t| in units in the last place of the dtype at the true value t of the derivative at
-the input as it is. Judged is every input at which there is a t, finite in real numbers: not poles,
-kinks, and inputs outside of the domain. A t beyond the largest number of the dtype is rightly
-infinite. Set apart, and not counted otherwise, is a t below the smallest normal number other than
-0; and an input below it, where the device takes such inputs for 0.
+An error is |y − t| in units in the last place of the dtype, at the true value t of the derivative
+at the input as it is; below the smallest normal number an ulp shrinks no further. Judged is every
+input at which there is a t: not poles, kinks, and inputs outside of the domain. Where t is beyond
+the largest number of the dtype, the infinity is right. Constants of a function have been rounded to
+float64, and only what is beyond that counts. Set apart are the inputs at which t is subnormal, not
+0 but below the smallest normal number when rounded, and the result is below it too; and subnormal
+inputs, where the device takes these for 0.
+The largest error, wrong signs and lost numbers are of true values that are normal numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -74,10 +77,14 @@ def flushes(dtype: str) -> bool:
 
 
 class TrueValues(NamedTuple):
-    """True values, `high + low`, at inputs of a dtype; NaN where there is none to judge by."""
+    """True values at inputs of a dtype, `high + low`; NaN where there is none to judge by.
+
+    `radius` is what the constants of the program leave open, rounded as they are in the trace.
+    """
 
     high: np.ndarray
     low: np.ndarray
+    radius: np.ndarray
 
 
 class TrueDerivatives(NamedTuple):
@@ -117,27 +124,27 @@ def true_derivatives(
     else:
         found = series.derivatives(f, *wide, argnum=argnum, order=order, bits=bits, tiniest=tiniest)
     return TrueDerivatives(
-        tuple(TrueValues(*_rounded(row)) for row in found.values),
+        tuple(map(_rounded, found.values)),
         int(found.kink.sum()),
         int(found.undecided.sum()),
     )
 
 
-def _two_floats(ball: arb) -> tuple[float, float]:
+def _floats(ball: arb) -> tuple[float, float, float]:
     if ball is NAN:
-        return np.nan, 0.0
+        return np.nan, 0.0, 0.0
     if abs(ball) > _LARGEST:
-        return (np.inf if ball > 0 else -np.inf), 0.0
+        return (np.inf if ball > 0 else -np.inf), 0.0, 0.0
     high = float(ball)
-    return high, float(ball - high)
+    return high, float(ball - high), float(ball.rad())
 
 
 _LARGEST = arb(float(np.finfo(np.float64).max))
 
 
-def _rounded(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    high, low = np.frompyfunc(_two_floats, 1, 2)(row)
-    return np.asarray(high, np.float64), np.asarray(low, np.float64)
+def _rounded(row: np.ndarray) -> TrueValues:
+    found: Any = np.frompyfunc(_floats, 1, 3)(row)
+    return TrueValues(*(np.asarray(part, np.float64) for part in found))
 
 
 # --- measure ----------------------------------------------------------------------------------
@@ -175,6 +182,8 @@ class InputErrors(NamedTuple):
 
     error: np.ndarray
     """In ulp; infinite for NaN and for an infinity that is wrong; NaN where it is not judged."""
+    normal: np.ndarray
+    """Judged, and the truth is not 0 and not below the smallest normal number."""
     nan: np.ndarray
     inf: np.ndarray
     """Infinite, where the truth is within the range of the dtype."""
@@ -182,12 +191,17 @@ class InputErrors(NamedTuple):
     zero: np.ndarray
     """0, where the truth is a normal number."""
     subnormal: np.ndarray
-    """Set apart: the truth is below the smallest normal number, or the input is taken for 0."""
+    """Set apart, as the module says."""
 
     @property
     def judged(self) -> np.ndarray:
         """Where an error is counted."""
         return ~np.isnan(self.error)
+
+    @property
+    def finite(self) -> np.ndarray:
+        """The error of finite results whose truth is a normal number; −1 elsewhere."""
+        return np.where(np.isfinite(self.error) & self.normal, self.error, -1.0)
 
     @property
     def failing(self) -> np.ndarray:
@@ -198,7 +212,7 @@ class InputErrors(NamedTuple):
 def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str) -> InputErrors:
     """The computed `values` of a function at `args` beside the true ones.
 
-    >>> truth = TrueValues(np.array([1.0, 1.0, 1e-30]), np.zeros(3))
+    >>> truth = TrueValues(np.array([1.0, 1.0, 1e-7]), np.zeros(3), np.zeros(3))
     >>> at = np.ones(3)
     >>> found = compare(np.array([1.0 + 2.0**-9, 0.0, 0.0]), truth, at, dtype="float16")
     >>> found.error.tolist(), found.zero.tolist(), found.subnormal.tolist()
@@ -209,27 +223,31 @@ def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str
     last = float(ulp(largest, dtype))
     y, t = np.asarray(values).astype(np.float64), truth.high
     known = ~np.isnan(t)
-    small = known & (np.abs(t) < tiny) & (t != 0)
+    quantum = float(ulp(0.0, dtype))
+    small = known & (np.abs(t) < tiny) & (np.abs(t) > quantum / 2) & (np.abs(y) < tiny)
     if flushes(dtype):
         sizes = [np.abs(np.asarray(array).astype(np.float64)) for array in args]
         small |= known & np.logical_or.reduce([(x < tiny) & (x > 0) for x in sizes])
     judged, overflows = known & ~small, np.abs(t) > largest
+    normal = judged & (np.abs(t) >= tiny)
     nan, infinite = judged & np.isnan(y), judged & np.isinf(y)
     target = np.clip(t, -largest - last, largest + last)  # what is missing up to the overflow
     unit = ulp(np.clip(t, -largest, largest), dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs((y - target) - np.where(overflows, 0.0, truth.low)) / unit
+        error = np.abs((y - target) - np.where(overflows, 0.0, truth.low))
+        error = np.maximum(error - truth.radius, 0) / unit
     right_infinity = infinite & overflows & (np.sign(y) == np.sign(t))
     error = np.where(nan | infinite, np.inf, error)
     error = np.where(right_infinity, 0.0, error)
     with np.errstate(invalid="ignore"):
-        wrong_sign = judged & (np.sign(y) * np.sign(t) < 0)
+        wrong_sign = normal & (np.sign(y) * np.sign(t) < 0)
     return InputErrors(
         error=np.where(judged, error, np.nan),
+        normal=normal,
         nan=nan,
         inf=infinite & ~overflows,
         wrong_sign=wrong_sign,
-        zero=judged & (y == 0) & (t != 0),
+        zero=normal & (y == 0),
         subnormal=small,
     )
 
@@ -242,7 +260,7 @@ class Errors:
     """
 
     max_ulp: float
-    """The largest error of a finite result."""
+    """The largest error of a finite result whose true value is a normal number."""
     at: tuple[float, ...]
     """The arguments at which it occurs; of several the first nearest to 0."""
     nan: int
@@ -262,7 +280,7 @@ class Errors:
 def summarize(found: InputErrors, *args: np.ndarray, ns: float = np.nan) -> Errors:
     """The errors at all inputs in one row."""
     judged = int(found.judged.sum())
-    finite = np.where(np.isfinite(found.error), found.error, -1.0)
+    finite = found.finite
     wide = [np.asarray(array).astype(np.float64) for array in args]
     worst = float(finite.max(initial=-1.0))
     at: tuple[float, ...] = ()

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from handgrad import __version__
+from handgrad.cli.atlas import atlas
 from handgrad.cli.bench import bench
-from handgrad.cli.exhaust import exhaust
 from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
+from handgrad.cli.predict import predict, show
 from handgrad.cli.recheck import recheck
 from handgrad.cli.repair import repair
 from handgrad.cli.train import train
@@ -47,13 +48,15 @@ def options(
 
 
 app.command()(train)
+app.command()(predict)
+app.command()(show)
 app.command()(verify)
 app.command()(recheck)
 app.command()(audit)
 app.command()(repair)
 app.command()(explain)
 app.command()(bench)
-app.command()(exhaust)
+app.command()(atlas)
 
 
 def main() -> None:

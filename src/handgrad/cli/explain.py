@@ -31,6 +31,10 @@ def explain(
     argnums: Annotated[
         str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
     ] = "0",
+    order: Annotated[
+        int,
+        typer.Option(help="2: the tape of the gradient's gradient (of the sum of its entries)."),
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Random seed for the example of a case.")] = 0,
     html: Annotated[
         Path | None, typer.Option(help="Write a self-contained page to this file.")
@@ -50,8 +54,12 @@ def explain(
         raise InputError("--latex", "a case of the catalogue", repr(what), "leave out --latex")
     check_writable("--json", json, ".json")
     check_seed(seed)
+    if order != 1 and gradient:
+        raise InputError("--gradient", "none beside --order 2", repr(gradient), "leave it out")
     found = (
-        of_file(what, at, gradient, argnums) if ":" in what else of_case(what, at, gradient, seed)
+        of_file(what, at, gradient, argnums, order)
+        if ":" in what
+        else of_case(what, at, gradient, seed, order)
     )
     for table in tables(found):
         print("")
@@ -71,7 +79,9 @@ def explain(
         raise typer.Exit(WRONG)
 
 
-def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
+def of_case(
+    what: str, at: str | None, gradient: str | None, seed: int, order: int = 1
+) -> Any:
     """A case of the catalogue explained; with a word if the name is that of its derivation."""
     from handgrad.explain import explain_case
 
@@ -79,8 +89,8 @@ def of_case(what: str, at: str | None, gradient: str | None, seed: int) -> Any:
         raise InputError(
             "what", "my.py:loss beside --at or --gradient", repr(what), "name a loss in a file"
         )
-    found = explain_case(what, seed)
-    if found.name != what:
+    found = explain_case(what, seed, order)
+    if order == 1 and found.name != what:
         print(f"{what}: its first case, {found.name}")
     return found
 
@@ -93,7 +103,7 @@ def latex_of_case(what: str) -> str:
     return as_latex(derivation(find_case(what).derivation)) + "\n"
 
 
-def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> Any:
+def of_file(what: str, at: str | None, gradient: str | None, argnums: str, order: int) -> Any:
     """A loss of a user's own file explained, in float64."""
     from handgrad._precision import x64
     from handgrad.explain import explain as explained
@@ -105,4 +115,5 @@ def of_file(what: str, at: str | None, gradient: str | None, argnums: str) -> An
     with x64():
         loss, args = load_function("what", what), load_arguments("--at", at)
         hand = load_function("--gradient", gradient) if gradient else None
-        return explained(loss, at=args, argnums=parse_argnums(argnums), gradient=hand)
+        numbers = parse_argnums(argnums)
+        return explained(loss, at=args, argnums=numbers, gradient=hand, order=order)

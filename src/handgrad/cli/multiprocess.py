@@ -37,7 +37,12 @@ def multiprocess(command: Callable[..., None]) -> Callable[..., None]:
         for name in (*LOCAL_OPTIONS, "coordinator"):
             about.pop(name)
         with distributed(
-            coordinator, given["processes"], given["process_id"], about=about, lost=end_process
+            coordinator,
+            given["processes"],
+            given["process_id"],
+            about=about,
+            lost=end_process,
+            refused=output.print_error,
         ):
             output.console.quiet = not is_main_process()
             code = 0

@@ -40,6 +40,15 @@ def print_error(message: str) -> None:
     errors.print(printable(" ".join(message.split())), markup=False)
 
 
+def print_note(message: str, apart: bool) -> None:
+    """Print a line of prose; `apart`: on standard error, as the result is on standard output."""
+    if apart:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+        errors.print(printable(message), markup=False)
+    else:
+        print(message, markup=False)
+
+
 def printable(text: str) -> str:
     r"""The text with what would steer a terminal written out: names come from users' files.
 
@@ -127,17 +136,25 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises InputError if the disk refuses.
+    """Write a file whole or not at all. Raises InputError if the disk refuses."""
+    write_pieces(path, [content])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """`write_whole` of what comes piece by piece; nothing is written if one of them fails to come.
 
     The part that grows has a name that nobody else has, and is no link to another file.
     """
     part = _part_beside(path)
     try:
         with part.open("xb") as file:
-            file.write(content)
+            for piece in pieces:
+                file.write(piece)
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise InputError(
             "output", f"a file that can be written at {path}", error.strerror, "name another"
         ) from error

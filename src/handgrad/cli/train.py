@@ -13,6 +13,19 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from handgrad.cli.file_options import (
+    DateFormat,
+    Decimal,
+    Delimiter,
+    Drop,
+    Encoding,
+    Impute,
+    MaxCategories,
+    Na,
+    NoHeader,
+    Text,
+    file_options,
+)
 from handgrad.cli.multiprocess import is_main_process, multiprocess
 from handgrad.cli.output import (
     WRONG,
@@ -32,7 +45,11 @@ from handgrad.errors import DivergedError, InputError
 @multiprocess
 def train(
     data: Annotated[
-        str, typer.Argument(help="A data set by name, or a .csv, .parquet or .npy file.")
+        str,
+        typer.Argument(
+            help="A data set by name, or a file: .csv, .tsv (.gz), .parquet, .feather, .arrow, "
+            ".jsonl, .xlsx or .npy."
+        ),
     ],
     target: Annotated[str | None, typer.Option(help="The label column of a file.")] = None,
     model: Annotated[
@@ -97,19 +114,51 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the newest checkpoint.")
     ] = False,
+    save: Annotated[
+        Path | None, typer.Option(help="Save the model in this .npz, for handgrad predict.")
+    ] = None,
+    test_fraction: Annotated[
+        float, typer.Option(help="The share of the rows that are held out.")
+    ] = 0.25,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    na: Na = None,
+    drop: Drop = None,
+    text: Text = None,
+    date_format: DateFormat = None,
+    impute: Impute = None,
+    max_categories: MaxCategories = 1_000,
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
+    import jax
+
     from handgrad._precision import x64
-    from handgrad.data import load, split, standardise
+    from handgrad.data import load_parts
     from handgrad.scale.streams import open_parts
     from handgrad.train import comparison
     from handgrad.train.api import check_run
     from handgrad.train.batches import check_mesh_fits, size_of
+    from handgrad.train.evaluation import evaluate, largest_coefficients
     from handgrad.train.optimizers import resolve
+    from handgrad.train.saved import (
+        ModelSettings,
+        SavedModel,
+        described_source,
+        probabilities,
+        versions,
+    )
 
     check_writable("--plot", plot, ".png")
     check_writable("--json", json, ".json")
     check_writable("--params", params, ".npz")
+    check_writable("--save", save, ".npz")
+    reading = file_options(
+        delimiter=delimiter, decimal=decimal, encoding=encoding, no_header=no_header, na=na,
+        drop=drop, text=text, date_format=date_format, impute=impute,
+        max_categories=max_categories,
+    )  # fmt: skip
     if dtype not in ("float32", "float64"):
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")
     resolve(optimizer, learning_rate)
@@ -123,10 +172,15 @@ def train(
     if streamed:
         if model:
             comparison.contenders(model, *choice)  # refuse a wrong choice before a long read
-        training, test = open_parts(data, target, seed=seed, dtype=dtype)
+        training, test = open_parts(data, target, test_fraction, seed, dtype=dtype, options=reading)
+        preparation = training.preparation
         print_preparation(training, test)
     else:
-        training, test = standardise(*split(load(data, target), seed=seed))
+        training, test, preparation = load_parts(
+            data, target, reading, test_fraction=test_fraction, seed=seed
+        )
+    for remark in training.remarks:
+        print(f"[yellow]{escape(remark)}[/]")
     name = model or ("logistic" if training.classes == 2 else "softmax")
     pair = comparison.contenders(name, *choice)
     comparison.check_labels_suit(name, training)
@@ -154,6 +208,8 @@ def train(
         f"{epochs:,} epochs, {dtype}"
     )
     report: dict[str, Any] = {"data": training.name, "model": name}
+    if training.remarks:
+        report["remarks"] = list(training.remarks)
     try:
         with (
             x64(dtype == "float64"),
@@ -182,14 +238,40 @@ def train(
             "max_parameter_difference_relative": result.difference.relative,
         }
         print_result(result)
+        fitted = jax.device_get(result.results["hand"].params)
+        settings = ModelSettings(name, l2, parse_sizes(hidden), activation)
+        x, y = test.sample(EVALUATED) if streamed else (test.x, test.y)
+        p = probabilities(settings, fitted, x)
+        if not training.soft:
+            quality = evaluate(p, y, training.class_names)
+            print_evaluation(quality, test.examples, certain=name == "perceptron")
+            report["test"] = asdict(quality)
+        largest = largest_coefficients(fitted, training.feature_names, training.class_names)
+        print_coefficients(largest)
+        report["coefficients"] = largest
         if plot and is_main_process():
             from handgrad.explain.training_figure import png, training_figure
 
             shown = training.shown() if streamed else training
             with x64(dtype == "float64"):
-                figure = training_figure(result.results, pair[0].model, shown, dtype)
+                held_out = None if training.soft or name == "perceptron" else (p, y)
+                figure = training_figure(result.results, pair[0].model, shown, dtype, held_out)
             write_whole(plot, png(figure))
             print(f"figure: {escape(str(plot))}")
+        if save and is_main_process():
+            about = {
+                **described_source(data, training.name, target, preparation),
+                "rows": training.examples, "test_rows": test.examples, "seed": seed,
+                "optimizer": optimizer, "learning_rate": learning_rate, "batch_size": size,
+                "epochs": epochs, "loss": result.hand.loss,
+                "train_accuracy": result.hand.train_accuracy,
+                "test_accuracy": result.hand.test_accuracy, "versions": versions(),
+            }  # fmt: skip
+            trained = SavedModel(
+                settings, fitted, training.class_names, preparation, reading, about
+            )  # fmt: skip
+            write_whole(save, trained.to_bytes())
+            print(f"model: {escape(str(save))}")
         if params and is_main_process():
             write_parameters(params, result.results)
             print(f"parameters: {escape(str(params))}")
@@ -313,6 +395,54 @@ def report_check(check: Any, report: dict[str, Any]) -> None:
         )
     else:
         print(f"gradient on this data: [bold red]differs[/]: {escape(str(check.fault))}")
+
+
+EVALUATED = 2**16
+"""Examples of a stream that are held out and evaluated."""
+MOST_CLASSES = 8
+"""Classes of which a table shows each."""
+
+
+def print_evaluation(quality: Any, examples: int, certain: bool) -> None:
+    """How well each class of the test part is told; `certain`: by a model that admits no doubt."""
+    classes = list(enumerate(quality.classes))
+    few = len(classes) <= MOST_CLASSES
+    worst = sorted(
+        classes, key=lambda c: 2.0 if quality.recall[c[0]] is None else quality.recall[c[0]]
+    )
+    shown = classes if few else worst[:MOST_CLASSES]
+    rows = table(
+        "test, by hand", "examples", "recall", *(f"as {n}" for _, n in classes if few), gap=2
+    )
+    for number, name in shown:
+        told = quality.recall[number]
+        rows.add_row(
+            escape(name), f"{quality.counts[number]:,}", "" if told is None else f"{told:.1%}",
+            *(f"{count:,}" for count in quality.confusion[number] if few),
+        )  # fmt: skip
+    print(rows)
+    if not few:
+        print(f"[dim]the {MOST_CLASSES} classes that are told worst, of {len(classes):,}[/]")
+    if sum(quality.counts) < examples:
+        print(f"[dim]on a sample of {sum(quality.counts):,} of the {examples:,} test examples[/]")
+    common = quality.classes[quality.counts.index(max(quality.counts))]
+    figures = [f"accuracy {quality.accuracy:.2%}"]
+    figures.append(f"{quality.baseline:.2%} if it always said {escape(common)}")
+    if not certain:
+        figures.append(f"log loss {quality.log_loss:.4f} nats")
+        if quality.auc is not None:
+            figures.append(f"AUC {quality.auc:.4f}")
+        figures.append(f"probabilities off by {quality.calibration_error:.1%}")
+    print(", ".join(figures))
+
+
+def print_coefficients(largest: list[tuple[str, str, float]]) -> None:
+    """The largest of each class, a line for each."""
+    by_class: dict[str, list[str]] = {}
+    for name, feature, value in largest:
+        by_class.setdefault(name, []).append(f"{feature} {value:+.2f}")
+    for name, features in list(by_class.items())[:MOST_CLASSES]:
+        print(escape(f"towards {name}: {', '.join(features)}"))
 
 
 def print_result(result: Any) -> None:

@@ -2,15 +2,20 @@
 
 from handgrad._values import check_features, check_labels, check_two_classes, check_values
 from handgrad.data.dataset import Dataset, split, standardise
-from handgrad.data.loading import load, names
+from handgrad.data.loading import load, load_parts, names
+from handgrad.data.preparation import Preparation
+from handgrad.data.table_file import FileOptions
 
 __all__ = [
     "Dataset",
+    "FileOptions",
+    "Preparation",
     "check_features",
     "check_labels",
     "check_two_classes",
     "check_values",
     "load",
+    "load_parts",
     "names",
     "split",
     "standardise",

@@ -21,6 +21,7 @@ class Dataset:
         feature_names: D names, the columns of `x`.
         class_names: K names; ("0", "1") where the labels are soft.
         source: where the data come from and what was done to them, in a sentence.
+        remarks: what was guessed when they were read, and what may be wrong with them.
 
     Raises:
         InputError: where these disagree, or a value is not finite or out of range.
@@ -36,6 +37,7 @@ class Dataset:
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     source: str
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("x", "y"):
@@ -107,24 +109,32 @@ def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple
     (Dataset('iris': 120 examples, 4 features, 3 classes),
      Dataset('iris': 30 examples, 4 features, 3 classes))
     """
+    _check_dataset("dataset", dataset)
+    train, test = split_rows(dataset.y, test_fraction, seed)
+    return _rows(dataset, train), _rows(dataset, test)
+
+
+def split_rows(
+    y: np.ndarray, test_fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of the training part and of the test part, as `split` draws them by their labels."""
     from sklearn.model_selection import train_test_split
 
-    _check_dataset("dataset", dataset)
     check_split(test_fraction, seed)
-    held_out = int(np.ceil(test_fraction * dataset.examples))  # train_test_split rounds up
-    if held_out == dataset.examples:
+    held_out = int(np.ceil(test_fraction * len(y)))  # train_test_split rounds up
+    if held_out == len(y):
         raise InputError(
             "test_fraction",
-            f"a fraction that leaves some of {dataset.examples} examples for training",
+            f"a fraction that leaves some of {len(y)} examples for training",
             str(test_fraction), "pass a smaller one, or more data",
         )  # fmt: skip
     train, test = train_test_split(
-        np.arange(dataset.examples),
+        np.arange(len(y)),
         test_size=held_out,
         random_state=int(seed),
-        stratify=dataset.y if _can_stratify(dataset, held_out) else None,
+        stratify=y if _can_stratify(y, held_out) else None,
     )
-    return _rows(dataset, train), _rows(dataset, test)
+    return train, test
 
 
 def check_split(test_fraction: float, seed: int) -> None:
@@ -186,12 +196,12 @@ def _check_dataset(name: str, dataset: Dataset) -> None:
         raise InputError(name, "a Dataset", type(dataset).__name__, "pass what load returns")
 
 
-def _can_stratify(dataset: Dataset, held_out: int) -> bool:
-    if dataset.soft:
+def _can_stratify(y: np.ndarray, held_out: int) -> bool:
+    if y.dtype == np.float64:  # soft labels
         return False
-    counts = np.bincount(dataset.y)
+    counts = np.bincount(y)
     counts = counts[counts > 0]
-    smaller = min(held_out, dataset.examples - held_out)
+    smaller = min(held_out, len(y) - held_out)
     return bool(counts.min() >= 2 and smaller >= len(counts))
 
 

@@ -1,7 +1,7 @@
-"""Columns of a table to features and labels, learnt from blocks of rows and applied to each block.
+"""Columns of a table as arrays, learnt from in blocks of rows: a file in memory is a single block.
 
-Numbers stay as they are, booleans become 0 and 1, and a column of strings becomes one column of 0
-and 1 for each of its values. A table in memory is a single block; a file on the disk is many.
+Numbers stay as they are, booleans become 0 and 1, dates several numbers, a column of strings its
+distinct values with the index of each row's. `Preparation` makes features of them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from handgrad.data.files import file_changed, import_pyarrow
+from handgrad.data.files import ENCODING_REMEDY, file_changed, import_pyarrow
+from handgrad.data.table_file import is_text
 from handgrad.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 MOST_CATEGORIES = 1_000
 FEW_CATEGORIES = 20
-MOST_CELLS = 10**9
+MOST_VALUES = 100_000
+"""Distinct values of a column of strings that are counted: one with more is an id or a text."""
 SOFT_CLASSES = ("0", "1")
-FEATURE_REMEDY = "drop those rows, fill the gaps, or leave the column out"
-TARGET_REMEDY = "drop those rows, or label them"
+RARE = 0.95
+"""A class with this share of the rows is remarked on."""
+FEATURE_REMEDY = "drop those rows, fill the gaps (--impute mean), or leave the column out (--drop)"
+TARGET_REMEDY = "drop those rows, or label them (--impute leaves them out)"
 NOT_CLASSES = "choose another target: this one looks like a quantity or an id, not like classes"
 
 Labels = NDArray[np.int32] | NDArray[np.float64]
@@ -46,10 +50,10 @@ Column = np.ndarray | Strings
 
 
 class Block(NamedTuple):
-    """Some rows of a table, beginning with row `first`, from 0; nothing missing, all finite.
+    """Some rows of a table, beginning with row `first`, from 0.
 
-    `parts` are the features from left to right: numbers (R, c), or one column of strings. The
-    `target` is strings, or (R,) float64 or bool.
+    `parts` are the features from left to right: numbers (R, c), NaN where one is missing, or one
+    column of strings, "" where one is. The `target` is strings, or (R,) float64 or bool.
     """
 
     first: int
@@ -57,62 +61,120 @@ class Block(NamedTuple):
     target: Column
 
 
-def table_block(table: "pyarrow.Table", target: str, file: str, first: int = 0) -> Block:
+DATE_PARTS = ("year", "month", "day", "weekday")
+CLOCK_PARTS = ("hour", "minute")
+PARTS = {"date": DATE_PARTS, "timestamp": DATE_PARTS + CLOCK_PARTS, "time": CLOCK_PARTS}
+"""The numbers that a column of each kind becomes; the weekday counts from Monday = 0."""
+
+
+def kind_of(column_type: "pyarrow.DataType", where: str) -> str:
+    """ "number", "boolean", "category", or one of `PARTS`. Raises InputError for other types."""
+    types = import_pyarrow().types
+    if types.is_dictionary(column_type):
+        column_type = column_type.value_type
+    if types.is_boolean(column_type):
+        return "boolean"
+    if any(f(column_type) for f in (types.is_integer, types.is_floating, types.is_decimal)):
+        return "number"
+    if types.is_null(column_type):
+        return "number"
+    if is_text(column_type):
+        return "category"
+    if types.is_date(column_type):
+        return "date"
+    if types.is_timestamp(column_type):
+        return "timestamp"
+    if types.is_time(column_type):
+        return "time"
+    if types.is_binary(column_type) or types.is_large_binary(column_type):
+        advice = f"{ENCODING_REMEDY}, or leave the column out (--drop)"
+    elif types.is_temporal(column_type):
+        advice = "leave it out (--drop), or turn it into numbers such as seconds"
+    else:
+        advice = "leave it out (--drop), or spread it over columns of numbers"
+    raise InputError(where, "numbers, booleans, dates or strings", str(column_type), advice)
+
+
+def table_block(
+    table: "pyarrow.Table", target: str, file: str, first: int = 0, missing: bool = False
+) -> Block:
     """The block that a table with the label column `target` holds; it begins at row `first`."""
     labels = column_values(table[target], f"target {target!r} of {file}", TARGET_REMEDY, first)
+    return Block(first, feature_parts(table, target, file, first, missing), labels)
+
+
+def feature_parts(
+    table: "pyarrow.Table", target: str | None, file: str, first: int = 0, missing: bool = False
+) -> list[Column]:
+    """The features of a block; `missing`: values that are not there are no error."""
     parts: list[Column] = []
     for name in table.column_names:
         if name != target:
             where = f"column {name!r} of {file}"
-            column = column_values(table[name], where, FEATURE_REMEDY, first)
-            parts.append(column if isinstance(column, Strings) else column[:, None])
-    return Block(first, parts, labels)
+            column = column_values(table[name], where, FEATURE_REMEDY, first, missing)
+            parts.append(as_part(column))
+    return parts
+
+
+def as_part(column: Column) -> Column:
+    """Numbers as (R, c)."""
+    return column[:, None] if isinstance(column, np.ndarray) and column.ndim == 1 else column
 
 
 def column_values(
-    column: "pyarrow.ChunkedArray", where: str, remedy: str, first: int = 0
+    column: "pyarrow.ChunkedArray", where: str, remedy: str, first: int = 0, missing: bool = False
 ) -> Column:
-    """One column as float64, bool or strings, with nothing missing and all finite.
+    """One column as float64, bool or strings; a date as several columns of numbers.
 
     `where` names the column in messages; rows are counted from `first` on.
 
     Raises:
-        InputError: any other type, by name; a missing or non-finite value, with its row.
+        InputError: any other type, by name; a value that is not finite, with its row; a missing one
+            unless `missing`.
     """
     pyarrow = import_pyarrow()
-    types = pyarrow.types
-    if types.is_dictionary(column.type):
+    if pyarrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    kind = column.type
-    number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-    string = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if not (number or string or types.is_boolean(kind) or types.is_null(kind)):
-        if types.is_binary(kind) or types.is_large_binary(kind):
-            advice = "save the file as UTF-8 text, or leave the column out"
-        elif types.is_temporal(kind):
-            advice = "leave it out, or turn it into numbers such as the month or the hour"
-        else:
-            advice = "leave it out, or spread it over columns of numbers"
-        raise InputError(where, "numbers, booleans or strings", str(kind), advice)
-    missing = column.is_null().to_numpy().astype(bool)
+    kind = kind_of(column.type, where)
+    absent = column.is_null().to_numpy().astype(bool)
     values: Column
-    if string:
+    if kind == "category":
         values = _strings(column, where)
         if "" in values.values:  # a CSV file cannot tell an empty string from a missing one
-            missing |= values.codes == values.values.index("")
-    if missing.any():
-        row = first + int(np.argmax(missing)) + 1
-        found = f"{int(missing.sum()):,} missing, the first in row {row:,} of the data"
+            absent |= values.codes == values.values.index("")
+    if absent.any() and not missing:
+        row = first + int(np.argmax(absent)) + 1
+        found = f"{int(absent.sum()):,} missing, the first in row {row:,} of the data"
         raise InputError(where, "a value in every row", found, remedy)
-    if not string:
-        values = _floats(column, where) if number else column.to_numpy().astype(bool)
-        check_finite(values, where, remedy, first)
+    if kind == "category":
+        return values
+    if kind in PARTS:
+        return date_parts(column, kind)
+    if kind == "boolean" and not absent.any():
+        return column.to_numpy().astype(bool)
+    values = _floats(column, where)
+    check_finite(values, where, remedy, first, missing)
     return values
 
 
-def check_finite(values: np.ndarray, where: str, remedy: str, first: int) -> None:
-    """Raise InputError for a number that is not finite, with its row, counted from `first` on."""
-    bad = ~np.isfinite(values)
+def date_parts(column: "pyarrow.ChunkedArray", kind: str) -> NDArray[np.float64]:
+    """A column of dates, of points in time or of times of the day as its `PARTS`, (R, c)."""
+    pyarrow = import_pyarrow()
+    if kind == "timestamp" and pyarrow.types.is_date(column.type):
+        column = column.cast(pyarrow.timestamp("s"))
+    functions = {"weekday": "day_of_week"}
+    numbers = [getattr(pyarrow.compute, functions.get(part, part))(column) for part in PARTS[kind]]
+    return np.stack([number.cast(pyarrow.float64()).to_numpy() for number in numbers], axis=1)
+
+
+def check_finite(
+    values: np.ndarray, where: str, remedy: str, first: int, missing: bool = False
+) -> None:
+    """Raise InputError for a number that is not finite, with its row, counted from `first` on.
+
+    `missing`: NaN stands for a missing one, and is no error.
+    """
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
     if bad.any():
         row = int(np.argmax(bad))
         found = f"{int(bad.sum()):,} that are not, the first {values[row]} in row"
@@ -131,26 +193,28 @@ def _strings(column: "pyarrow.ChunkedArray", where: str) -> Strings:
         return Strings(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
     except (UnicodeDecodeError, pyarrow.ArrowException) as error:
         raise InputError(
-            where, "text in UTF-8", "bytes in another encoding", "write the file as UTF-8"
+            where, "text in UTF-8", "bytes in another encoding", ENCODING_REMEDY
         ) from error
 
 
 def _floats(column: "pyarrow.ChunkedArray", where: str) -> np.ndarray:
     pyarrow = import_pyarrow()
     try:
+        if pyarrow.types.is_boolean(column.type):
+            column = column.cast(pyarrow.uint8())
         return column.cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowInvalid as error:  # the cast is a checked one
         raise InputError(
             where, "integers that float64 can hold, up to 2^53", "a larger one",
-            "leave it out if it is an id, or rescale it",
+            "leave it out if it is an id (--drop), keep it as text (--text), or rescale it",
         ) from error  # fmt: skip
 
 
 class ValueCounts:
     """The distinct values of a column that comes in blocks: how often and where first they occur.
 
-    Counting stops once there are more than a column of categories may have. `where` and `remedy`
-    are what messages call the column, and advise.
+    Counting stops once there are more than MOST_VALUES. `where` and `remedy` are what messages call
+    the column, and advise.
     """
 
     def __init__(self, where: str = "", remedy: str = "") -> None:
@@ -173,26 +237,31 @@ class ValueCounts:
 
     @property
     def too_many(self) -> bool:
-        """Whether no column of categories may have as many values."""
-        return len(self.first) > MOST_CATEGORIES
+        """Whether not all values are counted."""
+        return len(self.first) > MOST_VALUES
 
     @property
     def like_an_id(self) -> bool:
         """Whether there are too many values for the number of rows."""
         number = len(self.first)
-        return self.too_many or (number > FEW_CATEGORIES and 2 * number > self.rows)
+        return number > MOST_CATEGORIES or (number > FEW_CATEGORIES and 2 * number > self.rows)
 
-    def check_categories(self) -> None:
-        """Raise InputError if strings look like an id, or like numbers with a few mistakes."""
-        distinct = sorted(self.first)
+    def check_numbers(self) -> None:
+        """Raise InputError if strings look like numbers with a few mistakes."""
+        distinct = sorted(value for value in self.first if value)
         if len(distinct) > FEW_CATEGORIES:
             odd = [value for value in distinct if not _is_number(value)]
             if 0 < len(odd) < len(distinct) / 2:
                 raise InputError(
                     self._where, "numbers, or a few categories",
                     f"mostly numbers, but {odd[0]!r} in row {self.first[odd[0]] + 1:,} of the data",
-                    "mend that value, or drop its row",
+                    f"mend that value, or pass --na '{odd[0]}' if it stands for a missing one",
                 )  # fmt: skip
+
+    def check_categories(self) -> None:
+        """Raise InputError if strings look like an id, or like numbers with a few mistakes."""
+        self.check_numbers()
+        distinct = sorted(self.first)
         if self.like_an_id:
             most = f"at most {MOST_CATEGORIES:,} different values, each in two rows or more"
             some = f"{len(distinct):,} in {self.rows:,} rows, such as {distinct[0]!r}"
@@ -214,9 +283,12 @@ class LabelEncoder:
         self._first_outside = 0, 0.0
         self.soft = False
         self.class_names: tuple[str, ...] = ()
+        self.remarks: list[str] = []
 
     def partial_fit(self, target: Column) -> None:
         """Learn from the next rows."""
+        if isinstance(target, np.ndarray) and target.ndim != 1:
+            raise InputError(self._where, "classes", "dates", "choose another target")
         if isinstance(target, np.ndarray) and target.dtype == np.float64:
             self.soft |= bool((target != np.floor(target)).any())
             outside = (target < 0) | (target > 1)
@@ -255,6 +327,8 @@ class LabelEncoder:
                 f"one class only, {self.class_names[0]!r}, in all {self._rows:,} rows",
                 "add examples of another class, or choose another target",
             )  # fmt: skip
+        counts = [self._counts.counts[value] for value in self._classes]
+        self.remarks = class_remarks(self.class_names, counts)
 
     def transform(self, target: Column) -> Labels:
         """Class indices (R,), or soft labels (R,)."""
@@ -264,105 +338,32 @@ class LabelEncoder:
         return _indices(target, self._classes, self._file).astype(np.int32)
 
 
-class FeatureEncoder:
-    """Features from the other columns, by the same three methods.
+def class_remarks(names: Sequence[str], counts: Sequence[int]) -> list[str]:
+    """What may be wrong with classes of which there are as many examples.
 
-    The columns of 0 and 1 for the values of a string column are sorted and called
-    'column=value'; none is dropped, so they always sum to 1.
+    >>> class_remarks(["No", "no ", "yes"], [50, 1, 20])
+    ["classes 'No' and 'no ' differ by case or blanks alone: mend the file if they are one",
+     "class 'no ' has one example"]
     """
-
-    def __init__(self, file: str, names: Sequence[tuple[str, ...]]):
-        """`names` are those of the columns in each part of a block."""
-        self._file, self._names = file, names
-        self._seen: list[ValueCounts | np.ndarray] = []  # of numbers the first row alone
-        self._varies = False
-        self.rows = 0
-        self.feature_names: tuple[str, ...] = ()
-        self.categories: list[list[str]] = []
-
-    def partial_fit(self, parts: Sequence[Column]) -> None:
-        """Learn from the next rows. Raises InputError once a column has too many categories."""
-        if not self._seen:
-            remedy = "leave it out, or group its values"
-            self._seen = [
-                ValueCounts(f"column {own[0]!r} of {self._file}", remedy)
-                if isinstance(part, Strings)
-                else part[0].copy()
-                for own, part in zip(self._names, parts, strict=True)
-            ]
-        for seen, part in zip(self._seen, parts, strict=True):
-            if isinstance(seen, np.ndarray):
-                self._varies = self._varies or bool(np.any(part != seen))
-                continue
-            seen.partial_fit(part)
-            self._varies |= len(seen.first) > 1
-            if seen.too_many:
-                seen.check_categories()
-        self.rows += len(parts[0])
-
-    def finish(self) -> None:
-        """Settle the columns. Raises InputError for an id, and if no feature varies."""
-        names: list[str] = []
-        numeric: list[bool] = []
-        for own, seen in zip(self._names, self._seen, strict=True):
-            if isinstance(seen, np.ndarray):
-                self.categories.append([])
-                names += own
-                numeric += [True] * len(own)
-                continue
-            seen.check_categories()
-            values = sorted(seen.first)
-            self.categories.append(values)
-            names += [f"{own[0]}={value}" for value in values]
-            numeric += [False] * len(values)
-        self.feature_names, self.numeric = tuple(names), np.array(numeric)
-        if not self._varies:
-            columns = f"{len(names)} constant column{'s' if len(names) > 1 else ''}"
-            found = f"{columns} in {self.rows:,} row{'s' if self.rows > 1 else ''}"
-            remedy = "add features that differ between examples"
-            raise InputError(self._file, "a feature that varies", found, remedy)
-
-    def transform(self, parts: Sequence[Column]) -> NDArray[np.float64]:
-        """Features (R, D) of some rows."""
-        rows = np.arange(len(parts[0]))
-        x = np.zeros((len(rows), len(self.feature_names)))
-        start = 0
-        for part, categories in zip(parts, self.categories, strict=True):
-            if isinstance(part, np.ndarray):
-                x[:, start : start + part.shape[1]] = part
-                start += part.shape[1]
-            else:
-                x[rows, start + _indices(part, categories, self._file)] = 1
-                start += len(categories)
-        return x
-
-
-def encode_table(
-    table: "pyarrow.Table", target: str, file: str
-) -> tuple[NDArray[np.float64], Labels, tuple[str, ...], tuple[str, ...]]:
-    """`x`, `y`, the feature names and the class names of a table with the label column `target`.
-
-    Raises:
-        InputError: a column that is neither numbers, booleans nor strings; a missing value, NaN
-            or infinity; a string column with too many values; features that are all constant; a
-            label outside [0, 1], one class only, or about as many classes as rows.
-    """
-    block = table_block(table, target, file)
-    labels = LabelEncoder(file, f"target {target!r} of {file}")
-    labels.partial_fit(block.target)
-    labels.finish()
-    names = [(name,) for name in table.column_names if name != target]
-    features = FeatureEncoder(file, names)
-    features.partial_fit(block.parts)
-    features.finish()
-    if table.num_rows * len(features.feature_names) > MOST_CELLS:
-        raise InputError(
-            file, f"at most {MOST_CELLS:,} numbers after one-hot encoding",
-            f"{table.num_rows:,} rows of {len(features.feature_names):,}",
-            "leave out columns with many categories, or use fewer rows",
-        )  # fmt: skip
-    x, y = features.transform(block.parts), labels.transform(block.target)
-    return x, y, features.feature_names, labels.class_names
+    remarks, total = [], sum(counts)
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(repr(name))
+    for group in alike.values():
+        if len(group) > 1:
+            same = f"{', '.join(group[:-1])} and {group[-1]}"
+            remarks.append(
+                f"classes {same} differ by case or blanks alone: mend the file if they are one"
+            )
+    for name, count in zip(names, counts, strict=True):
+        if count == 1:
+            remarks.append(f"class {name!r} has one example")
+        elif count / total >= RARE:
+            remarks.append(
+                f"{count / total:.1%} of the rows are {name!r}: to answer nothing else is right as "
+                "often, so look at the recall of each class"
+            )
+    return remarks
 
 
 def _coded(column: Column) -> tuple[list, np.ndarray]:

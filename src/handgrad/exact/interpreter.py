@@ -125,6 +125,12 @@ class Interpreter:
         self._converted: dict[tuple[int, Any], tuple[Any, Any]] = {}
         self._watch = watch.get()
 
+    @property
+    def blurred(self) -> bool:
+        """Whether a constant met so far got a radius."""
+        ready = [ready for _, ready in self._converted.values() if ready.dtype == object]
+        return not all(part.is_exact() for array in ready for part in array.ravel())
+
     def run(self, program: Any, operands: Sequence[Any]) -> list[Any]:
         """The outputs of a program at operands that are already balls or integers."""
         return jaxprs.run(program, operands, self.apply, self.constant)

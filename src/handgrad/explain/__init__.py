@@ -6,6 +6,8 @@ it after the user's file (`source`), and returns an `Explanation`, which is prin
 """
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -33,11 +35,14 @@ def explain(
     argnums: Argnums = 0,
     gradient: Callable | None = None,
     name: str | None = None,
+    order: int = 1,
 ) -> Explanation:
     """What `jax.grad(f, argnums)(*at)` does, equation by equation.
 
     `f` returns one real number. `gradient`, if given, takes the same arguments and is compared with
-    the end of the tape. Raises InputError for what jax.grad would refuse.
+    the end of the tape. With `order=2` what is explained is the sum of the gradient's entries,
+    which is the gradient itself where there is one: its tape has both passes of f in it, and ends
+    in the Hessian times ones. Raises InputError for what jax.grad would refuse.
 
     >>> import jax.numpy as jnp
     >>> at = (jnp.ones(2), jnp.array([1.0, 2.0]))
@@ -47,7 +52,15 @@ def explain(
     """
     if not isinstance(name, str | None):
         raise InputError("name", "text", repr(name), "pass a string")
-    tape, found = record(f, at, argnums)
+    if order not in (1, 2):
+        raise InputError("order", "1 or 2", repr(order), "leave it out for the first derivative")
+    names: list[str] | None = None
+    name = name or function_name(f)
+    if order == 2:
+        name = f"the gradient of {name}"
+        names = argument_names(f, len(at)) if isinstance(at, tuple) else None
+        f = gradient_sum(f, argnums)
+    tape, found = record(f, at, argnums, names)
     hand = None
     if gradient is not None:
         try:
@@ -60,14 +73,30 @@ def explain(
                 "call gradient(*at) by itself",
             ) from error
     leaves = _compare(f, at, argnums, tape, found, hand)
-    return Explanation(name or function_name(f), tape, found, leaves, notes=_notes(tape))
+    return Explanation(name, tape, found, leaves, notes=_notes(tape), loss=f, at=at)
 
 
-def explain_case(name: str, seed: int = 0) -> Explanation:
-    """A case of the catalogue in float64, at its own example: with its derivation, and the hand."""
+def gradient_sum(f: Callable, argnums: Argnums) -> Callable:
+    """Σ over all entries of ∂f, as a function of the arguments of f."""
+
+    def total(*args: Any) -> Any:
+        leaves = jax.tree.leaves(jax.grad(f, argnums)(*args))
+        sums = [leaf if leaf.ndim == 0 else jax.numpy.sum(leaf) for leaf in leaves]
+        return functools.reduce(operator.add, sums)
+
+    return total
+
+
+def explain_case(name: str, seed: int = 0, order: int = 1) -> Explanation:
+    """A case of the catalogue in float64, at its own example: with its derivation, and the hand.
+
+    With `order=2` the gradient's gradient, as in `explain`, without either.
+    """
     entry = find_case(name)
     with x64():
         at = entry.example(jax.random.key(seed))
+        if order != 1:
+            return explain(entry.loss, at=at, argnums=entry.argnums, name=entry.name, order=order)
         names = argument_names(entry.loss, len(at))
         if any(name.startswith("argument") for name in names):  # Σ f(*args): the gradient knows
             names = argument_names(entry.gradient, len(at))
@@ -76,7 +105,7 @@ def explain_case(name: str, seed: int = 0) -> Explanation:
         leaves = _compare(entry.loss, at, entry.argnums, tape, found, hand)
         derivation = derivation_view(entry, at, hand, tape, seed)
     notes = (*_notes(tape), *derivation.notes)
-    return Explanation(entry.name, tape, found, leaves, derivation, notes)
+    return Explanation(entry.name, tape, found, leaves, derivation, notes, entry.loss, at)
 
 
 def find_case(name: str) -> Case:

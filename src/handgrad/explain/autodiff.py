@@ -11,17 +11,15 @@ that the identity passes on.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from handgrad import jaxprs
-from handgrad.explain.primitives import LocalJacobian, detail_of, local_jacobian
-from handgrad.explain.source import locate
-from handgrad.explain.summary import format_array, is_float
-from handgrad.explain.tape import BodyEquation, TapeEquation, TapeValue
+from handgrad.explain.primitives import LocalJacobian, local_jacobian
+from handgrad.explain.summary import is_float
+from handgrad.explain.tape import TapeValue
 
 
 @dataclass(eq=False)
@@ -53,18 +51,6 @@ class EquationStep:
     function: Callable[..., list]
     jacobians: list[LocalJacobian | None]
     sent: list[Any]
-
-    def recorded(self, index: int) -> TapeEquation:
-        """The equation as it stands on the tape."""
-        title, body = body_of(self.equation, [slot.array for slot in self.operands])
-        return TapeEquation(
-            index=index, primitive=self.equation.primitive.name, detail=detail_of(self.equation),
-            inputs=tuple(slot.value.index for slot in self.operands),
-            outputs=tuple(slot.value.index for slot in self.outputs),
-            active=any(slot.active for slot in self.outputs), source=locate(self.equation),
-            calls=self.calls, jacobians=tuple(self.jacobians), sent=tuple(self.sent),
-            body_title=title, body=body,
-        )  # fmt: skip
 
 
 @dataclass
@@ -205,7 +191,8 @@ def pull_back(step: EquationStep, arrived: list[Any], held: Cotangents) -> None:
     ]
     step.sent = [None if s is None else sent[s] for s in firsts]
     step.jacobians = [
-        None if s is None else local_jacobian(step.equation, s.array, ones[s]) for s in firsts
+        None if s is None else local_jacobian(step.equation, i, s.array, ones[s])
+        for i, s in enumerate(firsts)
     ]
 
 
@@ -217,75 +204,3 @@ def pullback(step: EquationStep, chosen: list[int], beside: list[int]) -> Callab
         return [found[i] for i in chosen] + [arrays[i] for i in beside]
 
     return jax.vjp(outputs, *(slot.array for slot in step.active))[1]
-
-
-# --- inside an equation -----------------------------------------------------------------------
-
-
-class NamedArray(NamedTuple):
-    """What flows through the body of a loop or a branch: an array and its name there."""
-
-    array: Any
-    name: str
-
-
-def body_of(equation: Any, operands: list) -> tuple[str, tuple[BodyEquation, ...]]:
-    """What is shown of an equation's inside: a title, and its equations with their values there."""
-    programs = jaxprs.sub_jaxprs(equation)
-    name, params = equation.primitive.name, equation.params
-    if not programs:
-        return "", ()
-    if name == "scan":
-        fixed = sum(jaxprs.scan_counts(params))
-        if params["length"] == 0:
-            return "a loop of no iterations", ()
-        first = -1 if params["reverse"] else 0
-        entries = [array[first] for array in operands[fixed:]]
-        title = f"the first of {params['length']} iterations"
-        return title, _run_body(params["jaxpr"], [*operands[:fixed], *entries])
-    if name == "while":
-        start = params["cond_nconsts"]
-        return "the first iteration", _run_body(params["body_jaxpr"], operands[start:])
-    if name == "cond":
-        branches = params["branches"]
-        taken = int(np.clip(int(operands[0]), 0, len(branches) - 1))
-        return f"branch {taken} of {len(branches)}", _run_body(branches[taken], operands[1:])
-    if len(programs[0].in_avals) != len(operands):
-        return "", ()
-    return "the function it computes", _run_body(programs[0], operands)
-
-
-def _run_body(program: Any, operands: list) -> tuple[BodyEquation, ...]:
-    """A program's equations with their values, calls opened, named a, b, c, ... in order."""
-    names = _letters()
-    found: list[BodyEquation] = []
-
-    def constant(value: Any, aval: Any) -> NamedArray:
-        array = jaxprs.as_arrays(value, aval)
-        return NamedArray(array, format_array(array) if aval.shape == () else next(names))
-
-    def apply(equation: Any, taken: list[NamedArray]) -> list[NamedArray]:
-        called = jaxprs.called_program(equation, jaxprs.CALLS)
-        if called is not None:
-            return jaxprs.run(called, taken, apply, constant)
-        outputs = jaxprs.bind(equation, [one.array for one in taken])
-        named = [NamedArray(array, next(names)) for array in outputs]
-        primitive, detail = equation.primitive.name, detail_of(equation)
-        inputs = tuple(one.name for one in taken)
-        found.extend(BodyEquation(n, primitive, detail, inputs, array) for array, n in named)
-        return named
-
-    jaxprs.run(program, [NamedArray(array, next(names)) for array in operands], apply, constant)
-    return tuple(found)
-
-
-def _letters() -> Iterator[str]:
-    """a, b, ..., z, aa, ab, ..."""
-    number = 0
-    while True:
-        number += 1
-        rest, text = number, ""
-        while rest:
-            rest, letter = divmod(rest - 1, 26)
-            text = chr(97 + letter) + text
-        yield text

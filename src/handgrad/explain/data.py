@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from handgrad.explain.derivation_view import DerivationView
+from handgrad.explain.folding import Folding, fold
 from handgrad.explain.leaves import GradientLeaf, Leaves
 from handgrad.explain.summary import (
     as_numpy,
+    fitted,
     format_block,
     format_range,
     format_summary,
@@ -18,6 +20,8 @@ from handgrad.explain.tape import Tape, TapeEquation, TapeValue
 
 LISTED = 256
 """Up to this many entries a leaf of the gradient is written in full digits."""
+COMPUTED = 2_000
+"""Up to this many entries an array is there in full digits for a page to compute with."""
 
 
 def data(
@@ -25,15 +29,10 @@ def data(
 ) -> dict[str, Any]:
     """Everything that is shown, in words and numbers that JSON has."""
     return {
-        "format": "handgrad explanation 2",
+        "format": "handgrad explanation 3",
         "name": name,
         "identical": all(leaf.identical for leaf in leaves),
-        "values": [_value(tape, value) for value in tape.values],
-        "equations": [_equation(tape, equation) for equation in tape.equations],
-        "inputs": list(tape.inputs),
-        "wanted": list(tape.wanted),
-        "loss": tape.output,
-        "backward": [equation.index for equation in tape.backward],
+        **tape_data(tape, fold(tape)),
         "gradient": [_leaf(leaf) for leaf in leaves],
         "derivation": {
             "title": derivation.title,
@@ -56,23 +55,46 @@ def data(
     }
 
 
-def _value(tape: Tape, value: TapeValue) -> dict[str, Any]:
+def tape_data(tape: Tape, folding: Folding) -> dict[str, Any]:
+    """Both passes: values, equations, and which equations fold away."""
+    given = {*tape.inputs, *(v.index for v in tape.values if v.kind == "constant")}
+    for equation in tape.equations:
+        if equation.operation is None or not equation.inputs:
+            given.update(equation.outputs)
+        if equation.primitive == "cond":
+            given.add(equation.inputs[0])  # another branch than the recorded one is not known
+    return {
+        "values": [_value(tape, v, folding, v.index in given) for v in tape.values],
+        "equations": [_equation(tape, equation, folding) for equation in tape.equations],
+        "inputs": list(tape.inputs),
+        "wanted": list(tape.wanted),
+        "outputs": list(tape.outputs),
+        "backward": [equation.index for equation in tape.backward],
+    }
+
+
+def _value(tape: Tape, value: TapeValue, folding: Folding, given: bool) -> dict[str, Any]:
     return {
         "name": value.name or tape.name(value.index),
+        "folded_name": folding.names.get(value.index),
+        "lets_through": folding.lets_through.get(value.index),
         "kind": value.kind,
         "fixed": value.index in tape.fixed,
         "wanted": value.index in tape.wanted,
         "active": value.active,
         "array": array_data(value.array),
         "cotangent": None if value.cotangent is None else array_data(value.cotangent),
+        "numbers": _flat(value.array) if given else None,
     }
 
 
-def _equation(tape: Tape, equation: TapeEquation) -> dict[str, Any]:
-    source = equation.source
+def _equation(tape: Tape, equation: TapeEquation, folding: Folding) -> dict[str, Any]:
+    source, body = equation.source, equation.body
     return {
         "primitive": equation.primitive,
         "formula": tape.formula(equation),
+        "folded": equation.index in folding.hidden,
+        "folded_formula": tape.formula(equation, folding.names),
         "inputs": list(equation.inputs),
         "outputs": list(equation.outputs),
         "active": equation.active,
@@ -89,8 +111,13 @@ def _equation(tape: Tape, equation: TapeEquation) -> dict[str, Any]:
             for jacobian in equation.jacobians
         ],
         "sent": [None if s is None else array_data(s) for s in equation.sent],
-        "body_title": equation.body_title,
-        "body": [f"{inner}   {summarise(inner.array).text}" for inner in equation.body],
+        "operation": equation.operation,
+        "body": body
+        and {
+            "title": body.title,
+            "order": list(body.order),
+            "runs": [tape_data(run, fold(run, guards=False)) for run in body.runs],
+        },
     }
 
 
@@ -109,15 +136,26 @@ def _leaf(leaf: GradientLeaf) -> dict[str, Any]:
     }
 
 
-def array_data(array: Any) -> dict[str, str]:
+def array_data(array: Any) -> dict[str, Any]:
     """A summary: its kind, a block of numbers, and the range where not all of them are shown."""
     summary = summarise(array)
     return {
+        "shape": list(summary.shape),
+        "dtype": summary.dtype,
         "kind": summary.kind,
         "text": summary.text,
+        "short": fitted(array),
         "block": format_block(summary),
         "range": format_range(summary),
     }
+
+
+def _flat(array: Any) -> list[float | str] | None:
+    """All entries in full digits, of an array that a page can compute with."""
+    found = as_numpy(array)
+    if found is None or found.dtype.kind not in "biuf" or found.size > COMPUTED:
+        return None
+    return [_finite(entry) for entry in found.astype(np.float64).ravel().tolist()]
 
 
 def _numbers(array: Any) -> Any:

@@ -119,7 +119,7 @@ def intermediates(line: Callable[..., Any], args: tuple) -> tuple[list, list]:
         result = run(program, operands, apply)
         return result, [*arrays, *result]
 
-    return jax.jit(everything)(*leaves)
+    return everything(*leaves)
 
 
 def match(arrays: list[np.ndarray], args: tuple, tape: Tape) -> tuple[Match, ...]:
@@ -131,7 +131,7 @@ def match(arrays: list[np.ndarray], args: tuple, tape: Tape) -> tuple[Match, ...
         for array, cotangent in ((value.array, False), (value.cotangent, True)):
             if value.kind == "constant" or (value.kind == "input" and not cotangent):
                 continue
-            if array is None or (value.index == tape.output and cotangent):
+            if array is None or (value.index in tape.outputs and cotangent):
                 continue
             if any(_same(array, one) for one in computed):
                 found.append(Match(value.index, cotangent))

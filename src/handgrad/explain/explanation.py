@@ -4,6 +4,7 @@ It is shown as text, as data, and as a page, whose files know the parts and not 
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from handgrad.derivations.latex import as_unicode
 from handgrad.explain.data import data
 from handgrad.explain.derivation_view import DerivationView
 from handgrad.explain.leaves import Leaves, agreement_heads, format_autodiff, format_hand
+from handgrad.explain.lost_bits import LostBits, lost_bits
 from handgrad.explain.page import page
 from handgrad.explain.summary import format_array, summarise
 from handgrad.explain.tape import Tape, TapeEquation
@@ -32,6 +34,9 @@ class Explanation:
     leaves: Leaves
     derivation: DerivationView = field(default_factory=DerivationView)
     notes: tuple[str, ...] = ()
+    loss: Callable | None = field(default=None, compare=False)
+    """What was explained, and where: from it the page measures what float32 loses."""
+    at: tuple = field(default=(), compare=False)
 
     @property
     def identical(self) -> bool:
@@ -66,12 +71,18 @@ class Explanation:
 
 def as_html(explanation: Explanation) -> str:
     """The whole page: one HTML file with all that it needs inside."""
-    return page(*_parts(explanation))
+    return page(*_parts(explanation), _lost_bits(explanation))
 
 
 def as_data(explanation: Explanation) -> dict[str, Any]:
     """Everything that is shown, in words and numbers that JSON has."""
     return data(*_parts(explanation))
+
+
+def _lost_bits(explanation: Explanation) -> LostBits:
+    if explanation.loss is None:
+        return LostBits(note="not measured: the loss itself is not at hand")
+    return lost_bits(explanation.loss, explanation.at)
 
 
 def _parts(of: Explanation) -> tuple[str, Tape, Leaves, DerivationView, tuple[str, ...]]:

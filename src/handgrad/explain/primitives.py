@@ -15,7 +15,7 @@ from handgrad.jaxprs import CALLS, CUSTOM_CALLS, called_program, equations, sub_
 
 INFIX = {
     "add": "+", "add_any": "+", "sub": "−", "mul": "×", "div": "÷", "dot_general": "·",
-    "eq": "=", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "and", "or": "or",
+    "eq": "is", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "and", "or": "or",
     "rem": "mod",
 }  # fmt: skip
 PREFIX = {"neg": "−", "not": "not "}
@@ -84,6 +84,19 @@ ELEMENTWISE = {
 MOVED = "1: entries are moved, so their cotangents move back"
 COPIED = "1 for every copy: the cotangents of the copies are added"
 CUT = "1 inside the slice, 0 outside: the cotangent goes back to its place"
+COTANGENT = "the cotangent goes on"
+ARITHMETIC = {
+    "add": (f"1: {COTANGENT} as it is",) * 2,
+    "add_any": (f"1: {COTANGENT} as it is",) * 2,
+    "sub": (f"1: {COTANGENT} as it is", f"−1: {COTANGENT} with its sign turned"),
+    "mul": (f"the other factor: {COTANGENT} times it",) * 2,
+    "div": ("1 by the divisor", "minus the quotient by the divisor"),
+    "neg": (f"−1: {COTANGENT} with its sign turned",),
+    "select_n": ("", *("1 where it was chosen, 0 elsewhere",) * 2),
+}
+"""By operand."""
+SUMMED = "; added up over the copies that were made of it"
+PLAIN = "one number for each entry"
 AGAIN = "that of the function inside, computed again on the way back"
 LOOP = "the pullback of the loop's body, last iteration first"
 DESCRIPTIONS = {
@@ -128,12 +141,16 @@ class LocalJacobian:
     description: str
 
 
-def local_jacobian(equation: Any, operand: Any, pulled_ones: Any) -> LocalJacobian:
-    """The Jacobian in one operand, given what the pullback makes of a cotangent of ones."""
-    description = DESCRIPTIONS.get(equation.primitive.name)
-    one = len(equation.outvars) == 1 and equation.outvars[0].aval.size == jnp.size(operand) == 1
+def local_jacobian(equation: Any, place: int, operand: Any, pulled_ones: Any) -> LocalJacobian:
+    """The Jacobian in the operand at a place, given what the pullback makes of ones."""
+    name, size = equation.primitive.name, jnp.size(operand)
+    by_operand = ARITHMETIC.get(name, ())
+    description = by_operand[place] if place < len(by_operand) else DESCRIPTIONS.get(name)
+    one = len(equation.outvars) == 1 and equation.outvars[0].aval.size == size == 1
     if one or is_elementwise(equation):
-        return LocalJacobian(pulled_ones, description or "one number for each entry")
+        return LocalJacobian(pulled_ones, description or PLAIN)
+    if description and by_operand and size < equation.outvars[0].aval.size:
+        description += SUMMED
     return LocalJacobian(None, description or "what its pullback does")
 
 

@@ -8,17 +8,11 @@ import jax.numpy as jnp
 
 from handgrad._checks import dtype_of
 from handgrad.errors import InputError
-from handgrad.explain.autodiff import (
-    EquationStep,
-    Slot,
-    equation_steps,
-    run_backward,
-    run_forward,
-    send,
-)
+from handgrad.explain.autodiff import Slot, run_backward, run_forward, send
+from handgrad.explain.opened import build_tape
 from handgrad.explain.source import argument_names, leaf_names
 from handgrad.explain.summary import is_float
-from handgrad.explain.tape import Tape, TapeValue, name_values
+from handgrad.explain.tape import Tape, TapeValue
 from handgrad.jaxprs import CALLS, Program, called_program, equations
 
 Argnums = int | tuple[int, ...]
@@ -68,25 +62,8 @@ def record(
         slot.value.cotangent = held.get(slot, jnp.zeros_like(slot.array))
     output.value.cotangent = one
     return (
-        _tape(inputs, wanted, output, list(equation_steps(steps))),
+        build_tape(inputs, wanted, [output], steps, output),
         structure.unflatten([slot.value.cotangent for slot in wanted]),
-    )
-
-
-def _tape(inputs: list[Slot], wanted: list[Slot], output: Slot, steps: list[EquationStep]) -> Tape:
-    """The values in the order in which they are first met, and the equations between them."""
-    met = (slot for step in steps for slot in (*step.operands, *step.outputs))
-    values = list(dict.fromkeys(slot.value for slot in (*inputs, *met, output)))
-    for index, value in enumerate(values):
-        value.index = index
-    equations = [step.recorded(index) for index, step in enumerate(steps)]
-    name_values(values, equations, output.value.index)
-    return Tape(
-        values=tuple(values),
-        equations=tuple(equations),
-        inputs=tuple(slot.value.index for slot in inputs),
-        wanted=tuple(slot.value.index for slot in wanted),
-        output=output.value.index,
     )
 
 

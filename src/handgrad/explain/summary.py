@@ -1,7 +1,7 @@
 """Numbers as a person reads them: small arrays whole, large ones by shape, range and corners."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,6 +10,8 @@ import numpy as np
 WHOLE = 12
 """Up to this many entries an array is shown whole."""
 CORNER = 3
+NODE = 20
+"""Letters of a value that a node of the graph has room for."""
 LONG = 4
 """Entries on a line of a vector that is shown whole."""
 
@@ -102,6 +104,15 @@ def _ends(row: np.ndarray, digits: int) -> tuple[str, ...]:
         return tuple(format_number(x, digits) for x in row.tolist())
     first = tuple(format_number(x, digits) for x in row[:CORNER].tolist())
     return (*first, "…", format_number(row[-1].item(), digits))
+
+
+def fitted(array: Any) -> str:
+    """A value as long as a node is wide: fewer digits for a short vector, or its range."""
+    for digits in (5, 3, 2):
+        text = summarise(array, digits).text
+        if len(text) <= NODE:
+            return text
+    return replace(summarise(array), whole=False).text
 
 
 def format_number(value: Any, digits: int = 5) -> str:

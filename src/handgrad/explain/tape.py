@@ -6,14 +6,17 @@ that was used twice is sent two, and they are added. That is the whole of revers
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from handgrad.explain.primitives import LocalJacobian, expression
 from handgrad.explain.source import SourceLocation
 from handgrad.explain.summary import format_number, summarise
 
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -31,20 +34,6 @@ class TapeValue:
     """∂E/∂v, an array of the value's shape; None where nothing was sent."""
     index: int = -1
     """Its place on the tape."""
-
-
-@dataclass(frozen=True)
-class BodyEquation:
-    """One equation of the program inside another, run forward: a loop's body, a branch."""
-
-    name: str
-    primitive: str
-    detail: str
-    inputs: tuple[str, ...]
-    array: Any
-
-    def __str__(self) -> str:
-        return f"{self.name} = {expression(self.primitive, self.detail, list(self.inputs))}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +55,10 @@ class TapeEquation:
     """∂output/∂input for each input; None where no gradient passes."""
     sent: tuple[Any, ...]
     """The cotangent that this equation sends to each input; None where none."""
-    body_title: str = ""
-    """What `body` is: the taken branch, the first iteration, the function of a custom rule."""
-    body: tuple[BodyEquation, ...] = ()
+    operation: dict[str, Any] | None = None
+    """What it does as data, where a page can compute it again (`operations`)."""
+    body: "Body | None" = None
+    """The program that it holds, as it ran."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +71,13 @@ class Tape:
     """The leaves of the arguments, as indices of values."""
     wanted: tuple[int, ...]
     """The leaves that are differentiated: their cotangents are the gradient."""
-    output: int
+    outputs: tuple[int, ...]
+    """The loss; or what the body of a loop gives."""
 
     @property
     def loss(self) -> TapeValue:
         """The last value: the loss."""
-        return self.values[self.output]
+        return self.values[self.outputs[-1]]
 
     @property
     def backward(self) -> tuple[TapeEquation, ...]:
@@ -110,16 +101,30 @@ class Tape:
         found = summarise(value.array)
         if found.low is not None and found.low == found.high:
             return format_number(found.low)
-        return value.name or found.kind
+        return value.name or found.text
 
-    def formula(self, equation: TapeEquation) -> str:
-        """`logits = matmul + v₁`."""
-        outputs = ", ".join(self.values[i].name for i in equation.outputs)
-        operands = [self.name(i) for i in equation.inputs]
+    def formula(self, equation: TapeEquation, names: Mapping[int, str] = NO_NAMES) -> str:
+        """`logits = matmul + v₁`; `names` are other names for some values."""
+        outputs = ", ".join(names.get(i, self.values[i].name) for i in equation.outputs)
+        operands = [names[i] if i in names else self.name(i) for i in equation.inputs]
         return f"{outputs} = {expression(equation.primitive, equation.detail, operands)}"
 
 
-def name_values(values: list[TapeValue], equations: list[TapeEquation], output: int) -> None:
+@dataclass(frozen=True)
+class Body:
+    """What an equation holds: the body of a loop, a branch, the function of a custom rule."""
+
+    title: str
+    """`5 iterations`, `branch 1 of 2`, `the function it computes`."""
+    runs: tuple[Tape, ...]
+    """Its program as it ran, each equation by itself: once for each iteration of a loop."""
+    order: tuple[int, ...] = ()
+    """For a scan: the row of the stacked arrays that each run took and gave."""
+
+
+def name_values(
+    values: list[TapeValue], equations: list[TapeEquation], output: int | None = None
+) -> None:
     """Name computed values: after what the user assigned them to, numbered where it repeats.
 
     One expression may take several equations (`jnp.mean` is a sum and a quotient); the last of
@@ -131,7 +136,8 @@ def name_values(values: list[TapeValue], equations: list[TapeEquation], output: 
         source = equation.source
         if source is not None and source != after and len(source.names) == len(equation.outputs):
             assigned.update(zip(equation.outputs, source.names, strict=True))
-    assigned[output] = "loss"
+    if output is not None:
+        assigned[output] = "loss"
     total = Counter(name for index, name in assigned.items() if index != output)
     taken = {value.name for value in values if value.kind == "input"}
     counts: Counter = Counter()

@@ -1,6 +1,7 @@
 """The figure of a training run: loss curves of both sides, and the decision boundary."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,12 +21,23 @@ CLASS_COLOURS = ("#3d5a80", "#e07a5f", "#81b29a", "#f2cc8f", "#6d597a")
 
 
 def training_figure(
-    results: dict[str, FitResult], model: Model, data: Dataset, dtype: str
+    results: dict[str, FitResult],
+    model: Model,
+    data: Dataset,
+    dtype: str,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Figure:
-    """Loss on all training data against steps; beside it, for two features, the boundary."""
+    """Loss on all training data against steps; beside it, for two features, the boundary.
+
+    `held_out` are probabilities (N, K) and labels (N,) of the test part: their ROC and calibration.
+    """
     plane = data.features == 2 and data.classes <= len(CLASS_COLOURS)
-    figure = Figure(figsize=(10.5 if plane else 6.4, 4.4), layout="constrained")
-    axes = figure.subplots(1, 2 if plane else 1, squeeze=False)[0]
+    panels = 1 + plane + (0 if held_out is None else 2)
+    figure = Figure(figsize=(2.3 + 4.1 * panels, 4.4), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    if held_out is not None:
+        draw_roc(axes[-2], *held_out, data.class_names)
+        draw_calibration(axes[-1], *held_out)
     draw_losses(axes[0], results)
     axes[0].set_title(f"{as_written(data.name)}: loss by hand and by optax")
     if plane:
@@ -56,6 +68,44 @@ def draw_losses(axes: Axes, results: dict[str, FitResult]) -> None:
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+
+
+def draw_roc(axes: Axes, p: np.ndarray, y: np.ndarray, class_names: Sequence[str]) -> None:
+    """Of each class against the rest; of two classes, the second."""
+    from sklearn.metrics import roc_curve
+
+    shown = range(1, 2) if p.shape[1] == 2 else range(min(p.shape[1], len(CLASS_COLOURS)))
+    for k in shown:
+        if 0 < (y == k).sum() < len(y):
+            wrong, right, _ = roc_curve(y == k, p[:, k])
+            name = as_written(class_names[k])
+            axes.plot(wrong, right, color=CLASS_COLOURS[k], linewidth=2, label=name)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("share of the others taken for it")
+    axes.set_ylabel("share of the class that is told")
+    axes.set_title("ROC, test part")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_calibration(axes: Axes, p: np.ndarray, y: np.ndarray) -> None:
+    """How often the answer is right, against how probable it was said to be."""
+    from sklearn.calibration import calibration_curve
+
+    best = p.max(axis=1)
+    right, said = calibration_curve(
+        p.argmax(axis=1) == y, np.clip(best, 0, 1), n_bins=10, strategy="quantile"
+    )
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
+    axes.plot(said, right, color=HAND, marker="o", linewidth=1.6)
+    low = max(0.0, min(float(said.min()), float(right.min())) - 0.05)
+    axes.set_xlim(low, 1.02)
+    axes.set_ylim(low, 1.02)
+    axes.set_xlabel("probability of the answer")
+    axes.set_ylabel("share that is right")
+    axes.set_title("calibration, test part")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: str) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Float
 
-from handgrad._checks import floating_dtype, require_init, require_scalar
+from handgrad._checks import floating_dtype, require_init, require_same_shape, require_scalar
 from handgrad._types import DTypeLike, Features, Key, Logits, Scalar
 
 
@@ -60,6 +60,21 @@ def affine_pullback_input(cotangent: Logits, params: Params) -> Features:
     if cotangent.ndim == 1:
         return jnp.outer(cotangent, params.weight)
     return matmul(cotangent, params.weight.T)
+
+
+def mean_loss(losses: Array, sample_weight: Array | None = None) -> Scalar:
+    """(1/N) Σ_n w_n ℓ_n over the examples; w_n = 1 where no weights (N,) are given."""
+    if sample_weight is None:
+        return jnp.mean(losses)
+    require_same_shape("sample_weight", sample_weight, "the losses", losses)
+    return jnp.mean(sample_weight * losses)
+
+
+def mean_residual(residual: Logits, sample_weight: Array | None = None) -> Logits:
+    """w_n r_n/N: the cotangent of the logits that `mean_loss` gives, from r = ∂ℓ/∂z of each."""
+    if sample_weight is not None:
+        residual = residual * jnp.expand_dims(sample_weight, range(1, residual.ndim))
+    return residual / residual.shape[0]
 
 
 def penalty(weight: Array, l2: float) -> Scalar:

@@ -5,7 +5,8 @@
     ∇²E     = (1/N) Σ_n ŷ_n (1 − ŷ_n)(x_n, 1)(x_n, 1)ᵀ + diag(λ, …, λ, 0)
 
 The gradient is a scalar times the point: far labels push hard, near ones gently. The Hessian is a
-sum of squares with positive weights, so E is convex.
+sum of squares with positive weights, so E is convex. Where examples have weights w_n, each ℓ_n and
+each term of the gradient is taken w_n times.
 
 Source: "Neural networks", sections on the error function and on gradient descent.
 """
@@ -16,13 +17,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_linear, require_size, require_tangent
-from handgrad._types import BinaryLabels, DTypeLike, Features, Key, Model, Scalar
+from handgrad._types import BinaryLabels, DTypeLike, Features, Key, Model, Scalar, Weights
 from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
     matmul,
+    mean_loss,
+    mean_residual,
     penalty,
     with_penalty,
 )
@@ -46,17 +49,27 @@ def predict(params: Params, x: Features) -> Float[Array, " N"]:
     return sigmoid(logits(params, x))
 
 
-def _error(z: Array, y: Array, weight: Array, l2: float) -> Scalar:
-    return jnp.mean(cross_entropy.binary(z, y)) + penalty(weight, l2)
+def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | None) -> Scalar:
+    return mean_loss(cross_entropy.binary(z, y), sample_weight) + penalty(weight, l2)
 
 
-def loss(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Scalar:
+def loss(
+    params: Params,
+    x: Features,
+    y: BinaryLabels,
+    l2: float = 0.0,
+    sample_weight: Weights | None = None,
+) -> Scalar:
     """E: mean cross-entropy in nats, plus ½ λ ‖w‖². Raises InputError if the shapes do not fit."""
-    return _error(logits(params, x), y, params.weight, l2)
+    return _error(logits(params, x), y, params.weight, l2, sample_weight)
 
 
 def value_and_gradient(
-    params: Params, x: Features, y: BinaryLabels, l2: float = 0.0
+    params: Params,
+    x: Features,
+    y: BinaryLabels,
+    l2: float = 0.0,
+    sample_weight: Weights | None = None,
 ) -> tuple[Scalar, Params]:
     """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit.
 
@@ -66,13 +79,19 @@ def value_and_gradient(
     (0.6931, [-1.25, 1.0])
     """
     z = logits(params, x)
-    data = affine_pullback(cross_entropy.binary_residual(z, y) / z.shape[0], x)
-    return _error(z, y, params.weight, l2), with_penalty(data, params.weight, l2)
+    data = affine_pullback(mean_residual(cross_entropy.binary_residual(z, y), sample_weight), x)
+    return _error(z, y, params.weight, l2, sample_weight), with_penalty(data, params.weight, l2)
 
 
-def gradient(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+def gradient(
+    params: Params,
+    x: Features,
+    y: BinaryLabels,
+    l2: float = 0.0,
+    sample_weight: Weights | None = None,
+) -> Params:
     """∇E = −(y − ŷ)(x, 1), averaged, plus (λ w, 0). Raises InputError if the shapes do not fit."""
-    return value_and_gradient(params, x, y, l2)[1]
+    return value_and_gradient(params, x, y, l2, sample_weight)[1]
 
 
 def _curvature(params: Params, x: Features, y: BinaryLabels) -> Float[Array, " N"]:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array
 
@@ -32,6 +31,7 @@ from handgrad._types import (
     Logits,
     Model,
     Scalar,
+    Weights,
 )
 from handgrad.gradients import cross_entropy, linear, logistic, softmax_regression
 from handgrad.gradients.sigmoid import (
@@ -140,9 +140,10 @@ def predict(params: Params, x: Features, activation: str = "tanh") -> Logits:
     return sigmoid(z) if z.ndim == 1 else softmax(z)
 
 
-def _error(z: Logits, y: Labels, params: Params, l2: float) -> Scalar:
+def _error(z: Logits, y: Labels, params: Params, l2: float, sample_weight: Array | None) -> Scalar:
     losses = cross_entropy.binary(z, y) if z.ndim == 1 else cross_entropy.categorical(z, y)
-    return jnp.mean(losses) + sum(linear.penalty(layer.weight, l2) for layer in params.layers)
+    squares = sum(linear.penalty(layer.weight, l2) for layer in params.layers)
+    return linear.mean_loss(losses, sample_weight) + squares
 
 
 def _residual(z: Logits, y: Labels) -> Logits:
@@ -152,30 +153,46 @@ def _residual(z: Logits, y: Labels) -> Logits:
 
 
 def loss(
-    params: Params, x: Features, y: Labels, l2: float = 0.0, activation: str = "tanh"
+    params: Params,
+    x: Features,
+    y: Labels,
+    l2: float = 0.0,
+    activation: str = "tanh",
+    sample_weight: Weights | None = None,
 ) -> Scalar:
     """E: mean cross-entropy in nats, plus ½ λ Σ_l ‖Wˡ‖². Raises InputError if shapes do not fit."""
-    return _error(logits(params, x, activation), y, params, l2)
+    return _error(logits(params, x, activation), y, params, l2, sample_weight)
 
 
 def value_and_gradient(
-    params: Params, x: Features, y: Labels, l2: float = 0.0, activation: str = "tanh"
+    params: Params,
+    x: Features,
+    y: Labels,
+    l2: float = 0.0,
+    activation: str = "tanh",
+    sample_weight: Weights | None = None,
 ) -> tuple[Scalar, Params]:
     """(E, ∇E) by one forward and one backward pass. Raises InputError if shapes do not fit."""
     z, activations = forward(params, x, activation)
-    data = backward(_residual(z, y) / z.shape[0], activations, params, activation)
+    residual = linear.mean_residual(_residual(z, y), sample_weight)
+    data = backward(residual, activations, params, activation)
     layers = tuple(
         linear.with_penalty(g, layer.weight, l2)
         for g, layer in zip(data.layers, params.layers, strict=True)
     )
-    return _error(z, y, params, l2), Params(layers)
+    return _error(z, y, params, l2, sample_weight), Params(layers)
 
 
 def gradient(
-    params: Params, x: Features, y: Labels, l2: float = 0.0, activation: str = "tanh"
+    params: Params,
+    x: Features,
+    y: Labels,
+    l2: float = 0.0,
+    activation: str = "tanh",
+    sample_weight: Weights | None = None,
 ) -> Params:
     """∇E by backpropagation. Raises InputError if the shapes do not fit."""
-    return value_and_gradient(params, x, y, l2, activation)[1]
+    return value_and_gradient(params, x, y, l2, activation, sample_weight)[1]
 
 
 def model(

@@ -17,13 +17,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_class_labels, require_linear, require_size, require_tangent
-from handgrad._types import ClassLabels, DTypeLike, Features, Key, Model, Scalar
+from handgrad._types import ClassLabels, DTypeLike, Features, Key, Model, Scalar, Weights
 from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
     einsum,
+    mean_loss,
+    mean_residual,
     penalty,
     with_penalty,
 )
@@ -47,27 +49,45 @@ def predict(params: Params, x: Features) -> Float[Array, "N K"]:
     return softmax(logits(params, x))
 
 
-def _error(z: Array, y: Array, weight: Array, l2: float) -> Scalar:
-    return jnp.mean(cross_entropy.categorical(z, y)) + penalty(weight, l2)
+def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | None) -> Scalar:
+    return mean_loss(cross_entropy.categorical(z, y), sample_weight) + penalty(weight, l2)
 
 
-def loss(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Scalar:
+def loss(
+    params: Params,
+    x: Features,
+    y: ClassLabels,
+    l2: float = 0.0,
+    sample_weight: Weights | None = None,
+) -> Scalar:
     """E: mean cross-entropy in nats, plus ½ λ ‖W‖². Raises InputError if the shapes do not fit."""
-    return _error(logits(params, x), y, params.weight, l2)
+    return _error(logits(params, x), y, params.weight, l2, sample_weight)
 
 
 def value_and_gradient(
-    params: Params, x: Features, y: ClassLabels, l2: float = 0.0
+    params: Params,
+    x: Features,
+    y: ClassLabels,
+    l2: float = 0.0,
+    sample_weight: Weights | None = None,
 ) -> tuple[Scalar, Params]:
     """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit."""
     z = logits(params, x)
-    data = affine_pullback(cross_entropy.categorical_residual(z, y) / z.shape[0], x)
-    return _error(z, y, params.weight, l2), with_penalty(data, params.weight, l2)
+    data = affine_pullback(
+        mean_residual(cross_entropy.categorical_residual(z, y), sample_weight), x
+    )
+    return _error(z, y, params.weight, l2, sample_weight), with_penalty(data, params.weight, l2)
 
 
-def gradient(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
+def gradient(
+    params: Params,
+    x: Features,
+    y: ClassLabels,
+    l2: float = 0.0,
+    sample_weight: Weights | None = None,
+) -> Params:
     """∇E = (x, 1)ᵀ(p − y), averaged, plus (λ W, 0). Raises InputError if the shapes do not fit."""
-    return value_and_gradient(params, x, y, l2)[1]
+    return value_and_gradient(params, x, y, l2, sample_weight)[1]
 
 
 def _logits_beside(y: ClassLabels, params: Params, x: Features) -> Float[Array, "N K"]:

@@ -59,9 +59,9 @@ def warn(message: str) -> None:
 class Checkpoints:
     """Where the checkpoints of a run are, and how often one is written.
 
-    One is due every `every_steps` steps, and when the last is `every_seconds` old, and at the end
-    of the run; the newest `keep` stay. `settings` are words that a checkpoint of this run is known
-    by, beside its facts. `warn` is told what goes wrong and can be lived with.
+    One is due every `every_steps` steps, and when the last is `every_seconds` old or there is none
+    yet, and at the end of the run; the newest `keep` stay. `settings` are words that a checkpoint
+    of this run is known by, beside its facts. `warn` is told what goes wrong and can be lived with.
     """
 
     folder: Path | str
@@ -140,7 +140,7 @@ class Saver:
         """The step of the newest checkpoint, None while there is none."""
         self.failure: str | None = None
         """Why the last attempt to save failed; None if it did not."""
-        self._tried = time.monotonic()
+        self._tried = -math.inf  # the first is due at once: a run killed early goes on from it
 
     def resume(self) -> None:
         """Take the state of the newest checkpoint that is whole and of this run.
@@ -189,6 +189,7 @@ class Saver:
                 "it goes on, but not bit for bit"
             )
         self.state, self.start, self.saved = restore(arrays, self.state), step, step
+        self._tried = time.monotonic()
         return None
 
     def steps_until_due(self, done: int) -> float:

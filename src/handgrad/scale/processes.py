@@ -51,6 +51,7 @@ SILENT_BEATS = 20
 """Own beats without one from the other side until it counts as lost. Beats, not seconds: a machine
 that was suspended as a whole has lost nobody."""
 LONGEST_MESSAGE = 2**16
+HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 LOST = 2
 """The exit code of a process that another one has left alone."""
 
@@ -62,6 +63,11 @@ def end_process(message: str) -> None:
     os._exit(LOST)
 
 
+def warn(message: str) -> None:
+    """Say what can be mended in the log, on standard error if there is none."""
+    logging.getLogger("handgrad").warning("%s", message)
+
+
 @contextmanager
 def distributed(
     coordinator: str,
@@ -71,13 +77,15 @@ def distributed(
     about: dict[str, Any] | None = None,
     start_seconds: float = START_SECONDS,
     lost: Callable[[str], None] = end_process,
+    refused: Callable[[str], None] = warn,
 ) -> Iterator[None]:
     """Inside, JAX sees the devices of all processes; nothing of JAX may have been computed before.
 
     `coordinator` is HOST:PORT, where process 0 of `processes` listens and the others find it; or
     'auto' where JAX knows by itself (SLURM, Open MPI, Kubernetes, TPU pods). `about` names what
     must be the same everywhere. `lost` is called, from another thread and while this one waits for
-    ever, with a message that names the process that was lost; it should end the process.
+    ever, with a message that names the process that was lost; it should end the process. `refused`
+    is told at process 0, at once, of one that does not fit and is waited for anew.
 
     Raises InputError for numbers that cannot be, a coordinator that does not answer within
     `start_seconds`, and a process that does not fit the others.
@@ -85,10 +93,10 @@ def distributed(
     jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
     about = about or {}
     if coordinator == "auto":
-        peers = _meet_in_cluster(processes, process, about, start_seconds)
+        peers = _meet_in_cluster(processes, process, about, start_seconds, refused)
     else:
         host, port, processes, process = check_addresses(coordinator, processes, process)
-        peers, jax_port = _meet(host, port, processes, process, about, start_seconds)
+        peers, jax_port = _meet(host, port, processes, process, about, start_seconds, refused)
     heartbeat = Heartbeat(peers, processes or jax.process_count(), lost)
     heartbeat.start()
     if coordinator != "auto":
@@ -139,14 +147,14 @@ def check_addresses(coordinator: Any, processes: Any, process: Any) -> tuple[str
 
 def _meet(
     host: str, port: int, processes: int, process: int, about: dict[str, Any], seconds: float,
-    server: socket.socket | None = None,
+    refused: Callable[[str], None], server: socket.socket | None = None,
 ) -> tuple[dict[int, "Peer"], int]:  # fmt: skip
     """The connections of this process, and a port for JAX that process 0 has found free."""
     if process != 0:
         peer, answer = join(host, port, process, processes, about, seconds)
         return {0: peer}, int(answer["jax"])
     with server or listen(host, port) as own:
-        peers = rendezvous(own, processes, about, seconds)
+        peers = rendezvous(own, processes, about, seconds, refused)
         with socket.create_server((own.getsockname()[0], 0)) as found:
             jax_port = found.getsockname()[1]
     for peer in peers.values():
@@ -155,7 +163,11 @@ def _meet(
 
 
 def _meet_in_cluster(
-    processes: int | None, process: int | None, about: dict[str, Any], seconds: float
+    processes: int | None,
+    process: int | None,
+    about: dict[str, Any],
+    seconds: float,
+    refused: Callable[[str], None],
 ) -> dict[int, "Peer"]:
     """JAX first, which knows the cluster; then meet at an address that process 0 tells so."""
     try:
@@ -172,7 +184,7 @@ def _meet_in_cluster(
         text = f"{socket.gethostname()}:{server.getsockname()[1]}".encode()
         address[: len(text)] = np.frombuffer(text, np.uint8)
     host, _, port = bytes(_gather_silently(address)[0]).rstrip(b"\0").decode().rpartition(":")
-    return _meet(host, int(port), processes, process, about, seconds, server)[0]
+    return _meet(host, int(port), processes, process, about, seconds, refused, server)[0]
 
 
 def _start_jax(seconds: float, **given: Any) -> None:
@@ -302,12 +314,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def rendezvous(
-    server: socket.socket, processes: int, about: dict[str, Any], seconds: float
+    server: socket.socket,
+    processes: int,
+    about: dict[str, Any],
+    seconds: float,
+    refused: Callable[[str], None] = warn,
 ) -> dict[int, Peer]:
     """The connections of processes 1 … processes−1, by number, once all are there.
 
-    A process that cannot take part is refused with the reason, and waited for no more. Raises
-    InputError, which names who is missing, after so long.
+    A process that cannot take part is refused with the reason, which `refused` is told at once; it
+    may come again. Raises InputError, which names who is missing, after this many seconds.
     """
     end, peers = time.monotonic() + seconds, dict[int, Peer]()
     while len(peers) < processes - 1:
@@ -330,6 +346,10 @@ def rendezvous(
             peer.connection.close()
         elif reason := why_refused(hello, processes, about, peers):
             peer.refuse(reason)
+            refused(
+                f"process {hello.get('process')!r} was refused: {reason}; start it to match, it is "
+                "waited for"
+            )
         else:
             peers[hello["process"]] = peer
     return peers
@@ -499,10 +519,11 @@ class DeferredSignals:
 
 @contextmanager
 def defer_signals() -> Iterator[DeferredSignals]:
-    """Ctrl-C and SIGTERM are remembered in what this gives, or in what an outer one gave.
+    """Ctrl-C, SIGTERM and SIGHUP (a closed terminal) are remembered in what this gives, or in what
+    an outer one gave.
 
-    So nothing is cut off halfway: the loop asks between two chunks. Outside the main thread, where
-    Python allows no handlers, there is none.
+    So nothing is cut off halfway: the loop asks between two chunks. A SIGHUP that is ignored, as
+    under nohup, stays so. Outside the main thread, where Python allows no handlers, there is none.
     """
     outer = signal.getsignal(signal.SIGINT)
     if isinstance(outer, DeferredSignals):
@@ -510,7 +531,9 @@ def defer_signals() -> Iterator[DeferredSignals]:
         return
     handler, before = DeferredSignals(), {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *HANGUP):
+            if number in HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             before[number] = signal.signal(number, handler)
     except ValueError:
         pass

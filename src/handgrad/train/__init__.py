@@ -2,7 +2,8 @@
 
 The files build on each other in this order: `batches` (what a step sees), `optimizers`, `baseline`
 (what it computes), `log` (what is reported), `loop` (steps, chunks, the run), `api` (`fit`),
-`streaming` (`fit_stream`), `many` (`fit_many`), `comparison` (hand beside optax).
+`streaming` (`fit_stream`), `many` (`fit_many`), `saved` (a model in a file), `comparison` (hand
+beside optax), `evaluation` (what a practitioner asks of a result).
 """
 
 from handgrad.train.api import FitResult, accuracy, fit

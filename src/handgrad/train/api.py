@@ -10,6 +10,7 @@ What passes from `fit` to its result:
 """
 
 import hashlib
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from handgrad._checks import (
 )
 from handgrad._notebook import cut, table
 from handgrad._types import Array, ArrayLike, Key, Model
-from handgrad._values import check_labels, check_values
+from handgrad._values import check_labels, check_values, relative_weights
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
 from handgrad.scale.sharding import as_mesh, to_local
@@ -84,6 +85,7 @@ def fit(
     tol: float | None = None,
     key: Key | None = None,
     params: Params | None = None,
+    sample_weight: ArrayLike | None = None,
     shuffle: bool = True,
     mesh: Mesh | int | Literal["all"] | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -99,7 +101,8 @@ def fit(
     examples where there are fewer): 1 with `shuffle=False` updates on every point in the order of
     the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
     be at most `tol` (they are evaluated every few epochs), or at Ctrl-C, which keeps what was
-    learnt. It starts at `params`, or at random weights drawn with `key`.
+    learnt. It starts at `params`, or at random weights drawn with `key`. `sample_weight` (N,) says
+    how much each example counts: E = Σ_n w_n ℓ_n / Σ_n w_n and the penalty.
 
     With `checkpoint`, a folder or `Checkpoints`, the run is saved as it goes and at its end, and
     Ctrl-C or SIGTERM end it after the chunk at hand; with `resume` it goes on from what was saved
@@ -127,7 +130,10 @@ def fit(
     init_key, order_key = split_key(key)
     params = starting_params(model, params, init_key, x, y)
     batches = Batches.of(x.shape[0], batch_size, shuffle, order_key)
-    solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
+    value_and_gradient = model.value_and_gradient
+    if sample_weight is not None:
+        x, value_and_gradient = weighted(model, x, sample_weight)
+    solver = Solver(value_and_gradient, resolve(optimizer, learning_rate))
     state = solver.init(params)
     if devices is not None:
         batches = ShardedBatches.over(batches, devices.size)
@@ -145,6 +151,27 @@ def fit(
         checkpoint=checkpoint, resume=resume, log=log,
     )  # fmt: skip
     return FitResult(state.params if devices is None else to_local(state.params), history)
+
+
+def weighted(
+    model: Model[Params], x: Array, sample_weight: ArrayLike
+) -> tuple[Array, Callable[..., tuple[Array, Params]]]:
+    """x with the weights, of mean 1, as one more column; and (E, ∂E/∂w) of examples that have it.
+
+    So weights go wherever examples do: into batches, and onto devices. Raises InputError for
+    weights that cannot be, and for a model that takes none.
+    """
+    if "sample_weight" not in inspect.signature(model.value_and_gradient).parameters:
+        raise InputError(
+            "sample_weight", "none for this model", "some", "choose logistic, softmax or an mlp"
+        )
+    weights = relative_weights(sample_weight, x.shape[0]).astype(x.dtype)
+    place: Any = np if isinstance(x, np.ndarray) else jnp
+
+    def value_and_gradient(params: Params, x: Array, y: Array) -> tuple[Array, Params]:
+        return model.value_and_gradient(params, x[:, :-1], y, sample_weight=x[:, -1])
+
+    return place.concatenate([x, weights[:, None]], axis=1), value_and_gradient
 
 
 def fingerprint(

@@ -9,16 +9,15 @@ import jax
 import numpy as np
 import optax
 
-from handgrad._checks import require_choice
 from handgrad._types import Model
 from handgrad.data import Dataset
 from handgrad.errors import HandgradError, InputError
-from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.scale.streams import Stream
 from handgrad.train.api import FitResult, accuracy, fit
 from handgrad.train.baseline import OPTAX, baseline, cross_entropy, perceptron_loss
 from handgrad.train.log import History, Progress
 from handgrad.train.optimizers import resolve
+from handgrad.train.saved import named_model
 from handgrad.train.streaming import fit_stream, stream_accuracy
 from handgrad.verify import Agreement, agree
 
@@ -85,16 +84,10 @@ def contenders(
     activation: str = "tanh",
 ) -> tuple[Side, Side]:
     """The hand-derived model with the update rule by hand, and the optax baseline of both."""
-    models: dict[str, Callable[[], Model[Any]]] = {
-        "logistic": lambda: logistic.model(l2),
-        "softmax": lambda: softmax_regression.model(l2),
-        "perceptron": perceptron.model,
-        "mlp": lambda: mlp.model(hidden, activation, l2),
-    }
-    require_choice("model", name, models)
+    model = named_model(name, l2, hidden, activation)
     if name == "perceptron" and l2 != 0:
         raise InputError("l2", "0 for the perceptron", l2, "leave the penalty out")
-    model, loss = models[name](), perceptron_loss if name == "perceptron" else cross_entropy
+    loss = perceptron_loss if name == "perceptron" else cross_entropy
     ours = Side("hand", model, resolve(optimizer, learning_rate))
     return ours, Side("optax", baseline(model, l2, loss), OPTAX[optimizer](learning_rate))
 

@@ -437,6 +437,7 @@ def take_steps(
         stopped = "interrupted"
     if not evaluations or evaluations[-1][0] < done:
         evaluations.append(evaluate(engine, state, done))
+    check_not_diverged(batch_losses, *evaluations[-1][:2])
     steps, on_all, largest_at = map(np.array, zip(*evaluations, strict=True))
     return state, History(
         batch_losses=np.concatenate(batch_losses) if batch_losses else np.zeros(0),
@@ -459,6 +460,17 @@ def evaluate(engine: Engine, state: TrainState, done: int) -> tuple[int, float, 
     if not math.isfinite(found.loss):
         raise DivergedError(done + 1, float(found.loss))
     return done, float(found.loss), float(found.gradient_max)
+
+
+DIVERGED = 1e4
+"""A run whose loss ends above this, in nats, and above this many first losses, has no result."""
+
+
+def check_not_diverged(batch_losses: list[np.ndarray], done: int, loss: float) -> None:
+    """Raise DivergedError if the loss on all the data is finite, but far above where it began."""
+    first = float(batch_losses[0][0]) if batch_losses else loss
+    if loss > DIVERGED * max(1.0, first):
+        raise DivergedError(done + 1, loss)
 
 
 def check_finite(batch_losses: np.ndarray, done: int) -> None:

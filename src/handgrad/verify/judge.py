@@ -2,6 +2,7 @@
 
 import functools
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.errors import Undecided, describe_error
+from handgrad.exact import approximations
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
@@ -55,10 +57,14 @@ MORE_POINTS = 40
 MOST_CANDIDATES = 6
 EXACT_NUMBERS = 6_000
 """Candidates are fewer where a point holds more numbers than this, shared among them."""
+FEW_DIGITS = 2
+"""Where a loss that JAX approximates has these, a search has found no error."""
 EVALUATIONS_PER_POINT = 6
 """Of a gradient over balls: hand, truth, two at moved inputs, what a sum owes, and the range."""
 POINT_SECONDS, FEWEST_POINTS = 1.0, 1
 """For the points that the search found in one dtype, and how many are judged in any case."""
+BLACK_BOX_SECONDS = 5.0
+"""For calling a black box at the points drawn."""
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
@@ -80,7 +86,7 @@ def _judge(problem: Problem) -> Verdict:
     with problem.switch.x64():
         traceable = is_traceable(problem.gradient, problem.at)
         _ = problem.differentiable  # kept: it is to be asked at these arguments as they are
-        more = MORE_POINTS if traceable and problem.evaluations else 0
+        more = MORE_POINTS if problem.evaluations else 0
         drawn = draw_points(problem, DRAWN_POINTS + more)
     leaves = [jax.tree.leaves(args) for args in (problem.at, *drawn)]
     points, further = leaves[: 1 + DRAWN_POINTS], leaves[1 + DRAWN_POINTS :]
@@ -98,6 +104,9 @@ def _judge(problem: Problem) -> Verdict:
     if traceable:
         kind = PlainEvaluator if hasattr(problem.gradient, "numpy_function") else BatchEvaluator
         evaluator = kind(problem, traced)
+    elif further and problem.differentiable:
+        worst = _worst_for_black_box(problem, BlackBoxEvaluator(problem), [points[-1], *further])
+        points, further = [*points[:-1], worst], []
     try:
         with problem.switch.x64():
             programs = traced("float64")
@@ -144,6 +153,30 @@ def _judge(problem: Problem) -> Verdict:
         note = NOT_KNOWN if verdict.is_undecided else NO_NUMERICS
         return replace(verdict, notes=(*verdict.notes, note))
     return verdict
+
+
+def _worst_for_black_box(
+    problem: Problem, evaluator: BlackBoxEvaluator, drawn: Sequence[list]
+) -> list:
+    """Of the points drawn, the one where a black box and jax.grad are furthest apart.
+
+    Nothing else looks for where it goes wrong. Of slow functions fewer points are tried.
+    """
+    dtype = "float64" if "float64" in problem.dtypes else problem.dtypes[0]
+    worst, furthest, end = drawn[0], -1.0, math.inf
+    for number, leaves in enumerate(drawn):
+        answers = evaluator.answers(problem.layout.row(leaves, dtype)[None, :], leaves, dtype)
+        hand, autodiff = answers["hand"][0], answers["autodiff"][0]
+        if np.isfinite(autodiff).all():
+            gap = np.nan_to_num(np.abs(hand - autodiff), nan=np.inf).max(initial=0.0)
+            apart = float(gap / max(np.abs(autodiff).max(initial=0.0), jnp.finfo(dtype).tiny))
+            if apart > furthest:
+                worst, furthest = leaves, apart
+        if number == 0:  # which compiled jax.grad
+            end = time.perf_counter() + BLACK_BOX_SECONDS
+        elif time.perf_counter() > end:
+            break
+    return worst
 
 
 def _in_float64(
@@ -271,7 +304,7 @@ def judge_dtype(
                     point = _without_kinks(programs, point, here, dtype)
             if point.disagreeing and not settled:
                 place = f"at {_place(number, len(points))}, in {dtype}"
-                error, agree = _compare_again(problem, programs, here, dtype, rng, place)
+                error, agree = _compare_again(problem, programs, here, dtype, rng, place, sought)
                 errors += [error] if error else []
                 point = point if error or agree else point.without_disagreeing()
             judged.append(point)
@@ -313,8 +346,12 @@ def _compare_again(
     dtype: str,
     rng: np.random.Generator,
     place: str,
+    sought: bool,
 ) -> tuple[MathResult | None, bool]:
-    """An error of the algebra at these leaves, if there is one; and whether hand is identical."""
+    """An error of the algebra at these leaves, if there is one; and whether hand is identical.
+
+    Leaves that were `sought` may be where nobody goes.
+    """
     try:
         with x64():
             again = compare_with_truth(
@@ -322,6 +359,8 @@ def _compare_again(
             )
     except Undecided:
         return None, False
+    if sought and again.digits >= FEW_DIGITS and approximations(programs.loss.jaxpr):
+        return None, False  # far out an approximation is no longer near
     if again.hand == "different" and again.autodiff in RIGHT:
         return replace(again, found_at=place, leaves=leaves), False
     return None, again.hand == "identical"

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Traced, Undecided, UnsupportedPrimitive
+from handgrad.exact import Traced, Undecided, UnsupportedPrimitive, approximations
 from handgrad.exact.balls import finite_entries
 from handgrad.verify.identities import explain_by_rounding
 from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
@@ -45,7 +45,8 @@ SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid sub
 """All statuses, from the gravest."""
 ITERATED_DIGITS = 15.6
 """Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
-computes; beyond the digits of a float64 it makes no difference how near."""
+computes; beyond the digits of a float64 it makes no difference how near. JAX's approximations of
+special functions are less near, and their derivatives still less: see `ROUNDED_SHARE`."""
 WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
 NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
 
@@ -319,14 +320,15 @@ def _by_coordinate(
             status = "undecided"
         statuses[name] = status
         where = place if name == "hand" and status == "different" else where
+    for name in () if kinked or failed else [n for n in rows if statuses[n] == "different"]:
+        if why := _why_only_near(programs, worst[name]):
+            statuses[name] = "identical"
+            if name == "hand":
+                where, cause, notes = None, None, (*notes, why)
     both_differ = statuses["hand"] == statuses["autodiff"] == "different"
     finite = all(ball.is_finite() for row in rows.values() for ball in row)
     if both_differ and finite and _overlap(rows["hand"], rows["autodiff"]):
         notes += (LIKE_AUTODIFF,)
-    is_iterated = programs.autodiff is None and not kinked and not failed
-    if is_iterated and statuses["hand"] == "different" and worst["hand"] >= ITERATED_DIGITS:
-        statuses["hand"], where, cause = "identical", None, None
-        notes += (f"agrees to {int(worst['hand'])} digits, beyond which the loss stops short",)
     if where is not None and truths[where] is not None and not truths[where].is_finite():
         cause = f"{short(rows['hand'][where])} where {short(truths[where])} is right"
     return MathResult(
@@ -420,6 +422,18 @@ def _overlap(row: Row, truths: Row) -> bool:
     return bool(overlapping(row[known], truths[known]).all())
 
 
+def _why_only_near(programs: Programs, agreed: float) -> str:
+    """Why a gradient that agrees to that many digits need be no nearer; '' if that is not so."""
+    if not _rounded_digits(programs) <= agreed < math.inf:
+        return ""
+    digits = f"agrees to {int(agreed)} digits, "
+    if programs.autodiff is None and agreed >= ITERATED_DIGITS:
+        return f"{digits}beyond which the loss stops short"
+    found = sorted({name for traced in programs.all for name in approximations(traced.jaxpr)})
+    listed = ", ".join(found)
+    return f"{digits}and JAX approximates {listed}: see exact.approximations" if found else ""
+
+
 def _rounded_digits(programs: Programs) -> float:
     mantissa = jnp.finfo(programs.loss.jaxpr.out_avals[0].dtype).nmant
     return ROUNDED_SHARE * mantissa * math.log10(2)
@@ -470,6 +484,8 @@ def _against(
             truths = programs.row(programs.autodiff, leaves, digits, "rounded")
         if _overlap(wide, truths):
             status, notes = "identical", (*notes, *({"rounded constants"} - set(notes)))
+    if status == "different" and (why := _why_only_near(programs, worst)):
+        status, notes = "identical", (*notes, why)
     return MathResult(
         hand=status,
         autodiff=auto_status,

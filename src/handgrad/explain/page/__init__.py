@@ -8,6 +8,7 @@ hash it names, and nothing be fetched.
 import base64
 import hashlib
 import json
+from collections.abc import Iterator
 from html import escape
 from importlib import resources
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from handgrad.derivations.latex import as_mathml, as_unicode
 from handgrad.explain.data import data
 from handgrad.explain.derivation_view import DerivationView
+from handgrad.explain.folding import UNFOLDED, Folding, fold
 from handgrad.explain.leaves import (
     GradientLeaf,
     Leaves,
@@ -22,7 +24,8 @@ from handgrad.explain.leaves import (
     format_autodiff,
     format_hand,
 )
-from handgrad.explain.page.graph import Graph, as_svg, draw
+from handgrad.explain.lost_bits import LostBits, by_value
+from handgrad.explain.page.graph import as_svg, draw
 from handgrad.explain.summary import format_block, summarise
 from handgrad.explain.tape import Tape
 
@@ -31,45 +34,108 @@ DIGITS = 10
 
 
 def page(
-    name: str, tape: Tape, leaves: Leaves, derivation: DerivationView, notes: tuple[str, ...]
-) -> str:
+    name: str, tape: Tape, leaves: Leaves, derivation: DerivationView, notes: tuple[str, ...],
+    lost: LostBits,
+) -> str:  # fmt: skip
     """The whole page."""
-    graph = draw(tape)
+    found = data(name, tape, leaves, derivation, notes)
+    drawings = _drawings(tape, found)
+    found["lost"] = _lost(lost, tape)
     parts = {
         "TITLE": escape(name),
         "LEAD": _lead(tape, leaves),
         "DERIVATION": _derivation(derivation),
         "MAIN": "both" if derivation.lines else "alone",
-        "GRAPH": as_svg(graph),
+        "GRAPH": "\n".join(drawings),
         "AGREEMENT": _agreement(leaves, notes),
         "TAPE": _tape(tape),
-        "STYLE": _resource("page.css"),
-        "SCRIPT": _resource("page.js"),
-        "DATA": _data(data(name, tape, leaves, derivation, notes), graph),
-        "LAST": str(_steps(tape) - 1),
+        "STYLE": base_style() + _resource("page.css"),
+        "SCRIPT": _script(),
+        "DATA": as_json(found),
     }
-    parts["HASH"] = base64.b64encode(hashlib.sha256(parts["SCRIPT"].encode()).digest()).decode()
-    pieces = _resource("page.html").split("%%")  # text, NAME, text, NAME, ...
-    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces))
+    return fill(_resource("page.html"), parts)
+
+
+def fill(template: str, parts: dict[str, str]) -> str:
+    """A template with its parts, and with the hash of the part SCRIPT, which alone may run."""
+    digest = hashlib.sha256(parts["SCRIPT"].encode()).digest()
+    whole = parts | {"HASH": base64.b64encode(digest).decode()}
+    pieces = template.split("%%")  # text, NAME, text, NAME, ...
+    return "".join(whole[p] if i % 2 else p for i, p in enumerate(pieces))
+
+
+def base_style() -> str:
+    """Colours, letters and buttons, light and dark: what every page has."""
+    return _resource("base.css")
 
 
 def _resource(name: str) -> str:
     return (resources.files("handgrad.explain.page") / name).read_text(encoding="utf-8")
 
 
-def _data(found: dict[str, Any], graph: Graph) -> str:
-    """The data, and with each equation the value of the node that its steps light."""
+SCRIPTS = ("arrays", "operations", "recompute", "steps", "graph", "step_text", "page")
+"""In the order in which they need each other; one function around them all keeps their names."""
+
+
+def _script() -> str:
+    parts = "\n".join(_resource(f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+def _drawings(tape: Tape, found: dict[str, Any]) -> list[str]:
+    """Every graph as SVG, folded and whole; each equation in `found` is told its node."""
+    folding = fold(tape)
+    drawings = [_drawing(tape, folding, "folded", found, "node")]
+    if folding.hidden:
+        drawings.append(_drawing(tape, UNFOLDED, "whole", found, "whole_node", hidden=True))
+    return drawings + list(_drawings_inside(tape, found, ""))
+
+
+def _drawing(
+    tape: Tape, folding: Folding, view: str, found: dict[str, Any], key: str, hidden: bool = False
+) -> str:
+    graph = draw(tape, folding)
     for index, equation in enumerate(found["equations"]):
-        equation["node"] = graph.stands_for[index]
+        equation[key] = graph.stands_for[index]
+    return as_svg(graph, view, hidden)
+
+
+def _drawings_inside(tape: Tape, found: dict[str, Any], path: str) -> Iterator[str]:
+    """One for each body of a loop or a branch: its runs differ in their numbers only."""
+    for equation, entry in zip(tape.equations, found["equations"], strict=True):
+        if equation.body is None or not equation.body.runs:
+            continue
+        view, runs = f"{path}{equation.index}", entry["body"]["runs"]
+        first = equation.body.runs[0]
+        yield _drawing(first, fold(first, guards=False), view, runs[0], "node", hidden=True)
+        yield from _drawings_inside(first, runs[0], f"{view}.")
+        for run in runs[1:]:
+            _copy_nodes(runs[0], run)
+
+
+def _copy_nodes(first: dict[str, Any], other: dict[str, Any]) -> None:
+    """The nodes of equations inside the equations of another run."""
+    for one, two in zip(first["equations"], other["equations"], strict=True):
+        two["node"] = one["node"]
+        if one["body"] and two["body"]:
+            for run in two["body"]["runs"]:
+                if one["body"]["runs"]:
+                    _copy_nodes(one["body"]["runs"][0], run)
+
+
+def _lost(lost: LostBits, tape: Tape) -> dict[str, Any]:
+    values, cotangents = by_value(lost, tape)
+    if not any(bits is not None for bits in values):
+        return {"note": lost.note}
+    return {"values": values, "cotangents": cotangents, "note": lost.note}
+
+
+def as_json(found: dict[str, Any]) -> str:
+    """Data for a script element, which no text in it can end."""
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
-
-
-def _steps(tape: Tape) -> int:
-    """The arguments, every equation forward, the loss, every equation back, the gradient."""
-    return len(tape.equations) + len(tape.backward) + 3
 
 
 def _lead(tape: Tape, leaves: Leaves) -> str:
@@ -80,8 +146,10 @@ def _lead(tape: Tape, leaves: Leaves) -> str:
         ends = "the very bits that <code>jax.grad</code> gives"
     elif all(leaf.identical_unfused for leaf in leaves):
         ends += ", and under <code>jax.disable_jit</code> its very bits"
+    folded = len(fold(tape).hidden)
+    aside = f" ({folded} of them folded away: constants and guards)" if folded else ""
     return (
-        f"{len(tape.equations)} equations forward to the loss <b>{loss}</b>, "
+        f"{len(tape.equations)} equations{aside} forward to the loss <b>{loss}</b>, "
         f"{len(tape.backward)} back to its gradient in {wanted}: {ends}."
     )
 
@@ -141,8 +209,10 @@ def _tape(tape: Tape) -> str:
         sent = "; ".join(summarise(v.cotangent).text for v in outputs if v.cotangent is not None)
         place = escape(str(equation.source)) if equation.source else ""
         rows.append(
-            f'<tr><td>{equation.index + 1}</td><th scope="row">{escape(tape.formula(equation))}'
-            f"</th><td>{escape(value)}</td><td>{escape(sent)}</td><td>{place}</td></tr>"
+            f'<tr data-equation="{equation.index}"><td>{equation.index + 1}</td>'
+            f'<th scope="row">{escape(tape.formula(equation))}</th>'
+            f'<td class="value">{escape(value)}</td><td class="cotangent">{escape(sent)}</td>'
+            f"<td>{place}</td></tr>"
         )
     return _table(("", "equation", "value", "cotangent", "line"), rows)
 

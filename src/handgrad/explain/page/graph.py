@@ -5,18 +5,20 @@ that such an equation takes. How that value was made (a one-hot mask, for exampl
 steps and left out of the picture, where its steps light the value they end in.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
-from typing import Any
 
+from handgrad.explain.folding import UNFOLDED, Folding
 from handgrad.explain.page.layout import GraphLayout, lay_out
-from handgrad.explain.summary import summarise
+from handgrad.explain.summary import fitted
 from handgrad.explain.tape import Tape, TapeEquation
 
 WIDTH, HEIGHT, PAD = 176.0, 66.0, 14.0
 LETTERS = 21
 """Of a node's first line: at 12 px about as many as its width takes."""
+FAR = 9
+"""Letters of a node's name where it is drawn large, to be read from afar."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,9 @@ class GraphNode:
     value: int
     kind: str
     """`input`, `wanted`, `active` or `beside`."""
+    name: str
     title: str
-    equation: TapeEquation | None
+    """The whole formula; for an argument its name."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Graph:
     edges: tuple[tuple[int, int], ...]
     stands_for: dict[int, int]
     """For each equation, the value of the node that its steps light."""
+    ends: frozenset[int]
+    """The loss; or what a body gives."""
 
     @cached_property
     def layout(self) -> GraphLayout:
@@ -46,14 +51,21 @@ class Graph:
         return lay_out([n.value for n in self.nodes], self.edges, (WIDTH, HEIGHT))
 
 
-def draw(tape: Tape) -> Graph:
+def draw(tape: Tape, folding: Folding = UNFOLDED) -> Graph:
     """What of a tape is drawn."""
+    equations = [e for e in tape.equations if e.index not in folding.hidden]
+    takes = {e.index: [folding.resolve(i) for i in e.inputs] for e in tape.equations}
     made = {index: e for e in tape.equations for index in e.outputs}
+    ends = {folding.resolve(index) for index in tape.outputs}
+    is_active = {e.index for e in equations if e.active or ends & set(e.outputs)}
+    if not any(e.active for e in tape.equations):  # values only: what a branch or a loop computes
+        is_active = {e.index for e in equations}
     shown: set[int] = set()
-    for equation in tape.equations:
-        if equation.active or tape.output in equation.outputs:
-            shown.update(i for i in (*equation.inputs, *equation.outputs) if i not in tape.fixed)
-    shown.add(tape.output)
+    for equation in equations:
+        if equation.index in is_active:
+            drawn = (*takes[equation.index], *equation.outputs)
+            shown.update(i for i in drawn if i not in tape.fixed)
+    shown.update(ends)
     shown.update(tape.wanted)
     reach: dict[int, frozenset[int]] = {}
 
@@ -62,7 +74,7 @@ def draw(tape: Tape) -> Graph:
         if index in shown:
             return frozenset([index])
         if index not in reach:
-            sources = made[index].inputs if index in made else ()
+            sources = takes[made[index].index] if index in made else []
             reach[index] = frozenset().union(*(behind(i) for i in sources))
             if index in tape.inputs:
                 shown.add(index)
@@ -71,34 +83,36 @@ def draw(tape: Tape) -> Graph:
 
     edges = []
     for index in sorted(shown):
-        for source in made[index].inputs if index in made else ():
+        for source in takes[made[index].index] if index in made else ():
             edges += [(node, index) for node in behind(source) if source not in tape.fixed]
-    nodes = tuple(_node(tape, index, made.get(index)) for index in sorted(shown))
+    nodes = tuple(_node(tape, index, made.get(index), folding) for index in sorted(shown))
     lights: dict[int, int] = {}
     for equation in reversed(tape.equations):
-        own = [i for i in equation.outputs if i in shown]
-        users = [e for e in tape.equations if set(e.inputs) & set(equation.outputs)]
+        own = [i for i in map(folding.resolve, equation.outputs) if i in shown]
+        users = [e for e in tape.equations if set(takes[e.index]) & set(equation.outputs)]
         beyond = [lights[e.index] for e in users if e.index in lights]
-        lights[equation.index] = own[0] if own else (beyond[0] if beyond else tape.output)
-    return Graph(tape, nodes, tuple(sorted(set(edges))), lights)
+        lights[equation.index] = own[0] if own else (beyond[0] if beyond else min(ends))
+    return Graph(tape, nodes, tuple(sorted(set(edges))), lights, frozenset(ends))
 
 
-def _node(tape: Tape, index: int, made: TapeEquation | None) -> GraphNode:
+def _node(tape: Tape, index: int, made: TapeEquation | None, folding: Folding) -> GraphNode:
     value = tape.values[index]
+    name = folding.names.get(index) or tape.name(index)
     if made is None:
         kind = "wanted" if index in tape.wanted else "input"
-        return GraphNode(index, kind, tape.name(index), None)
-    return GraphNode(index, "active" if value.active else "beside", tape.formula(made), made)
+        return GraphNode(index, kind, name, name)
+    kind = "active" if value.active else "beside"
+    return GraphNode(index, kind, name, tape.formula(made, folding.names))
 
 
-def as_svg(graph: Graph) -> str:
-    """The graph, every node with its value and its cotangent."""
+def as_svg(graph: Graph, view: str, hidden: bool = False) -> str:
+    """The graph, every node with its value and its cotangent; `view` names it to the script."""
     layout, tape = graph.layout, graph.tape
     width, height = layout.width + 2 * PAD, layout.height + 2 * PAD
     parts = [
-        f'<svg id="graph" width="{width:.0f}" height="{height:.0f}" '
+        f'<svg class="drawing{" folded" if hidden else ""}" data-view="{view}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="group" '
-        'aria-label="The computation as a graph, arguments at the top, the loss at the bottom">'
+        'aria-label="The computation as a graph, arguments at the top, its end at the bottom">'
     ]
     active = {n.value for n in graph.nodes if n.kind in ("wanted", "active")}
     for (a, b), points in layout.edges.items():
@@ -129,39 +143,33 @@ def _curve(points: list[tuple[float, float]]) -> str:
 
 
 def _box(graph: Graph, node: GraphNode) -> str:
-    tape, value = graph.tape, graph.tape.values[node.value]
+    value = graph.tape.values[node.value]
     x, y = graph.layout.centres[node.value]
     left, top = x - WIDTH / 2 + PAD, y - HEIGHT / 2 + PAD
     text = fitted(value.array)
-    sent = "" if value.cotangent is None else fitted(value.cotangent, after="∂ ")
-    label = f"{node.title}; value {text}" + (f"; cotangent {sent}" if sent else "")
-    title, formula = _short(node.title, value.name)
-    lines = [
-        f'<text class="name" x="12" y="20"><tspan class="var">{escape(title)}</tspan>'
-        f"{escape(formula)}</text>",
-        f'<text class="value" x="12" y="39">{escape(text)}</text>',
-    ]
-    if sent:
-        lines.append(
-            '<text class="cotangent" x="12" y="56">'
-            f'<tspan class="sign">∂ </tspan>{escape(sent)}</text>'
-        )
-    kind = node.kind + (" loss" if node.value == tape.output else "")
+    sent = "" if value.cotangent is None else fitted(value.cotangent)
+    title, formula = _short(node.title, node.name)
+    sign = '<tspan class="sign">∂ </tspan>' if sent else ""
+    kind = node.kind + (" loss" if node.value in graph.ends else "")
     return (
-        f'<g class="node {kind}" data-value="{node.value}" role="button" tabindex="-1" '
-        f'aria-label="{escape(label)}" transform="translate({left:.1f} {top:.1f})">'
-        f"<title>{escape(label)}</title>"
-        f'<rect width="{WIDTH:.0f}" height="{HEIGHT:.0f}" rx="9"/>{"".join(lines)}</g>'
+        f'<g class="node {kind}" data-value="{node.value}" data-formula="{escape(node.title)}" '
+        f'role="button" tabindex="-1" aria-label="{escape(node.title)}; value {escape(text)}" '
+        f'transform="translate({left:.1f} {top:.1f})">'
+        f'<rect width="{WIDTH:.0f}" height="{HEIGHT:.0f}" rx="9"/>'
+        f'<text class="name" x="12" y="20"><tspan class="var">{escape(title)}</tspan>'
+        f'<tspan class="rest">{escape(formula)}</tspan></text>'
+        f'<text class="value" x="12" y="39">{escape(text)}</text>'
+        f'<text class="cotangent" x="12" y="56">{sign}<tspan class="sent">{escape(sent)}</tspan>'
+        f'</text><text class="lost" x="{WIDTH - 10:.0f}" y="-5" text-anchor="end"></text>'
+        f'<text class="far" x="{WIDTH / 2:.0f}" y="44" text-anchor="middle">'
+        f"{escape(_shortest(node.name))}</text></g>"
     )
 
 
-def fitted(array: Any, after: str = "") -> str:
-    """A value as long as a node is wide: fewer digits for a short vector, or its range."""
-    for digits in (5, 3, 2):
-        text = summarise(array, digits).text
-        if len(after + text) <= LETTERS + 1:
-            return text
-    return replace(summarise(array), whole=False).text
+def _shortest(name: str) -> str:
+    """A name as it is written when the whole graph is looked at from afar."""
+    last = name.rpartition(".")[2]
+    return last if len(last) <= FAR else last[: FAR - 1] + "…"
 
 
 def _short(title: str, name: str) -> tuple[str, str]:

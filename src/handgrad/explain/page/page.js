@@ -1,254 +1,333 @@
-"use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const by = (id) => document.getElementById(id);
-  const { values, equations, backward, inputs, wanted, loss } = data;
-  const lines = data.derivation.lines;
-  const steps = [
-    { pass: "start" },
-    ...equations.map((_, eq) => ({ pass: "fore", eq })),
-    { pass: "turn" },
-    ...backward.map((eq) => ({ pass: "rear", eq })),
-    { pass: "end" },
-  ];
-  const turn = equations.length + 1;
-  const last = steps.length - 1;
+// --- the page: which step is shown, and what a person does ------------------------------------------------
 
-  // When each value is known, and when its cotangent is complete: once all that took it have sent.
-  const known = new Map(inputs.map((v) => [v, 0]));
-  equations.forEach((e, i) => e.outputs.forEach((v) => known.set(v, i + 1)));
-  const complete = new Map([[loss, turn]]);
-  backward.forEach((eq, i) => equations[eq].inputs.forEach((v, k) => {
-    if (equations[eq].sent[k]) complete.set(v, turn + 1 + i);
-  }));
-  const made = new Map();
-  equations.forEach((e, i) => e.outputs.forEach((v) => made.set(v, i)));
+const by = (id) => document.getElementById(id);
+const recorded = JSON.parse(by("data").textContent);
+const lines = recorded.derivation.lines;
+const items = [...document.querySelectorAll(".lines li")];
+const edits = new Map();
+const page = { recorded, root: recorded, folded: drawings.has("whole"), open: new Set(), walk: null };
+const tell = textOfSteps(page);
+let now = 0;
 
-  const nodes = [...document.querySelectorAll(".node")];
-  const edges = [...document.querySelectorAll(".edge")];
-  const items = [...document.querySelectorAll(".lines li")];
-  const nodeOf = new Map(nodes.map((n) => [Number(n.dataset.value), n]));
-
-  // --- small pieces of the page, made of text only ------------------------------------------------
-
-  const make = (tag, className, ...children) => {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    element.append(...children);
-    return element;
-  };
-  const fact = (tone, label, array, more) => {
-    const kind = [array.kind, array.range].filter((t) => t && t !== array.block).join(", ");
-    const head = make("div", "label", ...label);
-    if (kind) head.append(" ", make("span", "quiet", kind));
-    const wide = Math.max(...array.block.split("\n").map((line) => line.length)) > 26;
-    const box = make("div", `fact ${tone}${wide ? " wide" : ""}`, head, make("pre", "", array.block));
-    if (more) box.append(make("p", "quiet", more));
-    return box;
-  };
-  const name = (v) => make("b", "", values[v].name);
-  const row = (facts) => make("div", "facts", ...facts);
-  const note = (text) => make("p", "quiet", text);
-  const listing = (e) => {
-    const inside = make("details", "", make("summary", "", `Inside: ${e.body_title}`));
-    inside.append(make("pre", "", e.body.join("\n")));
-    return inside;
-  };
-
-  // --- what a step says ---------------------------------------------------------------------------
-
-  const start = () => ({
-    kicker: "Before the first step", title: "The arguments", place: [],
-    body: [row(inputs.map((v) => fact("", [name(v), values[v].wanted ? ", differentiated" : ""], values[v].array)))],
-    lit: [], node: inputs[0],
-  });
-
-  const fore = (index) => {
-    const e = equations[index];
-    const taken = [...new Set(e.inputs)].filter((v) => !values[v].fixed);
-    const body = [];
-    if (taken.length) body.push(row(taken.map((v) => fact("", [name(v)], values[v].array))));
-    e.outputs.forEach((v) => body.push(fact("fore", [name(v), " is"], values[v].array)));
-    e.jacobians.forEach((s, k) => {
-      if (s && s.entries) body.push(fact("", ["local derivative ∂", name(e.outputs[0]), "/∂", name(e.inputs[k])], s.entries));
-      else if (s) body.push(make("div", "fact", make("div", "label", "local derivative ∂", name(e.outputs[0]), "/∂", name(e.inputs[k])), note(s.text)));
-    });
-    if (!e.active) body.push(note("This depends on no differentiated argument: nothing will be sent back through it."));
-    if (e.body.length) body.push(listing(e));
-    return {
-      kicker: `Forward, equation ${index + 1} of ${equations.length}`, title: e.formula, place: place(e), body,
-      lit: e.outputs.map((v) => ({ value: v, of: "value" })), node: e.node,
-      edges: e.inputs.map((v) => [v, e.node]),
-    };
-  };
-
-  const atTurn = () => ({
-    kicker: "The turn", title: `${values[loss].name} = ${values[loss].array.text}`, place: [],
-    body: [note("The way back begins with the derivative of the loss by itself."),
-      fact("rear", ["∂ loss/∂", name(loss)], values[loss].cotangent)],
-    lit: [], node: loss,
-  });
-
-  const rear = (index, order) => {
-    const e = equations[index];
-    const body = [];
-    e.outputs.forEach((v) => {
-      if (values[v].cotangent) body.push(fact("", ["∂ loss/∂", name(v), ", what arrives"], values[v].cotangent));
-    });
-    e.inputs.forEach((v, k) => {
-      if (!e.sent[k]) return;
-      const s = e.jacobians[k];
-      const label = ["times ∂", name(e.outputs[0]), "/∂", name(v)];
-      const jacobian = s.entries ? fact("", label, s.entries) : make("div", "fact", make("div", "label", ...label), note(s.text));
-      const earlier = backward.slice(0, order).filter((q) => equations[q].inputs.some((u, j) => u === v && equations[q].sent[j]));
-      const done = complete.get(v) === turn + 1 + order;
-      const facts = [jacobian, fact("rear", ["sent to ", name(v)], e.sent[k])];
-      body.push(row(facts));
-      if (earlier.length) {
-        const from = earlier.map((q) => equations[q].formula).join("; ");
-        body.push(fact("rear", [done ? "altogether ∂ loss/∂" : "so far not all of ∂ loss/∂", name(v)],
-          done ? values[v].cotangent : e.sent[k], `added to what was sent by ${from}`));
-      }
-    });
-    return {
-      kicker: `Backward, ${order + 1} of ${backward.length}`, title: e.formula, place: place(e), body,
-      lit: e.inputs.flatMap((v, k) => (e.sent[k] && complete.get(v) === turn + 1 + order ? [{ value: v, of: "cotangent" }] : [])),
-      node: e.node, edges: e.inputs.flatMap((v, k) => (e.sent[k] ? [[v, e.node]] : [])),
-    };
-  };
-
-  const atEnd = () => ({
-    kicker: "The end", title: "The gradient",
-    place: [data.identical ? "jax.grad gives the same bits" : "jax.grad gives the same, but for rounding"],
-    body: wanted.filter((v) => values[v].cotangent).map((v) => fact("rear", ["∂ loss/∂", name(v)], values[v].cotangent)),
-    lit: wanted.map((v) => ({ value: v, of: "cotangent" })), node: wanted[0], all: wanted,
-  });
-
-  const place = (e) => {
-    const called = e.calls.length ? `, under jit in ${e.calls.join(" › ")}` : "";
-    const where = e.place ? `${e.place}, in ${e.function}${called}` : "";
-    return e.code ? [make("code", "", e.code), where] : [where];
-  };
-  const inLines = (numbers) => {
-    const last = numbers.length > 1 ? ` and ${numbers[numbers.length - 1]}` : "";
-    const some = numbers.length > 1 ? numbers.slice(0, -1) : numbers;
-    return `Computed in line${numbers.length > 1 ? "s" : ""} ${some.join(", ")}${last} of the derivation.`;
-  };
-
-  const describe = (n) => {
-    const step = steps[n];
-    if (step.pass === "fore") return fore(step.eq);
-    if (step.pass === "rear") return rear(step.eq, n - turn - 1);
-    return { start, turn: atTurn, end: atEnd }[step.pass]();
-  };
-
-  // --- showing a step -----------------------------------------------------------------------------
-
-  let now = 0;
-  const matches = (line, lit) => line.matches.some((m) => lit.some((l) => l.value === m.value && l.of === m.of));
-
-  const centre = (node) => {
-    const view = by("viewport");
-    const box = node.getBoundingClientRect();
-    const frame = view.getBoundingClientRect();
-    view.scrollTop += box.top + box.height / 2 - frame.top - frame.height / 2;
-    view.scrollLeft += box.left + box.width / 2 - frame.left - frame.width / 2;
-  };
-
-  const show = (n, quiet) => {
-    now = Math.max(0, Math.min(last, n));
-    const shown = describe(now);
-    const isBack = now >= turn;
-    const tone = now === 0 ? "" : isBack ? "rear" : "fore";
-    by("step").className = `step ${tone}`;
-    by("step-kicker").textContent = shown.kicker;
-    by("step-title").textContent = shown.title;
-    by("step-place").replaceChildren(...shown.place);
-    const numbers = lines.flatMap((line, i) => (matches(line, shown.lit) ? [i + 1] : []));
-    by("step-body").replaceChildren(...shown.body, ...(numbers.length ? [note(inLines(numbers))] : []));
-    by("step-body").querySelectorAll("pre").forEach((pre) => {
-      if (pre.scrollWidth > pre.clientWidth) pre.tabIndex = 0; // to be scrolled by keys
-    });
-    by("graph").setAttribute("class", isBack ? "rear-pass" : "fore-pass");
-    const lit = new Set(shown.all || [shown.node]);
-    nodes.forEach((node) => {
-      const v = Number(node.dataset.value);
-      node.classList.toggle("valued", (known.get(v) ?? 0) <= now);
-      node.classList.toggle("returned", complete.has(v) && complete.get(v) <= now);
-      node.classList.toggle("now", lit.has(v));
-      node.classList.remove("pointed");
-      node.setAttribute("tabindex", v === shown.node ? "0" : "-1");
-      if (v === shown.node) { node.setAttribute("aria-current", "step"); centre(node); } else node.removeAttribute("aria-current");
-    });
-    const used = new Set((shown.edges || []).map((p) => p.join()));
-    edges.forEach((edge) => edge.classList.toggle("now", used.has(`${edge.dataset.from},${edge.dataset.to}`)));
-    items.forEach((item, i) => {
-      const on = matches(lines[i], shown.lit);
-      item.className = `${lines[i].matches.length ? "met" : ""}${on ? ` lit ${tone}` : ""}`;
-      if (on) item.setAttribute("aria-current", "true"); else item.removeAttribute("aria-current");
-    });
-    const first = items.find((item) => item.classList.contains("lit"));
-    const frame = by("derivation");
-    if (frame && first && (first.offsetTop < frame.scrollTop + 44 || first.offsetTop + first.offsetHeight > frame.scrollTop + frame.clientHeight)) {
-      frame.scrollTop = first.offsetTop - 44;
-    }
-    const slider = by("slider");
-    slider.value = String(now);
-    slider.setAttribute("aria-valuetext", `${shown.kicker}: ${shown.title}`);
-    by("count").textContent = `${now} / ${last}`;
-    by("first").disabled = by("back").disabled = now === 0;
-    by("last").disabled = by("forth").disabled = now === last;
-    if (!quiet) by("live").textContent = `${shown.kicker}. ${shown.title}. ${spoken(now)}`;
-  };
-
-  const spoken = (n) => {
-    const step = steps[n];
-    if (step.pass === "fore") return equations[step.eq].outputs.map((v) => `${values[v].name} is ${values[v].array.text}`).join(", ");
-    if (step.pass === "rear") return equations[step.eq].inputs.flatMap((v, k) => (equations[step.eq].sent[k] ? [`sends ${equations[step.eq].sent[k].text} to ${values[v].name}`] : [])).join(", ");
-    return "";
-  };
-
-  // --- what a person does -------------------------------------------------------------------------
-
-  by("first").addEventListener("click", () => show(0));
-  by("back").addEventListener("click", () => show(now - 1));
-  by("forth").addEventListener("click", () => show(now + 1));
-  by("last").addEventListener("click", () => show(last));
-  by("slider").addEventListener("input", (event) => show(Number(event.target.value)));
-  document.addEventListener("keydown", (event) => {
-    const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
-    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (event.target.id === "slider") return;
-    event.preventDefault();
-    show(to);
-  });
-  const visit = (v) => show(now > turn - 1 && complete.has(v) ? complete.get(v) : known.get(v) ?? 0);
-  nodes.forEach((node) => {
-    const v = Number(node.dataset.value);
-    node.addEventListener("click", () => visit(v));
-    node.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" && event.key !== " ") return;
-      event.preventDefault();
-      visit(v);
-    });
-  });
-  items.forEach((item, i) => item.querySelector("button").addEventListener("click", () => {
-    const match = lines[i].matches[lines[i].matches.length - 1];
-    if (!match) return;
-    const when = match.of === "cotangent" ? complete.get(match.value) : known.get(match.value);
-    show(when ?? now);
-    lines[i].matches.forEach((m) => nodeOf.get(m.value)?.classList.add("pointed"));
-  }));
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
-  const theme = by("theme");
-  theme.setAttribute("aria-pressed", String(isDark()));
-  theme.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    theme.setAttribute("aria-pressed", String(isDark()));
-  });
+const rewalk = () => {
+  const old = page.walk?.steps[now];
+  page.walk = stepsOf(page.root, page.folded, page.open);
+  now = old ? nearest(page.walk.steps, old) : 0;
+  const { turn, last } = page.walk;
+  by("slider").max = String(last);
   by("fore").style.width = `${(100 * turn) / last}%`;
   by("rear").style.width = `${100 - (100 * turn) / last}%`;
-  document.documentElement.classList.add("scripted");
-  show(0, true);
-})();
+};
+
+// --- showing a step -----------------------------------------------------------------------------------
+
+const isMet = (line, lit) => line.matches.some((m) => lit.some((l) => l.value === page.walk.resolve(page.root, m.value) && l.of === m.of));
+const inLines = (numbers) => {
+  const last = numbers.length > 1 ? ` and ${numbers[numbers.length - 1]}` : "";
+  const some = numbers.length > 1 ? numbers.slice(0, -1) : numbers;
+  return `Computed in line${numbers.length > 1 ? "s" : ""} ${some.join(", ")}${last} of the derivation.`;
+};
+const drawingOf = (path) => drawings.get(path.length ? viewOf(path) : page.folded ? "folded" : drawings.has("whole") ? "whole" : "folded");
+
+const caption = (node) => {
+  by("caption").textContent = node ? node.getAttribute("aria-label") : "";
+};
+
+const showGraph = (shown, path, isBack) => {
+  const tape = tapeAt(page.root, path);
+  const svg = drawingOf(path);
+  camera.show(svg);
+  writeNodes(svg, tape);
+  const lost = path.length ? null : recorded.lost?.[isBack ? "cotangents" : "values"];
+  writeLost(svg, lost);
+  svg.classList.toggle("rear-pass", isBack);
+  svg.classList.toggle("fore-pass", !isBack);
+  const { known, complete } = page.walk.timesAt(path);
+  const lit = new Set(shown.all || [shown.node]);
+  nodesOf(svg).forEach((node) => {
+    const v = Number(node.dataset.value);
+    node.classList.toggle("valued", (known.get(v) ?? 0) <= now);
+    node.classList.toggle("returned", complete.has(v) && complete.get(v) <= now);
+    node.classList.toggle("now", lit.has(v));
+    node.classList.remove("pointed");
+    node.setAttribute("tabindex", v === shown.node ? "0" : "-1");
+    if (v === shown.node) node.setAttribute("aria-current", "step"); else node.removeAttribute("aria-current");
+  });
+  const used = new Set((shown.edges || []).map((pair) => pair.join()));
+  svg.querySelectorAll(".edge").forEach((edge) => edge.classList.toggle("now", used.has(`${edge.dataset.from},${edge.dataset.to}`)));
+  const node = nodeFor(svg, shown.node);
+  camera.follow(node);
+  caption(node);
+  by("graph-title").textContent = path.length ? tell.capital(tell.whereIn(path)) : "The computation";
+  by("runs").hidden = !path.length;
+  if (path.length) {
+    by("earlier").disabled = besides(-1) === null;
+    by("later").disabled = besides(1) === null;
+  }
+};
+
+const showLines = (shown, tone) => {
+  items.forEach((item, i) => {
+    const on = isMet(lines[i], shown.lit);
+    item.className = `${lines[i].matches.length ? "met" : ""}${on ? ` lit ${tone}` : ""}`;
+    if (on) item.setAttribute("aria-current", "true"); else item.removeAttribute("aria-current");
+  });
+  const first = items.find((item) => item.classList.contains("lit"));
+  const frame = by("derivation");
+  if (frame && first && (first.offsetTop < frame.scrollTop + 44 || first.offsetTop + first.offsetHeight > frame.scrollTop + frame.clientHeight)) {
+    frame.scrollTop = first.offsetTop - 44;
+  }
+};
+
+const show = (n, quiet) => {
+  const { turn, last, steps } = page.walk;
+  now = Math.max(0, Math.min(last, n));
+  const { pass, path } = steps[now];
+  const shown = tell.at(now);
+  const isBack = now >= turn;
+  const tone = now === 0 ? "" : isBack ? "rear" : "fore";
+  by("step").className = `step ${tone}`;
+  by("step").scrollTop = 0;
+  by("step-kicker").textContent = shown.kicker;
+  by("step-title").textContent = shown.title;
+  by("step-place").replaceChildren(...shown.place);
+  const numbers = lines.flatMap((line, i) => (isMet(line, shown.lit) ? [i + 1] : []));
+  by("step-body").replaceChildren(...shown.body, ...(numbers.length ? [note(inLines(numbers))] : []));
+  by("step-body").querySelectorAll("pre").forEach((pre) => {
+    if (pre.scrollWidth > pre.clientWidth) pre.tabIndex = 0; // to be scrolled by keys
+  });
+  showGraph(shown, path, isBack);
+  showLines(shown, tone);
+  const slider = by("slider");
+  slider.value = String(now);
+  slider.setAttribute("aria-valuetext", `${shown.kicker}: ${shown.title}`);
+  by("count").textContent = `${now} / ${last}`;
+  by("first").disabled = by("back").disabled = now === 0;
+  by("last").disabled = by("forth").disabled = now === last;
+  if (!quiet) {
+    by("live").textContent = `${shown.kicker}. ${shown.title}. ${shown.spoken}`;
+    keepInView();
+  }
+  return pass;
+};
+
+// On a narrow screen, wherever the page is scrolled to, the step comes back into view.
+const narrow = matchMedia("(max-width: 860px)");
+const keepInView = () => {
+  if (!narrow.matches) return;
+  const box = by("step").getBoundingClientRect(), graph = by("graph-pane").getBoundingClientRect();
+  const bottom = by("controls").getBoundingClientRect().top;
+  if (graph.top < -4 || box.top > bottom - 120) by("graph-pane").scrollIntoView({ block: "start" });
+};
+
+// --- loops, folding, other numbers ----------------------------------------------------------------------
+
+page.toggle = (path, eq) => {
+  const key = viewOf(path, eq);
+  if (!page.open.delete(key)) page.open.add(key);
+  rewalk();
+  show(now);
+  by("step-body").querySelector(".opener")?.focus();
+};
+
+// The same step in the iteration before or after; null where there is none.
+const besides = (offset) => {
+  const { steps } = page.walk;
+  const step = steps[now];
+  if (!step.path.length) return null;
+  const [eq, run] = step.path[step.path.length - 1];
+  const path = [...step.path.slice(0, -1), [eq, run + offset]];
+  const found = steps.findIndex((s) => s.pass === step.pass && s.eq === step.eq && keyOf(s.path) === keyOf(path));
+  return found < 0 ? null : found;
+};
+
+const MOST_EDITED = 120;
+const editor = (v, box) => {
+  const value = recorded.values[v];
+  const count = sizeOf(value.array.shape);
+  if (value.numbers === null || value.array.dtype === "bool" || !count || count > MOST_EDITED) return box;
+  const width = value.array.shape.length > 1 ? value.array.shape[value.array.shape.length - 1] : Math.min(count, 4);
+  const current = (edits.get(v) ?? recordedArray(value)).data;
+  const fields = [...current].map((x, i) => {
+    const field = make("input", "number");
+    field.type = "text";
+    field.inputMode = "decimal";
+    field.value = String(x);
+    field.setAttribute("aria-label", `${value.name}, number ${i + 1} of ${count}`);
+    field.addEventListener("input", () => change(v, fields, box));
+    return field;
+  });
+  const grid = make("div", "numbers", ...fields);
+  grid.style.setProperty("--across", width);
+  box.append(make("details", "edit", make("summary", "", "Change these numbers"), grid));
+  return box;
+};
+page.edit = editor;
+
+const change = (v, fields, box) => {
+  const { shape, dtype } = recorded.values[v].array;
+  const numbers = fields.map((field) => {
+    const text = field.value.trim().replace("−", "-");
+    const number = text === "" ? NaN : Number(text);
+    const valid = Number.isFinite(number) && (isFloat(dtype) || Number.isInteger(number));
+    field.setAttribute("aria-invalid", String(!valid));
+    return valid ? number : null;
+  });
+  if (numbers.includes(null)) return;
+  const original = recordedArray(recorded.values[v]).data;
+  const changed = array(shape, dtype, numbers);
+  if (changed.data.every((x, i) => x === original[i])) edits.delete(v); else edits.set(v, changed);
+  compute();
+  box.querySelector("pre").textContent = page.root.values[v].array.block;
+};
+
+// A guard that is folded away must still let through what it did.
+const guardsHold = (tape) => tape.values.every((value, v) => {
+  const from = value.lets_through;
+  if (from === null || !value.data || !tape.values[from].data) return true;
+  return value.data.data.every((x, i) => Object.is(x, tape.values[from].data.data[i]));
+});
+
+const compute = () => {
+  page.root = edits.size ? recompute(recorded, edits) : recorded;
+  const bites = page.folded && edits.size > 0 && !guardsHold(page.root);
+  if (bites) unfold(false);
+  const step = page.walk.steps[now];
+  showGraph(tell.at(now), step.path, now >= page.walk.turn);
+  writeTable();
+  const changed = [...edits].reduce((sum, [v, a]) => sum + a.data.filter((x, i) => x !== recordedArray(recorded.values[v]).data[i]).length, 0);
+  by("edited").hidden = !edits.size;
+  document.documentElement.classList.toggle("changed", edits.size > 0);
+  if (!edits.size) return;
+  const at = recorded.outputs[0];
+  const was = recorded.values[at].array.text, is = page.root.values[at].array;
+  const stale = page.root.equations.filter((e) => e.outputs.some((v) => page.root.values[v].array.stale));
+  const unknown = [...new Set(stale.filter((e) => !e.operation).map((e) => e.primitive))];
+  const loss = is.stale ? `the loss stands as recorded, ${was}` : `loss ${was} → ${is.text}`;
+  by("edited-text").textContent = [
+    `${changed} number${changed === 1 ? "" : "s"} changed: ${loss}`,
+    stale.length ? `; ${stale.length} equation${stale.length === 1 ? "" : "s"} as recorded${unknown.length ? `, for this page cannot compute ${unknown.join(", ")}` : ""}` : "",
+    bites ? "; a guard acts at these numbers, so all equations are shown" : "",
+    ".",
+  ].join("");
+};
+
+const writeTable = () => document.querySelectorAll("tr[data-equation]").forEach((tr) => {
+  const outputs = page.root.equations[tr.dataset.equation].outputs.map((v) => page.root.values[v]);
+  const marked = (text) => text.map((t) => (t.stale ? `${t.text} (as recorded)` : t.text)).join("; ");
+  tr.querySelector(".value").textContent = marked(outputs.map((v) => v.array));
+  tr.querySelector(".cotangent").textContent = marked(outputs.flatMap((v) => (v.cotangent ? [v.cotangent] : [])));
+});
+
+by("reset").addEventListener("click", () => {
+  edits.clear();
+  compute();
+  show(now);
+  by("step").focus();
+});
+
+const unfold = (folded) => {
+  page.folded = folded;
+  by("unfold").setAttribute("aria-pressed", String(!folded));
+  rewalk();
+};
+const foldedCount = recorded.equations.filter((e) => e.folded).length;
+by("unfold").hidden = !drawings.has("whole");
+by("unfold").textContent = `All ${recorded.equations.length} equations`;
+by("unfold").title = `${foldedCount} are folded away: constants, and guards that change nothing at these numbers`;
+by("unfold").addEventListener("click", () => { unfold(!page.folded); show(now); });
+
+const lost = by("lost");
+lost.disabled = !recorded.lost?.values;
+if (recorded.lost?.note) { by("lost-note").textContent = recorded.lost.note; }
+lost.addEventListener("click", () => {
+  const on = lost.getAttribute("aria-pressed") !== "true";
+  lost.setAttribute("aria-pressed", String(on));
+  by("graph-pane").classList.toggle("bits", on);
+  by("lost-legend").hidden = !on;
+});
+
+// --- moving through the steps -------------------------------------------------------------------------------
+
+let timer = null;
+const PACE = 1400; // milliseconds for a step at speed 1
+const pause = () => {
+  clearInterval(timer);
+  timer = null;
+  by("play").setAttribute("aria-label", "Play");
+  by("play").textContent = "▶";
+};
+const play = () => {
+  if (now === page.walk.last) show(0, true);
+  by("play").setAttribute("aria-label", "Pause");
+  by("play").textContent = "❚❚";
+  timer = setInterval(() => {
+    show(now + 1, true);
+    if (now === page.walk.last) pause();
+  }, PACE / Number(by("speed").value));
+};
+by("play").addEventListener("click", () => (timer ? pause() : play()));
+by("speed").addEventListener("change", () => { if (timer) { pause(); play(); } });
+
+const go = (n) => { if (timer) pause(); show(n); };
+by("first").addEventListener("click", () => go(0));
+by("back").addEventListener("click", () => go(now - 1));
+by("forth").addEventListener("click", () => go(now + 1));
+by("last").addEventListener("click", () => go(page.walk.last));
+by("slider").addEventListener("input", (event) => go(Number(event.target.value)));
+document.addEventListener("keydown", (event) => {
+  const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: page.walk.last }[event.key];
+  if (to === undefined || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (event.target.matches("#slider, input, select")) return;
+  event.preventDefault();
+  go(to);
+});
+const goBeside = (offset) => { const to = besides(offset); if (to !== null) go(to); };
+by("earlier").addEventListener("click", () => goBeside(-1));
+by("later").addEventListener("click", () => goBeside(1));
+by("leave").addEventListener("click", () => {
+  const { path } = page.walk.steps[now];
+  const [eq] = path[path.length - 1];
+  page.toggle(path.slice(0, -1), eq);
+});
+
+const visit = (v) => {
+  const { path } = page.walk.steps[now];
+  const { known, complete } = page.walk.timesAt(path);
+  const back = now >= page.walk.turn && complete.has(v);
+  go(back ? complete.get(v) : known.get(v) ?? now);
+};
+drawings.forEach((svg) => nodesOf(svg).forEach((node) => {
+  const v = Number(node.dataset.value);
+  node.addEventListener("click", () => { if (!dragged) visit(v); });
+  node.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    visit(v);
+  });
+  ["pointerenter", "focus"].forEach((kind) => node.addEventListener(kind, () => caption(node)));
+  ["pointerleave", "blur"].forEach((kind) => node.addEventListener(kind, () => caption(camera.svg.querySelector("[aria-current]"))));
+}));
+items.forEach((item, i) => item.querySelector("button").addEventListener("click", () => {
+  const match = lines[i].matches[lines[i].matches.length - 1];
+  if (!match) return;
+  const { known, complete } = page.walk.timesAt([]);
+  const when = (match.of === "cotangent" ? complete : known).get(page.walk.resolve(page.root, match.value));
+  go(when ?? now);
+  lines[i].matches.forEach((m) => nodeFor(camera.svg, page.walk.resolve(page.root, m.value))?.classList.add("pointed"));
+}));
+by("closer").addEventListener("click", () => camera.zoom(1.4));
+by("farther").addEventListener("click", () => camera.zoom(1 / 1.4));
+by("fit").addEventListener("click", () => camera.fit());
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme || (dark.matches ? "dark" : "light")) === "dark";
+const theme = by("theme");
+theme.setAttribute("aria-pressed", String(isDark()));
+theme.addEventListener("click", () => {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  theme.setAttribute("aria-pressed", String(isDark()));
+});
+document.documentElement.classList.add("scripted");
+rewalk();
+show(0, true);

@@ -36,7 +36,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._precision import x64
-from handgrad._values import check_labels
+from handgrad._values import check_labels, relative_weights
 from handgrad.errors import InputError
 from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays
 from handgrad.fast.newton.hessian import select_hessian
@@ -123,6 +123,7 @@ def fit(
     max_passes: int = 200,
     seed: int = 0,
     mesh: Mesh | None = None,
+    sample_weight: Any = None,
 ) -> Optimum:
     """The least E over x (N, D), y and λ = `l2`: E is the mean cross-entropy in nats + ½ λ ‖w‖².
 
@@ -132,6 +133,7 @@ def fit(
     max |∂E/∂w| ≤ `tol`, or where `Optimum.stopped` says. A NumPy array in row-major order is read
     where it lies; another is copied once. All is in float64, whatever the dtype of `x`. `mesh`,
     with one axis, spreads the examples over its devices, which send one message per pass.
+    `sample_weight` (N,) says how much each example counts in the mean.
 
     Raises InputError for shapes and dtypes that do not fit, features that are not finite, labels
     out of range, a class with no example, and options that cannot be used.
@@ -148,6 +150,8 @@ def fit(
     with x64(), _blas().limit(limits=1):
         x = as_features(x)
         y, classes = as_labels(y, x.shape[0], params)
+        if sample_weight is not None:
+            y = as_masses(y, classes, relative_weights(sample_weight, x.shape[0]))
         theta = as_theta(params, x, classes)
         rows = lay_out(x, y) if mesh is None else partition(x, y, mesh)
         if isinstance(rows, Rows) and rows.few:
@@ -313,6 +317,24 @@ def as_labels(y: Any, examples: int, params: Params | None) -> tuple[np.ndarray,
             "leave that class out, and number the others without a gap",
         )  # fmt: skip
     return y, classes
+
+
+def as_masses(y: np.ndarray, classes: int | None, weights: np.ndarray) -> np.ndarray:
+    """How much each example weighs as one of each class: (N, 2) for one logit, else (N, K).
+
+    Raises InputError for a class without weight, whose bias would fall for ever.
+    """
+    if classes is None:
+        labels = np.stack([1 - y, y], axis=1)
+    else:
+        labels = np.eye(classes)[y] if y.ndim == 1 else y
+    masses = labels * weights[:, None]
+    if not masses.any(axis=0).all():
+        raise InputError(
+            "sample_weight", "weight on examples of each class",
+            f"none on class {int(np.argmin(masses.any(axis=0)))}", "leave that class out",
+        )  # fmt: skip
+    return masses
 
 
 def _classes(y: np.ndarray, params: Params | None) -> int | None:

@@ -33,7 +33,14 @@ from jax import lax
 
 from handgrad._types import Array
 from handgrad.fast.newton.hessian import NOTHING, RIDGE, HessianProducts, KeptHessian
-from handgrad.fast.newton.objective import Evaluation, Objective, binary, curvature, scaled
+from handgrad.fast.newton.objective import (
+    Evaluation,
+    Objective,
+    binary,
+    curvature,
+    scaled,
+    weights_of,
+)
 from handgrad.fast.newton.rows import Rows
 from handgrad.gradients.linear import matmul
 
@@ -210,7 +217,7 @@ def _all_steps(
         loss, residual, _ = binary(z, y)
         loss = loss / a.shape[0] + 0.5 * jnp.sum(penalty * jnp.square(v))
         gradient = matmul(residual, a) / a.shape[0] + penalty * v
-        rooted = (a * jnp.sqrt(curvature(z))[:, None]).astype(jnp.float32)
+        rooted = (a * jnp.sqrt(curvature(z) * weights_of(y))[:, None]).astype(jnp.float32)
         weight = scale * gradient[:-1] + mean * gradient[-1]
         largest = jnp.maximum(jnp.max(jnp.abs(weight)), jnp.abs(gradient[-1]))
         product = matmul(rooted.T, rooted).astype(jnp.float64)

@@ -129,6 +129,8 @@ class KeptHessian:
 class HessianProducts:
     """Directions by conjugate gradients over `sample` (n, D), which is scaled, in its dtype.
 
+    `weights` (n,), or 1, are those of its examples.
+
     Nothing is kept: every direction is that of the Hessian at its point.
     """
 
@@ -136,9 +138,11 @@ class HessianProducts:
     ready = fresh = True
 
     def __init__(
-        self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: ProgramCache
-    ) -> None:
+        self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: ProgramCache,
+        weights: np.ndarray | float = 1.0,
+    ) -> None:  # fmt: skip
         self.scaling, self.sample, self.programs = scaling, sample, programs
+        self.weights = np.asarray(weights, sample.dtype)
         self.dtype = np.dtype(sample.dtype)
         self.penalty = scaling.penalty(penalty).astype(self.dtype)
         self.products = 0
@@ -155,7 +159,7 @@ class HessianProducts:
         v = self.scaling.coordinates(point.theta).astype(self.dtype)
         tolerance = self.dtype.type(min(LOOSEST, max(TIGHTEST, size**0.5)))
         step, products = self.programs.run(
-            conjugate_gradients, self.sample, v, (gradient / size).astype(self.dtype),
+            conjugate_gradients, self.sample, self.weights, v, (gradient / size).astype(self.dtype),
             self.penalty, tolerance, self.dtype.type(damping),
         )  # fmt: skip
         self.products += int(products)
@@ -163,24 +167,31 @@ class HessianProducts:
 
 
 def conjugate_gradients(
-    sample: Array, v: Array, gradient: Array, penalty: Array, tolerance: Array, damping: Array
+    sample: Array,
+    mass: Array,
+    v: Array,
+    gradient: Array,
+    penalty: Array,
+    tolerance: Array,
+    damping: Array,
 ) -> tuple[Array, Array]:
     """p with |H p + g| ≤ tolerance |g|, in the preconditioner's norm, and the products taken."""
     examples = sample.shape[0]
     z = logits(v, sample)
     if v.ndim == 1:
-        curvature = sigmoid_derivative(z)
+        p, curvature = None, mass * sigmoid_derivative(z)
         weights = curvature
     else:
         e = jnp.exp(z - jnp.max(z, axis=0)[None])
-        curvature = e / jnp.sum(e, axis=0)[None]
-        weights = curvature * (1 - curvature)
+        p = e / jnp.sum(e, axis=0)[None]
+        curvature = jnp.reshape(mass, (1, -1)) * p
+        weights = curvature * (1 - p)
 
     def product(direction: Array) -> Array:
         u = logits(direction, sample)
         su = curvature * u
-        if v.ndim == 2:
-            su = su - curvature * jnp.sum(su, axis=0)[None]
+        if p is not None:
+            su = su - p * jnp.sum(su, axis=0)[None]
         data = pullback(su, sample) / examples
         return data + penalise(direction) + damping * diagonal * direction
 
@@ -229,7 +240,8 @@ def select_hessian(
     scaling, programs = objective.scaling, objective.programs
     if theta.ndim == 1 and theta.size <= MOST_FEATURES:
         return KeptHessian(scaling, hessian)
-    part = draw_sample(x, y, SAMPLE_BYTES // (4 * x.shape[1]), seed)[0]
+    part, labels = draw_sample(x, y, SAMPLE_BYTES // (4 * x.shape[1]), seed)
     dtype = "float64" if part.size * 8 <= EXACT_BYTES else "float32"
     sample = programs.run(scaled, part, scaling.mean, scaling.scale, dtype=dtype)
-    return HessianProducts(scaling, objective.penalty, sample, programs)
+    weights = 1.0 if labels.ndim == 1 else labels.sum(axis=1)
+    return HessianProducts(scaling, objective.penalty, sample, programs, weights)

@@ -48,7 +48,20 @@ def pullback(residual: Array, x: Array) -> Array:
 
 
 def binary(z: Array, y: Array) -> tuple[Array, Array, Array]:
-    """Σ ℓ, ∂ℓ/∂z (R,) and the margin; soft labels have the margin −∞."""
+    """Σ ℓ, ∂ℓ/∂z (R,) and the margin; soft labels have the margin −∞.
+
+    `y` is (R,) in [0, 1]; or (R, 2), how much each example weighs as one of either class:
+    m₀ ℓ(z, 0) + m₁ ℓ(z, 1) with r = m₀ σ(z) − m₁ σ(−z).
+    """
+    if y.ndim == 2:
+        against, in_favour = y[:, 0], y[:, 1]
+        e, right = jnp.exp(-jnp.abs(z)), z >= 0
+        missed = jnp.where(right, against, in_favour)
+        losses = (against + in_favour) * jnp.log1p(e) + jnp.where(missed == 0, 0, missed * abs(z))
+        residual = jnp.where(right, against - in_favour * e, against * e - in_favour) / (1 + e)
+        one_sided = jnp.where(in_favour == 0, jnp.where(against == 0, jnp.inf, -z), -jnp.inf)
+        signed = jnp.where((against == 0) & (in_favour > 0), z, one_sided)
+        return jnp.sum(losses), residual, jnp.min(signed)
     signed = jnp.where(y == 1, z, jnp.where(y == 0, -z, -jnp.inf))
     return *residuals.binary(z, y), jnp.min(signed)
 
@@ -56,7 +69,8 @@ def binary(z: Array, y: Array) -> tuple[Array, Array, Array]:
 def softmax(z: Array, y: Array) -> tuple[Array, Array, Array]:
     """Σ ℓ, ∂ℓ/∂z (K, R) and the margin.
 
-    `y` is (R,) integers or (R, K) probabilities, whose margin is −∞.
+    `y` is (R,) integers; or (R, K) probabilities, or how much each example weighs as one of each
+    class, whose margin is −∞.
     """
     if y.ndim == 2:
         return *residuals.categorical(z, y.T), jnp.asarray(-jnp.inf, z.dtype)
@@ -73,6 +87,11 @@ def curvature(z: Array) -> Array:
     """
     e = jnp.exp(-jnp.abs(z))
     return e / jnp.square(1 + e)
+
+
+def weights_of(y: Array) -> Array | float:
+    """How much each example weighs, (R,); 1 where labels say only which class it is."""
+    return 1.0 if y.ndim == 1 else jnp.sum(y, axis=1)
 
 
 def scaled(x: Array, mean: Array, scale: Array, dtype: str) -> Array:
@@ -102,7 +121,7 @@ def with_hessian(
     def body(carry: tuple, x: Array, y: Array) -> tuple:
         z = logits(theta, x)
         loss, residual, margin = binary(z, y)
-        root = jnp.sqrt(curvature(z).astype(jnp.float32))
+        root = jnp.sqrt((curvature(z) * weights_of(y)).astype(jnp.float32))
         a = scaled(x, mean, scale, "float32")
         a = jnp.pad(a, ((0, 0), (0, 1)), constant_values=1.0) * root[:, None]
         a = lax.optimization_barrier(a)  # or XLA computes it for each product

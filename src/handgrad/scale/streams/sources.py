@@ -1,47 +1,32 @@
-"""Sources: a .npy, .csv or .parquet file as blocks of rows, read as often as is wanted.
+"""Sources: a file as blocks of rows, read as often as is wanted.
 
 The header of a .npy file is read as `numpy.load(..., allow_pickle=False)` reads it, its rows as
 plain bytes. An array of Python objects is a pickle, which can run code: its header refuses it.
 
-Parquet and CSV files come through pyarrow's streaming readers. A Parquet file written in one piece
-has one row group, as large as the file: only a buffered reader takes it page by page (pyarrow's
-dataset scanner holds all of it). Of a CSV file pyarrow finds the types of the columns from its
-first block, where `load` finds them from all of it: so where a later value does not fit, the column
-takes the next type that pyarrow would have tried, and reading begins again.
+Tables come through `data.table_file`. A Parquet file written in one piece has one row group, as
+large as the file: only a buffered reader takes it page by page (pyarrow's dataset scanner holds all
+of it). Of a CSV file pyarrow finds the types of the columns from its first block, where `load`
+finds them from all of it: so where a later value does not fit, the column takes the next type that
+pyarrow would have tried, and reading begins again.
 """
 
 import math
-import re
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from handgrad.data.encoders import FEATURE_REMEDY, TARGET_REMEDY, Block, check_finite, table_block
-from handgrad.data.files import (
-    check_columns,
-    check_last_quote,
-    check_not_utf16,
-    file_changed,
-    import_pyarrow,
-    no_rows,
-    unreadable,
-)
+from handgrad.data.files import check_target, file_changed, unreadable
+from handgrad.data.loading import prepared_columns
+from handgrad.data.preparation import PreparedColumn
+from handgrad.data.table_file import FileOptions, TableFile
 from handgrad.errors import InputError
-
-if TYPE_CHECKING:
-    import pyarrow
 
 BLOCK_NUMBERS = 2**21
 """Of a block: 16 MB in float64."""
 BLOCK_ROWS = 2**16
-CSV_BLOCK = 2**23
-"""Bytes; no row may be longer."""
-BUFFERS = 2**25
-"""Bytes that the columns of a Parquet file share for reading."""
-MISFIT = re.compile(r"In CSV column #(\d+): .*CSV conversion error to (.*): invalid value")
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -55,8 +40,11 @@ class NpySource:
     Attributes:
         path: the file.
         target: what messages call the target.
-        names: of the columns in each part of a block.
+        columns: of the features.
+        remarks: none.
     """
+
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path, target: str | int | None):
         self.path = path
@@ -74,7 +62,8 @@ class NpySource:
         self.target = f"target {self._column} of {path.name}"
         self._sides = slice(0, self._column), slice(self._column + 1, columns)
         numbers = [str(number) for number in range(columns)]
-        self.names: list[tuple[str, ...]] = [tuple(numbers[side]) for side in self._sides]
+        names = [number for side in self._sides for number in numbers[side]]
+        self.columns = tuple(PreparedColumn(name, "number") for name in names)
 
     def blocks(self) -> Iterator[Block]:
         """All rows. Raises InputError, with the row, for what cannot be learned from."""
@@ -91,7 +80,7 @@ class NpySource:
                 target = table[:, self._column]
                 yield Block(
                     first,
-                    [table[:, side] for side in self._sides],
+                    [table[:, side] for side in self._sides if table[:, side].shape[1]],
                     target.astype(bool if self._dtype.kind == "b" else np.float64),
                 )
 
@@ -155,109 +144,45 @@ def read_into(file: FileIO, buffer: np.ndarray, path: Path) -> None:
 
 
 class TableSource:
-    """A .csv or .parquet file, with the attributes of `NpySource`; `target` names a column."""
+    """A table in a file (see `data.table_file`), with the attributes of `NpySource`.
 
-    def __init__(self, path: Path, target: str | None):
-        pyarrow = import_pyarrow()
+    Attributes:
+        columns: of the features, of which nothing is learnt yet.
+        remarks: what was guessed of the file.
+    """
+
+    def __init__(self, path: Path, target: str | None, options: FileOptions | None = None):
         self.path = path
-        try:
-            if path.suffix.lower() == ".csv":
-                check_not_utf16(path)
-                self._types: dict | None = _csv_types(path, target)
-                columns = list(self._types)
-            else:
-                self._types = None
-                with pyarrow.parquet.ParquetFile(path) as file:
-                    columns = list(file.schema_arrow.names)
-        except (UnicodeDecodeError, pyarrow.ArrowException, OSError) as error:
-            raise _table_error(path, error) from error
-        self._target = check_columns(path.name, columns, target)
+        self._file = TableFile(path, options)
+        self._missing = self._file.options.impute is not None
+        table = next(self._file.pieces(BLOCK_ROWS))
+        self._target = check_target(path.name, self._file.columns, target)
         self.target = f"target {target!r} of {path.name}"
-        self.names: list[tuple[str, ...]] = [(name,) for name in columns if name != target]
+        formats = self._file.formats or {}
+        self.columns = prepared_columns(table, target, path.name, formats)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was guessed of the file."""
+        return self._file.remarks
 
     def blocks(self) -> Iterator[Block]:
         """All rows. Raises InputError, with the row, for what cannot be learned from."""
-        pyarrow = import_pyarrow()
         first = 0
-        try:
-            for batch in self._batches():
-                if batch.num_rows:
-                    table = pyarrow.Table.from_batches([batch])
-                    yield table_block(table, self._target, self.path.name, first)
-                    first += batch.num_rows
-        except (pyarrow.ArrowException, OSError) as error:
-            raise _table_error(self.path, error) from error
-        if first == 0:
-            raise no_rows(self.path)
-
-    def _batches(self) -> "Iterator[pyarrow.RecordBatch]":
-        if self._types is not None:
-            with _open_csv(self.path, self._types) as reader:
-                yield from reader
-            return
-        columns = len(self.names) + 1
-        buffer = min(2**20, max(2**12, BUFFERS // columns))
-        # Blocks are read ahead by whoever reads them; pre_buffer would hold all of the file.
-        parquet = import_pyarrow().parquet
-        with parquet.ParquetFile(self.path, buffer_size=buffer, pre_buffer=False) as file:
-            yield from file.iter_batches(_rows_at_once(columns))
+        for table in self._file.pieces(_rows_at_once(len(self.columns) + 1)):
+            yield table_block(table, self._target, self.path.name, first, self._missing)
+            first += table.num_rows
 
 
-def _csv_types(path: Path, target: str | None) -> "dict[str, pyarrow.DataType]":
-    """The columns of a CSV file with the types that fit all their values; reads all of it."""
-    pyarrow = import_pyarrow()
-    order = [
-        pyarrow.null(), pyarrow.int64(), pyarrow.bool_(), pyarrow.date32(),
-        pyarrow.time32("s"), pyarrow.timestamp("s"), pyarrow.timestamp("ns"),
-        pyarrow.float64(), pyarrow.string(), pyarrow.binary(),
-    ]  # fmt: skip
-    types: dict = {}
-    while True:
-        try:
-            with _open_csv(path, types) as reader:
-                check_columns(path.name, reader.schema.names, target)
-                types = dict(zip(reader.schema.names, reader.schema.types, strict=True))
-                rows, batch = 0, reader.schema.empty_table()
-                for batch in reader:
-                    rows += batch.num_rows
-            check_last_quote(path, batch, rows)
-            return types
-        except pyarrow.ArrowException as error:
-            misfit = MISFIT.search(str(error))
-            if misfit is None:
-                raise
-            name = list(types)[int(misfit[1])]
-            place = order.index(types[name]) + 1
-            if place == len(order):
-                raise
-            types[name] = order[place]
-
-
-def _open_csv(path: Path, types: "dict[str, pyarrow.DataType]") -> "pyarrow.csv.CSVStreamingReader":
-    csv = import_pyarrow().csv
-    return csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK),  # knows row numbers
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=types),
-    )
-
-
-def _table_error(path: Path, error: Exception) -> InputError:
-    if "straddling object" not in str(error):
-        return unreadable(path, error)
-    expected = f"rows of at most {CSV_BLOCK:,} bytes"
-    found = "a longer one, or a quote that is never closed"
-    return InputError(path.name, expected, found, "close the quote")
-
-
-def open_source(path: Path, target: str | int | None) -> NpySource | TableSource:
+def open_source(
+    path: Path, target: str | int | None, options: FileOptions | None = None
+) -> NpySource | TableSource:
     """The source for the suffix of a file. Raises InputError where it cannot be opened."""
     if path.suffix.lower() == ".npy":
         return NpySource(path, target)
     if target is not None and not isinstance(target, str):
         raise InputError("target", "the name of a column", repr(target), "pass a string")
-    return TableSource(path, target)
+    return TableSource(path, target, options)
 
 
 def _rows_at_once(columns: int) -> int:

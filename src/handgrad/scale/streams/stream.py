@@ -5,7 +5,7 @@ writes the encoded and standardised rows to the working copy. The file is not ne
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from os.path import expanduser
@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from handgrad.data.dataset import Dataset, check_no_overflow, check_split
-from handgrad.data.encoders import Column, FeatureEncoder, LabelEncoder, Strings, ValueCounts
+from handgrad.data.encoders import LabelEncoder
 from handgrad.data.files import SUFFIXES, check_path, file_changed
+from handgrad.data.preparation import Preparation, PreparationLearner
+from handgrad.data.table_file import FileOptions
 from handgrad.errors import InputError
 from handgrad.scale.streams.sources import open_source
 from handgrad.scale.streams.working_copy import (
@@ -45,6 +47,8 @@ class Stream:
         feature_names, class_names, source: as a Dataset has them.
         prepared_in: seconds that learning and encoding took.
         copy: the rows.
+        preparation: what was done to the columns.
+        remarks: what was guessed of the file, and what may be wrong with it.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Stream:
     source: str
     prepared_in: float
     copy: WorkingCopy
+    preparation: Preparation
+    remarks: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -133,8 +139,9 @@ def open_stream(
     dtype: str = "float32",
     standardised: bool = True,
     folder: str | PathLike[str] | None = None,
+    options: FileOptions | None = None,
 ) -> Stream:
-    """The rows of a .csv, .parquet or .npy file, encoded as `load` does, in bounded memory.
+    """The rows of a .npy file, or of one that `load` reads, encoded as there, in bounded memory.
 
     They are standardised as `standardise` does it, to rounding, and kept in `dtype` in a working
     copy in `folder` (else $TMPDIR, or /var/tmp): N (D + 1) numbers. It goes with the Stream, or
@@ -145,7 +152,7 @@ def open_stream(
             room for the working copy.
         MissingExtraError: pyarrow is not installed, and the file is not a .npy file.
     """
-    return _open(path, target, dtype, standardised, folder, None)[0]
+    return _open(path, target, dtype, standardised, folder, None, options)[0]
 
 
 def open_parts(
@@ -156,17 +163,19 @@ def open_parts(
     *,
     dtype: str = "float32",
     folder: str | PathLike[str] | None = None,
+    options: FileOptions | None = None,
 ) -> tuple[Stream, Stream]:
     """The training part and the test part of a file, both standardised by the former.
 
-    What `standardise(*split(load(path, target)))` is in memory, but that each row is drawn by
+    What `load_parts(path, target)` is in memory, but that each row is drawn by
     itself, by its number and `seed`, so that the shares of the classes are those of chance.
 
     Raises:
         InputError: as `open_stream` does; a fraction outside (0, 1), or that leaves a part empty.
     """
     check_split(test_fraction, seed)
-    train, test = _open(path, target, dtype, True, folder, HeldOut(test_fraction, seed))
+    held_out = HeldOut(test_fraction, seed)
+    train, test = _open(path, target, dtype, True, folder, held_out, options)
     return train, test
 
 
@@ -189,61 +198,6 @@ class HeldOut:
         return drawn[begin : begin + count] < self.fraction
 
 
-class Standardiser:
-    """Mean and deviation of the training rows, learnt from blocks, of encoded features.
-
-    Those of numbers are scikit-learn's, which adds up squares about the mean of each block: sums of
-    squares would cancel, since a column of years has a mean a thousand times its deviation. Those
-    of a column of 0 and 1 that holds k ones in n rows are k/n and √(k/n (1 − k/n)).
-    """
-
-    def __init__(self) -> None:
-        from sklearn.preprocessing import StandardScaler
-
-        self._scaler = StandardScaler()
-        self._counts: list[ValueCounts] = []
-        self.rows = 0
-
-    def partial_fit(self, parts: Sequence[Column]) -> None:
-        """Learn from the next training rows, the parts of a `Block`."""
-        if len(parts[0]) == 0:
-            return
-        self.rows += len(parts[0])
-        strings = [part for part in parts if isinstance(part, Strings)]
-        self._counts = self._counts or [ValueCounts() for _ in strings]
-        for counts, column in zip(self._counts, strings, strict=True):
-            counts.partial_fit(column)
-        # Transposed, columns of a table are copied as they lie in memory, and so are rows of .npy.
-        columns = [part.T for part in parts if isinstance(part, np.ndarray)]
-        if columns:
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._scaler.partial_fit(np.concatenate(columns, dtype=np.float64).T)
-
-    def finish(self, features: FeatureEncoder) -> None:
-        """Settle `mean` (D,) and `scale` (D,). Raises InputError for an overflow."""
-        numeric = features.numeric
-        self.mean, variance, self.scale = (np.empty(len(numeric)) for _ in range(3))
-        if numeric.any():
-            self.mean[numeric], variance[numeric] = self._scaler.mean_, self._scaler.var_
-            self.scale[numeric] = self._scaler.scale_
-        ones = [
-            counts.counts.get(value, 0)
-            for counts, values in zip(self._counts, filter(None, features.categories), strict=True)
-            for value in values
-        ]
-        self.mean[~numeric] = share = np.array(ones) / self.rows
-        variance[~numeric] = share * (1 - share)
-        self.scale[~numeric] = np.where(share * (1 - share) > 0, np.sqrt(share * (1 - share)), 1)
-        check_no_overflow(features.feature_names, self.mean, variance)
-
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """`x` (R, D), encoded, standardised in place."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            x -= self.mean
-            x /= self.scale
-        return x
-
-
 def _open(
     path: str | PathLike[str],
     target: str | int | None,
@@ -251,6 +205,7 @@ def _open(
     standardised: bool,
     folder: str | PathLike[str] | None,
     held_out: HeldOut | None,
+    options: FileOptions | None,
 ) -> list[Stream]:
     """The training rows and, if some are held out, those."""
     if dtype not in DTYPES:
@@ -259,35 +214,38 @@ def _open(
     file = _as_path(path)
     check_path(file, (*SUFFIXES, ".npy"))
     before = _fingerprint(file)
-    source = open_source(file, target)
+    options = options or FileOptions()
+    source = open_source(file, target, options)
     labels = LabelEncoder(file.name, source.target)
-    features = FeatureEncoder(file.name, source.names)
-    standardiser = Standardiser()
+    learner = PreparationLearner(
+        file.name, source.columns, impute=options.impute, max_categories=options.max_categories,
+        standardised=standardised, in_blocks=True,
+    )  # fmt: skip
+    rows = 0
     for block in source.blocks():
         labels.partial_fit(block.target)
-        features.partial_fit(block.parts)
+        rows += len(block.target)
         parts = block.parts
         if held_out is not None:
             train = ~held_out.mask(block.first, len(block.target))
             parts = [part[train] for part in parts]
-        standardiser.partial_fit(parts)
-    if held_out is not None and not 0 < standardiser.rows < features.rows:
+        learner.partial_fit(parts)
+    if held_out is not None and not 0 < learner.rows < rows:
         raise InputError(
             "test_fraction",
-            f"a fraction that leaves some of {features.rows:,} examples in both parts",
+            f"a fraction that leaves some of {rows:,} examples in both parts",
             held_out.fraction, "pass another one, or more data",
         )  # fmt: skip
     if _fingerprint(file) != before:  # what is wrong with its values would mislead
         raise file_changed(file.name)
     labels.finish()
-    features.finish()
-    standardiser.finish(features)
+    preparation = learner.finish()
 
-    names = features.feature_names
+    names = preparation.feature_names
     label_dtype = dtype if labels.soft else "int32"
     row = len(names) * np.dtype(dtype).itemsize + np.dtype(label_dtype).itemsize
     work = workplace(folder)
-    check_room(work, features.rows * row)
+    check_room(work, rows * row)
     copies = [
         WorkingCopy(work, len(names), dtype, label_dtype)
         for _ in range(1 if held_out is None else 2)
@@ -295,11 +253,9 @@ def _open(
     at_once = max(1, NUMBERS_AT_ONCE // len(names))  # encoded, a block may be much wider
     for block in source.blocks():
         for begin in range(0, len(block.target), at_once):
-            rows = slice(begin, begin + at_once)
-            x = features.transform([part[rows] for part in block.parts])
-            y = labels.transform(block.target[rows])
-            if standardised:
-                standardiser.transform(x)
+            some = slice(begin, begin + at_once)
+            x = preparation.transform([part[some] for part in block.parts])
+            y = labels.transform(block.target[some])
             with np.errstate(over="ignore"):
                 x = x.astype(dtype, copy=False)
             check_no_overflow(names, x)
@@ -309,14 +265,15 @@ def _open(
                 held = held_out.mask(block.first + begin, len(y))
                 copies[0].append(x[~held], y[~held])
                 copies[1].append(x[held], y[held])
-    if _fingerprint(file) != before or sum(copy.rows for copy in copies) != features.rows:
+    if _fingerprint(file) != before or sum(copy.rows for copy in copies) != rows:
         raise file_changed(file.name)
     described = f"Read from {file.name}, with {str(target)!r} as the target."
     took = time.perf_counter() - began
+    remarks = (*source.remarks, *labels.remarks, *learner.remarks)
     return [
         Stream(
             file.stem, copy.rows, len(names), dtype, labels.soft, names, labels.class_names,
-            described, took, copy,
+            described, took, copy, preparation, remarks,
         ) for copy in copies
     ]  # fmt: skip
 

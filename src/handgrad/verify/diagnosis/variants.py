@@ -10,8 +10,9 @@ for the values and for the slopes, so that one may be exchanged for another.
 
 import math
 import re
+import time
 from collections.abc import Iterator, Sequence
-from itertools import combinations, permutations
+from itertools import combinations, islice, permutations
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +53,8 @@ MOST_COORDINATES = 20_000
 MOST_STEPS = 16
 """Steps of a loop that are looked at one by one."""
 MOST_NUMBERS = 12
+SECONDS = 5.0
+"""For all variants at one point: of a loss that takes long, the first ones are tried."""
 CUT, NUMBER = 20.0, 22.5
 """The costs: an operand held constant, another number in the loss."""
 PARTIAL = 1.3
@@ -506,6 +509,10 @@ class Variants:
         numbers = np.array(self.gates.written)
         self.closed = Inputs(np.zeros(len(self.gates.variants)), np.array(-1), numbers, numbers)
         self._gradient = jax.jit(jax.grad(value), compiler_options=QUICK)
+        self.gradient(loss.moving, self.closed)  # compiled: JAX differentiates no `while_loop`
+        start = time.perf_counter()
+        self.gradient(loss.moving, self.closed)
+        self.most = int(SECONDS / (time.perf_counter() - start))
 
     def gradient(self, moving: Sequence[Any], inputs: Inputs) -> list[np.ndarray]:
         """The gradient with some gates open, or with other numbers in the loss."""
@@ -513,7 +520,10 @@ class Variants:
         return [np.asarray(leaf) for leaf in jax.device_get(answer)]
 
     def every(self, context: Context) -> Iterator[tuple[Opened, Inputs]]:
-        """Every variant: with some gates open, and with other numbers."""
+        """The variants, as many as there is time for: some gates open, or other numbers."""
+        return islice(self._every(context), self.most)
+
+    def _every(self, context: Context) -> Iterator[tuple[Opened, Inputs]]:
         for late, opened in enumerate(self.gates.opened()):
             choice = self.closed.opened.copy()
             choice[list(opened.gates)] = 1.0
@@ -567,9 +577,7 @@ def variants_of(loss: TracedLoss) -> Variants | None:
     if not 0 < size <= MOST_COORDINATES or equations > MOST_EQUATIONS:
         return None
     try:
-        made = Variants(loss)
-        made.gradient(loss.moving, made.closed)  # JAX differentiates no `while_loop` backwards
-        return made
+        return Variants(loss)
     except (TypeError, NotImplementedError, ValueError):
         return None
 

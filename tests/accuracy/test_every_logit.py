@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from handgrad.accuracy.error_sweep import (
+from handgrad.accuracy.every_logit import (
     ALL_BLOCKS,
     BLOCK,
     EXPONENT_EDGES,

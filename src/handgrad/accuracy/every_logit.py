@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 import jax
@@ -26,7 +27,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
 from handgrad._precision import x64
-from handgrad.accuracy.formulas import FORMULAS, LIBRARY, OWN, Formula
+from handgrad.accuracy.atlas import AtlasRow
+from handgrad.accuracy.formulas import (
+    FORMULAS,
+    LIBRARY,
+    LOG_SIGMOID,
+    OWN,
+    RESIDUAL_0,
+    RESIDUAL_1,
+    SIGMOID,
+    SOFTPLUS,
+    STABLE,
+    TANH,
+    Formula,
+)
+from handgrad.accuracy.functions import DEFAULT, HANDGRAD
 from handgrad.accuracy.truths import Scaled, Truth, scaled
 from handgrad.errors import InputError
 from handgrad.verify.ulp import ulp_error
@@ -47,8 +62,10 @@ MEASURES = (
     "max_ulp", "subnormal_max_ulp",  # of finite results; of those below 2⁻¹²⁶ that are not 0
     "nan", "inf", "wrong_sign", "zero", "subnormal_zero",  # `zero`: where the truth is normal
     "normal", "subnormal",  # how many inputs have such a truth; the rest is below 2⁻¹⁵⁰
+    "above_1", "above_10",  # ulp where the truth is normal; what is not finite is
 )  # fmt: skip
 MAXIMA = 2
+ONE, TEN = (int(np.float32(ulp).view(np.int32)) for ulp in (1, 10))
 
 UNIT_EDGES = np.arange(-128.0, 129.0)
 """Bins of width 1 over −128 ≤ z ≤ 128, where everything happens."""
@@ -64,7 +81,7 @@ EXPONENT_EDGES = np.concatenate([-_POWERS[::-1], [0.0], _POWERS])
 class SweepResult:
     """What one formula does over the inputs. `zero` counts results of 0 where the truth is normal.
 
-    Its fields are the keys of the JSON that `handgrad exhaust --json` writes.
+    Its fields are the keys of the forms in the JSON of `handgrad atlas --every-logit --json`.
     """
 
     target: str
@@ -85,6 +102,10 @@ class SweepResult:
     subnormal: int
     subnormal_zero: int
     subnormal_max_ulp: float
+    above_1: int
+    above_10: int
+    ns: float
+    """Nanoseconds per element."""
     at_infinities: tuple[float, float]
     limits_right: bool
     blocks: np.ndarray = field(repr=False)
@@ -176,6 +197,29 @@ def as_data(result: SweepResult) -> dict[str, Any]:
     return data
 
 
+NAMES = {
+    RESIDUAL_0: "optax.sigmoid_binary_cross_entropy, y = 0",
+    RESIDUAL_1: "optax.sigmoid_binary_cross_entropy, y = 1",
+    LOG_SIGMOID: "jax.nn.log_sigmoid", SOFTPLUS: "jax.nn.softplus", SIGMOID: "jax.nn.sigmoid",
+    TANH: "jnp.tanh",
+}  # fmt: skip
+"""The functions whose derivatives the targets are, as the atlas calls them."""
+FORMS = {LIBRARY: DEFAULT, STABLE: HANDGRAD}
+
+
+def rows_of(results: Sequence[SweepResult]) -> list[AtlasRow]:
+    """The results as rows of the atlas."""
+    names = {target.name: name for target, name in NAMES.items()}
+    return [
+        AtlasRow(
+            names[r.target], 1, "float32", FORMS.get(r.form, r.form), round(r.max_ulp, 4),
+            r.worst_at.hex(), r.nan, r.inf, r.wrong_sign, r.zero, r.above_1 / max(r.normal, 1),
+            r.above_10 / max(r.normal, 1), r.subnormal, r.inputs - r.subnormal, round(r.ns, 3),
+        )
+        for r in results
+    ]  # fmt: skip
+
+
 def versions() -> dict[str, str]:
     """What the results depend on besides the machine."""
     return {name: version(name) for name in ("handgrad", "jax", "jaxlib", "optax")}
@@ -212,6 +256,7 @@ def measure(y: Float[Array, "B count"], truth: Scaled) -> Int[Array, "measures B
     normal = truth.high >= 1
     subnormal = ~normal & (truth.high >= np.float32(2.0**-24))
     zero = relative == 0
+    broken = ~jnp.isfinite(y)
     columns = (
         jnp.where(normal, ulp, 0),
         jnp.where(normal | zero, 0, ulp),
@@ -222,6 +267,8 @@ def measure(y: Float[Array, "B count"], truth: Scaled) -> Int[Array, "measures B
         subnormal & zero,
         normal,
         subnormal,
+        normal & ((ulp > ONE) | broken),
+        normal & ((ulp > TEN) | broken),
     )
 
     def combine(a: tuple, b: tuple) -> tuple:
@@ -287,6 +334,16 @@ class SweepRunner:
         scale, high, low = (np.asarray(part[0], np.float64) for part in truth)
         return np.asarray(z[0]), np.asarray(y[0]), (high + low) / scale
 
+    def seconds_per_input(self, formula: Formula, blocks: np.ndarray) -> float:
+        """The best of three runs over the inputs of one call."""
+        z, function = self.inputs(blocks[:1]), self.compiled[self.formulas.index(formula)]
+        seconds = []
+        for _ in range(3):
+            start = perf_counter()
+            jax.block_until_ready(function(z))
+            seconds.append(perf_counter() - start)
+        return min(seconds) / z.size
+
 
 def _fetch(blocks: int, found: list[Array]) -> tuple[int, list[np.ndarray]]:
     """Wait for the devices, and drop what filled the call."""
@@ -325,6 +382,7 @@ def _result(
             if totals[kind]
         },
         subnormal_max_ulp=float(maxima["subnormal_max_ulp"].max()),
+        ns=runner.seconds_per_input(formula, blocks) * 1e9,
         at_infinities=(minus, plus),
         limits_right=[minus, plus] == limits.tolist(),
         blocks=blocks,
