@@ -14,7 +14,15 @@ import numpy as np
 from flint import arb, arb_series, ctx
 
 from handgrad.repair.normal import Field, OutsideField
-from handgrad.repair.terms import SYMBOLS, Term, argument, as_ball, constant, on_balls, subterms
+from handgrad.repair.terms import (
+    SYMBOLS,
+    Expression,
+    argument,
+    as_ball,
+    constant,
+    on_balls,
+    subterms,
+)
 from handgrad.verify.ulp import ulp
 
 PRECISION = 256
@@ -31,20 +39,20 @@ class NoSeries(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Series:
+class LocalPolynomial:
     """A polynomial that is the term to half an ulp on |x − centre| ≤ radius."""
 
-    term: Term
+    term: Expression
     low: float
     high: float
     truncation: float
     """A proved bound on the relative error of leaving out the higher powers."""
 
 
-def model(term: Term, centre: arb, radius: float, order: int) -> Model:
+def model(term: Expression, centre: arb, radius: float, order: int) -> Model:
     """The model of a term in x = centre + u. Raises NoSeries where there is none."""
     u = arb(0, radius)
-    known: dict[Term, Model] = {}
+    known: dict[Expression, Model] = {}
     for part in subterms(term):
         operands = [known[arg] for arg in part.args]
         if part.op == "arg" and part.value == 0:
@@ -160,13 +168,13 @@ OPERATIONS: dict[str, Callable[..., Model]] = {
 # --- a polynomial for the code --------------------------------------------------------------------
 
 
-def near(term: Term, centre: arb, is_root: bool, dtype: str) -> list[Series]:
+def near(term: Expression, centre: arb, is_root: bool, dtype: str) -> list[LocalPolynomial]:
     """Polynomials about `centre`, one for each radius at which some degree does for the dtype.
 
     About a root the centre is the nearest number of the dtype, so that x − centre is exact, and
     the polynomial begins with the tiny value there.
     """
-    found: list[Series] = []
+    found: list[LocalPolynomial] = []
     try:
         field = Field()
         term = field.plain(field.of(term))  # one quotient: parts of it may have poles
@@ -187,7 +195,7 @@ def near(term: Term, centre: arb, is_root: bool, dtype: str) -> list[Series]:
             first, numbers, bound = polynomial
             offset = argument(0) - constant(middle)
             text = _as_term(offset, first, numbers)
-            found.append(Series(text, middle - radius, middle + radius, bound))
+            found.append(LocalPolynomial(text, middle - radius, middle + radius, bound))
             if len(numbers) <= 3:
                 break
     return found
@@ -229,7 +237,7 @@ def _polynomial(
     return None
 
 
-def _as_term(u: Term, first: int, numbers: list[float]) -> Term:
+def _as_term(u: Expression, first: int, numbers: list[float]) -> Expression:
     """u^first Σ cₖ uᵏ by Horner's scheme, in u² where every other number is 0."""
     step = 2 if len(numbers) > 2 and not any(numbers[1::2]) else 1
     kept = numbers[::step]
@@ -242,7 +250,7 @@ def _as_term(u: Term, first: int, numbers: list[float]) -> Term:
     return total
 
 
-def root_between(term: Term, low: float, high: float) -> arb | None:
+def root_between(term: Expression, low: float, high: float) -> arb | None:
     """The root of a term that changes its sign between two inputs, to 180 bits; None if unsure."""
     with ctx.workprec(PRECISION):
         a, b = arb(low), arb(high)
@@ -258,7 +266,7 @@ def root_between(term: Term, low: float, high: float) -> arb | None:
         return a.union(b)
 
 
-def _sign(term: Term, at: arb) -> int:
+def _sign(term: Expression, at: arb) -> int:
     """The sign of a term at a point; 0 where the balls do not tell."""
     with ctx.workprec(4 * PRECISION):
         value = np.asarray(on_balls(term, [np.array(at, object)]))[()]
