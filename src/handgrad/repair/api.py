@@ -20,7 +20,7 @@ from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
 from handgrad.repair.search import GOALS, Form, Piece, Question, cuts, joined, solve
-from handgrad.repair.terms import Expression, constant, derivative, on_arrays, on_balls
+from handgrad.repair.terms import Expression, ball_at, constant, derivative, on_arrays
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
@@ -470,10 +470,9 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 def _jumps(left: Piece, right: Piece) -> bool:
     """Whether two neighbouring forms surely differ where one ends and the other begins."""
-    at = [np.array(arb(left.high), object)]
-    one, other = (np.asarray(on_balls(piece.form.term, at))[()] for piece in (left, right))
+    one, other = (ball_at(piece.form.term, arb(left.high)) for piece in (left, right))
     exact = left.form.kind == right.form.kind == "exact"
-    return exact and one.is_finite() and other.is_finite() and not one.overlaps(other)
+    return bool(exact and one.is_finite() and other.is_finite() and not one.overlaps(other))
 
 
 def _piece_data(piece: Piece) -> dict[str, Any]:

@@ -295,11 +295,12 @@ class Field:
             if unit is not None:
                 raise _Finer
             unit = finer
-        index = next(
-            (i for i, e in self.exponentials.items() if (e.base, e.exponent) == (base, exponent)),
-            None,
-        )
-        if index is None:
+        known = [
+            i for i, e in self.exponentials.items() if (e.base, e.exponent) == (base, exponent)
+        ]
+        if known:
+            index = known[0]
+        else:
             index = FIRST_EXPONENTIAL + len(self.exponentials)
             if index >= FIRST_OTHER:
                 raise OutsideField("many exponentials")
@@ -534,11 +535,10 @@ class Field:
             if single == FIRST_ARGUMENT:
                 return constant(1), {single: 1}
             if single in self.exponentials or (single in self.roots and mode.big):
-                pulled = {single: 1} if single in self.exponentials else {}
-                if not pulled:
-                    degree = self._degree_of_root(single)
-                    return self._root_big(single, mode), {FIRST_ARGUMENT: degree}
-                return constant(1), pulled
+                if single in self.exponentials:
+                    return constant(1), {single: 1}
+                degree = self._degree_of_root(single)
+                return self._root_big(single, mode), {FIRST_ARGUMENT: degree}
             return self.generator(single, mode), {}
         items = monomials(p)
         pulled: dict[int, int] = {}
@@ -588,7 +588,12 @@ class Field:
         for powers, number in items:
             by_power.setdefault(powers[FIRST_ARGUMENT], []).append((powers, number))
         if inverse or len(by_power) < 2 or max(by_power) < 2:
-            return _summed([self._monomial(*item, mode, inverse) for item in _in_order(items)])
+            return _summed(
+                [
+                    self._monomial(powers, number, mode, inverse)
+                    for powers, number in _in_order(items)
+                ]
+            )
         total: Expression | None = None
         x, previous = self.generator(FIRST_ARGUMENT, mode), 0
         for power in sorted(by_power, reverse=True):  # Horner
@@ -597,7 +602,9 @@ class Field:
                 powers = list(powers)
                 powers[FIRST_ARGUMENT] = 0
                 flat.append((powers, number))
-            part = _summed([self._monomial(*item, mode, False) for item in _in_order(flat)])
+            part = _summed(
+                [self._monomial(powers, number, mode, False) for powers, number in _in_order(flat)]
+            )
             if total is None:
                 total = part
             else:

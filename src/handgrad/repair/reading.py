@@ -27,7 +27,7 @@ from handgrad.repair.terms import (
     where,
 )
 
-DIRECT = {
+DIRECT: dict[str, Callable[..., Expression]] = {
     "add": lambda a, b: a + b, "add_any": lambda a, b: a + b, "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "neg": lambda a: -a,
     "square": lambda a: a * a, "max": lambda a, b: function("max", a, b),

@@ -32,6 +32,7 @@ from handgrad.repair.terms import (
     COMPARISONS,
     Expression,
     argument,
+    ball_at,
     constant,
     depends,
     derivative,
@@ -405,12 +406,12 @@ def leading_forms(term: Expression, dtype: str) -> list[Form]:
     small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
     for side in (1, -1):
         own = substitute(inner, {make("side"): constant(side)})
-        at_zero = np.asarray(on_balls(own, [np.array(arb(0), object)]))[()]
+        at_zero = ball_at(own, arb(0))
         if not at_zero.is_finite() or at_zero.contains(0):
             continue
         for exponent in range(4, 60, 2):
             u = arb(0).union(arb(side * 2.0**-exponent))
-            value = np.asarray(on_balls(own, [np.array(u, object)]))[()]
+            value = ball_at(own, u)
             missing = abs(value / at_zero - 1)
             if missing < small:
                 amount = constant(float(at_zero.mid()))

@@ -19,8 +19,8 @@ from handgrad.repair.terms import (
     Expression,
     argument,
     as_ball,
+    ball_at,
     constant,
-    on_balls,
     subterms,
 )
 from handgrad.verify.ulp import ulp
@@ -269,5 +269,5 @@ def root_between(term: Expression, low: float, high: float) -> arb | None:
 def _sign(term: Expression, at: arb) -> int:
     """The sign of a term at a point; 0 where the balls do not tell."""
     with ctx.workprec(4 * PRECISION):
-        value = np.asarray(on_balls(term, [np.array(at, object)]))[()]
+        value = ball_at(term, at)
     return 1 if value > 0 else -1 if value < 0 else 0

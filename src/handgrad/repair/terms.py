@@ -232,7 +232,7 @@ def function(name: str, *args: Expression) -> Expression:
     if is_number(args[0]) and name in AT_EXACT and (args[0].value, name) in EXACT:
         return constant(EXACT[args[0].value, name])
     if all(map(is_number, args)) and name in ("abs", "sign", "max", "min"):
-        fold = {"abs": abs, "sign": np.sign, "max": max, "min": min}[name]
+        fold: Any = {"abs": abs, "sign": np.sign, "max": max, "min": min}[name]
         return constant(fold(*(arg.value for arg in args)))
     return make(name, args)
 
@@ -505,6 +505,11 @@ def on_balls(term: Expression, args: Sequence[np.ndarray]) -> np.ndarray:
     return known[term]
 
 
+def ball_at(term: Expression, point: arb) -> Any:
+    """The value of a term in x alone at one ball."""
+    return np.asarray(on_balls(term, [np.array(point, object)]))[()]
+
+
 def as_ball(value: Any) -> arb:
     """A constant as a ball: exact for a dyadic fraction."""
     if isinstance(value, float):
@@ -536,8 +541,8 @@ def _choose(condition: Any, a: arb, b: arb) -> arb:
 
 
 BALL_OPERATIONS: dict[str, Callable[..., Any]] = {
-    name: np.frompyfunc(_decided(function), operands, 1)
-    for name, (function, operands) in {
+    name: np.frompyfunc(_decided(rule), operands, 1)
+    for name, (rule, operands) in dict[str, tuple[Any, int]]({
         "add": (operator.add, 2), "sub": (operator.sub, 2), "mul": (operator.mul, 2),
         "div": (divide, 2), "neg": (operator.neg, 1), "where": (_choose, 3),
         "max": (balls.maximum, 2), "min": (balls.minimum, 2), "power": (power, 2),
@@ -546,5 +551,5 @@ BALL_OPERATIONS: dict[str, Callable[..., Any]] = {
         "not": (lambda a: None if a is None else not a, 1),
         **{name: (_compare(name), 2) for name in COMPARISONS},
         **{name: (known.ball, 1) for name, known in FUNCTIONS.items()},
-    }.items()
+    }).items()
 }  # fmt: skip
