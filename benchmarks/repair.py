@@ -39,110 +39,110 @@ Y = np.array([0.0, 1.0])
 Z = np.array([0.5, -2.0])
 
 
-def log_one_plus_exp(x):
+def log_one_plus_exp(x: Any) -> Any:
     """Softplus as in a textbook."""
     return jnp.log(1 + jnp.exp(x))
 
 
-def cross_entropy(z, y):
+def cross_entropy(z: Any, y: Any) -> Any:
     """Binary cross-entropy by probabilities."""
     p = 1 / (1 + jnp.exp(-z))
     return -jnp.mean(y * jnp.log(p) + (1 - y) * jnp.log(1 - p))
 
 
-def focal_two(z, y):
+def focal_two(z: Any, y: Any) -> Any:
     """The focal loss with γ = 2, by probabilities."""
     p = jax.nn.sigmoid(z)
     return jnp.sum(-y * (1 - p) ** 2 * jnp.log(p) - (1 - y) * p**2 * jnp.log(1 - p))
 
 
-def squared_sigmoid(z, y):
+def squared_sigmoid(z: Any, y: Any) -> Any:
     """The squared error of a probability."""
     return jnp.mean((jax.nn.sigmoid(z) - y) ** 2)
 
 
-def entropy(z):
+def entropy(z: Any) -> Any:
     """−p log p − q log q at p = σ(z)."""
     p = jax.nn.sigmoid(z)
     return -p * jnp.log(p) - (1 - p) * jnp.log(1 - p)
 
 
-def log_cosh(x):
+def log_cosh(x: Any) -> Any:
     """log cosh x."""
     return jnp.log(jnp.cosh(x))
 
 
-def log_sinh_ratio(x):
+def log_sinh_ratio(x: Any) -> Any:
     """log(sinh x / x)."""
     return jnp.log(jnp.sinh(x) / x)
 
 
-def bernoulli_function(x):
+def bernoulli_function(x: Any) -> Any:
     """x / (eˣ − 1)."""
     return x / (jnp.exp(x) - 1)
 
 
-def pseudo_huber(x):
+def pseudo_huber(x: Any) -> Any:
     """√(1 + x²) − 1."""
     return jnp.sqrt(1 + x**2) - 1
 
 
-def root_difference(x):
+def root_difference(x: Any) -> Any:
     """√(x + 1) − √x."""
     return jnp.sqrt(x + 1) - jnp.sqrt(x)
 
 
-def x_minus_tanh(x):
+def x_minus_tanh(x: Any) -> Any:
     """x − tanh x."""
     return x - jnp.tanh(x)
 
 
-def log_minus_line(x):
+def log_minus_line(x: Any) -> Any:
     """log(1 + x) − x."""
     return jnp.log1p(x) - x
 
 
-def sine_ratio(x):
+def sine_ratio(x: Any) -> Any:
     """sin x / x near 0."""
     return jnp.sin(x) / x
 
 
-def quick_gelu(x):
+def quick_gelu(x: Any) -> Any:
     """x σ(1.702 x)."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
-def gaussian(x):
+def gaussian(x: Any) -> Any:
     """e^(−x²/2)."""
     return jnp.exp(-(x**2) / 2)
 
 
-def logit(p):
+def logit(p: Any) -> Any:
     """log(p / (1 − p))."""
     return jnp.log(p / (1 - p))
 
 
-def rational_sigmoid(x):
+def rational_sigmoid(x: Any) -> Any:
     """x / √(1 + x²)."""
     return x / jnp.sqrt(1 + x**2)
 
 
-def x_log_x(x):
+def x_log_x(x: Any) -> Any:
     """x log x."""
     return x * jnp.log(x)
 
 
-def exact_gelu(x):
+def exact_gelu(x: Any) -> Any:
     """x Φ(x)."""
     return jax.nn.gelu(x, approximate=False)
 
 
-def optax_cross_entropy(z, y):
+def optax_cross_entropy(z: Any, y: Any) -> Any:
     """Binary cross-entropy by logits."""
     return jnp.mean(ol.sigmoid_binary_cross_entropy(z, y))
 
 
-def gelu(x):
+def gelu(x: Any) -> Any:
     """The approximation of x Φ(x) by tanh."""
     return jax.nn.gelu(x)
 

@@ -8,7 +8,6 @@ from flint import arb, ctx
 
 from handgrad.repair import search, series
 from handgrad.repair.code import statements
-from handgrad.repair.normal import Field
 from handgrad.repair.reading import read
 from handgrad.repair.terms import argument, constant, derivative, function, on_arrays, on_balls
 
@@ -100,17 +99,17 @@ def test_sums_and_means_are_read():
 
 
 def test_equal_ratios_have_one_normal_form():
-    field = Field()
     e = function("exp", X)
-    assert field.of(1 - TANH * TANH) == field.of(4 / ((e + 1 / e) * (e + 1 / e)))
-    assert field.of(function("expm1", X)) == field.of(e - 1)
-    assert field.of(function("log1p", e)) == field.of(X - function("log", SIGMA))
+    assert search.are_equal(1 - TANH * TANH, 4 / ((e + 1 / e) * (e + 1 / e)))
+    assert search.are_equal(function("expm1", X), e - 1)
+    assert search.are_equal(function("log1p", e), X - function("log", SIGMA))
+    assert not search.are_equal(function("log1p", e), -function("log", SIGMA))
 
 
 def test_the_code_has_no_more_parentheses_than_python_needs():
     a = function("abs", X)
-    term = -(a - (1 - X)) * (a / (2 * X)) ** 3
-    assert statements(term, ["x"])[-1] == "return -(a - (1 - x)) * (a / (2 * x)) ** 3"
+    term = -(a - (1 - X)) * (a / (X * 2)) ** 3
+    assert statements(term, ["x"])[-1] == "return -(a - (1 - x)) * (a / (x * 2)) ** 3"
     namespace = {"jnp": jnp, "jax": jax}
     body = "\n    ".join(statements(term, ["x"]))
     exec(f"def f(x):\n    {body}", namespace)

@@ -79,9 +79,7 @@ def explain(
         raise typer.Exit(WRONG)
 
 
-def of_case(
-    what: str, at: str | None, gradient: str | None, seed: int, order: int = 1
-) -> Any:
+def of_case(what: str, at: str | None, gradient: str | None, seed: int, order: int = 1) -> Any:
     """A case of the catalogue explained; with a word if the name is that of its derivation."""
     from handgrad.explain import explain_case
 

@@ -20,7 +20,7 @@ from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
 from handgrad.repair.search import GOALS, Form, Piece, Question, cuts, joined, solve
-from handgrad.repair.terms import Term, constant, derivative, on_arrays, on_balls
+from handgrad.repair.terms import Expression, ball_at, constant, derivative, on_arrays
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
@@ -178,7 +178,9 @@ class Search:
 
         return at
 
-    def errors(self, function: Callable, order: int, args: list[np.ndarray], true: Any, dtype: str):
+    def errors(
+        self, function: Callable, order: int, args: list[np.ndarray], true: Any, dtype: str
+    ) -> np.ndarray:
         """The error of a compiled function at each input, and what is judged."""
         values = compute(function, *args, dtype=dtype, repeats=0).values
         return compare(values, true, *args, dtype=dtype).error
@@ -247,19 +249,19 @@ class Search:
         )
 
     def improved(
-        self, term: Term, order: int, args: list[np.ndarray], true: Any, dtype: str,
+        self, term: Expression, order: int, args: list[np.ndarray], true: Any, dtype: str,
         before: np.ndarray, goal: float = GOALS[0],
-    ) -> tuple[Term, list[Piece], np.ndarray]:  # fmt: skip
+    ) -> tuple[Expression, list[Piece], np.ndarray]:  # fmt: skip
         """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
         question = Question(term, dtype, self.labels, self.truth(order, dtype))
         extra = np.zeros(0)
-        best: tuple[Term, list[Piece], np.ndarray] | None = None
+        best: tuple[Expression, list[Piece], np.ndarray] | None = None
         for turn in range(ROUNDS):
             goals = [g * SHARPER**turn for g in GOALS if g >= goal]
             pieces = solve(question, extra, goals)
             found = joined(pieces, args, dtype)
 
-            def run(*a: Any, found: Term = found) -> Any:
+            def run(*a: Any, found: Expression = found) -> Any:
                 return on_arrays(found, a)
 
             after = self.errors(run, order, args, true, self.dtype)
@@ -275,7 +277,7 @@ class Search:
         assert best is not None
         return best
 
-    def times(self, plain: Callable, term: Term) -> tuple[float, float]:
+    def times(self, plain: Callable, term: Expression) -> tuple[float, float]:
         """Nanoseconds per element of jax.grad and of a term, side by side."""
         generator = np.random.default_rng(0)
         args = [generator.normal(size=TIMED) * 4]
@@ -291,7 +293,7 @@ class Search:
         )
         return before, after
 
-    def needs_widening(self, term: Term) -> bool:
+    def needs_widening(self, term: Expression) -> bool:
         """Whether the half precisions lose digits when every operation is rounded to them."""
 
         def run(*a: Any) -> Any:
@@ -468,10 +470,9 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 def _jumps(left: Piece, right: Piece) -> bool:
     """Whether two neighbouring forms surely differ where one ends and the other begins."""
-    at = [np.array(arb(left.high), object)]
-    one, other = (np.asarray(on_balls(piece.form.term, at))[()] for piece in (left, right))
+    one, other = (ball_at(piece.form.term, arb(left.high)) for piece in (left, right))
     exact = left.form.kind == right.form.kind == "exact"
-    return exact and one.is_finite() and other.is_finite() and not one.overlaps(other)
+    return bool(exact and one.is_finite() and other.is_finite() and not one.overlaps(other))
 
 
 def _piece_data(piece: Piece) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from handgrad.repair.terms import (
     FUNCTIONS,
     INFIX,
     SYMBOLS,
-    Term,
+    Expression,
     number_text,
     subterms,
 )
@@ -49,9 +49,9 @@ class Writer:
 
     def __init__(self, arguments: Sequence[str]):
         self.arguments = list(arguments)
-        self.names: dict[Term, str] = {}
+        self.names: dict[Expression, str] = {}
 
-    def text(self, term: Term) -> tuple[str, int]:
+    def text(self, term: Expression) -> tuple[str, int]:
         """The expression and how tightly it binds."""
         op, args = term.op, term.args
         if term in self.names:
@@ -79,11 +79,11 @@ class Writer:
         name = NAMED_FUNCTIONS.get(op) or FUNCTIONS[op].source
         return f"{name}({', '.join(self.text(arg)[0] for arg in args)})", ATOM
 
-    def _at(self, term: Term, least: int) -> str:
+    def _at(self, term: Expression, least: int) -> str:
         text, tight = self.text(term)
         return text if tight >= least else f"({text})"
 
-    def _power(self, term: Term) -> tuple[str, int]:
+    def _power(self, term: Expression) -> tuple[str, int]:
         exponent = term.value if term.op == "pow" else Fraction(2)
         base = self._at(term.args[0], ATOM)
         simple = re.fullmatch(r"[\w.]+", base) and exponent > 0
@@ -91,7 +91,7 @@ class Writer:
             f"{base} ** {number_text(exponent)}"), POWER  # fmt: skip
 
 
-def statements(term: Term, arguments: Sequence[str]) -> list[str]:
+def statements(term: Expression, arguments: Sequence[str]) -> list[str]:
     """Lines that assign the shared parts, and a last one that returns the term."""
     writer = Writer(arguments)
     taken = {*arguments, *keyword.kwlist, *dir(builtins), "jax", "jnp"}
@@ -134,7 +134,12 @@ def in_float32(f):
 
 
 def module(
-    name: str, arguments: Sequence[str], value: Term, slope: Term, reduction: str, widen: bool
+    name: str,
+    arguments: Sequence[str],
+    value: Expression,
+    slope: Expression,
+    reduction: str,
+    widen: bool,
 ) -> str:
     """A module that runs by itself: the value, its derivative, and the function with that rule.
 

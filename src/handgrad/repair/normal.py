@@ -23,7 +23,7 @@ from flint import Ordering, fmpq, fmpq_mpoly_ctx
 
 from handgrad.repair.terms import (
     SYMBOLS,
-    Term,
+    Expression,
     argument,
     constant,
     function,
@@ -107,14 +107,14 @@ class Field:
     def __init__(self) -> None:
         self.roots: dict[int, Polynomial] = {}
         self.exponentials: dict[int, Exponential] = {}
-        self.others: dict[int, Term] = {}
+        self.others: dict[int, Expression] = {}
         self.logs: dict[int, Ratio] = {}
         self.units: dict[Any, Fraction] = {}
-        self._known: dict[Term, Ratio] = {}
+        self._known: dict[Expression, Ratio] = {}
 
     # --- into the normal form -----------------------------------------------------------------
 
-    def of(self, term: Term) -> Ratio:
+    def of(self, term: Expression) -> Ratio:
         """The normal form of a term. Raises OutsideField where there is no room for it."""
         for _ in range(8):
             try:
@@ -124,13 +124,13 @@ class Field:
                 self.exponentials.clear()
         raise OutsideField("no common unit of the exponents")
 
-    def _of(self, term: Term) -> Ratio:
+    def _of(self, term: Expression) -> Ratio:
         known = self._known.get(term)
         if known is None:
             known = self._known[term] = self._convert(term)
         return known
 
-    def _convert(self, term: Term) -> Ratio:
+    def _convert(self, term: Expression) -> Ratio:
         op, args = term.op, term.args
         if op == "arg":
             if term.value >= ARGUMENTS:
@@ -154,7 +154,7 @@ class Field:
             return RATIONAL[op](self, *operands)
         return self._other(make(op, tuple(map(self.plain, operands)), term.value))
 
-    def _constant(self, term: Term) -> Ratio:
+    def _constant(self, term: Expression) -> Ratio:
         value = term.value
         if not isinstance(value, Fraction):
             raise OutsideField("an infinite constant")
@@ -164,7 +164,7 @@ class Field:
             return self.multiply(Ratio(-ONE, ONE), self._constant(constant(-value)))
         return self._other(term)
 
-    def _other(self, term: Term) -> Ratio:
+    def _other(self, term: Expression) -> Ratio:
         for index, known in self.others.items():
             if known is term:
                 return Ratio(GENERATORS[index], ONE)
@@ -295,11 +295,12 @@ class Field:
             if unit is not None:
                 raise _Finer
             unit = finer
-        index = next(
-            (i for i, e in self.exponentials.items() if (e.base, e.exponent) == (base, exponent)),
-            None,
-        )
-        if index is None:
+        known = [
+            i for i, e in self.exponentials.items() if (e.base, e.exponent) == (base, exponent)
+        ]
+        if known:
+            index = known[0]
+        else:
             index = FIRST_EXPONENTIAL + len(self.exponentials)
             if index >= FIRST_OTHER:
                 raise OutsideField("many exponentials")
@@ -347,23 +348,23 @@ class Field:
 
     # --- out of it ----------------------------------------------------------------------------
 
-    def plain(self, a: Ratio) -> Term:
+    def plain(self, a: Ratio) -> Expression:
         """A term of this normal form, written without thought."""
         return self.write(a, Mode())
 
-    def write(self, a: Ratio, mode: Mode) -> Term:
+    def write(self, a: Ratio, mode: Mode) -> Expression:
         """A term of this normal form, in that mode."""
         if a.num.is_zero():
             return constant(0)
         if self.logs and mode.down:
             a = self._with_logs_divided(a, mode)
         number, factors = self._factors(a, mode)
-        tangents: list[Term] = []
+        tangents: list[Expression] = []
         if mode.difference == "tanh":
             tangents, factors = self._tangents(factors)
         powers: dict[int, int] = {}  # of generators, pulled out of the factors
-        above: list[tuple[Term, int]] = []
-        below: list[tuple[Term, int]] = []
+        above: list[tuple[Expression, int]] = []
+        below: list[tuple[Expression, int]] = []
         for factor, exponent in factors:
             term, pulled = self.polynomial(factor, mode)
             for index, power in pulled.items():
@@ -371,7 +372,7 @@ class Field:
             if not is_number(term, 1):
                 (above if exponent > 0 else below).append((term, abs(exponent)))
         above += [(tangent, 1) for tangent in tangents]
-        exponentials: list[Term] = []
+        exponentials: list[Expression] = []
         for index, power in sorted(powers.items()):
             if power and index in self.exponentials:
                 half = Fraction(power, 2) if mode.order == 2 else power
@@ -404,9 +405,9 @@ class Field:
 
     def _tangents(
         self, factors: list[tuple[Polynomial, int]]
-    ) -> tuple[list[Term], list[tuple[Polynomial, int]]]:
+    ) -> tuple[list[Expression], list[tuple[Polynomial, int]]]:
         """tanh(a/2) for each (E − 1)/(E + 1) with E = e^a, and the factors that are left."""
-        found: list[Term] = []
+        found: list[Expression] = []
         left = dict(enumerate(factors))
         for index, known in self.exponentials.items():
             e = GENERATORS[index]
@@ -425,7 +426,7 @@ class Field:
         """The generators that stand for constants."""
         return {i for i, term in self.others.items() if not term.args and term.op != "arg"}
 
-    def at_infinity(self, a: Ratio) -> tuple[int, Term]:
+    def at_infinity(self, a: Ratio) -> tuple[int, Expression]:
         """k and G with a = xᵏ G(1/x), G written in its argument; 'side' stands for the sign."""
         number, factors = self._factors(a, Mode())
         u, power = argument(0), 0
@@ -436,7 +437,7 @@ class Field:
             result = result * term ** Fraction(exponent)
         return power, result
 
-    def _inverted(self, p: Polynomial, u: Term) -> tuple[int, Term]:
+    def _inverted(self, p: Polynomial, u: Expression) -> tuple[int, Expression]:
         """The degree of a polynomial in x, and the polynomial over that power, in u = 1/x."""
         items = monomials(p)
         top = max(self._degree(powers) for powers, _ in items)
@@ -470,7 +471,7 @@ class Field:
         top = self.reduced(rest * rest - slope * slope * self.roots[index])
         return None if top.is_zero() else (top, rest - slope * GENERATORS[index])
 
-    def exponential(self, index: int, power: int | Fraction, mode: Mode) -> Term:
+    def exponential(self, index: int, power: int | Fraction, mode: Mode) -> Expression:
         """E^power, as one exponential."""
         known = self.exponentials[index]
         amount = known.unit * power
@@ -480,7 +481,7 @@ class Field:
             amount *= mode.side
         return function(known.base, scaled(exponent, amount))
 
-    def generator(self, index: int, mode: Mode) -> Term:
+    def generator(self, index: int, mode: Mode) -> Expression:
         """What a generator stands for; exponentials and roots divided through as asked."""
         if index == FIRST_ARGUMENT:
             return function("abs", X) if mode.side else X
@@ -499,7 +500,7 @@ class Field:
             return self.logarithm(self.logs[index], mode)
         return self.others[index]
 
-    def logarithm(self, inner: Ratio, mode: Mode) -> Term:
+    def logarithm(self, inner: Ratio, mode: Mode) -> Expression:
         """log of a ratio; of a polynomial that is divided through, without the power of E."""
         if inner.den != ONE:
             return function("log", self.write(inner, mode))
@@ -527,18 +528,17 @@ class Field:
 
     def polynomial(
         self, p: Polynomial, mode: Mode, root: bool = False
-    ) -> tuple[Term, dict[int, int]]:
+    ) -> tuple[Expression, dict[int, int]]:
         """A polynomial divided through as the mode asks, and the powers that it was divided by."""
         single = _is_generator(p)
         if single is not None and not root:
             if single == FIRST_ARGUMENT:
                 return constant(1), {single: 1}
             if single in self.exponentials or (single in self.roots and mode.big):
-                pulled = {single: 1} if single in self.exponentials else {}
-                if not pulled:
-                    degree = self._degree_of_root(single)
-                    return self._root_big(single, mode), {FIRST_ARGUMENT: degree}
-                return constant(1), pulled
+                if single in self.exponentials:
+                    return constant(1), {single: 1}
+                degree = self._degree_of_root(single)
+                return self._root_big(single, mode), {FIRST_ARGUMENT: degree}
             return self.generator(single, mode), {}
         items = monomials(p)
         pulled: dict[int, int] = {}
@@ -572,7 +572,7 @@ class Field:
             raise OutsideField("a root of an odd power")
         return degree // 2
 
-    def _root_big(self, index: int, mode: Mode) -> Term:
+    def _root_big(self, index: int, mode: Mode) -> Expression:
         """√p = |x|^d √(p/x^2d), without the power; with the sign of x^d."""
         term, _ = self.polynomial(self.roots[index], mode, root=True)
         root = function("sqrt", term)
@@ -580,7 +580,7 @@ class Field:
             return root
         return constant(mode.side) * root if mode.side else function("sign", X) * root
 
-    def _sum(self, items: list, mode: Mode, inverse: bool) -> Term:
+    def _sum(self, items: list, mode: Mode, inverse: bool) -> Expression:
         """Σ number · monomial: constants first; E^k − 1 by expm1; powers of x by Horner."""
         if len(items) == 2 and (found := self._expm1(items, mode, inverse)) is not None:
             return found
@@ -588,8 +588,13 @@ class Field:
         for powers, number in items:
             by_power.setdefault(powers[FIRST_ARGUMENT], []).append((powers, number))
         if inverse or len(by_power) < 2 or max(by_power) < 2:
-            return _summed([self._monomial(*item, mode, inverse) for item in _in_order(items)])
-        total: Term | None = None
+            return _summed(
+                [
+                    self._monomial(powers, number, mode, inverse)
+                    for powers, number in _in_order(items)
+                ]
+            )
+        total: Expression | None = None
         x, previous = self.generator(FIRST_ARGUMENT, mode), 0
         for power in sorted(by_power, reverse=True):  # Horner
             flat = []
@@ -597,7 +602,9 @@ class Field:
                 powers = list(powers)
                 powers[FIRST_ARGUMENT] = 0
                 flat.append((powers, number))
-            part = _summed([self._monomial(*item, mode, False) for item in _in_order(flat)])
+            part = _summed(
+                [self._monomial(powers, number, mode, False) for powers, number in _in_order(flat)]
+            )
             if total is None:
                 total = part
             else:
@@ -610,7 +617,7 @@ class Field:
             total = total * x
         return total
 
-    def _expm1(self, items: list, mode: Mode, inverse: bool) -> Term | None:
+    def _expm1(self, items: list, mode: Mode, inverse: bool) -> Expression | None:
         (first, a), (second, b) = items
         if a != -b or inverse or mode.difference == "minus":
             return None
@@ -626,10 +633,10 @@ class Field:
         exponent = self.exponential(index, -power if index in mode.down else power, mode).args[0]
         return scaled(function("expm1", exponent), Fraction(int(number.p), int(number.q)))
 
-    def _monomial(self, powers: Any, number: fmpq, mode: Mode, inverse: bool) -> Term:
-        symbols: list[Term] = []
-        parts: list[Term] = []
-        halves: list[Term] = []
+    def _monomial(self, powers: Any, number: fmpq, mode: Mode, inverse: bool) -> Expression:
+        symbols: list[Expression] = []
+        parts: list[Expression] = []
+        halves: list[Expression] = []
         for index, power in enumerate(powers):
             if not power or (inverse and index == FIRST_ARGUMENT):
                 continue
@@ -708,7 +715,7 @@ def monomials(p: Polynomial) -> list[tuple[list[int], fmpq]]:
     return [([int(power) for power in powers], number) for powers, number in p.to_dict().items()]
 
 
-def scaled(term: Term, amount: Fraction) -> Term:
+def scaled(term: Expression, amount: Fraction) -> Expression:
     """amount · term, the denominator as a division where it is no power of two."""
     if amount < 0:
         return -scaled(term, -amount)
@@ -720,14 +727,14 @@ def scaled(term: Term, amount: Fraction) -> Term:
     return (constant(amount.numerator) * term) / constant(amount.denominator)
 
 
-def _product(parts: list[Term]) -> Term:
+def _product(parts: list[Expression]) -> Expression:
     result = constant(1)
     for part in parts:
         result = result * part
     return result
 
 
-def _summed(parts: list[Term]) -> Term:
+def _summed(parts: list[Expression]) -> Expression:
     result = parts[0]
     for part in parts[1:]:
         negative = is_number(part) and part.value < 0
@@ -740,7 +747,9 @@ def _in_order(items: list) -> list:
     return sorted(items, key=lambda item: (item[1] < 0, sum(item[0]), [-p for p in item[0]]))
 
 
-def _assemble(number: fmpq, exponentials: list[Term], above: list, below: list, order: int) -> Term:
+def _assemble(
+    number: fmpq, exponentials: list[Expression], above: list, below: list, order: int
+) -> Expression:
     amount = Fraction(int(number.p), int(number.q))
     if order == 1:
         result = scaled(_product(exponentials), amount) if exponentials else constant(amount)
@@ -767,7 +776,7 @@ def _assemble(number: fmpq, exponentials: list[Term], above: list, below: list, 
     return -between if amount < 0 else between
 
 
-def _whole(term: Term, power: int) -> Term:
+def _whole(term: Expression, power: int) -> Expression:
     return term * term if power == 2 else raised(term, Fraction(power))
 
 

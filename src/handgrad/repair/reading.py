@@ -16,7 +16,7 @@ from handgrad.interop import as_jax
 from handgrad.repair.terms import (
     COMPARISONS,
     FUNCTIONS,
-    Term,
+    Expression,
     argument,
     constant,
     depends,
@@ -27,7 +27,7 @@ from handgrad.repair.terms import (
     where,
 )
 
-DIRECT = {
+DIRECT: dict[str, Callable[..., Expression]] = {
     "add": lambda a, b: a + b, "add_any": lambda a, b: a + b, "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "neg": lambda a: -a,
     "square": lambda a: a * a, "max": lambda a, b: function("max", a, b),
@@ -50,7 +50,7 @@ STEPS = frozenset({"floor", "ceil", "round", "rem"})
 class Core:
     """What a function does to one entry x, and to the entries of what else it is given."""
 
-    term: Term
+    term: Expression
     """The formula: argument 0 is x, argument i the entry of the i-th argument."""
     scale: Fraction
     """What the sum over entries is multiplied by; 1 where there is no sum."""
@@ -63,7 +63,7 @@ class Core:
 class _Sum:
     """A multiple of a sum over the entries."""
 
-    term: Term
+    term: Expression
     scale: Fraction = Fraction(1)
 
 
@@ -103,7 +103,7 @@ def read(f: Callable, at: Any) -> Core:
             raise _no_core("f", f"{len(program.jaxpr.outvars)} values")
         (value,) = Reader(size).run(program, terms)
     shape = program.jaxpr.outvars[0].aval.shape
-    if isinstance(value, Term) and not (size == 1 or shape == leaves[0].shape):
+    if isinstance(value, Expression) and not (size == 1 or shape == leaves[0].shape):
         raise _no_core("f", f"a value of shape {shape} for entries of shape {leaves[0].shape}")
     total = value if isinstance(value, _Sum) else _Sum(value)
     if not depends(total.term):
@@ -212,9 +212,11 @@ class Reader:
             return operands[0]
         if name == "neg":
             return _Sum(operands[0].term, -operands[0].scale)
-        if name in ("mul", "div") and any(is_number(o) for o in operands if isinstance(o, Term)):
+        if name in ("mul", "div") and any(
+            is_number(o) for o in operands if isinstance(o, Expression)
+        ):
             first, second = operands
-            if name == "mul" and isinstance(first, Term):
+            if name == "mul" and isinstance(first, Expression):
                 first, second = second, first
             if isinstance(first, _Sum):
                 factor = second.value if name == "mul" else 1 / second.value
@@ -230,11 +232,11 @@ def _place(equation: Any) -> str:
     return jaxprs.place_in_words(equation) or "in JAX"
 
 
-def _not(a: Term) -> Term:
+def _not(a: Expression) -> Expression:
     return constant(int(not a.value)) if a.op == "const" else make("not", (a,))
 
 
-def _either(a: Term, b: Term, op: str, strong: int) -> Term:
+def _either(a: Expression, b: Expression, op: str, strong: int) -> Expression:
     """A conjunction or a disjunction; `strong` is the value of one side that decides."""
     for one, other in ((a, b), (b, a)):
         if one.op == "const":

@@ -30,8 +30,9 @@ from handgrad.repair.normal import (
 )
 from handgrad.repair.terms import (
     COMPARISONS,
-    Term,
+    Expression,
     argument,
+    ball_at,
     constant,
     depends,
     derivative,
@@ -69,7 +70,7 @@ SHARED = 14
 class Form:
     """A term that may serve between two inputs; a series only there."""
 
-    term: Term
+    term: Expression
     kind: str = "exact"
     low: float = -np.inf
     high: float = np.inf
@@ -82,7 +83,7 @@ class Form:
         return _cost(self.term)
 
 
-def _cost(*together: Term) -> float:
+def _cost(*together: Expression) -> float:
     parts = subterms(*together)
     return sum(COSTS.get(part.op, OTHER_COST) for part in parts if part.args)
 
@@ -99,7 +100,7 @@ class Piece:
 # --- 1: the line cut --------------------------------------------------------------------------
 
 
-def cuts(term: Term) -> list[float]:
+def cuts(term: Expression) -> list[float]:
     """The inputs at which a comparison of what is linear in x, a sign or a maximum changes."""
     found: set[float] = set()
     for part in subterms(term):
@@ -115,7 +116,7 @@ def cuts(term: Term) -> list[float]:
     return sorted(found)
 
 
-def _zero_of_linear(term: Term) -> float | None:
+def _zero_of_linear(term: Expression) -> float | None:
     """The x at which a·x + b is 0; None for another term."""
     if any(part.op == "arg" and part is not X for part in subterms(term)):
         return None
@@ -133,10 +134,10 @@ def _zero_of_linear(term: Term) -> float | None:
     return None if depends(zero) else float(on_balls(zero, [])) + 0.0
 
 
-def resolved(term: Term, low: float, high: float) -> Term:
+def resolved(term: Expression, low: float, high: float) -> Expression:
     """The term between two neighbouring cuts, where comparisons have one answer."""
     middle = _between(low, high)
-    made: dict[Term, Term] = {}
+    made: dict[Expression, Expression] = {}
     for part in subterms(term):
         args = [made[arg] for arg in part.args]
         made[part] = rebuild(part, args)
@@ -167,10 +168,10 @@ def _between(low: float, high: float) -> float:
     return low + 1 + abs(low) if np.isinf(high) else (low + high) / 2
 
 
-def smooth_pieces(term: Term) -> list[tuple[float, float, Term]]:
+def smooth_pieces(term: Expression) -> list[tuple[float, float, Expression]]:
     """The term between its cuts, neighbours with one normal form joined."""
     ends = [-np.inf, *cuts(term), np.inf]
-    pieces: list[tuple[float, float, Term]] = []
+    pieces: list[tuple[float, float, Expression]] = []
     for low, high in itertools.pairwise(ends):
         own = resolved(term, low, high)
         if pieces and are_equal(pieces[-1][2], own):
@@ -180,7 +181,7 @@ def smooth_pieces(term: Term) -> list[tuple[float, float, Term]]:
     return pieces
 
 
-def are_equal(a: Term, b: Term) -> bool:
+def are_equal(a: Expression, b: Expression) -> bool:
     """Whether two terms have one normal form."""
     field = Field()
     try:
@@ -193,7 +194,7 @@ def are_equal(a: Term, b: Term) -> bool:
 # --- 2: forms ---------------------------------------------------------------------------------
 
 
-def forms(term: Term) -> list[Form]:
+def forms(term: Expression) -> list[Form]:
     """The term as it is, and its normal form in all modes."""
     field = Field()
     found = [Form(term)]
@@ -206,7 +207,7 @@ def forms(term: Term) -> list[Form]:
         written += _blended(field, term, place)
     found += written
     found += [replace(form, term=with_split_exponents(form.term)) for form in found]
-    joint: dict[Term, Form] = {}
+    joint: dict[Expression, Form] = {}
     for form in found:  # an even function has one form on both sides
         known = joint.setdefault(form.term, form)
         low, high = min(known.low, form.low), max(known.high, form.high)
@@ -253,7 +254,7 @@ def _labels(ratio: Ratio) -> list[int]:
     ]  # fmt: skip
 
 
-def _blended(field: Field, term: Term, place: int) -> list[Form]:
+def _blended(field: Field, term: Expression, place: int) -> list[Form]:
     """(1 − y)·f(y = 0) + y·f(y = 1), in all modes: nothing cancels at a hard label."""
     y = argument(place)
     ends = [field.of(substitute(term, {y: constant(value)})) for value in (0, 1)]
@@ -273,13 +274,13 @@ SATURATED = 760.0
 """An exponent at which an exponential is 0 in float64, and so in all narrower dtypes."""
 
 
-def with_split_exponents(term: Term) -> Term:
+def with_split_exponents(term: Expression) -> Expression:
     """e^p(x) as e^q(h) e^r, with h next to x and q next to p such that q(h) has no rounding error.
 
     The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. What is left,
     r = (p − q)(h) + (x − h) (p(x) − p(h))/(x − h), is small.
     """
-    new: dict[Term, Term] = {}
+    new: dict[Expression, Expression] = {}
     for part in subterms(term):
         numbers = _polynomial_exponent(part) if part.op == "exp" else None
         if numbers is None:
@@ -310,7 +311,7 @@ def with_split_exponents(term: Term) -> Term:
     return substitute(term, new) if new else term
 
 
-def _polynomial_exponent(part: Term) -> list[Fraction] | None:
+def _polynomial_exponent(part: Expression) -> list[Fraction] | None:
     """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 2 to 4."""
     field = Field()
     try:
@@ -343,14 +344,14 @@ def _fraction(number: fmpq) -> Fraction:
     return Fraction(int(number.p), int(number.q))
 
 
-def _horner(numbers: Sequence[Fraction], x: Term) -> Term:
+def _horner(numbers: Sequence[Fraction], x: Expression) -> Expression:
     total = constant(numbers[-1])
     for number in reversed(numbers[:-1]):
         total = constant(number) + x * total
     return total
 
 
-def _clipped(*exponentials: Term) -> Term | None:
+def _clipped(*exponentials: Expression) -> Expression | None:
     """x held to where none of these exponentials is surely 0 or infinite; None where all may be."""
     for power in range(4, 40):
         bound = np.float64(2.0**power)
@@ -379,7 +380,7 @@ def saturated(form: Form) -> Form | None:
 # --- 3: series --------------------------------------------------------------------------------
 
 
-def series_forms(term: Term, centres: list[tuple[arb, bool]], dtype: str) -> list[Form]:
+def series_forms(term: Expression, centres: list[tuple[arb, bool]], dtype: str) -> list[Form]:
     """Polynomials about the centres (which say whether they are roots), each on its interval."""
     return [
         Form(found.term, "series", found.low, found.high, found.truncation)
@@ -388,7 +389,7 @@ def series_forms(term: Term, centres: list[tuple[arb, bool]], dtype: str) -> lis
     ]
 
 
-def leading_forms(term: Term, dtype: str) -> list[Form]:
+def leading_forms(term: Expression, dtype: str) -> list[Form]:
     """c xᵏ, the leading term at infinity, from where on what it leaves out is below half an ulp.
 
     In u = 1/x the term is u⁻ᵏ G(u); G(u)/G(0) − 1 is bounded over the ball [0, 1/L].
@@ -396,7 +397,7 @@ def leading_forms(term: Term, dtype: str) -> list[Form]:
     field = Field()
     try:
         ratio = field.of(term)
-        if field.exponentials or field.others.keys() - field.constants():
+        if field.exponentials or field.logs or field.others.keys() - field.constants():
             return []
         power, inner = field.at_infinity(ratio)
     except OutsideField:
@@ -405,12 +406,12 @@ def leading_forms(term: Term, dtype: str) -> list[Form]:
     small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
     for side in (1, -1):
         own = substitute(inner, {make("side"): constant(side)})
-        at_zero = np.asarray(on_balls(own, [np.array(arb(0), object)]))[()]
+        at_zero = ball_at(own, arb(0))
         if not at_zero.is_finite() or at_zero.contains(0):
             continue
         for exponent in range(4, 60, 2):
             u = arb(0).union(arb(side * 2.0**-exponent))
-            value = np.asarray(on_balls(own, [np.array(u, object)]))[()]
+            value = ball_at(own, u)
             missing = abs(value / at_zero - 1)
             if missing < small:
                 amount = constant(float(at_zero.mid()))
@@ -432,7 +433,7 @@ def leading_forms(term: Term, dtype: str) -> list[Form]:
 class Question:
     """What is looked for: a formula, where it is judged, and by what truth."""
 
-    term: Term
+    term: Expression
     dtype: str
     labels: tuple[tuple[float, ...], ...]
     """Rows of what the other arguments are."""
@@ -511,7 +512,7 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
 def _sample(dtype: str, extra: np.ndarray) -> np.ndarray:
     """Inputs of every exponent, more of them between −32 and 32, and the extra ones; ascending."""
     info = jnp.finfo(dtype)
-    edges = np.linspace(80, 104, 241)  # where e^−x leaves the normal numbers of float32
+    edges = np.linspace(32, 104, 721)  # where e^−x and e^−2x leave the normal numbers of float32
     dense = (
         np.concatenate([np.linspace(-32, 32, 801), edges, -edges])
         .astype(jnp.dtype(dtype))
@@ -521,7 +522,7 @@ def _sample(dtype: str, extra: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([xs[:: 1 if info.bits > 16 else 16], dense, extra]) + 0.0)
 
 
-def _roots(term: Term, table: Table) -> list[arb]:
+def _roots(term: Expression, table: Table) -> list[arb]:
     """Where the truth changes its sign from one input to the next, or is 0 between two signs."""
     known = ~np.isnan(table.true.high)
     xs, values = table.xs[known], table.true.high[known]
@@ -662,13 +663,13 @@ def _power_of_ten(low: float, high: float) -> float | None:
 # --- the pieces joined ------------------------------------------------------------------------
 
 
-def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> Term:
+def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> Expression:
     """One term: each form once, chosen by `where`, and held to where it is used if it must be.
 
     A form must be if elsewhere it, or its derivative, is not finite: NaN · 0 is NaN on the way
     back.
     """
-    segments: dict[Term, list[Piece]] = {}
+    segments: dict[Expression, list[Piece]] = {}
     for piece in pieces:
         own = segments.setdefault(piece.form.term, [])
         if own and own[-1].high == piece.low:
@@ -676,7 +677,7 @@ def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) ->
         own.append(piece)
     ordered = sorted(segments.values(), key=lambda own: (len(own), own[-1].high))
     masks = [_mask(own) for own in ordered]
-    result: Term | None = None
+    result: Expression | None = None
     for place in reversed(range(len(ordered))):
         own, term = ordered[place], ordered[place][0].form.term
         last = place == len(ordered) - 1
@@ -695,9 +696,9 @@ def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) ->
     return result
 
 
-def _mask(own: Sequence[Piece]) -> Term:
+def _mask(own: Sequence[Piece]) -> Expression:
     """Where the pieces of one form are."""
-    mask: Term | None = None
+    mask: Expression | None = None
     for piece in own:
         low, high = constant(piece.low), constant(piece.high)
         if piece.low == -piece.high and np.isfinite(piece.low):

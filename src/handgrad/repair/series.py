@@ -7,13 +7,22 @@ of one, by Taylor's theorem; numerator and denominator that vanish together are 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import jax.numpy as jnp
 import numpy as np
 from flint import arb, arb_series, ctx
 
 from handgrad.repair.normal import Field, OutsideField
-from handgrad.repair.terms import SYMBOLS, Term, argument, as_ball, constant, on_balls, subterms
+from handgrad.repair.terms import (
+    SYMBOLS,
+    Expression,
+    argument,
+    as_ball,
+    ball_at,
+    constant,
+    subterms,
+)
 from handgrad.verify.ulp import ulp
 
 PRECISION = 256
@@ -30,20 +39,20 @@ class NoSeries(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Series:
+class LocalPolynomial:
     """A polynomial that is the term to half an ulp on |x − centre| ≤ radius."""
 
-    term: Term
+    term: Expression
     low: float
     high: float
     truncation: float
     """A proved bound on the relative error of leaving out the higher powers."""
 
 
-def model(term: Term, centre: arb, radius: float, order: int) -> Model:
+def model(term: Expression, centre: arb, radius: float, order: int) -> Model:
     """The model of a term in x = centre + u. Raises NoSeries where there is none."""
     u = arb(0, radius)
-    known: dict[Term, Model] = {}
+    known: dict[Expression, Model] = {}
     for part in subterms(term):
         operands = [known[arg] for arg in part.args]
         if part.op == "arg" and part.value == 0:
@@ -120,7 +129,7 @@ def _divide(a: Model, b: Model, u: arb) -> Model:
     return _multiply(*_fit(a, _compose(lambda s: 1 / s, b, u), u), u)
 
 
-def _power(a: Model, exponent: object, u: arb) -> Model:
+def _power(a: Model, exponent: Fraction, u: arb) -> Model:
     if exponent.denominator != 1:
         rational = arb(exponent.numerator) / exponent.denominator
         return _compose(lambda s: (s.log() * rational).exp(), a, u)
@@ -159,13 +168,13 @@ OPERATIONS: dict[str, Callable[..., Model]] = {
 # --- a polynomial for the code --------------------------------------------------------------------
 
 
-def near(term: Term, centre: arb, is_root: bool, dtype: str) -> list[Series]:
+def near(term: Expression, centre: arb, is_root: bool, dtype: str) -> list[LocalPolynomial]:
     """Polynomials about `centre`, one for each radius at which some degree does for the dtype.
 
     About a root the centre is the nearest number of the dtype, so that x − centre is exact, and
     the polynomial begins with the tiny value there.
     """
-    found: list[Series] = []
+    found: list[LocalPolynomial] = []
     try:
         field = Field()
         term = field.plain(field.of(term))  # one quotient: parts of it may have poles
@@ -186,7 +195,7 @@ def near(term: Term, centre: arb, is_root: bool, dtype: str) -> list[Series]:
             first, numbers, bound = polynomial
             offset = argument(0) - constant(middle)
             text = _as_term(offset, first, numbers)
-            found.append(Series(text, middle - radius, middle + radius, bound))
+            found.append(LocalPolynomial(text, middle - radius, middle + radius, bound))
             if len(numbers) <= 3:
                 break
     return found
@@ -228,7 +237,7 @@ def _polynomial(
     return None
 
 
-def _as_term(u: Term, first: int, numbers: list[float]) -> Term:
+def _as_term(u: Expression, first: int, numbers: list[float]) -> Expression:
     """u^first Σ cₖ uᵏ by Horner's scheme, in u² where every other number is 0."""
     step = 2 if len(numbers) > 2 and not any(numbers[1::2]) else 1
     kept = numbers[::step]
@@ -241,7 +250,7 @@ def _as_term(u: Term, first: int, numbers: list[float]) -> Term:
     return total
 
 
-def root_between(term: Term, low: float, high: float) -> arb | None:
+def root_between(term: Expression, low: float, high: float) -> arb | None:
     """The root of a term that changes its sign between two inputs, to 180 bits; None if unsure."""
     with ctx.workprec(PRECISION):
         a, b = arb(low), arb(high)
@@ -257,8 +266,8 @@ def root_between(term: Term, low: float, high: float) -> arb | None:
         return a.union(b)
 
 
-def _sign(term: Term, at: arb) -> int:
+def _sign(term: Expression, at: arb) -> int:
     """The sign of a term at a point; 0 where the balls do not tell."""
     with ctx.workprec(4 * PRECISION):
-        value = np.asarray(on_balls(term, [np.array(at, object)]))[()]
+        value = ball_at(term, at)
     return 1 if value > 0 else -1 if value < 0 else 0

@@ -29,40 +29,40 @@ from handgrad.exact.special import bessel_i0e, bessel_i1e, digamma, erf, erfc, l
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class Expression:
     """`op` of `args`; `value` is the number of a constant, the place of an argument, a power."""
 
     op: str
-    args: tuple["Term", ...] = ()
+    args: tuple["Expression", ...] = ()
     value: Any = None
 
-    def __add__(self, other: "Term | int") -> "Term":
+    def __add__(self, other: "Expression | int") -> "Expression":
         return add(self, as_term(other))
 
-    def __radd__(self, other: int) -> "Term":
+    def __radd__(self, other: int) -> "Expression":
         return add(as_term(other), self)
 
-    def __sub__(self, other: "Term | int") -> "Term":
+    def __sub__(self, other: "Expression | int") -> "Expression":
         return subtract(self, as_term(other))
 
-    def __rsub__(self, other: int) -> "Term":
+    def __rsub__(self, other: int) -> "Expression":
         return subtract(as_term(other), self)
 
-    def __mul__(self, other: "Term | int | Fraction") -> "Term":
+    def __mul__(self, other: "Expression | int | Fraction") -> "Expression":
         return multiply(self, as_term(other))
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: "Term | int") -> "Term":
+    def __truediv__(self, other: "Expression | int") -> "Expression":
         return quotient(self, as_term(other))
 
-    def __rtruediv__(self, other: int) -> "Term":
+    def __rtruediv__(self, other: int) -> "Expression":
         return quotient(as_term(other), self)
 
-    def __neg__(self) -> "Term":
+    def __neg__(self) -> "Expression":
         return negate(self)
 
-    def __pow__(self, exponent: int | Fraction) -> "Term":
+    def __pow__(self, exponent: int | Fraction) -> "Expression":
         return raised(self, Fraction(exponent))
 
     def __str__(self) -> str:
@@ -86,9 +86,9 @@ INFIX = {
 
 
 @functools.lru_cache(maxsize=200_000)
-def make(op: str, args: tuple[Term, ...] = (), value: Any = None) -> Term:
+def make(op: str, args: tuple[Expression, ...] = (), value: Any = None) -> Expression:
     """The one term of this form."""
-    return Term(op, args, value)
+    return Expression(op, args, value)
 
 
 def number_text(value: Any) -> str:
@@ -107,36 +107,36 @@ def number_text(value: Any) -> str:
 # --- building ---------------------------------------------------------------------------------
 
 
-def argument(place: int) -> Term:
+def argument(place: int) -> Expression:
     """The argument at that place; 0 is the one that is differentiated."""
     return make("arg", (), place)
 
 
-def constant(value: Any) -> Term:
+def constant(value: Any) -> Expression:
     """A constant; infinities stay floats."""
     number = float(value) if isinstance(value, float | np.floating) else value
     infinite = isinstance(number, float) and not np.isfinite(number)
     return make("const", (), number if infinite else Fraction(number))
 
 
-def as_term(value: Any) -> Term:
+def as_term(value: Any) -> Expression:
     """A term, or a number as one."""
-    return value if isinstance(value, Term) else constant(value)
+    return value if isinstance(value, Expression) else constant(value)
 
 
-def is_number(term: Term, value: int | None = None) -> bool:
+def is_number(term: Expression, value: int | None = None) -> bool:
     """Whether a term is a finite constant, of that value if one is given."""
     known = term.op == "const" and isinstance(term.value, Fraction)
     return known and (value is None or term.value == value)
 
 
-def _folded(function: Callable[..., Any], *terms: Term) -> Term | None:
+def _folded(function: Callable[..., Any], *terms: Expression) -> Expression | None:
     if all(map(is_number, terms)):
         return constant(function(*(term.value for term in terms)))
     return None
 
 
-def add(a: Term, b: Term) -> Term:
+def add(a: Expression, b: Expression) -> Expression:
     """a + b, without zeros and double signs."""
     if is_number(a, 0):
         return b
@@ -147,7 +147,7 @@ def add(a: Term, b: Term) -> Term:
     return a if is_number(b, 0) else _folded(operator.add, a, b) or make("add", (a, b))
 
 
-def subtract(a: Term, b: Term) -> Term:
+def subtract(a: Expression, b: Expression) -> Expression:
     """a − b, and 0 for a − a."""
     if is_number(b, 0):
         return a
@@ -160,7 +160,7 @@ def subtract(a: Term, b: Term) -> Term:
     return _folded(operator.sub, a, b) or make("sub", (a, b))
 
 
-def multiply(a: Term, b: Term) -> Term:
+def multiply(a: Expression, b: Expression) -> Expression:
     """a b, the signs outside."""
     if is_number(a, 0) or is_number(b, 0):
         return constant(0)
@@ -178,7 +178,7 @@ def multiply(a: Term, b: Term) -> Term:
     return _folded(operator.mul, a, b) or make("mul", (a, b))
 
 
-def quotient(a: Term, b: Term) -> Term:
+def quotient(a: Expression, b: Expression) -> Expression:
     """a / b, the signs outside."""
     if is_number(a, 0) and not is_number(b, 0):
         return constant(0)
@@ -192,18 +192,18 @@ def quotient(a: Term, b: Term) -> Term:
     return _folded(Fraction, a, b) or make("div", (a, b))
 
 
-def _size(a: Term) -> Term:
+def _size(a: Expression) -> Expression:
     return a.args[0] if a.op == "neg" else a
 
 
-def negate(a: Term) -> Term:
+def negate(a: Expression) -> Expression:
     """−a."""
     if a.op == "neg":
         return a.args[0]
     return constant(-a.value) if a.op == "const" else make("neg", (a,))
 
 
-def raised(a: Term, exponent: Fraction) -> Term:
+def raised(a: Expression, exponent: Fraction) -> Expression:
     """a**exponent for a constant fraction."""
     if exponent == 0:
         return constant(1)
@@ -216,14 +216,14 @@ def raised(a: Term, exponent: Fraction) -> Term:
     return make("pow", (a,), exponent)
 
 
-def where(condition: Term, a: Term, b: Term) -> Term:
+def where(condition: Expression, a: Expression, b: Expression) -> Expression:
     """a where the condition holds, else b."""
     if condition.op == "const":
         return a if condition.value else b
     return a if a is b else make("where", (condition, a, b))
 
 
-def function(name: str, *args: Term) -> Term:
+def function(name: str, *args: Expression) -> Expression:
     """A named function, or a comparison, of terms."""
     if name in COMPARISONS:
         return _comparison(name, *args)
@@ -232,7 +232,7 @@ def function(name: str, *args: Term) -> Term:
     if is_number(args[0]) and name in AT_EXACT and (args[0].value, name) in EXACT:
         return constant(EXACT[args[0].value, name])
     if all(map(is_number, args)) and name in ("abs", "sign", "max", "min"):
-        fold = {"abs": abs, "sign": np.sign, "max": max, "min": min}[name]
+        fold: Any = {"abs": abs, "sign": np.sign, "max": max, "min": min}[name]
         return constant(fold(*(arg.value for arg in args)))
     return make(name, args)
 
@@ -249,7 +249,7 @@ EXACT = {
 AT_EXACT = {name for _, name in EXACT}
 
 
-def _comparison(name: str, a: Term, b: Term) -> Term:
+def _comparison(name: str, a: Expression, b: Expression) -> Expression:
     """A comparison of real numbers: none is infinite, none is NaN."""
     if a is b:
         return constant(int(name in ("le", "ge", "eq")))
@@ -266,87 +266,87 @@ def _comparison(name: str, a: Term, b: Term) -> Term:
 
 
 @dataclass(frozen=True)
-class Function:
+class Elementary:
     """A function of one real number: as printed, over arrays, over balls, and its derivative."""
 
     source: str
     array: Callable[..., Any]
     ball: Callable[..., Any]
-    derivative: Callable[[Term], Term]
+    derivative: Callable[[Expression], Expression]
 
 
-def _sign_of(a: Term) -> Term:
+def _sign_of(a: Expression) -> Expression:
     return function("sign", a)
 
 
-def _gauss(a: Term) -> Term:
+def _gauss(a: Expression) -> Expression:
     """2/√π · exp(−a²)."""
     return constant(2) / make("sqrt_pi") * function("exp", -(a * a))
 
 
-FUNCTIONS: dict[str, Function] = {
-    "exp": Function("jnp.exp", jnp.exp, arb.exp, lambda a: function("exp", a)),
-    "exp2": Function(
+FUNCTIONS: dict[str, Elementary] = {
+    "exp": Elementary("jnp.exp", jnp.exp, arb.exp, lambda a: function("exp", a)),
+    "exp2": Elementary(
         "jnp.exp2", jnp.exp2, lambda a: arb(2) ** a, lambda a: make("ln2") * function("exp2", a)
     ),
-    "expm1": Function("jnp.expm1", jnp.expm1, arb.expm1, lambda a: function("exp", a)),
-    "log": Function("jnp.log", jnp.log, logarithm, lambda a: 1 / a),
-    "log2": Function(
+    "expm1": Elementary("jnp.expm1", jnp.expm1, arb.expm1, lambda a: function("exp", a)),
+    "log": Elementary("jnp.log", jnp.log, logarithm, lambda a: 1 / a),
+    "log2": Elementary(
         "jnp.log2", jnp.log2, lambda a: logarithm(a) / arb(2).log(), lambda a: 1 / (make("ln2") * a)
     ),
-    "log1p": Function("jnp.log1p", jnp.log1p, arb.log1p, lambda a: 1 / (1 + a)),
-    "tanh": Function(
+    "log1p": Elementary("jnp.log1p", jnp.log1p, arb.log1p, lambda a: 1 / (1 + a)),
+    "tanh": Elementary(
         "jnp.tanh", jnp.tanh, arb.tanh, lambda a: 1 - function("tanh", a) * function("tanh", a)
     ),
-    "logistic": Function(
+    "logistic": Elementary(
         "jax.nn.sigmoid", jax.nn.sigmoid, lambda a: 1 / (1 + (-a).exp()),
         lambda a: function("logistic", a) * function("logistic", -a),
     ),
-    "sqrt": Function("jnp.sqrt", jnp.sqrt, arb.sqrt, lambda a: 1 / (2 * function("sqrt", a))),
-    "rsqrt": Function(
+    "sqrt": Elementary("jnp.sqrt", jnp.sqrt, arb.sqrt, lambda a: 1 / (2 * function("sqrt", a))),
+    "rsqrt": Elementary(
         "jax.lax.rsqrt", jax.lax.rsqrt, arb.rsqrt, lambda a: -1 / (2 * a * function("sqrt", a))
     ),
-    "cbrt": Function("jnp.cbrt", jnp.cbrt, cbrt, lambda a: function("cbrt", a) / (3 * a)),
-    "sin": Function("jnp.sin", jnp.sin, arb.sin, lambda a: function("cos", a)),
-    "cos": Function("jnp.cos", jnp.cos, arb.cos, lambda a: -function("sin", a)),
-    "tan": Function(
+    "cbrt": Elementary("jnp.cbrt", jnp.cbrt, cbrt, lambda a: function("cbrt", a) / (3 * a)),
+    "sin": Elementary("jnp.sin", jnp.sin, arb.sin, lambda a: function("cos", a)),
+    "cos": Elementary("jnp.cos", jnp.cos, arb.cos, lambda a: -function("sin", a)),
+    "tan": Elementary(
         "jnp.tan", jnp.tan, arb.tan, lambda a: 1 / (function("cos", a) * function("cos", a))
     ),
-    "sinh": Function("jnp.sinh", jnp.sinh, arb.sinh, lambda a: function("cosh", a)),
-    "cosh": Function("jnp.cosh", jnp.cosh, arb.cosh, lambda a: function("sinh", a)),
-    "asin": Function(
+    "sinh": Elementary("jnp.sinh", jnp.sinh, arb.sinh, lambda a: function("cosh", a)),
+    "cosh": Elementary("jnp.cosh", jnp.cosh, arb.cosh, lambda a: function("sinh", a)),
+    "asin": Elementary(
         "jnp.arcsin", jnp.arcsin, arb.asin, lambda a: 1 / function("sqrt", (1 - a) * (1 + a))
     ),
-    "acos": Function(
+    "acos": Elementary(
         "jnp.arccos", jnp.arccos, arb.acos, lambda a: -1 / function("sqrt", (1 - a) * (1 + a))
     ),
-    "atan": Function("jnp.arctan", jnp.arctan, arb.atan, lambda a: 1 / (1 + a * a)),
-    "asinh": Function(
+    "atan": Elementary("jnp.arctan", jnp.arctan, arb.atan, lambda a: 1 / (1 + a * a)),
+    "asinh": Elementary(
         "jnp.arcsinh", jnp.arcsinh, arb.asinh, lambda a: 1 / function("sqrt", a * a + 1)
     ),
-    "acosh": Function(
+    "acosh": Elementary(
         "jnp.arccosh", jnp.arccosh, arb.acosh,
         lambda a: 1 / (function("sqrt", a - 1) * function("sqrt", a + 1)),
     ),
-    "atanh": Function("jnp.arctanh", jnp.arctanh, arctanh, lambda a: 1 / ((1 - a) * (1 + a))),
-    "erf": Function("jax.scipy.special.erf", special.erf, erf, _gauss),
-    "erfc": Function("jax.scipy.special.erfc", special.erfc, erfc, lambda a: -_gauss(a)),
-    "i0e": Function(
+    "atanh": Elementary("jnp.arctanh", jnp.arctanh, arctanh, lambda a: 1 / ((1 - a) * (1 + a))),
+    "erf": Elementary("jax.scipy.special.erf", special.erf, erf, _gauss),
+    "erfc": Elementary("jax.scipy.special.erfc", special.erfc, erfc, lambda a: -_gauss(a)),
+    "i0e": Elementary(
         "jax.scipy.special.i0e", special.i0e, bessel_i0e,
         lambda a: function("i1e", a) - _sign_of(a) * function("i0e", a),
     ),
-    "i1e": Function(
+    "i1e": Elementary(
         "jax.scipy.special.i1e", special.i1e, bessel_i1e,
         lambda a: function("i0e", a) - function("i1e", a) / a - _sign_of(a) * function("i1e", a),
     ),
-    "lgamma": Function(
+    "lgamma": Elementary(
         "jax.scipy.special.gammaln", special.gammaln, lgamma, lambda a: function("digamma", a)
     ),
-    "abs": Function("jnp.abs", jnp.abs, abs, _sign_of),
-    "sign": Function("jnp.sign", jnp.sign, balls.sign, lambda a: constant(0)),
-    "round": Function("jnp.round", jnp.round, balls.round_half_even, lambda a: constant(0)),
+    "abs": Elementary("jnp.abs", jnp.abs, abs, _sign_of),
+    "sign": Elementary("jnp.sign", jnp.sign, balls.sign, lambda a: constant(0)),
+    "round": Elementary("jnp.round", jnp.round, balls.round_half_even, lambda a: constant(0)),
 }  # fmt: skip
-FUNCTIONS["digamma"] = Function(
+FUNCTIONS["digamma"] = Elementary(
     "jax.scipy.special.digamma", special.digamma, digamma, lambda a: make("trigamma", (a,))
 )
 
@@ -357,11 +357,11 @@ SYMBOLS: dict[str, tuple[float, Callable[[], Any]]] = {
 """Constants that are no fractions: the nearest float, and the ball."""
 
 
-def derivative(term: Term, place: int = 0) -> Term:
+def derivative(term: Expression, place: int = 0) -> Expression:
     """∂term/∂(argument at that place), by the rules of calculus; a comparison is constant."""
 
     @functools.cache
-    def of(term: Term) -> Term:
+    def of(term: Expression) -> Expression:
         op, args = term.op, term.args
         if op == "arg":
             return constant(int(term.value == place))
@@ -398,16 +398,16 @@ def derivative(term: Term, place: int = 0) -> Term:
     return of(term)
 
 
-def make_binary(op: str, a: Term, b: Term) -> Term:
+def make_binary(op: str, a: Expression, b: Expression) -> Expression:
     """One of the four operations by its name."""
     return {"add": add, "sub": subtract, "mul": multiply, "div": quotient}[op](a, b)
 
 
-def subterms(*terms: Term) -> Iterator[Term]:
+def subterms(*terms: Expression) -> Iterator[Expression]:
     """Every term within some, once each, operands before what they are operands of."""
-    seen: set[Term] = set()
+    seen: set[Expression] = set()
 
-    def visit(term: Term) -> Iterator[Term]:
+    def visit(term: Expression) -> Iterator[Expression]:
         if term not in seen:
             seen.add(term)
             for arg in term.args:
@@ -418,12 +418,12 @@ def subterms(*terms: Term) -> Iterator[Term]:
         yield from visit(term)
 
 
-def depends(term: Term, place: int = 0) -> bool:
+def depends(term: Expression, place: int = 0) -> bool:
     """Whether the argument at that place occurs in a term."""
     return argument(place) in set(subterms(term))
 
 
-def rebuild(term: Term, args: Sequence[Term]) -> Term:
+def rebuild(term: Expression, args: Sequence[Expression]) -> Expression:
     """The same operation on other operands, simplified as it is built."""
     if term.op in ("add", "sub", "mul", "div"):
         return make_binary(term.op, *args)
@@ -436,9 +436,9 @@ def rebuild(term: Term, args: Sequence[Term]) -> Term:
     return function(term.op, *args) if args else term
 
 
-def substitute(term: Term, new: dict[Term, Term]) -> Term:
+def substitute(term: Expression, new: dict[Expression, Expression]) -> Expression:
     """The term with some of its parts replaced."""
-    made: dict[Term, Term] = {}
+    made: dict[Expression, Expression] = {}
     for part in subterms(term):
         made[part] = new.get(part) or rebuild(part, [made[arg] for arg in part.args])
     return made[term]
@@ -446,10 +446,10 @@ def substitute(term: Term, new: dict[Term, Term]) -> Term:
 
 # --- two arithmetics --------------------------------------------------------------------------
 
-Values = dict[Term, Any]
+Values = dict[Expression, Any]
 
 
-def on_arrays(term: Term, args: Sequence[Any], known: Values | None = None) -> Any:
+def on_arrays(term: Expression, args: Sequence[Any], known: Values | None = None) -> Any:
     """The value of a term over arrays, one operation of JAX after another.
 
     `known` holds what is evaluated already, and gets what is evaluated now.
@@ -461,7 +461,7 @@ def on_arrays(term: Term, args: Sequence[Any], known: Values | None = None) -> A
     return known[term]
 
 
-def _array(term: Term, operands: list[Any], args: Sequence[Any]) -> Any:
+def _array(term: Expression, operands: list[Any], args: Sequence[Any]) -> Any:
     op = term.op
     if op == "arg":
         return args[term.value]
@@ -486,7 +486,7 @@ ARRAY_OPERATIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def on_balls(term: Term, args: Sequence[np.ndarray]) -> np.ndarray:
+def on_balls(term: Expression, args: Sequence[np.ndarray]) -> np.ndarray:
     """The value of a term over object arrays of `flint.arb`; NaN where nothing is decided."""
     known: Values = {}
     for part in subterms(term):
@@ -503,6 +503,11 @@ def on_balls(term: Term, args: Sequence[np.ndarray]) -> np.ndarray:
         else:
             known[part] = BALL_OPERATIONS[part.op](*operands)
     return known[term]
+
+
+def ball_at(term: Expression, point: arb) -> Any:
+    """The value of a term in x alone at one ball."""
+    return np.asarray(on_balls(term, [np.array(point, object)]))[()]
 
 
 def as_ball(value: Any) -> arb:
@@ -536,8 +541,8 @@ def _choose(condition: Any, a: arb, b: arb) -> arb:
 
 
 BALL_OPERATIONS: dict[str, Callable[..., Any]] = {
-    name: np.frompyfunc(_decided(function), operands, 1)
-    for name, (function, operands) in {
+    name: np.frompyfunc(_decided(rule), operands, 1)
+    for name, (rule, operands) in dict[str, tuple[Any, int]]({
         "add": (operator.add, 2), "sub": (operator.sub, 2), "mul": (operator.mul, 2),
         "div": (divide, 2), "neg": (operator.neg, 1), "where": (_choose, 3),
         "max": (balls.maximum, 2), "min": (balls.minimum, 2), "power": (power, 2),
@@ -546,5 +551,5 @@ BALL_OPERATIONS: dict[str, Callable[..., Any]] = {
         "not": (lambda a: None if a is None else not a, 1),
         **{name: (_compare(name), 2) for name in COMPARISONS},
         **{name: (known.ball, 1) for name, known in FUNCTIONS.items()},
-    }.items()
+    }).items()
 }  # fmt: skip

@@ -43,8 +43,13 @@ def in_float32(f):
 
 
 def softmax(z):
-    """e^z / Σ e^z, shifted by the maximum: no exponential overflows."""
-    e = jnp.exp(z - jnp.max(z))
+    """e^z / Σ e^z, shifted by the maximum; what z − max rounds off is put back."""
+    top = jnp.max(z)
+    d = z - top
+    back = d - z
+    lost = (z - (d - back)) - (top + back)
+    e = jnp.exp(d)
+    e = e + e * lost
     return e / jnp.sum(e)
 
 '''
