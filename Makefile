@@ -59,7 +59,7 @@ torch:  ## PyTorch's losses and rules before the judge, in an environment of the
 
 proofs: $(READY)  ## the long tests; and once more, compiled as usual, what make test compiles quickly
 	$(BIN)/python -m pytest -m slow
-	HANDGRAD_COMPILE=usual $(BIN)/python -m pytest tests/benchmarks tests/docs tests/explain tests/fast tests/interop tests/verify
+	HANDGRAD_COMPILE=usual $(BIN)/python -m pytest tests/benchmarks tests/docs tests/explain tests/fast tests/gradients tests/interop tests/verify tests/test_losses.py
 
 fuzz: $(READY)  ## ten thousand inputs of every bad kind: each works or is refused in one line
 	HANDGRAD_FUZZ=whole $(BIN)/python -m pytest -q tests/fuzz

@@ -47,7 +47,14 @@ ALGEBRA = (
     "explain/test_pieces.py",
     "explain/test_training_figure.py",
     "fast/test_newton.py",
+    "gradients/test_linear.py",
+    "gradients/test_linear_cross_entropy.py",
+    "gradients/test_logistic.py",
+    "gradients/test_mlp.py",
+    "gradients/test_perceptron.py",
+    "gradients/test_softmax_regression.py",
     "interop/",
+    "test_losses.py",
     "verify/test_blackbox.py",
     "verify/test_captured_data.py",
     "verify/test_certificate.py",
@@ -59,9 +66,9 @@ ALGEBRA = (
     "verify/test_mathematics.py",
     "verify/test_sizes.py",
 )
-"""Tests whose verdicts come of ball arithmetic, pictures and optima: compiled quickly too.
+"""Files about algebra, verdicts of ball arithmetic, pictures and optima: compiled quickly too.
 
-`make proofs` runs them once more, compiled as usual.
+Tests marked `digits` in them are not. `make proofs` runs all once more, compiled as usual.
 """
 
 QUICK = (
@@ -122,8 +129,8 @@ COMPILER = Compiler()
 
 
 def is_quick(item):
-    """Whether a test is compiled quickly; long proofs and doctests of the source are not."""
-    if item is None or item.get_closest_marker("slow"):
+    """Whether a test is compiled quickly; digits, long proofs and the source's doctests are not."""
+    if item is None or item.get_closest_marker("slow") or item.get_closest_marker("digits"):
         return False
     return item.nodeid.startswith(QUICK)
 

@@ -167,6 +167,7 @@ FAR = np.array([17, 50, 80], np.float32)
 SMALL = 1 / (1 + np.exp(FAR.astype(float)))
 
 
+@pytest.mark.digits
 def test_a_sure_hit_has_a_gradient_and_a_curvature_in_float32():
     """σ(−z) both; the gradients of a rounded probability would be 0."""
     slope = jax.grad(losses.sigmoid_binary_cross_entropy)
@@ -175,6 +176,7 @@ def test_a_sure_hit_has_a_gradient_and_a_curvature_in_float32():
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.digits
 def test_a_sure_class_has_a_gradient_and_a_curvature_in_float32():
     loss = losses.softmax_cross_entropy_with_integer_labels
     z, first = np.stack([FAR, 0 * FAR], axis=1), np.zeros(3, np.int32)
@@ -241,8 +243,17 @@ def same_as_optax(name, labels, **options):
         np.testing.assert_allclose(a[known], b[known], rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("mask", ["none", "logits", "row", "examples"])
-@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+def axes_and_masks(*masks):
+    """Each axis under one of the masks, in turn; the other pairs are a long proof."""
+    return [
+        pytest.param(axis, mask, marks=[] if i % len(masks) == j else pytest.mark.slow,
+                     id=f"{name}-{mask}")
+        for i, (name, axis) in enumerate(AXES.items())
+        for j, mask in enumerate(masks)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("axis", "mask"), axes_and_masks("logits", "none", "examples", "row"))
 def test_probabilities_along_any_axis_are_as_in_optax(axis, mask):
     labels = jnp.asarray(RNG.uniform(size=CUBE.shape))
     where = mask_for(mask, axis)
@@ -255,8 +266,7 @@ def test_probabilities_over_all_axes_are_as_in_optax():
         same_as_optax("softmax_cross_entropy", labels, axis=None, where=where)
 
 
-@pytest.mark.parametrize("mask", ["none", "logits", "examples"])
-@pytest.mark.parametrize("axis", AXES.values(), ids=AXES)
+@pytest.mark.parametrize(("axis", "mask"), axes_and_masks("none", "logits", "examples"))
 def test_classes_along_any_axis_are_as_in_optax(axis, mask):
     """Several labels are left out by the mask of logits: optax takes their logit all the same."""
     classes = np.prod([CUBE.shape[a] for a in np.atleast_1d(axis)])
@@ -419,6 +429,7 @@ MIXED = [
 ]
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize(("of_logits", "of_labels", "of_loss"), MIXED, ids=str)
 def test_labels_may_be_wider_than_logits(of_logits, of_labels, of_loss):
     """The usual mixed precision: a gradient has its argument's dtype, the loss the wider one."""
@@ -459,6 +470,7 @@ def layer(dtype):
     return jnp.asarray(h, dtype), jnp.asarray(w, dtype), jnp.asarray(rng.integers(0, 11, 6))
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_an_offset_of_all_words_takes_no_digit_from_the_fused_loss(smoothing):
     """Logits of 1e6 and a few eighths are exact in float32, and their differences too."""
@@ -473,6 +485,7 @@ def test_an_offset_of_all_words_takes_no_digit_from_the_fused_loss(smoothing):
     assert moved == plain
 
 
+@pytest.mark.digits
 def test_a_fused_loss_in_bfloat16_is_not_rounded_to_it():
     h, w, y = layer("bfloat16")
     three = jax.jit(lambda h, w, y: 3 * losses.linear_softmax_cross_entropy(h, w, y))

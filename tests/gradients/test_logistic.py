@@ -109,6 +109,7 @@ def test_value_and_gradient_are_loss_and_gradient(dtype):
     assert (g.weight == logistic.gradient(params, x, y, 0.5).weight).all()
 
 
+@pytest.mark.digits
 def test_a_batch_of_confident_hits_has_a_gradient_in_float32():
     """Logits of 20: the textbook residual would be 0 for all of them."""
     params, x = Params(jnp.array([1.0]), jnp.array(0.0)), jnp.array([[20.0], [-20.0]])

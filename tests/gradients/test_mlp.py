@@ -42,6 +42,7 @@ def assert_close(hand, auto, rtol):
 # --- against autodiff -----------------------------------------------------------------------------
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_each_derivative_is_that_of_autodiff(name, dtype):
     z = jnp.asarray([-2.5, -1.0, -0.1, 0.1, 1.0, 2.5], dtype)
@@ -60,6 +61,7 @@ def test_backpropagation_is_autodiff(activation, depth, classes):
         assert_close(jax.jit(model.gradient)(*data), jax.jit(jax.grad(model.loss))(*data), 1e-13)
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_backpropagation_is_autodiff_in_float32(activation):
     model, data = mlp.model((4, 3), activation), drawn((4, 3), 3)
@@ -94,6 +96,7 @@ def test_backward_is_linear_in_the_cotangent():
         np.testing.assert_allclose(pull(2 * a - b), 2 * pull(a) - pull(b), rtol=0, atol=1e-13)
 
 
+@pytest.mark.digits
 def test_saturated_hidden_units_keep_their_small_gradient():
     """Hidden tanh at z = 12: 1 − tanh² is 0 in float32, and sech² is 1.5e-10."""
     params, x, y = drawn((1,))

@@ -142,6 +142,7 @@ def test_the_hessian_is_positive_semidefinite_and_singular(seed):
         assert (abs(values) <= rounding).sum() >= 4  # D + 1 shifts of all classes
 
 
+@pytest.mark.digits
 def test_the_hessian_of_a_confident_prediction_keeps_its_digits_in_float32():
     """Its diagonal is p(1 − p), which is 0 if 1 − p is taken as it stands."""
     params = Params(jnp.zeros((1, 2)), jnp.array([17.0, 0.0]))
