@@ -12,7 +12,7 @@ LEFT_OUT = ("cli", "data_files")
 """The command has a page of its own."""
 ORDER = (
     "gradients", "losses", "fast", "exact", "verify", "testing", "derivations", "catalogue",
-    "data", "scale", "train", "accuracy", "bench", "explain",
+    "data", "scale", "train", "sklearn", "accuracy", "bench", "explain",
 )  # fmt: skip
 
 
