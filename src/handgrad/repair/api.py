@@ -89,7 +89,8 @@ def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
         logits = vector.recognised(f, at) if isinstance(at, tuple) and at else None
         if logits is None:
             raise
-        return _repaired_logits(f, at, logits, dtype)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return _repaired_logits(f, at, logits, dtype)
     return Search(f, at, core, dtype).run()
 
 
