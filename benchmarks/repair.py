@@ -1,7 +1,7 @@
 """The corpus of the repair: functions whose derivative loses digits, before and after.
 
 `make repair` (or python -m benchmarks.repair NAMES) prints the table and writes it to
-benchmarks/results/repair.json.
+benchmarks/results, into the folder of this machine.
 """
 
 import json
@@ -18,9 +18,10 @@ import numpy as np
 import optax.losses as ol
 
 from benchmarks.judge import bugs_jax
+from handgrad.bench.report import facts, slug
 from handgrad.repair import measured, repair
 
-RESULTS = Path(__file__).parent / "results" / "repair.json"
+RESULTS = Path(__file__).parent / "results" / slug(facts()) / "repair.json"
 DTYPES = ("float32", "bfloat16", "float16")
 GOOD = 8.0
 

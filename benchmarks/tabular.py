@@ -65,7 +65,7 @@ def theirs(path: Path, train: np.ndarray, test: np.ndarray, max_categories: int)
     y = table.pop("label").to_numpy()
     if DATES in table:
         when = pd.to_datetime(table.pop(DATES), format="%d.%m.%Y")
-        for part in ("year", "month", "day", "weekday"):
+        for part in ("year", "month", "day", "day_of_week"):
             table[f"{DATES}.{part}"] = getattr(when.dt, part).astype("float64")
     words = OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=2, max_categories=max_categories,
