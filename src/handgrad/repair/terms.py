@@ -175,6 +175,9 @@ def multiply(a: Expression, b: Expression) -> Expression:
     if a.op == "neg" or b.op == "neg":
         product = multiply(_size(a), _size(b))
         return product if a.op == b.op else negate(product)
+    for one, other in ((a, b), (b, a)):
+        if other.op == "div" and other.args[1] == one:  # 1/a may be too small for a·(1/a)
+            return other.args[0]
     return _folded(operator.mul, a, b) or make("mul", (a, b))
 
 
