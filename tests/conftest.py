@@ -147,8 +147,10 @@ def pytest_runtest_teardown(item, nextitem):
     COMPILER.turn(quick=is_quick(item) and is_quick(nextitem))
 
 
-def pytest_collection_finish():
-    """What is imported by now stays: no later collection of garbage need look through it."""
+@pytest.fixture(autouse=True, scope="module")
+def what_is_there_stays():
+    """What was made before this file is kept: no collection of garbage need look through it."""
+    gc.collect()
     gc.freeze()
 
 

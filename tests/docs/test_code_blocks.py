@@ -54,8 +54,8 @@ SHELL_LINES = [
 ]
 
 
-def test_there_are_fifteen_chapters():
-    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 16))
+def test_there_are_sixteen_chapters():
+    assert [int(path.name[:2]) for path in CHAPTERS] == list(range(1, 17))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

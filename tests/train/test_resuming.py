@@ -89,7 +89,7 @@ def test_a_killed_run_is_resumed_to_the_same_bits(points, tmp_path, name, at):
 def test_a_path_is_a_checkpoint(points, tmp_path):
     run = {"checkpoint": tmp_path / "runs" / "a", **FULL}
     whole = fit(logistic.model(0.1), *points, **run)
-    assert list(steps_in(tmp_path / "runs" / "a")) == [60]
+    assert list(steps_in(tmp_path / "runs" / "a")) == [60, 1]
     again = fit(logistic.model(0.1), *points, **run | {"checkpoint": str(run["checkpoint"])},
                 resume=True)  # fmt: skip
     assert (again.history.start, again.history.end) == (60, 60)

@@ -6,7 +6,8 @@ than Python needs.
 >>> e = function("exp", -x)
 >>> print("\\n".join(statements(e / ((1 + e) * (1 + e)), ["x"])))
 e = jnp.exp(-x)
-return e / (1 + e) ** 2
+p = 1 + e
+return e / p**2
 """
 
 import builtins

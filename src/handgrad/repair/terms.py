@@ -6,7 +6,7 @@ dtype (`on_arrays`, what the printed code does) and over balls that enclose (`on
 
 >>> x = argument(0)
 >>> print(derivative(function("log1p", function("exp", x))))
-(exp(x) / (1 + exp(x)))
+(exp(x) * (1 / (1 + exp(x))))
 """
 
 import functools
