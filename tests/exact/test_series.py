@@ -98,7 +98,7 @@ def test_outside_of_the_domain_and_at_a_pole_there_is_nothing():
 
 def test_what_is_open_is_said_so():
     """sin x / x at 0 has a limit, which no series of this order sees."""
-    found = derivatives(jnp.sinc, np.array([0.0, 0.5]))
+    found = derivatives(lambda x: jnp.where(x == 0, 1.0, jnp.sin(x) / x), np.array([0.0, 0.5]))
     assert found.undecided.tolist() == [True, False]
     same = derivatives(
         lambda x: jnp.where(jnp.sin(x) ** 2 + jnp.cos(x) ** 2 > 1, 1.0, x), np.ones(1)

@@ -805,6 +805,14 @@ def _remainder(run: SeriesInterpreter, a: Any, b: Any, **params: Any) -> Series:
     return run.plus(a, run.negative(run.times(b, whole)))
 
 
+def _polynomial(run: SeriesInterpreter, x: Series, *coefficients: Any, **params: Any) -> Series:
+    """Σ cₖ xᵏ, by Horner's scheme."""
+    value = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        value = run.plus(run.times(value, x), coefficient)
+    return value
+
+
 def _convert(run: SeriesInterpreter, x: Series, *, new_dtype: Any, **params: Any) -> Any:
     if kind(new_dtype) == "real":
         return x
@@ -845,6 +853,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "min": lambda run, a, b, **params: run.less(a, b),
     "mul": lambda run, a, b, **params: run.times(a, b),
     "neg": lambda run, x, **params: run.negative(x),
+    "polynomial": _polynomial,
     "pow": _power,
     "reduce_max": _reduced(SeriesInterpreter.greater),
     "reduce_min": _reduced(SeriesInterpreter.less),
