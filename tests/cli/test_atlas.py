@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import jax
 import pytest
 
 from handgrad.accuracy import every_logit, formulas
@@ -58,6 +59,7 @@ def test_bad_options_are_refused_before_any_work(command, options, message):
     assert message in result.err
 
 
+@pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="JAX 0.12 has mended arcsinh")
 def test_a_function_is_printed_written_read_and_compared(command, tmp_path):
     path = tmp_path / "a.json"
     some = ("--dtypes", "float16", "--orders", "1")

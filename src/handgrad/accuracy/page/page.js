@@ -234,7 +234,7 @@
       const why = state.order === 0 ? "The picture is of derivatives: choose f′ or f″." : state.dtype === "float64" ? "No picture of float64, whose inputs are a sample." : "No picture: a function of two arguments.";
       card.append(make("p", "quiet", why));
     }
-    const heads = ["", "max ulp", "at", "NaN", "inf", "sign", "lost", "> 1", "> 10", "set apart", "judged", "ns"];
+    const heads = ["form", "max ulp", "at", "NaN", "inf", "sign", "lost", "> 1", "> 10", "set apart", "judged", "ns"];
     const body = entry.rows.filter((r) => r.dtype === state.dtype).map((r) => make("tr", "",
       make("th", "", `${PRIMES[r.order]} ${CALLED[r.form] === "jax.grad" && !r.order ? "the function" : CALLED[r.form]}`),
       ...[ulps(r.max_ulp), r.at, count(r.nan), count(r.inf), count(r.wrong_sign), count(r.zero), share(r.above_1), share(r.above_10), count(r.subnormal), count(r.inputs), String(r.ns)].map((text) => make("td", "", text))));
