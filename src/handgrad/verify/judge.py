@@ -168,8 +168,10 @@ def _worst_for_black_box(
         answers = evaluator.answers(problem.layout.row(leaves, dtype)[None, :], leaves, dtype)
         hand, autodiff = answers["hand"][0], answers["autodiff"][0]
         if np.isfinite(autodiff).all():
-            gap = np.nan_to_num(np.abs(hand - autodiff), nan=np.inf).max(initial=0.0)
-            apart = float(gap / max(np.abs(autodiff).max(initial=0.0), jnp.finfo(dtype).tiny))
+            size = max(np.abs(autodiff).max(initial=0.0), float(jnp.finfo(dtype).tiny))
+            with np.errstate(over="ignore", invalid="ignore"):
+                gap = np.nan_to_num(np.abs(hand - autodiff), nan=np.inf).max(initial=0.0)
+                apart = float(gap / size)
             if apart > furthest:
                 worst, furthest = leaves, apart
         if number == 0:  # which compiled jax.grad
