@@ -68,7 +68,7 @@ processes: $(READY)  ## many devices and many processes: the result of one, and 
 	$(BIN)/python -m pytest -s tests/scale/test_rendezvous.py tests/scale/test_processes.py tests/scale/test_sharding.py -m 'slow or not slow'
 
 docs: $(READY)  ## the book, which runs as it is built: docs/_build/html/index.html
-	$(BIN)/python -m sphinx -W -q -E -j $(WORKERS) -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W -q -E -b html docs docs/_build/html
 
 figures: $(READY)  ## the book's own figures as files: docs/generated
 	cd docs && ../$(BIN)/python -m figures

@@ -21,4 +21,4 @@ def setup(app: Any) -> dict[str, Any]:
         formulas, directives, drawn, docstrings, apidoc, commands, results, statements, outside,
     ):  # fmt: skip
         part.setup(app)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}
