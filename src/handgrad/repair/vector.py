@@ -48,8 +48,7 @@ def softmax(z):
     d = z - top
     back = d - z
     lost = (z - (d - back)) - (top + back)
-    e = jnp.exp(d)
-    e = e + e * lost
+    e = jnp.exp(d) * (1 + lost)  # e^d · lost may be too small for a number
     return e / jnp.sum(e)
 
 '''
