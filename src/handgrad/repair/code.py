@@ -42,7 +42,7 @@ NAMED_FUNCTIONS = {
     "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",
     "not": "jnp.logical_not",
 }  # fmt: skip
-SYMBOL_SOURCES = {"ln2": "jnp.log(2)", "sqrt_pi": "jnp.sqrt(jnp.pi)", "pi": "jnp.pi"}
+SYMBOL_SOURCES = {"ln2": "jnp.log(2)", "sqrt_pi": "jnp.sqrt(jnp.pi)"}
 
 
 class Writer:
@@ -65,11 +65,8 @@ class Writer:
         if op in SYMBOLS:
             return SYMBOL_SOURCES[op], ATOM
         if op == "neg":
-            inner, tight = self.text(args[0])
-            return (
-                f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}",
-                SIGN,
-            )
+            inner = self._at(args[0], PRODUCT)
+            return f"-({inner})" if inner.startswith("-") else f"-{inner}", SIGN
         if op == "pow" or (op == "mul" and args[0] is args[1] and args[0].op != "const"):
             return self._power(term)
         if op in INFIX:
@@ -144,7 +141,7 @@ def module(
 ) -> str:
     """A module that runs by itself: the value, its derivative, and the function with that rule.
 
-    `reduction` is what comes of the entries: '' (nothing), 'sum', 'mean' or a number times the sum.
+    `reduction` is what comes of the entries: '' (nothing), 'sum' or 'mean'.
     """
     x, inputs = arguments[0], ", ".join(arguments)
     rule = name if not reduction else f"{name}_entry"
@@ -175,11 +172,7 @@ def module(
         moving += " + rest"
     lines += [f"    return {rule}({inputs}), {moving}", ""]
     if reduction:
-        call = f"{rule}({inputs})"
-        total = {"sum": f"jnp.sum({call})", "mean": f"jnp.mean({call})"}.get(
-            reduction, f"{reduction} * jnp.sum({call})"
-        )
-        lines += ["", f"def {name}({inputs}):", f"    return {total}", ""]
+        lines += ["", f"def {name}({inputs}):", f"    return jnp.{reduction}({rule}({inputs}))", ""]
     return "\n".join(["".join(parts), *lines])
 
 
