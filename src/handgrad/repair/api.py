@@ -19,13 +19,21 @@ from handgrad.errors import InputError
 from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
-from handgrad.repair.search import GOALS, Form, Piece, Question, cuts, joined, solve, with_labels
+from handgrad.repair.search import (
+    GOALS,
+    GOOD,
+    Form,
+    Piece,
+    Question,
+    cuts,
+    joined,
+    solve,
+    with_labels,
+)
 from handgrad.repair.terms import Expression, as_function, ball_at, constant, derivative
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
-GOOD = 8.0
-"""Ulps up to which a form counts as keeping its digits."""
 NATIVE = 4.0
 """Ulps up to which a half precision is left to itself."""
 MOST_COST = 2.0
@@ -186,8 +194,11 @@ class Search:
         plain = jax.grad(self.each)
         before = _errors(plain, args, slopes, self.dtype)
         value_term = self.term
-        if _worst(_errors(self.each, args, values, self.dtype)) > GOOD:
-            value_term, _, _ = self.improved(self.term, 0, args, values, searched)
+        value_before = _errors(self.each, args, values, self.dtype)
+        if _worst(value_before) > GOOD:
+            better, _, value_after = self.improved(self.term, 0, args, values, searched)
+            if _is_better(value_before, value_after):
+                value_term = better
         slope = derivative(self.term)
         term, pieces, after = self.improved(slope, 1, args, slopes, searched)
         before_ns, after_ns = self.times(plain, term)
@@ -198,8 +209,7 @@ class Search:
             if cheaper[0] is not term and _worst(cheaper[2]) <= max(GOOD, _worst(after)):
                 term, pieces, after = cheaper
                 before_ns, after_ns = self.times(plain, term)
-        gained, lost = _difference(before, after)
-        if lost > gained or (_worst(after) >= _worst(before) and gained <= 0):
+        if not _is_better(before, after):
             self.notes.append("nothing better was found")
             term, pieces = slope, [Piece(-np.inf, np.inf, Form(slope))]
             before_ns, after_ns = self.times(plain, term)
@@ -444,6 +454,12 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     top = 1e30
     change = np.minimum(before[known], top) - np.minimum(after[known], top)
     return float(change.max(initial=0.0)), float(-change.min(initial=0.0))
+
+
+def _is_better(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether the error fell somewhere, and rose nowhere by more."""
+    gained, lost = _difference(before, after)
+    return gained > 0 and gained >= lost
 
 
 def _jumps(left: Piece, right: Piece) -> bool:

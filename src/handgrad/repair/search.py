@@ -58,10 +58,10 @@ COSTS = {
 """Nanoseconds an element on one core, above reading and writing it."""
 OTHER_COST = 1.0
 SWITCH_COST = 0.08
+GOOD = 8.0
+"""Ulps up to which a form counts as keeping its digits."""
 GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
-SLACK = 4.0
-"""Times the least error that is allowed where no form reaches a goal."""
 MOST_PIECES = 8
 MOST_ROOTS = (MOST_PIECES - 1) // 2
 """The nearest to 0: each takes a piece of its own between two others."""
@@ -550,13 +550,14 @@ def choose(
 ) -> list[Piece]:
     """The pieces of least cost whose errors stay below the first goal that can be met.
 
-    Inputs at which no form does are asked for little more than the least error there, and so do
+    Inputs at which no form is good are asked for the first goal that can be met there, and so do
     not spoil the others.
     """
     least = errors.min(axis=0)
-    reachable = next((goal for goal in GOALS if goal >= least.max()), np.inf)
+    steps = np.array([*goals, np.inf])
+    lost = np.where(least > GOOD, steps[np.searchsorted(goals, least)], 0)
     for goal in goals:
-        fits = errors <= np.maximum(goal, np.minimum(SLACK * least, reachable))
+        fits = errors <= np.maximum(goal, lost)
         chosen = _cheapest(candidates, fits)
         if chosen is None:
             continue
