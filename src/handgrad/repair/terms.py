@@ -92,13 +92,13 @@ def make(op: str, args: tuple[Expression, ...] = (), value: Any = None) -> Expre
 
 
 def number_text(value: Any) -> str:
-    """A fraction as Python that gives it back: the shortest decimal where it is a float."""
+    """A fraction as Python that gives its float: the shortest decimal, or a quotient like 1/3."""
     if isinstance(value, float):
         return f"jnp.{value}" if value > 0 else f"-jnp.{-value}"
     if value.denominator == 1 and abs(value) < 10**9:
         return str(value.numerator)
     number = float(value)
-    if Fraction(number) == value:
+    if Fraction(number) == value or value.denominator > 10**6:
         text = repr(number)
         return text[:-2] if text.endswith(".0") and len(text) < 12 else text
     return f"({value.numerator} / {value.denominator})"
