@@ -141,11 +141,10 @@ class CaseMutants:
             keys = [jax.random.key(1_000 + i) for i in range(DRAWN)]
             near = [moved_from_zero(case, case.example(key), key) for key in keys]
             far = [scaled(case, near[0], by) for by in SCALES]
-            self.unseen = [args for args in near + far if not jnp.isnan(case.loss(*args))]
+            placed = zip(near + far, [1.0] * len(near) + [*SCALES], strict=True)
+            usable = [(args, by) for args, by in placed if not jnp.isnan(case.loss(*args))]
+            self.unseen, self.scales = [args for args, _ in usable], [by for _, by in usable]
             self.right = [opinion(case.gradient, args) for args in self.unseen]
-            self.scale_of = dict(
-                zip(map(id, near + far), [1.0] * len(near) + [*SCALES], strict=True)
-            )
             self.at = case.example(jax.random.key(0))
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
             self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
@@ -166,8 +165,8 @@ class CaseMutants:
             different = any(
                 differ(opinion(changed, args), right)
                 and differ(opinion(changed, args, MANY), opinion(self.case.gradient, args, MANY))
-                for args, right in zip(self.unseen, self.right, strict=True)
-                if self.scale_of[id(args)] <= reach
+                for args, right, by in zip(self.unseen, self.right, self.scales, strict=True)
+                if by <= reach
             )
         by_handgrad, cause = self.by_handgrad(changed, black_box, causes)
         accused = {OURS: by_handgrad}

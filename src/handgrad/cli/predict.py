@@ -20,6 +20,7 @@ from handgrad.cli.file_options import (
     file_options,
 )
 from handgrad.cli.output import check_writable, print, print_note, table, write_json, write_pieces
+from handgrad.errors import one_line
 
 SHOWN = 5
 """Unknown strings that are named."""
@@ -142,14 +143,7 @@ def show(
     rows.show_header = False
     told = card_rows(found)
     for label, value in told:
-        rows.add_row(escape(printable_cell(label)), escape(printable_cell(value)))
+        rows.add_row(escape(one_line(label)), escape(one_line(value)))
     print(rows)
     if json:
         write_json(json, dict(told))
-
-
-def printable_cell(text: str) -> str:
-    """A cell of a table, which may come from a user's file, in one line."""
-    from handgrad.errors import one_line
-
-    return one_line(text)

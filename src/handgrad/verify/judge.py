@@ -100,12 +100,13 @@ def _judge(problem: Problem) -> Verdict:
     def traced(dtype: str) -> Programs:
         return trace_all(problem, dtype, with_hand)
 
-    evaluator: Evaluator = BlackBoxEvaluator(problem)
+    black_box = BlackBoxEvaluator(problem)
+    evaluator: Evaluator = black_box
     if traceable:
         kind = PlainEvaluator if hasattr(problem.gradient, "numpy_function") else BatchEvaluator
         evaluator = kind(problem, traced)
     elif further and problem.differentiable:
-        worst = _worst_for_black_box(problem, BlackBoxEvaluator(problem), [points[-1], *further])
+        worst = _furthest_apart(black_box, [points[-1], *further])
         points, further = [*points[:-1], worst], []
     try:
         with problem.switch.x64():
@@ -155,13 +156,12 @@ def _judge(problem: Problem) -> Verdict:
     return verdict
 
 
-def _worst_for_black_box(
-    problem: Problem, evaluator: BlackBoxEvaluator, drawn: Sequence[list]
-) -> list:
+def _furthest_apart(evaluator: BlackBoxEvaluator, drawn: Sequence[list]) -> list:
     """Of the points drawn, the one where a black box and jax.grad are furthest apart.
 
     Nothing else looks for where it goes wrong. Of slow functions fewer points are tried.
     """
+    problem = evaluator.problem
     dtype = "float64" if "float64" in problem.dtypes else problem.dtypes[0]
     worst, furthest, end = drawn[0], -1.0, math.inf
     for number, leaves in enumerate(drawn):
@@ -361,9 +361,9 @@ def _compare_again(
             )
     except Undecided:
         return None, False
-    if sought and again.digits >= FEW_DIGITS and approximations(programs.loss.jaxpr):
-        return None, False  # far out an approximation is no longer near
     if again.hand == "different" and again.autodiff in RIGHT:
+        if sought and again.digits >= FEW_DIGITS and approximations(programs.loss.jaxpr):
+            return None, False  # far out an approximation is no longer near
         return replace(again, found_at=place, leaves=leaves), False
     return None, again.hand == "identical"
 

@@ -173,8 +173,8 @@ def _shortest(name: str) -> str:
 
 
 def _short(title: str, name: str) -> tuple[str, str]:
-    """The name, and as much of the formula after it as fits."""
-    rest = title.removeprefix(name)
+    """The name, and as much of what it is as fits; other outputs of its equation are not said."""
+    rest = "".join(title.partition(" = ")[1:])
     if len(name) > LETTERS:
         return name[: LETTERS - 1] + "…", ""
     if len(name) + len(rest) > LETTERS:
