@@ -302,14 +302,13 @@ class Search:
         generator = np.random.default_rng(1)
         points: list[float] = []
         for piece in exact:
-            inside = dense[(dense > piece.low) & (dense < piece.high) & (np.abs(dense) < 30)]
-            if not inside.size:
-                inside = dense[(dense > piece.low) & (dense < piece.high)]
-            for kink in cuts(self.term):
-                inside = inside[inside != kink]
-            args = with_labels(inside, self.labels)
-            known = ~np.isnan(self.truth(1, self.dtype)(*args).high)
-            known = known.reshape(-1, len(inside)).all(axis=0)
+            inside = dense[(dense > piece.low) & (dense < piece.high)]
+            inside = inside[~np.isin(inside, cuts(self.term))]
+            near = inside[np.abs(inside) < 30]
+            least = 0.0 if near.size else float(jnp.finfo(self.dtype).tiny)
+            inside = near if near.size else inside  # far out what is 0 in the dtype may stand still
+            true = self.truth(1, self.dtype)(*with_labels(inside, self.labels)).high
+            known = (np.abs(true) >= least).reshape(-1, len(inside)).all(axis=0)
             usable = inside[known & (np.abs(inside) > 1e-3)]
             usable = usable if usable.size else inside[known]
             points += generator.choice(usable, min(4, len(usable)), replace=False).tolist()
