@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
@@ -120,7 +119,11 @@ def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) 
     rows = vector.drawn(logits.size, dtype)
     before = vector.errors(jax.grad(f), logits, at, rows, dtype)
     after = vector.errors(slope, logits, at, rows, dtype)
-    costs = [_time_of_rows(function, at, rows, dtype) for function in (jax.grad(f), slope)]
+    batch = np.tile(rows, (max(1, TIMED // rows.size), 1))
+    costs = [
+        vector.on_rows(function, at, batch, dtype, repeats=5).ns / logits.size
+        for function in (jax.grad(f), slope)
+    ]
     worst = _worst(after)
     notes = (f"recognised as a {logits.family} family; errors over {len(rows)} drawn vectors",)
     return Repair(
@@ -129,20 +132,6 @@ def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) 
         after_ulp=worst, cost=Cost(*costs), verdict=verdict, notes=notes, dtype=dtype, name=name,
         derivative_of_entry=slope,
     )  # fmt: skip
-
-
-def _time_of_rows(function: Callable, at: tuple, rows: np.ndarray, dtype: str) -> float:
-    """Nanoseconds for each entry of a batch of rows."""
-    with x64(dtype == "float64"):
-        rest = [jnp.asarray(np.asarray(value), dtype) for value in at[1:]]
-        batch = jnp.asarray(np.tile(rows, (max(1, TIMED // rows.size), 1)), dtype)
-        compiled = jax.jit(jax.vmap(lambda z: function(z, *rest))).lower(batch).compile()
-        seconds = []
-        for _ in range(6):
-            start = perf_counter()
-            jax.block_until_ready(compiled(batch))
-            seconds.append(perf_counter() - start)
-    return min(seconds[1:]) / batch.size * 1e9
 
 
 class Search:
