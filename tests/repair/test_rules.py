@@ -59,7 +59,7 @@ def test_every_form_is_the_same_number(name):
 )
 def test_a_series_leaves_out_no_more_than_it_says(term):
     found = series.near(term, arb(0), False, "float32")
-    assert found
+    assert found[0].high >= 1
     for one in found:
         assert one.truncation < 2.0**-25
         points = np.array([0.03, 0.5, 0.97]) * one.high
@@ -90,6 +90,14 @@ def test_the_cut_line_is_joined_where_both_sides_are_one_formula(f):
 def test_a_kink_stays_a_cut():
     pieces = search.smooth_pieces(derivative(read(jax.nn.elu, (1.0,)).term))
     assert [(low, high) for low, high, _ in pieces] == [(-np.inf, 0.0), (0.0, np.inf)]
+
+
+def test_an_input_that_no_form_serves_does_not_loosen_the_goal_for_the_others():
+    left, right = search.Form(X), search.Form(X * X)
+    errors = np.array([[1.0, 1.0, 1e5, 100.0, 100.0], [100.0, 100.0, np.inf, 1.0, 1.0]])
+    pieces = search.choose([left, right], errors, np.arange(5.0), search.GOALS)
+    assert [piece.form for piece in pieces] == [left, right]
+    assert 2 < pieces[0].high <= 3
 
 
 def test_sums_and_means_are_read():

@@ -558,7 +558,8 @@ def _cosh(x: arb) -> Taylor:
 
 
 def _tanh(x: arb) -> Taylor:
-    t, s = x.tanh(), x.sech() ** 2
+    t, e = x.tanh(), (-2 * abs(x)).exp()
+    s = 4 * e / (1 + e) ** 2  # sech², bounded where the ball of a large x is wide
     return t, s, -t * s
 
 

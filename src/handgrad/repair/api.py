@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
@@ -19,13 +18,21 @@ from handgrad.errors import InputError
 from handgrad.repair import vector
 from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
-from handgrad.repair.search import GOALS, Form, Piece, Question, cuts, joined, solve
-from handgrad.repair.terms import Expression, ball_at, constant, derivative, on_arrays
+from handgrad.repair.search import (
+    GOALS,
+    GOOD,
+    Form,
+    Piece,
+    Question,
+    cuts,
+    joined,
+    solve,
+    with_labels,
+)
+from handgrad.repair.terms import Expression, as_function, ball_at, constant, derivative
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
-GOOD = 8.0
-"""Ulps up to which a form counts as keeping its digits."""
 NATIVE = 4.0
 """Ulps up to which a half precision is left to itself."""
 MOST_COST = 2.0
@@ -112,7 +119,11 @@ def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) 
     rows = vector.drawn(logits.size, dtype)
     before = vector.errors(jax.grad(f), logits, at, rows, dtype)
     after = vector.errors(slope, logits, at, rows, dtype)
-    costs = [_time_of_rows(function, at, rows, dtype) for function in (jax.grad(f), slope)]
+    batch = np.tile(rows, (max(1, TIMED // rows.size), 1))
+    costs = [
+        vector.on_rows(function, at, batch, dtype, repeats=5).ns / logits.size
+        for function in (jax.grad(f), slope)
+    ]
     worst = _worst(after)
     notes = (f"recognised as a {logits.family} family; errors over {len(rows)} drawn vectors",)
     return Repair(
@@ -121,20 +132,6 @@ def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) 
         after_ulp=worst, cost=Cost(*costs), verdict=verdict, notes=notes, dtype=dtype, name=name,
         derivative_of_entry=slope,
     )  # fmt: skip
-
-
-def _time_of_rows(function: Callable, at: tuple, rows: np.ndarray, dtype: str) -> float:
-    """Nanoseconds for each entry of a batch of rows."""
-    with x64(dtype == "float64"):
-        rest = [jnp.asarray(np.asarray(value), dtype) for value in at[1:]]
-        batch = jnp.asarray(np.tile(rows, (max(1, TIMED // rows.size), 1)), dtype)
-        compiled = jax.jit(jax.vmap(lambda z: function(z, *rest))).lower(batch).compile()
-        seconds = []
-        for _ in range(6):
-            start = perf_counter()
-            jax.block_until_ready(compiled(batch))
-            seconds.append(perf_counter() - start)
-    return min(seconds[1:]) / batch.size * 1e9
 
 
 class Search:
@@ -160,31 +157,14 @@ class Search:
 
     # --- inputs and truth ---------------------------------------------------------------------
 
-    def arguments_at(self, xs: np.ndarray) -> list[np.ndarray]:
-        """Every x with every row of labels."""
-        rows = self.labels or ((),)
-        columns = [np.tile(xs, len(rows))]
-        for place in range(len(rows[0])):
-            columns.append(np.repeat([row[place] for row in rows], len(xs)))
-        return columns
-
     def truth(self, order: int, dtype: str) -> Callable:
         """The truth of the formula as it was read, by power series over balls."""
-
-        def entry(*args: Any) -> Any:
-            return on_arrays(self.term, args)
+        entry = as_function(self.term)
 
         def at(*args: np.ndarray) -> Any:
             return true_derivatives(entry, *args, dtype=dtype, order=order).orders[order]
 
         return at
-
-    def errors(
-        self, function: Callable, order: int, args: list[np.ndarray], true: Any, dtype: str
-    ) -> np.ndarray:
-        """The error of a compiled function at each input, and what is judged."""
-        values = compute(function, *args, dtype=dtype, repeats=0).values
-        return compare(values, true, *args, dtype=dtype).error
 
     # --- the search ---------------------------------------------------------------------------
 
@@ -197,28 +177,28 @@ class Search:
     def run(self) -> Repair:
         """Value and derivative searched for, written as code, proved and measured."""
         dense = self.inputs()
-        args = self.arguments_at(dense.astype(np.float64))
+        args = with_labels(dense.astype(np.float64), self.labels)
         searched = "float32" if self.dtype in HALF else self.dtype
         values, slopes = (self.truth(order, self.dtype)(*args) for order in (0, 1))
         plain = jax.grad(self.each)
-        before = self.errors(plain, 1, args, slopes, self.dtype)
-        before_value = self.errors(self.each, 0, args, values, self.dtype)
+        before = _errors(plain, args, slopes, self.dtype)
         value_term = self.term
-        if _worst(before_value) > GOOD:
-            value_term, _, _ = self.improved(self.term, 0, args, values, searched, before_value)
+        value_before = _errors(self.each, args, values, self.dtype)
+        if _worst(value_before) > GOOD:
+            better, _, value_after = self.improved(self.term, 0, args, values, searched)
+            if _is_better(value_before, value_after):
+                value_term = better
         slope = derivative(self.term)
-        best = self.improved(slope, 1, args, slopes, searched, before)
-        term, pieces, after = best
+        term, pieces, after = self.improved(slope, 1, args, slopes, searched)
         before_ns, after_ns = self.times(plain, term)
         for goal in (6.0, 8.0):
             if after_ns <= MOST_COST * before_ns:
                 break
-            cheaper = self.improved(slope, 1, args, slopes, searched, before, goal)
+            cheaper = self.improved(slope, 1, args, slopes, searched, goal)
             if cheaper[0] is not term and _worst(cheaper[2]) <= max(GOOD, _worst(after)):
                 term, pieces, after = cheaper
                 before_ns, after_ns = self.times(plain, term)
-        gained, lost = _difference(before, after)
-        if lost > gained or (_worst(after) >= _worst(before) and gained <= 0):
+        if not _is_better(before, after):
             self.notes.append("nothing better was found")
             term, pieces = slope, [Piece(-np.inf, np.inf, Form(slope))]
             before_ns, after_ns = self.times(plain, term)
@@ -227,7 +207,7 @@ class Search:
         source = module(self.name, self.arguments, value_term, term, self.reduction, widen)
         namespace = load(source)
         verdict = self.judge(namespace["derivative"], pieces, dense)
-        after = self.errors(namespace["derivative"], 1, args, slopes, self.dtype)
+        after = _errors(namespace["derivative"], args, slopes, self.dtype)
         worst = _worst(after)
         if self.dtype == "float32" and worst > GOOD:
             at = args[0][np.nanargmax(np.where(np.isnan(after), -1, after))]
@@ -257,7 +237,7 @@ class Search:
 
     def improved(
         self, term: Expression, order: int, args: list[np.ndarray], true: Any, dtype: str,
-        before: np.ndarray, goal: float = GOALS[0],
+        goal: float = GOALS[0],
     ) -> tuple[Expression, list[Piece], np.ndarray]:  # fmt: skip
         """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
         question = Question(term, dtype, self.labels, self.truth(order, dtype))
@@ -267,11 +247,7 @@ class Search:
             goals = [g * SHARPER**turn for g in GOALS if g >= goal]
             pieces = solve(question, extra, goals)
             found = joined(pieces, args, dtype)
-
-            def run(*a: Any, found: Expression = found) -> Any:
-                return on_arrays(found, a)
-
-            after = self.errors(run, order, args, true, self.dtype)
+            after = _errors(as_function(found), args, true, self.dtype)
             if best is None or _worst(after) < _worst(best[2]):
                 best = found, pieces, after
             failing = np.nan_to_num(after, nan=0.0, posinf=1e30) > max(goal, GOOD)
@@ -289,28 +265,19 @@ class Search:
         generator = np.random.default_rng(0)
         args = [generator.normal(size=TIMED) * 4]
         args += [np.full(TIMED, value) for value in (self.labels[0] if self.labels else ())]
-        dtype = self.dtype
-
-        def run(*a: Any) -> Any:
-            return on_arrays(term, a)
-
         before, after = (
-            min(compute(f, *args, dtype=dtype, repeats=5).ns for _ in range(2))
-            for f in (plain, run)
+            min(compute(f, *args, dtype=self.dtype, repeats=5).ns for _ in range(2))
+            for f in (plain, as_function(term))
         )
         return before, after
 
     def needs_widening(self, term: Expression) -> bool:
         """Whether the half precisions lose digits when every operation is rounded to them."""
-
-        def run(*a: Any) -> Any:
-            return on_arrays(term, a)
-
         for dtype in HALF:
-            args = self.arguments_at(inputs_of(dtype).astype(np.float64))
+            args = with_labels(inputs_of(dtype).astype(np.float64), self.labels)
             true = self.truth(1, dtype)(*args)
             try:
-                if _worst(self.errors(run, 1, args, true, dtype)) > NATIVE:
+                if _worst(_errors(as_function(term), args, true, dtype)) > NATIVE:
                     return True
             except InputError:
                 return True
@@ -324,29 +291,25 @@ class Search:
         generator = np.random.default_rng(1)
         points: list[float] = []
         for piece in exact:
-            inside = dense[(dense > piece.low) & (dense < piece.high) & (np.abs(dense) < 30)]
-            if not inside.size:
-                inside = dense[(dense > piece.low) & (dense < piece.high)]
-            for kink in cuts(self.term):
-                inside = inside[inside != kink]
-            args = self.arguments_at(inside)
-            known = ~np.isnan(self.truth(1, self.dtype)(*args).high)
-            known = known.reshape(-1, len(inside)).all(axis=0)
+            inside = dense[(dense > piece.low) & (dense < piece.high)]
+            inside = inside[~np.isin(inside, cuts(self.term))]
+            near = inside[np.abs(inside) < 30]
+            least = 0.0 if near.size else float(jnp.finfo(self.dtype).tiny)
+            inside = near if near.size else inside  # far out what is 0 in the dtype may stand still
+            true = self.truth(1, self.dtype)(*with_labels(inside, self.labels)).high
+            known = (np.abs(true) >= least).reshape(-1, len(inside)).all(axis=0)
             usable = inside[known & (np.abs(inside) > 1e-3)]
             usable = usable if usable.size else inside[known]
             points += generator.choice(usable, min(4, len(usable)), replace=False).tolist()
-        args = self.arguments_at(np.array(points))
+        args = with_labels(np.array(points), self.labels)
 
         def total(*a: Any) -> Any:
             return jnp.sum(jax.vmap(self.each)(*a))
 
-        def gradient(*a: Any) -> Any:
-            return slope(*a)
-
         with x64():
             at = tuple(jnp.asarray(arg, jnp.float64) for arg in args)
         return verify(
-            gradient, of=total, at=at, dtypes=("float64",), evaluations=0,
+            slope, of=total, at=at, dtypes=("float64",), evaluations=0,
             name=f"{self.name}, repaired",
         )  # fmt: skip
 
@@ -393,15 +356,21 @@ def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured
         )
         count = int(np.count_nonzero(~np.isnan(after)))
         return Measured(_worst(before), _worst(after), count, _difference(before, after)[1])
-    args = search.arguments_at(search.inputs())
+    args = with_labels(search.inputs(), search.labels)
     true = search.truth(1, dtype)(*args)
-    before = search.errors(jax.grad(search.each), 1, args, true, dtype)
-    after = search.errors(slope, 1, args, true, dtype)
+    before = _errors(jax.grad(search.each), args, true, dtype)
+    after = _errors(slope, args, true, dtype)
     judged = int(np.count_nonzero(~np.isnan(after)))
     return Measured(_worst(before), _worst(after), judged, _difference(before, after)[1])
 
 
 # --- small parts ------------------------------------------------------------------------------
+
+
+def _errors(function: Callable, args: list[np.ndarray], true: Any, dtype: str) -> np.ndarray:
+    """The error of a compiled function at each input; NaN where nothing is judged."""
+    values = compute(function, *args, dtype=dtype, repeats=0).values
+    return compare(values, true, *args, dtype=dtype).error
 
 
 def _is_mean(f: Callable, at: tuple, core: Core) -> bool:
@@ -473,6 +442,12 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     top = 1e30
     change = np.minimum(before[known], top) - np.minimum(after[known], top)
     return float(change.max(initial=0.0)), float(-change.min(initial=0.0))
+
+
+def _is_better(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether the error fell somewhere, and rose nowhere by more."""
+    gained, lost = _difference(before, after)
+    return gained > 0 and gained >= lost
 
 
 def _jumps(left: Piece, right: Piece) -> bool:

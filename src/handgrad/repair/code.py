@@ -42,7 +42,7 @@ NAMED_FUNCTIONS = {
     "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",
     "not": "jnp.logical_not",
 }  # fmt: skip
-SYMBOL_SOURCES = {"ln2": "jnp.log(2)", "sqrt_pi": "jnp.sqrt(jnp.pi)", "pi": "jnp.pi"}
+SYMBOL_SOURCES = {"ln2": "jnp.log(2)", "sqrt_pi": "jnp.sqrt(jnp.pi)"}
 
 
 class Writer:
@@ -65,11 +65,8 @@ class Writer:
         if op in SYMBOLS:
             return SYMBOL_SOURCES[op], ATOM
         if op == "neg":
-            inner, tight = self.text(args[0])
-            return (
-                f"-{inner if tight >= PRODUCT and not inner.startswith('-') else f'({inner})'}",
-                SIGN,
-            )
+            inner = self._at(args[0], PRODUCT)
+            return f"-({inner})" if inner.startswith("-") else f"-{inner}", SIGN
         if op == "pow" or (op == "mul" and args[0] is args[1] and args[0].op != "const"):
             return self._power(term)
         if op in INFIX:
@@ -120,7 +117,9 @@ def _fresh(stem: str, taken: set[str]) -> str:
     return name
 
 
+IMPORTS = "import jax\nimport jax.numpy as jnp\n"
 WIDENING = '''
+
 def in_float32(f):
     """f, half precisions computed in float32 and rounded once at the end."""
 
@@ -130,8 +129,38 @@ def in_float32(f):
         return f(*(jnp.asarray(arg, wider) for arg in args)).astype(dtype)
 
     return wide
-
 '''
+
+
+def definition(
+    name: str, arguments: Sequence[str], words: str, body: Sequence[str], widen: bool
+) -> str:
+    """A function with a docstring, after two empty lines."""
+    lines = [
+        f"def {name}({', '.join(arguments)}):",
+        *(f"    {line}" for line in (f'"""{words}"""', *body)),
+    ]
+    return "\n".join(["", "", *(["@in_float32"] if widen else []), *lines, ""])
+
+
+def rule(name: str, arguments: Sequence[str], moving: str) -> str:
+    """The function of that name: `value`, whose tangent in the first argument is `moving`."""
+    inputs, tangents = ", ".join(arguments), [f"d{argument}" for argument in arguments]
+    comma = "," if len(arguments) == 1 else ""
+    lines = [
+        "", "", "@jax.custom_jvp", f"def {name}({inputs}):", f"    return value({inputs})", "", "",
+        f"@{name}.defjvp", f"def {name}_jvp(primals, tangents):",
+        f"    ({inputs}{comma}), ({', '.join(tangents)}{comma}) = primals, tangents",
+    ]  # fmt: skip
+    if len(arguments) > 1:
+        others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
+        comma = "," if len(arguments) == 2 else ""
+        lines.append(
+            f"    _, rest = jax.jvp(lambda {others}: value({inputs}), ({others}{comma}), "
+            f"({moved}{comma}))"
+        )
+        moving += " + rest"
+    return "\n".join([*lines, f"    return {name}({inputs}), {moving}", ""])
 
 
 def module(
@@ -144,43 +173,20 @@ def module(
 ) -> str:
     """A module that runs by itself: the value, its derivative, and the function with that rule.
 
-    `reduction` is what comes of the entries: '' (nothing), 'sum', 'mean' or a number times the sum.
+    `reduction` is what comes of the entries: '' (nothing), 'sum' or 'mean'.
     """
     x, inputs = arguments[0], ", ".join(arguments)
-    rule = name if not reduction else f"{name}_entry"
-    decorator = "@in_float32\n" if widen else ""
-    parts = ["import jax\nimport jax.numpy as jnp\n", WIDENING if widen else "\n"]
-    for kind, term, words in (
-        ("value", value, "The function at each entry."),
-        ("derivative", slope, f"Its derivative in {x} at each entry."),
-    ):
-        body = "\n    ".join(statements(term, arguments))
-        parts.append(f'\n{decorator}def {kind}({inputs}):\n    """{words}"""\n    {body}\n\n')
-    tangents = [f"d{argument}" for argument in arguments]
-    unpack = f"({inputs},), ({tangents[0]},)" if len(arguments) == 1 else (
-        f"({inputs}), ({', '.join(tangents)})")  # fmt: skip
-    lines = [
-        "@jax.custom_jvp", f"def {rule}({inputs}):", f"    return value({inputs})", "", "",
-        f"@{rule}.defjvp", f"def {rule}_jvp(primals, tangents):",
-        f"    {unpack} = primals, tangents",
+    entry = name if not reduction else f"{name}_entry"
+    words = "The function at each entry.", f"Its derivative in {x} at each entry."
+    parts = [
+        IMPORTS, WIDENING if widen else "",
+        definition("value", arguments, words[0], statements(value, arguments), widen),
+        definition("derivative", arguments, words[1], statements(slope, arguments), widen),
+        rule(entry, arguments, f"derivative({inputs}) * d{x}"),
     ]  # fmt: skip
-    moving = f"derivative({inputs}) * {tangents[0]}"
-    if len(arguments) > 1:
-        others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
-        comma = "," if len(arguments) == 2 else ""
-        lines += [
-            f"    _, rest = jax.jvp(lambda {others}: value({inputs}), ({others}{comma}), "
-            f"({moved}{comma}))",
-        ]
-        moving += " + rest"
-    lines += [f"    return {rule}({inputs}), {moving}", ""]
     if reduction:
-        call = f"{rule}({inputs})"
-        total = {"sum": f"jnp.sum({call})", "mean": f"jnp.mean({call})"}.get(
-            reduction, f"{reduction} * jnp.sum({call})"
-        )
-        lines += ["", f"def {name}({inputs}):", f"    return {total}", ""]
-    return "\n".join(["".join(parts), *lines])
+        parts.append(f"\n\ndef {name}({inputs}):\n    return jnp.{reduction}({entry}({inputs}))\n")
+    return "".join(parts)
 
 
 def load(source: str) -> dict[str, Any]:

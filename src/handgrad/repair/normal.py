@@ -168,23 +168,22 @@ class Field:
         for index, known in self.others.items():
             if known is term:
                 return Ratio(GENERATORS[index], ONE)
-        index = FIRST_OTHER + len(self.others)
-        if len(self.others) + len(self.logs) >= OTHERS:
-            raise OutsideField("many functions")
-        while index in self.others or index in self.logs:
-            index += 1
+        index = self._free()
         self.others[index] = term
         return Ratio(GENERATORS[index], ONE)
+
+    def _free(self) -> int:
+        """The next generator for a function."""
+        index = FIRST_OTHER + len(self.others) + len(self.logs)
+        if index >= FIRST_ARGUMENT:
+            raise OutsideField("many functions")
+        return index
 
     def _log_of(self, ratio: Ratio) -> Ratio:
         for index, known in self.logs.items():
             if known == ratio:
                 return Ratio(GENERATORS[index], ONE)
-        if len(self.others) + len(self.logs) >= OTHERS:
-            raise OutsideField("many functions")
-        index = next(
-            i for i in range(FIRST_OTHER, FIRST_ARGUMENT) if i not in {*self.others, *self.logs}
-        )
+        index = self._free()
         self.logs[index] = ratio
         return Ratio(GENERATORS[index], ONE)
 
@@ -244,9 +243,6 @@ class Field:
             return self._other(function("sqrt", self.plain(a)))
         inner, outer = self.reduced(a.num * a.den), Ratio(ONE, a.den)
         content = inner.leading_coefficient()
-        for index, known in self.roots.items():
-            if known == inner:
-                return self.multiply(Ratio(GENERATORS[index], ONE), outer)
         square = _whole_root(abs(content))
         if square is not None and content > 0:
             inner, outer = inner / content, Ratio(ONE * square, a.den)

@@ -55,7 +55,6 @@ class Core:
     scale: Fraction
     """What the sum over entries is multiplied by; 1 where there is no sum."""
     is_sum: bool
-    arguments: int
     name: str
 
 
@@ -108,7 +107,7 @@ def read(f: Callable, at: Any) -> Core:
     total = value if isinstance(value, _Sum) else _Sum(value)
     if not depends(total.term):
         raise InputError("f", "a function of its first argument", "a constant", "use the argument")
-    return Core(total.term, total.scale, isinstance(value, _Sum), len(leaves), name)
+    return Core(total.term, total.scale, isinstance(value, _Sum), name)
 
 
 def _as_array(place: int, value: Any) -> np.ndarray:

@@ -58,10 +58,13 @@ COSTS = {
 """Nanoseconds an element on one core, above reading and writing it."""
 OTHER_COST = 1.0
 SWITCH_COST = 0.08
+GOOD = 8.0
+"""Ulps up to which a form counts as keeping its digits."""
 GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
 MOST_PIECES = 8
-MOST_ROOTS = 6
+MOST_ROOTS = (MOST_PIECES - 1) // 2
+"""The nearest to 0: each takes a piece of its own between two others."""
 SHARED = 14
 """Forms that are kept for what they may share with others."""
 
@@ -104,21 +107,22 @@ def cuts(term: Expression) -> list[float]:
     """The inputs at which a comparison of what is linear in x, a sign or a maximum changes."""
     found: set[float] = set()
     for part in subterms(term):
-        if part.op in ("abs", "sign"):
-            turning = part.args[0]
-        elif part.op in ("max", "min", *COMPARISONS):
-            turning = part.args[0] - part.args[1]
-        else:
-            continue
-        at = _zero_of_linear(turning)
+        at = _zero_of_linear(_turning(part.op, part.args))
         if at is not None:
             found.add(at)
     return sorted(found)
 
 
-def _zero_of_linear(term: Expression) -> float | None:
+def _turning(op: str, args: Sequence[Expression]) -> Expression | None:
+    """What an operation with two sides takes the sign of; None for another one."""
+    if op in ("abs", "sign"):
+        return args[0]
+    return args[0] - args[1] if op in ("max", "min", *COMPARISONS) else None
+
+
+def _zero_of_linear(term: Expression | None) -> float | None:
     """The x at which a·x + b is 0; None for another term."""
-    if any(part.op == "arg" and part is not X for part in subterms(term)):
+    if term is None or any(part.op == "arg" and part is not X for part in subterms(term)):
         return None
     field = Field()
     try:
@@ -141,11 +145,7 @@ def resolved(term: Expression, low: float, high: float) -> Expression:
     for part in subterms(term):
         args = [made[arg] for arg in part.args]
         made[part] = rebuild(part, args)
-        turning = None
-        if part.op in ("abs", "sign"):
-            turning = args[0]
-        elif part.op in ("max", "min", *COMPARISONS):
-            turning = args[0] - args[1]
+        turning = _turning(part.op, args)
         if turning is None or _zero_of_linear(turning) is None:
             continue
         sign = 1 if on_arrays(turning, [np.float64(middle)]) > 0 else -1
@@ -441,17 +441,20 @@ class Question:
     """The true values at arrays of arguments."""
 
 
+def with_labels(xs: np.ndarray, labels: Sequence[Sequence[float]]) -> list[np.ndarray]:
+    """Every x with every row of labels, argument by argument."""
+    rows = labels or ((),)
+    columns = [np.repeat(column, len(xs)) for column in zip(*rows, strict=True)]
+    return [np.tile(xs, len(rows)), *columns]
+
+
 class Table:
     """The errors of forms at inputs: the largest over the rows of labels."""
 
     def __init__(self, question: Question, xs: np.ndarray):
         self.question, self.xs = question, xs
-        rows = question.labels or ((),)
-        columns = [np.tile(xs, len(rows))]
-        for place in range(len(rows[0])):
-            columns.append(np.repeat([row[place] for row in rows], len(xs)))
-        self.args = columns
-        self.true = question.truth(*columns)
+        self.args = with_labels(xs, question.labels)
+        self.true = question.truth(*self.args)
 
     def errors(self, candidates: Sequence[Form]) -> np.ndarray:
         """A row for each form; 0 where nothing is judged, infinite outside of its interval."""
@@ -545,9 +548,16 @@ def _around(root: arb, dtype: str) -> np.ndarray:
 def choose(
     candidates: Sequence[Form], errors: np.ndarray, xs: np.ndarray, goals: Sequence[float]
 ) -> list[Piece]:
-    """The pieces of least cost whose errors stay below the first goal that can be met."""
+    """The pieces of least cost whose errors stay below the first goal that can be met.
+
+    Inputs at which no form is good are asked for the first goal that can be met there, and so do
+    not spoil the others.
+    """
+    least = errors.min(axis=0)
+    steps = np.array([*goals, np.inf])
+    lost = np.where(least > GOOD, steps[np.searchsorted(goals, least)], 0)
     for goal in goals:
-        fits = errors <= goal
+        fits = errors <= np.maximum(goal, lost)
         chosen = _cheapest(candidates, fits)
         if chosen is None:
             continue

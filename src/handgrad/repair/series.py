@@ -5,7 +5,8 @@ is left for every such u. Sums, products and quotients of models are models, and
 of one, by Taylor's theorem; numerator and denominator that vanish together are divided by u first.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -29,6 +30,8 @@ PRECISION = 256
 SPARE = 8
 """Terms more than the degree asked for: a quotient 0/0 uses some up."""
 DEGREES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18)
+PARTS = 32
+"""Parts of an interval over each of which the values of a model are enclosed."""
 MOST_TERMS = DEGREES[-1] + SPARE
 
 Model = list[arb]
@@ -90,14 +93,25 @@ def _subtract(a: Model, b: Model, u: arb) -> Model:
     return [x - y for x, y in zip(*_fit(a, b, u), strict=True)]
 
 
+def _range(a: Model, u: arb) -> arb:
+    """All values of a model: those over each part of the ball, together."""
+    width = u.rad() / PARTS
+    centres = (width * (2 * k + 1 - PARTS) for k in range(PARTS))
+    values = [_shortened(a, 0, arb(centre.mid(), width))[0] for centre in centres]
+    return functools.reduce(arb.union, values)
+
+
 def _multiply(a: Model, b: Model, u: arb) -> Model:
     a, b = _fit(a, b, u)
-    order = len(a) - 1
-    product = [arb(0)] * (2 * order + 1)
+    return _shortened(_convolved(a, b), len(a) - 1, u)
+
+
+def _convolved(a: Sequence[arb], b: Sequence[arb]) -> list[arb]:
+    product = [arb(0)] * (len(a) + len(b) - 1)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
             product[i + j] += x * y
-    return _shortened(product, order, u)
+    return product
 
 
 def _compose(outer: Callable[[arb_series], arb_series], a: Model, u: arb) -> Model:
@@ -107,7 +121,7 @@ def _compose(outer: Callable[[arb_series], arb_series], a: Model, u: arb) -> Mod
     cap, ctx.cap = ctx.cap, order + 1  # flint cuts series off there
     try:
         at_centre = outer(arb_series([a[0], 1], prec=order + 1))
-        anywhere = outer(arb_series([_shortened(a, 0, u)[0], 1], prec=order + 1))
+        anywhere = outer(arb_series([_range(a, u), 1], prec=order + 1))
     except (ValueError, ZeroDivisionError) as error:
         raise NoSeries(str(error)) from None
     finally:
@@ -122,11 +136,22 @@ def _compose(outer: Callable[[arb_series], arb_series], a: Model, u: arb) -> Mod
 
 
 def _divide(a: Model, b: Model, u: arb) -> Model:
-    while b and b[0].is_zero():
+    """q with a − q b = uⁿ r, the remainder r over all values of b; 0/0 is divided by u first."""
+    while b[0].is_zero():
         if not a[0].is_zero() or len(a) < 3 or len(b) < 3:
             raise NoSeries("a pole")
         a, b = a[1:], b[1:]
-    return _multiply(*_fit(a, _compose(lambda s: 1 / s, b, u), u), u)
+    a, b = _fit(a, b, u)
+    order, everywhere = len(a) - 1, _range(b, u)
+    if everywhere.contains(0):
+        raise NoSeries("a pole")
+    quotient: list[arb] = []
+    for k in range(order):
+        done = sum((quotient[j] * b[k - j] for j in range(k)), arb(0))
+        quotient.append((a[k] - done) / b[0])
+    product = _convolved(quotient, b)
+    left = [a[order] - product[order], *(-x for x in product[order + 1 :])]
+    return [*quotient, _shortened(left, 0, u)[0] / everywhere]
 
 
 def _power(a: Model, exponent: Fraction, u: arb) -> Model:
@@ -214,7 +239,7 @@ def _polynomial(
     first = 1 if spacing else next(known, None)
     if first is None or (any(not c.is_zero() for c in coefficients[:first]) and not spacing):
         return None
-    whole = abs(_shortened(coefficients[first:], 0, u)[0]).abs_lower()  # f / u^first, everywhere
+    whole = _range(coefficients[first:], u).abs_lower()  # f / u^first, everywhere
     if spacing:
         whole = (whole - abs(coefficients[0]) / spacing).lower()
     if not whole > 0:

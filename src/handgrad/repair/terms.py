@@ -92,13 +92,13 @@ def make(op: str, args: tuple[Expression, ...] = (), value: Any = None) -> Expre
 
 
 def number_text(value: Any) -> str:
-    """A fraction as Python that gives it back: the shortest decimal where it is a float."""
+    """A fraction as Python that gives its float: the shortest decimal, or a quotient like 1/3."""
     if isinstance(value, float):
         return f"jnp.{value}" if value > 0 else f"-jnp.{-value}"
     if value.denominator == 1 and abs(value) < 10**9:
         return str(value.numerator)
     number = float(value)
-    if Fraction(number) == value:
+    if Fraction(number) == value or value.denominator > 10**6:
         text = repr(number)
         return text[:-2] if text.endswith(".0") and len(text) < 12 else text
     return f"({value.numerator} / {value.denominator})"
@@ -360,14 +360,14 @@ SYMBOLS: dict[str, tuple[float, Callable[[], Any]]] = {
 """Constants that are no fractions: the nearest float, and the ball."""
 
 
-def derivative(term: Expression, place: int = 0) -> Expression:
-    """∂term/∂(argument at that place), by the rules of calculus; a comparison is constant."""
+def derivative(term: Expression) -> Expression:
+    """∂term/∂x, by the rules of calculus; a comparison is constant."""
 
     @functools.cache
     def of(term: Expression) -> Expression:
         op, args = term.op, term.args
         if op == "arg":
-            return constant(int(term.value == place))
+            return constant(int(term.value == 0))
         if op in ("const", *SYMBOLS, *COMPARISONS, "and", "or", "not"):
             return constant(0)
         if op in ("add", "sub"):
@@ -382,7 +382,7 @@ def derivative(term: Expression, place: int = 0) -> Expression:
             return top if is_number(inner, 0) else top - args[0] * inner / (args[1] * args[1])
         if op == "pow":
             return constant(term.value) * args[0] ** (term.value - 1) * of(args[0])
-        if op == "power":  # a variable exponent, which must not depend on x
+        if op == "power":
             base, exponent = args
             if not is_number(of(exponent), 0):
                 log = function("log", base)
@@ -421,9 +421,9 @@ def subterms(*terms: Expression) -> Iterator[Expression]:
         yield from visit(term)
 
 
-def depends(term: Expression, place: int = 0) -> bool:
-    """Whether the argument at that place occurs in a term."""
-    return argument(place) in set(subterms(term))
+def depends(term: Expression) -> bool:
+    """Whether x occurs in a term."""
+    return argument(0) in set(subterms(term))
 
 
 def rebuild(term: Expression, args: Sequence[Expression]) -> Expression:
@@ -450,6 +450,11 @@ def substitute(term: Expression, new: dict[Expression, Expression]) -> Expressio
 # --- two arithmetics --------------------------------------------------------------------------
 
 Values = dict[Expression, Any]
+
+
+def as_function(term: Expression) -> Callable[..., Any]:
+    """The term as a function of arrays."""
+    return lambda *args: on_arrays(term, args)
 
 
 def on_arrays(term: Expression, args: Sequence[Any], known: Values | None = None) -> Any:

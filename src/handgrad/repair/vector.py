@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
 from handgrad._precision import x64
-from handgrad.accuracy.measure import TrueValues, compare
+from handgrad.accuracy.measure import Computed, TrueValues, compare, compute
+from handgrad.repair.code import IMPORTS, WIDENING, definition, rule
 
 FEW = 64
 """Up to as many entries each may have a weight of its own."""
@@ -27,20 +27,7 @@ POINTS = 24
 DRAWN = 512
 SCALES = (0.1, 1.0, 4.0, 16.0, 40.0)
 
-HEAD = '''import jax
-import jax.numpy as jnp
-
-
-def in_float32(f):
-    """f, half precisions computed in float32 and rounded once at the end."""
-
-    def wide(*args):
-        dtype = jnp.result_type(*args)
-        wider = jnp.promote_types(dtype, jnp.float32)
-        return f(*(jnp.asarray(arg, wider) for arg in args)).astype(dtype)
-
-    return wide
-
+SOFTMAX = '''
 
 def softmax(z):
     """e^z / Σ e^z, shifted by the maximum; what z − max rounds off is put back."""
@@ -48,32 +35,18 @@ def softmax(z):
     d = z - top
     back = d - z
     lost = (z - (d - back)) - (top + back)
-    e = jnp.exp(d)
-    e = e + e * lost
+    e = jnp.exp(d) * (1 + lost)  # e^d · lost may be too small for a number
     return e / jnp.sum(e)
-
 '''
 OTHERS = '''
+
 def others(a):
     """For each entry the sum of all others, added up from both ends: nothing is subtracted."""
     zero = jnp.zeros_like(a[:1])
     before = jnp.concatenate([zero, jnp.cumsum(a[:-1])])
     after = jnp.concatenate([jnp.cumsum(a[:0:-1])[::-1], zero])
     return before + after
-
 '''
-RULE = """
-
-@jax.custom_jvp
-def {name}({inputs}):
-    return value({inputs})
-
-
-@{name}.defjvp
-def {name}_jvp(primals, tangents):
-    {unpack} = primals, tangents
-    return {name}({inputs}), jnp.sum(derivative({inputs}) * d{x}){rest}
-"""
 
 
 @dataclass(frozen=True)
@@ -173,23 +146,11 @@ def source(found: Logits, name: str, arguments: list[str]) -> str:
             elif found.cancels:
                 value = f"jnp.sum({array} * jax.nn.log_softmax({z}))"
             slope = [*lines, f"return {last}"]
-    tangents = [f"d{argument}" for argument in arguments]
-    alone, moved0 = len(arguments) == 1, tangents[0]
-    others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
-    comma = "," if len(arguments) == 2 else ""
-    rest = "" if alone else (
-        f" + jax.jvp(\n        lambda {others}: value({inputs}), ({others}{comma}), "
-        f"({moved}{comma})\n    )[1]")  # fmt: skip
-    rule = RULE.format(
-        name=name, inputs=inputs, x=z, rest=rest,
-        unpack=f"({inputs},), ({moved0},)" if alone else f"({inputs}), ({', '.join(tangents)})",
-    )  # fmt: skip
-    uses_others = "others(" in slope[-1]
     return "".join([
-        HEAD, OTHERS if uses_others else "",
-        f'\n@in_float32\ndef value({inputs}):\n    """The function."""\n    return {value}\n\n',
-        f'\n@in_float32\ndef derivative({inputs}):\n    """Its gradient in {z}."""\n    ',
-        "\n    ".join(slope), "\n", rule,
+        IMPORTS + WIDENING, SOFTMAX, *([OTHERS] if "others(" in slope[-1] else []),
+        definition("value", arguments, "The function.", [f"return {value}"], widen=True),
+        definition("derivative", arguments, f"Its gradient in {z}.", slope, widen=True),
+        rule(name, arguments, f"jnp.sum(derivative({inputs}) * d{z})"),
     ])  # fmt: skip
 
 
@@ -242,7 +203,13 @@ def errors(
     """The error of a gradient in ulp, by row and coordinate; NaN where the truth is subnormal."""
     label = None if found.label is None else np.asarray(at[found.label], float)
     true = true_gradients(found, rows, label)
-    with x64(dtype == "float64"):
-        rest = [jnp.asarray(np.asarray(value), dtype) for value in at[1:]]
-        values = jax.jit(jax.vmap(lambda z: function(z, *rest)))(jnp.asarray(rows, dtype))
-    return compare(np.asarray(values), true, np.ones_like(rows), dtype=dtype).error
+    values = on_rows(function, at, rows, dtype, repeats=0).values
+    return compare(values, true, np.ones_like(rows), dtype=dtype).error
+
+
+def on_rows(function: Callable, at: tuple, rows: np.ndarray, dtype: str, repeats: int) -> Computed:
+    """A function of logits at each row, the other arguments as in `at`."""
+    return compute(
+        lambda z: function(z, *(jnp.asarray(np.asarray(value), dtype) for value in at[1:])),
+        rows, dtype=dtype, repeats=repeats,
+    )  # fmt: skip
