@@ -1,9 +1,11 @@
 """The atlas: its rows, pairs, search and profiles, the file it is kept in, and what changed."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import os
+import signal
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from handgrad.accuracy.atlas import (
     ALPHABET,
     Atlas,
     AtlasRow,
+    Refusal,
     as_json,
     changes,
     measure_function,
@@ -174,12 +177,27 @@ def test_a_profile_keeps_the_worst_of_each_bin_and_where_it_fails(measured):
     assert (set(errors), failing) == ({" ", ALPHABET[0]}, "")
 
 
-def test_several_processes_share_the_functions(monkeypatch):
-    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *a, **k: ThreadPoolExecutor(1))
-    found = measure_functions(["relu", "square"], dtypes=["float16"], orders=[1], processes=2)
-    assert [row.function for row in found.rows if row.order == 1 and row.form == "default"] == [
-        "jax.nn.relu", "jnp.square",
-    ]  # fmt: skip
+def plant(name, dtypes, orders):
+    """In the place of `measure_function`: one function never ends, and one kills its process."""
+    if name == "jnp.sin":
+        jax.block_until_ready(jax.lax.while_loop(lambda x: x == x, lambda x: -x, 1.0))
+    if name == "jnp.cos":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Atlas(rows=[row(function=name, dtype=dtypes[0])])
+
+
+def test_a_function_that_never_ends_is_refused_and_the_rest_goes_on(monkeypatch):
+    monkeypatch.setattr(module, "measure_function", plant)
+    names, done = ["sin", "tan", "cos", "exp"], []
+    found = measure_functions(
+        names, dtypes=["float16"], processes=2, limit=1, progress=lambda *of: done.append(of)
+    )
+    assert [row.function for row in found.rows] == ["jnp.exp", "jnp.tan"]
+    assert found.refused == [
+        Refusal("jnp.cos", "float16", "", "its process died"),
+        Refusal("jnp.sin", "float16", "", "it did not end in 1 s"),
+    ]
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_the_page_holds_the_atlas_and_loads_nothing(measured):

@@ -7,12 +7,15 @@ worse: what it finds counts in the largest error alone.
 """
 
 import json
+import signal
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -20,7 +23,6 @@ import numpy as np
 
 from handgrad.accuracy.functions import (
     DEFAULT,
-    ENDLESS,
     HANDGRAD,
     HIGHEST,
     REFUSED,
@@ -152,32 +154,50 @@ LISTS = ("rows", "refused", "left_out", "profiles")
 
 # --- measuring --------------------------------------------------------------------------------
 
+LIMIT = 120.0
+"""Seconds for a function in one dtype: some loops of JAX never end in a half precision."""
+
+
+class Task(NamedTuple):
+    """The arguments of `measure_function`."""
+
+    name: str
+    dtypes: Sequence[str]
+    orders: Sequence[int]
+
 
 def measure_functions(
     names: Sequence[str] = (),
     *,
     dtypes: Sequence[str] = DTYPES,
     orders: Sequence[int] = ORDERS,
-    processes: int = 1,
+    processes: int = 0,
+    limit: float = LIMIT,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Atlas:
     """The atlas of the functions named, or of all; the value's own error is always in it.
 
-    Second derivatives are taken in the half precisions alone. `progress(done, total)` counts
-    functions. Raises InputError for a name, a dtype or an order that the atlas does not have.
+    Second derivatives are taken in the half precisions alone. A function that takes more than
+    `limit` seconds in a dtype is refused there, in processes of their own; with `processes` 0, in
+    this one, nothing limits it. `progress(done, total)` counts functions, in each dtype anew.
+    Raises InputError for a name, a dtype or an order that the atlas does not have.
     """
     for dtype in dtypes:
         check_dtype(dtype)
     if not orders or not set(orders) <= set(ORDERS):
         raise InputError("orders", "1, 2 or both", repr(list(orders)), "the value is always there")
-    chosen = [entry.name for entry in choose(names)]
-    atlas, most = Atlas(), max(orders)
     wanted = [0, *sorted(set(orders))]
-    if not names:
-        atlas.refused += left_aside()
-    for done, part in enumerate(_parts(chosen, list(dtypes), wanted, most, processes), start=1):
+    # the slow ones, which are those of jax.scipy.special, should not come last
+    chosen = sorted((entry.name for entry in choose(names)), key=lambda name: "special" not in name)
+    tasks = [Task(name, (dtype,), wanted) for name in chosen for dtype in dtypes]
+    if processes:
+        parts = _in_workers(tasks, processes, limit)
+    else:
+        parts = (measure_function(*task) for task in tasks)
+    atlas = Atlas(refused=[] if names else left_aside())
+    for done, part in enumerate(parts, start=1):
         atlas.add(part)
-        progress(done, len(chosen))
+        progress(done, len(tasks))
     atlas.sort()
     return atlas
 
@@ -190,21 +210,6 @@ def left_aside() -> list[Refusal]:
         if find(name.partition(",")[0]) is not None
     ]
     return known + [Refusal(name, "", "", "not in the installed version") for name in missing()]
-
-
-def _parts(
-    names: list[str], dtypes: list[str], orders: list[int], most: int, processes: int
-) -> Iterator[Atlas]:
-    if processes == 1 or len(names) == 1:
-        for name in names:
-            yield measure_function(name, dtypes, orders)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        # the slow ones, which are those of jax.scipy.special, should not come last
-        names = sorted(names, key=lambda name: "special" not in name)
-        waiting = [pool.submit(measure_function, name, dtypes, orders) for name in names]
-        for part in as_completed(waiting):
-            yield part.result()
 
 
 def measure_function(name: str, dtypes: Sequence[str], orders: Sequence[int]) -> Atlas:
@@ -220,9 +225,6 @@ def measure_function(name: str, dtypes: Sequence[str], orders: Sequence[int]) ->
 
 def _measure_dtype(atlas: Atlas, entry: Function, dtype: str, orders: Sequence[int]) -> None:
     orders = [order for order in orders if order < 2 or dtype in HALF]
-    if dtype in ENDLESS.get(entry.name, ()):
-        atlas.refused.append(Refusal(entry.name, dtype, "", "its loop in JAX did not end"))
-        return
     args = [inputs_of(dtype)] if entry.arguments == 1 else pairs_of(dtype)
     try:
         truths = _truths(entry, args, dtype, max(orders))
@@ -279,6 +281,69 @@ def _digits(number: float, digits: int) -> float:
 def _first_line(fault: Exception) -> str:
     lines = str(fault).splitlines() or [""]
     return f"{type(fault).__name__}: {lines[0]}"[:160]
+
+
+# --- processes --------------------------------------------------------------------------------
+
+
+class Worker:
+    """A process that measures one task at a time, and can be killed inside of compiled code."""
+
+    def __init__(self) -> None:
+        context = get_context("spawn")  # JAX does not survive a fork
+        self.channel, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(measure_function, other), daemon=True)
+        self.process.start()
+        other.close()
+
+    def begin(self, task: Task, limit: float) -> None:
+        """Hand over a task; its time runs from when the process is ready."""
+        self.channel.recv()
+        self.task, self.deadline = task, monotonic() + limit
+        self.channel.send(task)
+
+    def result(self) -> Atlas:
+        """What it found. Raises TimeoutError if it is not there yet, EOFError if it died."""
+        if not self.channel.poll():
+            raise TimeoutError
+        return self.channel.recv()
+
+
+def _serve(measure: Callable[..., Atlas], channel: Any) -> None:
+    """The life of a worker, which says that it is ready before each task."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began it ends it
+    while True:
+        channel.send("ready")
+        channel.send(measure(*channel.recv()))
+
+
+def _in_workers(tasks: Sequence[Task], processes: int, limit: float) -> Iterator[Atlas]:
+    """What each task finds, or its refusal: a worker that does not end, or dies, is replaced."""
+    waiting, busy = deque(tasks), list[Worker]()
+    idle = [Worker() for _ in range(min(processes, len(tasks)))]
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                busy.append(idle.pop())
+                busy[-1].begin(waiting.popleft(), limit)
+            until = min(worker.deadline for worker in busy)
+            wait([worker.channel for worker in busy], max(0.0, until - monotonic()))
+            for worker in [w for w in busy if w.channel.poll() or monotonic() >= w.deadline]:
+                busy.remove(worker)
+                try:
+                    found = worker.result()
+                except (TimeoutError, EOFError) as fault:
+                    late = isinstance(fault, TimeoutError)
+                    reason = f"it did not end in {limit:g} s" if late else "its process died"
+                    name, (dtype,), _ = worker.task
+                    found = Atlas(refused=[Refusal(name, dtype, "", reason)])
+                    worker.process.kill()
+                    worker = Worker()
+                idle.append(worker)
+                yield found
+    finally:
+        for worker in (*busy, *idle):
+            worker.process.kill()
 
 
 # --- pairs, and a search ----------------------------------------------------------------------

@@ -248,14 +248,6 @@ REFUSED: dict[str, str] = {
 """Functions of numbers that have a derivative and are not in the atlas, and why."""
 
 
-ENDLESS: dict[str, tuple[str, ...]] = {
-    "jax.scipy.special.exp1": ("bfloat16",),
-    "jax.scipy.special.expi": ("bfloat16",),
-    "jax.scipy.special.expn, n = 2": ("bfloat16",),
-}
-"""Functions whose loop in JAX waits for an accuracy that the dtype does not have: it never ends."""
-
-
 # --- the table --------------------------------------------------------------------------------
 
 JNP = (

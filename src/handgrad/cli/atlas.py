@@ -128,7 +128,7 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
         raise InputError("--processes", "1 or more", processes, "pass 1")
     start = perf_counter()
     with Progress(
-        TextColumn("{task.completed} functions"), BarColumn(), TimeRemainingColumn(),
+        TextColumn("{task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn(),
         console=console, transient=True, disable=not draws_bars(),
     ) as bar:  # fmt: skip
         task = bar.add_task("functions", total=None)
