@@ -30,6 +30,7 @@ from handgrad.accuracy.functions import (
     choose,
     find,
     missing,
+    table,
 )
 from handgrad.accuracy.measure import (
     DTYPES,
@@ -214,7 +215,7 @@ def left_aside() -> list[Refusal]:
 
 def measure_function(name: str, dtypes: Sequence[str], orders: Sequence[int]) -> Atlas:
     """All rows of one function of the table."""
-    (entry,) = (found for found in choose([name]) if found.name == name)
+    entry = table()[name]
     atlas = Atlas()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # overflows while JAX builds a constant for a half
@@ -262,14 +263,19 @@ def row_of(function: str, order: int, dtype: str, form: str, errors: Errors) -> 
     return AtlasRow(
         function, order, dtype, form,
         max_ulp=_digits(errors.max_ulp, 5),
-        at=", ".join(_short_hex(x) for x in errors.at),
+        at=", ".join(map(short_hex, errors.at)),
         nan=errors.nan, inf=errors.inf, wrong_sign=errors.wrong_sign, zero=errors.zero,
         above_1=_digits(errors.above_1, 5), above_10=_digits(errors.above_10, 5),
         subnormal=errors.subnormal, inputs=errors.inputs, ns=_digits(errors.ns, 3),
     )  # fmt: skip
 
 
-def _short_hex(x: float) -> str:
+def short_hex(x: float) -> str:
+    """A hex float without its trailing zeros.
+
+    >>> short_hex(0.15625)
+    '0x1.4p-3'
+    """
     mantissa, _, exponent = float(x).hex().partition("p")
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 

@@ -1,6 +1,5 @@
 """`handgrad atlas`: the error of derivatives, function by function, and of every float32 logit."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -123,9 +122,9 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
     from handgrad.accuracy.atlas import measure_functions
     from handgrad.bench.report import facts
 
-    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if processes is not None and processes < 1:
         raise InputError("--processes", "1 or more", processes, "pass 1")
+    machine = facts()
     start = perf_counter()
     with Progress(
         TextColumn("{task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn(),
@@ -136,10 +135,9 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
             names,
             dtypes=[dtype.strip() for dtype in dtypes.split(",")],
             orders=parse_orders(orders),
-            processes=processes or most or 1,
+            processes=processes or machine["cores"] or 1,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    machine = facts()
     packages = ("jax", "jaxlib", "numpy", "optax")
     machine["versions"] = {name: machine["versions"][name] for name in packages}
     found.facts = {"machine": machine, "seconds": round(perf_counter() - start, 1)}
@@ -366,12 +364,14 @@ def measure_every_logit(sample: int | None, plot: Path | None, json: Path | None
 
 def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) -> None:
     """The table, and below it what is not in it."""
+    from handgrad.accuracy.atlas import short_hex
+
     rows = table("", "max ulp", "at", "NaN", "inf", "sign", "zero", "±∞", gap=2)
     for target in dict.fromkeys(o.target for o in outcomes):
         rows.add_row(f"[bold]{target}[/]")
         for o in (o for o in outcomes if o.target == target):
             rows.add_row(
-                f"  {o.form}", ulps(o.max_ulp), hex_float(o.worst_at),
+                f"  {o.form}", ulps(o.max_ulp), short_hex(o.worst_at),
                 *(count(getattr(o, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
                 "ok" if o.limits_right else "[red]bad[/]",
                 style="green" if o.form in own else None,
@@ -398,13 +398,3 @@ def count(number: int) -> str:
     return (
         f"[red]{number:,}[/]" if number < 100_000 else f"[red]{number:.2e}[/]".replace("e+0", "e")
     )
-
-
-def hex_float(value: float) -> str:
-    """A float32 as a hex float without its trailing zeros.
-
-    >>> hex_float(0.15625)
-    '0x1.4p-3'
-    """
-    mantissa, _, exponent = value.hex().partition("p")
-    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
