@@ -11,7 +11,7 @@ import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -48,7 +48,7 @@ from handgrad.accuracy.measure import (
 from handgrad.errors import HandgradError, InputError
 
 ORDERS = (1, 2)
-COUNTS = ("nan", "inf", "wrong_sign", "zero")
+FAILURES = ("nan", "inf", "wrong_sign", "zero")
 
 
 class AtlasRow(NamedTuple):
@@ -83,7 +83,7 @@ class AtlasRow(NamedTuple):
     @property
     def failing(self) -> int:
         """Inputs with a NaN, a wrong infinity or sign, or a lost normal number."""
-        return sum(getattr(self, kind) for kind in COUNTS)
+        return sum(getattr(self, kind) for kind in FAILURES)
 
 
 class Refusal(NamedTuple):
@@ -150,7 +150,8 @@ class Atlas:
             getattr(self, name).sort(key=place)
 
 
-LISTS = ("rows", "refused", "left_out", "profiles")
+LISTS = {"rows": AtlasRow, "refused": Refusal, "left_out": LeftOut, "profiles": Profile}
+"""The lists of an atlas, and of the JSON, with the type of what is in them."""
 
 
 # --- measuring --------------------------------------------------------------------------------
@@ -260,13 +261,11 @@ def _truths(entry: Function, args: Sequence[np.ndarray], dtype: str, order: int)
 
 def row_of(function: str, order: int, dtype: str, form: str, errors: Errors) -> AtlasRow:
     """A row, its numbers to the digits that mean something."""
+    digits = {"max_ulp": 5, "above_1": 5, "above_10": 5, "ns": 3}
+    rounded = {name: float(f"{getattr(errors, name):.{n}g}") for name, n in digits.items()}
     return AtlasRow(
         function, order, dtype, form,
-        max_ulp=_digits(errors.max_ulp, 5),
-        at=", ".join(map(short_hex, errors.at)),
-        nan=errors.nan, inf=errors.inf, wrong_sign=errors.wrong_sign, zero=errors.zero,
-        above_1=_digits(errors.above_1, 5), above_10=_digits(errors.above_10, 5),
-        subnormal=errors.subnormal, inputs=errors.inputs, ns=_digits(errors.ns, 3),
+        **asdict(errors) | rounded | {"at": ", ".join(map(short_hex, errors.at))},
     )  # fmt: skip
 
 
@@ -278,10 +277,6 @@ def short_hex(x: float) -> str:
     """
     mantissa, _, exponent = float(x).hex().partition("p")
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
-
-
-def _digits(number: float, digits: int) -> float:
-    return float(f"{number:.{digits}g}")
 
 
 def _first_line(fault: Exception) -> str:
@@ -355,7 +350,11 @@ def _in_workers(tasks: Sequence[Task], processes: int, limit: float) -> Iterator
 # --- pairs, and a search ----------------------------------------------------------------------
 
 
-def pairs_of(dtype: str, random: int = 4_096, seed: int = 0) -> list[np.ndarray]:
+DRAWN = 4_096
+"""Pairs at random, of which those that are not finite are left out."""
+
+
+def pairs_of(dtype: str) -> list[np.ndarray]:
     """Pairs of numbers of a dtype: a grid over signs and magnitudes, neighbours, and any at random.
 
     >>> x, y = pairs_of("float16")
@@ -373,8 +372,8 @@ def pairs_of(dtype: str, random: int = 4_096, seed: int = 0) -> list[np.ndarray]
     x, y = (part.ravel() for part in np.meshgrid(axis, axis))
     step = float(info.eps)
     bits = np.dtype(f"uint{info.bits}")
-    rng = np.random.default_rng(seed)
-    anything = rng.integers(0, np.iinfo(bits).max, (2, random), bits, endpoint=True)
+    rng = np.random.default_rng(0)
+    anything = rng.integers(0, np.iinfo(bits).max, (2, DRAWN), bits, endpoint=True)
     drawn = anything.view(jnp.dtype(dtype))
     with np.errstate(over="ignore", invalid="ignore"):
         factors = (1, 1 + step, 1 - step, 1 + 8 * step, -1, 2)
@@ -388,7 +387,8 @@ def pairs_of(dtype: str, random: int = 4_096, seed: int = 0) -> list[np.ndarray]
     return [np.concatenate([part[finite], more]) for part, more in zip(found, drawn, strict=True)]
 
 
-ROUNDS, BEGUN_FROM, TRIED = 2, 8, 64
+ROUNDS, STARTS, TRIED = 2, 8, 64
+"""Rounds of a search, the inputs that each begins from, and the neighbours tried of each."""
 
 
 def search(
@@ -418,14 +418,14 @@ def search(
         if better.inputs and better.max_ulp > best:
             best, best_at = better.max_ulp, better.at
         places = _worst(at)
-        if len(places) < BEGUN_FROM:
+        if len(places) < STARTS:
             break
         start = [array[places] for array in tried]
-    return Errors(**{**asdict(errors), "max_ulp": best, "at": best_at})
+    return replace(errors, max_ulp=best, at=best_at)
 
 
 def _worst(found: InputErrors) -> np.ndarray:
-    places = np.argsort(found.finite)[-BEGUN_FROM:]
+    places = np.argsort(found.finite)[-STARTS:]
     return places[found.finite[places] >= 0]
 
 
@@ -512,12 +512,11 @@ def _line(value: Any) -> str:
 
 def read_atlas(path: Path) -> Atlas:
     """The atlas in a file. Raises InputError for any other file."""
-    kinds = {"rows": AtlasRow, "refused": Refusal, "left_out": LeftOut, "profiles": Profile}
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         found = {
             name: [kind(**_numbers(entry)) for entry in data.pop(name)]
-            for name, kind in kinds.items()
+            for name, kind in LISTS.items()
         }
         data.pop("levels")
         return Atlas(facts=data, **found)
@@ -566,7 +565,7 @@ def changes(old: Atlas, new: Atlas) -> list[Change]:
         if high > NOTICEABLE * low and high > 1:
             signs.append(b.max_ulp > a.max_ulp)
             reasons.append(f"{a.max_ulp:,.4g} → {b.max_ulp:,.4g} ulp")
-        for kind in COUNTS:
+        for kind in FAILURES:
             if getattr(a, kind) != getattr(b, kind):
                 signs.append(getattr(b, kind) > getattr(a, kind))
                 name = kind.replace("_", " ")

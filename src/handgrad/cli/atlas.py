@@ -191,7 +191,7 @@ def print_functions(found: "Atlas") -> None:
             for row in (row for row in here if row.dtype == dtype):
                 rows.add_row(
                     f"  f{PRIMES[row.order]:1} {row.form}", ulps(row.max_ulp), decimals(row.at),
-                    *(count(getattr(row, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+                    *failures(row),
                     share(row.above_1), share(row.above_10), f"{row.ns:.3g}",
                     style="green" if row.form == "handgrad" else None,
                 )  # fmt: skip
@@ -227,7 +227,7 @@ def print_summary(found: "Atlas") -> None:
     for row in worst_first(row for row in default if row.order == 1)[:SHOWN]:
         worst.add_row(
             f"  {escape(row.function)} {row.dtype}", ulps(row.max_ulp),
-            *(count(getattr(row, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+            *failures(row),
         )  # fmt: skip
     print(worst)
     functions = {row.function.partition(",")[0] for row in found.rows}
@@ -372,7 +372,7 @@ def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) 
         for o in (o for o in outcomes if o.target == target):
             rows.add_row(
                 f"  {o.form}", ulps(o.max_ulp), short_hex(o.worst_at),
-                *(count(getattr(o, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+                *failures(o),
                 "ok" if o.limits_right else "[red]bad[/]",
                 style="green" if o.form in own else None,
             )  # fmt: skip
@@ -389,6 +389,11 @@ def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) 
         f"Apart: up to {below:,} inputs have a truth below 2⁻¹²⁶; {len(flushed)} of "
         f"{len(outcomes)} forms give 0 at all of theirs."
     )
+
+
+def failures(row: Any) -> list[str]:
+    """The cells of a row that count the inputs which fail, by kind."""
+    return [count(number) for number in (row.nan, row.inf, row.wrong_sign, row.zero)]
 
 
 def count(number: int) -> str:

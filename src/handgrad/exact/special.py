@@ -54,7 +54,7 @@ def polygamma(n: arb, x: arb) -> arb:
     if x.is_exact() and x.is_integer():
         return arb.nan()  # a pole
     # flint would sum |x| terms: by reflection, and (cot πx)⁽ⁿ⁾ from the power series at x
-    order = int(n.unique_fmpz())
+    order = int(float(n))
     cotangent = arb_series([x, 1], prec=order + 1).cot_pi()[order] * arb(order + 1).gamma()
     return (-1) ** order * polygamma(n, 1 - x) - arb.pi() * cotangent
 
