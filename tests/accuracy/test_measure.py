@@ -98,13 +98,14 @@ def test_the_measure_equals_brute_force():
     wide = x.astype(np.float64)
     true = 1 / np.sqrt(1 + wide**2)
     y = np.asarray(jax.jit(jax.vmap(jax.grad(jnp.arcsinh)))(jnp.asarray(x)), np.float64)
-    error = np.where(true >= 2.0**-14, ulp_error(y, true, "float16"), -1)
-    assert row.max_ulp == pytest.approx(error.max())
+    error, normal = ulp_error(y, true, "float16"), true >= 2.0**-14
+    apart = ~normal & (y < 2.0**-14)  # newer versions of JAX round two of the others up to 2^-14
+    assert row.max_ulp == pytest.approx(error[normal].max())
     assert error[wide == row.at[0]] == pytest.approx(row.max_ulp)
-    assert row.zero == (y == 0).sum() - ((y == 0) & (true < 2.0**-14)).sum()
+    assert row.zero == ((y == 0) & normal).sum()
     assert row.zero == (12_288 if jax.__version_info__ < (0, 12) else 0)
-    assert row.above_10 == pytest.approx((error > 10).sum() / (error >= 0).sum())
-    assert row.subnormal == (error < 0).sum()
+    assert row.above_10 == pytest.approx((error[~apart] > 10).mean())
+    assert (row.subnormal, row.inputs) == (apart.sum(), (~apart).sum())
     assert row.ns > 0
 
 

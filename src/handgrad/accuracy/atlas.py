@@ -7,12 +7,15 @@ worse: what it finds counts in the largest error alone.
 """
 
 import json
+import signal
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -20,7 +23,6 @@ import numpy as np
 
 from handgrad.accuracy.functions import (
     DEFAULT,
-    ENDLESS,
     HANDGRAD,
     HIGHEST,
     REFUSED,
@@ -28,6 +30,7 @@ from handgrad.accuracy.functions import (
     choose,
     find,
     missing,
+    table,
 )
 from handgrad.accuracy.measure import (
     DTYPES,
@@ -45,7 +48,7 @@ from handgrad.accuracy.measure import (
 from handgrad.errors import HandgradError, InputError
 
 ORDERS = (1, 2)
-COUNTS = ("nan", "inf", "wrong_sign", "zero")
+FAILURES = ("nan", "inf", "wrong_sign", "zero")
 
 
 class AtlasRow(NamedTuple):
@@ -80,7 +83,7 @@ class AtlasRow(NamedTuple):
     @property
     def failing(self) -> int:
         """Inputs with a NaN, a wrong infinity or sign, or a lost normal number."""
-        return sum(getattr(self, kind) for kind in COUNTS)
+        return sum(getattr(self, kind) for kind in FAILURES)
 
 
 class Refusal(NamedTuple):
@@ -147,10 +150,22 @@ class Atlas:
             getattr(self, name).sort(key=place)
 
 
-LISTS = ("rows", "refused", "left_out", "profiles")
+LISTS = {"rows": AtlasRow, "refused": Refusal, "left_out": LeftOut, "profiles": Profile}
+"""The lists of an atlas, and of the JSON, with the type of what is in them."""
 
 
 # --- measuring --------------------------------------------------------------------------------
+
+LIMIT = 120.0
+"""Seconds for a function in one dtype: some loops of JAX never end in a half precision."""
+
+
+class Task(NamedTuple):
+    """The arguments of `measure_function`."""
+
+    name: str
+    dtypes: Sequence[str]
+    orders: Sequence[int]
 
 
 def measure_functions(
@@ -158,26 +173,33 @@ def measure_functions(
     *,
     dtypes: Sequence[str] = DTYPES,
     orders: Sequence[int] = ORDERS,
-    processes: int = 1,
+    processes: int = 0,
+    limit: float = LIMIT,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Atlas:
     """The atlas of the functions named, or of all; the value's own error is always in it.
 
-    Second derivatives are taken in the half precisions alone. `progress(done, total)` counts
-    functions. Raises InputError for a name, a dtype or an order that the atlas does not have.
+    Second derivatives are taken in the half precisions alone. A function that takes more than
+    `limit` seconds in a dtype is refused there, in processes of their own; with `processes` 0, in
+    this one, nothing limits it. `progress(done, total)` counts functions, in each dtype anew.
+    Raises InputError for a name, a dtype or an order that the atlas does not have.
     """
     for dtype in dtypes:
         check_dtype(dtype)
     if not orders or not set(orders) <= set(ORDERS):
         raise InputError("orders", "1, 2 or both", repr(list(orders)), "the value is always there")
-    chosen = [entry.name for entry in choose(names)]
-    atlas, most = Atlas(), max(orders)
     wanted = [0, *sorted(set(orders))]
-    if not names:
-        atlas.refused += left_aside()
-    for done, part in enumerate(_parts(chosen, list(dtypes), wanted, most, processes), start=1):
+    # the slow ones, which are those of jax.scipy.special, should not come last
+    chosen = sorted((entry.name for entry in choose(names)), key=lambda name: "special" not in name)
+    tasks = [Task(name, (dtype,), wanted) for name in chosen for dtype in dtypes]
+    if processes:
+        parts = _in_workers(tasks, processes, limit)
+    else:
+        parts = (measure_function(*task) for task in tasks)
+    atlas = Atlas(refused=[] if names else left_aside())
+    for done, part in enumerate(parts, start=1):
         atlas.add(part)
-        progress(done, len(chosen))
+        progress(done, len(tasks))
     atlas.sort()
     return atlas
 
@@ -192,24 +214,9 @@ def left_aside() -> list[Refusal]:
     return known + [Refusal(name, "", "", "not in the installed version") for name in missing()]
 
 
-def _parts(
-    names: list[str], dtypes: list[str], orders: list[int], most: int, processes: int
-) -> Iterator[Atlas]:
-    if processes == 1 or len(names) == 1:
-        for name in names:
-            yield measure_function(name, dtypes, orders)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        # the slow ones, which are those of jax.scipy.special, should not come last
-        names = sorted(names, key=lambda name: "special" not in name)
-        waiting = [pool.submit(measure_function, name, dtypes, orders) for name in names]
-        for part in as_completed(waiting):
-            yield part.result()
-
-
 def measure_function(name: str, dtypes: Sequence[str], orders: Sequence[int]) -> Atlas:
     """All rows of one function of the table."""
-    (entry,) = (found for found in choose([name]) if found.name == name)
+    entry = table()[name]
     atlas = Atlas()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # overflows while JAX builds a constant for a half
@@ -220,9 +227,6 @@ def measure_function(name: str, dtypes: Sequence[str], orders: Sequence[int]) ->
 
 def _measure_dtype(atlas: Atlas, entry: Function, dtype: str, orders: Sequence[int]) -> None:
     orders = [order for order in orders if order < 2 or dtype in HALF]
-    if dtype in ENDLESS.get(entry.name, ()):
-        atlas.refused.append(Refusal(entry.name, dtype, "", "its loop in JAX did not end"))
-        return
     args = [inputs_of(dtype)] if entry.arguments == 1 else pairs_of(dtype)
     try:
         truths = _truths(entry, args, dtype, max(orders))
@@ -257,23 +261,22 @@ def _truths(entry: Function, args: Sequence[np.ndarray], dtype: str, order: int)
 
 def row_of(function: str, order: int, dtype: str, form: str, errors: Errors) -> AtlasRow:
     """A row, its numbers to the digits that mean something."""
+    digits = {"max_ulp": 5, "above_1": 5, "above_10": 5, "ns": 3}
+    rounded = {name: float(f"{getattr(errors, name):.{n}g}") for name, n in digits.items()}
     return AtlasRow(
         function, order, dtype, form,
-        max_ulp=_digits(errors.max_ulp, 5),
-        at=", ".join(_short_hex(x) for x in errors.at),
-        nan=errors.nan, inf=errors.inf, wrong_sign=errors.wrong_sign, zero=errors.zero,
-        above_1=_digits(errors.above_1, 5), above_10=_digits(errors.above_10, 5),
-        subnormal=errors.subnormal, inputs=errors.inputs, ns=_digits(errors.ns, 3),
+        **asdict(errors) | rounded | {"at": ", ".join(map(short_hex, errors.at))},
     )  # fmt: skip
 
 
-def _short_hex(x: float) -> str:
+def short_hex(x: float) -> str:
+    """A hex float without its trailing zeros.
+
+    >>> short_hex(0.15625)
+    '0x1.4p-3'
+    """
     mantissa, _, exponent = float(x).hex().partition("p")
     return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
-
-
-def _digits(number: float, digits: int) -> float:
-    return float(f"{number:.{digits}g}")
 
 
 def _first_line(fault: Exception) -> str:
@@ -281,10 +284,77 @@ def _first_line(fault: Exception) -> str:
     return f"{type(fault).__name__}: {lines[0]}"[:160]
 
 
+# --- processes --------------------------------------------------------------------------------
+
+
+class Worker:
+    """A process that measures one task at a time, and can be killed inside of compiled code."""
+
+    def __init__(self) -> None:
+        context = get_context("spawn")  # JAX does not survive a fork
+        self.channel, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(measure_function, other), daemon=True)
+        self.process.start()
+        other.close()
+
+    def begin(self, task: Task, limit: float) -> None:
+        """Hand over a task; its time runs from when the process is ready."""
+        self.channel.recv()
+        self.task, self.deadline = task, monotonic() + limit
+        self.channel.send(task)
+
+    def result(self) -> Atlas:
+        """What it found. Raises TimeoutError if it is not there yet, EOFError if it died."""
+        if not self.channel.poll():
+            raise TimeoutError
+        return self.channel.recv()
+
+
+def _serve(measure: Callable[..., Atlas], channel: Any) -> None:
+    """The life of a worker, which says that it is ready before each task."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began it ends it
+    while True:
+        channel.send("ready")
+        channel.send(measure(*channel.recv()))
+
+
+def _in_workers(tasks: Sequence[Task], processes: int, limit: float) -> Iterator[Atlas]:
+    """What each task finds, or its refusal: a worker that does not end, or dies, is replaced."""
+    waiting, busy = deque(tasks), list[Worker]()
+    idle = [Worker() for _ in range(min(processes, len(tasks)))]
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                busy.append(idle.pop())
+                busy[-1].begin(waiting.popleft(), limit)
+            until = min(worker.deadline for worker in busy)
+            wait([worker.channel for worker in busy], max(0.0, until - monotonic()))
+            for worker in [w for w in busy if w.channel.poll() or monotonic() >= w.deadline]:
+                busy.remove(worker)
+                try:
+                    found = worker.result()
+                except (TimeoutError, EOFError) as fault:
+                    late = isinstance(fault, TimeoutError)
+                    reason = f"it did not end in {limit:g} s" if late else "its process died"
+                    name, (dtype,), _ = worker.task
+                    found = Atlas(refused=[Refusal(name, dtype, "", reason)])
+                    worker.process.kill()
+                    worker = Worker()
+                idle.append(worker)
+                yield found
+    finally:
+        for worker in (*busy, *idle):
+            worker.process.kill()
+
+
 # --- pairs, and a search ----------------------------------------------------------------------
 
 
-def pairs_of(dtype: str, random: int = 4_096, seed: int = 0) -> list[np.ndarray]:
+DRAWN = 4_096
+"""Pairs at random, of which those that are not finite are left out."""
+
+
+def pairs_of(dtype: str) -> list[np.ndarray]:
     """Pairs of numbers of a dtype: a grid over signs and magnitudes, neighbours, and any at random.
 
     >>> x, y = pairs_of("float16")
@@ -302,8 +372,8 @@ def pairs_of(dtype: str, random: int = 4_096, seed: int = 0) -> list[np.ndarray]
     x, y = (part.ravel() for part in np.meshgrid(axis, axis))
     step = float(info.eps)
     bits = np.dtype(f"uint{info.bits}")
-    rng = np.random.default_rng(seed)
-    anything = rng.integers(0, np.iinfo(bits).max, (2, random), bits, endpoint=True)
+    rng = np.random.default_rng(0)
+    anything = rng.integers(0, np.iinfo(bits).max, (2, DRAWN), bits, endpoint=True)
     drawn = anything.view(jnp.dtype(dtype))
     with np.errstate(over="ignore", invalid="ignore"):
         factors = (1, 1 + step, 1 - step, 1 + 8 * step, -1, 2)
@@ -317,7 +387,8 @@ def pairs_of(dtype: str, random: int = 4_096, seed: int = 0) -> list[np.ndarray]
     return [np.concatenate([part[finite], more]) for part, more in zip(found, drawn, strict=True)]
 
 
-ROUNDS, BEGUN_FROM, TRIED = 2, 8, 64
+ROUNDS, STARTS, TRIED = 2, 8, 64
+"""Rounds of a search, the inputs that each begins from, and the neighbours tried of each."""
 
 
 def search(
@@ -347,14 +418,14 @@ def search(
         if better.inputs and better.max_ulp > best:
             best, best_at = better.max_ulp, better.at
         places = _worst(at)
-        if len(places) < BEGUN_FROM:
+        if len(places) < STARTS:
             break
         start = [array[places] for array in tried]
-    return Errors(**{**asdict(errors), "max_ulp": best, "at": best_at})
+    return replace(errors, max_ulp=best, at=best_at)
 
 
 def _worst(found: InputErrors) -> np.ndarray:
-    places = np.argsort(found.finite)[-BEGUN_FROM:]
+    places = np.argsort(found.finite)[-STARTS:]
     return places[found.finite[places] >= 0]
 
 
@@ -441,12 +512,11 @@ def _line(value: Any) -> str:
 
 def read_atlas(path: Path) -> Atlas:
     """The atlas in a file. Raises InputError for any other file."""
-    kinds = {"rows": AtlasRow, "refused": Refusal, "left_out": LeftOut, "profiles": Profile}
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         found = {
             name: [kind(**_numbers(entry)) for entry in data.pop(name)]
-            for name, kind in kinds.items()
+            for name, kind in LISTS.items()
         }
         data.pop("levels")
         return Atlas(facts=data, **found)
@@ -495,7 +565,7 @@ def changes(old: Atlas, new: Atlas) -> list[Change]:
         if high > NOTICEABLE * low and high > 1:
             signs.append(b.max_ulp > a.max_ulp)
             reasons.append(f"{a.max_ulp:,.4g} → {b.max_ulp:,.4g} ulp")
-        for kind in COUNTS:
+        for kind in FAILURES:
             if getattr(a, kind) != getattr(b, kind):
                 signs.append(getattr(b, kind) > getattr(a, kind))
                 name = kind.replace("_", " ")

@@ -27,7 +27,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
 from handgrad._precision import x64
-from handgrad.accuracy.atlas import AtlasRow
+from handgrad.accuracy.atlas import FAILURES, AtlasRow
 from handgrad.accuracy.formulas import (
     FORMULAS,
     LIBRARY,
@@ -47,7 +47,6 @@ from handgrad.errors import InputError
 from handgrad.verify.ulp import ulp_error
 
 LIMIT_ULP = 4.0
-FAILURES = ("nan", "inf", "wrong_sign", "zero")
 
 BLOCK = 2**17
 ALL_BLOCKS = np.concatenate([np.arange(0x3FC0), 0x4000 + np.arange(0x3FC0)])

@@ -20,7 +20,7 @@ from jax import lax
 
 from handgrad import losses
 from handgrad.errors import InputError
-from handgrad.exact.series import Taylor
+from handgrad.exact.series import UNIVARIATE, Taylor
 from handgrad.gradients import bernoulli, sigmoid
 
 DEFAULT, HIGHEST, HANDGRAD = "default", "highest", "handgrad"
@@ -144,9 +144,7 @@ def _gamma(x: arb) -> Taylor:
     """Γ, Γψ and Γ(ψ² + ψ′)/2."""
     if x.is_integer() and not x > 0:
         return arb.nan(), arb.nan(), arb.nan()
-    value, psi = x.gamma(), x.digamma()
-    reflected = (arb.pi() / x.sin_pi()) ** 2 - arb(2).zeta(1 - x) if x < 0 else None
-    bend = arb(2).zeta(x) if reflected is None else reflected
+    value, (psi, bend, _) = x.gamma(), UNIVARIATE["digamma"](x)
     return value, value * psi, value * (psi**2 + bend) / 2
 
 
@@ -248,14 +246,6 @@ REFUSED: dict[str, str] = {
 """Functions of numbers that have a derivative and are not in the atlas, and why."""
 
 
-ENDLESS: dict[str, tuple[str, ...]] = {
-    "jax.scipy.special.exp1": ("bfloat16",),
-    "jax.scipy.special.expi": ("bfloat16",),
-    "jax.scipy.special.expn, n = 2": ("bfloat16",),
-}
-"""Functions whose loop in JAX waits for an accuracy that the dtype does not have: it never ends."""
-
-
 # --- the table --------------------------------------------------------------------------------
 
 JNP = (
@@ -273,7 +263,11 @@ SPECIAL = (
     "dawsn", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "exp1", "expi", "factorial",
     "gamma", "gammaln", "i0e", "i1", "i1e", "log_ndtr", "logit", "ndtr", "ndtri", "spence",
 )  # fmt: skip
-LAX = ("lax.rsqrt",)
+ONE = (
+    *(f"jnp.{name}" for name in JNP), *(f"jax.nn.{name}" for name in NN), "lax.rsqrt",
+    *(f"jax.scipy.special.{name}" for name in SPECIAL),
+)  # fmt: skip
+"""Functions of one argument."""
 
 WITH_ACCURACY = {
     "jax.nn.sigmoid": "logistic", "jnp.cbrt": "cbrt", "jnp.cos": "cos", "jnp.exp": "exp",
@@ -365,15 +359,14 @@ def find(path: str) -> Elementwise | None:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return None
-    return found if found is None or callable(found) else None
+    return found if callable(found) else None
 
 
 @functools.cache
 def table() -> dict[str, Function]:
     """Every function of the atlas that is installed, by name, in the order of the alphabet."""
     found: dict[str, Function] = {}
-    one = [f"jnp.{n}" for n in JNP] + [f"jax.nn.{n}" for n in NN] + list(LAX)
-    for path in [*one, *(f"jax.scipy.special.{n}" for n in SPECIAL)]:
+    for path in ONE:
         function = find(path)
         if function is not None:
             definition = DEFINED.get(path.rpartition(".")[2])
@@ -413,9 +406,8 @@ def _highest(path: str) -> Elementwise | None:
 
 def missing() -> list[str]:
     """The functions of the table that the installed versions lack."""
-    paths = [f"jnp.{n}" for n in JNP] + [f"jax.nn.{n}" for n in NN] + list(LAX) + list(TWO)
-    paths += [f"jax.scipy.special.{n}" for n in SPECIAL]
-    return sorted(path for path in paths if find(path) is None)
+    variants = [name for name, (function, _) in _variants().items() if function is None]
+    return sorted([path for path in (*ONE, *TWO) if find(path) is None] + variants)
 
 
 def choose(names: Iterable[str]) -> list[Function]:

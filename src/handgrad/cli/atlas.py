@@ -1,6 +1,5 @@
 """`handgrad atlas`: the error of derivatives, function by function, and of every float32 logit."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -123,12 +122,12 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
     from handgrad.accuracy.atlas import measure_functions
     from handgrad.bench.report import facts
 
-    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if processes is not None and processes < 1:
         raise InputError("--processes", "1 or more", processes, "pass 1")
+    machine = facts()
     start = perf_counter()
     with Progress(
-        TextColumn("{task.completed} functions"), BarColumn(), TimeRemainingColumn(),
+        TextColumn("{task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn(),
         console=console, transient=True, disable=not draws_bars(),
     ) as bar:  # fmt: skip
         task = bar.add_task("functions", total=None)
@@ -136,10 +135,9 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
             names,
             dtypes=[dtype.strip() for dtype in dtypes.split(",")],
             orders=parse_orders(orders),
-            processes=processes or most or 1,
+            processes=processes or machine["cores"] or 1,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    machine = facts()
     packages = ("jax", "jaxlib", "numpy", "optax")
     machine["versions"] = {name: machine["versions"][name] for name in packages}
     found.facts = {"machine": machine, "seconds": round(perf_counter() - start, 1)}
@@ -193,7 +191,7 @@ def print_functions(found: "Atlas") -> None:
             for row in (row for row in here if row.dtype == dtype):
                 rows.add_row(
                     f"  f{PRIMES[row.order]:1} {row.form}", ulps(row.max_ulp), decimals(row.at),
-                    *(count(getattr(row, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+                    *failures(row),
                     share(row.above_1), share(row.above_10), f"{row.ns:.3g}",
                     style="green" if row.form == "handgrad" else None,
                 )  # fmt: skip
@@ -229,7 +227,7 @@ def print_summary(found: "Atlas") -> None:
     for row in worst_first(row for row in default if row.order == 1)[:SHOWN]:
         worst.add_row(
             f"  {escape(row.function)} {row.dtype}", ulps(row.max_ulp),
-            *(count(getattr(row, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+            *failures(row),
         )  # fmt: skip
     print(worst)
     functions = {row.function.partition(",")[0] for row in found.rows}
@@ -366,13 +364,15 @@ def measure_every_logit(sample: int | None, plot: Path | None, json: Path | None
 
 def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) -> None:
     """The table, and below it what is not in it."""
+    from handgrad.accuracy.atlas import short_hex
+
     rows = table("", "max ulp", "at", "NaN", "inf", "sign", "zero", "±∞", gap=2)
     for target in dict.fromkeys(o.target for o in outcomes):
         rows.add_row(f"[bold]{target}[/]")
         for o in (o for o in outcomes if o.target == target):
             rows.add_row(
-                f"  {o.form}", ulps(o.max_ulp), hex_float(o.worst_at),
-                *(count(getattr(o, kind)) for kind in ("nan", "inf", "wrong_sign", "zero")),
+                f"  {o.form}", ulps(o.max_ulp), short_hex(o.worst_at),
+                *failures(o),
                 "ok" if o.limits_right else "[red]bad[/]",
                 style="green" if o.form in own else None,
             )  # fmt: skip
@@ -391,6 +391,11 @@ def print_outcomes(outcomes: Sequence[Any], own: Sequence[str], seconds: float) 
     )
 
 
+def failures(row: Any) -> list[str]:
+    """The cells of a row that count the inputs which fail, by kind."""
+    return [count(number) for number in (row.nan, row.inf, row.wrong_sign, row.zero)]
+
+
 def count(number: int) -> str:
     """A count, to three digits where it is long; a dot for none."""
     if not number:
@@ -398,13 +403,3 @@ def count(number: int) -> str:
     return (
         f"[red]{number:,}[/]" if number < 100_000 else f"[red]{number:.2e}[/]".replace("e+0", "e")
     )
-
-
-def hex_float(value: float) -> str:
-    """A float32 as a hex float without its trailing zeros.
-
-    >>> hex_float(0.15625)
-    '0x1.4p-3'
-    """
-    mantissa, _, exponent = value.hex().partition("p")
-    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"

@@ -181,7 +181,7 @@ class Series:
     def value(self) -> np.ndarray:
         """The coefficient of ε⁰."""
         first = self.part(0)
-        return np.full((), ZERO, dtype=object) if first is None else first
+        return boxed(ZERO) if first is None else first
 
     def part(self, k: int) -> np.ndarray | None:
         """The coefficient of ε^k."""
@@ -371,8 +371,7 @@ class SeriesInterpreter:
             pair = [self.coefficient(x, k) for x in (a, b)]
             if pair[0] is None and pair[1] is None:
                 continue
-            zeros = np.full((), ZERO, dtype=object)
-            signs, same = _signs(*(zeros if part is None else part for part in pair))
+            signs, same = _signs(*(ZERO if part is None else part for part in pair))
             signs, same = (np.broadcast_to(x, tied.shape) for x in (signs, same))
             result = np.where(tied, sign * signs, result)
             undecided |= tied & (signs == 0) & ~same
@@ -393,13 +392,12 @@ class SeriesInterpreter:
 
     def choose(self, which: np.ndarray, yes: Any, no: Any) -> Series:
         """`yes` where the mask holds, else `no`."""
-        zero = np.full((), ZERO, dtype=object)
 
         def part(k: int) -> np.ndarray | None:
             pair = [self.coefficient(x, k) for x in (yes, no)]
             if pair[0] is None and pair[1] is None:
                 return None
-            return np.where(which, *(zero if one is None else one for one in pair))
+            return np.where(which, *(boxed(ZERO) if one is None else one for one in pair))
 
         return self._by_order(part)
 
@@ -755,9 +753,7 @@ def _slope(x: Any) -> Series:
     return Series((x.part(1), None if second is None else boxed(np.multiply(second, 2))))
 
 
-def _bessel(
-    function: Callable[[arb], Taylor],
-) -> Callable[..., Series]:
+def _bessel(function: Callable[[arb], Taylor]) -> Callable[..., Series]:
     def rule(run: SeriesInterpreter, x: Series, **params: Any) -> Series:
         """e^−|x| I(x)."""
         scale = run.compose(_exp, run.negative(run.absolute(x)))

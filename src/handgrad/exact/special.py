@@ -8,7 +8,7 @@ import functools
 from typing import Any
 
 import numpy as np
-from flint import acb, arb, ctx
+from flint import acb, arb, arb_series, ctx
 
 from handgrad.errors import Undecided
 from handgrad.exact import balls
@@ -49,7 +49,14 @@ def digamma(x: arb) -> arb:
 
 def polygamma(n: arb, x: arb) -> arb:
     """The derivative of digamma of order n."""
-    return acb(x).polygamma(acb(n)).real
+    if not (x < 0 and n.is_exact() and n.is_integer()):
+        return acb(x).polygamma(acb(n)).real
+    if x.is_exact() and x.is_integer():
+        return arb.nan()  # a pole
+    # flint would sum |x| terms: by reflection, and (cot πx)⁽ⁿ⁾ from the power series at x
+    order = int(float(n))
+    cotangent = arb_series([x, 1], prec=order + 1).cot_pi()[order] * arb(order + 1).gamma()
+    return (-1) ** order * polygamma(n, 1 - x) - arb.pi() * cotangent
 
 
 def zeta(s: arb, q: arb) -> arb:
