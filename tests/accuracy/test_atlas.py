@@ -71,6 +71,14 @@ def test_the_rows_of_a_function(measured):
     assert tuple(json.loads(as_json(measured))["rows"][0]) == AtlasRow._fields
 
 
+def test_the_device_that_computed_is_named():
+    found = measure_function("jnp.square", ["float16"], [0])
+    device = jax.devices()[0]
+    assert found.facts == {"arithmetic": [f"{device.platform} {device.device_kind}"]}
+    found.add(Atlas(facts={"arithmetic": ["gpu another", *found.facts["arithmetic"]]}))
+    assert found.facts["arithmetic"][1:] == ["gpu another"]
+
+
 def test_what_cannot_be_taken_is_named(measured):
     reasons = {entry.function: entry.reason for entry in measured.refused}
     assert "float16" in reasons["jax.scipy.special.ndtri"]
@@ -150,7 +158,7 @@ def test_the_search_finds_a_worse_input_beside_the_worst():
 
     args = [inputs_of("float64")]
     truth = true_derivatives(jnp.exp, *args, dtype="float64").orders[1]
-    values, _ = compute(planted, *args, dtype="float64")
+    values = compute(planted, *args, dtype="float64").values
     found = compare(values, truth, *args, dtype="float64")
     errors = summarize(found, *args, ns=1.0)
     assert errors.max_ulp < 10
@@ -196,6 +204,17 @@ def test_a_function_that_never_ends_is_refused_and_the_rest_goes_on(monkeypatch)
         Refusal("jnp.sin", "float16", "", "it did not end in 1 s"),
     ]
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_what_is_not_done_in_time_is_refused(monkeypatch, processes):
+    monkeypatch.setattr(module, "measure_function", plant)
+    found = measure_functions(
+        ["sin"], dtypes=["float16"], processes=processes, seconds=0.01 * processes
+    )
+    assert found.refused == [
+        Refusal("jnp.sin", "float16", "", f"it was not done in {0.01 * processes:g} s")
+    ]
 
 
 def test_the_page_holds_the_atlas_and_loads_nothing(measured):

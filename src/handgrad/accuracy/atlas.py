@@ -12,6 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -126,7 +127,7 @@ class Atlas:
     """Rows, and what belongs to them."""
 
     facts: dict[str, Any] = field(default_factory=dict)
-    """The machine and the versions."""
+    """The machine and the versions; under `arithmetic` the devices that computed the values."""
     rows: list[AtlasRow] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -136,6 +137,14 @@ class Atlas:
         """Take in what was found of other functions."""
         for name in LISTS:
             getattr(self, name).extend(getattr(other, name))
+        for device in other.facts.get("arithmetic", ()):
+            self.note_device(device)
+
+    def note_device(self, device: str) -> None:
+        """Keep the name of a device that computed values."""
+        known = self.facts.setdefault("arithmetic", [])
+        if device not in known:
+            known.append(device)
 
     def sort(self) -> None:
         """In the order of the alphabet, the dtypes and the orders."""
@@ -175,13 +184,15 @@ def measure_functions(
     orders: Sequence[int] = ORDERS,
     processes: int = 0,
     limit: float = LIMIT,
+    seconds: float = inf,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Atlas:
     """The atlas of the functions named, or of all; the value's own error is always in it.
 
     Second derivatives are taken in the half precisions alone. A function that takes more than
     `limit` seconds in a dtype is refused there, in processes of their own; with `processes` 0, in
-    this one, nothing limits it. `progress(done, total)` counts functions, in each dtype anew.
+    this one, nothing limits it. What is not done after `seconds` in all is refused too.
+    `progress(done, total)` counts functions, in each dtype anew.
     Raises InputError for a name, a dtype or an order that the atlas does not have.
     """
     for dtype in dtypes:
@@ -192,14 +203,19 @@ def measure_functions(
     # the slow ones, which are those of jax.scipy.special, should not come last
     chosen = sorted((entry.name for entry in choose(names)), key=lambda name: "special" not in name)
     tasks = [Task(name, (dtype,), wanted) for name in chosen for dtype in dtypes]
+    end = monotonic() + seconds
     if processes:
-        parts = _in_workers(tasks, processes, limit)
+        parts = _in_workers(tasks, processes, limit, end)
     else:
-        parts = (measure_function(*task) for task in tasks)
-    atlas = Atlas(refused=[] if names else left_aside())
+        parts = (measure_function(*task) for task in tasks if monotonic() < end)
+    atlas, done = Atlas(refused=[] if names else left_aside()), 0
     for done, part in enumerate(parts, start=1):
         atlas.add(part)
         progress(done, len(tasks))
+    if done < len(tasks):
+        known = {(entry.function, entry.dtype) for entry in (*atlas.rows, *atlas.refused)}
+        late = [(name, dtype) for name, (dtype,), _ in tasks if (name, dtype) not in known]
+        atlas.refused += [Refusal(*task, "", f"it was not done in {seconds:g} s") for task in late]
     atlas.sort()
     return atlas
 
@@ -238,11 +254,12 @@ def _measure_dtype(atlas: Atlas, entry: Function, dtype: str, orders: Sequence[i
     for order in orders:
         for form, function in entry.implementations(order).items():
             try:
-                values, ns = compute(function, *args, dtype=dtype)
+                values, ns, device = compute(function, *args, dtype=dtype)
             except Exception as fault:  # whatever JAX says of a dtype that it does not support
                 reason = f"order {order}: {_first_line(fault)}"
                 atlas.refused.append(Refusal(entry.name, dtype, form, reason))
                 continue
+            atlas.note_device(device)
             found = compare(values, truths.orders[order], *args, dtype=dtype)
             errors = summarize(found, *args, ns=ns)
             if order == 1 and (dtype == "float64" or entry.arguments == 2):
@@ -318,16 +335,19 @@ def _serve(measure: Callable[..., Atlas], channel: Any) -> None:
         channel.send(measure(*channel.recv()))
 
 
-def _in_workers(tasks: Sequence[Task], processes: int, limit: float) -> Iterator[Atlas]:
-    """What each task finds, or its refusal: a worker that does not end, or dies, is replaced."""
+def _in_workers(tasks: Sequence[Task], processes: int, limit: float, end: float) -> Iterator[Atlas]:
+    """What each task finds, or its refusal: a worker that does not end, or dies, is replaced.
+
+    At the time `end` there is no more.
+    """
     waiting, busy = deque(tasks), list[Worker]()
     idle = [Worker() for _ in range(min(processes, len(tasks)))]
     try:
-        while waiting or busy:
+        while (waiting or busy) and monotonic() < end:
             while waiting and idle:
                 busy.append(idle.pop())
                 busy[-1].begin(waiting.popleft(), limit)
-            until = min(worker.deadline for worker in busy)
+            until = min(end, *(worker.deadline for worker in busy))
             wait([worker.channel for worker in busy], max(0.0, until - monotonic()))
             for worker in [w for w in busy if w.channel.poll() or monotonic() >= w.deadline]:
                 busy.remove(worker)
@@ -410,7 +430,7 @@ def search(
         tried = [neighbours(array, TRIED, dtype, rng) for array in start]
         try:
             truth = _truths(entry, tried, dtype, 1).orders[1]
-            values, _ = compute(function, *tried, dtype=dtype, repeats=0)
+            values = compute(function, *tried, dtype=dtype, repeats=0).values
         except Exception:  # it worked for the first inputs: keep what they gave
             break
         at = compare(values, truth, *tried, dtype=dtype)

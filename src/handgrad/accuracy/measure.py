@@ -151,16 +151,20 @@ def _rounded(row: np.ndarray) -> TrueValues:
 
 
 class Computed(NamedTuple):
-    """What a compiled function gave, and the nanoseconds that it took per element."""
+    """What a compiled function gave, the nanoseconds per element, and the device that computed."""
 
     values: np.ndarray
     ns: float
+    device: str
 
 
 def compute(
     function: Callable[..., Any], *args: np.ndarray, dtype: str, repeats: int = 3
 ) -> Computed:
-    """A function of numbers at every input, vectorised and compiled in the dtype."""
+    """A function of numbers at every input, vectorised, compiled in the dtype, and run.
+
+    It runs on JAX's default device, and what that device's own instructions give is what is judged.
+    """
     with x64(dtype == "float64"):
         operands = [jnp.asarray(array, dtype) for array in args]
         compiled = jax.jit(jax.vmap(function)).lower(*operands).compile()
@@ -174,7 +178,9 @@ def compute(
         got = str(values.dtype)
         raise InputError("function", f"one that stays in {dtype}", got, "cast its constants")
     count = max(1, len(args[0]))
-    return Computed(np.asarray(values), min(seconds, default=np.nan) / count * 1e9)
+    (device,) = values.devices()
+    ns = min(seconds, default=np.nan) / count * 1e9
+    return Computed(np.asarray(values), ns, f"{device.platform} {device.device_kind}")
 
 
 class InputErrors(NamedTuple):
@@ -319,5 +325,5 @@ def measure(
     12288
     """
     args = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
-    values, ns = compute(function, *args, dtype=dtype)
-    return summarize(compare(values, truth, *args, dtype=dtype), *args, ns=ns)
+    found = compute(function, *args, dtype=dtype)
+    return summarize(compare(found.values, truth, *args, dtype=dtype), *args, ns=found.ns)

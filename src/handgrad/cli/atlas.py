@@ -140,7 +140,7 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
         )
     packages = ("jax", "jaxlib", "numpy", "optax")
     machine["versions"] = {name: machine["versions"][name] for name in packages}
-    found.facts = {"machine": machine, "seconds": round(perf_counter() - start, 1)}
+    found.facts |= {"machine": machine, "seconds": round(perf_counter() - start, 1)}
     return found
 
 
