@@ -75,7 +75,7 @@ def layer(tokens: int, features: int, words: int, quick: bool = False) -> Report
 
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
-    usual = linear_cross_entropy.chunk_size(4 * tokens, None)
+    usual = linear_cross_entropy.chunk_size(4 * tokens, None, words)
 
     def of(size: int) -> Contender:
         name = f"chunks of {size}" + (", as it is" if size == usual else "")

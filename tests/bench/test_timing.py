@@ -60,6 +60,17 @@ def test_a_wrong_answer_has_no_time():
         plain("plain", lambda: 5.0, check)
 
 
+@pytest.mark.parametrize("large", [1, 2**28], ids=["where they are", "on the host"])
+def test_answers_are_compared_wherever_they_are(monkeypatch, large):
+    monkeypatch.setattr(timing, "LARGE", large)
+    right = (jnp.float32(2.0), jnp.array([1.0, -4.0], jnp.bfloat16))
+    check = timing.equal_to(right, 1e-2)
+    check((2.01, jnp.array([1.03, -4.0])))
+    for wrong in (1.05, -4.0), (jnp.nan, -4.0), (1.0, 4.0):
+        with pytest.raises(AssertionError, match="off by"):
+            check((2.0, jnp.array(wrong)))
+
+
 def test_a_program_tells_its_memory():
     a = jnp.ones((64, 64))
     contender = compiled("product", lambda a: jnp.exp(a @ a) @ a, a)

@@ -50,8 +50,25 @@ def test_it_equals_the_reference(words, chunk):
 
 
 def test_chunks_are_no_larger_than_there_are_tokens():
-    assert [fast.chunk_size(23, asked) for asked in (1, 100, None)] == [1, 23, 23]
-    assert fast.chunk_size(64_000, None) == 4_000
+    assert [fast.chunk_size(23, asked, 100) for asked in (1, 100, None)] == [1, 23, 23]
+    assert fast.chunk_size(64_000, None, 100) == 4_000
+
+
+@pytest.mark.parametrize("words", [100, 128_256, 151_936, 2_000_000, 10**9])
+@pytest.mark.parametrize("tokens", [1, 2_049, 4_096, 10_000, 32_768, 100_001])
+def test_an_accelerators_chunks_are_counted(monkeypatch, tokens, words):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    size = fast.chunk_size(tokens, None, words)
+    assert size == min(tokens, size)
+    assert size == tokens or size % fast.TILE == 0
+    number = -(-tokens // size)
+    assert number * size - tokens < number * fast.TILE  # little is padded
+    assert 6 * words * (size - fast.TILE) <= fast.ROOM
+    fitting = fast.ROOM // (6 * words)
+    if tokens >= 2 * 4_096 and fitting >= 4_096:  # what the sums of ∂E/∂W add to the time
+        assert 8 * fast.FLOPS_PER_BYTE / (6 * size) < 1.3 * fast.SHARE
+        assert size <= 4_096
+    assert fast.chunk_size(tokens, 7, words) == min(tokens, 7)
 
 
 def test_ignored_labels_do_not_count():

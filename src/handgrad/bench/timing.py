@@ -15,7 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from handgrad._precision import wider
 
 Check = Callable[[Any], None]
 """Raises AssertionError for an answer that is wrong."""
@@ -23,7 +26,9 @@ Check = Callable[[Any], None]
 FEWEST, MOST, QUICK = 5, 31, 3
 """Rounds: at least, at most, and of a quick race."""
 REST = 0.1
-"""Seconds before each run: threads of the one before may spin a while for work that never comes."""
+"""Seconds before a run on a CPU: threads of the one before may spin for work that never comes."""
+LARGE = 2**28
+"""Bytes from which arrays are compared where they are: to copy them from a device takes longer."""
 
 
 # --- contenders -----------------------------------------------------------------------------------
@@ -97,15 +102,35 @@ def _checked(contender: Contender, check: Check | None) -> Contender:
 
 def equal_to(right: Any, tolerance: float) -> Check:
     """Compares (E, ∇E), or a part, with the right one, relative to the largest of each array."""
-    truth = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(right)]
+    truth = [_to_compare(leaf) for leaf in jax.tree.leaves(right)]
 
     def check(answer: Any) -> None:
         for got, expected in zip(jax.tree.leaves(answer), truth, strict=True):
-            largest = np.abs(expected).max()
-            error = np.abs(np.asarray(got, np.float64) - expected).max()
+            there = isinstance(expected, jax.Array)
+            distance = _distance_there if there else _distance
+            error, largest = map(float, distance(got if there else _to_compare(got), expected))
             assert error <= tolerance * largest, f"off by {error / largest:.1e} of the largest"
 
     return check
+
+
+def _to_compare(leaf: Any) -> Any:
+    """In float64 on the host; a large array stays as it is, where it is."""
+    large = isinstance(leaf, jax.Array) and leaf.nbytes >= LARGE
+    return leaf if large else np.asarray(leaf, np.float64)
+
+
+def _distance(got: Any, right: Any) -> tuple[Any, Any]:
+    """(max |got − right|, max |right|)."""
+    return np.abs(np.asarray(got, np.float64) - right).max(), np.abs(right).max()
+
+
+@jax.jit
+def _distance_there(got: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same on the device, in float32 at least; nothing as large as the arrays is made."""
+    wide = wider(wider(got.dtype, right.dtype), jnp.float32)
+    got, right = got.astype(wide), right.astype(wide)
+    return jnp.max(jnp.abs(got - right)), jnp.max(jnp.abs(right))
 
 
 # --- the race -------------------------------------------------------------------------------------
@@ -150,10 +175,11 @@ def race(
     """Every contender once a round, the first in line last in the next; by name.
 
     As many rounds as fit `budget` seconds, by what the first runs took, from 5 to 31; a quick race
-    has three, without a rest between runs.
+    has three. Only on a CPU, and if the race is not quick, there is a rest before each run.
     """
     a_round = sum(contender.first_seconds for contender in contenders)
     rounds = QUICK if quick else int(np.clip(budget / max(a_round, 1e-9), FEWEST, MOST))
+    rest = 0.0 if quick or jax.default_backend() != "cpu" else REST
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     order = list(contenders)
     gc.collect()
@@ -161,7 +187,7 @@ def race(
     try:
         for _ in range(rounds):
             for contender in order:
-                time.sleep(0.0 if quick else REST)
+                time.sleep(rest)
                 began = time.perf_counter()
                 contender.run()
                 seconds[contender.name].append(time.perf_counter() - began)

@@ -6,7 +6,6 @@ is unpickled: `recheck` regenerates the structure of the arguments from the name
 only the numbers come from the file.
 """
 
-import importlib.metadata
 import json
 import platform
 import sys
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad import __version__
 from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.verify.verdict import FORMAT, Verdict, digest
@@ -75,7 +75,7 @@ def machine() -> dict[str, Any]:
 
     halved = np.asarray(jax.jit(lambda x: x / 2)(np.finfo(np.float32).tiny))
     return {
-        "handgrad": importlib.metadata.version("handgrad"),
+        "handgrad": __version__,
         "jax": jax.__version__,
         "numpy": np.__version__,
         "python_flint": flint.__version__,
