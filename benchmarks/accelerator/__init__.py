@@ -1,0 +1,1 @@
+"""One run on a machine with an accelerator, its limits, correctness and races in eight minutes."""
