@@ -4,6 +4,7 @@ Arrays are handed over as they lie, both ways; a run ends when the device is idl
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,8 @@ def contenders(
     except Exception as fault:  # most often for want of memory
         notes.append(f"{name}, autograd, is left out: {first_line(fault)}")
     compiled_too, why = by_compile(run, loss, check)
-    return [*found, *compiled_too], [*notes, *why]
+    found += [replace(one, name=f"{name}, compiled") for one in compiled_too]
+    return found, [*notes, *why]
 
 
 def first_line(fault: Exception) -> str:

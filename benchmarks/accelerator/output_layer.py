@@ -6,6 +6,7 @@ that no chunk divides is held against float64.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -101,8 +102,6 @@ def baselines(at: tuple) -> tuple[list[Contender], list[str], Any]:
 
 def without_answer(contender: Contender) -> Contender:
     """The same; the memory of its first answer is free again."""
-    from dataclasses import replace
-
     return replace(contender, answer=None)
 
 
