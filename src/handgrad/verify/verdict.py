@@ -279,6 +279,7 @@ REMEDIES = (
     ("decay added", "take the penalty's derivative away once"),
     ("as if it were a constant|held constant|cut", "add the term for the derivative through it, "
      "by the product rule or the chain rule"),
+    ("cotangent is forgotten", "multiply what is returned by the cotangent, Jᵀc"),
     ("denominator .* not squared", "divide by the square of the denominator"),
     ("not divided by the denominator", "divide by the denominator"),
     ("wrong way round|the other branch of|on the wrong side",
