@@ -7,6 +7,7 @@ from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from book.ahead import RUNNING, PageRunAhead
 from book.running import Page, PageError
 
 LOG = logging.getLogger(__name__)
@@ -14,7 +15,11 @@ LOG = logging.getLogger(__name__)
 
 def page_of(env: Any) -> Page:
     """The running state of the page that is being read."""
-    return env.temp_data.setdefault("book_page", Page(f"{env.docname.rpartition('/')[2]}.md"))
+    if "book_page" not in env.temp_data:
+        name = f"{env.docname.rpartition('/')[2]}.md"
+        running = RUNNING.get(env.docname)
+        env.temp_data["book_page"] = PageRunAhead(name, running) if running else Page(name)
+    return env.temp_data["book_page"]
 
 
 class Run(SphinxDirective):

@@ -245,3 +245,26 @@ def test_results_become_tables(tmp_path, monkeypatch):
     html, said = build(tmp_path / "b", "# A\n\n```{results}\n```\n")
     assert "cpu.json: no result" in said
     assert "This copy holds no results" in html
+
+
+def test_pages_run_ahead_by_other_processes(tmp_path):
+    """Each in a namespace of its own, with its faults; the one without code is read first."""
+    source = tmp_path / "source"
+    source.mkdir()
+    right = "# A\n\n{value}`6 * 7`\n\n```{run}\nx = 1\nprint('seen', x)\n```\n"
+    wrong = "# B\n\n```{check}\nassert x == 1\n```\n"
+    toc = "# Index\n\n```{toctree}\na\nb\n```\n"
+    for name, text in {"a": right, "b": wrong, "index": toc}.items():
+        (source / f"{name}.md").write_text(text)
+    said = io.StringIO()
+    options = {"extensions": [*PARTS, "book.ahead"], "html_math_renderer": "mathml"}
+    with warnings.catch_warnings(), patch_docutils(), docutils_namespace():
+        warnings.simplefilter("ignore")
+        out = tmp_path / "out"
+        Sphinx(source, None, out, tmp_path / "t", "html", options, io.StringIO(), said).build()
+    html = (out / "a.html").read_text()
+    assert ">42<" in html
+    assert "seen 1" in html
+    assert "1 block of code" in html
+    assert "b.md:4: NameError: name 'x' is not defined" in said.getvalue()
+    assert len(said.getvalue().splitlines()) == 1

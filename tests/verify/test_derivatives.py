@@ -48,6 +48,13 @@ def test_a_product_from_the_left_in_numpy(vjp, ok):
         assert verdict.where.startswith("params['w']")
 
 
+def test_a_cotangent_that_is_forgotten_is_named():
+    verdict = verify_vjp(lambda c, x: jnp.cos(x), of=jnp.sin, at=(X,), evaluations=0)
+    assert not verdict.ok
+    assert "the cotangent is forgotten" in str(verdict)
+    assert "multiply what is returned by the cotangent" in str(verdict)
+
+
 def layer_jvp(factor=2.0):
     def jvp(primals, tangents):
         (params, x), (moved, by) = primals, tangents
