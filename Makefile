@@ -10,10 +10,10 @@ NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && ec
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench atlas every-logit repair faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench accelerator accelerator-bundle atlas every-logit repair faults format clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "handgrad needs Python 3.11 or newer; name one with make PYTHON=...")'
@@ -97,6 +97,12 @@ bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --group bench
 	$(BIN)/handgrad bench --results benchmarks/results
 	$(BIN)/python -m benchmarks --results benchmarks/results
+
+accelerator-bundle:  ## the wheels that a machine with JAX alone is missing (Python 3.12, Linux)
+	$(PYTHON) benchmarks/accelerator/bundle.py
+
+accelerator:  ## on a machine with an accelerator and no network: limits, correctness, races
+	$(PYTHON) -m benchmarks.accelerator $(ARGS)
 
 atlas: $(READY)  ## the error of every derivative in every dtype, into benchmarks/results
 	$(BIN)/handgrad atlas --results benchmarks/results

@@ -28,7 +28,7 @@ STEPS = (
     ("atlas", "correctness:atlas", 75, ()),
     ("linear_cross_entropy", "output_layer:race_shapes", 150,
      ("linear_cross_entropy_chunked", "loss_linear_softmax")),
-    ("one_pass", "one_pass:race_shapes", 60, ("one_pass_rows_logistic", "logistic")),
+    ("one_pass", "one_pass:race_shapes", 75, ("one_pass_rows_logistic", "logistic")),
     ("loop", "loops:steps", 50, ("logistic",)),
     ("many_models", "loops:many", 40, ("logistic",)),
     ("sweep", "output_layer:sweep", 120, ("linear_cross_entropy_chunked",)),
@@ -81,42 +81,53 @@ def prepare(wheels: Path, into: Path) -> dict[str, str]:
 
 
 def show(found: Any) -> None:
-    """Print a report as a table, and what became of a step."""
-    from benchmarks.accelerator.runner import Outcome, TextFile
-    from handgrad.bench.report import Report, as_sentence, as_table
+    """Print a report as a table, or what became of a step; whatever happens here is no matter."""
+    try:
+        print(as_text(found), flush=True)
+    except Exception as fault:  # it is in a file, and other steps follow
+        print(f"not shown: {type(fault).__name__}: {fault}", flush=True)
 
-    if isinstance(found, Report):
-        headings, lines = as_table(found)
-        widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
-        print(f"\n{found.title}")
-        for line in [headings, *lines]:
-            cells = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
-            print("  ".join((line[0].ljust(widths[0]), *cells)).rstrip())
-        for bar in found.bars:
-            print(f"{'met' if bar.met else 'missed'}  {as_sentence(bar)}")
-        print("".join(f"{note}\n" for note in found.notes), end="", flush=True)
-    elif isinstance(found, TextFile):
-        print(f"written: {found.name}", flush=True)
-    elif isinstance(found, Outcome):
+
+def as_text(found: Any) -> str:
+    """A report, a file or an outcome, as lines."""
+    from benchmarks.accelerator.runner import Outcome, TextFile
+    from handgrad.bench.report import as_sentence, as_table
+
+    if isinstance(found, TextFile):
+        return f"written: {found.name}"
+    if isinstance(found, Outcome):
         reason = f": {found.reason}" if found.reason else ""
         took = f"{found.seconds:.1f} of {found.allowed:.0f} s"
-        print(f"== {found.step}: {found.result}, {took}{reason}", flush=True)
+        return f"== {found.step}: {found.result}, {took}{reason}"
+    lines = ["", found.title]
+    if found.rows:
+        headings, rows = as_table(found)
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        for name, *figures in (headings, *rows):
+            cells = (cell.rjust(w) for cell, w in zip(figures, widths[1:], strict=True))
+            lines.append("  ".join((name.ljust(widths[0]), *cells)).rstrip())
+    lines += [f"{'met' if bar.met else 'missed'}  {as_sentence(bar)}" for bar in found.bars]
+    return "\n".join([*lines, *found.notes])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the steps; 0 if all were done, 1 if one was not or a gradient is wrong, else 3."""
+    """Run the steps: 0 if all were done and right, 1 if not, 2 if there is no accelerator."""
     options = parse(arguments)
     with tempfile.TemporaryDirectory(prefix="handgrad-") as folder:
         unpacked = prepare(options.wheels, Path(folder))
         said = ", ".join(f"{name} {number}" for name, number in unpacked.items())
         print(f"unpacked: {said or 'nothing was missing'}", flush=True)
-        from benchmarks.accelerator.runner import Run, Step, run_steps
+        from benchmarks.accelerator.runner import NoAcceleratorError, Run, Step, run_steps
 
         chosen = {name: Step(name, f"{HERE}.{function}", float(seconds), cases)
                   for name, function, seconds, cases in STEPS}  # fmt: skip
         run = Run(options.results, unpacked)
         steps = [chosen[name] for name in options.steps]
-        run_steps(steps, run, options.small, options.seconds, show)
+        try:
+            run_steps(steps, run, options.small, options.seconds, show)
+        except NoAcceleratorError as fault:
+            print(f"error: {fault}", file=sys.stderr)
+            return 2
     done = all(outcome.result == "done" for outcome in run.outcomes)
     return 0 if done and not run.wrong else 1
 

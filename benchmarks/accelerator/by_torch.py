@@ -12,17 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from handgrad.bench.peers import by_compile, installed
-from handgrad.bench.timing import Check, Contender, WrongAnswerError, plain
-
-
-def is_there() -> str:
-    """An empty text if PyTorch is installed and has this device, else why not."""
-    torch: Any = installed("torch")
-    if torch is None:
-        return "torch is not installed: left out"
-    if jax.default_backend() != "cpu" and not torch.cuda.is_available():
-        return "torch has no such device: left out"
-    return ""
+from handgrad.bench.timing import Check, Contender, plain
 
 
 def tensor(array: jax.Array) -> Any:
@@ -48,21 +38,47 @@ def gradient_of(loss: Callable, leaves: tuple[Any, ...]) -> Any:
 
 
 def contenders(
-    loss: Callable, arrays: tuple[jax.Array, ...], check: Check, name: str = "PyTorch"
+    loss: Callable,
+    arrays: tuple[jax.Array, ...],
+    check: Check | None,
+    name: str = "PyTorch",
+    compile_too: bool = True,
 ) -> tuple[list[Contender], list[str]]:
-    """The gradient of `loss` by autograd, and compiled; notes of what cannot take part."""
+    """The gradient of `loss` by autograd, and compiled; notes of who cannot take part, or is wrong.
+
+    A peer that fails takes nothing from the race of the others.
+    """
     leaves = tuple(tensor(array).requires_grad_() for array in arrays)
     run = partial(gradient_of, leaves=leaves)
-    found, notes = [], []
+    found: list[Contender] = []
+    notes: list[str] = []
+    for kind in ("autograd", "compiled") if compile_too else ("autograd",):
+        try:
+            if kind == "autograd":
+                found.append(plain(f"{name}, {kind}", lambda: run(loss), check))
+                continue
+            some, why = by_compile(run, loss, check or (lambda answer: None))
+        except Exception as fault:  # for want of memory, or with a wrong answer
+            notes.append(f"{name}, {kind}, is left out: {first_line(fault)}")
+            continue
+        found += [replace(one, name=f"{name}, {kind}") for one in some]
+        notes += why
+    return found, notes
+
+
+def taking_part(
+    peers: Callable[..., tuple[list[Any], list[str]]], *args: Any
+) -> tuple[list[Any], list[str]]:
+    """What `peers` returns, or nothing and a note if PyTorch is not there, or cannot."""
+    torch: Any = installed("torch")
+    if torch is None:
+        return [], ["torch is not installed: left out"]
+    if jax.default_backend() != "cpu" and not torch.cuda.is_available():
+        return [], ["torch has no such device: left out"]
     try:
-        found.append(plain(f"{name}, autograd", lambda: run(loss), check))
-    except WrongAnswerError:
-        raise
-    except Exception as fault:  # most often for want of memory
-        notes.append(f"{name}, autograd, is left out: {first_line(fault)}")
-    compiled_too, why = by_compile(run, loss, check)
-    found += [replace(one, name=f"{name}, compiled") for one in compiled_too]
-    return found, [*notes, *why]
+        return peers(torch, *args)
+    except Exception as fault:  # whatever it says of arrays that it cannot share, or of memory
+        return [], [f"PyTorch is left out: {first_line(fault)}"]
 
 
 def first_line(fault: Exception) -> str:

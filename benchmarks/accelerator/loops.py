@@ -14,7 +14,6 @@ import numpy as np
 
 from benchmarks.accelerator import by_torch
 from handgrad.bench import loop
-from handgrad.bench.peers import installed
 from handgrad.bench.report import Report
 from handgrad.bench.timing import Quartiles
 
@@ -34,9 +33,9 @@ def steps(small: bool, seconds: float) -> Iterator[Report]:
         for number, size in enumerate(SIZES[1:2] if small else SIZES):
             if number and end - monotonic() < seconds / 4:
                 return
-            total = SMALL_STEPS if small else STEPS
-            report = loop.measure_steps(size, total, 1 if small else REPEATS)
-            rows, notes = torch_loops(size, total, 1 if small else REPEATS)
+            total, repeats = (SMALL_STEPS, 1) if small else (STEPS, REPEATS)
+            report = loop.measure_steps(size, total, repeats)
+            rows, notes = by_torch.taking_part(torch_loops, size, total, repeats)
             for row in rows:
                 row["times_fit"] = row["seconds"] / report.rows[0]["seconds"]
             yield Report(
@@ -57,15 +56,13 @@ def many(small: bool, seconds: float) -> Iterator[Report]:
             yield loop.measure_many(size, models, epochs, singly, 1 if small else 2)
 
 
-def torch_loops(size: int, total: int, repeats: int) -> tuple[list[dict[str, Any]], list[str]]:
+def torch_loops(
+    torch: Any, size: int, total: int, repeats: int
+) -> tuple[list[dict[str, Any]], list[str]]:
     """The usual loop of PyTorch on this device, as it is and with its step compiled.
 
     Its parameters are held against the same steps in NumPy before anything is timed.
     """
-    why = by_torch.is_there()
-    if why:
-        return [], [why]
-    torch: Any = installed("torch")
     x, y = loop.data()
     tx = by_torch.tensor(jnp.asarray(x))
     ty = by_torch.tensor(jnp.asarray(y, jnp.float32))
@@ -92,8 +89,9 @@ def torch_loops(size: int, total: int, repeats: int) -> tuple[list[dict[str, Any
     first = picks[:WARM_UP]
     right = by_numpy(x, y, [pick.cpu().numpy() for pick in first])
     rows, notes = [], []
-    for name, program in (("PyTorch, autograd", loss), ("PyTorch, compiled", torch.compile(loss))):
+    for name in ("PyTorch, autograd", "PyTorch, compiled"):
         try:
+            program = torch.compile(loss) if name.endswith("compiled") else loss
             apart = np.abs(run(program, first)[0] - right).max()
             assert apart <= TOLERANCE * np.abs(right).max(), f"{name}: {apart:.1e} off"
             took = Quartiles.of([run(program, picks)[1] / total for _ in range(repeats)])

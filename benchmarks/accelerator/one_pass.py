@@ -20,7 +20,6 @@ from jax.experimental import pallas as pl
 from benchmarks.accelerator import by_torch
 from handgrad.bench.limits import readers
 from handgrad.bench.one_pass import TOLERANCE
-from handgrad.bench.peers import installed
 from handgrad.bench.report import Bar, Report, row
 from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
 from handgrad.fast import one_pass
@@ -70,7 +69,7 @@ def measure(examples: int, features: int, small: bool = False, seconds: float = 
     ours = compiled("one pass", gradient, *at, check=check)
     plainly = compiled("handgrad, plain", logistic.value_and_gradient, *at, check=check)
     tried, notes = attempts(at, check, small)
-    others, left_out = peers(at, check)
+    others, left_out = by_torch.taking_part(peers, at, check)
     limits = readers(x, params.weight)
     contenders = [baseline, ours, plainly, *tried, *others, *limits]
     timings = race(contenders, seconds, small)
@@ -111,12 +110,8 @@ def attempts(at: tuple, check: Any, small: bool) -> tuple[list[Contender], list[
     return found, notes
 
 
-def peers(at: tuple, check: Any) -> tuple[list[Contender], list[str]]:
-    """PyTorch by autograd and compiled, where it is."""
-    why = by_torch.is_there()
-    if why:
-        return [], [why]
-    torch: Any = installed("torch")
+def peers(torch: Any, at: tuple, check: Any) -> tuple[list[Contender], list[str]]:
+    """PyTorch by autograd and compiled."""
     params, x, y = at
     tx, ty = by_torch.tensor(x), by_torch.tensor(y)
     functional = torch.nn.functional

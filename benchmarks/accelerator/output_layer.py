@@ -19,9 +19,8 @@ from jax import random
 
 from benchmarks.accelerator import by_torch
 from handgrad.bench.limits import Peak, multipliers
-from handgrad.bench.peers import installed
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
+from handgrad.bench.timing import Check, Contender, compiled, equal_to, fastest, race, ratio
 from handgrad.fast import linear_cross_entropy
 
 GOAL = (32_768, 2_560, 128_256)
@@ -35,18 +34,19 @@ TOLERANCE = 3e-2
 USEFUL, TEMPORARIES = 500e12, 6 * 2**30
 """Flops a second and bytes that are asked of the goal's shape."""
 SIDE = 8_192
-ROOM = 60.0
-"""Seconds below which no further shape is begun: two programs are compiled, and some time."""
+FEWEST_SECONDS = 30.0
+"""With less than this left no further shape is begun: its programs must be compiled and raced."""
 
 
 def race_shapes(small: bool, seconds: float) -> Iterator[Report]:
-    """A report for each shape, as many as there is time for."""
+    """A report for each shape, as many as there is time for; PyTorch compiles for the first."""
     check_awkward()
     end = monotonic() + seconds
     for number, shape in enumerate((SMALL,) if small else SHAPES):
-        if number and end - monotonic() < ROOM / 2:
+        if number and end - monotonic() < FEWEST_SECONDS:
             return
-        yield measure(*shape, small=small, seconds=min(20.0, (end - monotonic()) / 3))
+        race_seconds = min(10.0, (end - monotonic()) / 4)
+        yield measure(*shape, small=small, seconds=race_seconds, compile_too=not number)
 
 
 def problem(tokens: int, features: int, words: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -77,7 +77,7 @@ def check_awkward() -> None:
     p[rows, labels] -= 1
     r = p / len(h)
     check = equal_to((value, (r @ w.T, h.T @ r)), TOLERANCE)
-    for chunk in (None, 5, 16, 64):
+    for chunk in (None, 16):
         run = partial(linear_cross_entropy.value_and_gradient, chunk=chunk)
         compiled(f"chunks of {chunk} at {AWKWARD}", run, hidden, weight, y, check=check)
 
@@ -85,11 +85,12 @@ def check_awkward() -> None:
 def baselines(at: tuple) -> tuple[list[Contender], list[str], Any]:
     """optax with jax.grad on logits of both dtypes, as far as memory allows; and (E, ∇E)."""
     found: list[Contender] = []
-    notes, right = [], None
+    notes: list[str] = []
+    right: Any = None
     for dtype in (jnp.float32, jnp.bfloat16):
         name = f"optax + jax.grad, {jnp.dtype(dtype).name} logits"
         loss = partial(dense, logits=dtype)
-        check = equal_to(right, TOLERANCE) if right is not None else None
+        check = None if right is None else equal_to(right, TOLERANCE)
         try:
             one = compiled(name, jax.value_and_grad(loss, (0, 1)), *at, check=check)
         except jax.errors.JaxRuntimeError as fault:
@@ -105,12 +106,10 @@ def without_answer(contender: Contender) -> Contender:
     return replace(contender, answer=None)
 
 
-def peers(at: tuple, check: Any) -> tuple[list[Contender], list[str]]:
-    """PyTorch on all logits, by autograd and compiled, and its own fused layer, where they are."""
-    why = by_torch.is_there()
-    if why:
-        return [], [why]
-    torch: Any = installed("torch")
+def peers(
+    torch: Any, at: tuple, check: Check | None, compile_too: bool
+) -> tuple[list[Contender], list[str]]:
+    """PyTorch on all logits, by autograd and compiled, and its own fused layer, if it has one."""
     hidden, weight, y = at
     labels = by_torch.tensor(y).long()
     functional = torch.nn.functional
@@ -118,32 +117,36 @@ def peers(at: tuple, check: Any) -> tuple[list[Contender], list[str]]:
     def loss(h: Any, w: Any) -> Any:
         return functional.cross_entropy((h @ w).float(), labels)
 
-    found, notes = by_torch.contenders(loss, (hidden, weight), check)
+    found, notes = by_torch.contenders(loss, (hidden, weight), check, compile_too=compile_too)
     fused = getattr(functional, "linear_cross_entropy", None)
     if fused is None:
-        notes.append(f"torch {torch.__version__} has no linear_cross_entropy")
-        return found, notes
+        return found, [*notes, f"torch {torch.__version__} has no linear_cross_entropy"]
 
     def fused_loss(h: Any, w: Any) -> Any:
         return fused(h, w.T, labels).float()
 
     name = "PyTorch, linear_cross_entropy"
-    more, why_not = by_torch.contenders(fused_loss, (hidden, weight), check, name)
-    return [*found, *more], [*notes, *why_not]
+    more, why = by_torch.contenders(fused_loss, (hidden, weight), check, name, compile_too)
+    return [*found, *more], [*notes, *why]
 
 
 def measure(
-    tokens: int, features: int, words: int, small: bool = False, seconds: float = 20.0
+    tokens: int,
+    features: int,
+    words: int,
+    small: bool = False,
+    seconds: float = 20.0,
+    compile_too: bool = True,
 ) -> Report:
     """All contenders at one shape; the time of `seconds` is that of the race alone."""
     at = problem(tokens, features, words)
     rivals, notes, right = baselines(at)
-    check = equal_to(right, TOLERANCE) if right is not None else None
+    check = None if right is None else equal_to(right, TOLERANCE)
     chunk = linear_cross_entropy.chunk_size(tokens, None, words)
     forward = linear_cross_entropy.value_and_gradient
     ours = without_answer(compiled(f"in the forward pass, chunks of {chunk:,}", forward, *at,
                                    check=check))  # fmt: skip
-    others, left_out = peers(at, check)
+    others, left_out = by_torch.taking_part(peers, at, check, compile_too)
     products = multipliers("bfloat16", (64,) if small else (SIDE,))
     contenders = [*rivals, ours, *others]
     timings = race([*contenders, *(c for c, _ in products.values())], seconds, small)
@@ -193,7 +196,8 @@ def sweep(small: bool, seconds: float) -> Iterator[Report]:
     counted = linear_cross_entropy.chunk_size(tokens, None, words)
     forward: Callable = linear_cross_entropy.value_and_gradient
     found, notes = [], []
-    check, end = None, monotonic() + 0.7 * seconds
+    check: Check | None = None
+    end = monotonic() + 0.7 * seconds
     for size in sorted({*(SMALL_CHUNKS if small else CHUNKS), counted}, key=lambda c: c != counted):
         for name, options in VARIANTS.items():
             label = f"chunks of {size:,}{name}" + (", as counted" if size == counted else "")

@@ -45,6 +45,10 @@ class TextFile(NamedTuple):
     text: str
 
 
+class NoAcceleratorError(RuntimeError):
+    """JAX has nothing but the CPU, on which the large shapes would take hours."""
+
+
 @dataclass
 class Outcome:
     """What became of a step."""
@@ -166,7 +170,10 @@ def run_steps(
     seconds: float,
     show: Callable[[Any], None],
 ) -> None:
-    """All steps within `seconds`; what is found is written and shown as it comes."""
+    """All steps within `seconds`; what is found is written and shown as it comes.
+
+    Raises NoAcceleratorError where there is only a CPU, unless the shapes are small.
+    """
     began, worker = monotonic(), None
     end = began + seconds
     try:
@@ -178,6 +185,8 @@ def run_steps(
             else:
                 if worker is None:
                     worker, message = start(run, min(end, monotonic() + START_SECONDS))
+                    if run.machine.get("platform") == "cpu" and not small:
+                        raise NoAcceleratorError("no accelerator among JAX's devices: pass --small")
                     if worker is None:
                         outcome = Outcome(step.name, "failed", message, 0.0, allowed, 0)
                         finish(run, outcome, began, show)

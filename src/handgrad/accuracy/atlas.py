@@ -213,7 +213,8 @@ def measure_functions(
         atlas.add(part)
         progress(done, len(tasks))
     if done < len(tasks):
-        known = {(entry.function, entry.dtype) for entry in (*atlas.rows, *atlas.refused)}
+        known = {(row.function, row.dtype) for row in atlas.rows}
+        known |= {(entry.function, entry.dtype) for entry in atlas.refused}
         late = [(name, dtype) for name, (dtype,), _ in tasks if (name, dtype) not in known]
         atlas.refused += [Refusal(*task, "", f"it was not done in {seconds:g} s") for task in late]
     atlas.sort()
