@@ -139,4 +139,4 @@ def atlas(small: bool, seconds: float) -> Iterator[Report | TextFile]:
     late = sum("was not done" in entry.reason for entry in found.refused)
     notes = [f"computed on {here}; {late} functions were not done in time"]
     title = f"{len(found.rows):,} rows in half precision; the first derivatives that fail most"
-    yield Report("atlas", title, rows, [], notes)
+    yield Report("judge", title, rows, [], notes)

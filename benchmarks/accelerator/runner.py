@@ -70,6 +70,8 @@ class Run:
     unpacked: dict[str, str]
     machine: dict[str, Any] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
+    reports: dict[str, list[Report]] = field(default_factory=dict)
+    """By job, each of which has a file."""
     wrong: dict[str, str] = field(default_factory=dict)
     """Cases of the catalogue that are wrong on this device, and what the judge says."""
 
@@ -238,12 +240,11 @@ def run_step(
     step: Step, worker: Worker, run: Run, small: bool, allowed: float, show: Callable[[Any], None]
 ) -> Outcome:
     """One step in its process; its reports and files are written as they come."""
-    began = monotonic()
-    reports: list[Report] = []
+    began, reports = monotonic(), 0
 
     def outcome(result: str, reason: str) -> Outcome:
         took = round(monotonic() - began, 2)
-        return Outcome(step.name, result, reason, took, round(allowed, 1), len(reports))
+        return Outcome(step.name, result, reason, took, round(allowed, 1), reports)
 
     worker.begin(step, small, allowed)
     while True:
@@ -256,17 +257,19 @@ def run_step(
             return outcome("failed", f"{DIED}, exit code {worker.process.exitcode}")
         if kind in ("done", "failed"):
             return outcome(kind, value)
-        keep(value, step, run, reports)
+        reports += isinstance(value, Report)
+        keep(value, run)
         show(value)
 
 
-def keep(found: Any, step: Step, run: Run, reports: list[Report]) -> None:
-    """Write a report beside those of its step, or a file; note the cases that are wrong."""
+def keep(found: Report | TextFile, run: Run) -> None:
+    """Write a report beside those of its job, or a file; note the cases that are wrong."""
     if isinstance(found, TextFile):
         run.place(found.name).write_text(found.text)
         return
-    reports.append(found)
-    write_reports(run.place(f"{step.name}.json"), run.machine, reports)
+    of_job = run.reports.setdefault(found.job, [])
+    of_job.append(found)
+    write_reports(run.place(f"{found.job}.json"), run.machine, of_job)
     for row in found.rows:
         if row.get("wrong"):
             run.wrong[row["name"]] = row["wrong"]
