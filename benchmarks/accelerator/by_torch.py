@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.accelerator.runner import first_line
 from handgrad.bench.peers import by_compile, installed
 from handgrad.bench.timing import Check, Contender, plain
 
@@ -79,8 +80,3 @@ def taking_part(
         return peers(torch, *args)
     except Exception as fault:  # whatever it says of arrays that it cannot share, or of memory
         return [], [f"PyTorch is left out: {first_line(fault)}"]
-
-
-def first_line(fault: Exception) -> str:
-    """Its kind and the first line of what it says."""
-    return f"{type(fault).__name__}: {(str(fault).strip().splitlines() or [''])[0]}"[:200]

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from benchmarks.accelerator.runner import TextFile
+from benchmarks.accelerator.runner import TextFile, first_line
 from handgrad._precision import x64
 from handgrad.accuracy.atlas import as_json, measure_functions, worst_first
 from handgrad.bench.report import Bar, Report, facts
@@ -77,8 +77,7 @@ def judge_one(name: str) -> dict[str, Any]:
         )  # fmt: skip
         return row_of(verdict)
     except Exception as fault:
-        said = f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"[:200]
-        return {"name": name, "verdict": "not judged", "said": said}
+        return {"name": name, "verdict": "not judged", "said": first_line(fault)}
 
 
 def row_of(verdict: Verdict) -> dict[str, Any]:

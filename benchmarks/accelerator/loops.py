@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.accelerator import by_torch
+from benchmarks.accelerator.runner import first_line
 from handgrad.bench import loop
 from handgrad.bench.report import Report
 from handgrad.bench.timing import Quartiles
@@ -96,7 +97,7 @@ def torch_loops(
             assert apart <= TOLERANCE * np.abs(right).max(), f"{name}: {apart:.1e} off"
             took = Quartiles.of([run(program, picks)[1] / total for _ in range(repeats)])
         except Exception as fault:  # no compiler, or a wrong answer, which has no time
-            notes.append(f"{name} is left out: {by_torch.first_line(fault)}")
+            notes.append(f"{name} is left out: {first_line(fault)}")
             continue
         rows.append({"name": name, "seconds": took.median, "lower": took.lower,
                      "upper": took.upper})  # fmt: skip

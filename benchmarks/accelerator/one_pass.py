@@ -8,7 +8,6 @@ the gradient ask for; PyTorch's default is the same.
 
 from collections.abc import Iterator
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ from jax import lax, random
 from jax.experimental import pallas as pl
 
 from benchmarks.accelerator import by_torch
+from benchmarks.accelerator.runner import first_line, shape_by_shape
 from handgrad.bench.limits import readers
 from handgrad.bench.one_pass import TOLERANCE
 from handgrad.bench.report import Bar, Report, row
@@ -38,12 +38,13 @@ BLOCKS = (2**25, 2**28)
 
 def race_shapes(small: bool, seconds: float) -> Iterator[Report]:
     """A report for each shape, as many as there is time for."""
-    end = monotonic() + seconds
-    for number, shape in enumerate((SMALL,) if small else SHAPES):
-        if number and end - monotonic() < seconds / 4:
-            return
+
+    def at(shape: tuple[int, ...], left: float) -> Report:
+        examples, features = shape
         with jax.default_matmul_precision("highest"):
-            yield measure(*shape, small=small, seconds=(end - monotonic()) / 4)
+            return measure(examples, features, small, left / 4)
+
+    yield from shape_by_shape((SMALL,) if small else SHAPES, seconds, seconds / 4, at)
 
 
 def problem(examples: int, features: int) -> tuple[Params, jax.Array, jax.Array]:
@@ -106,7 +107,7 @@ def attempts(at: tuple, check: Any, small: bool) -> tuple[list[Contender], list[
         try:
             found.append(compiled(name, program, *at, check=check))
         except Exception as fault:  # what a compiler cannot do, or does wrong, has no time
-            notes.append(f"{name} is left out: {by_torch.first_line(fault)}")
+            notes.append(f"{name} is left out: {first_line(fault)}")
     return found, notes
 
 

@@ -18,6 +18,7 @@ import optax
 from jax import random
 
 from benchmarks.accelerator import by_torch
+from benchmarks.accelerator.runner import first_line, shape_by_shape
 from handgrad.bench.limits import Peak, multipliers
 from handgrad.bench.report import Bar, Report, row
 from handgrad.bench.timing import Check, Contender, compiled, equal_to, fastest, race, ratio
@@ -41,12 +42,14 @@ FEWEST_SECONDS = 30.0
 def race_shapes(small: bool, seconds: float) -> Iterator[Report]:
     """A report for each shape, as many as there is time for; PyTorch compiles for the first."""
     check_awkward()
-    end = monotonic() + seconds
-    for number, shape in enumerate((SMALL,) if small else SHAPES):
-        if number and end - monotonic() < FEWEST_SECONDS:
-            return
-        race_seconds = min(10.0, (end - monotonic()) / 4)
-        yield measure(*shape, small=small, seconds=race_seconds, compile_too=not number)
+    shapes = (SMALL,) if small else SHAPES
+
+    def at(shape: tuple[int, ...], left: float) -> Report:
+        tokens, features, words = shape
+        race_seconds = min(10.0, left / 4)
+        return measure(tokens, features, words, small, race_seconds, shape == shapes[0])
+
+    yield from shape_by_shape(shapes, seconds, FEWEST_SECONDS, at)
 
 
 def problem(tokens: int, features: int, words: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -94,7 +97,7 @@ def baselines(at: tuple) -> tuple[list[Contender], list[str], Any]:
         try:
             one = compiled(name, jax.value_and_grad(loss, (0, 1)), *at, check=check)
         except jax.errors.JaxRuntimeError as fault:
-            notes.append(f"{name} is left out: {by_torch.first_line(fault)}")
+            notes.append(f"{name} is left out: {first_line(fault)}")
             continue
         right = one.answer if right is None else right
         found.append(without_answer(one))
@@ -208,7 +211,7 @@ def sweep(small: bool, seconds: float) -> Iterator[Report]:
             try:
                 one = compiled(label, run, *at, check=check)
             except jax.errors.JaxRuntimeError as fault:
-                notes.append(f"{label}: {by_torch.first_line(fault)}")
+                notes.append(f"{label}: {first_line(fault)}")
                 continue
             if check is None:
                 check = equal_to(one.answer, TOLERANCE)

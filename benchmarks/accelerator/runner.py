@@ -7,12 +7,14 @@ reason is recorded, and the next step begins in a new one. So the process that l
 for a device: what it would hold, no other could have.
 """
 
+import gc
 import importlib
 import json
 import os
 import signal
+import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -20,7 +22,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+import jax
+
 from handgrad.bench.report import Report, facts, slug, write_reports
+from handgrad.bench.timing import WrongAnswerError
 
 FEWEST_SECONDS = 5.0
 """With less than this left, a step is not begun."""
@@ -116,22 +121,52 @@ def answer(
         module, _, name = function.partition(":")
         for found in getattr(importlib.import_module(module), name)(small, seconds):
             send(("found", found))
-        release()
         send(("done", ""))
     except Exception as fault:  # whatever a step raises is its result
-        message = f"{type(fault).__name__}: {(str(fault).strip().splitlines() or [''])[0]}"[:400]
         place = traceback.extract_tb(fault.__traceback__)[-1]
-        send(("failed", f"{message} ({Path(place.filename).name}:{place.lineno})"))
+        send(("failed", f"{first_line(fault)} ({Path(place.filename).name}:{place.lineno})"))
+    finally:
+        release()
 
 
 def release() -> None:
-    """Give back the memory of the step's programs and arrays."""
-    import gc
-
-    import jax
-
+    """Give back the memory of programs and arrays, of which JAX and PyTorch keep stocks."""
     jax.clear_caches()
     gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def shape_by_shape(
+    shapes: Sequence[tuple[int, ...]],
+    seconds: float,
+    fewest: float,
+    measure: Callable[[tuple[int, ...], float], Report],
+) -> Iterator[Report]:
+    """A report of each shape, given the seconds left; with less than `fewest` left no more begins.
+
+    What fails at one shape, most often for want of memory, is raised as RuntimeError after the
+    others. Raises WrongAnswerError at once.
+    """
+    end, faults = monotonic() + seconds, []
+    for number, shape in enumerate(shapes):
+        if number and end - monotonic() < fewest:
+            break
+        try:
+            yield measure(shape, end - monotonic())
+        except WrongAnswerError:
+            raise
+        except Exception as fault:
+            faults.append(f"{' × '.join(f'{size:,}' for size in shape)}: {first_line(fault)}")
+        release()
+    if faults:
+        raise RuntimeError("; ".join(faults))
+
+
+def first_line(fault: Exception) -> str:
+    """Its kind and the first line of what it says."""
+    return f"{type(fault).__name__}: {(str(fault).strip().splitlines() or [''])[0]}"[:300]
 
 
 class Worker:

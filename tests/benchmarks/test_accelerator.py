@@ -16,6 +16,7 @@ from benchmarks.accelerator import bundle, correctness, loops, one_pass, output_
 from benchmarks.accelerator.__main__ import STEPS, main, parse, prepare, show
 from benchmarks.accelerator.runner import Run, Step, run_steps
 from handgrad.bench.report import Report, read_report
+from handgrad.bench.timing import WrongAnswerError
 
 PLANTED = """
 import os, time
@@ -191,11 +192,32 @@ def test_a_gradient_that_is_wrong_here_is_said_to_be(monkeypatch):
 
 def test_a_wrong_layer_is_not_timed(monkeypatch, as_users_run_it):
     monkeypatch.setattr(output_layer, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(runner, "release", lambda: None)
     sent = []
     function = "benchmarks.accelerator.output_layer:race_shapes"
     runner.answer(function, True, 100.0, sent.append)
     assert len(sent) == 1
     assert sent[0][1].startswith("WrongAnswerError: chunks of None at")
+
+
+def test_a_shape_that_fails_does_not_stop_the_others(monkeypatch):
+    monkeypatch.setattr(runner, "release", lambda: None)
+
+    def measure(shape, left):
+        if shape == (1, 2_000):
+            raise MemoryError("too large")
+        if shape == (3,):
+            raise WrongAnswerError("ours: off by 1")
+        return Report("a", str(shape), [])
+
+    found = []
+    with pytest.raises(RuntimeError, match=r"^1 × 2,000: MemoryError: too large$"):
+        found += runner.shape_by_shape([(1, 2_000), (2,)], 50.0, 1.0, measure)
+    taken = runner.shape_by_shape([(0,), (1, 2_000), (2,)], 50.0, 1.0, measure)
+    assert [next(taken).title for _ in range(2)] == ["(0,)", "(2,)"]
+    assert [one.title for one in runner.shape_by_shape([(0,), (2,)], 1.0, 9.0, measure)] == ["(0,)"]
+    with pytest.raises(WrongAnswerError):
+        list(runner.shape_by_shape([(3,), (0,)], 50.0, 1.0, measure))
 
 
 def test_the_kernel_takes_rows_that_divide_alone():
