@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+from time import monotonic
 
 import jax
 import pytest
@@ -188,6 +189,19 @@ def test_a_gradient_that_is_wrong_here_is_said_to_be(monkeypatch):
     assert report.notes[0] == "not judged, as no time was left: tanh"
     monkeypatch.setattr(correctness, "case", lambda name: None)
     assert correctness.judge_one("sigmoid")["said"].startswith("AttributeError: ")
+
+
+def test_no_verdict_is_waited_for_beyond_the_end():
+    assert list(correctness.judge_all(["sigmoid"], 0, 0.0)) == []
+    assert list(correctness.judge_all(["sigmoid"], 1, 0.0)) == []
+
+
+@pytest.mark.slow
+def test_several_processes_judge_what_one_does():
+    names = ["sigmoid", "tanh", "one_pass_rows_logistic"]
+    found = list(correctness.judge_all(names, 2, monotonic() + 120))
+    assert sorted(row["name"] for row in found) == sorted(names)
+    assert {row["verdict"] for row in found} == {"right"}
 
 
 def test_a_wrong_layer_is_not_timed(monkeypatch, as_users_run_it):

@@ -109,4 +109,4 @@ def tanh_derivative(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     minus_abs = jnp.where(z < 0, z, -z)  # jnp.abs has slope 0 at 0, which falsifies tanh‴(0) = −2
     q = jnp.exp(2 * minus_abs)  # and not the square of e^−|z|, which doubles the error of exp
     far = jnp.square(2 * jnp.exp(minus_abs))
-    return jnp.where(q < jnp.finfo(q.dtype).tiny, far, 4 * q / (1 + q * (2 + q)))
+    return jnp.where(q < jnp.finfo(q.dtype).tiny, far, 4 * q) / (1 + q * (2 + q))
