@@ -1,7 +1,7 @@
-"""The code of the pages, run before they are read, by one process per core.
+"""The code of the pages, run before they are read, by a process on each core but one.
 
 Each page is a program of its own, so it makes no difference which process runs it. The pages with
-code are read last: until then Sphinx reads the others, and the processes have begun.
+code are read last: until then Sphinx, on the last core, reads the others.
 """
 
 import os
@@ -84,7 +84,7 @@ def start(app: Any, env: Any, docnames: list[str]) -> None:
     if len(coded) < 2:
         return
     docnames.sort(key=lambda name: name in coded)
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(max(1, (os.cpu_count() or 1) - 1), get_context("spawn"))
     with importable():
         RUNNING.update({name: pool.submit(outcomes_of, paths[name]) for name in coded})
     pool.shutdown(wait=False)

@@ -306,8 +306,22 @@ REMEDIES = (
     ("a missing factor", "multiply by that factor"),
     ("overwritten", "add what belongs together, do not assign it"),
     ("are swapped|exchanged", "return them in the order of the inputs"),
-    ("axis", "reduce or move along the axis that the loss does"),
+    ("wrong axis|over axis|broadcast again", "reduce along the axis that the loss does, no other"),
     ("the derivative of .* taken to be", "differentiate that step again"),
+    ("the derivative of .* forgotten", "multiply by that derivative"),
+    ("is taken at .* in place of", "take the derivative at what the loss passes to that step"),
+    ("in place of the factor|without the factor", "multiply by the factor that the loss has"),
+    ("wrong coordinates", "put each number at the coordinate that it belongs to"),
+    ("could be right, but together", "share one slope among the coordinates that tie: the shares "
+     "add up to what the loss has"),
+    ("not reversed", "flip it"),
+    ("absolute value", "keep the sign"),
+    (r"where (-?inf) is right", r"return \1 there"),
+    (r"1\[c > 0\]", "take the mask from what the loss saw on the way forward"),
+    ("the others are", "add the paths that were forgotten"),
+    ("not zero at", "return 0 there"),
+    ("masked by an infinity", "leave out what is masked"),
+    ("makes NaN of 0 / 0", "keep that division away from 0: where(ok, a / where(ok, b, 1), limit)"),
 )  # fmt: skip
 """What a cause says, and what to do about it; the first that fits is taken."""
 

@@ -98,7 +98,7 @@
 
   const nameButton = (entry) => {
     const cut = entry.name.split(",")[0].lastIndexOf(".") + 1;
-    const button = make("button", "name", make("span", "module", entry.name.slice(0, cut)), entry.name.slice(cut));
+    const button = make("button", "name", make("span", "module", entry.name.slice(0, cut)), make("wbr"), entry.name.slice(cut));
     button.type = "button";
     button.setAttribute("aria-expanded", state.open.has(entry.name));
     button.addEventListener("click", () => {
