@@ -17,10 +17,11 @@ FOLDER = Path(__file__).parent / "wheels"
 CONSTRAINTS = ROOT / "constraints" / "python3.12.txt"
 
 PACKAGES = (
-    "absl-py", "cloudpickle", "jaxtyping", "joblib", "narwhals", "optax", "python-flint",
-    "scikit-learn", "threadpoolctl", "wadler-lindig",
+    "absl-py", "cloudpickle", "jaxtyping", "joblib", "liger-kernel", "narwhals", "optax",
+    "python-flint", "scikit-learn", "threadpoolctl", "wadler-lindig",
 )  # fmt: skip
-"""What the run imports, with what that needs, beyond JAX and its own NumPy and SciPy."""
+"""What the run imports, with what that needs, beyond JAX and its own NumPy and SciPy; and a peer of
+the output layer, which takes part where PyTorch is."""
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64",
              "manylinux2014_x86_64")  # fmt: skip
 MOST_BYTES = 40_000_000

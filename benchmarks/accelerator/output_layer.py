@@ -5,6 +5,7 @@ then take half the memory, and have three digits), and PyTorch. Before anything 
 that no chunk divides is held against float64.
 """
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -112,7 +113,7 @@ def without_answer(contender: Contender) -> Contender:
 def peers(
     torch: Any, at: tuple, check: Check | None, compile_too: bool
 ) -> tuple[list[Contender], list[str]]:
-    """PyTorch on all logits, by autograd and compiled, and its own fused layer, if it has one."""
+    """PyTorch on all logits, by autograd and compiled; and layers that hold fewer, if there."""
     hidden, weight, y = at
     labels = by_torch.tensor(y).long()
     functional = torch.nn.functional
@@ -121,16 +122,36 @@ def peers(
         return functional.cross_entropy((h @ w).float(), labels)
 
     found, notes = by_torch.contenders(loss, (hidden, weight), check, compile_too=compile_too)
-    fused = getattr(functional, "linear_cross_entropy", None)
-    if fused is None:
-        return found, [*notes, f"torch {torch.__version__} has no linear_cross_entropy"]
+    at_weight = None if check is None else partial(check_across, check)
+    across = jnp.asarray(weight.T)  # (V, D), as these want it
+    for name, layer in layers_of_their_own(torch, labels).items():
+        try:
+            more, why = by_torch.contenders(layer(), (hidden, across), at_weight, name, False)
+        except Exception as fault:  # it is not installed, or of another version
+            more, why = [], [f"{name} is left out: {first_line(fault)}"]
+        found, notes = [*found, *more], [*notes, *why]
+    return found, notes
 
-    def fused_loss(h: Any, w: Any) -> Any:
-        return fused(h, w.T, labels).float()
 
-    name = "PyTorch, linear_cross_entropy"
-    more, why = by_torch.contenders(fused_loss, (hidden, weight), check, name, compile_too)
-    return [*found, *more], [*notes, *why]
+def check_across(check: Check, answer: Any) -> None:
+    """The check of an answer whose ∂E/∂W is (V, D)."""
+    value, (by_hidden, by_weight) = answer
+    check((value, (by_hidden, by_weight.T)))
+
+
+def layers_of_their_own(torch: Any, labels: Any) -> dict[str, Callable[[], Callable]]:
+    """Losses of hidden states and a weight (V, D) that hold a part of the logits at a time."""
+
+    def own() -> Callable:
+        fused = torch.nn.functional.linear_cross_entropy  # since 2.13
+        options = torch.nn.LinearCrossEntropyOptions()
+        return lambda h, w: fused(h, w, labels, options=options).float()
+
+    def liger() -> Callable:
+        ops = importlib.import_module("liger_kernel.ops.fused_linear_cross_entropy")
+        return lambda h, w: ops.LigerFusedLinearCrossEntropyFunction.apply(h, w, labels)[0]
+
+    return {"PyTorch, linear_cross_entropy": own, "Liger": liger}
 
 
 def measure(
