@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.12")').txt
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
+PYTHON312 ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || ls -d $$(pyenv root 2>/dev/null)/versions/3.12*/bin/python 2>/dev/null | tail -1)
 
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench accelerator accelerator-bundle atlas every-logit repair faults format clean
+.PHONY: help demo test newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench accelerator accelerator-bundle accelerator-dry-run atlas every-logit repair faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -101,6 +102,12 @@ bench: $(READY)  ## every race on this machine, with the peers, into benchmarks/
 accelerator-bundle:  ## the wheels that a machine with JAX alone is missing (Python 3.12, Linux)
 	$(PYTHON) benchmarks/accelerator/bundle.py
 
+accelerator-dry-run: accelerator-bundle  ## every step of it here, at small sizes, with Python 3.12, JAX 0.11.2 and the bundle alone
+	@test -n "$(PYTHON312)" || { echo "no Python 3.12 was found: name one with make accelerator-dry-run PYTHON312=..."; exit 1; }
+	test -d .venv-accelerator || $(PYTHON312) -m venv .venv-accelerator
+	.venv-accelerator/bin/python -m pip install --quiet jax==0.11.2
+	JAX_PLATFORMS=cpu .venv-accelerator/bin/python -m benchmarks.accelerator --small --sweep
+
 accelerator:  ## on a machine with an accelerator and no network: limits, correctness, races
 	$(PYTHON) -m benchmarks.accelerator $(ARGS)
 
@@ -122,4 +129,4 @@ format: $(READY)  ## rewrite the files in the house style
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environment and the caches
-	rm -rf $(VENV) .venv-newest .venv-lowest .venv-wheel .venv-torch dist docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-lowest .venv-wheel .venv-torch .venv-accelerator dist docs/_build docs/api docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
