@@ -38,7 +38,7 @@ EXPENSIVE_SECONDS = 0.02
 MOST_KEPT = 2**19
 """Balls that are remembered, over all rows."""
 MOST_DEPTH = 4
-"""Of functions within functions in which captured scalars are looked for."""
+"""Of functions within functions in which captured arrays are looked for."""
 
 Argnums = int | tuple[int, ...]
 Row = np.ndarray
@@ -297,26 +297,34 @@ def _shapes(args: tuple) -> tuple[Any, list]:
 def captures_arrays(function: Callable, at: tuple) -> bool:
     """Whether a function may hold arrays of NumPy that JAX would keep in the mode of a trace.
 
-    True also where it cannot be traced for another reason than that it wants NumPy's arrays: it
-    may be what another mode has left.
+    True also where it cannot be traced for another reason than that it wants NumPy's arrays or a
+    number's value: it may be what another mode has left.
     """
-    if _captured_scalars(function):
+    if _holds(function, _is_scalar_array):
         return True
     try:
         return bool(jaxprs.captured_arrays(jaxprs.attempt(function, at)))
     except jax.errors.TracerArrayConversionError:
         return False
+    except jax.errors.ConcretizationTypeError:
+        return _holds(function, _is_array)
     except Exception:
         return True
     finally:
         gc.collect(0)
 
 
-def _captured_scalars(function: Any, depth: int = 0) -> bool:
-    """Whether an array without axes stands in a closure, a global, an attribute or a partial.
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
 
-    In a program such a number looks like any literal.
-    """
+
+def _is_scalar_array(value: Any) -> bool:
+    """Whether it is an array without axes, which in a program looks like any literal."""
+    return isinstance(value, np.ndarray) and value.ndim == 0
+
+
+def _holds(function: Any, is_meant: Callable[[Any], bool], depth: int = 0) -> bool:
+    """Whether a value that is meant stands in a closure, a global, an attribute or a partial."""
     if isinstance(function, functools.partial):
         held = [function.func, *function.args, *function.keywords.values()]
     else:
@@ -330,10 +338,10 @@ def _captured_scalars(function: Any, depth: int = 0) -> bool:
         held += [function.__globals__[n] for n in names if n in function.__globals__]
         held += [c.cell_contents for c in function.__closure__ or () if _is_filled(c)]
         held += function.__defaults__ or ()
-    if any(isinstance(entry, np.ndarray) and entry.ndim == 0 for entry in held):
+    if any(map(is_meant, held)):
         return True
     return depth < MOST_DEPTH and any(
-        _captured_scalars(entry, depth + 1)
+        _holds(entry, is_meant, depth + 1)
         for entry in held
         if callable(entry) and not str(getattr(entry, "__module__", "")).startswith("jax")
     )
