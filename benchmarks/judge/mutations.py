@@ -87,10 +87,13 @@ def is_real(array: Any) -> bool:
 
 
 def mutations(gradient: Callable, args: tuple) -> Iterator[Mutation]:
-    """Every mutation of a gradient, in the order of its equations, then of its outputs."""
+    """Every mutation of a gradient, in the order of its equations, then of its outputs.
+
+    Of the arguments the shapes and dtypes are enough.
+    """
     flat, leaves = Flat(), jax.tree.leaves(args)
     program, _ = live_program(gradient, args)
-    outputs = jaxprs.run(program, leaves, flat)
+    outputs = jax.eval_shape(lambda *leaves: jaxprs.run(program, leaves, flat), *leaves)
     for place, equation, operands in flat.seen:
         outs = [v.aval for v in equation.outvars]
         if not outs or not hasattr(outs[0], "dtype"):
