@@ -579,6 +579,33 @@ def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: st
         return jax.jit(function).lower(*operands).compile()
 
 
+QUICKLY: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
+
+@functools.cache
+def quick_options() -> dict[str, Any]:
+    """Options of XLA under which it compiles in a third of the time, as far as it knows them.
+
+    For helpers of the judge alone: what is judged is compiled as a user's call of `jax.jit` is.
+    """
+
+    def are_known(options: dict[str, Any]) -> bool:
+        try:
+            jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        except jax.errors.JaxRuntimeError:
+            return False
+        return True
+
+    if are_known(QUICKLY):
+        return QUICKLY
+    return {name: value for name, value in QUICKLY.items() if are_known({name: value})}
+
+
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:
     """Trace loss, autodiff and, if `hand`, the gradient at one dtype."""
 
