@@ -10,7 +10,7 @@ candidates are judged elsewhere, in exact arithmetic.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -421,10 +421,15 @@ def ordinal(values: np.ndarray) -> np.ndarray:
     return np.where(bits < 0, -magnitude, magnitude)
 
 
+@cache
+def _largest_ordinal(dtype: np.dtype) -> np.int64:
+    """That of the largest finite float."""
+    return ordinal(np.array([jnp.finfo(dtype).max], dtype))[0]
+
+
 def from_ordinal(number: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The float of each number, held within the finite ones."""
-    width = WIDTHS[dtype.itemsize]
-    largest = ordinal(np.array([jnp.finfo(dtype).max], dtype))[0]
+    width, largest = WIDTHS[dtype.itemsize], _largest_ordinal(dtype)
     number = np.clip(number, -largest, largest)
     bits = np.abs(number).astype(width)
     sign = np.where(number < 0, np.iinfo(width).min, 0).astype(width)
