@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.interpreters import partial_eval
 
@@ -178,11 +179,11 @@ def output_changes(
     output: Array, leaves: list
 ) -> Iterator[tuple[str, str, Callable[[Array, list], Array]]]:
     """What can be done to one output: one coordinate, NaN, the tail."""
-    size = int(jnp.size(output))
+    size = int(np.size(output))
     for index in sorted({0, size // 2, size - 1}):
         yield "one coordinate", f"[{index}] by 1e-6", _at(index, 1 + 1e-6)
         yield "NaN", f"[{index}]", _at(index, float("nan"))
-    alike = (i for i, leaf in enumerate(leaves) if jnp.shape(leaf) == jnp.shape(output))
+    alike = (i for i, leaf in enumerate(leaves) if np.shape(leaf) == np.shape(output))
     partner = next((i for i in alike if is_real(leaves[i])), None)
     if partner is not None:
         for bound in (6.0, 12.0):
