@@ -34,6 +34,7 @@ PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz", "derivations")
 """Rooms whose tests are not about digits: their programs are compiled quickly, and less well."""
 
 ALGEBRA = (
+    "benchmarks/test_battery.py",
     "benchmarks/test_bugs.py",
     "benchmarks/test_controls.py",
     "benchmarks/test_faults.py",

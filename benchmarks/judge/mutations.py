@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.interpreters import partial_eval
 
@@ -87,10 +88,13 @@ def is_real(array: Any) -> bool:
 
 
 def mutations(gradient: Callable, args: tuple) -> Iterator[Mutation]:
-    """Every mutation of a gradient, in the order of its equations, then of its outputs."""
+    """Every mutation of a gradient, in the order of its equations, then of its outputs.
+
+    Of the arguments the shapes and dtypes are enough.
+    """
     flat, leaves = Flat(), jax.tree.leaves(args)
     program, _ = live_program(gradient, args)
-    outputs = jaxprs.run(program, leaves, flat)
+    outputs = jax.eval_shape(lambda *leaves: jaxprs.run(program, leaves, flat), *leaves)
     for place, equation, operands in flat.seen:
         outs = [v.aval for v in equation.outvars]
         if not outs or not hasattr(outs[0], "dtype"):
@@ -175,11 +179,11 @@ def output_changes(
     output: Array, leaves: list
 ) -> Iterator[tuple[str, str, Callable[[Array, list], Array]]]:
     """What can be done to one output: one coordinate, NaN, the tail."""
-    size = int(jnp.size(output))
+    size = int(np.size(output))
     for index in sorted({0, size // 2, size - 1}):
         yield "one coordinate", f"[{index}] by 1e-6", _at(index, 1 + 1e-6)
         yield "NaN", f"[{index}]", _at(index, float("nan"))
-    alike = (i for i, leaf in enumerate(leaves) if jnp.shape(leaf) == jnp.shape(output))
+    alike = (i for i, leaf in enumerate(leaves) if np.shape(leaf) == np.shape(output))
     partner = next((i for i in alike if is_real(leaves[i])), None)
     if partner is not None:
         for bound in (6.0, 12.0):

@@ -6,52 +6,25 @@ Times are in seconds, without the imports, of the processor (user and system) an
 commands are timed as a whole, from a cold start: with an empty folder as JAX's compilation cache.
 """
 
-import os
 import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import handgrad as hg
-from handgrad.gradients import mlp, softmax_regression
-
-EXAMPLES = 32
-
-
-class Size(NamedTuple):
-    """A problem of one size, the seconds that it may take, and what a gradient is called."""
-
-    loss: Callable
-    gradient: Callable
-    at: tuple
-    bar: float
-    right: str = "identical"
-    wrong: str = "different"
-
-
-def softmax_784() -> Size:
-    """Softmax regression on 28 × 28 pixels and 10 classes: 7,850 parameters."""
-    params = softmax_regression.init(jax.random.key(0), 784, 10)
-    at = (params, *_examples(784, 10))
-    return Size(softmax_regression.loss, softmax_regression.gradient, at, 10)
-
-
-def mlp_784_100_10() -> Size:
-    """A network of one hidden layer of 100: 79,510 parameters."""
-    params = mlp.init(jax.random.key(0), 784, 10, hidden=(100,))
-    return Size(mlp.loss, mlp.gradient, (params, *_examples(784, 10)), 60)
-
-
-def _examples(features: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(EXAMPLES, features)), rng.integers(0, classes, EXAMPLES)
+from handgrad.bench.judge import (
+    COMMANDS,
+    Size,
+    cold_start,
+    cross_entropy,
+    mlp_784_100_10,
+    softmax_784,
+    vector_100_000,
+)
 
 
 def attention_128_64() -> Size:
@@ -67,24 +40,6 @@ def attention_128_64() -> Size:
         return p * (r - jnp.sum(p * r, axis=-1, keepdims=True)) @ k / 8
 
     return Size(loss, gradient, tuple(rng.normal(size=(128, 64)) for _ in range(4)), 20)
-
-
-def _cross_entropy(size: int, bar: float, right: str = "identical") -> Size:
-    rng = np.random.default_rng(0)
-
-    def loss(z: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.logaddexp(0, z) - y * z)
-
-    def gradient(z: jax.Array, y: jax.Array) -> jax.Array:
-        return (jax.nn.sigmoid(z) - y) / z.size
-
-    at = 3 * rng.normal(size=size), (rng.random(size) < 0.5).astype(np.float64)
-    return Size(loss, gradient, at, bar, right)
-
-
-def vector_100_000() -> Size:
-    """Binary cross-entropy over 100,000 logits."""
-    return _cross_entropy(100_000, 20)
 
 
 def softmax_vector_100_000() -> Size:
@@ -108,7 +63,7 @@ def quadratic_100_000() -> Size:
 
 def vector_10_000_000() -> Size:
     """Binary cross-entropy over ten million logits: too many for balls."""
-    return _cross_entropy(10_000_000, 10, right="undecided")
+    return cross_entropy(10_000_000, 10, right="undecided")
 
 
 SIZES: tuple[Callable[[], Size], ...] = (
@@ -139,8 +94,6 @@ GRADIENTS: dict[str, Callable[[Callable], Callable]] = {
     "one wrong": wrong_in_one_coordinate,
     "all wrong": twice_too_large,
 }
-COMMANDS = {"logistic": (["logistic"], 3), "catalogue": ([], 60)}
-"""What `handgrad verify` is given, and the seconds that it may take from a cold start."""
 
 
 def main(names: list[str]) -> int:
@@ -169,19 +122,6 @@ def main(names: list[str]) -> int:
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         _print_line(name, "command", cpu, wall, bar, memory, f"exit code {code}")
     return int(wrong > 0)
-
-
-def cold_start(options: list[str]) -> tuple[float, float, int]:
-    """The seconds of `handgrad verify`, of the processor and of the clock, and its exit code."""
-    before, began = os.times(), time.perf_counter()
-    with tempfile.TemporaryDirectory() as empty:
-        done = subprocess.run(
-            [sys.executable, "-m", "handgrad", "verify", *options], check=False,
-            stdout=subprocess.DEVNULL, env={**os.environ, "JAX_COMPILATION_CACHE_DIR": empty},
-        )  # fmt: skip
-    after, wall = os.times(), time.perf_counter() - began
-    cpu = sum(after[2:4]) - sum(before[2:4])  # of the children
-    return cpu, wall, done.returncode
 
 
 def _print_line(

@@ -6,6 +6,7 @@ in `derivations.scalars`). So every line of the table is one scalar loss and one
 whoever judges needs to know nothing else.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -114,28 +115,36 @@ def in_blocks(params: Params, x: Array, y: Array) -> Params:
 
 by_rows = partial(fast.one_pass.gradient, rows=5)
 
+DRAWN = 64
+"""Normal numbers drawn at once: the most that an array of an example has."""
+
 
 # --- points of each domain ------------------------------------------------------------------------
 
 
+def _normal(key: Key, shape: tuple[int, ...]) -> Array:
+    """As `random.normal`: the first of many numbers, drawn by one program for all shapes."""
+    return random.normal(key, (DRAWN,))[: math.prod(shape)].reshape(shape)
+
+
 def _logits(key: Key, shape: tuple[int, ...] = (7,)) -> tuple:
-    return (3 * random.normal(key, shape),)
+    return (3 * _normal(key, shape),)
 
 
 def _pair(key: Key, shape: tuple[int, ...] = (4, 5)) -> tuple:
     a, b = random.split(key)
-    return random.normal(a, shape), 2 * random.normal(b, shape)
+    return _normal(a, shape), 2 * _normal(b, shape)
 
 
 def _hard(key: Key, shape: tuple[int, ...] = (8,)) -> tuple:
     a, b = random.split(key)
-    z = 3 * random.normal(a, shape)
+    z = 3 * _normal(a, shape)
     return z, random.bernoulli(b, 0.5, shape).astype(z.dtype)
 
 
 def _soft(key: Key) -> tuple:
     a, b = random.split(key)
-    return 3 * random.normal(a, (8,)), random.uniform(b, (8,))
+    return 3 * _normal(a, (8,)), random.uniform(b, (8,))
 
 
 def _trials(key: Key) -> tuple:
@@ -150,12 +159,12 @@ def _soft_trials(key: Key) -> tuple:
 
 def _classes(key: Key, shape: tuple[int, int] = (6, 4)) -> tuple:
     a, b = random.split(key)
-    return 2 * random.normal(a, shape), random.randint(b, shape[:1], 0, shape[1])
+    return 2 * _normal(a, shape), random.randint(b, shape[:1], 0, shape[1])
 
 
 def _soft_classes(key: Key) -> tuple:
     a, b = random.split(key)
-    return 2 * random.normal(a, (6, 4)), softmax.softmax(2 * random.normal(b, (6, 4)))
+    return 2 * _normal(a, (6, 4)), softmax.softmax(2 * _normal(b, (6, 4)))
 
 
 def _probabilities(key: Key) -> tuple:
@@ -166,9 +175,9 @@ def _probabilities(key: Key) -> tuple:
 def _data(key: Key, init: Callable, classes: int = 2, soft: bool = False) -> tuple:
     """Parameters, features (12, 3) and labels for a model of the house."""
     a, b, c = random.split(key, 3)
-    x = random.normal(b, (12, 3))
+    x = _normal(b, (12, 3))
     if classes > 2:
-        labels = 2 * random.normal(c, (12, classes))
+        labels = 2 * _normal(c, (12, classes))
         y = softmax.softmax(labels) if soft else jnp.argmax(labels, axis=1)
     else:
         y = random.uniform(c, (12,)) if soft else random.bernoulli(c, 0.5, (12,)).astype(x.dtype)
@@ -183,7 +192,7 @@ def _data_and_tangent(key: Key, init: Callable, classes: int = 2) -> tuple:
 def _tokens(key: Key) -> tuple:
     a, b, c = random.split(key, 3)
     labels = random.randint(c, (6,), 0, 11)
-    return random.normal(a, (6, 5)), random.normal(b, (5, 11)) / 2, labels
+    return _normal(a, (6, 5)), _normal(b, (5, 11)) / 2, labels
 
 
 _two_layers = partial(mlp.init, hidden=(5,))

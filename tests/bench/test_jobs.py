@@ -1,10 +1,14 @@
 """Every job at a size that takes no time: its contenders agree, its rows and bars are there."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import jax
 import pytest
 
 from handgrad.bench import (
     JOBS,
+    judge,
     load_job,
     loop,
     newton,
@@ -98,6 +102,31 @@ def test_a_quick_run_has_fewer_reports(name, monkeypatch):
     assert 0 < len(quick) < len(whole)
     assert all(shape[-1] for shape in quick)
     assert not any(shape[-1] for shape in whole)
+
+
+def test_the_judge_on_small_and_on_large_problems(monkeypatch):
+    monkeypatch.setattr(judge, "verify", partial(judge.verify, evaluations=0))
+    small, large = judge.run(quick=True)
+    assert names(small) == ["handgrad", "check_grads", "check_vjp", "mpmath"]
+    assert all(row["seconds"] > 0 for row in (*small.rows, *large.rows))
+    assert [bar.wanted for bar in large.bars] == [10]
+
+
+def test_a_judge_that_is_wrong_has_no_time(monkeypatch):
+    monkeypatch.setattr(judge, "verify", lambda *args, **options: SimpleNamespace(hand="different"))
+    with pytest.raises(AssertionError, match="tiny: different"):
+        judge.measure_large({"tiny": lambda: judge.softmax_784(2)})
+
+
+def test_commands_are_timed_from_a_cold_start(monkeypatch):
+    monkeypatch.setattr(judge, "COMMANDS", {"list": (["--list"], 60.0)})
+    monkeypatch.setattr(judge, "REPEATS", 1)
+    report = judge.measure_commands()
+    assert names(report) == ["handgrad verify, list"]
+    assert [bar.met for bar in report.bars] == [True]
+    monkeypatch.setattr(judge, "COMMANDS", {"nothing": (["nothing"], 60.0)})
+    with pytest.raises(AssertionError, match="handgrad verify nothing found a fault"):
+        judge.measure_commands()
 
 
 def test_what_is_too_large_is_left_out():

@@ -49,6 +49,7 @@ def test_wrong_algebra_is_different_and_its_cause_is_named(entry):
     assert entry.cause in verdict.cause
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("entry", mostly_slow(FLOATS), ids=name_of)
 def test_right_algebra_is_identical_and_its_floats_are_not(entry):
     dtype, shows = entry.shows
@@ -69,6 +70,7 @@ def test_right_algebra_is_identical_and_its_floats_are_not(entry):
         assert not verdict.ok
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("entry", FLOATS, ids=name_of)
 def test_what_shows_in_floating_point_shows_at_the_example(entry):
     dtype, shows = entry.shows
@@ -104,6 +106,7 @@ def test_controls_pass_and_bad_conventions_do_not(entry):
     assert verdict.ok == (entry.expected != "different")
 
 
+@pytest.mark.digits
 def test_sigmoid_at_17_against_mpmath():
     """The best-known of them, by hand: 4.1399374e-8, of which the textbook form keeps nothing."""
     with mpmath.workdps(40):

@@ -1,13 +1,17 @@
 """Data of NumPy in closures, as most losses are written: judged, and nothing left behind in JAX.
 
-Each case runs in a process of its own: what JAX keeps of an array outlives a test.
+Each verdict is reached in a process of its own: what JAX keeps of an array outlives a test.
 """
 
+import functools
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from handgrad.verify.witnesses import captures_arrays
 
 BODY = """
 import functools, sys
@@ -67,3 +71,18 @@ def test_it_is_judged_and_the_callers_own_calls_work_after_it(mode, history, nam
         capture_output=True, text=True, timeout=300, env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert done.stdout.strip() == "all is well", done.stderr[-2_000:]
+
+
+def test_one_that_wants_a_value_captures_only_what_it_holds():
+    """Whoever calls such a function again and again need not compile everything each time."""
+    data, at = np.ones(3), (np.ones(3),)
+
+    def plain(x):
+        return np.frombuffer(x.tobytes())
+
+    def holding(x):
+        return np.frombuffer(x.tobytes()) + data
+
+    assert not captures_arrays(plain, at)
+    assert captures_arrays(holding, at)
+    assert captures_arrays(functools.partial(lambda y, x: float(x[0]) * y, data), at)

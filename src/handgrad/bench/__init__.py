@@ -25,7 +25,7 @@ __all__ = [
     "read_report",
 ]
 
-JOBS = ("one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling")
+JOBS = ("one_pass", "newton", "per_example", "linear_cross_entropy", "loop", "scaling", "judge")
 
 
 def load_job(name: str) -> ModuleType:

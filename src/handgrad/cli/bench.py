@@ -20,8 +20,8 @@ def bench(
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="one_pass, newton, per_example, linear_cross_entropy, loop or scaling. "
-            "Default: all of them."
+            help="one_pass, newton, per_example, linear_cross_entropy, loop, scaling or "
+            "judge. Default: all of them."
         ),
     ] = None,
     quick: Annotated[

@@ -7,6 +7,7 @@ that lie too close together, or of a null space) come out as NaN, which a higher
 settle.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,7 @@ def dot_general(a: Any, b: Any, *, dimension_numbers: Any, **params: Any) -> np.
         return tuple(array.shape[axis] for axis in axes)
 
     batch, rows, columns = size(a, batch_a), size(a, free_a), size(b, free_b)
-    count, m, k, n = (
-        int(np.prod(sizes, dtype=int)) for sizes in (batch, rows, size(a, contract_a), columns)
-    )
+    count, m, k, n = map(math.prod, (batch, rows, size(a, contract_a), columns))
     left = np.transpose(a, (*batch_a, *free_a, *contract_a)).reshape(count, m, k)
     right = np.transpose(b, (*batch_b, *contract_b, *free_b)).reshape(count, k, n)
     result = np.empty((count, m, n), dtype=object)

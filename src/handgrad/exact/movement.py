@@ -9,6 +9,7 @@ sorts and searches move to where comparisons say.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,7 +129,7 @@ def concatenate(*arrays: np.ndarray, dimension: int, **params: Any) -> np.ndarra
 
 def select_n(which: np.ndarray, *cases: np.ndarray, **params: Any) -> np.ndarray:
     """The entry of the case that `which` names; what the other cases hold does not matter."""
-    chosen = np.broadcast_to(cases[0], cases[0].shape)
+    chosen = cases[0]
     for index, case in enumerate(cases[1:], start=1):
         chosen = np.where(np.asarray(which) == index, case, chosen)
     return chosen
@@ -199,7 +200,7 @@ def update_targets(
     window = [updates_shape[axis] for axis in numbers.update_window_dims]
     dropped = {*numbers.inserted_window_dims, *batching}
     sizes = [1 if axis in dropped else window.pop(0) for axis in range(len(shape))]
-    positions = np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape)
+    positions = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     gathered = jax.lax.gather(
         positions,
         indices,
@@ -361,7 +362,7 @@ def boxed_like(array: np.ndarray, places: np.ndarray) -> np.ndarray:
 def _positions(reference: Reference, indices: Sequence[Any], tree: Any) -> np.ndarray:
     """The flat positions that JAX's indexers select, one after the other."""
     shape = reference.array.shape
-    positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+    positions = np.arange(math.prod(shape)).reshape(shape)
     for indexer in jax.tree.unflatten(tree, indices):
         if not hasattr(indexer, "indices"):
             raise UnsupportedPrimitive("get", f"a reference seen as {type(indexer).__name__}")

@@ -1,5 +1,6 @@
 """Sums, products and extremes: over axes, up to each entry, and under windows."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def reduction(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
             return x
         kept = [axis for axis in range(x.ndim) if axis not in axes]
         shape = [x.shape[axis] for axis in kept]
-        count = int(np.prod([x.shape[axis] for axis in axes]))
+        count = math.prod(x.shape[axis] for axis in axes)
         flat = np.transpose(x, (*kept, *axes)).reshape((*shape, count))
         if flat.shape[-1] == 0:
             return np.full(shape, start, dtype=object)

@@ -6,6 +6,7 @@ is unpickled: `recheck` regenerates the structure of the arguments from the name
 only the numbers come from the file.
 """
 
+import functools
 import json
 import platform
 import sys
@@ -52,7 +53,7 @@ def describe_run(problem: Problem, truth: Row | None) -> dict[str, Any]:
             None if ball is None else ball.str(ENCLOSURE_DIGITS)
             for ball in (truth if truth is not None else [])[:MOST_ENCLOSURES]
         ],
-        "machine": machine(),
+        "machine": dict(machine()),
     }
 
 
@@ -69,8 +70,9 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
 
 
+@functools.cache
 def machine() -> dict[str, Any]:
-    """Versions, the device, and whether it flushes subnormal float32 to zero."""
+    """Versions, the device, and whether it flushes subnormal float32 to zero: asked once."""
     import flint
 
     halved = np.asarray(jax.jit(lambda x: x / 2)(np.finfo(np.float32).tiny))

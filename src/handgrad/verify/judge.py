@@ -12,7 +12,7 @@ import numpy as np
 
 from handgrad._precision import x64
 from handgrad.errors import Undecided, describe_error
-from handgrad.exact import approximations
+from handgrad.exact import Traced, approximations
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
     BlackBoxEvaluator,
@@ -281,20 +281,21 @@ def judge_dtype(
         if number and problem.is_late:
             break
         answers = evaluator.answers(rows, leaves, dtype)
+        known: dict[bytes, tuple[PointResult | None, str]] = {}  # a search may find a row twice
         for index, row in enumerate(rows):
             here = programs.layout.replaced(leaves, row)
             own = {name: answer[index] for name, answer in answers.items()}
             if programs.autodiff is None:
                 own.pop("autodiff")
-            with x64():
-                point = evaluate_point(programs, truth, leaves, row, own, dtype, not number)
-                if point is None:
-                    discarded += 1
-                    continue
-                found = "normal"  # what does not excuse the point given
-                if number:
-                    both_fail = all(bad.any() for bad in point.bad.values())
-                    found = classify_range(programs, here, dtype, both_fail)
+            if row.tobytes() not in known:
+                with x64():
+                    known[row.tobytes()] = _evaluated(
+                        programs, truth, leaves, row, own, dtype, is_given=not number
+                    )
+            point, found = known[row.tobytes()]
+            if point is None:
+                discarded += 1
+                continue
             sought = number >= len(points)
             if found == "no value" or (found == "overflow" and sought):
                 discarded += 1
@@ -321,6 +322,24 @@ def judge_dtype(
         autodiff_bad_at=row_given.autodiff_bad_at or row.autodiff_bad_at,
     )
     return DtypeResult(row, row_given, given, errors, programs)
+
+
+def _evaluated(
+    programs: Programs,
+    truth: Traced | None,
+    leaves: list,
+    row: np.ndarray,
+    answers: dict[str, np.ndarray],
+    dtype: str,
+    is_given: bool,
+) -> tuple[PointResult | None, str]:
+    """One point, and where the loss leads there: nothing excuses the point given."""
+    point = evaluate_point(programs, truth, leaves, row, answers, dtype, is_given)
+    if point is None or is_given:
+        return point, "normal"
+    both_fail = all(bad.any() for bad in point.bad.values())
+    here = programs.layout.replaced(leaves, row)
+    return point, classify_range(programs, here, dtype, both_fail)
 
 
 def _place(number: int, points: int) -> str:

@@ -10,7 +10,7 @@ candidates are judged elsewhere, in exact arithmetic.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from handgrad.exact.evaluation import effort_of
 from handgrad.exact.movement import DIRECT
 from handgrad.jaxprs import Program, as_arrays, bind, called_program, run
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, Programs, rounded
+from handgrad.verify.witnesses import Problem, Programs, quick_options, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -51,8 +51,13 @@ class Batch(NamedTuple):
     hand: Any
     autodiff: Any
     loss: Any
+
+
+class Range(NamedTuple):
+    """The numbers on the way to the loss in float64, at each row; NaN where they are too many."""
+
     smallest: Any
-    """The smallest nonzero |number| on the way to the loss in float64; NaN in other dtypes."""
+    """The smallest nonzero |number|."""
     largest: Any
 
 
@@ -60,7 +65,8 @@ class BatchEvaluator:
     """Hand, autodiff and the loss compiled once for each dtype, for many points per call.
 
     `traced(dtype)` gives their programs. Points go through `lax.map`, one after the other, so that
-    the arithmetic is that of one jitted call, and not what `vmap` would make of it.
+    the arithmetic is that of one jitted call, and not what `vmap` would make of it. What is asked
+    about ranges is another program: it is compiled quickly, since nothing in it is judged.
     """
 
     def __init__(self, problem: Problem, traced: Callable[[str], Programs]):
@@ -83,39 +89,52 @@ class BatchEvaluator:
         ]
         return 1 + self.layout.size + sum(operations) / OPERATIONS_PER_NUMBER
 
-    def _compile(self, dtype: str, operands: tuple[np.ndarray, list]) -> Any:
+    def _answers_at(self, dtype: str) -> Callable[[jax.Array, list], Batch]:
+        """Hand, autodiff and the loss at one row, for tracing."""
         programs = self._traced(dtype)
 
         def at_row(row: jax.Array, leaves: list) -> Batch:
             here = self.layout.replaced(leaves, row)
-            unknown = jnp.full((), jnp.nan, row.dtype)
-            loss, smallest, largest = unknown, unknown, unknown
-            auto = jnp.full(row.shape, jnp.nan, row.dtype)
+            auto, loss = jnp.full(row.shape, jnp.nan, row.dtype), jnp.full((), jnp.nan, row.dtype)
             if programs.autodiff is not None:  # else a loop that may not end elsewhere
                 auto = _as_row(called(programs.autodiff, here))
-                if row.dtype == np.float64 and row.size <= MOST_WATCHED:
-                    loss, smallest, largest = with_magnitude_range(programs.loss.jaxpr, here)
-                else:
-                    (loss,) = called(programs.loss, here)
+                (loss,) = called(programs.loss, here)
             assert programs.hand is not None
-            return Batch(_as_row(called(programs.hand, here)), auto, loss, smallest, largest)
+            return Batch(_as_row(called(programs.hand, here)), auto, loss)
 
-        def at_rows(rows: jax.Array, leaves: list) -> Batch:
+        return at_row
+
+    def _range_at(self, row: jax.Array, leaves: list) -> Range:
+        here = self.layout.replaced(leaves, row)
+        return Range(*with_magnitude_range(self._traced("float64").loss.jaxpr, here)[1:])
+
+    def _run(
+        self, name: str, at_row: Callable, rows: np.ndarray, leaves: list, dtype: str, **how: Any
+    ) -> list[np.ndarray]:
+        """What a function of one row gives at each of at most `count`, compiled under a name."""
+        padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
+        operands = padded.astype(dtype), rounded(leaves, dtype)
+
+        def at_rows(rows: jax.Array, leaves: list) -> Any:
             return jax.lax.map(lambda row: at_row(row, leaves), rows)
 
         with x64(dtype == "float64"):
-            # ahead of time: JAX's caches may be emptied
-            return jax.jit(at_rows).lower(*operands).compile()
+            if name not in self._compiled:
+                # ahead of time: JAX's caches may be emptied
+                self._compiled[name] = jax.jit(at_rows, **how).lower(*operands).compile()
+            found = self._compiled[name](*operands)
+        return [np.asarray(part, np.float64)[: len(rows)] for part in found]
 
     def evaluate(self, rows: np.ndarray, leaves: list, dtype: str) -> Batch:
         """At most `count` rows; `leaves` are the other arguments."""
-        padded = np.concatenate([rows, np.repeat(rows[:1], self.count - len(rows), axis=0)])
-        operands = padded.astype(dtype), rounded(leaves, dtype)
-        if dtype not in self._compiled:
-            self._compiled[dtype] = self._compile(dtype, operands)
-        with x64(dtype == "float64"):
-            found = self._compiled[dtype](*operands)
-        return Batch(*(np.asarray(part, np.float64)[: len(rows)] for part in found))
+        return Batch(*self._run(dtype, self._answers_at(dtype), rows, leaves, dtype))
+
+    def ranges(self, rows: np.ndarray, leaves: list) -> Range:
+        """The numbers on the way to the loss at at most `count` rows."""
+        if self._traced("float64").autodiff is None or self.layout.size > MOST_WATCHED:
+            return Range(*np.full((2, len(rows)), np.nan))
+        options = {"compiler_options": quick_options()}
+        return Range(*self._run("range", self._range_at, rows, leaves, "float64", **options))
 
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
         """The answers of hand and of autodiff at any number of rows."""
@@ -253,6 +272,7 @@ def score(context: SearchContext, rows: np.ndarray, rng: np.random.Generator) ->
     with np.errstate(all="ignore"):
         narrow = evaluate(rows, leaves, dtype)
         wide = narrow if dtype == "float64" else evaluate(rows, leaves, "float64")
+        passed = context.evaluator.ranges(rows, leaves)
         half = float(info.eps) / 2
         moved = rows.astype(np.float64) * (1 + rng.uniform(-half, half, rows.shape))
         noise = np.abs(evaluate(moved, leaves, "float64").autodiff - wide.autodiff)
@@ -272,8 +292,8 @@ def score(context: SearchContext, rows: np.ndarray, rng: np.random.Generator) ->
                 np.fmin(excess(computed, wide.hand), excess(computed, wide.autodiff))
                 for computed in (narrow.hand, narrow.autodiff)
             ]
-        overflow = ~(wide.largest <= float(info.max))
-        beyond = overflow | ~np.isfinite(narrow.loss) | (wide.smallest < float(info.tiny))
+        overflow = ~(passed.largest <= float(info.max))
+        beyond = overflow | ~np.isfinite(narrow.loss) | (passed.smallest < float(info.tiny))
         finite = np.isfinite(narrow.hand).all(axis=1) & np.isfinite(narrow.autodiff).all(axis=1)
         scores = [np.where(beyond, -1.0, np.nan_to_num(p, nan=np.inf).max(axis=1)) for p in pair]
         gap = np.abs(wide.hand - wide.autodiff).max(axis=1)
@@ -401,10 +421,15 @@ def ordinal(values: np.ndarray) -> np.ndarray:
     return np.where(bits < 0, -magnitude, magnitude)
 
 
+@cache
+def _largest_ordinal(dtype: np.dtype) -> np.int64:
+    """That of the largest finite float."""
+    return ordinal(np.array([jnp.finfo(dtype).max], dtype))[0]
+
+
 def from_ordinal(number: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The float of each number, held within the finite ones."""
-    width = WIDTHS[dtype.itemsize]
-    largest = ordinal(np.array([jnp.finfo(dtype).max], dtype))[0]
+    width, largest = WIDTHS[dtype.itemsize], _largest_ordinal(dtype)
     number = np.clip(number, -largest, largest)
     bits = np.abs(number).astype(width)
     sign = np.where(number < 0, np.iinfo(width).min, 0).astype(width)

@@ -38,7 +38,7 @@ EXPENSIVE_SECONDS = 0.02
 MOST_KEPT = 2**19
 """Balls that are remembered, over all rows."""
 MOST_DEPTH = 4
-"""Of functions within functions in which captured scalars are looked for."""
+"""Of functions within functions in which captured arrays are looked for."""
 
 Argnums = int | tuple[int, ...]
 Row = np.ndarray
@@ -168,6 +168,8 @@ class Problem:
 
     def watch(self) -> None:
         """Called all along: tells again what is done now. Raises OutOfTime well after the time."""
+        if self.seconds is None and self.progress is None:
+            return
         elapsed = self.elapsed
         if self.seconds is not None and elapsed > self.seconds + GRACE_SECONDS:
             raise OutOfTime
@@ -297,26 +299,34 @@ def _shapes(args: tuple) -> tuple[Any, list]:
 def captures_arrays(function: Callable, at: tuple) -> bool:
     """Whether a function may hold arrays of NumPy that JAX would keep in the mode of a trace.
 
-    True also where it cannot be traced for another reason than that it wants NumPy's arrays: it
-    may be what another mode has left.
+    True also where it cannot be traced for another reason than that it wants NumPy's arrays or a
+    number's value: it may be what another mode has left.
     """
-    if _captured_scalars(function):
+    if _holds(function, _is_scalar_array):
         return True
     try:
         return bool(jaxprs.captured_arrays(jaxprs.attempt(function, at)))
     except jax.errors.TracerArrayConversionError:
         return False
+    except jax.errors.ConcretizationTypeError:
+        return _holds(function, _is_array)
     except Exception:
         return True
     finally:
         gc.collect(0)
 
 
-def _captured_scalars(function: Any, depth: int = 0) -> bool:
-    """Whether an array without axes stands in a closure, a global, an attribute or a partial.
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
 
-    In a program such a number looks like any literal.
-    """
+
+def _is_scalar_array(value: Any) -> bool:
+    """Whether it is an array without axes, which in a program looks like any literal."""
+    return isinstance(value, np.ndarray) and value.ndim == 0
+
+
+def _holds(function: Any, is_meant: Callable[[Any], bool], depth: int = 0) -> bool:
+    """Whether a value that is meant stands in a closure, a global, an attribute or a partial."""
     if isinstance(function, functools.partial):
         held = [function.func, *function.args, *function.keywords.values()]
     else:
@@ -330,10 +340,10 @@ def _captured_scalars(function: Any, depth: int = 0) -> bool:
         held += [function.__globals__[n] for n in names if n in function.__globals__]
         held += [c.cell_contents for c in function.__closure__ or () if _is_filled(c)]
         held += function.__defaults__ or ()
-    if any(isinstance(entry, np.ndarray) and entry.ndim == 0 for entry in held):
+    if any(map(is_meant, held)):
         return True
     return depth < MOST_DEPTH and any(
-        _captured_scalars(entry, depth + 1)
+        _holds(entry, is_meant, depth + 1)
         for entry in held
         if callable(entry) and not str(getattr(entry, "__module__", "")).startswith("jax")
     )
@@ -569,6 +579,33 @@ def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: st
                 return jax.tree.unflatten(tree, outputs)
 
         return jax.jit(function).lower(*operands).compile()
+
+
+QUICKLY: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
+
+@functools.cache
+def quick_options() -> dict[str, Any]:
+    """Options of XLA under which it compiles in a third of the time, as far as it knows them.
+
+    For helpers of the judge alone: what is judged is compiled as a user's call of `jax.jit` is.
+    """
+
+    def are_known(options: dict[str, Any]) -> bool:
+        try:
+            jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        except jax.errors.JaxRuntimeError:
+            return False
+        return True
+
+    if are_known(QUICKLY):
+        return QUICKLY
+    return {name: value for name, value in QUICKLY.items() if are_known({name: value})}
 
 
 def trace_all(problem: Problem, dtype: str, hand: bool = True) -> Programs:

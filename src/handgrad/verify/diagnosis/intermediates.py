@@ -16,6 +16,7 @@ import numpy as np
 
 from handgrad import jaxprs
 from handgrad.jaxprs import Program
+from handgrad.verify.witnesses import quick_options
 
 # Operations that move or relabel what already has a name.
 MOVES = frozenset(
@@ -25,9 +26,6 @@ MOVES = frozenset(
 # Calls that are nothing but their program. A custom_jvp stays closed; a custom_vjp cannot be pushed
 # forward, but the program inside can.
 INLINED = jaxprs.CALLS | jaxprs.REMATERIALIZED | (jaxprs.CUSTOM_CALLS - {"custom_jvp_call"})
-
-# Run once on a small example: compiling costs more than computing.
-QUICK = {"xla_backend_optimization_level": 0}
 
 MAX_SIZE = 100_000
 MAX_JACOBIAN = 10_000_000
@@ -217,7 +215,7 @@ class Chain:
             return seen, cotangents, push(*directions)
 
         self._directions = _directions([np.shape(m) for m in loss.moving], chosen)
-        self._everything = jax.jit(everything, compiler_options=QUICK)
+        self._everything = jax.jit(everything, compiler_options=quick_options())
 
     def _values(self, loss: TracedLoss, moving: list[Any]) -> list[Any]:
         seen: list[Any] = []

@@ -5,6 +5,7 @@ choose, so that nobody calls a fit an explanation unless more coordinates agree 
 are put in words by what is known of the loss: sizes of axes, constants, arguments.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from itertools import permutations
@@ -64,9 +65,28 @@ def format_ratio(ratio: float, digits: int = 6) -> str:
     return f"{ratio:.{digits}g}"
 
 
+@functools.lru_cache(maxsize=64)
+def _named_ratios(sizes: tuple[int, ...], numbers: frozenset[float]) -> np.ndarray:
+    """Every ratio that `name_ratio` has words for, without its sign, in order."""
+    found = [1.0, 2.0, 0.5]
+    found += [power for n in sizes for power in (n, 1 / n, n**0.5, n**-0.5, n**2, n**-2)]
+    found += [beside for n in sizes if n > 2 for beside in (n / (n - 1), (n - 1) / n)]
+    found += [n / other for n in sizes for other in sizes if n != other]
+    found += [beside for c in numbers if c for beside in (abs(c), abs(1 / c))]
+    return np.sort(found)
+
+
+def _means_nothing(ratio: float, context: Context) -> bool:
+    """Whether a ratio is near none that has words: most are, and this is quickly seen."""
+    named = _named_ratios(tuple(context.sizes), context.constants | context.held)
+    size = abs(ratio)
+    after = int(np.searchsorted(named, size * (1 - 1e-9)))
+    return after == len(named) or bool(named[after] > size * (1 + 1e-9))
+
+
 def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
     """What a ratio hand : truth says, with its cost; None for a number that means nothing here."""
-    if not math.isfinite(ratio) or ratio == 0:
+    if not math.isfinite(ratio) or ratio == 0 or _means_nothing(ratio, context):
         return None
     for value, words in ((-1, "sign flipped (ratio −1)"), (2, "twice too large (ratio 2)"),
                          (0.5, "half of what it should be (ratio 1/2)")):  # fmt: skip

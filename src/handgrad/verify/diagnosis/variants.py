@@ -24,7 +24,6 @@ from handgrad import jaxprs
 from handgrad.verify.diagnosis.intermediates import (
     INLINED,
     MOVES,
-    QUICK,
     TracedLoss,
     name_of,
 )
@@ -46,6 +45,7 @@ from handgrad.verify.diagnosis.rules import (
     rules,
     slopes,
 )
+from handgrad.verify.witnesses import quick_options
 
 MOST_EQUATIONS = 1_500
 MOST_VARIANTS = 1_500
@@ -508,7 +508,7 @@ class Variants:
         jax.eval_shape(lambda moving: value(moving, None), loss.moving)
         numbers = np.array(self.gates.written)
         self.closed = Inputs(np.zeros(len(self.gates.variants)), np.array(-1), numbers, numbers)
-        self._gradient = jax.jit(jax.grad(value), compiler_options=QUICK)
+        self._gradient = jax.jit(jax.grad(value), compiler_options=quick_options())
         self.gradient(loss.moving, self.closed)  # compiled: JAX differentiates no `while_loop`
         start = time.perf_counter()
         self.gradient(loss.moving, self.closed)
