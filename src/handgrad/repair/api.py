@@ -293,6 +293,8 @@ class Search:
         for piece in exact:
             inside = dense[(dense > piece.low) & (dense < piece.high)]
             inside = inside[~np.isin(inside, cuts(self.term))]
+            if not inside.size:
+                continue
             near = inside[np.abs(inside) < 30]
             least = 0.0 if near.size else float(jnp.finfo(self.dtype).tiny)
             inside = near if near.size else inside  # far out what is 0 in the dtype may stand still

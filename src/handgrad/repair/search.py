@@ -50,9 +50,9 @@ X = argument(0)
 COSTS = {
     "abs": 0.01, "add": 0.012, "and": 0.01, "arg": 0.0, "cbrt": 19.0, "ceil": 0.02, "const": 0.0,
     "cos": 6.5, "div": 0.1, "eq": 0.01, "erf": 0.2, "erfc": 0.8, "exp": 0.2, "exp2": 0.3,
-    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "i0e": 1.0, "i1e": 1.0, "le": 0.01, "log": 0.2,
-    "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012, "ne": 0.01,
-    "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
+    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "held": 0.06, "i0e": 1.0, "i1e": 1.0, "le": 0.01,
+    "log": 0.2, "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012,
+    "ne": 0.01, "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
     "sign": 0.02, "sin": 6.5, "sqrt": 0.1, "sub": 0.012, "tanh": 0.15, "where": 0.05,
 }  # fmt: skip
 """Nanoseconds an element on one core, above reading and writing it."""
@@ -62,6 +62,8 @@ GOOD = 8.0
 """Ulps up to which a form counts as keeping its digits."""
 GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
+SLACKS = (1.0, 4.0, 16.0)
+"""How much less is asked for where no form is good, before the others are asked for less."""
 MOST_PIECES = 8
 MOST_ROOTS = (MOST_PIECES - 1) // 2
 """The nearest to 0: each takes a piece of its own between two others."""
@@ -206,7 +208,9 @@ def forms(term: Expression) -> list[Form]:
     for place in _labels(ratio):
         written += _blended(field, term, place)
     found += written
-    found += [replace(form, term=with_split_exponents(form.term)) for form in found]
+    found += saturated(
+        [*found, *(replace(form, term=with_split_exponents(form.term)) for form in found)]
+    )
     joint: dict[Expression, Form] = {}
     for form in found:  # an even function has one form on both sides
         known = joint.setdefault(form.term, form)
@@ -267,7 +271,7 @@ def _blended(field: Field, term: Expression, place: int) -> list[Form]:
     ]
 
 
-SPLIT_STEPS = {2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
+SPLIT_STEPS = {1: Fraction(1, 16), 2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
 """For each degree the step of a grid on which a polynomial up to 128 is exact in float32."""
 FRACTION_BITS = 17
 SATURATED = 760.0
@@ -275,10 +279,11 @@ SATURATED = 760.0
 
 
 def with_split_exponents(term: Expression) -> Expression:
-    """e^p(x) as e^q(h) e^r, with h next to x and q next to p such that q(h) has no rounding error.
+    """e^p(x) as e^t (1 + lost), with t the rounded exponent and `lost` what was rounded off.
 
-    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. What is left,
-    r = (p − q)(h) + (x − h) (p(x) − p(h))/(x − h), is small.
+    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. At h, next
+    to x on a grid, q(h) has no rounding error, for q next to p; p − q(h) is small, and is
+    (p − q)(h) + (x − h) (p(x) − p(h))/(x − h). What their sum t rounds off is exact.
     """
     new: dict[Expression, Expression] = {}
     for part in subterms(term):
@@ -286,10 +291,7 @@ def with_split_exponents(term: Expression) -> Expression:
         if numbers is None:
             continue
         degree = len(numbers) - 1
-        step = SPLIT_STEPS[degree]
-        x = _clipped(part)
-        if x is None:
-            continue
+        step, x = SPLIT_STEPS[degree], X
         h = constant(step) * function("round", x * constant(1 / step))
         grid = [step**k * 2**FRACTION_BITS for k in range(degree + 1)]
         main = [Fraction(round(c * g)) / g for c, g in zip(numbers, grid, strict=True)]
@@ -301,18 +303,18 @@ def with_split_exponents(term: Expression) -> Expression:
         small = (x - h) * slope
         if any(rest):
             small = _horner(rest, h) + small
-        # XLA joins e^q e^r to e^(q + r): so e^r is written otherwise
-        near = function("exp", _horner(main, h))
-        if degree == 2:
-            half = function("tanh", small * constant(Fraction(1, 2)))
-            new[part] = near * ((1 + half) / (1 - half))
-        else:
-            new[part] = near + near * function("expm1", small)
+        near = _horner(main, h)
+        exponent = near + small
+        lost = small - (exponent - near)
+        new[part] = function("exp", exponent) * (1 + lost)  # e^t · lost may be too small a number
     return substitute(term, new) if new else term
 
 
 def _polynomial_exponent(part: Expression) -> list[Fraction] | None:
-    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 2 to 4."""
+    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 1 to 4.
+
+    None for a power of two times x, which is exact.
+    """
     field = Field()
     try:
         ratio = field.of(part.args[0])
@@ -337,7 +339,12 @@ def _polynomial_exponent(part: Expression) -> list[Fraction] | None:
         numbers[degree] += amount
     while len(numbers) > 1 and not numbers[-1]:
         numbers.pop()
-    return numbers if len(numbers) > 2 else None
+    exact = len(numbers) <= 2 and _is_power_of_two(abs(numbers[-1]))
+    return None if len(numbers) == 1 or exact else numbers
+
+
+def _is_power_of_two(number: Fraction) -> bool:
+    return all(n and n & (n - 1) == 0 for n in (number.numerator, number.denominator))
 
 
 def _fraction(number: fmpq) -> Fraction:
@@ -351,30 +358,31 @@ def _horner(numbers: Sequence[Fraction], x: Expression) -> Expression:
     return total
 
 
-def _clipped(*exponentials: Expression) -> Expression | None:
-    """x held to where none of these exponentials is surely 0 or infinite; None where all may be."""
+def saturated(forms: Sequence[Form]) -> list[Form]:
+    """The forms with x held to where all of their exponentials are 0 or infinite: 0 · ∞ is NaN."""
+    exact = [form for form in forms if form.kind == "exact"]
+    parts = [part for part in subterms(*(f.term for f in exact)) if part.op == "exp"]
+    if any(part.op == "arg" and part is not X for part in subterms(*parts)):
+        return []
+    with np.errstate(over="ignore", invalid="ignore"):
+        bound = _saturation(parts)
+    if bound is None:
+        return []
+    held = function("min", function("max", X, constant(-bound)), constant(bound))
+    return [replace(form, term=substitute(form.term, {X: held})) for form in exact]
+
+
+def _saturation(exponentials: Sequence[Expression]) -> int | None:
+    """A power of two beyond which these exponentials are all surely 0 or infinite."""
     for power in range(4, 40):
-        bound = np.float64(2.0**power)
         sizes = [
-            abs(float(on_arrays(part.args[0], [side * bound])))
+            abs(float(on_arrays(part.args[0], [side * np.float64(2.0**power)])))
             for part in exponentials
             for side in (1, -1)
         ]
         if sizes and min(sizes) > SATURATED:
-            held = constant(int(bound))
-            return function("min", function("max", X, -held), held)
+            return 2**power
     return None
-
-
-def saturated(form: Form) -> Form | None:
-    """The form with x held to where its exponentials are neither 0 nor infinite: 0 · ∞ is NaN."""
-    parts = [part for part in subterms(form.term) if part.op == "exp"]
-    others = any(part.op == "arg" and part is not X for part in subterms(*parts))
-    if not parts or others or form.kind != "exact":
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        held = _clipped(*parts)
-    return None if held is None else replace(form, term=substitute(form.term, {X: held}))
 
 
 # --- 3: series --------------------------------------------------------------------------------
@@ -472,6 +480,13 @@ class Table:
                 rows.append(np.where((self.xs >= form.low) & (self.xs <= form.high), error, np.inf))
         return np.array(rows)
 
+    def is_finite(self, form: Form) -> bool:
+        """Whether a form and its derivative are numbers at all inputs, also outside its interval.
+
+        Then it need not be held to where it is used, and may share its parts with others.
+        """
+        return _is_finite(form.term, self.args, self.question.dtype)
+
 
 def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS) -> list[Piece]:
     """The pieces of a form that keeps its digits over a sample and the `extra` inputs."""
@@ -487,12 +502,6 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
         candidates = forms(own)
         errors = inside.errors(candidates)
         hard = inside.xs[errors.min(axis=0) > goals[0]]
-        far = ~np.isfinite(errors.min(axis=0)) & (np.abs(inside.xs) > 16)
-        if far.any():
-            held = [form for form in map(saturated, candidates) if form is not None]
-            if held:
-                candidates += held
-                errors = np.concatenate([errors, inside.errors(held)])
         if not question.labels:
             gaps = [arb(at) for at in {0.0, *cuts(question.term)} if low <= at <= high]
             centres = [(root, True) for root in roots if not root.contains(0)]
@@ -506,7 +515,7 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             if limits:
                 candidates += limits
                 errors = np.concatenate([errors, inside.errors(limits)])
-        for piece in choose(candidates, errors, inside.xs, goals):
+        for piece in choose(candidates, errors, inside.xs, goals, inside.is_finite):
             ends = max(piece.low, low), min(piece.high, high)
             found.append(Piece(*ends, piece.form))
     return found
@@ -529,7 +538,8 @@ def _roots(term: Expression, table: Table) -> list[arb]:
     """Where the truth changes its sign from one input to the next, or is 0 between two signs."""
     known = ~np.isnan(table.true.high)
     xs, values = table.xs[known], table.true.high[known]
-    changes = np.flatnonzero(values[:-1] * values[1:] < 0)
+    signs = np.sign(values)
+    changes = np.flatnonzero(signs[:-1] * signs[1:] < 0)
     found = []
     for place in changes[np.argsort(np.abs(xs[changes]))][:MOST_ROOTS]:
         root = series.root_between(term, float(xs[place]), float(xs[place + 1]))
@@ -546,19 +556,25 @@ def _around(root: arb, dtype: str) -> np.ndarray:
 
 
 def choose(
-    candidates: Sequence[Form], errors: np.ndarray, xs: np.ndarray, goals: Sequence[float]
+    candidates: Sequence[Form],
+    errors: np.ndarray,
+    xs: np.ndarray,
+    goals: Sequence[float],
+    is_finite: Callable[[Form], bool] = lambda form: True,
 ) -> list[Piece]:
     """The pieces of least cost whose errors stay below the first goal that can be met.
 
-    Inputs at which no form is good are asked for the first goal that can be met there, and so do
-    not spoil the others.
+    Inputs at which no form is good are asked for the first goal that can be met there, or for
+    somewhat less, and so do not spoil the others.
     """
     least = errors.min(axis=0)
     steps = np.array([*goals, np.inf])
     lost = np.where(least > GOOD, steps[np.searchsorted(goals, least)], 0)
-    for goal in goals:
-        fits = errors <= np.maximum(goal, lost)
-        chosen = _cheapest(candidates, fits)
+    for goal, slack in itertools.product(goals, SLACKS):
+        if slack > 1 and not lost.any():
+            continue
+        fits = errors <= np.maximum(goal, slack * lost)
+        chosen = _cheapest(candidates, fits, is_finite)
         if chosen is None:
             continue
         own = [candidates[i] for i in chosen]
@@ -569,11 +585,13 @@ def choose(
     return [Piece(-np.inf, np.inf, candidates[int(np.argmin(finite.max(axis=1)))])]
 
 
-def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
+def _cheapest(
+    candidates: Sequence[Form], fits: np.ndarray, is_finite: Callable[[Form], bool]
+) -> list[int] | None:
     """The forms, up to three, that are the cheapest to compute together and fit everywhere.
 
-    A part that two forms share is computed once. Where three do not do, one after the other is
-    taken that fits at most of the inputs left.
+    A part that two forms share is computed once, if neither has to be held. Where three do not
+    do, one after the other is taken that fits at most of the inputs left.
     """
     if not fits.any(axis=0).all():
         return None
@@ -586,6 +604,11 @@ def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
     if not fits[kept].any(axis=0).all():
         kept = list(range(len(candidates)))
     packed = {i: np.packbits(fits[i]) for i in kept}
+    apart = {
+        i: candidates[i].term if is_finite(candidates[i])
+        else substitute(candidates[i].term, {X: make("held", (X,), i)})
+        for i in kept
+    }  # fmt: skip
     full = np.packbits(np.ones(fits.shape[1], bool))
     found: list[tuple[float, list[int]]] = []
     for size in (1, 2, 3):
@@ -594,7 +617,8 @@ def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
             for i in chosen[1:]:
                 union = union | packed[i]
             if np.array_equal(union, full):
-                price = _cost(*(candidates[i].term for i in chosen)) + SWITCH_COST * (size - 1)
+                terms = [candidates[i].term if size == 1 else apart[i] for i in chosen]
+                price = _cost(*terms) + SWITCH_COST * (size - 1)
                 found.append((price, list(chosen)))
         if found:
             return min(found)[1]
@@ -742,9 +766,14 @@ def _is_finite_outside(own: Sequence[Piece], points: Sequence[np.ndarray], dtype
     outside = np.ones(points[0].shape, bool)
     for piece in own:
         outside &= (points[0] < piece.low) | (points[0] > piece.high)
+    return _is_finite(own[0].form.term, [point[outside] for point in points], dtype)
+
+
+def _is_finite(term: Expression, points: Sequence[np.ndarray], dtype: str) -> bool:
+    """Whether a term and its derivative are numbers at all points."""
     with x64(dtype == "float64"):
-        arrays = [jnp.asarray(point[outside], dtype) for point in points]
-        for term in (own[0].form.term, derivative(own[0].form.term)):
-            if not np.all(np.isfinite(np.asarray(on_arrays(term, arrays)))):
-                return False
-    return True
+        arrays = [jnp.asarray(point, dtype) for point in points]
+        return all(
+            bool(np.all(np.isfinite(np.asarray(on_arrays(one, arrays)))))
+            for one in (term, derivative(term))
+        )
