@@ -104,7 +104,9 @@ def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
 def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) -> Repair:
     """The repair of a function of a vector of logits."""
     name = getattr(f, "__name__", "f")
-    name = name if name.isidentifier() and name not in ("softmax", "others") else "f"
+    name = (
+        name if name.isidentifier() and name not in ("softmax", "others", "exponentials") else "f"
+    )
     source = vector.source(logits, name, _argument_names(f, len(at)))
     namespace = load(source)
     slope = namespace["derivative"]

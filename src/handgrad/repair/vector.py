@@ -27,15 +27,20 @@ POINTS = 24
 DRAWN = 512
 SCALES = (0.1, 1.0, 4.0, 16.0, 40.0)
 
+EXPONENTIALS = '''
+
+def exponentials(z):
+    """e^(z - max z); what z - max z rounds off is put back."""
+    top = jnp.max(z)
+    d = z - top
+    lost = jnp.where(-z > jnp.abs(top), (z - d) - top, z - (d + top))
+    return jnp.exp(d) * (1 + lost)  # e^d * lost may be too small for a number
+'''
 SOFTMAX = '''
 
 def softmax(z):
-    """e^z / Σ e^z, shifted by the maximum; what z − max rounds off is put back."""
-    top = jnp.max(z)
-    d = z - top
-    back = d - z
-    lost = (z - (d - back)) - (top + back)
-    e = jnp.exp(d) * (1 + lost)  # e^d · lost may be too small for a number
+    """e^z over the sum of all."""
+    e = exponentials(z)
     return e / jnp.sum(e)
 '''
 OTHERS = '''
@@ -130,8 +135,12 @@ def source(found: Logits, name: str, arguments: list[str]) -> str:
                  f"return {factor}({weights} * others(p) - p * others({weights}))"]  # fmt: skip
     else:
         value, slope = _fixed_weights(found, z)
+    used = "\n".join([value, *slope])
     return "".join([
-        IMPORTS + WIDENING, SOFTMAX, *([OTHERS] if "others(" in slope[-1] else []),
+        IMPORTS + WIDENING,
+        *([EXPONENTIALS] if "exponentials(" in used or " softmax(" in used else []),
+        *([SOFTMAX] if " softmax(" in used else []),
+        *([OTHERS] if "others(" in used else []),
         definition("value", arguments, "The function.", [f"return {value}"], widen=True),
         definition("derivative", arguments, f"Its gradient in {z}.", slope, widen=True),
         rule(name, arguments, f"jnp.sum(derivative({inputs}) * d{z})"),
@@ -157,16 +166,17 @@ def _fixed_weights(found: Logits, z: str) -> tuple[str, list[str]]:
     if len(hot) == 1 and (soft or found.cancels):
         (k,) = hot
         factor = "" if weights[k] == 1 else f"{_text(weights[k])} * "
-        own = f"p[{k}] * " if soft else ""
+        own = f"e[{k}] / total * " if soft else ""
         return value, [
-            f"at = jnp.arange({z}.size) == {k}", p, "rest = jnp.sum(jnp.where(at, 0, p))",
-            f"return {factor}{own}jnp.where(at, rest, -p)",
+            f"at = jnp.arange({z}.size) == {k}", f"e = exponentials({z})",
+            "rest = jnp.sum(jnp.where(at, 0, e))", f"total = e[{k}] + rest",
+            f"return {factor}{own}jnp.where(at, rest, -e) / total",
         ]  # fmt: skip
-    if single and found.cancels and found.size <= FEW:  # pⱼ − pᵢ is (pᵢ + pⱼ) tanh((zⱼ − zᵢ)/2)
+    if single and found.cancels:  # Σⱼ pⱼ − pᵢ, of which one of two is exactly 0
         factor = "" if weights[0] == 1 else f"{_text(weights[0])} * "
         return value, [
-            p, f"t = jnp.tanh(({z} - {z}[:, None]) / 2)",
-            f"return {factor}jnp.sum((p + p[:, None]) * t, axis=1)",
+            f"d = {z} - jnp.max({z})", "t = jnp.tanh(d / 2)", "m = 2 * t / (1 - t)  # e^d - 1",
+            f"return {factor}(jnp.sum(m) - {z}.size * m) / jnp.sum(jnp.exp(d))",
         ]  # fmt: skip
     lines = [f"w = {array}", p]
     if soft:
