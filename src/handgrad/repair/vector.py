@@ -174,9 +174,11 @@ def _fixed_weights(found: Logits, z: str) -> tuple[str, list[str]]:
         ]  # fmt: skip
     if single and found.cancels:  # Σⱼ pⱼ − pᵢ, of which one of two is exactly 0
         factor = "" if weights[0] == 1 else f"{_text(weights[0])} * "
+        few = found.size <= FEW  # of many, Σ (e^d − 1) + n may be a small difference
+        total = f"(s + {z}.size)" if few else "jnp.sum(jnp.exp(d))"
         return value, [
-            f"d = {z} - jnp.max({z})", "t = jnp.tanh(d / 2)", "m = 2 * t / (1 - t)  # e^d - 1",
-            f"return {factor}(jnp.sum(m) - {z}.size * m) / jnp.sum(jnp.exp(d))",
+            f"d = {z} - jnp.max({z})", "m = jnp.expm1(d)", "s = jnp.sum(m)",
+            f"return {factor}(s - {z}.size * m) / {total}",
         ]  # fmt: skip
     lines = [f"w = {array}", p]
     if soft:
