@@ -7,9 +7,10 @@
 4. The fewest and cheapest forms that keep the error small are chosen, with the switch points.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import jax.numpy as jnp
@@ -67,6 +68,8 @@ SLACKS = (1.0, 4.0, 16.0)
 MOST_PIECES = 8
 MOST_ROOTS = (MOST_PIECES - 1) // 2
 """The nearest to 0: each takes a piece of its own between two others."""
+MOST_TRIED = 400
+"""Up to as many forms, the cheapest that need not be held are kept as well."""
 SHARED = 14
 """Forms that are kept for what they may share with others."""
 
@@ -183,6 +186,19 @@ def smooth_pieces(term: Expression) -> list[tuple[float, float, Expression]]:
     return pieces
 
 
+def parity_of(term: Expression) -> int:
+    """1 for an even term, −1 for an odd one, 0 for another."""
+    pieces = smooth_pieces(term)
+    mirrored = [(-high, -low, substitute(own, {X: -X})) for low, high, own in reversed(pieces)]
+    for sign in (1, -1):
+        if all(
+            (low, high) == (left, right) and are_equal(own, sign * image)
+            for (low, high, own), (left, right, image) in zip(pieces, mirrored, strict=True)
+        ):
+            return sign
+    return 0
+
+
 def are_equal(a: Expression, b: Expression) -> bool:
     """Whether two terms have one normal form."""
     field = Field()
@@ -196,7 +212,7 @@ def are_equal(a: Expression, b: Expression) -> bool:
 # --- 2: forms ---------------------------------------------------------------------------------
 
 
-def forms(term: Expression) -> list[Form]:
+def forms(term: Expression, dtype: str = "float32") -> list[Form]:
     """The term as it is, and its normal form in all modes."""
     field = Field()
     found = [Form(term)]
@@ -209,7 +225,7 @@ def forms(term: Expression) -> list[Form]:
         written += _blended(field, term, place)
     found += written
     found += saturated(
-        [*found, *(replace(form, term=with_split_exponents(form.term)) for form in found)]
+        [*found, *(replace(form, term=with_split_exponents(form.term)) for form in found)], dtype
     )
     joint: dict[Expression, Form] = {}
     for form in found:  # an even function has one form on both sides
@@ -358,21 +374,28 @@ def _horner(numbers: Sequence[Fraction], x: Expression) -> Expression:
     return total
 
 
-def saturated(forms: Sequence[Form]) -> list[Form]:
-    """The forms with x held to where all of their exponentials are 0 or infinite: 0 · ∞ is NaN."""
+def saturated(forms: Sequence[Form], dtype: str) -> list[Form]:
+    """The forms with x held to where all of their exponentials are 0 or infinite: 0 · ∞ is NaN.
+
+    Without exponentials, where it has a root: to where 2x² does not overflow.
+    """
     exact = [form for form in forms if form.kind == "exact"]
-    parts = [part for part in subterms(*(f.term for f in exact)) if part.op == "exp"]
+    every = list(subterms(*(form.term for form in exact)))
+    parts = [part for part in every if part.op == "exp"]
     if any(part.op == "arg" and part is not X for part in subterms(*parts)):
         return []
     with np.errstate(over="ignore", invalid="ignore"):
         bound = _saturation(parts)
+    if not parts and any(part.op == "sqrt" for part in every):
+        bound = 0.9 * float(np.sqrt(float(jnp.finfo(dtype).max) / 2))
+        bound = float(f"{bound:.2g}")
     if bound is None:
         return []
     held = function("min", function("max", X, constant(-bound)), constant(bound))
     return [replace(form, term=substitute(form.term, {X: held})) for form in exact]
 
 
-def _saturation(exponentials: Sequence[Expression]) -> int | None:
+def _saturation(exponentials: Sequence[Expression]) -> float | None:
     """A power of two beyond which these exponentials are all surely 0 or infinite."""
     for power in range(4, 40):
         sizes = [
@@ -381,7 +404,7 @@ def _saturation(exponentials: Sequence[Expression]) -> int | None:
             for side in (1, -1)
         ]
         if sizes and min(sizes) > SATURATED:
-            return 2**power
+            return 2.0**power
     return None
 
 
@@ -447,6 +470,10 @@ class Question:
     """Rows of what the other arguments are."""
     truth: Callable[..., TrueValues]
     """The true values at arrays of arguments."""
+    parity: int = 0
+    """1 for an even term and −1 for an odd one, of which x ≥ 0 is searched; 0 for any other."""
+    compiled: dict[Expression, dict[float, float]] = field(default_factory=dict)
+    """Errors that terms turned out to have at inputs, compiled with others."""
 
 
 def with_labels(xs: np.ndarray, labels: Sequence[Sequence[float]]) -> list[np.ndarray]:
@@ -463,6 +490,7 @@ class Table:
         self.question, self.xs = question, xs
         self.args = with_labels(xs, question.labels)
         self.true = question.truth(*self.args)
+        self.known: dict[Expression, bool] = {}
 
     def errors(self, candidates: Sequence[Form]) -> np.ndarray:
         """A row for each form; 0 where nothing is judged, infinite outside of its interval."""
@@ -477,21 +505,26 @@ class Table:
                 found = compare(value, self.true, *self.args, dtype=dtype).error
                 error = np.nan_to_num(found, nan=0.0, posinf=np.inf)
                 error = error.reshape(-1, len(self.xs)).max(axis=0)
+                for x, compiled in self.question.compiled.get(form.term, {}).items():
+                    error[self.xs == x] = np.maximum(error[self.xs == x], compiled)
                 rows.append(np.where((self.xs >= form.low) & (self.xs <= form.high), error, np.inf))
         return np.array(rows)
 
-    def is_finite(self, form: Form) -> bool:
-        """Whether a form and its derivative are numbers at all inputs, also outside its interval.
-
-        Then it need not be held to where it is used, and may share its parts with others.
-        """
-        return _is_finite(form.term, self.args, self.question.dtype)
+    def is_finite(self, form: Form, elsewhere: np.ndarray) -> bool:
+        """Whether a form and its derivative are numbers at all inputs, but for some."""
+        if form.term not in self.known:
+            args = [arg[np.resize(~elsewhere, arg.shape)] for arg in self.args]
+            self.known[form.term] = _is_finite(form.term, args, self.question.dtype)
+        return self.known[form.term]
 
 
 def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS) -> list[Piece]:
     """The pieces of a form that keeps its digits over a sample and the `extra` inputs."""
     found: list[Piece] = []
-    for low, high, own in smooth_pieces(question.term):
+    pieces = smooth_pieces(question.term)
+    if question.parity:
+        pieces = [(max(low, 0.0), high, own) for low, high, own in pieces if high > 0]
+    for low, high, own in pieces:
         xs = _sample(question.dtype, extra)
         inside = Table(question, xs[(xs >= low) & (xs < high)])
         roots = _roots(own, inside) if not question.labels else []
@@ -499,7 +532,12 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             around = np.concatenate([_around(root, question.dtype) for root in roots])
             xs = np.union1d(inside.xs, around[(around >= low) & (around < high)])
             inside = Table(question, xs)
-        candidates = forms(own)
+        candidates = forms(own, question.dtype)
+        if question.parity:
+            candidates = [
+                replace(form, term=substitute(form.term, {function("abs", X): X}))
+                for form in candidates if form.high > 0
+            ]  # fmt: skip
         errors = inside.errors(candidates)
         hard = inside.xs[errors.min(axis=0) > goals[0]]
         if not question.labels:
@@ -515,7 +553,13 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             if limits:
                 candidates += limits
                 errors = np.concatenate([errors, inside.errors(limits)])
-        for piece in choose(candidates, errors, inside.xs, goals, inside.is_finite):
+        polynomial = np.array([form.kind == "series" for form in candidates])
+        elsewhere = np.isfinite(errors[polynomial]).any(axis=0)  # a polynomial may serve there
+
+        def is_finite(form: Form, inside: Table = inside, at: np.ndarray = elsewhere) -> bool:
+            return inside.is_finite(form, at)
+
+        for piece in choose(candidates, errors, inside.xs, goals, is_finite):
             ends = max(piece.low, low), min(piece.high, high)
             found.append(Piece(*ends, piece.form))
     return found
@@ -596,9 +640,12 @@ def _cheapest(
     if not fits.any(axis=0).all():
         return None
     costs = [form.cost for form in candidates]
-    best: dict[bytes, int] = {}
+    best: dict[tuple, int] = {}
     for i in np.argsort(costs, kind="stable"):
-        best.setdefault(fits[i].tobytes() + bytes([candidates[i].kind == "series"]), int(i))
+        if fits[i].any():
+            form = candidates[i]
+            known = fits[i].tobytes(), form.kind, len(costs) < MOST_TRIED and is_finite(form)
+            best.setdefault(known, int(i))
     every = sorted(range(len(candidates)), key=lambda i: (-fits[i].sum(), costs[i]))
     kept = list(dict.fromkeys([*every[:SHARED], *best.values()]))[: 3 * SHARED]
     if not fits[kept].any(axis=0).all():
@@ -697,12 +744,21 @@ def _power_of_ten(low: float, high: float) -> float | None:
 # --- the pieces joined ------------------------------------------------------------------------
 
 
-def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> Expression:
+def joined(
+    pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str, parity: int = 0
+) -> Expression:
     """One term: each form once, chosen by `where`, and held to where it is used if it must be.
 
     A form must be if elsewhere it, or its derivative, is not finite: NaN · 0 is NaN on the way
-    back.
+    back. With a parity the pieces are those of x ≥ 0.
     """
+    if parity:
+        right = joined(pieces, [np.abs(points[0]), *points[1:]], dtype)
+        negative = function("lt", X, constant(0))
+        if parity > 0:
+            return substitute(right, {X: function("abs", X)})
+        right = substitute(right, {X: where(negative, -X, X)})  # |x| has the derivative 0 at 0
+        return where(negative, -right, right)
     segments: dict[Expression, list[Piece]] = {}
     for piece in pieces:
         own = segments.setdefault(piece.form.term, [])
@@ -711,23 +767,40 @@ def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) ->
         own.append(piece)
     ordered = sorted(segments.values(), key=lambda own: (len(own), own[-1].high))
     masks = [_mask(own) for own in ordered]
+    safe = [_inside(own) for own in reversed(ordered)]
+    rest = [point[:1] for point in points[1:]]
     result: Expression | None = None
     for place in reversed(range(len(ordered))):
         own, term = ordered[place], ordered[place][0].form.term
-        last = place == len(ordered) - 1
-        if len(ordered) > 1 and not _is_finite_outside(own, points, dtype):
-            safe = constant(_inside(own))
-            if last:
-                others = masks[0]
-                for mask in masks[1:-1]:
-                    others = make("or", (others, mask))
-                held = where(others, safe, X)
+        bad = [
+            other for other in range(len(ordered))
+            if other != place and not _is_finite_in(ordered[other], term, points, dtype)
+        ]  # fmt: skip
+        if bad:
+            own_safe = [x for x in safe if own[0].form.kind == "exact"]
+            at = next(
+                (x for x in own_safe if _is_finite(term, [np.array([x]), *rest], dtype)),
+                _inside(own),
+            )
+            if len(bad) < len(ordered) - 1 or place == len(ordered) - 1:
+                mask = functools.reduce(lambda a, b: make("or", (a, b)), [masks[i] for i in bad])
+                held = where(mask, constant(at), X)
             else:
-                held = where(masks[place], X, safe)
+                held = where(masks[place], X, constant(at))
             term = substitute(term, {X: held})
         result = term if result is None else where(masks[place], term, result)
     assert result is not None
     return result
+
+
+def mirrored(pieces: Sequence[Piece], parity: int) -> list[Piece]:
+    """The pieces of the whole line, from those of x ≥ 0 of an even or odd term."""
+    centre, *others = pieces
+    left = [
+        Piece(-p.high, -p.low, replace(p.form, term=parity * substitute(p.form.term, {X: -X})))
+        for p in reversed(others)
+    ]
+    return [*left, replace(centre, low=-centre.high), *others]
 
 
 def _mask(own: Sequence[Piece]) -> Expression:
@@ -762,11 +835,14 @@ def _inside(own: Sequence[Piece]) -> float:
     )
 
 
-def _is_finite_outside(own: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> bool:
-    outside = np.ones(points[0].shape, bool)
-    for piece in own:
-        outside &= (points[0] < piece.low) | (points[0] > piece.high)
-    return _is_finite(own[0].form.term, [point[outside] for point in points], dtype)
+def _is_finite_in(
+    pieces: Sequence[Piece], term: Expression, points: Sequence[np.ndarray], dtype: str
+) -> bool:
+    """Whether a term and its derivative are numbers at the points of some pieces."""
+    inside = np.zeros(points[0].shape, bool)
+    for piece in pieces:
+        inside |= (points[0] >= piece.low) & (points[0] <= piece.high)
+    return _is_finite(term, [point[inside] for point in points], dtype)
 
 
 def _is_finite(term: Expression, points: Sequence[np.ndarray], dtype: str) -> bool:
