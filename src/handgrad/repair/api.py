@@ -189,20 +189,22 @@ class Search:
         value_term = self.term
         value_before = _errors(self.each, args, values, self.dtype)
         if _worst(value_before) > GOOD:
-            better, _, value_after = self.improved(self.term, 0, args, values, searched)
+            better, _, value_after = self.improved(
+                self.term, 0, args, values, searched, value_before
+            )
             if _is_better(value_before, value_after):
                 value_term = better
         slope = derivative(self.term)
         parity = parity_of(slope)
         before_ns = after_ns = np.inf
-        known: tuple[float, float] | None = None
+        known: tuple | None = None
         for goal, own in [(GOALS[0], 0), *((g, parity) for g in GOALS[not parity : 3])]:
-            found = self.improved(slope, 1, args, slopes, searched, goal, own)
+            found = self.improved(slope, 1, args, slopes, searched, before, goal, own)
             times = self.times(plain, found[0])
-            rank = max(GOOD, _worst(found[2])), max(MOST_COST, times[1] / times[0])
+            rank = *_rank(before, found[2]), max(MOST_COST, times[1] / times[0])
             if known is None or rank < known:
                 known, (term, pieces, after), (before_ns, after_ns) = rank, found, times
-            if known == (GOOD, MOST_COST):
+            if known == (GOOD, GOOD, 0, MOST_COST):
                 break
         if not _is_better(before, after):
             self.notes.append("nothing better was found")
@@ -243,7 +245,7 @@ class Search:
 
     def improved(
         self, term: Expression, order: int, args: list[np.ndarray], true: Any, dtype: str,
-        goal: float = GOALS[0], parity: int = 0,
+        before: np.ndarray, goal: float = GOALS[0], parity: int = 0,
     ) -> tuple[Expression, list[Piece], np.ndarray]:  # fmt: skip
         """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
         question = Question(term, dtype, self.labels, self.truth(order, dtype), parity)
@@ -254,13 +256,13 @@ class Search:
             pieces = solve(question, extra, goals)
             found = joined(pieces, args, dtype, parity)
             after = _errors(as_function(found), args, true, self.dtype)
-            if best is None or _worst(after) < _worst(best[2]):
+            if best is None or _rank(before, after) < _rank(before, best[2]):
                 best = found, mirrored(pieces, parity) if parity else pieces, after
-            failing = np.nan_to_num(after, nan=0.0, posinf=1e30) > max(goal, GOOD)
-            if not failing.any():
+            errors = np.nan_to_num(after, nan=0.0, posinf=1e30)
+            if not (errors > max(goal, GOOD)).any():
                 break
-            worst = np.argsort(np.where(failing, -np.nan_to_num(after, nan=0.0), 0.0))[:64]
-            spread = np.flatnonzero(failing)
+            worst = np.argsort(-errors)[:64]
+            spread = np.flatnonzero(errors > goal)
             spread = spread[:: max(1, len(spread) // 64)]
             places = np.union1d(worst, spread)
             found_at = np.abs(args[0][places]) if parity else args[0][places]
@@ -354,6 +356,8 @@ class Measured:
     inputs: int
     worse_by: float
     """The most by which the error of the second is above that of the first, at any input."""
+    where_good: float
+    """The largest error of the second where that of the first is at most 8 ulp."""
 
 
 def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured:
@@ -368,14 +372,19 @@ def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured
         before, after = (
             vector.errors(g, logits, at, rows, dtype).ravel() for g in (jax.grad(f), slope)
         )
-        count = int(np.count_nonzero(~np.isnan(after)))
-        return Measured(_worst(before), _worst(after), count, _difference(before, after)[1])
+        return _compared(before, after)
     args = with_labels(search.inputs(), search.labels)
     true = search.truth(1, dtype)(*args)
     before = _errors(jax.grad(search.each), args, true, dtype)
     after = _errors(slope, args, true, dtype)
+    return _compared(before, after)
+
+
+def _compared(before: np.ndarray, after: np.ndarray) -> Measured:
     judged = int(np.count_nonzero(~np.isnan(after)))
-    return Measured(_worst(before), _worst(after), judged, _difference(before, after)[1])
+    where_good = float(after[(before <= GOOD) & ~np.isnan(after)].max(initial=0.0))
+    rise = _difference(before, after)[1]
+    return Measured(_worst(before), _worst(after), judged, rise, where_good)
 
 
 # --- small parts ------------------------------------------------------------------------------
@@ -383,7 +392,8 @@ def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured
 
 def _errors(function: Callable, args: list[np.ndarray], true: Any, dtype: str) -> np.ndarray:
     """The error of a compiled function at each input; NaN where nothing is judged."""
-    values = compute(function, *args, dtype=dtype, repeats=0).values
+    with np.errstate(over="ignore"):  # a constant beyond a half precision: the error says so
+        values = compute(function, *args, dtype=dtype, repeats=0).values
     return compare(values, true, *args, dtype=dtype).error
 
 
@@ -456,6 +466,12 @@ def _difference(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     top = 1e30
     change = np.minimum(before[known], top) - np.minimum(after[known], top)
     return float(change.max(initial=0.0)), float(-change.min(initial=0.0))
+
+
+def _rank(before: np.ndarray, after: np.ndarray) -> tuple[float, float, int]:
+    """The less the better: where it rose the rise, then the largest error, then how many."""
+    lost, failing = _difference(before, after)[1], int(np.count_nonzero(after > GOOD))
+    return max(GOOD, lost), max(GOOD, _worst(after)), failing
 
 
 def _is_better(before: np.ndarray, after: np.ndarray) -> bool:

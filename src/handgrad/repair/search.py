@@ -457,6 +457,66 @@ def leading_forms(term: Expression, dtype: str) -> list[Form]:
     return found
 
 
+TAILS = (10.0, 14.0, 20.0, 28.0)
+TAIL_TERMS = range(2, 7)
+
+
+def tail_forms(term: Expression, dtype: str) -> list[Form]:
+    """erfc far out by its asymptotic series, where the function itself is no number any more.
+
+    erfc z = e^(−z²)/(z√π) (1 − 1/(2z²) + 3/(2z²)² − …); what is left out has the sign of the next
+    term and is smaller, for z > 0. Its weight in the whole is bounded as in `leading_forms`.
+    """
+    field = Field()
+    try:
+        ratio = field.of(term)
+    except OutsideField:
+        return []
+    tails = [part for part in subterms(term) if part.op == "erfc"]
+    places = [i for i, known in field.others.items() if known.op == "erfc"]
+    if len(tails) != 1 or len(places) != 1:
+        return []
+    (erfc,), (index,) = tails, places
+    if ratio.num.degrees()[index] != 1 or ratio.den.degrees()[index]:
+        return []
+    weight = field.plain(field.ratio(ratio.num.derivative(index), ratio.den))
+    z = erfc.args[0]
+    small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
+    for start, count in itertools.product(TAILS, TAIL_TERMS):
+        series_term, sign = constant(1), 1
+        for k in range(1, count):
+            sign *= -(2 * k - 1)
+            series_term = series_term + constant(sign) / (2 * z * z) ** Fraction(k)
+        tail = function("exp", -(z * z)) / (z * make("sqrt_pi")) * series_term
+        whole = substitute(term, {erfc: tail})
+        for side in (1, -1):
+            if not ball_at(z, arb(side * start)) > 0:
+                continue
+            left_out = abs(sign * (2 * count - 1)) / (2 * ball_at(z, arb(start)) ** 2) ** count
+            bound = _most(weight * tail, whole, side, start)
+            if bound is not None and bound * left_out < small / 2:
+                ends = (start, np.inf) if side > 0 else (-np.inf, -start)
+                truncation = 2 * float((bound * left_out).abs_upper())
+                return [
+                    replace(form, kind="series", low=ends[0], high=ends[1], truncation=truncation)
+                    for form in forms(whole, dtype)
+                    if form.low <= ends[0] and ends[1] <= form.high
+                ]
+    return []
+
+
+def _most(part: Expression, whole: Expression, side: int, start: float) -> arb | None:
+    """A bound of |part / whole| from side · start on, if it does not grow; None if unknown."""
+    field = Field()
+    try:
+        power, inner = field.at_infinity(field.divide(field.of(part), field.of(whole)))
+    except OutsideField:
+        return None
+    own = substitute(inner, {make("side"): constant(side)})
+    value = abs(ball_at(own, arb(0).union(arb(side / start)))) * arb(start) ** power
+    return value if power <= 0 and value.is_finite() else None
+
+
 # --- 4: the choice ----------------------------------------------------------------------------
 
 
@@ -549,7 +609,7 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             if polynomials:
                 candidates += polynomials
                 errors = np.concatenate([errors, inside.errors(polynomials)])
-            limits = leading_forms(own, question.dtype)
+            limits = leading_forms(own, question.dtype) + tail_forms(own, question.dtype)
             if limits:
                 candidates += limits
                 errors = np.concatenate([errors, inside.errors(limits)])
@@ -795,12 +855,14 @@ def joined(
 
 def mirrored(pieces: Sequence[Piece], parity: int) -> list[Piece]:
     """The pieces of the whole line, from those of x ≥ 0 of an even or odd term."""
-    centre, *others = pieces
     left = [
         Piece(-p.high, -p.low, replace(p.form, term=parity * substitute(p.form.term, {X: -X})))
-        for p in reversed(others)
+        for p in reversed(pieces)
     ]
-    return [*left, replace(centre, low=-centre.high), *others]
+    centre = pieces[0]
+    if centre.form.kind == "series":  # as odd or even as the term
+        return [*left[:-1], replace(centre, low=-centre.high), *pieces[1:]]
+    return [*left[:-1], replace(left[-1], high=0.0), replace(centre, low=0.0), *pieces[1:]]
 
 
 def _mask(own: Sequence[Piece]) -> Expression:
