@@ -13,6 +13,8 @@ from handgrad.repair.terms import argument, constant, derivative, function, on_a
 
 X = argument(0)
 SIGMA, TANH = function("logistic", X), function("tanh", X)
+E = function("exp", -X)
+FAR = search.Form(-8 * E * E * (1 - E * E) / ((1 + E * E) * (1 + E * E) * (1 + E * E)))
 FORMULAS = {
     "sigmoid": SIGMA * (1 - SIGMA),
     "tanh″": derivative(derivative(TANH)),
@@ -80,6 +82,31 @@ def test_a_root_is_found_and_the_series_there_begins_with_its_tiny_value():
 
 def test_a_series_of_what_has_a_pole_is_none():
     assert series.near(1 / X, arb(0), False, "float32") == []
+
+
+def test_far_out_erfc_is_its_asymptotic_series():
+    term = derivative(read(lambda x: jax.nn.gelu(x, approximate=False), (1.0,)).term)
+    found = search.tail_forms(term, "float32")
+    assert found
+    for form in found:
+        assert (form.low, form.kind) == (-np.inf, "series")
+        points = form.high * np.array([1.0, 1.3, 2.0])
+        for p, t in zip(values(form.term, points), values(term, points), strict=True):
+            assert abs(p / t - 1) < form.truncation < 2.0**-25
+
+
+def test_the_pieces_of_an_odd_term_are_mirrored():
+    term = derivative(derivative(TANH))
+    assert [search.parity_of(t) for t in (term, X * term, X + 1)] == [-1, 1, 0]
+    pieces = [search.Piece(-np.inf, 2.0, search.Form(term)), search.Piece(2.0, np.inf, FAR)]
+    whole = search.mirrored(pieces, -1)
+    assert [piece.low for piece in whole] == [-np.inf, -2.0, 0.0, 2.0]
+    x = np.array([-3.0, -0.5, 0.0, 0.5, 3.0])
+    one = search.joined(pieces, [x], "float32", -1)
+    for p, joint, exact in zip(x, values(one, x), values(term, x), strict=True):
+        assert abs(joint - exact) <= abs(exact) * arb("1e-60")
+        piece = next(piece for piece in whole if p < piece.high)
+        assert abs(values(piece.form.term, [p])[0] - exact) <= abs(exact) * arb("1e-60")
 
 
 @pytest.mark.parametrize("f", [jax.nn.softplus, jax.nn.log_sigmoid, jax.nn.silu, jnp.tanh])

@@ -162,10 +162,10 @@ def rule(name: str, arguments: Sequence[str], moving: str) -> str:
     if len(arguments) > 1:
         others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
         comma = "," if len(arguments) == 2 else ""
-        lines.append(
-            f"    _, rest = jax.jvp(lambda {others}: value({inputs}), ({others}{comma}), "
-            f"({moved}{comma}))"
-        )
+        lines += [
+            "", f"    def along({others}):", f"        return value({inputs})", "",
+            f"    _, rest = jax.jvp(along, ({others}{comma}), ({moved}{comma}))",
+        ]  # fmt: skip
         moving += " + rest"
     return "\n".join([*lines, f"    return {name}({inputs}), {moving}", ""])
 
