@@ -262,13 +262,13 @@ def as_summary(rows: list[dict[str, Any]]) -> str:
     done = [row for row in rows if "refused" not in row]
     far = [r["function"] for r in done if max(r[d]["after"] for d in DTYPES) > GOOD]
     dear = [r["function"] for r in done if r["after_ns"] > 2 * r["before_ns"]]
-    worse = [r["function"] for r in done if max(r[d]["worse_by"] for d in DTYPES) > GOOD]
+    worse = [r["function"] for r in done if max(r[d]["where_good"] for d in DTYPES) > GOOD]
     refused = [r["function"] for r in rows if "refused" in r]
     unproved = [r["function"] for r in done if r["proof"] != "identical"]
     return "\n".join([
         f"{len(done) - len(far)} of {len(rows)} at {GOOD:.0f} ulp or less in all three dtypes",
         *(f"{words}: {', '.join(names)}" for words, names in (
-            ("above", far), ("dearer than 2 times", dear), ("worse somewhere by over 8 ulp", worse),
+            ("above", far), ("dearer than 2 times", dear), ("above 8 ulp where it was not", worse),
             ("refused", refused), ("not proved", unproved),
         ) if names),
     ])  # fmt: skip

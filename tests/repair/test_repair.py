@@ -1,5 +1,11 @@
 """hg.repair: a few functions whole, with the code that it prints; what it refuses, in one line."""
 
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +13,15 @@ import pytest
 from jax.test_util import check_grads
 
 import handgrad as hg
+from benchmarks.repair import ENTRIES
 from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, sigmoid
 from handgrad.repair import measured
-from handgrad.repair.code import load
+from handgrad.repair.code import load, module
+from handgrad.repair.reading import read
+from handgrad.repair.terms import argument, constant, derivative, function, on_arrays, where
 
+X = argument(0)
 Z, Y = np.array([0.5, -2.0, 1.0]), np.array([0.0, 1.0, 1.0])
 
 
@@ -49,14 +59,45 @@ def test_sigmoid_gets_its_digits_back(sigmoids):
     assert sigmoids.derivative(jnp.float32(17.0)) == pytest.approx(4.1399374e-8, rel=1e-6)
 
 
+RUFF = shutil.which("ruff", path=Path(sys.executable).parent)
+
+
 def check_code(found, x, *rest):
     function = load(found.source)[found.name]
     check_grads(lambda x: function(x, *rest), (x,), order=2)
+    check_format(found.source)
+
+
+def check_format(source):
+    assert max(map(len, source.splitlines())) <= 88
+    if RUFF:
+        formatter = [RUFF, "format", "--isolated", "--diff", "-"]
+        answer = subprocess.run(formatter, input=source, text=True, capture_output=True)
+        assert answer.returncode == 0, answer.stdout
 
 
 def test_the_printed_code_runs_by_itself_and_has_a_right_rule_to_order_two(sigmoids, probabilities):
     check_code(sigmoids, jnp.linspace(-3.0, 3.0, 7))
     check_code(probabilities, jnp.asarray(Z))
+
+
+def test_long_formulas_are_printed_as_a_formatter_leaves_them():
+    term = derivative(derivative(read(jax.nn.gelu, (1.0,)).term))
+    term = where(function("lt", X, constant(-1e-8)), term, derivative(term) ** Fraction(-1, 3))
+    source = module("gelu", ["x", "some_label"], term, term, "mean", True)
+    check_format(source)
+    x = jnp.linspace(0.5, 2.0, 4)
+    np.testing.assert_allclose(load(source)["derivative"](x, x), on_arrays(term, [x, x]), 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_so_does_that_of_each_function_of_the_table(entry):
+    if entry.name == "focal, γ = 0":
+        pytest.skip("refused: entries meet in 'stack'")
+    at = (0.3,) if entry.name == "logit" else entry.at
+    x, *rest = (jnp.asarray(value, jnp.float32) for value in at)
+    check_code(hg.repair(entry.f, at=at), x, *rest)
 
 
 @pytest.mark.slow
@@ -85,7 +126,14 @@ def test_cross_entropy_by_probabilities_becomes_that_of_the_catalogue(cross_entr
     ("f", "house"),
     [
         (jax.nn.sigmoid, sigmoid.sigmoid_derivative),
-        (jnp.tanh, sigmoid.tanh_derivative),
+        pytest.param(
+            jnp.tanh,
+            sigmoid.tanh_derivative,
+            marks=pytest.mark.xfail(
+                reason="4.1 ulp in float32 against 2.1: the cheapest form below 4.5 is taken",
+                strict=True,
+            ),
+        ),
         (lambda x: jnp.log(1 + jnp.exp(x)), sigmoid.softplus_derivative),
         (lambda x: jnp.log(1 / (1 + jnp.exp(-x))), sigmoid.log_sigmoid_derivative),
     ],

@@ -28,7 +28,8 @@ from handgrad.repair.terms import (
     subterms,
 )
 
-WIDTH = 84
+LONGEST = 74
+"""Characters of an expression, so that its line has at most the 88 of the usual formatters."""
 COMPARISON, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
 PRECEDENCE = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "neg": SIGN, "pow": POWER,
               "and": AND, "or": OR, **dict.fromkeys(COMPARISONS, COMPARISON)}  # fmt: skip
@@ -84,9 +85,9 @@ class Writer:
     def _power(self, term: Expression) -> tuple[str, int]:
         exponent = term.value if term.op == "pow" else Fraction(2)
         base = self._at(term.args[0], ATOM)
-        simple = re.fullmatch(r"[\w.]+", base) and exponent > 0
-        return f"{base}**{number_text(exponent)}" if simple else (
-            f"{base} ** {number_text(exponent)}"), POWER  # fmt: skip
+        power = number_text(exponent)
+        simple = re.fullmatch(r"[\w.]+", base) and re.fullmatch(r"-?[\w.]+", power)
+        return f"{base}**{power}" if simple else f"{base} ** {power}", POWER
 
 
 def statements(term: Expression, arguments: Sequence[str]) -> list[str]:
@@ -94,17 +95,23 @@ def statements(term: Expression, arguments: Sequence[str]) -> list[str]:
     writer = Writer(arguments)
     taken = {*arguments, *keyword.kwlist, *dir(builtins), "jax", "jnp"}
     uses = Counter(arg for part in subterms(term) for arg in part.args)
-    lines = []
+    lines: list[str] = []
+
+    def assign(part: Expression) -> None:
+        name = _fresh(SHORT_NAMES.get(part.op, part.op), taken)
+        lines.append(f"{name} = {writer.text(part)[0]}")
+        writer.names[part] = name
+
     for part in subterms(term):
-        if part is term or not part.args:
+        if not part.args:
             continue
-        text = writer.text(part)[0]
-        shared = uses[part] > 1 and part.op != "neg" and len(text) > 3
-        long = len(text) > WIDTH - 24 and part.op != "neg"
-        if shared or long:
-            name = _fresh(SHORT_NAMES.get(part.op, part.op), taken)
-            lines.append(f"{name} = {text}")
-            writer.names[part] = name
+        while len(text := writer.text(part)[0]) > LONGEST:  # the longest operand gets a name
+            operands = [arg for arg in part.args if arg.args and arg not in writer.names]
+            if not operands:
+                break
+            assign(max(operands, key=lambda arg: len(writer.text(arg)[0])))
+        if part is not term and uses[part] > 1 and part.op != "neg" and len(text) > 3:
+            assign(part)
     return [*lines, f"return {writer.text(term)[0]}"]
 
 
@@ -125,7 +132,7 @@ def in_float32(f):
 
     def wide(*args):
         dtype = jnp.result_type(*args)
-        wider = jnp.promote_types(dtype, jnp.float32)
+        wider = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         return f(*(jnp.asarray(arg, wider) for arg in args)).astype(dtype)
 
     return wide
@@ -155,10 +162,10 @@ def rule(name: str, arguments: Sequence[str], moving: str) -> str:
     if len(arguments) > 1:
         others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
         comma = "," if len(arguments) == 2 else ""
-        lines.append(
-            f"    _, rest = jax.jvp(lambda {others}: value({inputs}), ({others}{comma}), "
-            f"({moved}{comma}))"
-        )
+        lines += [
+            "", f"    def along({others}):", f"        return value({inputs})", "",
+            f"    _, rest = jax.jvp(along, ({others}{comma}), ({moved}{comma}))",
+        ]  # fmt: skip
         moving += " + rest"
     return "\n".join([*lines, f"    return {name}({inputs}), {moving}", ""])
 

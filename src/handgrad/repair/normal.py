@@ -472,7 +472,7 @@ class Field:
         known = self.exponentials[index]
         amount = known.unit * power
         exponent = self.write(known.exponent, Mode())
-        if mode.side and _is_linear(known.exponent):
+        if mode.side and _is_odd(known.exponent):
             exponent = substitute(exponent, {X: function("abs", X)})
             amount *= mode.side
         return function(known.base, scaled(exponent, amount))
@@ -490,7 +490,7 @@ class Field:
             half = self.exponential(index, Fraction(sign, 2), mode)
             return half * half
         if index in self.roots:
-            term, _ = self.polynomial(self.roots[index], mode, root=True)
+            term, _ = self.polynomial(self.roots[index], mode, whole=True)
             return function("sqrt", term)
         if index in self.logs:
             return self.logarithm(self.logs[index], mode)
@@ -500,7 +500,7 @@ class Field:
         """log of a ratio; of a polynomial that is divided through, without the power of E."""
         if inner.den != ONE:
             return function("log", self.write(inner, mode))
-        term, _ = self.polynomial(inner.num, replace(mode, big=False))
+        term, _ = self.polynomial(inner.num, replace(mode, big=False), whole=True)
         if term.op == "add" and is_number(term.args[0], 1):
             log = function("log1p", term.args[1])
         elif term.op == "sub" and is_number(term.args[0], 1):
@@ -523,11 +523,14 @@ class Field:
         return self.ratio(a.num.compose(*new), a.den.compose(*new))
 
     def polynomial(
-        self, p: Polynomial, mode: Mode, root: bool = False
+        self, p: Polynomial, mode: Mode, whole: bool = False
     ) -> tuple[Expression, dict[int, int]]:
-        """A polynomial divided through as the mode asks, and the powers that it was divided by."""
+        """A polynomial divided through as the mode asks, and the powers that it was divided by.
+
+        `whole`: a generator alone is not pulled out as a power of itself.
+        """
         single = _is_generator(p)
-        if single is not None and not root:
+        if single is not None and not whole:
             if single == FIRST_ARGUMENT:
                 return constant(1), {single: 1}
             if single in self.exponentials or (single in self.roots and mode.big):
@@ -570,7 +573,7 @@ class Field:
 
     def _root_big(self, index: int, mode: Mode) -> Expression:
         """√p = |x|^d √(p/x^2d), without the power; with the sign of x^d."""
-        term, _ = self.polynomial(self.roots[index], mode, root=True)
+        term, _ = self.polynomial(self.roots[index], mode, whole=True)
         root = function("sqrt", term)
         if self._degree_of_root(index) % 2 == 0:
             return root
@@ -696,14 +699,13 @@ def _over(field: Field, above: tuple[int, int], below: tuple[int, int], e: Ratio
 # --- small parts ------------------------------------------------------------------------------
 
 
-def _is_linear(exponent: Ratio) -> bool:
-    """Whether an exponent is a multiple of x by numbers and symbols."""
-    items = monomials(exponent.num)
-    others = range(FIRST_ARGUMENT + 1, len(GENERATORS))
-    return (
-        exponent.den.is_constant() and len(items) == 1 and items[0][0][FIRST_ARGUMENT] == 1
-        and not any(items[0][0][i] for i in others)
-    )  # fmt: skip
+def _is_odd(exponent: Ratio) -> bool:
+    """Whether an exponent is a polynomial in x of odd powers alone, times numbers and symbols."""
+    arguments = range(FIRST_ARGUMENT + 1, len(GENERATORS))
+    return exponent.den.is_constant() and all(
+        powers[FIRST_ARGUMENT] % 2 and not any(powers[i] for i in arguments)
+        for powers, _ in monomials(exponent.num)
+    )
 
 
 def monomials(p: Polynomial) -> list[tuple[list[int], fmpq]]:

@@ -7,9 +7,10 @@
 4. The fewest and cheapest forms that keep the error small are chosen, with the switch points.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import jax.numpy as jnp
@@ -50,9 +51,9 @@ X = argument(0)
 COSTS = {
     "abs": 0.01, "add": 0.012, "and": 0.01, "arg": 0.0, "cbrt": 19.0, "ceil": 0.02, "const": 0.0,
     "cos": 6.5, "div": 0.1, "eq": 0.01, "erf": 0.2, "erfc": 0.8, "exp": 0.2, "exp2": 0.3,
-    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "i0e": 1.0, "i1e": 1.0, "le": 0.01, "log": 0.2,
-    "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012, "ne": 0.01,
-    "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
+    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "held": 0.06, "i0e": 1.0, "i1e": 1.0, "le": 0.01,
+    "log": 0.2, "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012,
+    "ne": 0.01, "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
     "sign": 0.02, "sin": 6.5, "sqrt": 0.1, "sub": 0.012, "tanh": 0.15, "where": 0.05,
 }  # fmt: skip
 """Nanoseconds an element on one core, above reading and writing it."""
@@ -62,9 +63,13 @@ GOOD = 8.0
 """Ulps up to which a form counts as keeping its digits."""
 GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
+SLACKS = (1.0, 4.0, 16.0, 256.0)
+"""How much less is asked for where no form is good, before the others are asked for less."""
 MOST_PIECES = 8
 MOST_ROOTS = (MOST_PIECES - 1) // 2
 """The nearest to 0: each takes a piece of its own between two others."""
+MOST_TRIED = 400
+"""Up to as many forms, the cheapest that need not be held are kept as well."""
 SHARED = 14
 """Forms that are kept for what they may share with others."""
 
@@ -181,6 +186,19 @@ def smooth_pieces(term: Expression) -> list[tuple[float, float, Expression]]:
     return pieces
 
 
+def parity_of(term: Expression) -> int:
+    """1 for an even term, −1 for an odd one, 0 for another."""
+    pieces = smooth_pieces(term)
+    mirrored = [(-high, -low, substitute(own, {X: -X})) for low, high, own in reversed(pieces)]
+    for sign in (1, -1):
+        if all(
+            (low, high) == (left, right) and are_equal(own, sign * image)
+            for (low, high, own), (left, right, image) in zip(pieces, mirrored, strict=True)
+        ):
+            return sign
+    return 0
+
+
 def are_equal(a: Expression, b: Expression) -> bool:
     """Whether two terms have one normal form."""
     field = Field()
@@ -194,7 +212,7 @@ def are_equal(a: Expression, b: Expression) -> bool:
 # --- 2: forms ---------------------------------------------------------------------------------
 
 
-def forms(term: Expression) -> list[Form]:
+def forms(term: Expression, dtype: str = "float32") -> list[Form]:
     """The term as it is, and its normal form in all modes."""
     field = Field()
     found = [Form(term)]
@@ -206,7 +224,9 @@ def forms(term: Expression) -> list[Form]:
     for place in _labels(ratio):
         written += _blended(field, term, place)
     found += written
-    found += [replace(form, term=with_split_exponents(form.term)) for form in found]
+    found += saturated(
+        [*found, *(replace(form, term=with_split_exponents(form.term)) for form in found)], dtype
+    )
     joint: dict[Expression, Form] = {}
     for form in found:  # an even function has one form on both sides
         known = joint.setdefault(form.term, form)
@@ -267,7 +287,7 @@ def _blended(field: Field, term: Expression, place: int) -> list[Form]:
     ]
 
 
-SPLIT_STEPS = {2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
+SPLIT_STEPS = {1: Fraction(1, 16), 2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
 """For each degree the step of a grid on which a polynomial up to 128 is exact in float32."""
 FRACTION_BITS = 17
 SATURATED = 760.0
@@ -275,10 +295,11 @@ SATURATED = 760.0
 
 
 def with_split_exponents(term: Expression) -> Expression:
-    """e^p(x) as e^q(h) e^r, with h next to x and q next to p such that q(h) has no rounding error.
+    """e^p(x) as e^t (1 + lost), with t the rounded exponent and `lost` what was rounded off.
 
-    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. What is left,
-    r = (p − q)(h) + (x − h) (p(x) − p(h))/(x − h), is small.
+    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. At h, next
+    to x on a grid, q(h) has no rounding error, for q next to p; p − q(h) is small, and is
+    (p − q)(h) + (x − h) (p(x) − p(h))/(x − h). What their sum t rounds off is exact.
     """
     new: dict[Expression, Expression] = {}
     for part in subterms(term):
@@ -286,10 +307,7 @@ def with_split_exponents(term: Expression) -> Expression:
         if numbers is None:
             continue
         degree = len(numbers) - 1
-        step = SPLIT_STEPS[degree]
-        x = _clipped(part)
-        if x is None:
-            continue
+        step, x = SPLIT_STEPS[degree], X
         h = constant(step) * function("round", x * constant(1 / step))
         grid = [step**k * 2**FRACTION_BITS for k in range(degree + 1)]
         main = [Fraction(round(c * g)) / g for c, g in zip(numbers, grid, strict=True)]
@@ -301,18 +319,18 @@ def with_split_exponents(term: Expression) -> Expression:
         small = (x - h) * slope
         if any(rest):
             small = _horner(rest, h) + small
-        # XLA joins e^q e^r to e^(q + r): so e^r is written otherwise
-        near = function("exp", _horner(main, h))
-        if degree == 2:
-            half = function("tanh", small * constant(Fraction(1, 2)))
-            new[part] = near * ((1 + half) / (1 - half))
-        else:
-            new[part] = near + near * function("expm1", small)
+        near = _horner(main, h)
+        exponent = near + small
+        lost = small - (exponent - near)
+        new[part] = function("exp", exponent) * (1 + lost)  # e^t · lost may be too small a number
     return substitute(term, new) if new else term
 
 
 def _polynomial_exponent(part: Expression) -> list[Fraction] | None:
-    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 2 to 4."""
+    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 1 to 4.
+
+    None for a power of two times x, which is exact.
+    """
     field = Field()
     try:
         ratio = field.of(part.args[0])
@@ -337,7 +355,12 @@ def _polynomial_exponent(part: Expression) -> list[Fraction] | None:
         numbers[degree] += amount
     while len(numbers) > 1 and not numbers[-1]:
         numbers.pop()
-    return numbers if len(numbers) > 2 else None
+    exact = len(numbers) <= 2 and _is_power_of_two(abs(numbers[-1]))
+    return None if len(numbers) == 1 or exact else numbers
+
+
+def _is_power_of_two(number: Fraction) -> bool:
+    return all(n and n & (n - 1) == 0 for n in (number.numerator, number.denominator))
 
 
 def _fraction(number: fmpq) -> Fraction:
@@ -351,30 +374,38 @@ def _horner(numbers: Sequence[Fraction], x: Expression) -> Expression:
     return total
 
 
-def _clipped(*exponentials: Expression) -> Expression | None:
-    """x held to where none of these exponentials is surely 0 or infinite; None where all may be."""
+def saturated(forms: Sequence[Form], dtype: str) -> list[Form]:
+    """The forms with x held to where all of their exponentials are 0 or infinite: 0 · ∞ is NaN.
+
+    Without exponentials, where it has a root: to where 2x² does not overflow.
+    """
+    exact = [form for form in forms if form.kind == "exact"]
+    every = list(subterms(*(form.term for form in exact)))
+    parts = [part for part in every if part.op == "exp"]
+    if any(part.op == "arg" and part is not X for part in subterms(*parts)):
+        return []
+    with np.errstate(over="ignore", invalid="ignore"):
+        bound = _saturation(parts)
+    if not parts and any(part.op == "sqrt" for part in every):
+        bound = 0.9 * float(np.sqrt(float(jnp.finfo(dtype).max) / 2))
+        bound = float(f"{bound:.2g}")
+    if bound is None:
+        return []
+    held = function("min", function("max", X, constant(-bound)), constant(bound))
+    return [replace(form, term=substitute(form.term, {X: held})) for form in exact]
+
+
+def _saturation(exponentials: Sequence[Expression]) -> float | None:
+    """A power of two beyond which these exponentials are all surely 0 or infinite."""
     for power in range(4, 40):
-        bound = np.float64(2.0**power)
         sizes = [
-            abs(float(on_arrays(part.args[0], [side * bound])))
+            abs(float(on_arrays(part.args[0], [side * np.float64(2.0**power)])))
             for part in exponentials
             for side in (1, -1)
         ]
         if sizes and min(sizes) > SATURATED:
-            held = constant(int(bound))
-            return function("min", function("max", X, -held), held)
+            return 2.0**power
     return None
-
-
-def saturated(form: Form) -> Form | None:
-    """The form with x held to where its exponentials are neither 0 nor infinite: 0 · ∞ is NaN."""
-    parts = [part for part in subterms(form.term) if part.op == "exp"]
-    others = any(part.op == "arg" and part is not X for part in subterms(*parts))
-    if not parts or others or form.kind != "exact":
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        held = _clipped(*parts)
-    return None if held is None else replace(form, term=substitute(form.term, {X: held}))
 
 
 # --- 3: series --------------------------------------------------------------------------------
@@ -426,6 +457,66 @@ def leading_forms(term: Expression, dtype: str) -> list[Form]:
     return found
 
 
+TAILS = (10.0, 14.0, 20.0, 28.0)
+TAIL_TERMS = range(2, 7)
+
+
+def tail_forms(term: Expression, dtype: str) -> list[Form]:
+    """erfc far out by its asymptotic series, where the function itself is no number any more.
+
+    erfc z = e^(−z²)/(z√π) (1 − 1/(2z²) + 3/(2z²)² − …); what is left out has the sign of the next
+    term and is smaller, for z > 0. Its weight in the whole is bounded as in `leading_forms`.
+    """
+    field = Field()
+    try:
+        ratio = field.of(term)
+    except OutsideField:
+        return []
+    tails = [part for part in subterms(term) if part.op == "erfc"]
+    places = [i for i, known in field.others.items() if known.op == "erfc"]
+    if len(tails) != 1 or len(places) != 1:
+        return []
+    (erfc,), (index,) = tails, places
+    if ratio.num.degrees()[index] != 1 or ratio.den.degrees()[index]:
+        return []
+    weight = field.plain(field.ratio(ratio.num.derivative(index), ratio.den))
+    z = erfc.args[0]
+    small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
+    for start, count in itertools.product(TAILS, TAIL_TERMS):
+        series_term, sign = constant(1), 1
+        for k in range(1, count):
+            sign *= -(2 * k - 1)
+            series_term = series_term + constant(sign) / (2 * z * z) ** Fraction(k)
+        tail = function("exp", -(z * z)) / (z * make("sqrt_pi")) * series_term
+        whole = substitute(term, {erfc: tail})
+        for side in (1, -1):
+            if not ball_at(z, arb(side * start)) > 0:
+                continue
+            left_out = abs(sign * (2 * count - 1)) / (2 * ball_at(z, arb(start)) ** 2) ** count
+            bound = _most(weight * tail, whole, side, start)
+            if bound is not None and bound * left_out < small / 2:
+                ends = (start, np.inf) if side > 0 else (-np.inf, -start)
+                truncation = 2 * float((bound * left_out).abs_upper())
+                return [
+                    replace(form, kind="series", low=ends[0], high=ends[1], truncation=truncation)
+                    for form in forms(whole, dtype)
+                    if form.low <= ends[0] and ends[1] <= form.high
+                ]
+    return []
+
+
+def _most(part: Expression, whole: Expression, side: int, start: float) -> arb | None:
+    """A bound of |part / whole| from side · start on, if it does not grow; None if unknown."""
+    field = Field()
+    try:
+        power, inner = field.at_infinity(field.divide(field.of(part), field.of(whole)))
+    except OutsideField:
+        return None
+    own = substitute(inner, {make("side"): constant(side)})
+    value = abs(ball_at(own, arb(0).union(arb(side / start)))) * arb(start) ** power
+    return value if power <= 0 and value.is_finite() else None
+
+
 # --- 4: the choice ----------------------------------------------------------------------------
 
 
@@ -439,6 +530,10 @@ class Question:
     """Rows of what the other arguments are."""
     truth: Callable[..., TrueValues]
     """The true values at arrays of arguments."""
+    parity: int = 0
+    """1 for an even term and −1 for an odd one, of which x ≥ 0 is searched; 0 for any other."""
+    compiled: dict[Expression, dict[float, float]] = field(default_factory=dict)
+    """Errors that terms turned out to have at inputs, compiled with others."""
 
 
 def with_labels(xs: np.ndarray, labels: Sequence[Sequence[float]]) -> list[np.ndarray]:
@@ -455,6 +550,7 @@ class Table:
         self.question, self.xs = question, xs
         self.args = with_labels(xs, question.labels)
         self.true = question.truth(*self.args)
+        self.known: dict[Expression, bool] = {}
 
     def errors(self, candidates: Sequence[Form]) -> np.ndarray:
         """A row for each form; 0 where nothing is judged, infinite outside of its interval."""
@@ -469,14 +565,26 @@ class Table:
                 found = compare(value, self.true, *self.args, dtype=dtype).error
                 error = np.nan_to_num(found, nan=0.0, posinf=np.inf)
                 error = error.reshape(-1, len(self.xs)).max(axis=0)
+                for x, compiled in self.question.compiled.get(form.term, {}).items():
+                    error[self.xs == x] = np.maximum(error[self.xs == x], compiled)
                 rows.append(np.where((self.xs >= form.low) & (self.xs <= form.high), error, np.inf))
         return np.array(rows)
+
+    def is_finite(self, form: Form, elsewhere: np.ndarray) -> bool:
+        """Whether a form and its derivative are numbers at all inputs, but for some."""
+        if form.term not in self.known:
+            args = [arg[np.resize(~elsewhere, arg.shape)] for arg in self.args]
+            self.known[form.term] = _is_finite(form.term, args, self.question.dtype)
+        return self.known[form.term]
 
 
 def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS) -> list[Piece]:
     """The pieces of a form that keeps its digits over a sample and the `extra` inputs."""
     found: list[Piece] = []
-    for low, high, own in smooth_pieces(question.term):
+    pieces = smooth_pieces(question.term)
+    if question.parity:
+        pieces = [(max(low, 0.0), high, own) for low, high, own in pieces if high > 0]
+    for low, high, own in pieces:
         xs = _sample(question.dtype, extra)
         inside = Table(question, xs[(xs >= low) & (xs < high)])
         roots = _roots(own, inside) if not question.labels else []
@@ -484,15 +592,14 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             around = np.concatenate([_around(root, question.dtype) for root in roots])
             xs = np.union1d(inside.xs, around[(around >= low) & (around < high)])
             inside = Table(question, xs)
-        candidates = forms(own)
+        candidates = forms(own, question.dtype)
+        if question.parity:
+            candidates = [
+                replace(form, term=substitute(form.term, {function("abs", X): X}))
+                for form in candidates if form.high > 0
+            ]  # fmt: skip
         errors = inside.errors(candidates)
         hard = inside.xs[errors.min(axis=0) > goals[0]]
-        far = ~np.isfinite(errors.min(axis=0)) & (np.abs(inside.xs) > 16)
-        if far.any():
-            held = [form for form in map(saturated, candidates) if form is not None]
-            if held:
-                candidates += held
-                errors = np.concatenate([errors, inside.errors(held)])
         if not question.labels:
             gaps = [arb(at) for at in {0.0, *cuts(question.term)} if low <= at <= high]
             centres = [(root, True) for root in roots if not root.contains(0)]
@@ -502,11 +609,17 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             if polynomials:
                 candidates += polynomials
                 errors = np.concatenate([errors, inside.errors(polynomials)])
-            limits = leading_forms(own, question.dtype)
+            limits = leading_forms(own, question.dtype) + tail_forms(own, question.dtype)
             if limits:
                 candidates += limits
                 errors = np.concatenate([errors, inside.errors(limits)])
-        for piece in choose(candidates, errors, inside.xs, goals):
+        polynomial = np.array([form.kind == "series" for form in candidates])
+        elsewhere = np.isfinite(errors[polynomial]).any(axis=0)  # a polynomial may serve there
+
+        def is_finite(form: Form, inside: Table = inside, at: np.ndarray = elsewhere) -> bool:
+            return inside.is_finite(form, at)
+
+        for piece in choose(candidates, errors, inside.xs, goals, is_finite):
             ends = max(piece.low, low), min(piece.high, high)
             found.append(Piece(*ends, piece.form))
     return found
@@ -529,7 +642,8 @@ def _roots(term: Expression, table: Table) -> list[arb]:
     """Where the truth changes its sign from one input to the next, or is 0 between two signs."""
     known = ~np.isnan(table.true.high)
     xs, values = table.xs[known], table.true.high[known]
-    changes = np.flatnonzero(values[:-1] * values[1:] < 0)
+    signs = np.sign(values)
+    changes = np.flatnonzero(signs[:-1] * signs[1:] < 0)
     found = []
     for place in changes[np.argsort(np.abs(xs[changes]))][:MOST_ROOTS]:
         root = series.root_between(term, float(xs[place]), float(xs[place + 1]))
@@ -546,19 +660,25 @@ def _around(root: arb, dtype: str) -> np.ndarray:
 
 
 def choose(
-    candidates: Sequence[Form], errors: np.ndarray, xs: np.ndarray, goals: Sequence[float]
+    candidates: Sequence[Form],
+    errors: np.ndarray,
+    xs: np.ndarray,
+    goals: Sequence[float],
+    is_finite: Callable[[Form], bool] = lambda form: True,
 ) -> list[Piece]:
     """The pieces of least cost whose errors stay below the first goal that can be met.
 
-    Inputs at which no form is good are asked for the first goal that can be met there, and so do
-    not spoil the others.
+    Inputs at which no form is good are asked for the first goal that can be met there, or for
+    somewhat less, and so do not spoil the others.
     """
     least = errors.min(axis=0)
     steps = np.array([*goals, np.inf])
     lost = np.where(least > GOOD, steps[np.searchsorted(goals, least)], 0)
-    for goal in goals:
-        fits = errors <= np.maximum(goal, lost)
-        chosen = _cheapest(candidates, fits)
+    for goal, slack in itertools.product(goals, SLACKS):
+        if slack > 1 and not lost.any():
+            continue
+        fits = errors <= np.maximum(goal, slack * lost)
+        chosen = _cheapest(candidates, fits, is_finite)
         if chosen is None:
             continue
         own = [candidates[i] for i in chosen]
@@ -569,23 +689,33 @@ def choose(
     return [Piece(-np.inf, np.inf, candidates[int(np.argmin(finite.max(axis=1)))])]
 
 
-def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
+def _cheapest(
+    candidates: Sequence[Form], fits: np.ndarray, is_finite: Callable[[Form], bool]
+) -> list[int] | None:
     """The forms, up to three, that are the cheapest to compute together and fit everywhere.
 
-    A part that two forms share is computed once. Where three do not do, one after the other is
-    taken that fits at most of the inputs left.
+    A part that two forms share is computed once, if neither has to be held. Where three do not
+    do, one after the other is taken that fits at most of the inputs left.
     """
     if not fits.any(axis=0).all():
         return None
     costs = [form.cost for form in candidates]
-    best: dict[bytes, int] = {}
+    best: dict[tuple, int] = {}
     for i in np.argsort(costs, kind="stable"):
-        best.setdefault(fits[i].tobytes() + bytes([candidates[i].kind == "series"]), int(i))
+        if fits[i].any():
+            form = candidates[i]
+            known = fits[i].tobytes(), form.kind, len(costs) < MOST_TRIED and is_finite(form)
+            best.setdefault(known, int(i))
     every = sorted(range(len(candidates)), key=lambda i: (-fits[i].sum(), costs[i]))
     kept = list(dict.fromkeys([*every[:SHARED], *best.values()]))[: 3 * SHARED]
     if not fits[kept].any(axis=0).all():
         kept = list(range(len(candidates)))
     packed = {i: np.packbits(fits[i]) for i in kept}
+    apart = {
+        i: candidates[i].term if is_finite(candidates[i])
+        else substitute(candidates[i].term, {X: make("held", (X,), i)})
+        for i in kept
+    }  # fmt: skip
     full = np.packbits(np.ones(fits.shape[1], bool))
     found: list[tuple[float, list[int]]] = []
     for size in (1, 2, 3):
@@ -594,7 +724,8 @@ def _cheapest(candidates: Sequence[Form], fits: np.ndarray) -> list[int] | None:
             for i in chosen[1:]:
                 union = union | packed[i]
             if np.array_equal(union, full):
-                price = _cost(*(candidates[i].term for i in chosen)) + SWITCH_COST * (size - 1)
+                terms = [candidates[i].term if size == 1 else apart[i] for i in chosen]
+                price = _cost(*terms) + SWITCH_COST * (size - 1)
                 found.append((price, list(chosen)))
         if found:
             return min(found)[1]
@@ -673,12 +804,21 @@ def _power_of_ten(low: float, high: float) -> float | None:
 # --- the pieces joined ------------------------------------------------------------------------
 
 
-def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> Expression:
+def joined(
+    pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str, parity: int = 0
+) -> Expression:
     """One term: each form once, chosen by `where`, and held to where it is used if it must be.
 
     A form must be if elsewhere it, or its derivative, is not finite: NaN · 0 is NaN on the way
-    back.
+    back. With a parity the pieces are those of x ≥ 0.
     """
+    if parity:
+        right = joined(pieces, [np.abs(points[0]), *points[1:]], dtype)
+        negative = function("lt", X, constant(0))
+        if parity > 0:
+            return substitute(right, {X: function("abs", X)})
+        right = substitute(right, {X: where(negative, -X, X)})  # |x| has the derivative 0 at 0
+        return where(negative, -right, right)
     segments: dict[Expression, list[Piece]] = {}
     for piece in pieces:
         own = segments.setdefault(piece.form.term, [])
@@ -687,23 +827,42 @@ def joined(pieces: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) ->
         own.append(piece)
     ordered = sorted(segments.values(), key=lambda own: (len(own), own[-1].high))
     masks = [_mask(own) for own in ordered]
+    safe = [_inside(own) for own in reversed(ordered)]
+    rest = [point[:1] for point in points[1:]]
     result: Expression | None = None
     for place in reversed(range(len(ordered))):
         own, term = ordered[place], ordered[place][0].form.term
-        last = place == len(ordered) - 1
-        if len(ordered) > 1 and not _is_finite_outside(own, points, dtype):
-            safe = constant(_inside(own))
-            if last:
-                others = masks[0]
-                for mask in masks[1:-1]:
-                    others = make("or", (others, mask))
-                held = where(others, safe, X)
+        bad = [
+            other for other in range(len(ordered))
+            if other != place and not _is_finite_in(ordered[other], term, points, dtype)
+        ]  # fmt: skip
+        if bad:
+            own_safe = [x for x in safe if own[0].form.kind == "exact"]
+            at = next(
+                (x for x in own_safe if _is_finite(term, [np.array([x]), *rest], dtype)),
+                _inside(own),
+            )
+            if len(bad) < len(ordered) - 1 or place == len(ordered) - 1:
+                mask = functools.reduce(lambda a, b: make("or", (a, b)), [masks[i] for i in bad])
+                held = where(mask, constant(at), X)
             else:
-                held = where(masks[place], X, safe)
+                held = where(masks[place], X, constant(at))
             term = substitute(term, {X: held})
         result = term if result is None else where(masks[place], term, result)
     assert result is not None
     return result
+
+
+def mirrored(pieces: Sequence[Piece], parity: int) -> list[Piece]:
+    """The pieces of the whole line, from those of x ≥ 0 of an even or odd term."""
+    left = [
+        Piece(-p.high, -p.low, replace(p.form, term=parity * substitute(p.form.term, {X: -X})))
+        for p in reversed(pieces)
+    ]
+    centre = pieces[0]
+    if centre.form.kind == "series":  # as odd or even as the term
+        return [*left[:-1], replace(centre, low=-centre.high), *pieces[1:]]
+    return [*left[:-1], replace(left[-1], high=0.0), replace(centre, low=0.0), *pieces[1:]]
 
 
 def _mask(own: Sequence[Piece]) -> Expression:
@@ -738,13 +897,21 @@ def _inside(own: Sequence[Piece]) -> float:
     )
 
 
-def _is_finite_outside(own: Sequence[Piece], points: Sequence[np.ndarray], dtype: str) -> bool:
-    outside = np.ones(points[0].shape, bool)
-    for piece in own:
-        outside &= (points[0] < piece.low) | (points[0] > piece.high)
+def _is_finite_in(
+    pieces: Sequence[Piece], term: Expression, points: Sequence[np.ndarray], dtype: str
+) -> bool:
+    """Whether a term and its derivative are numbers at the points of some pieces."""
+    inside = np.zeros(points[0].shape, bool)
+    for piece in pieces:
+        inside |= (points[0] >= piece.low) & (points[0] <= piece.high)
+    return _is_finite(term, [point[inside] for point in points], dtype)
+
+
+def _is_finite(term: Expression, points: Sequence[np.ndarray], dtype: str) -> bool:
+    """Whether a term and its derivative are numbers at all points."""
     with x64(dtype == "float64"):
-        arrays = [jnp.asarray(point[outside], dtype) for point in points]
-        for term in (own[0].form.term, derivative(own[0].form.term)):
-            if not np.all(np.isfinite(np.asarray(on_arrays(term, arrays)))):
-                return False
-    return True
+        arrays = [jnp.asarray(point, dtype) for point in points]
+        return all(
+            bool(np.all(np.isfinite(np.asarray(on_arrays(one, arrays)))))
+            for one in (term, derivative(term))
+        )

@@ -27,15 +27,20 @@ POINTS = 24
 DRAWN = 512
 SCALES = (0.1, 1.0, 4.0, 16.0, 40.0)
 
+EXPONENTIALS = '''
+
+def exponentials(z):
+    """e^(z - max z); what z - max z rounds off is put back."""
+    top = jnp.max(z)
+    d = z - top
+    lost = jnp.where(-z > jnp.abs(top), (z - d) - top, z - (d + top))
+    return jnp.exp(d) * (1 + lost)  # e^d * lost may be too small for a number
+'''
 SOFTMAX = '''
 
 def softmax(z):
-    """e^z / Σ e^z, shifted by the maximum; what z − max rounds off is put back."""
-    top = jnp.max(z)
-    d = z - top
-    back = d - z
-    lost = (z - (d - back)) - (top + back)
-    e = jnp.exp(d) * (1 + lost)  # e^d · lost may be too small for a number
+    """e^z over the sum of all."""
+    e = exponentials(z)
     return e / jnp.sum(e)
 '''
 OTHERS = '''
@@ -129,29 +134,60 @@ def source(found: Logits, name: str, arguments: list[str]) -> str:
         slope = [f"p = softmax({z})",
                  f"return {factor}({weights} * others(p) - p * others({weights}))"]  # fmt: skip
     else:
-        single = len(found.weights) == 1
-        listed = ", ".join(_text(number) for number in found.weights)
-        array = f"jnp.full_like({z}, {listed})" if single else f"jnp.array([{listed}], {z}.dtype)"
-        lines = [f"w = {array}", f"p = softmax({z})"]
-        if found.family == "softmax":
-            value = f"jnp.sum({array} * softmax({z}))"
-            slope = [*lines, "return p * jnp.sum((w[:, None] - w[None, :]) * p[None, :], axis=1)"]
-        else:
-            size = _text(found.scale)
-            value = f"jnp.sum({array} * {z}) - {size} * jax.nn.logsumexp({z})"
-            last = "w * others(p) - p * others(w)" if found.cancels else f"w - {size} * p"
-            if not any(found.weights):
-                value, lines = f"{_text(-found.scale)} * jax.nn.logsumexp({z})", lines[1:]
-                last = f"{_text(-found.scale)} * p"
-            elif found.cancels:
-                value = f"jnp.sum({array} * jax.nn.log_softmax({z}))"
-            slope = [*lines, f"return {last}"]
+        value, slope = _fixed_weights(found, z)
+    used = "\n".join([value, *slope])
     return "".join([
-        IMPORTS + WIDENING, SOFTMAX, *([OTHERS] if "others(" in slope[-1] else []),
+        IMPORTS + WIDENING,
+        *([EXPONENTIALS] if "exponentials(" in used or " softmax(" in used else []),
+        *([SOFTMAX] if " softmax(" in used else []),
+        *([OTHERS] if "others(" in used else []),
         definition("value", arguments, "The function.", [f"return {value}"], widen=True),
         definition("derivative", arguments, f"Its gradient in {z}.", slope, widen=True),
         rule(name, arguments, f"jnp.sum(derivative({inputs}) * d{z})"),
     ])  # fmt: skip
+
+
+def _fixed_weights(found: Logits, z: str) -> tuple[str, list[str]]:
+    """The value, and the lines of the derivative, where the weights are numbers."""
+    weights, scale, soft = found.weights, found.scale, found.family == "softmax"
+    listed = ", ".join(map(_text, weights))
+    single = len(weights) == 1
+    array = f"jnp.full_like({z}, {listed})" if single else f"jnp.array([{listed}], {z}.dtype)"
+    p = f"p = softmax({z})"
+    hot = [place for place, number in enumerate(weights) if number and not single]
+    if soft:
+        value = f"jnp.sum({array} * softmax({z}))"
+    elif not any(weights):
+        return f"{_text(-scale)} * jax.nn.logsumexp({z})", [p, f"return {_text(-scale)} * p"]
+    elif found.cancels:
+        value = f"jnp.sum({array} * jax.nn.log_softmax({z}))"
+    else:
+        value = f"jnp.sum({array} * {z}) - {_text(scale)} * jax.nn.logsumexp({z})"
+    if len(hot) == 1 and (soft or found.cancels):
+        (k,) = hot
+        factor = "" if weights[k] == 1 else f"{_text(weights[k])} * "
+        own = f"e[{k}] / total * " if soft else ""
+        return value, [
+            f"at = jnp.arange({z}.size) == {k}", f"e = exponentials({z})",
+            "rest = jnp.sum(jnp.where(at, 0, e))", f"total = e[{k}] + rest",
+            f"return {factor}{own}jnp.where(at, rest, -e) / total",
+        ]  # fmt: skip
+    if single and found.cancels:  # Σⱼ pⱼ − pᵢ, of which one of two is exactly 0
+        factor = "" if weights[0] == 1 else f"{_text(weights[0])} * "
+        few = found.size <= FEW  # of many, Σ (e^d − 1) + n may be a small difference
+        total = f"(s + {z}.size)" if few else "jnp.sum(jnp.exp(d))"
+        return value, [
+            f"d = {z} - jnp.max({z})", "m = jnp.expm1(d)", "s = jnp.sum(m)",
+            f"return {factor}(s - {z}.size * m) / {total}",
+        ]  # fmt: skip
+    lines = [f"w = {array}", p]
+    if soft:
+        last = "p * jnp.sum((w[:, None] - w) * p, axis=1)"
+    elif found.cancels:
+        last = "w * others(p) - p * others(w)"
+    else:
+        last = f"w - {_text(scale)} * p"
+    return value, [*lines, f"return {last}"]
 
 
 def _text(number: Fraction) -> str:
