@@ -17,12 +17,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_linear, require_size, require_tangent
-from handgrad._types import BinaryLabels, DTypeLike, Features, Key, Model, Scalar, Weights
+from handgrad._types import (
+    BinaryLabels,
+    Coded,
+    DTypeLike,
+    Features,
+    Key,
+    Model,
+    Scalar,
+    Weights,
+)
 from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
+    gram,
     matmul,
     mean_loss,
     mean_residual,
@@ -104,11 +114,15 @@ def _curvature(params: Params, x: Features, y: BinaryLabels) -> Float[Array, " N
 def hessian(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.bias is ∂²E/∂w∂b, (D,)."""
     s = _curvature(params, x, y)
-    sx = s[:, None] * x
     ridge = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
-    mixed = jnp.sum(sx, axis=0)
+    if isinstance(x, Coded):
+        both = gram(x, s)
+        squares, mixed = both[:-1, :-1], both[-1, :-1]
+    else:
+        sx = s[:, None] * x
+        squares, mixed = matmul(x.T, sx), jnp.sum(sx, axis=0)
     return Params(
-        weight=Params(weight=matmul(x.T, sx) + ridge, bias=mixed),  # type: ignore[arg-type]
+        weight=Params(weight=squares + ridge, bias=mixed),  # type: ignore[arg-type]
         bias=Params(weight=mixed, bias=jnp.sum(s)),  # type: ignore[arg-type]
     )
 

@@ -23,6 +23,7 @@ from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
+    columns,
     einsum,
     mean_loss,
     mean_residual,
@@ -100,6 +101,7 @@ def _logits_beside(y: ClassLabels, params: Params, x: Features) -> Float[Array, 
 def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.weight is (D, K, D, K)."""
     p = softmax(_logits_beside(y, params, x))
+    x = columns(x)
     (n, d), k = x.shape, p.shape[1]
     # diag(p) − p pᵀ, its diagonal as p (1 − p) with 1 − p summed from the others
     outer = p[:, :, None] * p[:, None, :]
