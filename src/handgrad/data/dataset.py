@@ -97,11 +97,11 @@ class Dataset:
 
 
 def coded(x: ArrayLike | None, codes: ArrayLike, sizes: Sequence[int]) -> Coded:
-    """Features of numbers x (N, F), or None, and of categories as codes (N, C): the categories last.
+    """Features of numbers x (N, F), or None, and of categories as codes (N, C).
 
-    Column c of `codes` has whole numbers in 0..sizes[c]−1, or −1 for none of its categories. The
-    features are those of the numbers, then sizes[c] of each category: D in all. They take N (F + C)
-    numbers of memory, where columns of 0 and 1 take N D.
+    Column c of `codes` has whole numbers in 0..sizes[c]−1, or −1 for none of its categories. The D
+    features are those of the numbers, then sizes[c] of each category. They take N (F + C) numbers of
+    memory, where columns of 0 and 1 take N D.
 
     Raises:
         InputError: a code out of range or not whole, or shapes that do not fit.

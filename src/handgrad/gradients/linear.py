@@ -129,7 +129,7 @@ def _feature(x: Coded, column: int) -> tuple[Array, Array]:
     return feature, known | (code == -1)
 
 
-# --- the map ----------------------------------------------------------------------------------------
+# --- the map --------------------------------------------------------------------------------------
 
 
 def affine(params: Params, x: Features) -> Logits:

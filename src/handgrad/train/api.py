@@ -97,7 +97,9 @@ def fit(
     """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
 
     Categories of x may be columns of 0 and 1, or codes (`data.coded`): the result is the same up to
-    rounding.     `optimizer` is 'sgd', 'momentum' or 'adam' at `learning_rate` (0.1 if not given), or any
+    rounding.
+
+    `optimizer` is 'sgd', 'momentum' or 'adam' at `learning_rate` (0.1 if not given), or any
     `optax.GradientTransformation`. `batch_size` is 'full', or a number (32 if not given, or all the
     examples where there are fewer): 1 with `shuffle=False` updates on every point in the order of
     the data. The run ends after `epochs`, or when the largest |∂E/∂w| over all the data is found to
