@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 __all__ = [
     "Array", "ArrayLike", "BinaryLabels", "ClassLabels", "Coded", "DTypeLike", "Elementwise",
-    "Features", "Key", "Logits", "Model", "Rows", "Scalar", "Weights",
+    "Features", "Inputs", "Key", "Logits", "Model", "Rows", "Scalar", "Weights",
 ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ class Coded:
     in a compiled program, logits are NaN.
     """
 
-    values: Float[Array, "N C"]
+    values: Any
     sizes: tuple[int, ...]
 
     @property
@@ -100,7 +100,9 @@ class Coded:
 
 Key = PRNGKeyArray
 Scalar = Float[Array, ""]
-Features = Float[Array, "N D"] | Coded
+Features = Float[Array, "N D"]
+Inputs = Features | Coded
+"""Features as an array, or with categories as codes: what a model takes."""
 Logits = Float[Array, " N"] | Float[Array, "N K"]
 Elementwise = Float[Array, "*shape"]
 """Arrays of one shape, whatever it is: arguments and results."""

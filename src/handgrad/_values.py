@@ -23,8 +23,9 @@ from handgrad.errors import InputError
 def check_values(x: ArrayLike | Coded, y: ArrayLike, classes: int | None = None) -> None:
     """Raise InputError unless `x` and `y` can be learned from.
 
-    `x` is (N, D), finite, with codes in range if it has any. `y` is (N,) integers in 0..K-1, (N,) floats in [0, 1] for two classes,
-    or (N, K) probabilities; K is `classes`, or is taken from `y`. At least two classes occur.
+    `x` is (N, D), finite, with codes in range if it has any. `y` is (N,) integers in 0..K-1, (N,)
+    floats in [0, 1] for two classes, or (N, K) probabilities; K is `classes`, or is taken from `y`.
+    At least two classes occur.
 
     >>> import numpy as np
     >>> check_values(np.eye(3), np.array([0, 2, 1]), classes=3)

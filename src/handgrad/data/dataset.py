@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +34,7 @@ class Dataset:
     """
 
     name: str
-    x: NDArray[np.float64] | Coded
+    x: Any
     y: NDArray[np.int32] | NDArray[np.float64]
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -100,8 +101,8 @@ def coded(x: ArrayLike | None, codes: ArrayLike, sizes: Sequence[int]) -> Coded:
     """Features of numbers x (N, F), or None, and of categories as codes (N, C).
 
     Column c of `codes` has whole numbers in 0..sizes[c]−1, or −1 for none of its categories. The D
-    features are those of the numbers, then sizes[c] of each category. They take N (F + C) numbers of
-    memory, where columns of 0 and 1 take N D.
+    features are those of the numbers, then sizes[c] of each category. They take N (F + C) numbers
+    of memory, where columns of 0 and 1 take N D.
 
     Raises:
         InputError: a code out of range or not whole, or shapes that do not fit.
@@ -119,9 +120,9 @@ def coded(x: ArrayLike | None, codes: ArrayLike, sizes: Sequence[int]) -> Coded:
         found = f"{numbers.dtype} of shape {numbers.shape}"
         raise InputError("x", f"floats ({len(kept)}, F)", found, "pass a row for each row of codes")
     values = np.concatenate([numbers, kept], axis=1, dtype=numbers.dtype)
-    found = Coded(values, (0,) * numbers.shape[1] + tuple(map(int, sizes)))
-    check_features(found)
-    return found
+    features = Coded(values, (0,) * numbers.shape[1] + tuple(map(int, sizes)))
+    check_features(features)
+    return features
 
 
 def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -212,7 +213,7 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
 
 def _standardise_numbers(*parts: Dataset) -> tuple[Dataset, ...]:
     """`standardise` where categories are codes: each stays a feature of 0 and 1."""
-    x: list[Coded] = [part.x for part in parts]  # type: ignore[misc]
+    x: list[Coded] = [part.x for part in parts]
     if not x[0].numbers:
         return parts
     numbers, first = list(x[0].numbers), parts[0]

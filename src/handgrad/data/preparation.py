@@ -162,7 +162,7 @@ class Preparation:
 
     def standardise(self, x: Features) -> Features:
         """Encoded features, standardised in place, in the steps that StandardScaler takes."""
-        mean, scale, values = self.mean, self.scale, x
+        mean, scale, values = self.mean, self.scale, x  # type: Any, Any, Any
         if isinstance(x, Coded):
             starts, values = list(x.starts), x.values
             mean, scale = mean[starts], scale[starts]

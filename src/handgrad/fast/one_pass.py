@@ -36,7 +36,7 @@ from handgrad._checks import (
     require_size,
     shape_of,
 )
-from handgrad._types import ArrayLike, Coded, DTypeLike, Features, Scalar
+from handgrad._types import ArrayLike, Coded, DTypeLike, Features, Inputs, Scalar
 from handgrad.errors import InputError
 from handgrad.fast.residuals import FEW, binary, categorical
 from handgrad.gradients import linear
@@ -102,7 +102,7 @@ def pack(x: Features | np.ndarray, y: ArrayLike, rows: int | None = None) -> Pac
 
 def value_and_gradient(
     params: Params,
-    x: Features | Packed,
+    x: Inputs | Packed,
     y: ArrayLike | None = None,
     l2: float = 0.0,
     rows: int | None = None,
@@ -148,7 +148,7 @@ def _packed(
 
 
 def _by_rows(
-    params: Params, x: Features, y: ArrayLike | None, rows: int | None
+    params: Params, x: Inputs, y: ArrayLike | None, rows: int | None
 ) -> tuple[Scalar, Params]:
     """The same over blocks of rows. XLA cuts them faster from a flat array than from a matrix."""
     _check_examples(x, y, rows)
@@ -160,9 +160,9 @@ def _by_rows(
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
     size = min(examples, rows or _rows_at_once(values, params.weight.shape[1] if wide else 0))
     whole = examples // size
-    share = _rows_first if wide or isinstance(x, Coded) else _classes_first
+    share: Any = _rows_first if wide or isinstance(x, Coded) else _classes_first
 
-    def cut(number: Array) -> Features:
+    def cut(number: Array) -> Inputs:
         if values.size > MOST_FLAT:
             block = lax.dynamic_slice_in_dim(values, number * size, size)
         else:
@@ -204,7 +204,7 @@ def _classes_first(params: Params, block: Array, labels: Array) -> tuple[Array, 
     return losses, Params(matmul(r, block), jnp.sum(r, axis=-1))
 
 
-def _rows_first(params: Params, block: Features, labels: Array) -> tuple[Array, Params]:
+def _rows_first(params: Params, block: Inputs, labels: Array) -> tuple[Array, Params]:
     """The same by logits (R,) or (R, K): the softmax of a row reads its logits from one place."""
     z = linear.affine(params, block)
     losses, r = binary(z, labels) if z.ndim == 1 else categorical(z, labels, axis=1)
@@ -214,7 +214,7 @@ def _rows_first(params: Params, block: Features, labels: Array) -> tuple[Array, 
 
 def gradient(
     params: Params,
-    x: Features | Packed,
+    x: Inputs | Packed,
     y: ArrayLike | None = None,
     l2: float = 0.0,
     rows: int | None = None,
@@ -223,7 +223,7 @@ def gradient(
     return value_and_gradient(params, x, y, l2, rows)[1]
 
 
-def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | None) -> None:
+def _check_examples(x: Inputs | np.ndarray, y: ArrayLike | None, rows: int | None) -> None:
     """Raise InputError unless x is (N, D) and floating, y has N rows, and `rows` is a size."""
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")

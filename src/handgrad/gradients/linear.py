@@ -18,7 +18,7 @@ from jax import lax, random
 from jaxtyping import Array, Float
 
 from handgrad._checks import floating_dtype, require_init, require_same_shape, require_scalar
-from handgrad._types import Coded, DTypeLike, Features, Key, Logits, Scalar
+from handgrad._types import Coded, DTypeLike, Features, Inputs, Key, Logits, Scalar
 
 
 class Params(NamedTuple):
@@ -55,7 +55,7 @@ def einsum(subscripts: str, *operands: Array) -> Array:
 # --- products with features, in columns or in codes -----------------------------------------------
 
 
-def product(x: Features, weight: Array) -> Logits:
+def product(x: Inputs, weight: Array) -> Logits:
     """x W, (N,) or (N, K)."""
     if not isinstance(x, Coded):
         return matmul(x, weight)
@@ -69,7 +69,7 @@ def product(x: Features, weight: Array) -> Logits:
     return scores
 
 
-def pullback(cotangent: Logits, x: Features) -> Array:
+def pullback(cotangent: Logits, x: Inputs) -> Array:
     """xᵀ r, (D,) or (D, K): pulls a cotangent r of x W back to W."""
     if not isinstance(x, Coded):
         return matmul(cotangent.T, x).T
@@ -108,7 +108,7 @@ def gram(x: Coded, s: Array) -> Array:
     return both[:nothing, :nothing]
 
 
-def columns(x: Features) -> Array:
+def columns(x: Inputs) -> Features:
     """The features as an array (N, D), categories one-hot; NaN for codes out of range."""
     if not isinstance(x, Coded):
         return x
@@ -132,12 +132,12 @@ def _feature(x: Coded, column: int) -> tuple[Array, Array]:
 # --- the map --------------------------------------------------------------------------------------
 
 
-def affine(params: Params, x: Features) -> Logits:
+def affine(params: Params, x: Inputs) -> Logits:
     """x W + b: (N,) or (N, K); of a tangent of the parameters, the tangent of x W + b."""
     return product(x, params.weight) + jnp.expand_dims(params.bias, 0)
 
 
-def affine_pullback(cotangent: Logits, x: Features) -> Params:
+def affine_pullback(cotangent: Logits, x: Inputs) -> Params:
     """(xᵀ r, Σ_n r_n): pulls a cotangent r of x W + b back to (W, b). This is r times (x, 1)."""
     return Params(weight=pullback(cotangent, x), bias=jnp.sum(cotangent, axis=0))
 

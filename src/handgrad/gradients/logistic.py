@@ -21,7 +21,7 @@ from handgrad._types import (
     BinaryLabels,
     Coded,
     DTypeLike,
-    Features,
+    Inputs,
     Key,
     Model,
     Scalar,
@@ -48,13 +48,13 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
     return linear.init(key, features, (), dtype)
 
 
-def logits(params: Params, x: Features) -> Float[Array, " N"]:
+def logits(params: Params, x: Inputs) -> Float[Array, " N"]:
     """z = x·w + b. Raises InputError if the shapes do not fit."""
     require_linear(params, x)
     return affine(params, x)
 
 
-def predict(params: Params, x: Features) -> Float[Array, " N"]:
+def predict(params: Params, x: Inputs) -> Float[Array, " N"]:
     """ŷ = σ(x·w + b), the probability of class 1."""
     return sigmoid(logits(params, x))
 
@@ -65,7 +65,7 @@ def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | 
 
 def loss(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: BinaryLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -76,7 +76,7 @@ def loss(
 
 def value_and_gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: BinaryLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -95,7 +95,7 @@ def value_and_gradient(
 
 def gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: BinaryLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -104,14 +104,14 @@ def gradient(
     return value_and_gradient(params, x, y, l2, sample_weight)[1]
 
 
-def _curvature(params: Params, x: Features, y: BinaryLabels) -> Float[Array, " N"]:
+def _curvature(params: Params, x: Inputs, y: BinaryLabels) -> Float[Array, " N"]:
     """ŷ(1 − ŷ)/N of each example; the labels have no say, but their shape is checked."""
     z = logits(params, x)
     require_binary_labels(y, z)
     return sigmoid_derivative(z) / z.shape[0]
 
 
-def hessian(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+def hessian(params: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.bias is ∂²E/∂w∂b, (D,)."""
     s = _curvature(params, x, y)
     ridge = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
@@ -127,7 +127,7 @@ def hessian(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Pa
     )
 
 
-def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+def hvp(params: Params, tangent: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E v = Xᵀ(s ∘ (X v_w + v_b)) + λ v_w, s = ŷ(1 − ŷ)/N, without forming the Hessian."""
     require_tangent(tangent, params)
     data = affine_pullback(_curvature(params, x, y) * affine(tangent, x), x)

@@ -157,8 +157,8 @@ def fit(
 
 
 def weighted(
-    model: Model[Params], x: Array | Coded, sample_weight: ArrayLike
-) -> tuple[Array | Coded, Callable[..., tuple[Array, Params]]]:
+    model: Model[Params], x: Any, sample_weight: ArrayLike
+) -> tuple[Array, Callable[..., tuple[Array, Params]]]:
     """x with the weights, of mean 1, as one more column; and (E, ∂E/∂w) of examples that have it.
 
     So weights go wherever examples do: into batches, and onto devices. Raises InputError for
@@ -179,7 +179,8 @@ def weighted(
         own = Coded(own, x.sizes[:-1]) if isinstance(x, Coded) else own
         return model.value_and_gradient(params, own, y, sample_weight=weight)
 
-    return Coded(wider, (*x.sizes, 0)) if isinstance(x, Coded) else wider, value_and_gradient
+    found: Any = Coded(wider, (*x.sizes, 0)) if isinstance(x, Coded) else wider
+    return found, value_and_gradient
 
 
 def fingerprint(
@@ -270,7 +271,7 @@ def split_key(key: Any) -> tuple[Key, Key]:
     return init_key, order_key
 
 
-def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Any, Array]:
+def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     """x and y as JAX has them, float labels in the dtype of x. Raises InputError for their values.
 
     Features keep their floating dtype if JAX has it enabled; integers take the default one.
@@ -279,8 +280,9 @@ def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Any, Array]:
     check_values(x, y)
     if isinstance(x, Coded):
         values, y = _as_arrays(x.values, y, on_host)
-        check_features(x.with_values(values))  # a narrower dtype may not hold its codes
-        return x.with_values(values), y
+        found: Any = x.with_values(values)
+        check_features(found)  # a narrower dtype may not hold its codes
+        return found, y
     return _as_arrays(x, y, on_host)
 
 

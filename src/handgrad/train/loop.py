@@ -33,7 +33,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from handgrad._placement import everywhere
-from handgrad._types import Array, Features
+from handgrad._types import Array, Inputs
 from handgrad.errors import DivergedError
 from handgrad.scale import sharding
 from handgrad.scale.checkpoints import Checkpoints, Saver
@@ -43,7 +43,7 @@ from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.log import History, Progress, RunLog
 
 Params = Any
-Batch = tuple[Features, Array]
+Batch = tuple[Inputs, Array]
 
 # --- a step, a chunk of steps, and an evaluation on all the data ------------------------------
 
@@ -139,7 +139,7 @@ def differentiable(evaluate: Callable[[Params], tuple[Array, Params]]) -> Callab
     return loss
 
 
-def pick(x: Features, y: Array, indices: Array, number: Array) -> Batch:
+def pick(x: Inputs, y: Array, indices: Array, number: Array) -> Batch:
     """The batch of step `number`: rows of x and y. The indices are in range, none is negative."""
     rows = lax.dynamic_index_in_dim(indices, number, 0, False, allow_negative_indices=False)
 

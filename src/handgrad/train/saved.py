@@ -200,6 +200,11 @@ class SavedModel:
     ) -> Iterator[tuple[Rows, dict[tuple[str, str], int]]]:
         if isinstance(table, str | PathLike):
             yield from self._file_features(Path(expanduser(table)), None, missing, unknown)
+        elif isinstance(table, Dataset) and isinstance(table.x, Coded):
+            raise InputError(
+                "table", "columns as they are in a file", "features that are encoded already",
+                "pass the path of the file, or its table",
+            )  # fmt: skip
         elif isinstance(table, Dataset):
             columns = dict(zip(table.feature_names, table.x.T, strict=True))
             yield self._from_numbers(columns, missing)

@@ -164,7 +164,7 @@ def fit(
 
 def fit_blocks(
     blocks: Blocks,
-    sample: tuple[np.ndarray, np.ndarray],
+    sample: tuple[Any, np.ndarray],
     classes: int | None = None,
     l2: float = 0.0,
     *,
@@ -187,7 +187,7 @@ def fit_blocks(
     options, began = Options(l2, tol, max_passes, seed), time.perf_counter()
     options.check()
 
-    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read() -> Iterator[tuple[Any, np.ndarray]]:
         return ((x, as_block_labels(y, classes)) for x, y in blocks.read())
 
     with x64(), _blas().limit(limits=1):

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._types import Array, Coded, Features
+from handgrad._types import Array, Coded, Inputs
 from handgrad.fast.newton.objective import Evaluation, Objective, Scaling, logits, pullback, scaled
 from handgrad.fast.newton.rows import ProgramCache, draw_sample, values_of
 from handgrad.gradients.sigmoid import sigmoid_derivative
@@ -138,7 +138,7 @@ class HessianProducts:
     ready = fresh = True
 
     def __init__(
-        self, scaling: Scaling, penalty: np.ndarray, sample: Features, programs: ProgramCache,
+        self, scaling: Scaling, penalty: np.ndarray, sample: Inputs, programs: ProgramCache,
         weights: np.ndarray | float = 1.0,
     ) -> None:  # fmt: skip
         self.scaling, self.sample, self.programs = scaling, sample, programs
@@ -167,7 +167,7 @@ class HessianProducts:
 
 
 def conjugate_gradients(
-    sample: Features,
+    sample: Inputs,
     mass: Array,
     v: Array,
     gradient: Array,
@@ -226,7 +226,7 @@ def conjugate_gradients(
     return p, count
 
 
-def squared(x: Features) -> Features:
+def squared(x: Inputs) -> Inputs:
     """x² of each feature: those of 0 and 1 are their own."""
     if not isinstance(x, Coded):
         return jnp.square(x)

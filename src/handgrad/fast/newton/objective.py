@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._types import Array, Coded, Features
+from handgrad._types import Array, Coded, Inputs
 from handgrad.fast import residuals
 from handgrad.fast.newton.rows import Blocks, Partitioned, ProgramCache, Rows, fold
 from handgrad.gradients import linear
@@ -33,7 +33,7 @@ from handgrad.gradients.linear import matmul
 # --- what a block gives ---------------------------------------------------------------------------
 
 
-def logits(theta: Array, x: Features) -> Array:
+def logits(theta: Array, x: Inputs) -> Array:
     """θ (D+1,) or (K, D+1), the bias last, on x (R, D): z (R,) or (K, R)."""
     axis = theta.ndim - 1
     if isinstance(x, Coded):
@@ -45,10 +45,9 @@ def logits(theta: Array, x: Features) -> Array:
     return scores + (theta[..., -1] if axis == 0 else theta[:, -1:])
 
 
-def pullback(residual: Array, x: Features) -> Array:
+def pullback(residual: Array, x: Inputs) -> Array:
     """rᵀ (x, 1): the gradient in θ."""
-    coded = isinstance(x, Coded)
-    weight = linear.pullback(residual.T, x).T if coded else matmul(residual, x)
+    weight = linear.pullback(residual.T, x).T if isinstance(x, Coded) else matmul(residual, x)
     return jnp.concatenate([weight, jnp.sum(residual, axis=-1)[..., None]], axis=-1)
 
 
@@ -99,7 +98,7 @@ def weights_of(y: Array) -> Array | float:
     return 1.0 if y.ndim == 1 else jnp.sum(y, axis=1)
 
 
-def scaled(x: Features, mean: Array, scale: Array, dtype: str) -> Any:
+def scaled(x: Inputs, mean: Array, scale: Array, dtype: str) -> Any:
     """(x − m)/s, rounded to `dtype` at the end. Categories that are codes have m = 0 and s = 1."""
     if isinstance(x, Coded):
         starts = jnp.array(x.starts)
@@ -114,7 +113,7 @@ def value_and_gradient(rows: Rows, theta: Array) -> tuple[Array, Array, Array]:
     """Σ ℓ, its gradient in θ, and the least margin."""
     from_logits = binary if theta.ndim == 1 else softmax
 
-    def body(carry: tuple, x: Features, y: Array) -> tuple:
+    def body(carry: tuple, x: Inputs, y: Array) -> tuple:
         loss, residual, margin = from_logits(logits(theta, x), y)
         return carry[0] + loss, carry[1] + pullback(residual, x), jnp.minimum(carry[2], margin)
 
@@ -129,7 +128,7 @@ def with_hessian(
     With categories as codes there are few products to take, and they are taken in float64.
     """
 
-    def products(x: Features, s: Array) -> Array:
+    def products(x: Inputs, s: Array) -> Array:
         if isinstance(x, Coded):
             return linear.gram(scaled(x, mean, scale, "float64"), s)
         root = jnp.sqrt(s.astype(jnp.float32))
@@ -138,7 +137,7 @@ def with_hessian(
         a = lax.optimization_barrier(a)  # or XLA computes it for each product
         return matmul(a.T, a).astype(jnp.float64)
 
-    def body(carry: tuple, x: Features, y: Array) -> tuple:
+    def body(carry: tuple, x: Inputs, y: Array) -> tuple:
         z = logits(theta, x)
         loss, residual, margin = binary(z, y)
         return (
@@ -153,7 +152,7 @@ def with_hessian(
     return fold(rows, body, empty)
 
 
-def moments(x: Features) -> tuple[Array, Array]:
+def moments(x: Inputs) -> tuple[Array, Array]:
     """Mean and standard deviation of each feature of x (n, D), in float64.
 
     A constant one has its own size in place of a deviation, or 1; of a category that is a code the

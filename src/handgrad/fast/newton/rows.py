@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from handgrad._placement import everywhere
-from handgrad._types import Array, Coded, Features
+from handgrad._types import Array, Coded, Inputs
 from handgrad.errors import InputError
 
 BLOCK_BYTES = 6_400_000
@@ -91,7 +91,7 @@ def values_of(x: Any) -> Any:
 
 
 def like(x: Any, values: Any) -> Any:
-    """Features of the kind of x, kept in `values`."""
+    """Inputs of the kind of x, kept in `values`."""
     return x.with_values(values) if isinstance(x, Coded) else values
 
 
@@ -126,7 +126,7 @@ def lay_out(x: Any, y: np.ndarray) -> Rows:
     )
 
 
-def lay_out_on_device(x: Features, labels: Array) -> Rows:
+def lay_out_on_device(x: Inputs, labels: Array) -> Rows:
     """`lay_out` for arrays of one device, which may be traced."""
     size = _block_size(values_of(x).shape[1])
     if x.shape[0] < 3 * size:
@@ -180,7 +180,7 @@ class Blocks(NamedTuple):
     """
 
     examples: int
-    read: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+    read: Callable[[], Iterable[tuple[Any, np.ndarray]]]
 
     def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all blocks."""
