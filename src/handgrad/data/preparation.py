@@ -314,7 +314,8 @@ class PreparationLearner:
                 f"{most.replace(': ', f': {more}', 1)}, an id or a text? It is left out"
             )
             return replace(column, kind=LEFT_OUT, categories=())
-        kept = tuple(value for value in column.categories if value in self._frequent(counts))
+        frequent = self._frequent(counts)
+        kept = tuple(value for value in column.categories if value in frequent)
         shared = len(column.categories) - len(kept)
         self.remarks.append(
             f"{most}; the {shared:,} rarest share one feature (--max-categories, --drop)"
@@ -329,12 +330,13 @@ class PreparationLearner:
         from sklearn.preprocessing import OneHotEncoder
 
         values = sorted(counts.counts)
-        rows = np.repeat(np.array(values, object), [counts.counts[value] for value in values])
+        # numbers in the order of the values: sorting a million strings would take seconds
+        rows = np.repeat(np.arange(len(values)), [counts.counts[value] for value in values])
         encoder = OneHotEncoder(
             min_frequency=2, max_categories=self._most, handle_unknown="infrequent_if_exist"
         ).fit(rows[:, None])
         rare = encoder.infrequent_categories_[0]
-        return set(values) - set(() if rare is None else rare)
+        return set(values) - {values[number] for number in (() if rare is None else rare)}
 
     def _from_table(self, bare: Preparation, numeric: NDArray[np.bool_]) -> Preparation:
         from sklearn.impute import SimpleImputer
