@@ -49,7 +49,7 @@ def run(quick: bool = False) -> Iterator[Report]:
             {
                 "name": name,
                 "seconds": told["seconds"],
-                "of_which_reading": f"{told['reading']:.1f} s",
+                "reading_it": f"{told['reading']:.1f} s",
                 "accuracy": f"{told['accuracy']:.2%}",
                 "resident": f"{told['peak'] / 1e6:,.0f} MB",
             }

@@ -53,6 +53,9 @@ from handgrad.train.optimizers import resolve
 
 NEWTON_SAMPLE = 65_536
 """Examples in memory, from all over the stream: what Newton starts on and scales by."""
+SAMPLE_PER_FEATURE, SAMPLE_BYTES = 100, 2**26
+"""More of them where the features are many and rows are short, as they are with codes: the steps
+for a category are as good as the examples of it."""
 
 
 def fit_stream(
@@ -122,7 +125,9 @@ def newton_stream(
         check_stream(stream)
     classes = None if stream.soft or stream.classes == 2 else stream.classes
     blocks = newton.Blocks(stream.examples, stream.blocks)
-    sample = stream.sample(NEWTON_SAMPLE)
+    short = SAMPLE_BYTES // (stream.width * np.dtype(stream.dtype).itemsize)
+    some = max(NEWTON_SAMPLE, min(short, SAMPLE_PER_FEATURE * stream.features))
+    sample = stream.sample(some)
     return newton.fit_blocks(blocks, sample, classes, l2, tol=tol, max_passes=max_passes, seed=seed)
 
 
