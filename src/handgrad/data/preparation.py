@@ -317,9 +317,10 @@ class PreparationLearner:
         frequent = self._frequent(counts)
         kept = tuple(value for value in column.categories if value in frequent)
         shared = len(column.categories) - len(kept)
-        self.remarks.append(
-            f"{most}; the {shared:,} rarest share one feature (--max-categories, --drop)"
-        )
+        if shared:
+            self.remarks.append(
+                f"{most}; the {shared:,} rarest share one feature (--max-categories, --drop)"
+            )
         return replace(column, categories=kept, shared=shared > 0)
 
     def _frequent(self, counts: ValueCounts) -> set[str]:
