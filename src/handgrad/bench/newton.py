@@ -3,7 +3,8 @@
 Everyone gets the same float64 arrays and the same penalty, and the loosest tolerance that brings
 max |∂E/∂w| to 1e-9, as the reference gradient finds it. Who does not get there, or ends at another
 value of E, has no time. For flights the peers also get the one-hot columns as a sparse matrix, and
-handgrad the categories as codes, both made before the clock starts.
+handgrad the categories as codes; glum takes these too, as matrices of its own. All of it is made
+before the clock starts.
 """
 
 import time
@@ -48,7 +49,9 @@ class RegressionProblem:
     """How many times as fast as the best peer handgrad is to be."""
     sparse: Any = None
     codes: Coded | None = None
-    """x with its categories as codes, another row of handgrad; features in another order."""
+    """x with its categories as codes, another row of handgrad."""
+    by_category: Any = None
+    """The same as glum has it."""
 
 
 def synthetic(
@@ -74,7 +77,24 @@ def flights(sparse: bool) -> RegressionProblem:
 
     name = "flights, one-hot, sparse for the peers, codes for handgrad"
     codes = as_codes(x, data.feature_names)
-    return RegressionProblem(name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x), codes)
+    by_category = as_matrices(codes) if installed("glum") else None
+    peers = (*peers, GLUM_CODED)
+    return RegressionProblem(
+        name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x), codes, by_category
+    )  # fmt: skip
+
+
+def as_matrices(codes: Coded) -> Any:
+    """Codes as glum has them: a matrix of the numbers, and one for each category."""
+    from tabmat import CategoricalMatrix, DenseMatrix, SplitMatrix
+
+    values, starts = codes.values, codes.starts
+    parts = [DenseMatrix(np.asfortranarray(values[:, list(codes.numbers)]))]
+    places = [np.array([starts[column] for column in codes.numbers])]
+    for column in codes.categories:
+        parts.append(CategoricalMatrix(values[:, column].astype(np.int32)))
+        places.append(starts[column] + np.arange(codes.sizes[column]))
+    return SplitMatrix(parts, places)
 
 
 def as_codes(x: np.ndarray, names: tuple[str, ...]) -> Coded:
@@ -94,6 +114,8 @@ def mnist() -> RegressionProblem:
     return RegressionProblem("mnist-5k", data.x / 255, data.y, 1e-3, ("newton-cg", "lbfgs"), 2.0)
 
 
+OURS, CODED = "handgrad", "handgrad, codes"
+GLUM, GLUM_CODED = "glum", "glum, by category"
 SMALL = ("saga", "optax.lbfgs")
 """Who also takes part where the data are few: it reads them hundreds of times."""
 SOLVERS = ("lbfgs", "newton-cholesky", "newton-cg", "glum")
@@ -110,10 +132,6 @@ Solver = Callable[[RegressionProblem, float], tuple[Params, float, str]]
 """(problem, tolerance) -> (parameters, seconds of compiling, what it took)."""
 
 
-OURS = "handgrad"
-CODED = "handgrad, codes"
-
-
 def handgrad(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """The parameters, the seconds of compiling, and what it took."""
     x = problem.codes if who == CODED else problem.x
@@ -125,7 +143,8 @@ def handgrad(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, 
 def peer(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """The same of scikit-learn's solver of that name, or of glum."""
     x = problem.x if problem.sparse is None else problem.sparse
-    if who == "glum":
+    if who in (GLUM, GLUM_CODED):
+        x = problem.by_category if who == GLUM_CODED else x
         from glum import GeneralizedLinearRegressor
 
         model = GeneralizedLinearRegressor(
@@ -230,7 +249,7 @@ def run(quick: bool = False) -> Iterator[Report]:
 
 def measure(problem: RegressionProblem, quick: bool = False) -> Report:
     """Who gets to the optimum, and how fast."""
-    peers = [who for who in problem.peers if who != "glum" or installed("glum")]
+    peers = [who for who in problem.peers if installed("glum") or who not in (GLUM, GLUM_CODED)]
     ours = [OURS, *([] if problem.codes is None else [CODED])]
     runs: dict[str, Solver] = {
         **{who: partial(handgrad, who) for who in ours},
