@@ -78,9 +78,8 @@ def flights(sparse: bool) -> RegressionProblem:
     name = "flights, one-hot, sparse for the peers, codes for handgrad"
     codes = as_codes(x, data.feature_names)
     by_category = as_matrices(codes) if installed("glum") else None
-    peers = (*peers, GLUM_CODED)
     return RegressionProblem(
-        name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x), codes, by_category
+        name, x, data.y, 1e-4, (*peers, GLUM_CODED), 3.0, csr_matrix(x), codes, by_category
     )  # fmt: skip
 
 
