@@ -54,9 +54,9 @@ class Coded:
         return tuple(accumulate((max(size, 1) for size in self.sizes[:-1]), initial=0))
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        return self.values.shape[0], sum(max(size, 1) for size in self.sizes)
+    def shape(self) -> tuple[int, ...]:
+        """(N, D); before them what is stacked, such as folds."""
+        return *self.values.shape[:-1], sum(max(size, 1) for size in self.sizes)
 
     @property
     def dtype(self) -> Any:
@@ -91,6 +91,8 @@ class Coded:
 
     def __len__(self) -> int:
         return self.values.shape[0]
+
+    __iter__ = None  # or Python would ask for row after row, for ever where JAX has them
 
     def __repr__(self) -> str:
         counts = f"{len(self.numbers):,} numbers, {len(self.categories):,} categories"

@@ -22,9 +22,11 @@ from handgrad.data import (
 )
 from handgrad.errors import InputError
 from handgrad.fast import newton, one_pass
+from handgrad.fast.per_example import per_example
 from handgrad.gradients import linear, logistic, softmax_regression
 from handgrad.scale.streams import open_stream
-from handgrad.train import accuracy, fit, fit_stream, newton_stream
+from handgrad.train import accuracy, fit, fit_many, fit_stream, newton_stream
+from handgrad.train.many import folds
 from handgrad.train.saved import ModelSettings, SavedModel, load_model
 
 ROWS, TOWNS = 600, 40
@@ -109,6 +111,22 @@ def test_one_pass_reads_codes(both):
                 params, labels), expected)  # fmt: skip
     with pytest.raises(InputError, match="codes, which are packed already"):
         one_pass.pack(x, y)
+    with pytest.raises(InputError, match="fit with batch_size=1"):
+        per_example(params, x, y)
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(x)
+
+
+def test_many_models_and_folds_are_the_same(both):
+    rows, _ = folds(ROWS, 2)
+    with x64():
+        run = [
+            fit_many(
+                logistic.model(), data.x, data.y, rows=rows, learning_rates=(0.1, 0.2), epochs=2
+            )
+            for data in both
+        ]
+        close(run[0].stacked, run[1].stacked)
 
 
 def test_the_optimum_is_the_same(both, monkeypatch):
