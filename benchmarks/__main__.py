@@ -1,7 +1,7 @@
 """`python -m benchmarks`: the benchmarks of how this package is made; users have `handgrad bench`.
 
-They take the fast forms apart (profile), write files of 5 GB (streaming), and start processes on
-cores of their own (processes).
+They take the fast forms apart (profile), write files of 5 GB (streaming), train on a category of
+10,000 values (categories), and start processes on cores of their own (processes).
 """
 
 import importlib
@@ -15,12 +15,13 @@ from handgrad.cli.bench import check_folders, run_jobs
 from handgrad.cli.output import check_writable
 from handgrad.errors import InputError
 
-JOBS = ("profile", "streaming", "processes")
+JOBS = ("profile", "streaming", "categories", "processes")
 
 
 def benchmarks(
     jobs: Annotated[
-        list[str] | None, typer.Argument(help="profile, streaming or processes. Default: all.")
+        list[str] | None,
+        typer.Argument(help="profile, streaming, categories or processes. Default: all."),
     ] = None,
     quick: Annotated[
         bool, typer.Option(help="Small shapes and few rounds, to see that everything works.")

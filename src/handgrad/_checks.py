@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._types import Array
+from handgrad._types import Array, Coded
 from handgrad.errors import InputError
 
 
@@ -26,7 +26,7 @@ class Shaped(jax.ShapeDtypeStruct):
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, Shaped)
+ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, Shaped, Coded)
 MOST = 2**31 - 1
 """The largest size: positions in an array are 32-bit integers."""
 

@@ -16,14 +16,16 @@ from handgrad._checks import (
     require_rank,
     require_size,
 )
+from handgrad._types import Coded
 from handgrad.errors import InputError
 
 
-def check_values(x: ArrayLike, y: ArrayLike, classes: int | None = None) -> None:
+def check_values(x: ArrayLike | Coded, y: ArrayLike, classes: int | None = None) -> None:
     """Raise InputError unless `x` and `y` can be learned from.
 
-    `x` is (N, D), finite. `y` is (N,) integers in 0..K-1, (N,) floats in [0, 1] for two classes,
-    or (N, K) probabilities; K is `classes`, or is taken from `y`. At least two classes occur.
+    `x` is (N, D), finite, with codes in range if it has any. `y` is (N,) integers in 0..K-1, (N,)
+    floats in [0, 1] for two classes, or (N, K) probabilities; K is `classes`, or is taken from `y`.
+    At least two classes occur.
 
     >>> import numpy as np
     >>> check_values(np.eye(3), np.array([0, 2, 1]), classes=3)
@@ -38,8 +40,16 @@ def check_values(x: ArrayLike, y: ArrayLike, classes: int | None = None) -> None
     check_two_classes(y)
 
 
-def check_features(x: ArrayLike) -> None:
-    """Raise InputError unless `x` is (N, D) finite numbers, with N and D at least 1."""
+def check_features(x: ArrayLike | Coded) -> None:
+    """Raise InputError unless `x` is (N, D) finite numbers, with N and D at least 1.
+
+    Of `Coded` features the codes are −1 or whole numbers in 0..K−1, and there is a size for each
+    column.
+    """
+    if isinstance(x, Coded):
+        check_features(x.values)
+        _check_codes(x)
+        return
     values = _numbers("x", x)
     require_rank("x", values, 2, "(N, D)")
     require_examples("x", values)
@@ -118,6 +128,31 @@ def relative_weights(sample_weight: ArrayLike, examples: int) -> np.ndarray:
     if largest == 0:
         raise InputError("sample_weight", "one weight above 0", "zeros", "leave them out")
     return weights / largest / np.mean(weights / largest)
+
+
+def _check_codes(x: Coded) -> None:
+    columns = x.values.shape[1]
+    if len(x.sizes) != columns:
+        raise InputError(
+            "sizes", f"{columns} sizes, one for each column", f"{len(x.sizes)}",
+            "pass 0 for a column of numbers, else the number of its categories",
+        )  # fmt: skip
+    for place, size in enumerate(x.sizes):
+        require_size("sizes", size, 0, remedy="pass 0 for numbers, else how many categories")
+        exact = 2 ** (jnp.finfo(x.dtype).nmant + 1)
+        if size > exact:
+            raise InputError(
+                "x", f"codes up to {exact:,}, which {np.dtype(x.dtype)} can hold", f"{size:,}",
+                "keep them in a wider dtype",
+            )  # fmt: skip
+        if size:
+            codes = np.asarray(x.values[:, place])
+            _require(
+                f"codes of column {place}", codes,
+                (codes >= -1) & (codes < size) & (codes == np.floor(codes)),
+                f"whole numbers in 0..{size - 1}, or -1 for none", "code", "out of range",
+                "number the categories from 0, or pass the right size",
+            )  # fmt: skip
 
 
 def _check_indices(labels: np.ndarray, classes: int | None) -> None:

@@ -18,7 +18,7 @@ from jax import random
 from handgrad import fast, losses
 from handgrad._checks import find_named
 from handgrad._notebook import card, cut, details, facts
-from handgrad._types import Array, Key
+from handgrad._types import Array, Coded, Key
 from handgrad.derivations import derivation
 from handgrad.derivations.latex import as_html as derivation_as_html
 from handgrad.derivations.latex import as_mathml
@@ -119,6 +119,12 @@ DRAWN = 64
 """Normal numbers drawn at once: the most that an array of an example has."""
 
 
+def in_codes(params: Params, x: Array, y: Array, gradient: Callable) -> Params:
+    """The gradient of features whose last two columns, one-hot, are kept as a code."""
+    code = jnp.argmax(x[:, 1:], axis=1, keepdims=True).astype(x.dtype)
+    return gradient(params, Coded(jnp.concatenate([x[:, :1], code], axis=1), (0, 2)), y)
+
+
 # --- points of each domain ------------------------------------------------------------------------
 
 
@@ -184,6 +190,13 @@ def _data(key: Key, init: Callable, classes: int = 2, soft: bool = False) -> tup
     return init(a, 3, classes), x, y
 
 
+def _one_hot(key: Key, init: Callable, classes: int = 2) -> tuple:
+    """The same, but that the last two features are a category of two, one-hot."""
+    params, x, y = _data(key, init, classes)
+    second = (x[:, 1:2] > 0).astype(x.dtype)
+    return params, jnp.concatenate([x[:, :1], 1 - second, second], axis=1), y
+
+
 def _data_and_tangent(key: Key, init: Callable, classes: int = 2) -> tuple:
     params, x, y = _data(key, init, classes)
     return params, init(random.fold_in(key, 1), 3, classes), x, y
@@ -235,10 +248,12 @@ CASES = (
     Case("logistic_soft", logistic.loss, logistic.gradient, partial(_data, init=logistic.init, soft=True), "logistic", NEURAL),
     Case("logistic_l2", partial(logistic.loss, l2=_ridge), partial(logistic.gradient, l2=_ridge), partial(_data, init=logistic.init), "logistic_l2", NEURAL),
     Case("logistic_hvp", along(logistic.gradient), logistic.hvp, partial(_data_and_tangent, init=logistic.init), "logistic_hvp", NEURAL),
+    Case("logistic_codes", logistic.loss, partial(in_codes, gradient=logistic.gradient), partial(_one_hot, init=logistic.init), "logistic", NEURAL),
     Case("softmax_regression", softmax_regression.loss, softmax_regression.gradient, partial(_data, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
     Case("softmax_regression_soft", softmax_regression.loss, softmax_regression.gradient, partial(_data, init=softmax_regression.init, classes=4, soft=True), "softmax_regression", NEURAL),
     Case("softmax_regression_l2", partial(softmax_regression.loss, l2=_ridge), partial(softmax_regression.gradient, l2=_ridge), partial(_data, init=softmax_regression.init, classes=4), "softmax_regression_l2", NEURAL),
     Case("softmax_regression_hvp", along(softmax_regression.gradient), softmax_regression.hvp, partial(_data_and_tangent, init=softmax_regression.init, classes=4), "softmax_regression_hvp", NEURAL),
+    Case("softmax_regression_codes", softmax_regression.loss, partial(in_codes, gradient=softmax_regression.gradient), partial(_one_hot, init=softmax_regression.init, classes=4), "softmax_regression", NEURAL),
     Case("perceptron", perceptron.loss, perceptron.gradient, partial(_data, init=logistic.init), "perceptron", NEURAL),
     Case("mlp_tanh_binary", mlp.loss, mlp.gradient, partial(_data, init=_two_layers), "mlp_tanh_binary", NEURAL),
     Case("mlp_sigmoid_multiclass", partial(mlp.loss, activation="sigmoid"), partial(mlp.gradient, activation="sigmoid"), partial(_data, init=_two_layers, classes=4), "mlp_sigmoid_multiclass", NEURAL),

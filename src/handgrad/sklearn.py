@@ -8,6 +8,7 @@ example twice, and one of 0 is none, to rounding.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,8 +21,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from handgrad._checks import require_choice
+from handgrad._checks import is_whole, require_choice
 from handgrad._precision import x64
+from handgrad._types import Coded
+from handgrad._values import check_features
 from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.gradients.linear import Params
@@ -44,6 +47,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         max_iter: the most passes over the examples.
         tol: the largest |∂E/∂w| of a solution; 1e-12 for newton, 1e-4 for the others if None.
         class_weight: None, "balanced", or a dict from class to weight.
+        categorical_features: the numbers of columns of X that hold codes 0, 1, 2, ... of
+            categories, as OrdinalEncoder gives them; each is a feature for each of its codes, and
+            never a column for each. A code above those in `fit` is none of them.
         dtype: "float32" or "float64"; newton's sums are in float64 either way.
         random_state: of the first weights and of the order of the examples.
 
@@ -76,6 +82,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         max_iter: int = 1_000,
         tol: float | None = None,
         class_weight: dict | str | None = None,
+        categorical_features: Sequence[int] = (),
         dtype: str = "float64",
         random_state: Any = None,
     ):
@@ -89,6 +96,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.max_iter = max_iter
         self.tol = tol
         self.class_weight = class_weight
+        self.categorical_features = categorical_features
         self.dtype = dtype
         self.random_state = random_state
 
@@ -100,6 +108,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         x, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
+        self._sizes = self._sizes_of(x)
+        x = self._as_features(x)
         weights = None
         if sample_weight is not None or self.class_weight is not None:
             weights = _check_sample_weight(sample_weight, x, dtype=np.float64)
@@ -134,12 +144,31 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """The probability of each of `classes_`, (N, K)."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
-        return probabilities(self._settings, self.params_, x)
+        return probabilities(self._settings, self.params_, self._as_features(x))
 
     def predict(self, X: Any) -> NDArray:  # noqa: N803
         """The most probable class of each row, (N,)."""
         p = self.predict_proba(X)
         return self.classes_[p.argmax(axis=1)]
+
+    def _sizes_of(self, x: NDArray[np.float64]) -> tuple[int, ...]:
+        """How many codes each column has, 0 for numbers. Raises InputError for no column."""
+        sizes = [0] * x.shape[1]
+        for place in self.categorical_features:
+            if not is_whole(place) or not 0 <= place < x.shape[1]:
+                expected = f"numbers of columns, 0..{x.shape[1] - 1}"
+                raise InputError("categorical_features", expected, repr(place), "pass [0]")
+            sizes[place] = max(1, int(x[:, place].max()) + 1)
+        return tuple(sizes)
+
+    def _as_features(self, x: NDArray[np.float64]) -> Any:
+        """x, or with its codes as such: those that `fit` did not see are −1."""
+        if not any(self._sizes):
+            return x
+        sizes = np.array(self._sizes)
+        features = Coded(np.where((sizes > 0) & (x >= sizes), -1, x), self._sizes)
+        check_features(features)
+        return features
 
     def _resolved(self, classes: int) -> tuple[ModelSettings, str]:
         """The model and the solver that the parameters name. Raises InputError for others."""
@@ -157,7 +186,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             raise InputError("solver", "sgd or adam for an mlp", solver, "name one of them")
         return ModelSettings(name, self.l2, tuple(self.hidden), self.activation), solver
 
-    def _fit_newton(self, x: NDArray[np.float64], labels: NDArray, weights: NDArray | None) -> bool:
+    def _fit_newton(self, x: Any, labels: NDArray, weights: NDArray | None) -> bool:
         start = None
         if self._settings.name == "softmax" and len(self.classes_) == 2:
             start = Params(np.zeros((x.shape[1], 2)), np.zeros(2))  # type: ignore[arg-type]
@@ -170,7 +199,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return found.stopped in ("tolerance", "rounding")
 
     def _descend(
-        self, solver: str, x: NDArray[np.float64], labels: NDArray,
+        self, solver: str, x: Any, labels: NDArray,
         weights: NDArray | None,
     ) -> bool:  # fmt: skip
         seed = check_random_state(self.random_state).randint(2**31 - 1)

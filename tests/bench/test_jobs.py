@@ -1,9 +1,11 @@
 """Every job at a size that takes no time: its contenders agree, its rows and bars are there."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import jax
+import numpy as np
 import pytest
 
 from handgrad.bench import (
@@ -51,6 +53,18 @@ def test_newton_and_a_solver_that_does_not_get_there(monkeypatch):
     report = newton.measure(problem, quick=True)
     assert names(report) == ["handgrad", "newton-cg", "optax.lbfgs"]
     assert any(note.startswith("newton-cg, astray is not there") for note in report.notes)
+
+
+def test_newton_over_codes_is_another_row_of_handgrad():
+    plain = newton.synthetic(300, 3, ("newton-cg",), 1.0)
+    kind = np.eye(4)[np.arange(300) % 4]
+    names_ = ("a", "b", "c", *(f"kind={number}" for number in range(4)))
+    x = np.c_[plain.x, kind]
+    problem = replace(plain, x=x, codes=newton.as_codes(x, names_))
+    assert problem.codes.sizes == (0, 0, 0, 4)
+    report = newton.measure(problem, quick=True)
+    assert names(report) == ["handgrad", "handgrad, codes", "newton-cg"]
+    assert report.bars[0].name == "times as fast as the best peer, newton-cg"
 
 
 def test_data_whose_packages_are_missing_are_named(monkeypatch):

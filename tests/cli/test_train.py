@@ -228,3 +228,17 @@ def test_what_is_refused(command, fruit, arguments, message):
     assert ran.code == 2
     assert message in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_categories_as_codes_are_trained_on_and_predicted(command, fruit, tmp_path):
+    options = ("--target", "fruit", "--categories", "codes", "--epochs", "3")
+    for more in (("--save", tmp_path / "m.npz"), ("--stream",)):
+        done = command("train", fruit, *options, *more)
+        assert (done.code, done.err) == (0, "")
+    done = command("predict", tmp_path / "m.npz", fruit, "--out", tmp_path / "p.csv")
+    assert done.code == 0
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 25
+    assert (
+        "expected one of auto, columns, codes"
+        in command("train", fruit, "--target", "fruit", "--categories", "some").err
+    )

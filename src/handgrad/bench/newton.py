@@ -2,7 +2,8 @@
 
 Everyone gets the same float64 arrays and the same penalty, and the loosest tolerance that brings
 max |∂E/∂w| to 1e-9, as the reference gradient finds it. Who does not get there, or ends at another
-value of E, has no time. For flights the peers also get the one-hot columns as a sparse matrix, made
+value of E, has no time. For flights the peers also get the one-hot columns as a sparse matrix, and
+handgrad the categories as codes; glum takes these too, as matrices of its own. All of it is made
 before the clock starts.
 """
 
@@ -11,12 +12,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 import handgrad as hg
 from handgrad._precision import x64
+from handgrad._types import Coded
 from handgrad.bench.peers import installed, missing
 from handgrad.bench.report import Bar, Report, row
 from handgrad.bench.timing import Contender, fastest, race, ratio
@@ -45,6 +48,10 @@ class RegressionProblem:
     wanted: float
     """How many times as fast as the best peer handgrad is to be."""
     sparse: Any = None
+    codes: Coded | None = None
+    """x with its categories as codes, another row of handgrad."""
+    by_category: Any = None
+    """The same as glum has it."""
 
 
 def synthetic(
@@ -68,8 +75,36 @@ def flights(sparse: bool) -> RegressionProblem:
         return RegressionProblem("flights, one-hot", x, data.y, 1e-4, peers[:2], 3.0)
     from scipy.sparse import csr_matrix
 
-    name = "flights, one-hot, sparse for the peers"
-    return RegressionProblem(name, x, data.y, 1e-4, peers, 3.0, csr_matrix(x))
+    name = "flights, one-hot, sparse for the peers, codes for handgrad"
+    codes = as_codes(x, data.feature_names)
+    by_category = as_matrices(codes) if installed("glum") else None
+    return RegressionProblem(
+        name, x, data.y, 1e-4, (*peers, GLUM_CODED), 3.0, csr_matrix(x), codes, by_category
+    )  # fmt: skip
+
+
+def as_matrices(codes: Coded) -> Any:
+    """Codes as glum has them: a matrix of the numbers, and one for each category."""
+    from tabmat import CategoricalMatrix, DenseMatrix, SplitMatrix
+
+    values, starts = codes.values, codes.starts
+    parts = [DenseMatrix(np.asfortranarray(values[:, list(codes.numbers)]))]
+    places = [np.array([starts[column] for column in codes.numbers])]
+    for column in codes.categories:
+        parts.append(CategoricalMatrix(values[:, column].astype(np.int32)))
+        places.append(starts[column] + np.arange(codes.sizes[column]))
+    return SplitMatrix(parts, places)
+
+
+def as_codes(x: np.ndarray, names: tuple[str, ...]) -> Coded:
+    """One-hot columns, called `category=value`, as codes: the same features, in the same order."""
+    values, sizes = [], []
+    for category, places in groupby(range(len(names)), lambda place: names[place].split("=")[0]):
+        own = list(places)
+        is_category = names[own[0]] != category
+        values.append(x[:, own].argmax(axis=1) if is_category else x[:, own[0]])
+        sizes.append(len(own) if is_category else 0)
+    return Coded(np.stack(values, axis=1).astype(float), tuple(sizes))
 
 
 def mnist() -> RegressionProblem:
@@ -78,6 +113,8 @@ def mnist() -> RegressionProblem:
     return RegressionProblem("mnist-5k", data.x / 255, data.y, 1e-3, ("newton-cg", "lbfgs"), 2.0)
 
 
+OURS, CODED = "handgrad", "handgrad, codes"
+GLUM, GLUM_CODED = "glum", "glum, by category"
 SMALL = ("saga", "optax.lbfgs")
 """Who also takes part where the data are few: it reads them hundreds of times."""
 SOLVERS = ("lbfgs", "newton-cholesky", "newton-cg", "glum")
@@ -94,9 +131,10 @@ Solver = Callable[[RegressionProblem, float], tuple[Params, float, str]]
 """(problem, tolerance) -> (parameters, seconds of compiling, what it took)."""
 
 
-def handgrad(problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
+def handgrad(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """The parameters, the seconds of compiling, and what it took."""
-    found = newton.fit(None, problem.x, problem.y, problem.l2, tol=tol)
+    x = problem.codes if who == CODED else problem.x
+    found = newton.fit(None, x, problem.y, problem.l2, tol=tol)
     note = f"{found.passes} passes, {found.hessians} Hessians, {found.products} products"
     return found.params, found.compile_seconds, note
 
@@ -104,7 +142,8 @@ def handgrad(problem: RegressionProblem, tol: float) -> tuple[Params, float, str
 def peer(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """The same of scikit-learn's solver of that name, or of glum."""
     x = problem.x if problem.sparse is None else problem.sparse
-    if who == "glum":
+    if who in (GLUM, GLUM_CODED):
+        x = problem.by_category if who == GLUM_CODED else x
         from glum import GeneralizedLinearRegressor
 
         model = GeneralizedLinearRegressor(
@@ -209,8 +248,12 @@ def run(quick: bool = False) -> Iterator[Report]:
 
 def measure(problem: RegressionProblem, quick: bool = False) -> Report:
     """Who gets to the optimum, and how fast."""
-    peers = [who for who in problem.peers if who != "glum" or installed("glum")]
-    runs: dict[str, Solver] = {"handgrad": handgrad, **{who: partial(peer, who) for who in peers}}
+    peers = [who for who in problem.peers if installed("glum") or who not in (GLUM, GLUM_CODED)]
+    ours = [OURS, *([] if problem.codes is None else [CODED])]
+    runs: dict[str, Solver] = {
+        **{who: partial(handgrad, who) for who in ours},
+        **{who: partial(peer, who) for who in peers},
+    }
     found = [loosest(problem, who, run) for who, run in runs.items()]
     least = min(value for _, value, _, _ in found)
     contenders, notes = [], []
@@ -222,8 +265,8 @@ def measure(problem: RegressionProblem, quick: bool = False) -> Report:
         contenders.append(contender)
         notes.append(f"{who}: {note}, max |∂E/∂w| {gradient:.1e}, E {above:.1e} above")
     timings = race(contenders, BUDGET, quick)
-    mine = timings["handgrad"]
-    best = fastest([timing for name, timing in timings.items() if name != "handgrad"])
+    mine = timings[ours[-1]]
+    best = fastest([timing for name, timing in timings.items() if name not in ours])
     rows = [row(timing, best) for timing in timings.values()]
     times = ratio(best, mine).median
     bar = Bar(f"times as fast as the best peer, {best.name}", problem.wanted, times)
@@ -235,7 +278,7 @@ def loosest(
 ) -> tuple[Contender, float, float, str]:
     """A solver at the loosest tolerance that gets there; E, max |∂E/∂w|, and what it took."""
     compiling = 0.0
-    for tol in (WANTED,) if who == "handgrad" else TOLERANCES:
+    for tol in (WANTED,) if who in (OURS, CODED) else TOLERANCES:
         began = time.perf_counter()
         params, seconds, note = run(problem, tol)
         first = time.perf_counter() - began - seconds

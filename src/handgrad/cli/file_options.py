@@ -33,6 +33,12 @@ Impute = Annotated[
 MaxCategories = Annotated[
     int, typer.Option(help="Most features of a column of strings; the rarest share one.")
 ]
+Categories = Annotated[
+    str,
+    typer.Option(
+        help="Strings as columns of 0 and 1, as codes, or auto: codes for more than 1,000 values."
+    ),
+]
 
 
 def file_options(**given: Any) -> "FileOptions":

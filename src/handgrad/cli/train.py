@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from handgrad.cli.file_options import (
+    Categories,
     DateFormat,
     Decimal,
     Delimiter,
@@ -130,6 +131,7 @@ def train(
     date_format: DateFormat = None,
     impute: Impute = None,
     max_categories: MaxCategories = 1_000,
+    categories: Categories = "auto",
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     import jax
@@ -157,7 +159,7 @@ def train(
     reading = file_options(
         delimiter=delimiter, decimal=decimal, encoding=encoding, no_header=no_header, na=na,
         drop=drop, text=text, date_format=date_format, impute=impute,
-        max_categories=max_categories,
+        max_categories=max_categories, categories=categories,
     )  # fmt: skip
     if dtype not in ("float32", "float64"):
         raise InputError("dtype", "float32 or float64", repr(dtype), "name one of them")

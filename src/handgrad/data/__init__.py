@@ -1,12 +1,14 @@
 """Data sets, a user's own files, and what is done to them before training."""
 
+from handgrad._types import Coded
 from handgrad._values import check_features, check_labels, check_two_classes, check_values
-from handgrad.data.dataset import Dataset, split, standardise
+from handgrad.data.dataset import Dataset, coded, split, standardise
 from handgrad.data.loading import load, load_parts, names
 from handgrad.data.preparation import Preparation
 from handgrad.data.table_file import FileOptions
 
 __all__ = [
+    "Coded",
     "Dataset",
     "FileOptions",
     "Preparation",
@@ -14,6 +16,7 @@ __all__ = [
     "check_labels",
     "check_two_classes",
     "check_values",
+    "coded",
     "load",
     "load_parts",
     "names",

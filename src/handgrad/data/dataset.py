@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from handgrad._types import Coded
 from handgrad._values import check_features, check_labels
 from handgrad.errors import InputError
 
@@ -16,9 +18,9 @@ class Dataset:
 
     Attributes:
         name: what `load` was given, or the name of the file.
-        x: (N, D) float64, finite.
+        x: (N, D) float64, finite: an array, or `Coded` where categories are kept as codes.
         y: (N,) int32 class indices in 0..K-1, or (N,) float64 in [0, 1]: soft binary labels.
-        feature_names: D names, the columns of `x`.
+        feature_names: D names, of the features.
         class_names: K names; ("0", "1") where the labels are soft.
         source: where the data come from and what was done to them, in a sentence.
         remarks: what was guessed when they were read, and what may be wrong with them.
@@ -32,7 +34,7 @@ class Dataset:
     """
 
     name: str
-    x: NDArray[np.float64]
+    x: Any
     y: NDArray[np.int32] | NDArray[np.float64]
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -40,8 +42,8 @@ class Dataset:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("x", "y"):
-            array = getattr(self, name)
+        x = self.x.values if isinstance(self.x, Coded) else self.x
+        for name, array in (("x", x), ("y", self.y)):
             if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise InputError(name, "a NumPy array", type(array).__name__, "pass np.array(...)")
         for name in ("feature_names", "class_names"):
@@ -93,6 +95,34 @@ class Dataset:
             )
         )
         return f"Dataset({self.name!r}: {', '.join(counts)})"
+
+
+def coded(x: ArrayLike | None, codes: ArrayLike, sizes: Sequence[int]) -> Coded:
+    """Features of numbers x (N, F), or None, and of categories as codes (N, C).
+
+    Column c of `codes` has whole numbers in 0..sizes[c]−1, or −1 for none of its categories. The D
+    features are those of the numbers, then sizes[c] of each category. They take N (F + C) numbers
+    of memory, where columns of 0 and 1 take N D.
+
+    Raises:
+        InputError: a code out of range or not whole, or shapes that do not fit.
+
+    >>> x = coded(np.array([[1.5], [2.5]]), np.array([[0, 3], [2, -1]]), sizes=(3, 4))
+    >>> x
+    Coded(2 x 8: 1 numbers, 2 categories, float64)
+    """
+    kept = np.asarray(codes)
+    if kept.ndim != 2 or kept.dtype.kind not in "iuf":
+        found = f"{kept.dtype} of shape {kept.shape}"
+        raise InputError("codes", "whole numbers (N, C)", found, "encode the categories first")
+    numbers = np.zeros((len(kept), 0), np.float64) if x is None else np.asarray(x)
+    if numbers.ndim != 2 or len(numbers) != len(kept) or numbers.dtype.kind != "f":
+        found = f"{numbers.dtype} of shape {numbers.shape}"
+        raise InputError("x", f"floats ({len(kept)}, F)", found, "pass a row for each row of codes")
+    values = np.concatenate([numbers, kept], axis=1, dtype=numbers.dtype)
+    features = Coded(values, (0,) * numbers.shape[1] + tuple(map(int, sizes)))
+    check_features(features)
+    return features
 
 
 def split(dataset: Dataset, test_fraction: float = 0.25, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -150,7 +180,7 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
     """New data sets whose features have mean 0 and variance 1 over `train` alone.
 
     The others are moved and scaled by the same amounts, so nothing of a test set is looked at. A
-    feature that is constant in `train` is only moved.
+    feature that is constant in `train` is only moved. Categories that are codes stay as they are.
 
     Raises:
         InputError: other features than those of `train`, or values too large for float64.
@@ -172,11 +202,32 @@ def standardise(train: Dataset, *others: Dataset) -> tuple[Dataset, ...]:
                 "pass parts of one data set, as split returns them",
             )  # fmt: skip
     with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(train.x, Coded):
+            return _standardise_numbers(train, *others)
         scaler = StandardScaler().fit(train.x)
         scaled = tuple(scaler.transform(part.x) for part in (train, *others))
     # The scale itself may look well: scikit-learn takes an infinite variance for a constant.
     check_no_overflow(train.feature_names, scaler.mean_, scaler.var_, *scaled)
     return tuple(replace(part, x=x) for part, x in zip((train, *others), scaled, strict=True))
+
+
+def _standardise_numbers(*parts: Dataset) -> tuple[Dataset, ...]:
+    """`standardise` where categories are codes: each stays a feature of 0 and 1."""
+    x: list[Coded] = [part.x for part in parts]
+    if not x[0].numbers:
+        return parts
+    numbers, first = list(x[0].numbers), parts[0]
+    names = tuple(first.feature_names[x[0].starts[place]] for place in numbers)
+    bare = [
+        Dataset(part.name, own.values[:, numbers], part.y, names, part.class_names, part.source)
+        for part, own in zip(parts, x, strict=True)
+    ]
+    found = []
+    for part, own, scaled in zip(parts, x, standardise(*bare), strict=True):
+        values = own.values.copy()
+        values[:, numbers] = scaled.x
+        found.append(replace(part, x=own.with_values(values)))
+    return tuple(found)
 
 
 def check_no_overflow(feature_names: Sequence[str], *arrays: np.ndarray) -> None:

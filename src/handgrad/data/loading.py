@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from handgrad.data.dataset import Dataset, check_no_overflow, split_rows
+from handgrad.data.dataset import Dataset, split_rows
 from handgrad.data.encoders import (
     TARGET_REMEDY,
     Column,
@@ -186,23 +186,23 @@ class RawTable(NamedTuple):
         options = self.options
         return PreparationLearner(
             self.file, self.columns, impute=options.impute, standardised=standardised,
-            max_categories=options.max_categories,
+            max_categories=options.max_categories, categories=options.categories,
         )  # fmt: skip
 
     def dataset(
         self, preparation: Preparation, rows: slice | np.ndarray, remarks: Sequence[str]
     ) -> Dataset:
         """Some of the rows, prepared."""
-        features = len(preparation.feature_names)
-        if len(self.y) * features > MOST_CELLS:
+        columns = len(preparation.sizes)
+        if len(self.y) * columns > MOST_CELLS:
             raise InputError(
                 self.file, f"at most {MOST_CELLS:,} numbers after one-hot encoding",
-                f"{len(self.y):,} rows of {features:,}",
-                "leave out columns with many categories (--drop, --max-categories), or use fewer "
-                "rows",
+                f"{len(self.y):,} rows of {columns:,}",
+                "keep categories as codes (--categories codes), leave out columns with many "
+                "(--drop, --max-categories), or use fewer rows",
             )  # fmt: skip
         x = preparation.transform([part[rows] for part in self.parts])
-        check_no_overflow(preparation.feature_names, x)
+        preparation.check_no_overflow(x)
         return Dataset(
             self.name, x, self.y[rows], preparation.feature_names, self.class_names, self.source,
             (*self.remarks, *remarks),

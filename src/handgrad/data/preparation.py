@@ -1,26 +1,37 @@
 """From columns to features: missing values filled, strings one-hot, all standardised.
 
-    raw columns  ->  fill  ->  one-hot  ->  (x − mean)/scale
+    raw columns  ->  fill  ->  one-hot, or codes  ->  (x − mean)/scale
 
 What fills a gap, which strings are categories, means and scales are learnt from training rows by
 scikit-learn (SimpleImputer, OneHotEncoder, StandardScaler), and kept as numbers and words: a
 `Preparation`. It is applied in one place, here, whether a model is trained, or used from the
 command, from Python, or on a file that is read in blocks.
+
+Where categories have many values in all they are kept as codes (`Coded`), a number for each column
+in place of one for each value. Their features are the same 0 and 1, but are not standardised: the
+mean would make a number of each 0, and the deviation of a rare value a large one of its 1.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handgrad._types import Coded
 from handgrad.data.dataset import check_no_overflow
 from handgrad.data.encoders import PARTS, Column, Strings, ValueCounts
 from handgrad.errors import InputError
 
 MISSING, OTHER = "(missing)", "(other)"
 LEFT_OUT = "left out"
+MOST_COLUMNS = 1_000
+"""Values of categories that become columns unasked; where there are more they are kept as codes."""
+
+Features = TypeVar("Features", NDArray[np.float64], Coded, NDArray[np.float64] | Coded)
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class Preparation:
         fill: (D,) what stands for a missing number; 0 for features of strings.
         mean, scale: (D,) of each feature over the training rows; 0 and 1 where nothing is scaled.
         impute: how `fill` was found if missing values are filled; None if they are refused.
+        codes: whether features are `Coded`, the categories of mean 0 and scale 1.
     """
 
     columns: tuple[PreparedColumn, ...]
@@ -76,14 +88,58 @@ class Preparation:
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     impute: str | None = None
+    codes: bool = False
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """D names."""
         return tuple(name for column in self.columns for name in column.feature_names)
 
-    def encode(self, parts: Sequence[Column]) -> NDArray[np.float64]:
-        """Features (R, D) of some rows, filled and one-hot, not yet standardised."""
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the columns that values are kept in, those of `Coded`; zeros for features alone."""
+        if not self.codes:
+            return (0,) * len(self.mean)
+        sizes: list[int] = []
+        for column in self.columns:
+            number = len(column.feature_names)
+            sizes += [number] * (number > 0) if column.kind == "category" else [0] * number
+        return tuple(sizes)
+
+    def wrap(self, values: Any) -> Any:
+        """What a model takes: the values as they are, or as `Coded`."""
+        return Coded(values, self.sizes) if self.codes else values
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """What messages call the columns that values are kept in: each by its first feature."""
+        names, starts = self.feature_names, Coded(np.zeros(()), self.sizes).starts
+        return tuple(names[start] for start in starts)
+
+    def check_no_overflow(self, x: NDArray[np.floating] | Coded) -> None:
+        """Raise InputError for a number that is not finite."""
+        check_no_overflow(self.value_names, x.values if isinstance(x, Coded) else x)
+
+    def encode(self, parts: Sequence[Column]) -> NDArray[np.float64] | Coded:
+        """Features (R, D) of some rows, filled and one-hot or coded, not yet standardised."""
+        return self._as_codes(parts) if self.codes else self._as_columns(parts)
+
+    def _as_codes(self, parts: Sequence[Column]) -> Coded:
+        kept: list[NDArray] = []
+        for part, columns in self._pairs(parts):
+            if not isinstance(part, Strings):
+                kept.append(np.asarray(part, np.float64))
+            elif columns[0].feature_names:
+                nothing = np.full((len(part), 1), -1)
+                places = columns[0].places(part.values)
+                kept.append(places[part.codes][:, None] if part.values else nothing)
+        x = Coded(np.concatenate(kept, axis=1, dtype=np.float64), self.sizes)
+        missing = np.isnan(x.values)
+        if missing.any():
+            x = x.with_values(np.where(missing, self.fill[list(x.starts)], x.values))
+        return x
+
+    def _as_columns(self, parts: Sequence[Column]) -> NDArray[np.float64]:
         rows = np.arange(len(parts[0]))
         x = np.zeros((len(rows), len(self.mean)))
         start = 0
@@ -100,15 +156,19 @@ class Preparation:
         missing = np.isnan(x)
         return np.where(missing, self.fill, x) if missing.any() else x
 
-    def transform(self, parts: Sequence[Column]) -> NDArray[np.float64]:
+    def transform(self, parts: Sequence[Column]) -> NDArray[np.float64] | Coded:
         """Features (R, D) of some rows, standardised: what a model is trained on."""
         return self.standardise(self.encode(parts))
 
-    def standardise(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def standardise(self, x: Features) -> Features:
         """Encoded features, standardised in place, in the steps that StandardScaler takes."""
+        mean, scale, values = self.mean, self.scale, x  # type: Any, Any, Any
+        if isinstance(x, Coded):
+            starts, values = list(x.starts), x.values
+            mean, scale = mean[starts], scale[starts]
         with np.errstate(over="ignore", invalid="ignore"):
-            x -= self.mean
-            x /= self.scale
+            values -= mean
+            values /= scale
         return x
 
     def unknown(self, parts: Sequence[Column]) -> Iterator[tuple[str, str, int]]:
@@ -154,10 +214,13 @@ class PreparationLearner:
         *,
         impute: str | None = None,
         max_categories: int = 1_000,
+        categories: str = "auto",
         standardised: bool = True,
         in_blocks: bool = False,
     ):
         """`in_blocks`: whether there may be more than one, none of which is kept.
+
+        `categories`: "columns", "codes", or "auto": codes for more than MOST_COLUMNS values in all.
 
         Raises InputError for gaps that are to be filled by what only a whole table tells.
         """
@@ -169,6 +232,7 @@ class PreparationLearner:
 
         self._file, self._columns, self._impute = file, tuple(columns), impute
         self._most, self._standardised, self._in_blocks = max_categories, standardised, in_blocks
+        self._kept_as = categories
         self._scaler, self._varies = StandardScaler(), False
         self._first: list[Column] = []
         self._counts: dict[str, ValueCounts] = {}
@@ -215,9 +279,21 @@ class PreparationLearner:
             remedy = "add features that differ between examples"
             raise InputError(self._file, "a feature that varies", found, remedy)
         size = len(names)
-        bare = Preparation(columns, np.zeros(size), np.zeros(size), np.ones(size), self._impute)
         numeric = np.array([c.kind != "category" for c in columns for _ in c.feature_names], bool)
+        codes = self._keeps_codes(int((~numeric).sum()))
+        bare = Preparation(
+            columns, np.zeros(size), np.zeros(size), np.ones(size), self._impute, codes
+        )
         return (self._from_blocks if self._in_blocks else self._from_table)(bare, numeric)
+
+    def _keeps_codes(self, values: int) -> bool:
+        """Whether categories that have this number of values in all are kept as codes."""
+        if self._kept_as == "auto" and values > MOST_COLUMNS:
+            self.remarks.append(
+                f"{values:,} categories: kept as codes, and not standardised (--categories)"
+            )
+            return True
+        return self._kept_as == "codes" and values > 0
 
     def _settled(self, column: PreparedColumn) -> PreparedColumn:
         """A column of strings with its categories, by the rules of OneHotEncoder."""
@@ -238,11 +314,13 @@ class PreparationLearner:
                 f"{most.replace(': ', f': {more}', 1)}, an id or a text? It is left out"
             )
             return replace(column, kind=LEFT_OUT, categories=())
-        kept = tuple(value for value in column.categories if value in self._frequent(counts))
+        frequent = self._frequent(counts)
+        kept = tuple(value for value in column.categories if value in frequent)
         shared = len(column.categories) - len(kept)
-        self.remarks.append(
-            f"{most}; the {shared:,} rarest share one feature (--max-categories, --drop)"
-        )
+        if shared:
+            self.remarks.append(
+                f"{most}; the {shared:,} rarest share one feature (--max-categories, --drop)"
+            )
         return replace(column, categories=kept, shared=shared > 0)
 
     def _frequent(self, counts: ValueCounts) -> set[str]:
@@ -253,12 +331,13 @@ class PreparationLearner:
         from sklearn.preprocessing import OneHotEncoder
 
         values = sorted(counts.counts)
-        rows = np.repeat(np.array(values, object), [counts.counts[value] for value in values])
+        # numbers in the order of the values: sorting a million strings would take seconds
+        rows = np.repeat(np.arange(len(values)), [counts.counts[value] for value in values])
         encoder = OneHotEncoder(
             min_frequency=2, max_categories=self._most, handle_unknown="infrequent_if_exist"
         ).fit(rows[:, None])
         rare = encoder.infrequent_categories_[0]
-        return set(values) - set(() if rare is None else rare)
+        return set(values) - {values[number] for number in (() if rare is None else rare)}
 
     def _from_table(self, bare: Preparation, numeric: NDArray[np.bool_]) -> Preparation:
         from sklearn.impute import SimpleImputer
@@ -274,12 +353,20 @@ class PreparationLearner:
         filled = replace(bare, fill=fill)
         if not self._standardised:
             return filled
-        x = filled.encode(self._first)
+        x, names = filled.encode(self._first), bare.feature_names
+        if isinstance(x, Coded):
+            if not numeric.any():
+                return filled
+            x, names = x.values[:, x.numbers], tuple(np.array(names, object)[numeric])
         with np.errstate(over="ignore", invalid="ignore"):
             self._scaler.fit(x)
         # The scale itself may look well: scikit-learn takes an infinite variance for a constant.
-        check_no_overflow(bare.feature_names, self._scaler.mean_, self._scaler.var_)
-        return replace(filled, mean=self._scaler.mean_, scale=self._scaler.scale_)
+        check_no_overflow(names, self._scaler.mean_, self._scaler.var_)
+        if not bare.codes:
+            return replace(filled, mean=self._scaler.mean_, scale=self._scaler.scale_)
+        mean, scale = bare.mean.copy(), bare.scale.copy()
+        mean[numeric], scale[numeric] = self._scaler.mean_, self._scaler.scale_
+        return replace(filled, mean=mean, scale=scale)
 
     def _from_blocks(self, bare: Preparation, numeric: NDArray[np.bool_]) -> Preparation:
         mean, variance, scale = np.zeros((3, len(numeric)))
@@ -293,6 +380,11 @@ class PreparationLearner:
             scale[numeric] = np.where(
                 gaps, np.where(deviation > 0, deviation, 1), self._scaler.scale_
             )
+        if bare.codes:
+            scale[~numeric] = 1
+            check_no_overflow(bare.feature_names, mean, variance)
+            filled = replace(bare, fill=np.where(numeric, mean, 0))
+            return replace(filled, mean=mean, scale=scale) if self._standardised else filled
         share = np.array(
             [
                 self._share(column, name)

@@ -44,6 +44,7 @@ BUFFERS = 2**25
 MISFIT = re.compile(r"In CSV column #(\d+): .*CSV conversion error to (.*): invalid value '(.*)'")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 IMPUTE = ("mean", "median", "most_frequent")
+CATEGORIES = ("auto", "columns", "codes")
 PERCENT = "percent"
 DATE_FORMAT = re.compile(r"(%[dmyYbBHMSIp]|[-a-zA-Z ,./:_])+")
 
@@ -64,6 +65,8 @@ class FileOptions:
         impute: what fills missing numbers, one of "mean", "median" and "most_frequent"; None
             refuses them. A missing string is a category of its own, or the most frequent one.
         max_categories: the most features that a column of strings may become.
+        categories: "columns" of 0 and 1; "codes", one number for each column of strings (see
+            `data.coded`); or "auto": codes where the columns would be more than 1,000.
 
     Raises:
         InputError: an option that cannot be, when a file is read with it.
@@ -79,6 +82,7 @@ class FileOptions:
     date_format: str | None = None
     impute: str | None = None
     max_categories: int = 1_000
+    categories: str = "auto"
 
     def check(self) -> None:
         """Raise InputError for what cannot be."""
@@ -100,6 +104,11 @@ class FileOptions:
             check_format(self.date_format)
         if self.max_categories < 2:
             raise InputError("max_categories", "2 or more", self.max_categories, "pass 100")
+        if self.categories not in CATEGORIES:
+            raise InputError(
+                "categories", "one of " + ", ".join(CATEGORIES), repr(self.categories),
+                "pass --categories codes",
+            )  # fmt: skip
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from handgrad._types import Model
+from handgrad._types import Coded, Model
 from handgrad.data import Dataset
 from handgrad.train import FitResult
 
@@ -31,7 +31,8 @@ def training_figure(
 
     `held_out` are probabilities (N, K) and labels (N,) of the test part: their ROC and calibration.
     """
-    plane = data.features == 2 and data.classes <= len(CLASS_COLOURS)
+    in_columns = not isinstance(data.x, Coded)
+    plane = in_columns and data.features == 2 and data.classes <= len(CLASS_COLOURS)
     panels = 1 + plane + (0 if held_out is None else 2)
     figure = Figure(figsize=(2.3 + 4.1 * panels, 4.4), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]

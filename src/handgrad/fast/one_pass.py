@@ -9,6 +9,7 @@ share of the gradient are taken while it is near, and the shares are summed.
 An array x (N, D) is read where it lies, block after block, as one flat view cut into rows. `pack`
 keeps the blocks features first, (D, R), each an array of its own, and pays for that once. Their
 products are faster, and XLA works on several blocks at a time, some of which then leave the cache.
+`Coded` features are read where they lie, too: a row has fewer numbers than features.
 
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """
@@ -35,9 +36,10 @@ from handgrad._checks import (
     require_size,
     shape_of,
 )
-from handgrad._types import ArrayLike, DTypeLike, Features, Scalar
+from handgrad._types import ArrayLike, Coded, DTypeLike, Features, Inputs, Scalar
 from handgrad.errors import InputError
 from handgrad.fast.residuals import FEW, binary, categorical
+from handgrad.gradients import linear
 from handgrad.gradients.linear import Params, matmul, penalty, penalty_gradient
 
 ROW_BYTES = 3_500_000
@@ -80,6 +82,9 @@ def pack(x: Features | np.ndarray, y: ArrayLike, rows: int | None = None) -> Pac
     ((5, 3), [(3, 2), (3, 2), (3, 1)])
     """
     _check_examples(x, y, rows)
+    if isinstance(x, Coded):
+        remedy = "pass x itself to value_and_gradient, or data with one-hot columns"
+        raise InputError("x", "an array of features", "codes, which are packed already", remedy)
     examples, features = shape_of(x)
     rows = rows or rows_of_block(examples, features, jnp.result_type(x).itemsize)
     starts = range(0, examples, int(rows))
@@ -97,7 +102,7 @@ def pack(x: Features | np.ndarray, y: ArrayLike, rows: int | None = None) -> Pac
 
 def value_and_gradient(
     params: Params,
-    x: Features | Packed,
+    x: Inputs | Packed,
     y: ArrayLike | None = None,
     l2: float = 0.0,
     rows: int | None = None,
@@ -143,24 +148,27 @@ def _packed(
 
 
 def _by_rows(
-    params: Params, x: Features, y: ArrayLike | None, rows: int | None
+    params: Params, x: Inputs, y: ArrayLike | None, rows: int | None
 ) -> tuple[Scalar, Params]:
     """The same over blocks of rows. XLA cuts them faster from a flat array than from a matrix."""
     _check_examples(x, y, rows)
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    x, y = jax.tree.map(jnp.asarray, x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
     require_dtype_of_x(params, x)
-    examples, features = x.shape
+    values = x.values if isinstance(x, Coded) else x
+    examples, columns = values.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
-    size = min(examples, rows or _rows_at_once(x, params.weight.shape[1] if wide else 0))
+    size = min(examples, rows or _rows_at_once(values, params.weight.shape[1] if wide else 0))
     whole = examples // size
-    share = _rows_first if wide else _classes_first
+    share: Any = _rows_first if wide or isinstance(x, Coded) else _classes_first
 
-    def cut(number: Array) -> Array:
-        if x.size > MOST_FLAT:
-            return lax.dynamic_slice_in_dim(x, number * size, size)
-        begin, flat = number * (size * features), x.reshape(-1)
-        return lax.dynamic_slice_in_dim(flat, begin, size * features).reshape(size, features)
+    def cut(number: Array) -> Inputs:
+        if values.size > MOST_FLAT:
+            block = lax.dynamic_slice_in_dim(values, number * size, size)
+        else:
+            begin, flat = number * (size * columns), values.reshape(-1)
+            block = lax.dynamic_slice_in_dim(flat, begin, size * columns).reshape(size, columns)
+        return x.with_values(block) if isinstance(x, Coded) else block
 
     def step(sums: tuple, numbered: tuple[Array, Array]) -> tuple[tuple, None]:
         number, labels = numbered
@@ -202,16 +210,17 @@ def _classes_first(params: Params, block: Array, labels: Array) -> tuple[Array, 
     return losses, Params(matmul(r, block), jnp.sum(r, axis=-1))
 
 
-def _rows_first(params: Params, block: Array, labels: Array) -> tuple[Array, Params]:
-    """The same by logits (R, K): the softmax of a row then reads its logits from one place."""
-    z = matmul(block, params.weight) + params.bias[None]
-    losses, r = categorical(z, labels, axis=1)
-    return losses, Params(matmul(r.T, block), jnp.sum(r, axis=0))
+def _rows_first(params: Params, block: Inputs, labels: Array) -> tuple[Array, Params]:
+    """The same by logits (R,) or (R, K): the softmax of a row reads its logits from one place."""
+    z = linear.affine(params, block)
+    losses, r = binary(z, labels) if z.ndim == 1 else categorical(z, labels, axis=1)
+    gradient = linear.affine_pullback(r, block)
+    return losses, gradient._replace(weight=gradient.weight.T)
 
 
 def gradient(
     params: Params,
-    x: Features | Packed,
+    x: Inputs | Packed,
     y: ArrayLike | None = None,
     l2: float = 0.0,
     rows: int | None = None,
@@ -220,7 +229,7 @@ def gradient(
     return value_and_gradient(params, x, y, l2, rows)[1]
 
 
-def _check_examples(x: Features | np.ndarray, y: ArrayLike | None, rows: int | None) -> None:
+def _check_examples(x: Inputs | np.ndarray, y: ArrayLike | None, rows: int | None) -> None:
     """Raise InputError unless x is (N, D) and floating, y has N rows, and `rows` is a size."""
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")

@@ -43,7 +43,7 @@ from handgrad._checks import (
     require_scalar,
     require_size,
 )
-from handgrad._types import BinaryLabels, Features, Scalar
+from handgrad._types import BinaryLabels, Coded, Features, Scalar
 from handgrad.errors import InputError
 from handgrad.gradients.cross_entropy import binary_residual
 from handgrad.gradients.linear import Params, affine_pullback, matmul
@@ -176,6 +176,9 @@ def _descend_block(params: Params, points: Array, labels: Array, rate: Array) ->
 
 def _check(params: Params, x: Any, y: Any, rate: Any, order: Any, epochs: Any, form: Any) -> None:
     """Raise InputError for what cannot be used: shapes always, values where they are known."""
+    if isinstance(x, Coded):
+        remedy = "pass gradients.linear.columns(x), or train by fit with batch_size=1"
+        raise InputError("x", "an array of features", "codes", remedy)
     require_linear(params, x)
     require_rank("params.weight", params.weight, 1, "(D,)")
     require_dtype_of_x(params, x)

@@ -1,5 +1,12 @@
 """The affine map x W + b, its pullbacks, and the penalty on its weight: what all models share.
 
+Features are an array, or `Coded`: then x W picks the weight of each category where one-hot columns
+would multiply it by 1 and all others by 0, and xᵀ r sums the r of each category's rows:
+
+    (x W)_n = Σ_j x_nj W_j + Σ_c W_{k(n,c)}        (xᵀ r)_k = Σ_{n: k(n,c)=k} r_n
+
+over columns of numbers j and of categories c; k(n, c) is the feature of row n's category in c.
+
 Matrix products ask for full precision: the default on an accelerator is allowed to round the
 inputs to bfloat16 or TF32, and a reference may not.
 """
@@ -11,7 +18,7 @@ from jax import lax, random
 from jaxtyping import Array, Float
 
 from handgrad._checks import floating_dtype, require_init, require_same_shape, require_scalar
-from handgrad._types import DTypeLike, Features, Key, Logits, Scalar
+from handgrad._types import Coded, DTypeLike, Features, Inputs, Key, Logits, Scalar
 
 
 class Params(NamedTuple):
@@ -45,14 +52,94 @@ def einsum(subscripts: str, *operands: Array) -> Array:
     return jnp.einsum(subscripts, *operands, precision=lax.Precision.HIGHEST)
 
 
-def affine(params: Params, x: Features) -> Logits:
+# --- products with features, in columns or in codes -----------------------------------------------
+
+
+def product(x: Inputs, weight: Array) -> Logits:
+    """x W, (N,) or (N, K)."""
+    if not isinstance(x, Coded):
+        return matmul(x, weight)
+    scores = matmul(x.values, _of_numbers(x, weight[jnp.array(x.starts)]))
+    padded = jnp.concatenate([weight, jnp.zeros_like(weight[:1])])  # what no category weighs
+    for column in x.categories:
+        feature, valid = _feature(x, column)
+        picked = padded.at[feature].get(mode="promise_in_bounds")
+        known = jnp.expand_dims(valid, range(1, weight.ndim))
+        scores = scores + jnp.where(known, picked, jnp.nan)
+    return scores
+
+
+def pullback(cotangent: Logits, x: Inputs) -> Array:
+    """xᵀ r, (D,) or (D, K): pulls a cotangent r of x W back to W."""
+    if not isinstance(x, Coded):
+        return matmul(cotangent.T, x).T
+    columns = matmul(cotangent.T, x.values).T
+    sums = jnp.zeros((x.shape[1] + 1, *cotangent.shape[1:]), cotangent.dtype)
+    sums = sums.at[jnp.array(x.starts)].set(_of_numbers(x, columns))
+    for column in x.categories:
+        feature, _ = _feature(x, column)
+        sums = sums.at[feature].add(cotangent, mode="promise_in_bounds")
+    return sums[:-1]
+
+
+def gram(x: Coded, s: Array) -> Array:
+    """Σ_n s_n (x_n, 1)(x_n, 1)ᵀ, (D+1, D+1), for s (N,): numbers by numbers as a product.
+
+    A row of categories by numbers sums (x_n, 1) over the rows of a category, and one of categories
+    by categories counts, with weights s, the rows that have both.
+    """
+    constant, nothing = x.shape[1], x.shape[1] + 1
+    size = nothing + 1
+    numbers = x.values[:, jnp.array(x.numbers, int)]
+    rows = jnp.concatenate([numbers, jnp.ones_like(x.values[:, :1])], axis=1)
+    weighted = rows * s[:, None]
+    places = jnp.array([*(x.starts[column] for column in x.numbers), constant])
+    features = [_feature(x, column)[0] for column in x.categories]
+    features = [jnp.where(feature == constant, nothing, feature) for feature in features]
+    mixed = jnp.zeros((size, len(places)), s.dtype)
+    joint = jnp.zeros((size, size), s.dtype)
+    for number, feature in enumerate(features):
+        mixed = mixed.at[feature].add(weighted, mode="promise_in_bounds")
+        for other in features[:number]:
+            joint = joint.at[other, feature].add(s, mode="promise_in_bounds")
+    both = joint + joint.T + jnp.diag(mixed[:, -1])
+    both = both.at[:, places].add(mixed).at[places].add(mixed.T)
+    both = both.at[places[:, None], places[None]].add(matmul(rows.T, weighted))
+    return both[:nothing, :nothing]
+
+
+def columns(x: Inputs) -> Features:
+    """The features as an array (N, D), categories one-hot; NaN for codes out of range."""
+    if not isinstance(x, Coded):
+        return x
+    return product(x, jnp.eye(x.shape[1], dtype=x.dtype))
+
+
+def _of_numbers(x: Coded, columns: Array) -> Array:
+    """What each of the C columns has, (C,) or (C, K), and 0 for categories."""
+    number = jnp.array([not size for size in x.sizes])
+    return jnp.where(jnp.expand_dims(number, range(1, columns.ndim)), columns, 0)
+
+
+def _feature(x: Coded, column: int) -> tuple[Array, Array]:
+    """Of each row the feature of its category, D where there is none; and whether it is a code."""
+    code, size = x.values[:, column], x.sizes[column]
+    known = (code >= 0) & (code < size) & (code == jnp.floor(code))
+    feature = jnp.where(known, x.starts[column] + code.astype(jnp.int32), x.shape[1])
+    return feature, known | (code == -1)
+
+
+# --- the map --------------------------------------------------------------------------------------
+
+
+def affine(params: Params, x: Inputs) -> Logits:
     """x W + b: (N,) or (N, K); of a tangent of the parameters, the tangent of x W + b."""
-    return matmul(x, params.weight) + jnp.expand_dims(params.bias, 0)
+    return product(x, params.weight) + jnp.expand_dims(params.bias, 0)
 
 
-def affine_pullback(cotangent: Logits, x: Features) -> Params:
+def affine_pullback(cotangent: Logits, x: Inputs) -> Params:
     """(xᵀ r, Σ_n r_n): pulls a cotangent r of x W + b back to (W, b). This is r times (x, 1)."""
-    return Params(weight=matmul(cotangent.T, x).T, bias=jnp.sum(cotangent, axis=0))
+    return Params(weight=pullback(cotangent, x), bias=jnp.sum(cotangent, axis=0))
 
 
 def affine_pullback_input(cotangent: Logits, params: Params) -> Features:

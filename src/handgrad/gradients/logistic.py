@@ -17,12 +17,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_linear, require_size, require_tangent
-from handgrad._types import BinaryLabels, DTypeLike, Features, Key, Model, Scalar, Weights
+from handgrad._types import (
+    BinaryLabels,
+    Coded,
+    DTypeLike,
+    Inputs,
+    Key,
+    Model,
+    Scalar,
+    Weights,
+)
 from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
+    gram,
     matmul,
     mean_loss,
     mean_residual,
@@ -38,13 +48,13 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
     return linear.init(key, features, (), dtype)
 
 
-def logits(params: Params, x: Features) -> Float[Array, " N"]:
+def logits(params: Params, x: Inputs) -> Float[Array, " N"]:
     """z = x·w + b. Raises InputError if the shapes do not fit."""
     require_linear(params, x)
     return affine(params, x)
 
 
-def predict(params: Params, x: Features) -> Float[Array, " N"]:
+def predict(params: Params, x: Inputs) -> Float[Array, " N"]:
     """ŷ = σ(x·w + b), the probability of class 1."""
     return sigmoid(logits(params, x))
 
@@ -55,7 +65,7 @@ def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | 
 
 def loss(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: BinaryLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -66,7 +76,7 @@ def loss(
 
 def value_and_gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: BinaryLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -85,7 +95,7 @@ def value_and_gradient(
 
 def gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: BinaryLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -94,26 +104,30 @@ def gradient(
     return value_and_gradient(params, x, y, l2, sample_weight)[1]
 
 
-def _curvature(params: Params, x: Features, y: BinaryLabels) -> Float[Array, " N"]:
+def _curvature(params: Params, x: Inputs, y: BinaryLabels) -> Float[Array, " N"]:
     """ŷ(1 − ŷ)/N of each example; the labels have no say, but their shape is checked."""
     z = logits(params, x)
     require_binary_labels(y, z)
     return sigmoid_derivative(z) / z.shape[0]
 
 
-def hessian(params: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+def hessian(params: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.bias is ∂²E/∂w∂b, (D,)."""
     s = _curvature(params, x, y)
-    sx = s[:, None] * x
     ridge = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
-    mixed = jnp.sum(sx, axis=0)
+    if isinstance(x, Coded):
+        both = gram(x, s)
+        squares, mixed = both[:-1, :-1], both[-1, :-1]
+    else:
+        sx = s[:, None] * x
+        squares, mixed = matmul(x.T, sx), jnp.sum(sx, axis=0)
     return Params(
-        weight=Params(weight=matmul(x.T, sx) + ridge, bias=mixed),  # type: ignore[arg-type]
+        weight=Params(weight=squares + ridge, bias=mixed),  # type: ignore[arg-type]
         bias=Params(weight=mixed, bias=jnp.sum(s)),  # type: ignore[arg-type]
     )
 
 
-def hvp(params: Params, tangent: Params, x: Features, y: BinaryLabels, l2: float = 0.0) -> Params:
+def hvp(params: Params, tangent: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E v = Xᵀ(s ∘ (X v_w + v_b)) + λ v_w, s = ŷ(1 − ŷ)/N, without forming the Hessian."""
     require_tangent(tangent, params)
     data = affine_pullback(_curvature(params, x, y) * affine(tangent, x), x)

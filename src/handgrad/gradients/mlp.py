@@ -16,7 +16,7 @@ layer, applied once a layer.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax import random
 from jaxtyping import Array
@@ -26,7 +26,7 @@ from handgrad._types import (
     BinaryLabels,
     ClassLabels,
     DTypeLike,
-    Features,
+    Inputs,
     Key,
     Logits,
     Model,
@@ -103,11 +103,12 @@ def init(
 # --- forward and backward -------------------------------------------------------------------------
 
 
-def forward(params: Params, x: Features, activation: str = "tanh") -> tuple[Logits, Activations]:
+def forward(params: Params, x: Inputs, activation: str = "tanh") -> tuple[Logits, Activations]:
     """Logits, (N,) or (N, K), and the activations that `backward` takes."""
     require_layers(params, x)
     phi, a = find_activation(activation), x
-    inputs, hidden = [x], []
+    inputs: list[Any] = [x]
+    hidden = []
     for layer in params.layers[:-1]:
         z = linear.affine(layer, a)
         a = phi.value(z)
@@ -129,12 +130,12 @@ def backward(
     return Params(tuple(reversed(layers)))
 
 
-def logits(params: Params, x: Features, activation: str = "tanh") -> Logits:
+def logits(params: Params, x: Inputs, activation: str = "tanh") -> Logits:
     """The scores of the last layer: (N,) for two classes, (N, K) for more."""
     return forward(params, x, activation)[0]
 
 
-def predict(params: Params, x: Features, activation: str = "tanh") -> Logits:
+def predict(params: Params, x: Inputs, activation: str = "tanh") -> Logits:
     """Probabilities: σ of one logit, or softmax of K."""
     z = logits(params, x, activation)
     return sigmoid(z) if z.ndim == 1 else softmax(z)
@@ -154,7 +155,7 @@ def _residual(z: Logits, y: Labels) -> Logits:
 
 def loss(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: Labels,
     l2: float = 0.0,
     activation: str = "tanh",
@@ -166,7 +167,7 @@ def loss(
 
 def value_and_gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: Labels,
     l2: float = 0.0,
     activation: str = "tanh",
@@ -185,7 +186,7 @@ def value_and_gradient(
 
 def gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: Labels,
     l2: float = 0.0,
     activation: str = "tanh",

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_rank, require_scalar
-from handgrad._types import BinaryLabels, Features, Model, Scalar
+from handgrad._types import BinaryLabels, Inputs, Model, Scalar
 from handgrad.gradients.linear import Params, affine_pullback
 from handgrad.gradients.logistic import init, logits
 from handgrad.gradients.sigmoid import step
@@ -30,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def predict(params: Params, x: Features) -> Float[Array, " N"]:
+def predict(params: Params, x: Inputs) -> Float[Array, " N"]:
     """ŷ = step(x·w + b): 1 or 0, a probability that admits no doubt."""
     return step(logits(params, x))
 
@@ -41,7 +41,7 @@ def _sign(y: Array, z: Array) -> Array:
     return 2 * jnp.asarray(y, z.dtype) - 1
 
 
-def mistakes(params: Params, x: Features, y: BinaryLabels) -> Scalar:
+def mistakes(params: Params, x: Inputs, y: BinaryLabels) -> Scalar:
     """The share of points where step(z) ≠ y: a staircase, whose derivative is 0 or missing."""
     z = logits(params, x)
     return jnp.mean(jnp.square((_sign(y, z) + 1) / 2 - step(z)))
@@ -51,7 +51,7 @@ def _error(t: Array, z: Array) -> Scalar:
     return jnp.mean(jnp.maximum(-t * z, 0.0))
 
 
-def value_and_gradient(params: Params, x: Features, y: BinaryLabels) -> tuple[Scalar, Params]:
+def value_and_gradient(params: Params, x: Inputs, y: BinaryLabels) -> tuple[Scalar, Params]:
     """(E, a subgradient) from one forward pass. Raises InputError if the shapes do not fit."""
     z = logits(params, x)
     t = _sign(y, z)
@@ -59,13 +59,13 @@ def value_and_gradient(params: Params, x: Features, y: BinaryLabels) -> tuple[Sc
     return _error(t, z), affine_pullback(residual, x)
 
 
-def loss(params: Params, x: Features, y: BinaryLabels) -> Scalar:
+def loss(params: Params, x: Inputs, y: BinaryLabels) -> Scalar:
     """E = mean of max(0, −t z): how far the mistakes are on the wrong side."""
     z = logits(params, x)
     return _error(_sign(y, z), z)
 
 
-def gradient(params: Params, x: Features, y: BinaryLabels) -> Params:
+def gradient(params: Params, x: Inputs, y: BinaryLabels) -> Params:
     """A subgradient: −t (x, 1) for each mistake, averaged; at the kink z = 0 it takes −t too."""
     return value_and_gradient(params, x, y)[1]
 

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_class_labels, require_linear, require_size, require_tangent
-from handgrad._types import ClassLabels, DTypeLike, Features, Key, Model, Scalar, Weights
+from handgrad._types import ClassLabels, DTypeLike, Inputs, Key, Model, Scalar, Weights
 from handgrad.gradients import cross_entropy, linear
 from handgrad.gradients.linear import (
     Params,
     affine,
     affine_pullback,
+    columns,
     einsum,
     mean_loss,
     mean_residual,
@@ -38,13 +39,13 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
     return linear.init(key, features, (classes,), dtype)
 
 
-def logits(params: Params, x: Features) -> Float[Array, "N K"]:
+def logits(params: Params, x: Inputs) -> Float[Array, "N K"]:
     """z = x W + b. Raises InputError if the shapes do not fit."""
     require_linear(params, x)
     return affine(params, x)
 
 
-def predict(params: Params, x: Features) -> Float[Array, "N K"]:
+def predict(params: Params, x: Inputs) -> Float[Array, "N K"]:
     """ŷ = softmax(x W + b): one row of class probabilities for each example."""
     return softmax(logits(params, x))
 
@@ -55,7 +56,7 @@ def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | 
 
 def loss(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: ClassLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -66,7 +67,7 @@ def loss(
 
 def value_and_gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: ClassLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -81,7 +82,7 @@ def value_and_gradient(
 
 def gradient(
     params: Params,
-    x: Features,
+    x: Inputs,
     y: ClassLabels,
     l2: float = 0.0,
     sample_weight: Weights | None = None,
@@ -90,16 +91,17 @@ def gradient(
     return value_and_gradient(params, x, y, l2, sample_weight)[1]
 
 
-def _logits_beside(y: ClassLabels, params: Params, x: Features) -> Float[Array, "N K"]:
+def _logits_beside(y: ClassLabels, params: Params, x: Inputs) -> Float[Array, "N K"]:
     """The logits, for curvature, in which the labels have no say; their shape is checked."""
     z = logits(params, x)
     require_class_labels(y, z)
     return z
 
 
-def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
+def hessian(params: Params, x: Inputs, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.weight is (D, K, D, K)."""
     p = softmax(_logits_beside(y, params, x))
+    x = columns(x)
     (n, d), k = x.shape, p.shape[1]
     # diag(p) − p pᵀ, its diagonal as p (1 − p) with 1 − p summed from the others
     outer = p[:, :, None] * p[:, None, :]
@@ -115,7 +117,7 @@ def hessian(params: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Par
     )
 
 
-def hvp(params: Params, tangent: Params, x: Features, y: ClassLabels, l2: float = 0.0) -> Params:
+def hvp(params: Params, tangent: Params, x: Inputs, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E V = (x, 1)ᵀ [softmax′(z) (x V_w + v_b)]/N + λ V_w, without forming the Hessian."""
     require_tangent(tangent, params)
     z = _logits_beside(y, params, x)

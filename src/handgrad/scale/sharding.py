@@ -33,7 +33,7 @@ WHOLE, ROWS, COLUMNS = P(), P(AXIS), P(None, AXIS)
 """Whole on every device; its rows spread over them; its columns."""
 
 Params = Any
-ValueAndGradient = Callable[[Params, Array, Array], tuple[Array, Params]]
+ValueAndGradient = Callable[[Params, Any, Array], tuple[Array, Params]]
 
 
 def as_mesh(mesh: Any) -> Mesh:

@@ -33,8 +33,8 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._notebook import cut, table
-from handgrad._types import Array, ArrayLike, Key, Model
-from handgrad._values import check_labels, check_values, relative_weights
+from handgrad._types import Array, ArrayLike, Coded, Key, Model
+from handgrad._values import check_features, check_labels, check_values, relative_weights
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
 from handgrad.scale.sharding import as_mesh, to_local
@@ -75,7 +75,7 @@ def _described(params: Any) -> list[tuple[str, str]]:
 
 def fit(
     model: Model[Params],
-    x: ArrayLike,
+    x: ArrayLike | Coded,
     y: ArrayLike,
     *,
     optimizer: Optimizer = "sgd",
@@ -95,6 +95,9 @@ def fit(
     log: RunLog | Path | str | None = None,
 ) -> FitResult[Params]:
     """Train `model` on x (N, D) and y, on whatever device JAX has, in the dtype of `x`.
+
+    Categories of x may be columns of 0 and 1, or codes (`data.coded`): the result is the same up to
+    rounding.
 
     `optimizer` is 'sgd', 'momentum' or 'adam' at `learning_rate` (0.1 if not given), or any
     `optax.GradientTransformation`. `batch_size` is 'full', or a number (32 if not given, or all the
@@ -154,7 +157,7 @@ def fit(
 
 
 def weighted(
-    model: Model[Params], x: Array, sample_weight: ArrayLike
+    model: Model[Params], x: Any, sample_weight: ArrayLike
 ) -> tuple[Array, Callable[..., tuple[Array, Params]]]:
     """x with the weights, of mean 1, as one more column; and (E, ∂E/∂w) of examples that have it.
 
@@ -166,12 +169,18 @@ def weighted(
             "sample_weight", "none for this model", "some", "choose logistic, softmax or an mlp"
         )
     weights = relative_weights(sample_weight, x.shape[0]).astype(x.dtype)
-    place: Any = np if isinstance(x, np.ndarray) else jnp
+    values = x.values if isinstance(x, Coded) else x
+    place: Any = np if isinstance(values, np.ndarray) else jnp
+    wider = place.concatenate([values, weights[:, None]], axis=1)
 
-    def value_and_gradient(params: Params, x: Array, y: Array) -> tuple[Array, Params]:
-        return model.value_and_gradient(params, x[:, :-1], y, sample_weight=x[:, -1])
+    def value_and_gradient(params: Params, x: Any, y: Array) -> tuple[Array, Params]:
+        values = x.values if isinstance(x, Coded) else x
+        own, weight = values[:, :-1], values[:, -1]
+        own = Coded(own, x.sizes[:-1]) if isinstance(x, Coded) else own
+        return model.value_and_gradient(params, own, y, sample_weight=weight)
 
-    return place.concatenate([x, weights[:, None]], axis=1), value_and_gradient
+    found: Any = Coded(wider, (*x.sizes, 0)) if isinstance(x, Coded) else wider
+    return found, value_and_gradient
 
 
 def fingerprint(
@@ -214,18 +223,18 @@ def program_digest(
     return hashlib.blake2b(lowered.as_text().encode(), digest_size=16).hexdigest()
 
 
-def accuracy(model: Model[Params], params: Params, x: ArrayLike, y: ArrayLike) -> float:
+def accuracy(model: Model[Params], params: Params, x: ArrayLike | Coded, y: ArrayLike) -> float:
     """The share of examples whose most probable class is their label's most probable class.
 
     Raises InputError for features and labels that do not fit.
     """
-    x = x if isinstance(x, jax.Array) else as_numpy("x", x)
+    x = x if isinstance(x, jax.Array | Coded) else as_numpy("x", x)
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")
     check_labels(y, examples=x.shape[0])
     for leaf in jax.tree.leaves(params):
         require_floating("params", leaf)
-    return float(np.mean(is_right(jax.jit(model.predict)(params, jnp.asarray(x)), y)))
+    return float(np.mean(is_right(jax.jit(model.predict)(params, jax.tree.map(jnp.asarray, x)), y)))
 
 
 def is_right(probabilities: ArrayLike, y: ArrayLike) -> np.ndarray:
@@ -268,8 +277,17 @@ def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     Features keep their floating dtype if JAX has it enabled; integers take the default one.
     `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
     """
-    place: Any = np.asarray if on_host else jnp.asarray
     check_values(x, y)
+    if isinstance(x, Coded):
+        values, y = _as_arrays(x.values, y, on_host)
+        found: Any = x.with_values(values)
+        check_features(found)  # a narrower dtype may not hold its codes
+        return found, y
+    return _as_arrays(x, y, on_host)
+
+
+def _as_arrays(x: Any, y: Any, on_host: bool) -> tuple[Array, Array]:
+    place: Any = np.asarray if on_host else jnp.asarray
     y = jnp.asarray(y)
     given = np.asarray(x).dtype
     dtype = given if jnp.issubdtype(given, jnp.floating) else jnp.zeros(()).dtype

@@ -144,7 +144,7 @@ def compare(
         results[side.name] = (
             fit_stream(side.model, train, **own)
             if isinstance(train, Stream)
-            else fit(side.model, np.asarray(train.x, dtype), train.y, **own)
+            else fit(side.model, train.x.astype(dtype, copy=False), train.y, **own)
         )
         if own.get("checkpoint") and results[side.name].history.stopped == "interrupted":
             raise StoppedError(side.name, results[side.name].history)
@@ -162,11 +162,11 @@ def parameter_difference(a: Any, b: Any) -> ParameterDifference:
     return ParameterDifference(difference, difference / largest if largest else difference)
 
 
-def _examples(data: Dataset | Stream, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def _examples(data: Dataset | Stream, dtype: str) -> tuple[Any, np.ndarray]:
     """All of them, or a sample spread over the whole stream."""
     if isinstance(data, Stream):
         return data.sample(CHECKED)
-    return np.asarray(data.x, dtype), data.y
+    return data.x.astype(dtype, copy=False), data.y
 
 
 def _performance(

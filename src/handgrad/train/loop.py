@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -32,7 +33,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from handgrad._placement import everywhere
-from handgrad._types import Array
+from handgrad._types import Array, Inputs
 from handgrad.errors import DivergedError
 from handgrad.scale import sharding
 from handgrad.scale.checkpoints import Checkpoints, Saver
@@ -42,7 +43,7 @@ from handgrad.train.batches import Batches, ShardedBatches
 from handgrad.train.log import History, Progress, RunLog
 
 Params = Any
-Batch = tuple[Array, Array]
+Batch = tuple[Inputs, Array]
 
 # --- a step, a chunk of steps, and an evaluation on all the data ------------------------------
 
@@ -138,11 +139,14 @@ def differentiable(evaluate: Callable[[Params], tuple[Array, Params]]) -> Callab
     return loss
 
 
-def pick(x: Array, y: Array, indices: Array, number: Array) -> Batch:
+def pick(x: Inputs, y: Array, indices: Array, number: Array) -> Batch:
     """The batch of step `number`: rows of x and y. The indices are in range, none is negative."""
     rows = lax.dynamic_index_in_dim(indices, number, 0, False, allow_negative_indices=False)
-    mode = "promise_in_bounds"
-    return x.at[rows].get(mode=mode), y.at[rows].get(mode=mode)
+
+    def rows_of(leaf: Array) -> Array:
+        return leaf.at[rows].get(mode="promise_in_bounds")
+
+    return jax.tree.map(rows_of, (x, y))
 
 
 # --- when: how long a chunk is, and after how many steps all the data are evaluated -----------
@@ -252,8 +256,8 @@ class ArrayEngine:
         self.schedule, self._batches, self._mesh = schedule, batches, mesh
         chunk, evaluate = programs(solver, batches, mesh)
         if mesh is not None and isinstance(batches, ShardedBatches):
-            x, y = (sharding.place_examples(part, batches.shards, mesh) for part in data)
-            data = x, y
+            place = partial(sharding.place_examples, shards=batches.shards, mesh=mesh)
+            data = jax.tree.map(place, data)
         self._data = data
         self._drawn = 0, self._draw(0)
         first = self._put(state), *data, self._drawn[1], self._put(np.int32(0))

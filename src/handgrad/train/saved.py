@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from handgrad import __version__
 from handgrad._checks import require_choice
 from handgrad._precision import x64
-from handgrad._types import Model
+from handgrad._types import Coded, Model
 from handgrad.data.dataset import Dataset
 from handgrad.data.encoders import PARTS, Column, Strings, as_part, column_values
 from handgrad.data.files import check_columns, import_pyarrow, suggestion
@@ -56,6 +56,8 @@ ROWS = 1_024
 FILE_ROWS = 2**16
 MISSING_REMEDY = "pass --missing fill (missing='fill'), or mend the file"
 
+Rows: TypeAlias = NDArray[np.float64] | Coded
+"""Features of some rows."""
 Missing: TypeAlias = Literal["as trained", "fill", "refuse"]
 Unknown: TypeAlias = Literal["ignore", "refuse"]
 
@@ -94,19 +96,21 @@ def _compiled(settings: ModelSettings) -> Callable[[Any, Any], Any]:
 
 
 def probabilities(
-    settings: ModelSettings, params: Any, x: NDArray[np.floating]
+    settings: ModelSettings, params: Any, x: NDArray[np.floating] | Coded
 ) -> NDArray[np.float64]:
     """The probability of each class (N, K) for features (N, D), in the dtype of the parameters.
 
     In blocks of a fixed number of rows: what a row gets does not depend on the rows beside it.
     """
     dtype = np.dtype(jax.tree.leaves(params)[0].dtype)
-    found, block = [], np.zeros((ROWS, x.shape[1]), dtype)
+    values = x.values if isinstance(x, Coded) else x
+    found, block = [], np.zeros((ROWS, values.shape[1]), dtype)
     with x64(dtype == np.float64):
-        for begin in range(0, len(x), ROWS):
-            rows = x[begin : begin + ROWS]
+        for begin in range(0, len(values), ROWS):
+            rows = values[begin : begin + ROWS]
             block[: len(rows)] = rows
-            p = np.asarray(_compiled(settings)(params, block.copy()), np.float64)
+            some = x.with_values(block.copy()) if isinstance(x, Coded) else block.copy()
+            p = np.asarray(_compiled(settings)(params, some), np.float64)
             found.append(p[: len(rows)])
     if not found:
         return np.zeros((0, 2))
@@ -149,11 +153,12 @@ class SavedModel:
         Raises:
             InputError: columns or values that do not fit.
         """
-        x = np.concatenate(
-            [x for x, _ in self._features(table, missing, unknown)]
-            or [np.zeros((0, len(self.preparation.mean)))]
-        )
-        return probabilities(self.settings, self.params, x)
+        found = [
+            x.values if isinstance(x, Coded) else x
+            for x, _ in self._features(table, missing, unknown)
+        ]
+        values = np.concatenate(found or [np.zeros((0, len(self.preparation.sizes)))])
+        return probabilities(self.settings, self.params, self.preparation.wrap(values))
 
     def predict(
         self, table: Any, *, missing: Missing = "as trained", unknown: Unknown = "ignore"
@@ -192,9 +197,14 @@ class SavedModel:
 
     def _features(
         self, table: Any, missing: str, unknown: str
-    ) -> Iterator[tuple[NDArray[np.float64], dict[tuple[str, str], int]]]:
+    ) -> Iterator[tuple[Rows, dict[tuple[str, str], int]]]:
         if isinstance(table, str | PathLike):
             yield from self._file_features(Path(expanduser(table)), None, missing, unknown)
+        elif isinstance(table, Dataset) and isinstance(table.x, Coded):
+            raise InputError(
+                "table", "columns as they are in a file", "features that are encoded already",
+                "pass the path of the file, or its table",
+            )  # fmt: skip
         elif isinstance(table, Dataset):
             columns = dict(zip(table.feature_names, table.x.T, strict=True))
             yield self._from_numbers(columns, missing)
@@ -213,7 +223,7 @@ class SavedModel:
 
     def _file_features(
         self, path: Path, options: FileOptions | None, missing: str, unknown: str
-    ) -> Iterator[tuple[NDArray[np.float64], dict[tuple[str, str], int]]]:
+    ) -> Iterator[tuple[Rows, dict[tuple[str, str], int]]]:
         if path.suffix.lower() == ".npy":
             yield from self._npy_features(path, missing)
             return
@@ -240,7 +250,7 @@ class SavedModel:
 
     def _npy_features(
         self, path: Path, missing: str
-    ) -> Iterator[tuple[NDArray[np.float64], dict[tuple[str, str], int]]]:
+    ) -> Iterator[tuple[Rows, dict[tuple[str, str], int]]]:
         if not isfile(path):
             raise InputError(path.name, "a file that exists", f"nothing at {path}", "check it")
         _, (rows, width), _ = read_header(path)
@@ -259,7 +269,7 @@ class SavedModel:
 
     def _from_numbers(
         self, columns: Mapping[str, np.ndarray], missing: str
-    ) -> tuple[NDArray[np.float64], dict[tuple[str, str], int]]:
+    ) -> tuple[Rows, dict[tuple[str, str], int]]:
         """Of columns that are all numbers."""
         for column in self.preparation.columns:
             if column.kind not in ("number", "boolean"):
@@ -284,7 +294,7 @@ class SavedModel:
 
     def _from_table(
         self, table: "pyarrow.Table", file: str, first: int, missing: str, unknown: str
-    ) -> tuple[NDArray[np.float64], dict[tuple[str, str], int]]:
+    ) -> tuple[Rows, dict[tuple[str, str], int]]:
         parts: list[Column] = []
         allowed = self._fills(missing)
         for column in self.preparation.columns:
@@ -312,12 +322,13 @@ class SavedModel:
             odd[name, value] = count
         return self._held(self.preparation.transform(parts), file), odd
 
-    def _held(self, x: NDArray[np.float64], file: str) -> NDArray[np.float64]:
+    def _held(self, x: Rows, file: str) -> Rows:
         """Raise InputError for a feature that is too large for the dtype of the parameters."""
         dtype = np.dtype(jax.tree.leaves(self.params)[0].dtype)
-        large = ~(np.abs(x) <= float(np.finfo(dtype).max))
+        values = x.values if isinstance(x, Coded) else x
+        large = ~(np.abs(values) <= float(np.finfo(dtype).max))
         if large.any():
-            name = self.preparation.feature_names[int(np.argwhere(large)[0, 1])]
+            name = self.preparation.value_names[int(np.argwhere(large)[0, 1])]
             raise InputError(
                 f"feature {name!r} of {file}", f"values that {dtype} can hold", "an overflow",
                 "mend those rows",
@@ -346,6 +357,7 @@ class SavedModel:
             "classes": self.classes,
             "columns": [asdict(column) for column in preparation.columns],
             "impute": preparation.impute,
+            "codes": preparation.codes,
             "options": asdict(self.options),
             "dtype": str(jax.tree.leaves(self.params)[0].dtype),
             "trained_on": dict(self.trained_on),
@@ -548,7 +560,7 @@ def _as_model(card: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedModel
         columns = tuple(PreparedColumn(**_tuples(column)) for column in card["columns"])
         options = FileOptions(**_tuples(card["options"]))
         classes, dtype, impute = tuple(card["classes"]), card["dtype"], card["impute"]
-        trained_on = card["trained_on"]
+        trained_on, codes = card["trained_on"], card.get("codes", False)
         names = [name for column in columns for name in column.feature_names]
     except (KeyError, TypeError, AttributeError) as error:
         raise _DamagedError("a card with other fields") from error
@@ -563,6 +575,7 @@ def _as_model(card: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedModel
         and isinstance(trained_on, dict)
         and dtype in ("float32", "float64")
         and impute in (None, "mean", "median", "most_frequent")
+        and isinstance(codes, bool)
         and len(classes) >= 2
         and len(names) >= 1
         and isinstance(settings.l2, int | float)
@@ -591,7 +604,8 @@ def _as_model(card: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedModel
         raise _DamagedError("a scale of 0")
     values = [arrays[f"{PARAMS}{path}"] for path, _ in leaves(template)]
     params = jax.tree.unflatten(jax.tree.structure(template), values)
-    preparation = Preparation(columns, arrays["fill"], arrays["mean"], arrays["scale"], impute)
+    measures = arrays["fill"], arrays["mean"], arrays["scale"]
+    preparation = Preparation(columns, *measures, impute, codes)
     return SavedModel(settings, params, classes, preparation, options, trained_on)
 
 

@@ -53,6 +53,9 @@ from handgrad.train.optimizers import resolve
 
 NEWTON_SAMPLE = 65_536
 """Examples in memory, from all over the stream: what Newton starts on and scales by."""
+SAMPLE_PER_FEATURE, SAMPLE_BYTES = 100, 2**26
+"""More of them where the features are many and rows are short, as they are with codes: the steps
+for a category are as good as the examples of it."""
 
 
 def fit_stream(
@@ -86,9 +89,9 @@ def fit_stream(
     check_stream(stream)
     init_key, order_key = split_key(key)
     labels = np.array([0, stream.classes - 1], stream.label_dtype)  # up to the largest
-    two_rows = jnp.zeros((2, stream.features), stream.dtype), jnp.asarray(labels)
+    two_rows = stream.wrap(jnp.zeros((2, stream.width), stream.dtype)), jnp.asarray(labels)
     params = starting_params(model, params, init_key, *two_rows)
-    row = stream.features * np.dtype(stream.dtype).itemsize
+    row = stream.width * np.dtype(stream.dtype).itemsize
     windows = Windows.of_stream(stream.examples, row, batch_size, shuffle, order_key)
     solver = Solver(model.value_and_gradient, resolve(optimizer, learning_rate))
     state = solver.init(params)
@@ -122,7 +125,9 @@ def newton_stream(
         check_stream(stream)
     classes = None if stream.soft or stream.classes == 2 else stream.classes
     blocks = newton.Blocks(stream.examples, stream.blocks)
-    sample = stream.sample(NEWTON_SAMPLE)
+    short = SAMPLE_BYTES // (stream.width * np.dtype(stream.dtype).itemsize)
+    some = max(NEWTON_SAMPLE, min(short, SAMPLE_PER_FEATURE * stream.features))
+    sample = stream.sample(some)
     return newton.fit_blocks(blocks, sample, classes, l2, tol=tol, max_passes=max_passes, seed=seed)
 
 
@@ -147,10 +152,10 @@ def check_stream(stream: Any) -> None:
         )  # fmt: skip
 
 
-def shapes(stream: Stream, rows: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+def shapes(stream: Stream, rows: int) -> tuple[Any, jax.ShapeDtypeStruct]:
     """Shape and dtype of x and y of this number of rows."""
     return (
-        jax.ShapeDtypeStruct((rows, stream.features), stream.dtype),
+        stream.wrap(jax.ShapeDtypeStruct((rows, stream.width), stream.dtype)),
         jax.ShapeDtypeStruct((rows,), stream.label_dtype),
     )
 
@@ -166,7 +171,7 @@ class StreamEngine:
         self._blocks = -(-self._examples // self._rows)
         self._ahead = ReadAhead(stream.copy, ring(self._examples, self._rows), self._rows)
         self._done = 0
-        self._dtype = np.dtype(stream.dtype)
+        self._dtype, self._wrap = np.dtype(stream.dtype), stream.wrap
         self._zero = jnp.zeros((), self._dtype), jax.tree.map(jnp.zeros_like, params)
 
         def add(sums: Any, params: Any, x: Array, y: Array, share: Array) -> Any:
@@ -186,7 +191,8 @@ class StreamEngine:
         for number in range(first, first + self._blocks):
             in_flight.make_room()
             x, y = self._ahead.get(number)
-            sums = self._add[len(y)](sums, params, *in_place(x, y), self._share(len(y)))
+            some = in_place(self._wrap(x), y)
+            sums = self._add[len(y)](sums, params, *some, self._share(len(y)))
             in_flight.append(sums)
         self._done += 1
         return jax.block_until_ready(sums)
@@ -268,7 +274,7 @@ class WindowedBatches(StreamEngine):
     ):
         self._windows = windows
         steps = windows.steps(epochs)
-        wanted = chunk_length(steps, windows.size, stream.features, can_stop)
+        wanted = chunk_length(steps, windows.size, stream.width, can_stop)
         length = windows.batches * max(1, wanted // windows.batches)
         self.schedule = Schedule(steps, length, steps_between_evals(windows, length))
         began = time.perf_counter()
@@ -288,7 +294,8 @@ class WindowedBatches(StreamEngine):
             indices = np.roll(self._drawn[1], -skipped, axis=0) if skipped else self._drawn[1]
             in_flight.make_room()
             x, y = self._read.get(window)
-            state, new = self._chunk(state, *in_place(x, y), indices, np.int32(number))
+            some = in_place(self._wrap(x), y)
+            state, new = self._chunk(state, *some, indices, np.int32(number))
             in_flight.append(new)
             losses.append((new, number))
         return state, jnp.asarray(np.concatenate([np.asarray(new)[:n] for new, n in losses]))
@@ -308,6 +315,6 @@ class InFlight(deque):
             jax.block_until_ready(self.popleft())
 
 
-def in_place(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
+def in_place(x: Any, y: np.ndarray) -> tuple[Any, Array]:
     """Both as JAX arrays; on a CPU where they are, which their alignment allows."""
     return jax.device_put(x, may_alias=True), jax.device_put(y, may_alias=True)

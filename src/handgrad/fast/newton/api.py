@@ -36,7 +36,8 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._precision import x64
-from handgrad._values import check_labels, relative_weights
+from handgrad._types import Coded
+from handgrad._values import check_features, check_labels, relative_weights
 from handgrad.errors import InputError
 from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays
 from handgrad.fast.newton.hessian import select_hessian
@@ -133,7 +134,8 @@ def fit(
     max |∂E/∂w| ≤ `tol`, or where `Optimum.stopped` says. A NumPy array in row-major order is read
     where it lies; another is copied once. All is in float64, whatever the dtype of `x`. `mesh`,
     with one axis, spreads the examples over its devices, which send one message per pass.
-    `sample_weight` (N,) says how much each example counts in the mean.
+    `sample_weight` (N,) says how much each example counts in the mean. Features may be `Coded`: a
+    pass then sums over the rows of each category, and its Hessian over those of each pair.
 
     Raises InputError for shapes and dtypes that do not fit, features that are not finite, labels
     out of range, a class with no example, and options that cannot be used.
@@ -162,7 +164,7 @@ def fit(
 
 def fit_blocks(
     blocks: Blocks,
-    sample: tuple[np.ndarray, np.ndarray],
+    sample: tuple[Any, np.ndarray],
     classes: int | None = None,
     l2: float = 0.0,
     *,
@@ -185,7 +187,7 @@ def fit_blocks(
     options, began = Options(l2, tol, max_passes, seed), time.perf_counter()
     options.check()
 
-    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read() -> Iterator[tuple[Any, np.ndarray]]:
         return ((x, as_block_labels(y, classes)) for x, y in blocks.read())
 
     with x64(), _blas().limit(limits=1):
@@ -279,8 +281,8 @@ def _blas() -> ThreadpoolController:
 
 
 def as_features(x: Any) -> Any:
-    """x as a JAX or NumPy array (N, D). Raises InputError for other shapes and dtypes."""
-    x = x if isinstance(x, jax.Array) else as_numpy("x", x)
+    """x as a JAX or NumPy array (N, D), or Coded. Raises InputError for other shapes and dtypes."""
+    x = x if isinstance(x, jax.Array | Coded) else as_numpy("x", x)
     require_floating("x", x)
     require_rank("x", x, 2, "(N, D)")
     require_examples("x", x)
@@ -368,7 +370,13 @@ def as_theta(params: Params | None, x: Any, classes: int | None) -> np.ndarray:
 
 
 def features_error(x: Any) -> InputError:
-    """Why the first gradient over the array x was not finite."""
+    """Why the first gradient over the features x was not finite."""
+    if isinstance(x, Coded):
+        try:
+            check_features(x)
+        except InputError as error:
+            return error
+        x = x.values
     x = np.asarray(x)
     bad = ~np.isfinite(x)
     if bad.any():

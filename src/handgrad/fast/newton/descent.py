@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._types import Array
+from handgrad._types import Array, Coded
 from handgrad.fast.newton.hessian import NOTHING, RIDGE, HessianProducts, KeptHessian
 from handgrad.fast.newton.objective import (
     Evaluation,
@@ -167,6 +167,7 @@ class Fused(NamedTuple):
 def fused_pays(rows: Any, theta: np.ndarray, l2: float, max_passes: int) -> bool:
     """Whether there is an optimum, and all the steps take less time than to think about each."""
     few = isinstance(rows, Rows) and rows.few and 8 * rows.rest.size <= MOST_BYTES
+    few = few and not isinstance(rows.rest, Coded)
     small = theta.ndim == 1 and theta.size <= MOST_PARAMETERS
     return few and small and l2 > 0 and max_passes > MOST_STEPS + 1
 

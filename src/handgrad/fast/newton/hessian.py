@@ -30,9 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._types import Array
+from handgrad._types import Array, Coded, Inputs
 from handgrad.fast.newton.objective import Evaluation, Objective, Scaling, logits, pullback, scaled
-from handgrad.fast.newton.rows import ProgramCache, draw_sample
+from handgrad.fast.newton.rows import ProgramCache, draw_sample, values_of
 from handgrad.gradients.sigmoid import sigmoid_derivative
 
 RIDGE = 3e-7
@@ -138,7 +138,7 @@ class HessianProducts:
     ready = fresh = True
 
     def __init__(
-        self, scaling: Scaling, penalty: np.ndarray, sample: Array, programs: ProgramCache,
+        self, scaling: Scaling, penalty: np.ndarray, sample: Inputs, programs: ProgramCache,
         weights: np.ndarray | float = 1.0,
     ) -> None:  # fmt: skip
         self.scaling, self.sample, self.programs = scaling, sample, programs
@@ -167,7 +167,7 @@ class HessianProducts:
 
 
 def conjugate_gradients(
-    sample: Array,
+    sample: Inputs,
     mass: Array,
     v: Array,
     gradient: Array,
@@ -198,7 +198,8 @@ def conjugate_gradients(
     def penalise(direction: Array) -> Array:
         return direction * (penalty if v.ndim == 1 else penalty[None])
 
-    diagonal = pullback(weights, jnp.square(sample)) / examples + penalise(jnp.ones_like(v))
+    squares = squared(sample)
+    diagonal = pullback(weights, squares) / examples + penalise(jnp.ones_like(v))
     diagonal = jnp.maximum(diagonal, 1e-7 * jnp.max(diagonal))
     inverse = 1 / ((1 + damping) * diagonal)
 
@@ -225,6 +226,14 @@ def conjugate_gradients(
     return p, count
 
 
+def squared(x: Inputs) -> Inputs:
+    """x² of each feature: those of 0 and 1 are their own."""
+    if not isinstance(x, Coded):
+        return jnp.square(x)
+    number = jnp.array([not size for size in x.sizes])
+    return x.with_values(jnp.where(number[None], jnp.square(x.values), x.values))
+
+
 def select_hessian(
     objective: Objective,
     x: Any,
@@ -240,7 +249,7 @@ def select_hessian(
     scaling, programs = objective.scaling, objective.programs
     if theta.ndim == 1 and theta.size <= MOST_FEATURES:
         return KeptHessian(scaling, hessian)
-    part, labels = draw_sample(x, y, SAMPLE_BYTES // (4 * x.shape[1]), seed)
+    part, labels = draw_sample(x, y, SAMPLE_BYTES // (4 * values_of(x).shape[1]), seed)
     dtype = "float64" if part.size * 8 <= EXACT_BYTES else "float32"
     sample = programs.run(scaled, part, scaling.mean, scaling.scale, dtype=dtype)
     weights = 1.0 if labels.ndim == 1 else labels.sum(axis=1)

@@ -18,32 +18,36 @@ Source: loss and residual are those of `fast.residuals`.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._types import Array
+from handgrad._types import Array, Coded, Inputs
 from handgrad.fast import residuals
 from handgrad.fast.newton.rows import Blocks, Partitioned, ProgramCache, Rows, fold
+from handgrad.gradients import linear
 from handgrad.gradients.linear import matmul
 
 # --- what a block gives ---------------------------------------------------------------------------
 
 
-def logits(theta: Array, x: Array) -> Array:
+def logits(theta: Array, x: Inputs) -> Array:
     """θ (D+1,) or (K, D+1), the bias last, on x (R, D): z (R,) or (K, R)."""
     axis = theta.ndim - 1
-    scores = lax.dot_general(
-        theta[..., :-1], x, (((axis,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
-    )
+    if isinstance(x, Coded):
+        scores = linear.product(x, theta[..., :-1].T).T
+    else:
+        scores = lax.dot_general(
+            theta[..., :-1], x, (((axis,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
+        )
     return scores + (theta[..., -1] if axis == 0 else theta[:, -1:])
 
 
-def pullback(residual: Array, x: Array) -> Array:
+def pullback(residual: Array, x: Inputs) -> Array:
     """rᵀ (x, 1): the gradient in θ."""
-    weight = matmul(residual, x)
+    weight = linear.pullback(residual.T, x).T if isinstance(x, Coded) else matmul(residual, x)
     return jnp.concatenate([weight, jnp.sum(residual, axis=-1)[..., None]], axis=-1)
 
 
@@ -94,8 +98,11 @@ def weights_of(y: Array) -> Array | float:
     return 1.0 if y.ndim == 1 else jnp.sum(y, axis=1)
 
 
-def scaled(x: Array, mean: Array, scale: Array, dtype: str) -> Array:
-    """(x − m)/s, rounded to `dtype` at the end."""
+def scaled(x: Inputs, mean: Array, scale: Array, dtype: str) -> Any:
+    """(x − m)/s, rounded to `dtype` at the end. Categories that are codes have m = 0 and s = 1."""
+    if isinstance(x, Coded):
+        starts = jnp.array(x.starts)
+        return x.with_values(scaled(x.values, mean[starts], scale[starts], dtype))
     return ((x.astype(jnp.float64) - mean[None]) * (1 / scale)[None]).astype(dtype)
 
 
@@ -106,7 +113,7 @@ def value_and_gradient(rows: Rows, theta: Array) -> tuple[Array, Array, Array]:
     """Σ ℓ, its gradient in θ, and the least margin."""
     from_logits = binary if theta.ndim == 1 else softmax
 
-    def body(carry: tuple, x: Array, y: Array) -> tuple:
+    def body(carry: tuple, x: Inputs, y: Array) -> tuple:
         loss, residual, margin = from_logits(logits(theta, x), y)
         return carry[0] + loss, carry[1] + pullback(residual, x), jnp.minimum(carry[2], margin)
 
@@ -116,20 +123,28 @@ def value_and_gradient(rows: Rows, theta: Array) -> tuple[Array, Array, Array]:
 def with_hessian(
     rows: Rows, theta: Array, mean: Array, scale: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """The same for two classes, and Σ s_n a_n a_nᵀ (D+1, D+1) in float64 from float32 products."""
+    """The same for two classes, and Σ s_n a_n a_nᵀ (D+1, D+1) in float64 from float32 products.
 
-    def body(carry: tuple, x: Array, y: Array) -> tuple:
-        z = logits(theta, x)
-        loss, residual, margin = binary(z, y)
-        root = jnp.sqrt((curvature(z) * weights_of(y)).astype(jnp.float32))
+    With categories as codes there are few products to take, and they are taken in float64.
+    """
+
+    def products(x: Inputs, s: Array) -> Array:
+        if isinstance(x, Coded):
+            return linear.gram(scaled(x, mean, scale, "float64"), s)
+        root = jnp.sqrt(s.astype(jnp.float32))
         a = scaled(x, mean, scale, "float32")
         a = jnp.pad(a, ((0, 0), (0, 1)), constant_values=1.0) * root[:, None]
         a = lax.optimization_barrier(a)  # or XLA computes it for each product
+        return matmul(a.T, a).astype(jnp.float64)
+
+    def body(carry: tuple, x: Inputs, y: Array) -> tuple:
+        z = logits(theta, x)
+        loss, residual, margin = binary(z, y)
         return (
             carry[0] + loss,
             carry[1] + pullback(residual, x),
             jnp.minimum(carry[2], margin),
-            carry[3] + matmul(a.T, a).astype(jnp.float64),
+            carry[3] + products(x, curvature(z) * weights_of(y)),
         )
 
     size = theta.shape[0]
@@ -137,11 +152,17 @@ def with_hessian(
     return fold(rows, body, empty)
 
 
-def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of each column of x (n, D), in float64.
+def moments(x: Inputs) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature of x (n, D), in float64.
 
-    A constant column has its own size in place of a deviation, or 1.
+    A constant one has its own size in place of a deviation, or 1; of a category that is a code the
+    mean is taken to be 0 and the deviation 1, so that its rows stay sums of few.
     """
+    if isinstance(x, Coded):
+        columns, deviations = moments(x.values)
+        numbers, places = jnp.array(x.numbers, int), jnp.array(x.starts)[jnp.array(x.numbers, int)]
+        mean = jnp.zeros(x.shape[1]).at[places].set(columns[numbers])
+        return mean, jnp.ones(x.shape[1]).at[places].set(deviations[numbers])
     x = x.astype(jnp.float64)
     mean = jnp.mean(x, axis=0)
     deviation = jnp.sqrt(jnp.mean(jnp.square(x - mean[None]), axis=0))

@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from handgrad._placement import everywhere
-from handgrad._types import Array
+from handgrad._types import Array, Coded, Inputs
 from handgrad.errors import InputError
 
 BLOCK_BYTES = 6_400_000
@@ -85,19 +85,30 @@ class Rows(NamedTuple):
         return programs.run(function, self, *args)
 
 
-def _block_size(features: int) -> int:
+def values_of(x: Any) -> Any:
+    """The array that features are kept in: x itself, or the numbers and codes of `Coded`."""
+    return x.values if isinstance(x, Coded) else x
+
+
+def like(x: Any, values: Any) -> Any:
+    """Inputs of the kind of x, kept in `values`."""
+    return x.with_values(values) if isinstance(x, Coded) else values
+
+
+def _block_size(columns: int) -> int:
     """Rows of a block; fewer than three blocks are small enough for the cache as a whole."""
-    return max(256, BLOCK_BYTES // (8 * features))
+    return max(256, BLOCK_BYTES // (8 * columns))
 
 
 def lay_out(x: Any, y: np.ndarray) -> Rows:
     """Rows of x (N, D) and its labels (N,) or (N, K). A row-major NumPy array is not copied."""
-    if x.shape[0] < 3 * _block_size(x.shape[1]):
-        return Rows(*jax.device_put((np.asarray(x), y)))
-    if isinstance(x, jax.Array) and next(iter(x.devices())).platform != "cpu":
+    values = values_of(x)
+    if x.shape[0] < 3 * _block_size(values.shape[1]):
+        return Rows(*jax.device_put((like(x, np.asarray(values)), y)))
+    if isinstance(values, jax.Array) and next(iter(values.devices())).platform != "cpu":
         return lay_out_on_device(x, jax.device_put(y))
-    x = np.ascontiguousarray(x)
-    flat, (examples, features) = x.reshape(-1), x.shape
+    values = np.ascontiguousarray(values)
+    flat, (examples, features) = values.reshape(-1), values.shape
     spare = ALIGNMENT // flat.itemsize  # one shape, wherever the array begins
     skipped = (-flat.ctypes.data % ALIGNMENT) // flat.itemsize
     flat = flat[skipped : skipped + flat.size - spare]
@@ -110,20 +121,20 @@ def lay_out(x: Any, y: np.ndarray) -> Rows:
         flat=jax.device_put(flat, may_alias=True),
         start=np.int64(head * features - skipped),
         labels=jax.device_put(labels),
-        rest=jax.device_put(x[outside]),
+        rest=jax.device_put(like(x, values[outside])),
         rest_labels=jax.device_put(y[outside]),
     )
 
 
-def lay_out_on_device(x: Array, labels: Array) -> Rows:
+def lay_out_on_device(x: Inputs, labels: Array) -> Rows:
     """`lay_out` for arrays of one device, which may be traced."""
-    size = _block_size(x.shape[1])
+    size = _block_size(values_of(x).shape[1])
     if x.shape[0] < 3 * size:
         return Rows(x, labels)
     blocks = x.shape[0] // size
     inside = blocks * size
     return Rows(
-        flat=x.reshape(-1),
+        flat=values_of(x).reshape(-1),
         start=np.int64(0),
         labels=labels[:inside].reshape(blocks, size, *labels.shape[1:]),
         rest=x[inside:],
@@ -131,20 +142,21 @@ def lay_out_on_device(x: Array, labels: Array) -> Rows:
     )
 
 
-def fold(rows: Rows, body: Callable[[Any, Array, Array], Any], carry: Any) -> Any:
+def fold(rows: Rows, body: Callable[[Any, Any, Array], Any], carry: Any) -> Any:
     """body(carry, x_block, y_block) over all the examples, each block in float64."""
     if rows.rest.shape[0]:
         carry = body(carry, rows.rest.astype(jnp.float64), rows.rest_labels)
     if rows.flat is None or rows.labels is None:
         return carry
-    flat, features = rows.flat, rows.rest.shape[1]
+    flat, features = rows.flat, values_of(rows.rest).shape[1]
     blocks, size = rows.labels.shape[:2]
 
     def step(carry: Any, numbered: tuple[Array, Array]) -> tuple[Any, None]:
         number, labels = numbered
         begin = rows.start + number * (size * features)
         block = lax.dynamic_slice(flat, (begin,), (size * features,))
-        return body(carry, block.reshape(size, features).astype(jnp.float64), labels), None
+        block = block.reshape(size, features).astype(jnp.float64)
+        return body(carry, like(rows.rest, block), labels), None
 
     return lax.scan(step, carry, (jnp.arange(blocks, dtype=jnp.int64), rows.labels))[0]
 
@@ -168,7 +180,7 @@ class Blocks(NamedTuple):
     """
 
     examples: int
-    read: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+    read: Callable[[], Iterable[tuple[Any, np.ndarray]]]
 
     def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all blocks."""
@@ -184,9 +196,9 @@ class Blocks(NamedTuple):
 class Partitioned(NamedTuple):
     """N examples over the devices of a mesh; the last N mod P rows are on every one."""
 
-    x: Array
+    x: Any
     labels: Array
-    tail: np.ndarray
+    tail: Any
     tail_labels: np.ndarray
     mesh: Mesh
 
@@ -203,7 +215,7 @@ class Partitioned(NamedTuple):
         )
 
 
-def partition(x: np.ndarray, y: np.ndarray, mesh: Mesh) -> Partitioned:
+def partition(x: Any, y: np.ndarray, mesh: Mesh) -> Partitioned:
     """The rows of x (N, D) and y over a mesh with one axis; each process places its devices' own.
 
     Raises InputError for a mesh of several axes, or of more devices than rows.
@@ -213,23 +225,25 @@ def partition(x: np.ndarray, y: np.ndarray, mesh: Mesh) -> Partitioned:
             "mesh", f"a jax.sharding.Mesh with one axis and at most {len(y):,} devices", repr(mesh),
             "pass, for example, jax.make_mesh((jax.device_count(),), ('data',))",
         )  # fmt: skip
-    x, here = np.asarray(x), NamedSharding(mesh, P(mesh.axis_names[0]))
+    x = like(x, np.asarray(values_of(x)))
+    here = NamedSharding(mesh, P(mesh.axis_names[0]))
     even = len(y) // mesh.size * mesh.size
 
     def placed(array: np.ndarray) -> Array:
         return jax.make_array_from_callback(array.shape, here, lambda index: array[index])
 
-    return Partitioned(placed(x[:even]), placed(y[:even]), x[even:], y[even:], mesh)
+    own = jax.tree.map(placed, x[:even])
+    return Partitioned(own, placed(y[:even]), x[even:], y[even:], mesh)
 
 
 def partitioned(
-    x: Array, labels: Array, tail: Array, tail_labels: Array, *args: Any, summed: Callable,
+    x: Any, labels: Array, tail: Any, tail_labels: Array, *args: Any, summed: Callable,
     mesh: Mesh,
 ) -> tuple[Any, ...]:  # fmt: skip
     """A pass with one sum over the devices. The least margin is summed too: each has a place."""
     (axis,) = mesh.axis_names
 
-    def part(x: Array, labels: Array, *args: Any) -> tuple[Any, ...]:
+    def part(x: Any, labels: Array, *args: Any) -> tuple[Any, ...]:
         loss, gradient, margin, *more = summed(lay_out_on_device(x, labels), *args)
         place = jnp.arange(mesh.size, dtype=jnp.int32)
         margins = jnp.where(place == lax.axis_index(axis), margin, 0)

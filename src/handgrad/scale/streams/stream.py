@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from os.path import expanduser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from handgrad.data.dataset import Dataset, check_no_overflow, check_split
+from handgrad._types import Coded
+from handgrad.data.dataset import Dataset, check_split
 from handgrad.data.encoders import LabelEncoder
 from handgrad.data.files import SUFFIXES, check_path, file_changed
 from handgrad.data.preparation import Preparation, PreparationLearner
@@ -29,6 +31,8 @@ from handgrad.scale.streams.working_copy import (
     workplace,
 )
 
+Examples = tuple[np.ndarray | Coded, np.ndarray]
+"""x (R, D) and y (R,)."""
 DTYPES = ("float32", "float64")
 NUMBERS_AT_ONCE = 2**22
 """Of encoded rows: 32 MB in float64."""
@@ -46,8 +50,8 @@ class Stream:
         dtype: of x, 'float32' or 'float64'; labels are int32 class indices, or soft in `dtype`.
         feature_names, class_names, source: as a Dataset has them.
         prepared_in: seconds that learning and encoding took.
-        copy: the rows.
-        preparation: what was done to the columns.
+        copy: the rows, N of `width` numbers.
+        preparation: what was done to the columns, and whether categories are codes.
         remarks: what was guessed of the file, and what may be wrong with it.
     """
 
@@ -70,6 +74,15 @@ class Stream:
         return len(self.class_names)
 
     @property
+    def width(self) -> int:
+        """How many numbers a row is kept in: D, or fewer where categories are codes."""
+        return self.copy.features
+
+    def wrap(self, values: Any) -> Any:
+        """Rows as a model takes them: the values themselves, or `Coded`."""
+        return self.preparation.wrap(values)
+
+    @property
     def label_dtype(self) -> str:
         """The dtype of y."""
         return self.dtype if self.soft else "int32"
@@ -77,31 +90,37 @@ class Stream:
     @property
     def block_rows(self) -> int:
         """R, how many rows a block has; the last may have fewer."""
-        row = self.features * np.dtype(self.dtype).itemsize
+        row = self.width * np.dtype(self.dtype).itemsize
         blocks = -(-self.examples // max(1, BLOCK_BYTES // row))
         return -(-self.examples // blocks)
 
-    def rows(self, begin: int, end: int) -> Rows:
+    def rows(self, begin: int, end: int) -> Examples:
         """Rows begin … end − 1: x (R, D) and y (R,), new arrays."""
-        x = np.empty((end - begin, self.features), self.dtype)
+        x, y = self._rows(begin, end)
+        return self.wrap(x), y
+
+    def _rows(self, begin: int, end: int) -> Rows:
+        x = np.empty((end - begin, self.width), self.dtype)
         y = np.empty(end - begin, self.label_dtype)
         self.copy.read(begin, x, y)
         return x, y
 
-    def blocks(self) -> Iterator[Rows]:
+    def blocks(self) -> Iterator[Examples]:
         """All rows in order, in blocks: x (R, D), y (R,). Each is overwritten two blocks later."""
         with ReadAhead(self.copy, ring(self.examples, self.block_rows), self.block_rows) as ahead:
             for number in range(-(-self.examples // self.block_rows)):
-                yield ahead.get(number)
+                x, y = ahead.get(number)
+                yield self.wrap(x), y
 
-    def sample(self, most: int) -> Rows:
+    def sample(self, most: int) -> Examples:
         """At most `most` rows, in runs of 16 evenly spread over all: x and y."""
         runs = max(1, most // 16)
         if self.examples <= 16 * runs:
             return self.rows(0, self.examples)
         starts = [number * self.examples // runs for number in range(runs)]
-        parts = [self.rows(start, start + 16) for start in starts]
-        return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+        parts = [self._rows(start, start + 16) for start in starts]
+        x, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return self.wrap(x), y
 
     def shown(self, most: int = 1_000) -> Dataset:
         """A sample as a Dataset, to plot."""
@@ -219,6 +238,7 @@ def _open(
     labels = LabelEncoder(file.name, source.target)
     learner = PreparationLearner(
         file.name, source.columns, impute=options.impute, max_categories=options.max_categories,
+        categories=options.categories,
         standardised=standardised, in_blocks=True,
     )  # fmt: skip
     rows = 0
@@ -243,14 +263,14 @@ def _open(
 
     names = preparation.feature_names
     label_dtype = dtype if labels.soft else "int32"
-    row = len(names) * np.dtype(dtype).itemsize + np.dtype(label_dtype).itemsize
+    width = len(preparation.sizes)
+    row = width * np.dtype(dtype).itemsize + np.dtype(label_dtype).itemsize
     work = workplace(folder)
     check_room(work, rows * row)
     copies = [
-        WorkingCopy(work, len(names), dtype, label_dtype)
-        for _ in range(1 if held_out is None else 2)
+        WorkingCopy(work, width, dtype, label_dtype) for _ in range(1 if held_out is None else 2)
     ]
-    at_once = max(1, NUMBERS_AT_ONCE // len(names))  # encoded, a block may be much wider
+    at_once = max(1, NUMBERS_AT_ONCE // width)  # encoded, a block may be much wider
     for block in source.blocks():
         for begin in range(0, len(block.target), at_once):
             some = slice(begin, begin + at_once)
@@ -258,13 +278,14 @@ def _open(
             y = labels.transform(block.target[some])
             with np.errstate(over="ignore"):
                 x = x.astype(dtype, copy=False)
-            check_no_overflow(names, x)
+            preparation.check_no_overflow(x)
+            values = x.values if isinstance(x, Coded) else x
             if held_out is None:
-                copies[0].append(x, y)
+                copies[0].append(values, y)
             else:
                 held = held_out.mask(block.first + begin, len(y))
-                copies[0].append(x[~held], y[~held])
-                copies[1].append(x[held], y[held])
+                copies[0].append(values[~held], y[~held])
+                copies[1].append(values[held], y[held])
     if _fingerprint(file) != before or sum(copy.rows for copy in copies) != rows:
         raise file_changed(file.name)
     described = f"Read from {file.name}, with {str(target)!r} as the target."
