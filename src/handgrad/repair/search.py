@@ -63,7 +63,7 @@ GOOD = 8.0
 """Ulps up to which a form counts as keeping its digits."""
 GOALS = (4.5, 6.0, 8.0, 12.0, 24.0, 64.0, 256.0, 2.0**12, 2.0**16, 2.0**20, 2.0**23)
 """Errors in ulp that are tried for, from the best: the first that can be reached is kept."""
-SLACKS = (1.0, 4.0, 16.0, 256.0)
+SLACKS = (1.0, 4.0, 16.0)
 """How much less is asked for where no form is good, before the others are asked for less."""
 MOST_PIECES = 8
 MOST_ROOTS = (MOST_PIECES - 1) // 2
