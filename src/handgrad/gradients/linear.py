@@ -112,7 +112,8 @@ def columns(x: Inputs) -> Features:
     """The features as an array (N, D), categories one-hot; NaN for codes out of range."""
     if not isinstance(x, Coded):
         return x
-    return product(x, jnp.eye(x.shape[1], dtype=x.dtype))
+    dtype = jnp.asarray(x.values[:0]).dtype  # which JAX has for it
+    return product(x, jnp.eye(x.shape[1], dtype=dtype))
 
 
 def _of_numbers(x: Coded, columns: Array) -> Array:
