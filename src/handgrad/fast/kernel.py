@@ -38,9 +38,10 @@ from handgrad.fast import ffi
 from handgrad.gradients.linear import Params
 
 NAME = "handgrad_one_pass"
-BLOCK_BYTES = 2**16
-"""Of a block of rows: with the gradient beside it, it stays in the second cache of a core."""
-MOST_ROWS = 256
+BLOCK_BYTES = 2**15
+"""Of a block of rows: it stays in the first cache of a core."""
+ROWS = 256
+"""Of a block at most; and about as many are summed in float32."""
 
 # What a numba function may do with floats: fuse a product and a sum; and where sums may be taken
 # in any order, that too. A division by zero is inf, as in NumPy.
@@ -97,58 +98,50 @@ def log1p(u: Any) -> Any:
 
 @njit(**IN_ANY_ORDER)
 def logits(x: Any, weight: Any, bias: Any, z: Any) -> None:
-    """z (K, …), the first R, of rows x (R, D) by weight (K, D): four rows, two classes at a time."""
+    """z, its first R, of rows x (R, D) for one class: four rows at a time share the weight."""
     rows, features = x.shape
-    classes = len(weight)
-    pairs, fours = classes // 2 * 2, rows // 4 * 4
+    fours = rows // 4 * 4
     for i in range(0, fours, 4):
         x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        for k in range(0, pairs, 2):
-            v, w = weight[k], weight[k + 1]
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = ZERO
-            for j in range(features):
-                a0 += x0[j] * v[j]
-                a1 += x1[j] * v[j]
-                a2 += x2[j] * v[j]
-                a3 += x3[j] * v[j]
-                b0 += x0[j] * w[j]
-                b1 += x1[j] * w[j]
-                b2 += x2[j] * w[j]
-                b3 += x3[j] * w[j]
-            z[k, i], z[k, i + 1], z[k, i + 2], z[k, i + 3] = a0, a1, a2, a3
-            z[k + 1, i], z[k + 1, i + 1], z[k + 1, i + 2], z[k + 1, i + 3] = b0, b1, b2, b3
-        if classes > pairs:
-            v = weight[pairs]
-            a0 = a1 = a2 = a3 = ZERO
-            for j in range(features):
-                a0 += x0[j] * v[j]
-                a1 += x1[j] * v[j]
-                a2 += x2[j] * v[j]
-                a3 += x3[j] * v[j]
-            z[pairs, i], z[pairs, i + 1], z[pairs, i + 2], z[pairs, i + 3] = a0, a1, a2, a3
+        z0 = z1 = z2 = z3 = ZERO
+        for j in range(features):
+            z0 += x0[j] * weight[j]
+            z1 += x1[j] * weight[j]
+            z2 += x2[j] * weight[j]
+            z3 += x3[j] * weight[j]
+        z[i], z[i + 1], z[i + 2], z[i + 3] = z0 + bias, z1 + bias, z2 + bias, z3 + bias
     for i in range(fours, rows):
-        for k in range(classes):
-            a0 = ZERO
-            for j in range(features):
-                a0 += x[i, j] * weight[k, j]
-            z[k, i] = a0
-    for k in range(classes):
-        of_class = z[k]
-        for i in range(rows):
-            of_class[i] += bias[k]
+        z0 = ZERO
+        for j in range(features):
+            z0 += x[i, j] * weight[j]
+        z[i] = z0 + bias
+
+
+@njit(**EXACTLY)
+def add_products(x: Any, r: Any, sums: Any) -> None:
+    """sums (D,) += Σ_i r_i x_i over rows x (R, D), for one class: four rows at a time."""
+    rows, features = x.shape
+    fours = rows // 4 * 4
+    for i in range(0, fours, 4):
+        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
+        r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
+        for j in range(features):
+            sums[j] += (r0 * x0[j] + r1 * x1[j]) + (r2 * x2[j] + r3 * x3[j])
+    for i in range(fours, rows):
+        for j in range(features):
+            sums[j] += r[i] * x[i, j]
 
 
 @njit(**EXACTLY)
 def binary(z: Any, y: Any, losses: Any) -> None:
-    """Losses, the first R of `losses`, and residuals in the place of the logits, R of z (1, …)."""
-    of_class = z[0]
+    """Losses, the first R of `losses`, and residuals in the place of the logits, R of z."""
     for i in range(len(y)):
-        at, label = of_class[i], y[i]
+        at, label = z[i], y[i]
         e = exp(-abs(at))
         slope = ONE - label if at >= ZERO else -label
         top = (ONE - label) - label * e if at >= ZERO else (ONE - label) * e - label
         losses[i] = log1p(e) + (ZERO if slope == ZERO else slope * at)
-        of_class[i] = top / (ONE + e)
+        z[i] = top / (ONE + e)
 
 
 @njit(**EXACTLY)
@@ -185,32 +178,6 @@ def categorical(z: Any, y: Any, losses: Any) -> None:
             of_class[i] = (-rest[i] if y[i] == k else of_class[i]) * top[i]
 
 
-@njit(**EXACTLY)
-def add_products(x: Any, r: Any, sums: Any) -> None:
-    """sums (K, D) += r x, for rows x (R, D) and the first R of the residuals r (K, …)."""
-    rows, features = x.shape
-    classes = len(r)
-    pairs, fours = classes // 2 * 2, rows // 4 * 4
-    for i in range(0, fours, 4):
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        for k in range(0, pairs, 2):
-            a0, a1, a2, a3 = r[k, i], r[k, i + 1], r[k, i + 2], r[k, i + 3]
-            b0, b1, b2, b3 = r[k + 1, i], r[k + 1, i + 1], r[k + 1, i + 2], r[k + 1, i + 3]
-            a, b = sums[k], sums[k + 1]
-            for j in range(features):
-                a[j] += (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j])
-                b[j] += (b0 * x0[j] + b1 * x1[j]) + (b2 * x2[j] + b3 * x3[j])
-        if classes > pairs:
-            a0, a1, a2, a3 = r[pairs, i], r[pairs, i + 1], r[pairs, i + 2], r[pairs, i + 3]
-            a = sums[pairs]
-            for j in range(features):
-                a[j] += (a0 * x0[j] + a1 * x1[j]) + (a2 * x2[j] + a3 * x3[j])
-    for i in range(fours, rows):
-        for k in range(classes):
-            for j in range(features):
-                sums[k, j] += r[k, i] * x[i, j]
-
-
 @njit(**IN_ANY_ORDER)
 def total(values: Any, count: int) -> Any:
     """The sum of the first `count`."""
@@ -228,25 +195,30 @@ def pass_over(x: Any, y: Any, weight: Any, bias: Any, sums: Any, biases: Any) ->
     """Σ ℓ; adds xᵀ r to `sums` (K, D) and Σ r to `biases` (K,), both in float64."""
     examples, features = x.shape
     classes = len(weight)
-    size = min(MOST_ROWS, max(16, BLOCK_BYTES // (4 * features) // 16 * 16))
+    size = min(ROWS, max(16, BLOCK_BYTES // (4 * features) // 16 * 16))
     z, losses = np.empty((classes, size), np.float32), np.empty(size, np.float32)
     share = np.zeros((classes, features), np.float32)
-    value = 0.0
+    value, since = 0.0, 0
     for start in range(0, examples, size):
         stop = min(start + size, examples)
         block, labels = x[start:stop], y[start:stop]
-        logits(block, weight, bias, z)
+        for k in range(classes):
+            logits(block, weight[k], bias[k], z[k])
         if classes == 1:
-            binary(z, labels, losses)
+            binary(z[0], labels, losses)
         else:
             categorical(z, labels, losses)
         value += total(losses, stop - start)
-        add_products(block, z, share)
         for k in range(classes):
+            add_products(block, z[k], share[k])
             biases[k] += total(z[k], stop - start)
-            for j in range(features):
-                sums[k, j] += share[k, j]
-                share[k, j] = ZERO
+        since += size
+        if since >= ROWS or stop == examples:
+            for k in range(classes):
+                for j in range(features):
+                    sums[k, j] += share[k, j]
+                    share[k, j] = ZERO
+            since = 0
     return value
 
 
