@@ -280,26 +280,26 @@ ffi.register(NAME, _handler)
 
 
 def sums(params: Params, x: Array, y: Array) -> tuple[Scalar, Params]:
-    """(Σ ℓ, its gradient) for x (N, D) float32, y (N,) in [0, 1] or integers, weight (D,) or (D, K)."""
+    """(Σ ℓ, its gradient) for x (N, D) in float32 and weight (D,) or (D, K).
+
+    y is (N,), in [0, 1] or integers; an index out of range gives NaN. By one thread for each core
+    that this process may use.
+    """
     features, classes = x.shape[1], max(1, params.bias.size)
     if params.weight.ndim == 1:
         y = y.astype(jnp.float32)
     else:
         y = jnp.where((y >= 0) & (y < classes), y, -1).astype(jnp.int32)
-    size = classes * (features + 1) + 1
-    call = jax.ffi.ffi_call(
-        NAME, jax.ShapeDtypeStruct((size,), jnp.float32), vmap_method="sequential"
-    )
-    weight = params.weight.T.reshape(classes, features)
-    found = call(x, y, weight, params.bias.reshape(classes), jnp.zeros(threads(), jnp.int8))
-    by_weight = found[: classes * features].reshape(classes, features).T
-    return found[-1], Params(
-        by_weight.reshape(params.weight.shape), found[classes * features : -1].reshape(params.bias.shape)
-    )
+    products = classes * features
+    shape = jax.ShapeDtypeStruct((products + classes + 1,), jnp.float32)
+    call = jax.ffi.ffi_call(NAME, shape, vmap_method="sequential")
+    weight, bias = params.weight.T.reshape(classes, features), params.bias.reshape(classes)
+    found = call(x, y, weight, bias, jnp.zeros(_cores(), jnp.int8))
+    by_weight = found[:products].reshape(classes, features).T.reshape(params.weight.shape)
+    return found[-1], Params(by_weight, found[products:-1].reshape(params.bias.shape))
 
 
-def threads() -> int:
-    """One for each core that this process may use."""
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
