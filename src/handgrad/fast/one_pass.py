@@ -216,6 +216,7 @@ def _unfit(params: Params, x: Array, y: Array, rows: int | None) -> str:
         "several devices": jax.device_count() > 1,  # XLA would not split its work among them
         f"dtype {x.dtype}": x.dtype != jnp.float32,
         "a label for each class": y.ndim == 2,
+        "one class": params.weight.shape[1:] == (1,),
         f"more than {FEW} classes": params.weight.shape[1:] > (FEW,),
         "rows": rows is not None,
     }
