@@ -1,64 +1,45 @@
-"""Where the output layer spends its time: the parts of a chunk of tokens, and what else was tried.
+"""Where the output layer spends its time: the parts of a chunk of tokens, and other chunk sizes.
 
-Tried: chunks of other sizes, and a gradient in which no pass over the chunk multiplies e^z by its
-row's 1/Σ: the smaller factor of each product takes that, and the entries at the labels come in by
-index. Each is held against optax before it is timed.
+Each chunk size is held against optax before it is timed.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax, random
+from jax import random
 
 from handgrad.bench.limits import Peak, multipliers
 from handgrad.bench.one_pass import TOLERANCE
+from handgrad.bench.peers import installed
 from handgrad.bench.report import Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, race, ratio
+from handgrad.bench.timing import Contender, compiled, equal_to, plain, race, ratio
 from handgrad.fast import linear_cross_entropy
-from handgrad.fast.residuals import at_label, from_sums, many_classes
+from handgrad.fast.residuals import unscaled_classes
 from handgrad.gradients.linear import matmul
 
 CHUNKS = (128, 256, 512, 1_024)
-SLICES = 4
 SECONDS = 90.0
 
 
-def unscaled(hidden: jax.Array, weight: jax.Array, y: jax.Array, size: int) -> tuple:
-    """(E, (∂E/∂h, ∂E/∂W)) of chunks of `size`, ∂E/∂W in SLICES of the features."""
-    tokens, features = hidden.shape
-    width = features // SLICES
+def by_torch(h: jax.Array, weight: jax.Array, z: jax.Array) -> list[Contender]:
+    """The three products by PyTorch, which multiplies by MKL or oneDNN, where it is installed.
 
-    def step(carry: tuple, chunk: tuple) -> tuple:
-        by_weight, total = carry
-        h, labels = chunk
-        z = matmul(h, weight)
-        own = at_label(z, labels, axis=1)
-        top = jnp.maximum(jnp.max(z, axis=1), own)
-        true = lax.broadcasted_iota(labels.dtype, z.shape, 1) == labels[:, None]
-        others = jnp.where(true, 0, jnp.exp(z - top[:, None]))
-        rest = jnp.sum(others, axis=1)
-        losses, scale = from_sums(top - own, rest, labels, weight.shape[1])
-        scale, at_true = scale[:, None] / tokens, (-rest * scale)[:, None] / tokens
-        factor = (h * scale).T
-
-        def add(i: int, sums: jax.Array) -> jax.Array:
-            part = matmul(lax.dynamic_slice_in_dim(factor, i * width, width), others)
-            before = lax.dynamic_slice_in_dim(sums, i * width, width)
-            return lax.dynamic_update_slice_in_dim(sums, before + part, i * width, 0)
-
-        by_weight = lax.fori_loop(0, SLICES, add, by_weight)
-        by_weight = by_weight.at[:, labels].add((h * at_true).T)
-        by_hidden = matmul(others, weight.T) * scale + at_true * weight[:, labels].T
-        return (by_weight, total + jnp.sum(losses)), by_hidden
-
-    chunks = hidden.reshape(-1, size, features), y.reshape(-1, size)
-    start = jnp.zeros(weight.shape), jnp.zeros(())
-    by_hidden: jax.Array
-    (by_weight, total), by_hidden = lax.scan(step, start, chunks)
-    return total / tokens, (by_hidden.reshape(hidden.shape), by_weight)
+    Into arrays that are there already, as they are in the loop that XLA makes of the chunks.
+    """
+    torch: Any = installed("torch")
+    if torch is None:
+        return []
+    a, w, r = (torch.tensor(np.asarray(part)) for part in (h, weight, z))
+    like_h, like_w, like_r = map(torch.empty_like, (a, w, r))
+    return [
+        plain("part: logits by PyTorch", lambda: torch.mm(a, w, out=like_r)),
+        plain("part: residuals times Wᵀ by PyTorch", lambda: torch.mm(r, w.T, out=like_h)),
+        plain("part: hᵀ times residuals by PyTorch", lambda: torch.mm(a.T, r, out=like_w)),
+    ]
 
 
 def layer(tokens: int, features: int, words: int, quick: bool = False) -> Report:
@@ -82,17 +63,17 @@ def layer(tokens: int, features: int, words: int, quick: bool = False) -> Report
         run = partial(linear_cross_entropy.value_and_gradient, chunk=size)
         return compiled(name, run, *at, check=check)
 
-    tried = compiled("tried: no pass that scales", partial(unscaled, size=usual), *at, check=check)
-    whole = [*map(of, sorted({*CHUNKS, usual})), tried]
+    whole = list(map(of, sorted({*CHUNKS, usual})))
     h, labels, chunks = hidden[:usual], y[:usual], tokens // usual
     z = matmul(h, weight)
     parts = [
         compiled("part: logits, h W", matmul, h, weight),
-        compiled("part: loss and residuals", partial(many_classes, axis=1), z, labels),
+        compiled("part: loss and residuals", partial(unscaled_classes, axis=1), z, labels),
         compiled("part: residuals times Wᵀ", lambda r, w: matmul(r, w.T), z, weight),
         compiled("part: hᵀ times residuals", lambda h, r: matmul(h.T, r), h, z),
         compiled("part: copying logits", lambda z: z + 1, z),
     ]
+    parts += by_torch(h, weight, z)
     products = multipliers("float32")
     timings = race([baseline, *whole, *parts, *(c for c, _ in products.values())], SECONDS, quick)
     peak = Peak.of(products, timings)

@@ -36,7 +36,7 @@ def names(report):
 def test_one_pass(classes):
     report = one_pass.measure(200, 4, classes, quick=True)
     assert {"optax + jax.grad", "one pass", "one pass, packed", "NumPy"} <= set(names(report))
-    assert len(report.bars) == (3 if classes == 1 else 1)
+    assert len(report.bars) == (3 if classes == 1 else 2)
     assert all(row["seconds"] > 0 and row["of_read"] > 0 for row in report.rows)
 
 

@@ -39,7 +39,7 @@ def assert_all_close(given, expected, rtol=1e-12, atol=1e-16):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize(("words", "chunk"), [(37, 7), (16, None), (1, 1)])
+@pytest.mark.parametrize(("words", "chunk"), [(37, 7), (16, None), (1, 1), (1_003, 9)])
 def test_it_equals_the_reference(words, chunk):
     """Chunks that divide the tokens and do not; slices that divide the vocabulary and do not."""
     with x64():

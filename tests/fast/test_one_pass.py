@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from handgrad._precision import x64
-from handgrad.errors import InputError
+from handgrad.errors import InputError, MissingExtraError
 from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params
@@ -135,6 +135,16 @@ def test_a_block_fills_its_bytes_and_blocks_stay_few():
     assert one_pass.rows_of_block(10, 64, 4) == 10
 
 
+def test_without_numba_xla_does_it(monkeypatch):
+    monkeypatch.setattr(one_pass, "find_spec", lambda name: None)
+    monkeypatch.setattr(one_pass, "LARGE", 0)
+    monkeypatch.setenv(one_pass.VARIABLE, "numba")
+    value, _ = one_pass.value_and_gradient(BINARY, X, Y)
+    assert value == one_pass.value_and_gradient(BINARY, X, Y, form="xla")[0]
+    with pytest.raises(MissingExtraError, match=r"handgrad\[numba\]"):
+        one_pass.value_and_gradient(BINARY, X, Y, form="numba")
+
+
 X, Y = np.ones((4, 3), np.float32), np.ones(4, np.float32)
 BINARY = Params(jnp.ones(3, jnp.float32), jnp.zeros((), jnp.float32))
 CLASSES = Params(jnp.ones((3, 2), jnp.float32), jnp.zeros(2, jnp.float32))
@@ -155,6 +165,9 @@ CLASSES = Params(jnp.ones((3, 2), jnp.float32), jnp.zeros(2, jnp.float32))
         (lambda: one_pass.value_and_gradient(BINARY, X.astype(np.float16), Y), "params.weight"),
         (lambda: one_pass.value_and_gradient(BINARY, one_pass.pack(X, Y), rows=2), "rows"),
         (lambda: one_pass.value_and_gradient(BINARY, X, Y, rows=-1), "rows"),
+        (lambda: one_pass.value_and_gradient(BINARY, X, Y, form="cuda"), "form"),
+        (lambda: one_pass.value_and_gradient(BINARY, X, Y, rows=2, form="numba"), "form"),
+        (lambda: one_pass.value_and_gradient(BINARY, one_pass.pack(X, Y), form="numba"), "form"),
         (lambda: one_pass.value_and_gradient(BINARY, X, Y[:2]), "y"),
         (lambda: one_pass.value_and_gradient(CLASSES, X, Y), "y"),
         (lambda: one_pass.value_and_gradient(BINARY, one_pass.pack(X, Y), Y), "y"),

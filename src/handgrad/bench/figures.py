@@ -5,7 +5,9 @@ from typing import Any
 
 from handgrad.bench.report import Report
 
-OURS = ("one pass", "one pass, packed", "in the forward pass", "the loss alone")
+OURS = (
+    "one pass", "one pass, packed", "one pass, numba", "in the forward pass", "the loss alone",
+)  # fmt: skip
 COLOURS = ("#0b6e4f", "#e07a5f", "#3d5a80", "#b08900", "#6d597a", "#777777")
 
 

@@ -35,7 +35,7 @@ from handgrad._checks import (
 from handgrad._precision import wider
 from handgrad._types import DTypeLike, Scalar
 from handgrad.errors import InputError
-from handgrad.fast.residuals import at_label, many_classes
+from handgrad.fast.residuals import at_label, unscaled_classes
 from handgrad.gradients.linear_cross_entropy import Hidden, Weight
 
 Labels = Int[Array, " T"]
@@ -131,13 +131,16 @@ def _run(
     def step(carry: tuple, chunk: tuple) -> tuple[tuple, Any]:
         by_weight, total = carry
         h, labels, some = chunk
-        losses, residual = _chunk(product(h, factor), labels, some, settings.label_smoothing)
+        losses, r, scale = _chunk(product(h, factor), labels, some, settings.label_smoothing)
         if not with_gradient:
             return (by_weight, total + losses), None
-        r = (residual / total_counted).astype(operands)
+        scale = (scale / total_counted)[:, None]
+        if operands != wide:  # then r is rounded, in a pass that can as well scale it
+            r, scale = r * scale, jnp.ones_like(scale)
+        r, scaled = r.astype(operands), (h.astype(wide) * scale).astype(operands).T
 
         def add(start: Array | int, columns: int, so_far: Array) -> Array:
-            part = product(h.T, lax.dynamic_slice_in_dim(r, start, columns, axis=1)).astype(sums)
+            part = product(scaled, lax.dynamic_slice_in_dim(r, start, columns, axis=1)).astype(sums)
             before = lax.dynamic_slice_in_dim(so_far, start, columns, axis=1)
             return lax.dynamic_update_slice_in_dim(so_far, before + part, start, axis=1)
 
@@ -145,7 +148,7 @@ def _run(
         by_weight = lax.fori_loop(0, whole, lambda i, g: add(i * width, width, g), by_weight)
         if words % width:
             by_weight = add(whole * width, words % width, by_weight)
-        return (by_weight, total + losses), product(r, factor.T).astype(hidden.dtype)
+        return (by_weight, total + losses), (product(r, factor.T) * scale).astype(hidden.dtype)
 
     size = chunk_size(tokens, settings.chunk, words)
     zeros = jnp.zeros((features, words) if with_gradient else (), sums)
@@ -158,15 +161,20 @@ def _run(
     return value, (jnp.reshape(by_hidden, (-1, features))[:tokens], by_weight)
 
 
-def _chunk(z: Array, y: Array, counted: Array, smoothing: float) -> tuple[Array, Array]:
-    """(Σ ℓ, p − q) over a chunk of logits (C, V), of the rows that are counted."""
-    losses, residual = many_classes(z, y, axis=1)
+def _chunk(z: Array, y: Array, counted: Array, smoothing: float) -> tuple[Array, Array, Array]:
+    """(Σ ℓ, r, s), s r = p − q, over a chunk of logits (C, V), of the rows that are counted.
+
+    s (C,) is for the smaller factors of both products: no pass over the chunk multiplies by it.
+    """
+    losses, r, scale = unscaled_classes(z, y, axis=1)
     if smoothing:
         own = at_label(z, y, axis=1)
         losses = losses - smoothing * jnp.mean(z - own[:, None], axis=1)  # no digit of an offset
         true = lax.broadcasted_iota(y.dtype, z.shape, 1) == y[:, None]
-        residual = residual + jnp.where(true, smoothing, 0) - smoothing / z.shape[1]
-    return jnp.sum(jnp.where(counted, losses, 0)), jnp.where(counted[:, None], residual, 0)
+        r = r * scale[:, None] + jnp.where(true, smoothing, 0) - smoothing / z.shape[1]
+        scale = jnp.ones_like(scale)
+    r = jnp.where(counted[:, None], r, 0)
+    return jnp.sum(jnp.where(counted, losses, 0)), r, jnp.where(counted, scale, 0)
 
 
 def chunk_size(tokens: int, asked: int | None, words: int) -> int:

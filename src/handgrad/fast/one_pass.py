@@ -11,10 +11,17 @@ keeps the blocks features first, (D, R), each an array of its own, and pays for 
 products are faster, and XLA works on several blocks at a time, some of which then leave the cache.
 `Coded` features are read where they lie, too: a row has fewer numbers than features.
 
+With the extra `numba` there is a third way, `fast.kernel`: machine code that takes a block through
+all of this in the cache of one core. `value_and_gradient` says when it is taken.
+
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """
 
-from typing import Any, NamedTuple
+import os
+import time
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +34,7 @@ from handgrad._checks import (
     dtype_of,
     require_axis,
     require_binary_labels,
+    require_choice,
     require_class_labels,
     require_dtype_of_x,
     require_examples,
@@ -37,7 +45,7 @@ from handgrad._checks import (
     shape_of,
 )
 from handgrad._types import ArrayLike, Coded, DTypeLike, Features, Inputs, Scalar
-from handgrad.errors import InputError
+from handgrad.errors import InputError, MissingExtraError
 from handgrad.fast.residuals import FEW, binary, categorical
 from handgrad.gradients import linear
 from handgrad.gradients.linear import Params, matmul, penalty, penalty_gradient
@@ -52,6 +60,15 @@ MOST_FLAT = 2**31 - 1
 """Numbers in x whose places 32 bits can count; where there are more, blocks are cut from rows."""
 MOST_BLOCKS = 128
 """The program is unrolled over the blocks: more of them would take long to compile."""
+FORMS = ("auto", "xla", "numba")
+VARIABLE = "HANDGRAD_ONE_PASS"
+"""The environment's variable that says what 'auto' is: 'xla', 'numba', or as measured."""
+LARGE = 2**25
+"""Bytes of x from which 'auto' compares the forms: below, a pass takes less than 10 ms."""
+SAMPLE = 2**24
+"""Bytes of x on which it compares them, in a few runs of milliseconds."""
+WORTHWHILE = 1.3
+"""Times as fast as XLA's that the compiled kernel must be, for 'auto' to take it."""
 
 
 class Packed(NamedTuple):
@@ -106,12 +123,20 @@ def value_and_gradient(
     y: ArrayLike | None = None,
     l2: float = 0.0,
     rows: int | None = None,
+    form: str = "auto",
 ) -> tuple[Scalar, Params]:
     """(E, ∇E), as the reference gives them, for x (N, D) with y, or for `pack(x, y)` without.
 
     The weight's shape decides: (D,) is logistic regression, (D, K) softmax regression. Labels as
     there: (N,) in [0, 1], or (N,) integers or (N, K) probabilities. `rows` is how many rows of an
-    array are a block. Raises InputError if the shapes do not fit.
+    array are a block of XLA's.
+
+    `form` is 'xla', 'numba', which needs the extra of that name, float32, a CPU, one label for each
+    row and no more than 32 classes, or 'auto': numba where it can be used, x has 32 MB or more, and
+    it was at least 1.3 times as fast on 16 MB of as many features and classes, which is measured
+    once in a process. The environment's HANDGRAD_ONE_PASS=xla or =numba is what 'auto' is instead.
+
+    Raises InputError if the shapes do not fit, or a form that is asked for cannot be used.
 
     >>> x, y = jnp.array([[1.0, 1.0], [-4.0, 5.0]]), jnp.array([1.0, 0.0])
     >>> params = Params(jnp.array([4.0, 5.0]), jnp.array(-9.0))
@@ -120,8 +145,13 @@ def value_and_gradient(
     """
     require_params(params)
     params = Params(jnp.asarray(params.weight), jnp.asarray(params.bias))
-    run: Any = _packed if isinstance(x, Packed) else _by_rows
-    sums = run(params, x, y, rows)
+    require_choice("form", form, FORMS)
+    if isinstance(x, Packed):
+        if form == "numba":
+            raise InputError("form", "'xla', as the blocks are XLA's", "'numba'", "pass x and y")
+        sums = _packed(params, x, y, rows)
+    else:
+        sums = _from_rows(params, x, y, rows, form)
     examples = x.shape[0]
     total, gradient = jax.tree.map(lambda part: part / examples, sums)
     weight = gradient.weight + penalty_gradient(params.weight, l2)
@@ -147,14 +177,100 @@ def _packed(
     return sums
 
 
-def _by_rows(
-    params: Params, x: Inputs, y: ArrayLike | None, rows: int | None
+def _from_rows(
+    params: Params, x: Inputs, y: ArrayLike | None, rows: int | None, form: str
 ) -> tuple[Scalar, Params]:
-    """The same over blocks of rows. XLA cuts them faster from a flat array than from a matrix."""
+    """The same for an array, in the form that is asked for, or that suits."""
     _check_examples(x, y, rows)
     x, y = jax.tree.map(jnp.asarray, x), jnp.asarray(y)
     _check(params, x.shape, y.shape, y.dtype)
     require_dtype_of_x(params, x)
+    if _takes_kernel(params, x, y, rows, form):
+        return _by_kernel(params, x, y)
+    return _by_rows(params, x, y, rows)
+
+
+# --- machine code ---------------------------------------------------------------------------------
+
+
+def _takes_kernel(params: Params, x: Inputs, y: Array, rows: int | None, form: str) -> bool:
+    """Whether it is `fast.kernel`. Raises InputError where that is asked for and cannot be used."""
+    installed = find_spec("numba") is not None
+    unfit = _unfit(params, x, y, rows)
+    if form == "numba":
+        if unfit:
+            raise InputError("form", "'xla' or 'auto'", f"'numba' with {unfit}", "leave it out")
+        if not installed:
+            raise MissingExtraError("one pass compiled by numba", "numba")
+    if form != "auto":
+        return form == "numba"
+    form = os.environ.get(VARIABLE, "auto")
+    require_choice(VARIABLE, form, FORMS)
+    if form == "xla" or unfit or not installed:
+        return False
+    if form == "numba":
+        return True
+    classes = 0 if params.weight.ndim == 1 else params.weight.shape[1]
+    return 4 * x.size >= LARGE and times_as_fast(x.shape[1], classes) >= WORTHWHILE
+
+
+def _unfit(params: Params, x: Inputs, y: Array, rows: int | None) -> str:
+    """What keeps the kernel from taking these arguments, or nothing."""
+    reasons = {
+        f"the device {jax.default_backend()}": jax.default_backend() != "cpu",
+        "several devices": jax.device_count() > 1,  # XLA would not split its work among them
+        f"dtype {x.dtype}": x.dtype != jnp.float32,
+        "a label for each class": y.ndim == 2,
+        "one class": params.weight.shape[1:] == (1,),
+        f"more than {FEW} classes": params.weight.shape[1:] > (FEW,),
+        "rows": rows is not None,
+        "codes": isinstance(x, Coded),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+@cache
+def times_as_fast(features: int, classes: int) -> float:
+    """The kernel's speed as times of XLA's, on `SAMPLE` bytes; `classes` is 0 for binary labels.
+
+    Measured at the first call in a process, which compiles both: in milliseconds after that.
+    """
+    examples = max(1, SAMPLE // (4 * features))
+    outputs = (classes,) if classes else ()
+    forms = (_by_kernel, partial(_by_rows, rows=None))
+    best = [np.inf, np.inf]
+    with jax.ensure_compile_time_eval():
+        params = Params(jnp.zeros((features, *outputs), np.float32), jnp.zeros(outputs, np.float32))
+        x = jnp.ones((examples, features), np.float32)
+        y = jnp.zeros(examples, np.int32 if classes else np.float32)
+        programs = [jax.jit(form).lower(params, x, y).compile() for form in forms]
+        for _ in range(8):
+            for number, program in enumerate(programs):
+                began = time.perf_counter()
+                jax.block_until_ready(program(params, x, y))
+                best[number] = min(best[number], time.perf_counter() - began)
+    kernel, xla = best
+    return xla / kernel
+
+
+@jax.custom_jvp
+def _by_kernel(params: Params, x: Array, y: Array) -> tuple[Scalar, Params]:
+    """(Σ ℓ, its gradient) by machine code, which has no derivative: that is taken of XLA's form."""
+    from handgrad.fast import kernel
+
+    return kernel.sums(params, x, y)
+
+
+@_by_kernel.defjvp
+def _by_kernel_jvp(primals: tuple, tangents: tuple) -> tuple:
+    return jax.jvp(partial(_by_rows, rows=None), primals, tangents)
+
+
+# --- blocks of rows -------------------------------------------------------------------------------
+
+
+def _by_rows(params: Params, x: Inputs, y: Array, rows: int | None) -> tuple[Scalar, Params]:
+    """(Σ ℓ, its gradient) by XLA, which cuts blocks faster from a flat array than from a matrix."""
     values = x.values if isinstance(x, Coded) else x
     examples, columns = values.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
@@ -224,9 +340,10 @@ def gradient(
     y: ArrayLike | None = None,
     l2: float = 0.0,
     rows: int | None = None,
+    form: str = "auto",
 ) -> Params:
     """∇E alone; see `value_and_gradient`."""
-    return value_and_gradient(params, x, y, l2, rows)[1]
+    return value_and_gradient(params, x, y, l2, rows, form)[1]
 
 
 def _check_examples(x: Inputs | np.ndarray, y: ArrayLike | None, rows: int | None) -> None:

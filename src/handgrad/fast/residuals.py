@@ -61,7 +61,13 @@ def few_classes(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 def many_classes(z: Array, y: Array, axis: int) -> tuple[Array, Array]:
-    """(ℓ, r) for logits whose classes run along `axis`, and integers (R,), as whole arrays.
+    """(ℓ, r) for logits whose classes run along `axis`, and integers (R,), as whole arrays."""
+    losses, residuals, scale = unscaled_classes(z, y, axis)
+    return losses, residuals * jnp.expand_dims(scale, axis)
+
+
+def unscaled_classes(z: Array, y: Array, axis: int) -> tuple[Array, Array, Array]:
+    """(ℓ, r / s, s), s = 1 / Σ_j e^{z_j − max z}, for the same.
 
     What is not at the label is kept as it is summed: XLA puts it, and the residual, where z was.
     """
@@ -70,10 +76,8 @@ def many_classes(z: Array, y: Array, axis: int) -> tuple[Array, Array]:
     top = jnp.maximum(jnp.max(z, axis=axis), own)  # so that z_y is read before z is written over
     others = jnp.where(true, 0, jnp.exp(z - jnp.expand_dims(top, axis)))
     rest = jnp.sum(others, axis=axis)
-    gap = top - own
-    losses, scale = from_sums(gap, rest, y, z.shape[axis])
-    at_true = jnp.expand_dims(-rest * scale, axis)
-    return losses, jnp.where(true, at_true, others * jnp.expand_dims(scale, axis))
+    losses, scale = from_sums(top - own, rest, y, z.shape[axis])
+    return losses, jnp.where(true, -jnp.expand_dims(rest, axis), others), scale
 
 
 def at_label(z: Array, y: Array, axis: int) -> Array:
