@@ -21,7 +21,7 @@ import os
 import time
 from functools import cache, partial
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
