@@ -132,7 +132,7 @@ def test_what_the_command_refuses(script):
 
 def test_only_gradients_without_loops_are_mutated():
     names = [case.name for case in all_cases()]
-    assert len(names) == 46
+    assert len(names) == 48
     assert "one_pass_logistic" in names
     assert "linear_cross_entropy_chunked" not in names
     with pytest.raises(InputError):

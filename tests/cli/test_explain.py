@@ -72,7 +72,7 @@ def test_a_case_with_its_derivation_its_tape_and_the_agreement(command, tmp_path
     assert (tmp_path / "p.tex").read_text().count("\\tag{") == 11
     order = [
         "The gradient of logistic regression", "(yₙ − ŷₙ)(xₙ, 1)", "21 equations forward",
-        "logits = matmul + v₁", "backward", "∂ loss/∂ it", "the tape's last cotangent", "by hand",
+        "logits = product + v₁", "backward", "∂ loss/∂ it", "the tape's last cotangent", "by hand",
         "the tape's gradient is jax.grad's, bit for bit, and the hand-derived one's",
     ]  # fmt: skip
     places = [ran.out.index(words) for words in order]

@@ -42,6 +42,7 @@ ALLOWED = {
     "accuracy/functions.py": {"importlib.import_module"},  # of JAX and optax, by a fixed list
     "repair/code.py": {"exec", "compile"},  # what it has itself printed
     "bench/__init__.py": {"importlib.import_module"},  # its jobs, by a fixed list
+    "bench/judge.py": {"subprocess"},  # the command itself, timed from its start
     "bench/peers.py": {"importlib.import_module"},  # torch, numba and glum, by name
     "interop/branches.py": {"compile"},  # the user's own function, its branches rewritten
     "interop/functions.py": {"importlib.import_module"},  # jax.numpy and its like, by a fixed list
