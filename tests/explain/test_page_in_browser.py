@@ -361,7 +361,7 @@ def test_what_is_spoken_at_a_step(chromium, pages):
     page.key("ArrowRight")
     live = page.run("return document.querySelector('[aria-live]').textContent")
     assert live.startswith("Forward, equation 1 of 14. product = x · params.weight.")
-    assert "matmul is" in live
+    assert "product is" in live
     assert "Forward" in page.run("return document.getElementById('slider').ariaValueText")
 
 

@@ -260,6 +260,13 @@ def test_the_extra_is_named(tmp_path, monkeypatch):
 # ---- a disk that refuses
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_disk_without_room_for_the_lock(tmp_path):
+    (tmp_path / "lock").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="checkpoint: expected a folder .* written to"):
+        counted(tmp_path)
+
+
 def test_a_save_that_fails_costs_only_itself(whole, tmp_path, monkeypatch):
     """After the arrays are written; half of a checkpoint is never left behind."""
     real, calls = checkpoint_file.save_arrays, []

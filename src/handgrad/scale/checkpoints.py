@@ -278,8 +278,11 @@ def lock_folder(folder: Path) -> Iterator[None]:
             ) from error  # fmt: skip
         except OSError as error:
             raise _no_folder(folder, error) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n".encode())
+        try:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
+        except OSError as error:  # a full disk
+            raise _no_folder(folder, error) from error
         yield
 
 
