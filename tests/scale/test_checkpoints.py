@@ -263,7 +263,7 @@ def test_the_extra_is_named(tmp_path, monkeypatch):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_disk_without_room_for_the_lock(tmp_path):
     (tmp_path / "lock").symlink_to("/dev/full")
-    with pytest.raises(InputError, match="checkpoint: expected a folder .* written to"):
+    with pytest.raises(InputError, match=r"checkpoint: expected a folder .* written to"):
         counted(tmp_path)
 
 
