@@ -170,6 +170,8 @@ class CaseMutants:
                 if by <= reach
             )
         by_handgrad, cause = self.by_handgrad(changed, black_box, causes)
+        if black_box and by_handgrad and not different:
+            different = self.loses_all_digits(changed)
         accused = {OURS: by_handgrad}
         for judge, (dtype, check) in CHECKS.items() if beside else ():
             accused[judge] = self.by_jax(changed, dtype, check)
@@ -177,6 +179,19 @@ class CaseMutants:
             self.case.name, mutation.operator, mutation.place, mutation.detail, different, accused,
             black_box, cause,
         )  # fmt: skip
+
+    def loses_all_digits(self, changed: Callable) -> bool:
+        """Whether float64 keeps no digit of it somewhere out there, be it the same mathematics."""
+        with x64():
+            for number, (args, by) in enumerate(zip(self.unseen, self.scales, strict=True)):
+                if by <= max(self.black_scales):
+                    own = np.concatenate([np.ravel(a) for a in jax.tree.leaves(changed(*args))])
+                    right = np.concatenate([np.ravel(a) for a in self.right[number]])
+                    right = right.astype(np.float64)
+                    normal = np.abs(right) > np.finfo(np.float64).tiny
+                    if (~(np.abs(own - right) < np.abs(right)))[normal].any():
+                        return True
+        return False
 
     def at_length(self, number: int) -> list:
         """The right answer at one of the unseen points, to as many digits as a doubt takes."""
