@@ -109,9 +109,10 @@ def test_the_streams_are_those_of_the_results():
 
 
 def figures_of(job):
-    """Every number of a job's reports and bars, in each way that it may be written."""
+    """Every number of a job's reports and bars on any CPU, in each way that it may be written."""
     seen = set()
-    for report in read_report(RESULTS / f"{job}.json")[1]:
+    files = RESULTS.parent.glob(f"cpu-*/{job}.json")
+    for report in (report for file in files for report in read_report(file)[1]):
         values = [number for bar in report.bars for number in (bar.got, bar.wanted)]
         values += [v for row in report.rows for v in row.values() if isinstance(v, float)]
         for value in values:
