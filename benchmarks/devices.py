@@ -120,7 +120,9 @@ def sentence(found: Sequence[Found]) -> str:
     passes = over_devices("1,000,000 × 64 float32, binary", "times as fast as optax + jax.grad")
     layer = "8,192 tokens, 256 features, 65,536 words, float32"
     times = [1 / share for share in over_devices(layer, "of optax + jax.grad's time")]
-    memory = [round(1 / share) for share in over_devices(layer, "of optax + jax.grad's temporaries")]
+    memory = [
+        round(1 / share) for share in over_devices(layer, "of optax + jax.grad's temporaries")
+    ]
     devices = " and ".join(sorted({one.device for one in cpus}))
     return (
         f"Against optax with `jax.grad` ({devices}): one pass over a million rows is "
