@@ -5,9 +5,7 @@ code are read last: until then Sphinx, on the last core, reads the others.
 """
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,29 +83,13 @@ def start(app: Any, env: Any, docnames: list[str]) -> None:
         return
     docnames.sort(key=lambda name: name in coded)
     pool = ProcessPoolExecutor(max(1, (os.cpu_count() or 1) - 1), get_context("spawn"))
-    with importable():
-        RUNNING.update({name: pool.submit(outcomes_of, paths[name]) for name in coded})
+    RUNNING.update({name: pool.submit(outcomes_of, paths[name]) for name in coded})
     pool.shutdown(wait=False)
 
 
 def has_code(path: Path) -> bool:
     """Whether a page holds a block or a value to run."""
     return path.suffix == ".md" and any(block.kind in RUN for block in blocks_of(path.read_text()))
-
-
-@contextmanager
-def importable() -> Iterator[None]:
-    """The folders of this build, for the processes that begin within: Sphinx tells them nothing."""
-    folders = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-    old = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *([old] if old else [])])
-    try:
-        yield
-    finally:
-        if old is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = old
 
 
 def setup(app: Any) -> None:

@@ -21,7 +21,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 __all__ = [
     "Array", "ArrayLike", "BinaryLabels", "ClassLabels", "Coded", "DTypeLike", "Elementwise",
-    "Features", "Inputs", "Key", "Logits", "Model", "Rows", "Scalar", "Weights",
+    "Features", "Inputs", "Key", "Logits", "Model", "Rows", "Scalar", "Weights", "like",
+    "values_of",
 ]  # fmt: skip
 
 
@@ -98,6 +99,16 @@ class Coded:
         counts = f"{len(self.numbers):,} numbers, {len(self.categories):,} categories"
         shape = " x ".join(f"{size:,}" for size in self.shape)
         return f"Coded({shape}: {counts}, {np.dtype(self.dtype)})"
+
+
+def values_of(x: Any) -> Any:
+    """The array that features are kept in: x itself, or the numbers and codes of `Coded`."""
+    return x.values if isinstance(x, Coded) else x
+
+
+def like(x: Any, values: Any) -> Any:
+    """Features of the kind of x, kept in `values`."""
+    return x.with_values(values) if isinstance(x, Coded) else values
 
 
 Key = PRNGKeyArray

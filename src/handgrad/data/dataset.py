@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from handgrad._types import Coded
+from handgrad._types import Coded, values_of
 from handgrad._values import check_features, check_labels
 from handgrad.errors import InputError
 
@@ -42,8 +42,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        x = self.x.values if isinstance(self.x, Coded) else self.x
-        for name, array in (("x", x), ("y", self.y)):
+        for name, array in (("x", values_of(self.x)), ("y", self.y)):
             if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise InputError(name, "a NumPy array", type(array).__name__, "pass np.array(...)")
         for name in ("feature_names", "class_names"):

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handgrad._types import Coded
+from handgrad._types import Coded, values_of
 from handgrad.data.dataset import check_no_overflow
 from handgrad.data.encoders import PARTS, Column, Strings, ValueCounts
 from handgrad.errors import InputError
@@ -118,7 +118,7 @@ class Preparation:
 
     def check_no_overflow(self, x: NDArray[np.floating] | Coded) -> None:
         """Raise InputError for a number that is not finite."""
-        check_no_overflow(self.value_names, x.values if isinstance(x, Coded) else x)
+        check_no_overflow(self.value_names, values_of(x))
 
     def encode(self, parts: Sequence[Column]) -> NDArray[np.float64] | Coded:
         """Features (R, D) of some rows, filled and one-hot or coded, not yet standardised."""

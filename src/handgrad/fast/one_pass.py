@@ -44,7 +44,7 @@ from handgrad._checks import (
     require_size,
     shape_of,
 )
-from handgrad._types import ArrayLike, Coded, DTypeLike, Features, Inputs, Scalar
+from handgrad._types import ArrayLike, Coded, DTypeLike, Features, Inputs, Scalar, like, values_of
 from handgrad.errors import InputError, MissingExtraError
 from handgrad.fast.residuals import FEW, binary, categorical
 from handgrad.gradients import linear
@@ -271,7 +271,7 @@ def _by_kernel_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 def _by_rows(params: Params, x: Inputs, y: Array, rows: int | None) -> tuple[Scalar, Params]:
     """(Σ ℓ, its gradient) by XLA, which cuts blocks faster from a flat array than from a matrix."""
-    values = x.values if isinstance(x, Coded) else x
+    values = values_of(x)
     examples, columns = values.shape
     wide = params.weight.ndim == 2 and params.weight.shape[1] > FEW
     size = min(examples, rows or _rows_at_once(values, params.weight.shape[1] if wide else 0))
@@ -284,7 +284,7 @@ def _by_rows(params: Params, x: Inputs, y: Array, rows: int | None) -> tuple[Sca
         else:
             begin, flat = number * (size * columns), values.reshape(-1)
             block = lax.dynamic_slice_in_dim(flat, begin, size * columns).reshape(size, columns)
-        return x.with_values(block) if isinstance(x, Coded) else block
+        return like(x, block)
 
     def step(sums: tuple, numbered: tuple[Array, Array]) -> tuple[tuple, None]:
         number, labels = numbered

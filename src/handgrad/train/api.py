@@ -33,7 +33,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._notebook import cut, table
-from handgrad._types import Array, ArrayLike, Coded, Key, Model
+from handgrad._types import Array, ArrayLike, Coded, Key, Model, values_of
 from handgrad._values import check_features, check_labels, check_values, relative_weights
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
@@ -169,12 +169,12 @@ def weighted(
             "sample_weight", "none for this model", "some", "choose logistic, softmax or an mlp"
         )
     weights = relative_weights(sample_weight, x.shape[0]).astype(x.dtype)
-    values = x.values if isinstance(x, Coded) else x
+    values = values_of(x)
     place: Any = np if isinstance(values, np.ndarray) else jnp
     wider = place.concatenate([values, weights[:, None]], axis=1)
 
     def value_and_gradient(params: Params, x: Any, y: Array) -> tuple[Array, Params]:
-        values = x.values if isinstance(x, Coded) else x
+        values = values_of(x)
         own, weight = values[:, :-1], values[:, -1]
         own = Coded(own, x.sizes[:-1]) if isinstance(x, Coded) else own
         return model.value_and_gradient(params, own, y, sample_weight=weight)

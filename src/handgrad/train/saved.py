@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from handgrad import __version__
 from handgrad._checks import require_choice
 from handgrad._precision import x64
-from handgrad._types import Coded, Model
+from handgrad._types import Coded, Model, like, values_of
 from handgrad.data.dataset import Dataset
 from handgrad.data.encoders import PARTS, Column, Strings, as_part, column_values
 from handgrad.data.files import check_columns, import_pyarrow, suggestion
@@ -103,13 +103,13 @@ def probabilities(
     In blocks of a fixed number of rows: what a row gets does not depend on the rows beside it.
     """
     dtype = np.dtype(jax.tree.leaves(params)[0].dtype)
-    values = x.values if isinstance(x, Coded) else x
+    values = values_of(x)
     found, block = [], np.zeros((ROWS, values.shape[1]), dtype)
     with x64(dtype == np.float64):
         for begin in range(0, len(values), ROWS):
             rows = values[begin : begin + ROWS]
             block[: len(rows)] = rows
-            some = x.with_values(block.copy()) if isinstance(x, Coded) else block.copy()
+            some = like(x, block.copy())
             p = np.asarray(_compiled(settings)(params, some), np.float64)
             found.append(p[: len(rows)])
     if not found:
@@ -153,10 +153,7 @@ class SavedModel:
         Raises:
             InputError: columns or values that do not fit.
         """
-        found = [
-            x.values if isinstance(x, Coded) else x
-            for x, _ in self._features(table, missing, unknown)
-        ]
+        found = [values_of(x) for x, _ in self._features(table, missing, unknown)]
         values = np.concatenate(found or [np.zeros((0, len(self.preparation.sizes)))])
         return probabilities(self.settings, self.params, self.preparation.wrap(values))
 
@@ -325,7 +322,7 @@ class SavedModel:
     def _held(self, x: Rows, file: str) -> Rows:
         """Raise InputError for a feature that is too large for the dtype of the parameters."""
         dtype = np.dtype(jax.tree.leaves(self.params)[0].dtype)
-        values = x.values if isinstance(x, Coded) else x
+        values = values_of(x)
         large = ~(np.abs(values) <= float(np.finfo(dtype).max))
         if large.any():
             name = self.preparation.value_names[int(np.argwhere(large)[0, 1])]

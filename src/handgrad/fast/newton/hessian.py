@@ -30,9 +30,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._types import Array, Coded, Inputs
+from handgrad._types import Array, Coded, Inputs, values_of
 from handgrad.fast.newton.objective import Evaluation, Objective, Scaling, logits, pullback, scaled
-from handgrad.fast.newton.rows import ProgramCache, draw_sample, values_of
+from handgrad.fast.newton.rows import ProgramCache, draw_sample
 from handgrad.gradients.sigmoid import sigmoid_derivative
 
 RIDGE = 3e-7

@@ -25,7 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from handgrad._placement import everywhere
-from handgrad._types import Array, Coded, Inputs
+from handgrad._types import Array, Inputs, like, values_of
 from handgrad.errors import InputError
 
 BLOCK_BYTES = 6_400_000
@@ -83,16 +83,6 @@ class Rows(NamedTuple):
     def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all examples."""
         return programs.run(function, self, *args)
-
-
-def values_of(x: Any) -> Any:
-    """The array that features are kept in: x itself, or the numbers and codes of `Coded`."""
-    return x.values if isinstance(x, Coded) else x
-
-
-def like(x: Any, values: Any) -> Any:
-    """Inputs of the kind of x, kept in `values`."""
-    return x.with_values(values) if isinstance(x, Coded) else values
 
 
 def _block_size(columns: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from handgrad._types import Coded
+from handgrad._types import Coded, values_of
 from handgrad.data.dataset import Dataset, check_split
 from handgrad.data.encoders import LabelEncoder
 from handgrad.data.files import SUFFIXES, check_path, file_changed
@@ -279,7 +279,7 @@ def _open(
             with np.errstate(over="ignore"):
                 x = x.astype(dtype, copy=False)
             preparation.check_no_overflow(x)
-            values = x.values if isinstance(x, Coded) else x
+            values = values_of(x)
             if held_out is None:
                 copies[0].append(values, y)
             else:
