@@ -242,7 +242,13 @@ def against_its_value(name, number, formula):
     return check(replace(entry, steps=(line, as_read)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if number % 4 == 0 else pytest.mark.slow)
+        for number, name in enumerate(NAMES)
+    ],
+)
 @pytest.mark.usefixtures("right_lines_once", "one_point")
 def test_a_formula_says_what_its_value_is(name):
     for number in numbers(name):

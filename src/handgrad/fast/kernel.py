@@ -24,7 +24,6 @@ Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradien
 """
 
 import math
-import os
 from typing import Any
 
 import jax
@@ -35,6 +34,7 @@ from numba import njit
 
 from handgrad._types import Scalar
 from handgrad.fast import ffi
+from handgrad.fast.blocks import EXACTLY, add_products, cores, logits, total
 from handgrad.gradients.linear import Params
 
 NAME = "handgrad_one_pass"
@@ -42,11 +42,6 @@ BLOCK_BYTES = 2**15
 """Of a block of rows: it stays in the first cache of a core."""
 ROWS = 256
 """Of a block at most; and about as many are summed in float32."""
-
-# What a numba function may do with floats: fuse a product and a sum; and where sums may be taken
-# in any order, that too. A division by zero is inf, as in NumPy.
-EXACTLY: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
-IN_ANY_ORDER: dict[str, Any] = {**EXACTLY, "fastmath": {"contract", "reassoc"}}
 
 f32, i32 = np.float32, np.int32
 ZERO, ONE, TWO = f32(0), f32(1), f32(2)
@@ -96,42 +91,6 @@ def log1p(u: Any) -> Any:
 # --- a block of rows ------------------------------------------------------------------------------
 
 
-@njit(**IN_ANY_ORDER)
-def logits(x: Any, weight: Any, bias: Any, z: Any) -> None:
-    """z, its first R, of rows x (R, D) for one class: four rows at a time share the weight."""
-    rows, features = x.shape
-    fours = rows // 4 * 4
-    for i in range(0, fours, 4):
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        z0 = z1 = z2 = z3 = ZERO
-        for j in range(features):
-            z0 += x0[j] * weight[j]
-            z1 += x1[j] * weight[j]
-            z2 += x2[j] * weight[j]
-            z3 += x3[j] * weight[j]
-        z[i], z[i + 1], z[i + 2], z[i + 3] = z0 + bias, z1 + bias, z2 + bias, z3 + bias
-    for i in range(fours, rows):
-        z0 = ZERO
-        for j in range(features):
-            z0 += x[i, j] * weight[j]
-        z[i] = z0 + bias
-
-
-@njit(**EXACTLY)
-def add_products(x: Any, r: Any, sums: Any) -> None:
-    """sums (D,) += Σ_i r_i x_i over rows x (R, D), for one class: four rows at a time."""
-    rows, features = x.shape
-    fours = rows // 4 * 4
-    for i in range(0, fours, 4):
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        r0, r1, r2, r3 = r[i], r[i + 1], r[i + 2], r[i + 3]
-        for j in range(features):
-            sums[j] += (r0 * x0[j] + r1 * x1[j]) + (r2 * x2[j] + r3 * x3[j])
-    for i in range(fours, rows):
-        for j in range(features):
-            sums[j] += r[i] * x[i, j]
-
-
 @njit(**EXACTLY)
 def binary(z: Any, y: Any, losses: Any) -> None:
     """Losses, the first R of `losses`, and residuals in the place of the logits, R of z."""
@@ -176,15 +135,6 @@ def categorical(z: Any, y: Any, losses: Any) -> None:
         of_class = z[k]
         for i in range(rows):
             of_class[i] = (-rest[i] if y[i] == k else of_class[i]) * top[i]
-
-
-@njit(**IN_ANY_ORDER)
-def total(values: Any, count: int) -> Any:
-    """The sum of the first `count`."""
-    so_far = ZERO
-    for i in range(count):
-        so_far += values[i]
-    return so_far
 
 
 # --- all rows -------------------------------------------------------------------------------------
@@ -294,12 +244,6 @@ def sums(params: Params, x: Array, y: Array) -> tuple[Scalar, Params]:
     shape = jax.ShapeDtypeStruct((products + classes + 1,), jnp.float32)
     call = jax.ffi.ffi_call(NAME, shape, vmap_method="sequential")
     weight, bias = params.weight.T.reshape(classes, features), params.bias.reshape(classes)
-    found = call(x, y, weight, bias, jnp.zeros(_cores(), jnp.int8))
+    found = call(x, y, weight, bias, jnp.zeros(cores(), jnp.int8))
     by_weight = found[:products].reshape(classes, features).T.reshape(params.weight.shape)
     return found[-1], Params(by_weight, found[products:-1].reshape(params.bias.shape))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

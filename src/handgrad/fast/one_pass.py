@@ -204,14 +204,20 @@ def _takes_kernel(params: Params, x: Inputs, y: Array, rows: int | None, form: s
             raise MissingExtraError("one pass compiled by numba", "numba")
     if form != "auto":
         return form == "numba"
-    form = os.environ.get(VARIABLE, "auto")
-    require_choice(VARIABLE, form, FORMS)
+    form = form_of_environment()
     if form == "xla" or unfit or not installed:
         return False
     if form == "numba":
         return True
     classes = 0 if params.weight.ndim == 1 else params.weight.shape[1]
     return 4 * x.size >= LARGE and times_as_fast(x.shape[1], classes) >= WORTHWHILE
+
+
+def form_of_environment() -> str:
+    """What HANDGRAD_ONE_PASS says, or 'auto'. Raises InputError for anything else."""
+    form = os.environ.get(VARIABLE, "auto")
+    require_choice(VARIABLE, form, FORMS)
+    return form
 
 
 def _unfit(params: Params, x: Inputs, y: Array, rows: int | None) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,7 @@ from handgrad.fast.newton.rows import (
     lay_out,
     partition,
 )
+from handgrad.fast.one_pass import LARGE, form_of_environment
 from handgrad.gradients.linear import Params
 
 SAMPLE, SAMPLE_PER_FEATURE = 16_384, 40
@@ -137,6 +139,9 @@ def fit(
     `sample_weight` (N,) says how much each example counts in the mean. Features may be `Coded`: a
     pass then sums over the rows of each category, and its Hessian over those of each pair.
 
+    With the extra `numba`, passes for one logit over a row-major NumPy array of 32 MB or more, in
+    float32 or float64, are machine code (see `compiled`), unless HANDGRAD_ONE_PASS=xla.
+
     Raises InputError for shapes and dtypes that do not fit, features that are not finite, labels
     out of range, a class with no example, and options that cannot be used.
 
@@ -155,11 +160,28 @@ def fit(
         if sample_weight is not None:
             y = as_masses(y, classes, relative_weights(sample_weight, x.shape[0]))
         theta = as_theta(params, x, classes)
-        rows = lay_out(x, y) if mesh is None else partition(x, y, mesh)
+        rows = partition(x, y, mesh) if mesh else _compiled(lay_out(x, y), x, y)
         if isinstance(rows, Rows) and rows.few:
             x = rows.rest  # few examples, which JAX has by now
         refusal = partial(features_error, x)
         return _solve(rows, (x, y), theta, params is None, refusal, options, began)
+
+
+def _compiled(rows: Rows, x: Any, y: np.ndarray) -> Any:
+    """Rows whose passes for one logit are machine code, where numba is there and they take long."""
+    suits = (
+        isinstance(x, np.ndarray)
+        and x.dtype in (np.float32, np.float64)
+        and x.flags.c_contiguous
+        and x.nbytes >= LARGE
+        and y.ndim == 1
+        and y.dtype == np.float64
+    )
+    if not suits or form_of_environment() == "xla" or find_spec("numba") is None:
+        return rows
+    from handgrad.fast.newton.compiled import CompiledRows
+
+    return CompiledRows(rows, x, y)
 
 
 def fit_blocks(

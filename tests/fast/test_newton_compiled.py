@@ -1,0 +1,95 @@
+"""Newton's passes as machine code give what the passes of XLA give, and the same optimum."""
+
+import numpy as np
+import pytest
+
+from handgrad._precision import x64
+from handgrad.errors import InputError
+from handgrad.fast import newton, one_pass
+from handgrad.fast.newton import api
+from handgrad.fast.newton.objective import value_and_gradient, with_hessian
+from handgrad.fast.newton.rows import ProgramCache, lay_out
+
+pytest.importorskip("numba")
+
+from handgrad.fast.newton.compiled import CompiledRows
+
+
+def draw(examples, features, dtype="float64"):
+    rng = np.random.default_rng(examples)
+    x = rng.normal(1, 2, size=(examples, features)).astype(dtype)
+    z = x @ rng.normal(size=features)
+    return x, (rng.random(examples) < 1 / (1 + np.exp(-z))).astype(float)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("examples", "features"), [(1, 1), (7, 3), (4_099, 5), (130, 700)])
+@pytest.mark.parametrize("scale", [0.1, 40.0])
+def test_a_pass_is_that_of_xla(examples, features, dtype, scale):
+    x, y = draw(examples, features, dtype)
+    theta = scale * np.random.default_rng(1).normal(size=features + 1)
+    for labels in (y, np.full(examples, 0.25), np.linspace(0, 1, examples)):
+        with x64():
+            usual = lay_out(x, labels)
+            found = CompiledRows(usual, x, labels).sums(value_and_gradient, ProgramCache(), theta)
+            expected = usual.sums(value_and_gradient, ProgramCache(), theta)
+        loss, gradient, margin = map(np.asarray, expected)
+        np.testing.assert_allclose(found[0], loss, rtol=1e-13, atol=1e-300)
+        size = np.abs(x).sum(axis=0).max() + examples
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-12, atol=1e-15 * size)
+        np.testing.assert_allclose(found[2], margin, rtol=1e-12)
+
+
+def test_the_hessian_is_left_to_xla():
+    x, y = draw(50, 3)
+    with x64():
+        usual = lay_out(x, y)
+        args = with_hessian, ProgramCache(), np.ones(4), np.zeros(3), np.ones(3)
+        for ours, theirs in zip(
+            CompiledRows(usual, x, y).sums(*args), usual.sums(*args), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Whether machine code was taken, for data of any size."""
+    seen = []
+    monkeypatch.setattr(api, "LARGE", 0)
+    sums = CompiledRows.sums
+    monkeypatch.setattr(CompiledRows, "sums", lambda *args: seen.append(args) or sums(*args))
+    return seen
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_optimum_is_the_same(taken, monkeypatch, dtype):
+    x, y = draw(20_011, 6, dtype)
+    found = newton.fit(None, x, y, 1e-3)
+    assert taken
+    taken.clear()
+    monkeypatch.setenv(one_pass.VARIABLE, "xla")
+    usual = newton.fit(None, x, y, 1e-3)
+    assert not taken
+    assert found.converged
+    assert usual.converged
+    np.testing.assert_allclose(found.params.weight, usual.params.weight, atol=1e-8)
+    np.testing.assert_allclose(found.loss, usual.loss, rtol=1e-13)
+
+
+def test_what_it_does_not_suit_is_left_to_xla(taken):
+    x, y = draw(40, 2)
+    newton.fit(None, x, np.arange(40) % 3, 1e-3)
+    newton.fit(None, x.astype("float16"), y, 1e-3)
+    newton.fit(None, np.asfortranarray(x), y, 1e-3)
+    newton.fit(None, x, y, 1e-3, sample_weight=np.ones(40))
+    assert not taken
+
+
+def test_features_that_are_no_numbers_and_separable_classes(taken):
+    x, y = draw(40, 2)
+    x[3, 1] = np.nan
+    with pytest.raises(InputError, match="x: expected finite"):
+        newton.fit(None, x, y, 1e-3)
+    x[3, 1] = 0
+    assert newton.fit(None, x, (x[:, 0] > 1).astype(float)).separable
+    assert taken
