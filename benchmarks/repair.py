@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax.losses as ol
+from jax.test_util import check_grads
 
 from benchmarks.judge import bugs_jax
 from handgrad.bench.report import facts, slug
 from handgrad.repair import measured, repair
+from handgrad.repair.code import load
 
 RESULTS = Path(__file__).parent / "results" / slug(facts()) / "repair.json"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -194,7 +196,7 @@ ENTRIES = (
     Entry("sin x / x", "own", sine_ratio),
     Entry("x σ(1.702 x)", "own", quick_gelu),
     Entry("e^(−x²/2)", "own", gaussian),
-    Entry("logit", "own", logit),
+    Entry("logit", "own", logit, (0.3,)),
     Entry("x/√(1 + x²)", "own", rational_sigmoid),
     Entry("x log x", "own", x_log_x),
     Entry("sigmoid cross-entropy", "optax", optax_cross_entropy, (Z, Y)),
@@ -217,8 +219,20 @@ def run(entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
     for dtype in DTYPES:
         row[dtype] = asdict(measured(entry.f, found.derivative_of_entry, at=entry.at, dtype=dtype))
+    row["order_two"] = passes_to_order_two(found.source, found.name, entry.at)
     row["seconds"] = time.perf_counter() - start
     return row
+
+
+def passes_to_order_two(source: str, name: str, at: tuple[Any, ...]) -> bool:
+    """Whether the printed code, alone in a module, passes `check_grads` to order 2 in float32."""
+    x, *rest = (jnp.asarray(value, jnp.float32) for value in at)
+    function = load(source)[name]
+    try:
+        check_grads(lambda x: function(x, *rest), (x,), order=2)
+    except AssertionError:
+        return False
+    return True
 
 
 def as_line(row: dict[str, Any]) -> str:
@@ -265,11 +279,13 @@ def as_summary(rows: list[dict[str, Any]]) -> str:
     worse = [r["function"] for r in done if max(r[d]["where_good"] for d in DTYPES) > GOOD]
     refused = [r["function"] for r in rows if "refused" in r]
     unproved = [r["function"] for r in done if r["proof"] != "identical"]
+    failing = [r["function"] for r in done if not r["order_two"]]
     return "\n".join([
         f"{len(done) - len(far)} of {len(rows)} at {GOOD:.0f} ulp or less in all three dtypes",
         *(f"{words}: {', '.join(names)}" for words, names in (
             ("above", far), ("dearer than 2 times", dear), ("above 8 ulp where it was not", worse),
             ("refused", refused), ("not proved", unproved),
+            ("check_grads to order 2 fails", failing),
         ) if names),
     ])  # fmt: skip
 

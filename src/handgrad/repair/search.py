@@ -669,15 +669,17 @@ def choose(
     """The pieces of least cost whose errors stay below the first goal that can be met.
 
     Inputs at which no form is good are asked for the first goal that can be met there, or for
-    somewhat less, and so do not spoil the others.
+    somewhat less, and so do not spoil the others; those at which the first candidate, which is the
+    term as it is, is good are not asked for less than that, unless nothing else can be met.
     """
     least = errors.min(axis=0)
     steps = np.array([*goals, np.inf])
     lost = np.where(least > GOOD, steps[np.searchsorted(goals, least)], 0)
-    for goal, slack in itertools.product(goals, SLACKS):
-        if slack > 1 and not lost.any():
+    was_good = errors[0] <= GOOD
+    for goal, slack, keeps in itertools.product(goals, SLACKS, (True, False)):
+        if (slack > 1 and not lost.any()) or (not keeps and goal <= GOOD):
             continue
-        fits = errors <= np.maximum(goal, slack * lost)
+        fits = errors <= np.where(keeps & was_good, min(goal, GOOD), np.maximum(goal, slack * lost))
         chosen = _cheapest(candidates, fits, is_finite)
         if chosen is None:
             continue
