@@ -8,9 +8,11 @@ false alarm.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +26,7 @@ from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case
 from handgrad.catalogue import case as case_called
 from handgrad.errors import InputError
-from handgrad.verify import verify
+from handgrad.verify import conclusion, verify
 from handgrad.verify.diagnosis import UNNAMED
 from handgrad.verify.mathematics import RIGHT, compare_with_truth
 from handgrad.verify.verdict import Verdict
@@ -209,7 +211,9 @@ class CaseMutants:
         numbers too: no search looks for its tail.
         """
         if black_box:
-            verdict = self._as_black_box(changed, self.black_scales)
+            asked = nullcontext() if causes else patch.object(conclusion, "diagnose", _unasked)
+            with asked:  # the cause is most of the time, and no part of the verdict
+                verdict = self._as_black_box(changed, self.black_scales)
             return not verdict.ok and not verdict.is_undecided, verdict.cause or ""
         if self._is_different(changed):
             cause = verify(changed, evaluations=0, **self.question).cause if causes else ""
@@ -257,6 +261,10 @@ class CaseMutants:
         """Whether a check of JAX's fails the loss with this derivative."""
         case = self.case
         return accused_by_jax(case.loss, changed, self.at, case.argnums, dtype, check)
+
+
+def _unasked(*args: Any) -> None:
+    """In the place of a diagnosis."""
 
 
 def with_derivative(
