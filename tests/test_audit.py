@@ -110,6 +110,35 @@ def wrong_below(x):
 wrong_below.defjvps(lambda t, y, x: t)
 
 
+def halved(a):
+    def halve(ends):
+        low, high = ends
+        middle = (low + high) / 2
+        return jnp.where(middle**2 < a, middle, low), jnp.where(middle**2 < a, high, middle)
+    ends = jax.lax.while_loop(lambda ends: ends[1] - ends[0] > 1e-6, halve, (0 * a, 1 + a))
+    return sum(ends) / 2
+
+@jax.custom_jvp
+def by_halving(a):
+    return halved(a)
+
+by_halving.defjvps(lambda t, y, x: t / (2 * y))
+
+
+@jax.custom_jvp
+def wrong_by_halving(a):
+    return halved(a)
+
+wrong_by_halving.defjvps(lambda t, y, x: t / y)
+
+
+@jax.custom_jvp
+def with_what_is_left(a):
+    return halved(a), 1e4 * (halved(a) ** 2 - a)
+
+with_what_is_left.defjvps(lambda t, y, x: (t / (2 * y[0]), 0 * t))
+
+
 def scaled(by, x):
     @jax.custom_vjp
     def inner(x):
@@ -151,6 +180,10 @@ def test_only_below_zero():
     jax.jit(sample.wrong_below)(jnp.float32(1.5))
     jax.jit(sample.wrong_below)(jnp.float32(-1.5))
 
+def test_loops():
+    for function in sample.by_halving, sample.wrong_by_halving, sample.with_what_is_left:
+        jax.jit(function)(jnp.float32(1.7))
+
 def test_shards():
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("i",))
     spec = jax.sharding.PartitionSpec("i")
@@ -177,6 +210,9 @@ EXPECTED = {
     "wrong_below": "wrong",
     "wrong_in_shards": "wrong",
     "scaled.<locals>.inner": "wrong",
+    "by_halving": "close",
+    "wrong_by_halving": "wrong",
+    "with_what_is_left": "undecided",
 }
 
 
@@ -200,7 +236,7 @@ def test_the_audit_by_the_tests_of_a_package(sample):
     audit = json.loads((sample.path / "report.json").read_text())["audit"]
     assert audit["by_rule"] == {f"sample.{name}": status for name, status in EXPECTED.items()}
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
-    ran.assert_outcomes(passed=8)
+    ran.assert_outcomes(passed=9)
     ran.stdout.fnmatch_lines(["*1 tests fail while values are recorded*::test_no_effects"])
     rows = {row["rule"].removeprefix("sample."): row for row in audit["rows"]}
     assert rows["wrong_in_scan"]["source"] == "test_sample.py::test_scan"

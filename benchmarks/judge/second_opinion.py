@@ -102,6 +102,8 @@ def _apply(equation: Any, operands: list) -> np.ndarray:
         if batch == ((), ()):
             a, b = operands
             return np.asarray(np.tensordot(a, b, axes=(left, right)), dtype=object)
+    if name in ("scatter", "scatter-add"):
+        return _scatter_rows(params["dimension_numbers"], name == "scatter-add", *operands)
     if name in _elementwise():
         return _each(_elementwise()[name](params), *operands)
     raise HandgradError(f"the second opinion knows no rule for {name}")
@@ -118,6 +120,19 @@ def _reduce(ufunc: Any, array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     for axis in sorted(axes, reverse=True):
         array = np.asarray(ufunc.reduce(array, axis=axis), dtype=object)
     return array
+
+
+def _scatter_rows(
+    numbers: Any, adds: bool, operand: np.ndarray, indices: np.ndarray, updates: np.ndarray
+) -> np.ndarray:
+    """Rows written, or added, to those that the indices (n, 1) name; none outside."""
+    if numbers.scatter_dims_to_operand_dims != (0,) or numbers.inserted_window_dims != (0,):
+        raise HandgradError("the second opinion scatters nothing but rows")
+    out = np.array(operand, dtype=object)
+    for row, update in zip(indices[:, 0].tolist(), updates, strict=True):
+        if 0 <= row < len(out):
+            out[row] = out[row] + update if adds else update
+    return out
 
 
 def _elementwise() -> dict[str, Callable[[dict], Callable]]:
@@ -147,6 +162,7 @@ def _elementwise() -> dict[str, Callable[[dict], Callable]]:
         "log": logarithm, "log1p": lambda a: logarithm(1 + a), "logistic": logistic,
         "tanh": mp.tanh, "max": max, "min": min, "square": lambda a: a * a, "pow": power,
         "sqrt": mp.sqrt, "sign": mp.sign, "stop_gradient": lambda a: a,
+        "floor": lambda a: mp.floor(a) if mp.isfinite(a) else a,
     }  # fmt: skip
     table: dict[str, Callable] = {name: (lambda p, f=f: f) for name, f in plain.items()}
     table["integer_pow"] = lambda p: lambda a: a ** p["y"]

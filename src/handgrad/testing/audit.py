@@ -57,8 +57,8 @@ APPROXIMATE, ITERATIVE = 1e-5, 1e-2
 """A relative difference up to this is no error of the algebra, and neither is it right."""
 VALUES_AGREE = 1e-3
 """Of the value that a rule returns beside its derivative, relative."""
-STEP = 1e-4
-"""Of differences."""
+STEP, FAR = 1e-4, 1e-2
+"""Of differences; of a function that iterates, as far as it should still move steadily."""
 MARK = "__not_a_derivative__"
 
 
@@ -326,26 +326,8 @@ class Subject:
         A rule is wrong only where the function is smooth: the slopes on both sides agree, and those
         at two steps. Forward where the rule is a `custom_jvp`, which need not be transposable.
         """
-        rng = np.random.default_rng(0)
         with x64():
-            at = round_to(self.at, "float64")
-            moves = [rng.normal(size=np.shape(at[i])) for i in self.argnums]
-            base = [np.asarray(at[i]) for i in self.argnums]
-            weights = [rng.normal(size=x.shape) for x in jax.eval_shape(self.function, *at)]
-
-            def along(*chosen: Any) -> Any:
-                here = dict(zip(self.argnums, chosen, strict=True))
-                outputs = self.function(*(here.get(i, value) for i, value in enumerate(at)))
-                return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
-
-            def value(step: float) -> float:
-                return float(along(*(x + step * by for x, by in zip(base, moves, strict=True))))
-
-            if self.is_forward:
-                rule = float(jax.jvp(along, tuple(base), tuple(moves))[1])
-            else:
-                slopes = jax.grad(along, tuple(range(len(base))))(*base)
-                rule = sum(float(np.vdot(g, by)) for g, by in zip(slopes, moves, strict=True))
+            value, rule = self._along_a_direction()
             here = value(0.0)
             sides = [[(value(h) - here) / h, (here - value(-h)) / h] for h in (STEP, STEP / 2)]
         coarse, fine = (sum(pair) / 2 for pair in sides)
@@ -359,9 +341,48 @@ class Subject:
             return "close", said
         steady = abs(coarse - fine) <= 1e-5 * size
         smooth = all(abs(right - left) <= 100 * STEP * size for right, left in sides)
-        if steady and smooth and share > ITERATIVE:
+        convicts = steady and smooth and share > ITERATIVE
+        if convicts and not (self.iterates and self.by_far_differences()):
             return "wrong", f"{said}, along a direction: rule {rule:.9g}, differences {truth:.9g}"
         return None
+
+    def _along_a_direction(self) -> tuple[Callable[[float], float], float]:
+        """The weighed outputs after a step along a direction, and their slope by the rule."""
+        rng = np.random.default_rng(0)
+        at = round_to(self.at, "float64")
+        moves = [rng.normal(size=np.shape(at[i])) for i in self.argnums]
+        base = [np.asarray(at[i]) for i in self.argnums]
+        weights = [rng.normal(size=x.shape) for x in jax.eval_shape(self.function, *at)]
+
+        def along(*chosen: Any) -> Any:
+            here = dict(zip(self.argnums, chosen, strict=True))
+            outputs = self.function(*(here.get(i, value) for i, value in enumerate(at)))
+            return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
+
+        def value(step: float) -> float:
+            return float(along(*(x + step * by for x, by in zip(base, moves, strict=True))))
+
+        if self.is_forward:
+            rule = float(jax.jvp(along, tuple(base), tuple(moves))[1])
+        else:
+            slopes = jax.grad(along, tuple(range(len(base))))(*base)
+            rule = sum(float(np.vdot(g, by)) for g, by in zip(slopes, moves, strict=True))
+        return value, rule
+
+    def by_far_differences(self) -> str | None:
+        """'close' where the slope over a step of FAR is that of the rule, 'undecided' where it is
+        another than over STEP, else None.
+
+        What halves an interval until it is small, for example, moves by jumps, and the derivative
+        of what it approximates shows only over many of them.
+        """
+        with x64():
+            value, rule = self._along_a_direction()
+            near, far = ((value(h) - value(-h)) / (2 * h) for h in (STEP, FAR))
+        size = ITERATIVE * max(abs(rule), abs(far))
+        if abs(rule - far) <= size:
+            return "close"
+        return None if abs(near - far) <= size else "undecided"
 
     @property
     def iterates(self) -> bool:
@@ -394,6 +415,12 @@ def _status(verdict: Verdict, subject: Subject) -> tuple[str, str]:
             return "close", (
                 f"differs by {max(share, 1e-16):.0e} of its size at {found.coordinate} = "
                 f"{found.own}: the function may approximate what its rule is the derivative of"
+            )
+        if subject.iterates and (status := subject.by_far_differences()):
+            does = "agrees with the rule over long steps" if status == "close" else "moves by jumps"
+            return status, (
+                f"loops until a condition holds, and {does}: at {found.coordinate} = {found.own} "
+                f"the derivative of the loop is {truth:.6g}, the rule's {answer:.6g}"
             )
         fault += f" ({found.place}, {found.coordinate} = {found.own}: rule {answer:.9g}, "
         fault += f"truth {truth:.9g})"
