@@ -279,10 +279,11 @@ class Search:
         generator = np.random.default_rng(0)
         args = [generator.normal(size=TIMED) * 4]
         args += [np.full(TIMED, value) for value in (self.labels[0] if self.labels else ())]
-        before, after = (
-            min(compute(f, *args, dtype=self.dtype, repeats=5).ns for _ in range(2))
-            for f in (plain, as_function(term))
-        )
+        both = plain, as_function(term)
+        rounds = [
+            [compute(f, *args, dtype=self.dtype, repeats=5).ns for f in both] for _ in range(ROUNDS)
+        ]
+        before, after = np.min(rounds, axis=0)
         return before, after
 
     def needs_widening(self, term: Expression) -> bool:
