@@ -16,6 +16,7 @@ from handgrad.exact.balls import (
     exact_ball,
     is_accurate,
     looks_rounded,
+    power,
     rounded_constant,
     settling,
 )
@@ -150,3 +151,14 @@ def test_a_rounded_constant_holds_what_was_rounded():
     assert ball.contains(arb(2).sqrt().mid())
     assert 1e-8 < float(ball.rad()) < 2e-7
     assert rounded_constant(np.array([0.5]))[0].is_exact()
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 3, 8])
+def test_a_power_of_a_ball_around_0_holds_the_powers_of_all_in_it(exponent):
+    """Of such a ball with a middle of exactly 0 python-flint gives NaN."""
+    found = power(arb(0, 0.5), arb(exponent))
+    for number in (-0.5, -0.1, 0.0, 0.5):
+        assert found.contains(arb(number) ** exponent)
+    assert float(found.abs_upper()) < 0.5**exponent * 1.001
+    assert exponent % 2 or float(found.lower()) > -1e-6
+    assert not power(arb(0, 0.5), arb(-2)).is_finite()

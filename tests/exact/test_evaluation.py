@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from flint import arb
+from flint import arb, ctx
 
 from handgrad.exact import Undecided, evaluate, evaluate_jaxpr, trace, ulp_ball
 
@@ -96,6 +96,16 @@ def test_an_undecided_comparison_names_the_primitive_and_the_line():
 def test_exact_ties_are_decided():
     assert one(lambda x: jnp.where(x * 2 > 6, 1.0, 0.0), 3.0) == 0
     assert evaluate(jnp.argmax, np.array([1.0, 2.0, 2.0]))[()] == 1
+
+
+def test_numbers_that_tie_have_an_order_their_places_have_not():
+    def middle(x):
+        return jnp.sort(jnp.exp(x))[1]
+
+    with ctx.workprec(300):
+        assert abs(one(middle, np.array([0.5, 0.1, 0.5])) - arb("0.5").exp()) < 1e-50
+    with pytest.raises(Undecided, match="sort"):
+        evaluate(lambda x: jnp.argsort(jnp.exp(x)), np.array([0.5, 0.5]))
 
 
 def test_close_comparisons_are_settled_by_precision():

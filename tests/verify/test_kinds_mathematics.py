@@ -44,6 +44,14 @@ def corner(x, y):
     return jnp.abs(x - hidden_zero(y)) + 2 * x
 
 
+def apart(x, t):
+    return jnp.sqrt(jnp.sum((jnp.exp(x) - jnp.exp(t)) ** 2))
+
+
+def median(x):
+    return jnp.median(jnp.exp(x))
+
+
 def log_kink(x, y):
     return jnp.maximum(jnp.log(jnp.exp(y)) - y, x)
 
@@ -53,6 +61,25 @@ OPEN_CENTRES = {
     "beyond a cone": (lambda x, y: 0 * x + 2, cone, ([0.0, 0.0], 1.0), False),
     "a corner, left": (lambda x, y: 0 * x + 1, corner, (0.0, 1.0), True),
     "a corner, outside": (lambda x, y: 0 * x, corner, (0.0, 1.0), False),
+    "a distance of equal points": (lambda x, t: 0 * x, apart, ([0.5, 0.7], [0.5, 0.7]), True),
+    "a distance, too steep": (
+        lambda x, t: jnp.exp(x),
+        apart,
+        ([0.5, 0.7], [0.5, 0.7]),
+        False,
+    ),
+    "a median of ties": (
+        lambda x: jnp.exp(x) * jnp.asarray([0.0, 1.0, 0.0], x.dtype),
+        median,
+        ([0.1, 0.5, 0.5],),
+        True,
+    ),
+    "a median of ties, both": (
+        lambda x: jnp.exp(x) * jnp.asarray([0.0, 1.0, 1.0], x.dtype),
+        median,
+        ([0.1, 0.5, 0.5],),
+        False,
+    ),
     "a hidden tie": (lambda x, y: 0 * x + 0.5, log_kink, (0.0, 0.3), True),
     "a hidden tie, outside": (lambda x, y: 0 * x - 0.5, log_kink, (0.0, 0.3), False),
 }
@@ -97,6 +124,14 @@ EDGES = {
     ),
     "the same, wrong there": (
         lambda x: jnp.where(x == 0, 1 + 0 * x, 1.5 * jnp.sqrt(x)), power, ([0.0, 2.0],), False,
+    ),
+    "a slope from -inf to 0": (
+        lambda p: jnp.where(p == 0, -5 + 0 * p, jnp.log(jnp.where(p > 0, p, 1)) + 1),
+        lambda p: jnp.sum(jnp.where(p > 0, p * jnp.log(p), 0)), ([0.0, 0.4],), True,
+    ),
+    "beyond 0": (
+        lambda p: jnp.where(p == 0, 1 + 0 * p, jnp.log(jnp.where(p > 0, p, 1)) + 1),
+        lambda p: jnp.sum(jnp.where(p > 0, p * jnp.log(p), 0)), ([0.0, 0.4],), False,
     ),
     "the cube root: vertical": (
         lambda x: 1 / (3 * jnp.cbrt(x) ** 2), lambda x: jnp.sum(jnp.cbrt(x)), ([0.0, 8.0],), True,

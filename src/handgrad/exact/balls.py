@@ -274,6 +274,19 @@ def clamp(low: arb, x: arb, high: arb) -> arb:
     return minimum(maximum(x, low), high)
 
 
+def power(x: arb, y: arb) -> arb:
+    """x**y for x > 0, or an integer y.
+
+    python-flint gives NaN for a natural power of a ball around exactly 0, such as a difference of
+    two equal numbers of which neither is exact. An even power of it is a ball from 0 up.
+    """
+    result = x**y
+    if result.is_finite() or not (x.is_finite() and y.is_integer() and y > 0):
+        return result
+    largest = x.abs_upper() ** y
+    return arb(largest / 2, largest / 2) if (y / 2).is_integer() else arb(0, largest)
+
+
 def sign(x: arb) -> arb:
     """−1, 0 or 1."""
     if x > 0:

@@ -5,6 +5,8 @@ real numbers. A zero has no sign here: on the branch cut of a logarithm or a roo
 from above. A complex NaN is never settled.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +46,15 @@ def power(z: acb, w: acb) -> acb:
 
 def integer_pow(z: Any, *, y: int, **params: Any) -> np.ndarray:
     """z**y for a constant integer y."""
-    return boxed(as_complex(z) ** int(y))
+    return boxed(np.frompyfunc(lambda ball: _whole_power(ball, int(y)), 1, 1)(as_complex(z)))
+
+
+def _whole_power(z: acb, y: int) -> acb:
+    """z**y; python-flint gives NaN for a ball around exactly 0."""
+    result = z**y
+    if result.is_finite() or not z.is_finite() or y < 1:
+        return result
+    return functools.reduce(operator.mul, [z] * y)
 
 
 def absolute(z: acb) -> arb:

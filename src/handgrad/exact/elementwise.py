@@ -25,6 +25,7 @@ from handgrad.exact.balls import (
 )
 
 Rule = Callable[..., Any]
+TWO = arb(2)
 FEW = 16
 """Entries up to which one call of Python for each is quicker than masks."""
 
@@ -150,7 +151,7 @@ def remainder(a: arb, b: arb) -> arb:
 
 def square(x: arb) -> arb:
     """x², never below 0."""
-    return x**2
+    return balls.power(x, TWO)
 
 
 def integer_pow(x: Any, *, y: int, **params: Any) -> np.ndarray:
@@ -166,7 +167,7 @@ def power(x: arb, y: arb) -> arb:
         return POS_INF
     if y in (POS_INF, NEG_INF):
         return exponential(multiply(y, logarithm(x)))
-    return x**y
+    return balls.power(x, y)
 
 
 def exponential(x: arb) -> arb:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flint import arb
 
-from handgrad.errors import UnsupportedPrimitive
+from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import balls
 from handgrad.exact.balls import NAN, as_balls, boxed, kind, settling
 from handgrad.exact.elementwise import Rule, add, multiply, subtract
@@ -246,7 +246,10 @@ def compare(a: Any, b: Any) -> int:
 
 
 def sort(*operands: np.ndarray, dimension: int, num_keys: int, **params: Any) -> list[np.ndarray]:
-    """All operands in the order of the first `num_keys`, along one axis; equal keys stay put."""
+    """All operands in the order of the first `num_keys`, along one axis; equal keys stay put.
+
+    Values alone have an order even where a comparison of two is open: see `enclosed_order`.
+    """
 
     def row_order(keys: list[np.ndarray]) -> list[int]:
         def by_keys(i: int, j: int) -> int:
@@ -257,10 +260,22 @@ def sort(*operands: np.ndarray, dimension: int, num_keys: int, **params: Any) ->
     moved = [np.moveaxis(operand, dimension, -1) for operand in operands]
     results = [operand.copy() for operand in moved]
     for place in np.ndindex(moved[0].shape[:-1]):
-        order_here = row_order([key[place] for key in moved[:num_keys]])
+        try:
+            order_here = row_order([key[place] for key in moved[:num_keys]])
+        except Undecided:
+            if len(operands) > 1 or not all(map(arb.is_finite, moved[0][place])):
+                raise
+            results[0][place] = enclosed_order(moved[0][place])
+            continue
         for result, operand in zip(results, moved, strict=True):
             result[place] = operand[place][order_here]
     return [np.moveaxis(result, -1, dimension) for result in results]
+
+
+def enclosed_order(row: np.ndarray) -> list[arb]:
+    """Balls around the first, the second, ... of some numbers by size, given balls around each."""
+    lows, highs = sorted(ball.lower() for ball in row), sorted(ball.upper() for ball in row)
+    return [low.union(high) for low, high in zip(lows, highs, strict=True)]
 
 
 def descending(row: np.ndarray) -> Callable[[int, int], int]:

@@ -23,7 +23,7 @@ from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import InputError, UnsupportedPrimitive
 from handgrad.exact import special
-from handgrad.exact.balls import NAN, ZERO, as_balls, boxed, finite_entries, kind
+from handgrad.exact.balls import NAN, ZERO, as_balls, boxed, finite_entries, kind, power
 from handgrad.exact.elementwise import cbrt, exp2
 from handgrad.exact.evaluation import trace
 from handgrad.exact.interpreter import Interpreter
@@ -541,7 +541,7 @@ def _acos(x: arb) -> Taylor:
 
 
 def _atan(x: arb) -> Taylor:
-    r = 1 / (1 + x**2)
+    r = 1 / (1 + x * x)
     return x.atan(), r, -x * r**2
 
 
@@ -562,7 +562,7 @@ def _tanh(x: arb) -> Taylor:
 
 
 def _asinh(x: arb) -> Taylor:
-    r = (1 + x**2).rsqrt()
+    r = (1 + x * x).rsqrt()
     return x.asinh(), r, -x * r**3 / 2
 
 
@@ -599,11 +599,11 @@ def _logistic(x: arb) -> Taylor:
 
 
 def _square(x: arb) -> Taylor:
-    return x**2, 2 * x, arb(1)
+    return x * x, 2 * x, arb(1)
 
 
 def _erf(x: arb) -> Taylor:
-    slope = 2 / arb.const_sqrt_pi() * (-(x**2)).exp()
+    slope = 2 / arb.const_sqrt_pi() * (-x * x).exp()
     return x.erf(), slope, -x * slope
 
 
@@ -614,7 +614,7 @@ def _erfc(x: arb) -> Taylor:
 
 def _erf_inv(x: arb) -> Taylor:
     y = x.erfinv()
-    slope = arb.const_sqrt_pi() / 2 * (y**2).exp()
+    slope = arb.const_sqrt_pi() / 2 * (y * y).exp()
     return y, slope, y * slope**2
 
 
@@ -656,8 +656,9 @@ UNIVARIATE: dict[str, Callable[[arb], Taylor]] = {
 
 def _power_of(x: arb, y: arb) -> Taylor:
     """x^y in x, also at x = 0."""
-    first = ZERO if y == 0 else y * x ** (y - 1)
-    return x**y, first, ZERO if y == 0 or y == 1 else y * (y - 1) / 2 * x ** (y - 2)
+    first = ZERO if y == 0 else y * power(x, y - 1)
+    second = ZERO if y == 0 or y == 1 else y * (y - 1) / 2 * power(x, y - 2)
+    return power(x, y), first, second
 
 
 def _power_to(x: arb, y: arb) -> Taylor:

@@ -80,7 +80,7 @@ class Slope(NamedTuple):
         left, right = self
         assert left is not None
         assert right is not None
-        return left.min(right), left.max(right)
+        return (right, left) if right < left else (left, right)
 
 
 def slope_along(programs: Programs, leaves: list, direction: np.ndarray, digits: int) -> Slope:
@@ -564,7 +564,7 @@ def _violates(
     assert slope is not None
     values = [dot(row, direction) for row in evaluations]
     low, high = slope.bounds
-    widened = (value.is_finite() and low.union(high).overlaps(value) for value in values[1:])
+    widened = (value.is_finite() and not (value < low or value > high) for value in values[1:])
     if is_between(values[0], slope, group.digits) or any(widened):
         return False
     moved = np.flatnonzero(direction)
