@@ -22,12 +22,13 @@ from handgrad.interop.numpy import (
     draws,
     from_numpy,
     is_foreign,
+    is_of_numpy,
     uses_jax,
     writes_in_place,
 )
 
 __all__ = [
-    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "is_of_numpy", "known_leaves", "read_as",
     "read_through",
 ]  # fmt: skip
 
@@ -182,7 +183,7 @@ def _require_same_values(function: Callable, program: Any, at: tuple) -> None:
     if [np.shape(leaf) for leaf in own] != [np.shape(leaf) for leaf in traced]:
         raise NotFollowed("another structure than NumPy's own", "write it in jax.numpy")
     for index, (expected, got) in enumerate(zip(own, traced, strict=True)):
-        got = np.asarray(got)
+        expected, got = np.asarray(expected, np.float64), np.asarray(got, np.float64)
         size = np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))
         room: Any = ROUNDING * size
         if _is_near(expected, got, room):
@@ -190,7 +191,7 @@ def _require_same_values(function: Callable, program: Any, at: tuple) -> None:
         rng, spread = np.random.default_rng(0), np.zeros(np.shape(expected))
         for _ in range(3):
             moved = _plain(function, jax.tree.map(functools.partial(_nudged, rng), given))
-            spread = np.maximum(spread, np.abs(moved[index] - expected))
+            spread = np.maximum(spread, np.abs(moved[index].astype(np.float64) - expected))
         if not _is_near(expected, got, room + MOST_SPREAD * spread):
             raise NotFollowed(
                 f"values other than NumPy's own: {np.ravel(got)[:3]} for {np.ravel(expected)[:3]}",

@@ -59,6 +59,12 @@ def uses_jax(function: Callable) -> bool:
     return any(module_of(value) == "jax" for _, _, value in names_used(function))
 
 
+def is_of_numpy(function: Callable) -> bool:
+    """Whether the code of a function, or of its helpers, names NumPy and nothing of JAX."""
+    named = {module_of(value) for _, _, value in names_used(function)}
+    return "numpy" in named and "jax" not in named
+
+
 def draws(function: Callable) -> bool:
     """Whether the code of a function, or of its helpers, may draw random numbers of NumPy."""
     return any(

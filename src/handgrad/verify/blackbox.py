@@ -36,6 +36,7 @@ from handgrad.verify.witnesses import (
     Problem,
     Programs,
     compiled,
+    leaves_like,
     named_leaves,
     rounded,
 )
@@ -84,7 +85,15 @@ class BlackBoxEvaluator:
                 "gradient", "a function of the arguments in `at`", describe_error(error),
                 "call gradient(*at) by itself and mend what it raises",
             ) from error  # fmt: skip
-        leaves = [_real_array(path, leaf) for path, leaf in named_leaves(answer)]
+        argnums = self.problem.argnums
+        chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+        if leaves_like(answer, chosen) is None:
+            raise InputError(
+                "gradient", f"an answer of the structure {jax.tree.structure(chosen)}",
+                jax.tree.structure(answer), "return one array for each leaf of argnums",
+            )  # fmt: skip
+        names = [path for path, _ in named_leaves(chosen)]
+        leaves = list(map(_real_array, names, leaves_like(answer, chosen) or []))
         got = tuple(np.shape(leaf) for leaf in leaves)
         if got != shapes:
             raise InputError(
