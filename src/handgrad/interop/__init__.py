@@ -21,6 +21,7 @@ from handgrad.interop.numpy import (
     MOST_PATHS,
     draws,
     from_numpy,
+    is_followed,
     is_foreign,
     is_of_numpy,
     uses_jax,
@@ -61,6 +62,8 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
     except Exception:
         pass
     else:
+        if is_followed(function):  # np.sum itself, which a trace of JAX may call, but not hold
+            return _through_numpy(function, at, argnums)
         if is_foreign(getattr(function, "__module__", None) or "") or uses_jax(function):
             return function
         if writes_in_place(function):  # which JAX takes for a new array

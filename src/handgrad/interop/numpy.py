@@ -141,6 +141,7 @@ class _Course:
     """One call of a function: every way through its branches."""
 
     def __init__(self, function: Callable, leaves: list, tree: Any, paths: int):
+        function = _stand_in(function) if is_followed(function) else function
         self.function = rewritten(function) if paths > 1 else function
         self.leaves, self.tree = leaves, tree
         self.names = list(names_used(function))
@@ -383,7 +384,7 @@ def module_of(value: Any) -> str:
     return str(name).partition(".")[0]
 
 
-def _is_followed(value: Any) -> bool:
+def is_followed(value: Any) -> bool:
     """Whether a value is a module or a function of NumPy, SciPy or math."""
     if isinstance(value, np.ufunc):
         return True
@@ -404,14 +405,14 @@ def _stand_in(value: Any, merge: bool = False) -> Any:
     except TypeError:  # arrays and lists have no hash
         pass
     if isinstance(value, ModuleType):
-        return _Namespace(value) if _is_followed(value) else value
+        return _Namespace(value) if is_followed(value) else value
     if type(value) is np.ndarray:
         return Array(value) if value.ndim and value.dtype != object else value
     if isinstance(value, np.random.Generator | np.random.RandomState):
         return _Refused("random draws by a generator from outside the function")
     if isinstance(value, np.vectorize):
         return _vectorized(rewritten(value.pyfunc) if merge else value.pyfunc)
-    if isinstance(value, type) or not _is_followed(value):
+    if isinstance(value, type) or not is_followed(value):
         own = merge and not is_foreign(getattr(value, "__module__", None) or "")
         return rewritten(value) if own else value
     if isinstance(getattr(value, "__self__", None), np.random.RandomState):

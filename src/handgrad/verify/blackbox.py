@@ -80,6 +80,12 @@ class BlackBoxEvaluator:
                 answer = self.problem.gradient(*jax.tree.map(_copied, args))
         except InputError:
             raise  # it says itself what is wrong
+        except jax.errors.UnexpectedTracerError as error:
+            raise InputError(
+                "gradient", "a function of its arguments alone",
+                "one that reads what a call of the loss, or of itself, has kept",
+                "let it compute what it needs, rather than read a cache",
+            ) from error  # fmt: skip
         except Exception as error:
             raise InputError(
                 "gradient", "a function of the arguments in `at`", describe_error(error),

@@ -238,13 +238,9 @@ def counted_from_0(argnums: Any, at: tuple) -> Argnums:
     return counted if isinstance(argnums, tuple) else counted[0]
 
 
-def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
-    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
-
-    And unless JAX can differentiate the loss, if it has to be `differentiable`.
-    """
-    check_at(at)
-    for position in positions_of(counted_from_0(argnums, at)):
+def check_floats(at: tuple, argnums: Argnums) -> None:
+    """Raise InputError where `argnums` names a leaf that is no float."""
+    for position in positions_of(argnums):
         for path, leaf in named_leaves(at[position]):
             if not is_float(leaf):
                 raise InputError(
@@ -252,6 +248,15 @@ def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: boo
                     f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
                     "differentiate with respect to floats, or convert it",
                 )  # fmt: skip
+
+
+def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
+    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
+
+    And unless JAX can differentiate the loss, if it has to be `differentiable`.
+    """
+    check_at(at)
+    check_floats(at, counted_from_0(argnums, at))
     try:
         value = jax.eval_shape(of, *at)
         scalar = _is_real_number(value)
