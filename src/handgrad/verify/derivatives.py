@@ -13,6 +13,7 @@ derivatives hold ∂L as `jax.grad` gives it, which is therefore judged before, 
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ParamSpec
@@ -26,7 +27,7 @@ from handgrad import jaxprs
 from handgrad._checks import called_by_keyword
 from handgrad.errors import InputError, describe_error
 from handgrad.interop import as_arrays, as_jax_or_itself, read_as
-from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts
+from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts, uses_torch
 from handgrad.verify.api import (
     calling_the_users_code,
     check_callable,
@@ -60,11 +61,12 @@ MOST_DIAGONAL = 512
 
 
 def judging(
-    argument: str, arguments: str, call: str
+    argument: str, arguments: str, call: str, also: tuple[str, ...] = ()
 ) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
     """Lets a function of this file call the user's code, and name it as the user did.
 
-    What `verify` says of a gradient is said of the `argument`, a function of these `arguments`.
+    What `verify` says of a gradient is said of the `argument`, a function of these `arguments`; so
+    is what else is said of arguments that are called as in `also`.
     """
 
     def decorate(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
@@ -77,10 +79,10 @@ def judging(
                 with calling_the_users_code():
                     return function(*args, **options)
             except InputError as error:
-                if error.argument != "gradient":
+                if error.argument not in ("gradient", *also):
                     raise
                 expected = error.expected.replace("the arguments in `at`", arguments)
-                remedy = error.remedy.replace("gradient(*at)", call)
+                remedy = re.sub(r"\w+\((cotangent, )?\*at\)", call, error.remedy)
                 raise InputError(argument, expected, error.got, remedy) from error
 
         return judged
@@ -360,7 +362,7 @@ def _verify_diagonal(
 
 
 @called_by_keyword("a function, then at= by name", "verify_rule(f, at=(x,))", "at")
-@judging("f", "the arguments in `at`", "f(*at)")
+@judging("f", "the arguments in `at`", "the rule of f", also=("vjp", "of"))
 def verify_rule(
     f: Callable, *, at: tuple, argnums: Argnums | None = None, **options: Any
 ) -> Verdict:
@@ -382,13 +384,15 @@ def verify_rule(
     >>> verdict.ok, verdict.hand, verdict.autodiff
     (False, 'different', 'identical')
     """
+    if not isinstance(at, tuple):
+        check_at(at)
     if is_autograd_function(f):
         return _verify_autograd_function(f, at, argnums, _with_name(options, f))
     check_at(at)
     moved = counted_from_0(_float_positions(at) if argnums is None else argnums, at)
-    program = _traced(jax.make_jaxpr, f, "f", at)
-    if not any(
-        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(program)
+    traced = None if uses_torch(f) else _traced(jax.make_jaxpr, f, "f", at)
+    if traced is None or not any(
+        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(traced)
     ):
         raise InputError(
             "f", "a function with a custom_jvp or custom_vjp rule", name_of(f),
