@@ -66,7 +66,7 @@ class BlackBoxEvaluator:
         points = [rounded(layout.replaced(leaves, row), dtype) for row in rows]
         return {
             "hand": np.stack([self.hand(layout.args(point))[0] for point in points]),
-            "autodiff": np.stack([self._autodiff(layout.args(point), dtype) for point in points]),
+            "autodiff": np.stack([self.autodiff(layout.args(point), dtype) for point in points]),
         }
 
     def hand(self, args: tuple) -> tuple[np.ndarray, str]:
@@ -110,7 +110,8 @@ class BlackBoxEvaluator:
         row = np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in leaves])
         return row, min(floats, key=_eps, default="float64")
 
-    def _autodiff(self, args: tuple, dtype: str) -> np.ndarray:
+    def autodiff(self, args: tuple, dtype: str) -> np.ndarray:
+        """What jax.grad gives in a dtype, as one row."""
         if dtype not in self._compiled:
             self._compiled[dtype] = compiled(self.problem, self.problem.autodiff, args, dtype)
         with x64(dtype == "float64"):
