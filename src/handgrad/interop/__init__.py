@@ -139,11 +139,11 @@ def _through_torch(function: Callable, at: tuple, argnums: int | tuple[int, ...]
 def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:
     """A function of NumPy, with as few arguments known and as few branches as will do."""
     refused: NotFollowed | None = None
-    for paths in (1, MOST_PATHS):
+    for paths, jumps in ((1, False), (MOST_PATHS, False), (MOST_PATHS, True)):
         if refused is not None and refused.step != BRANCH:
             break
         for known in _known_choices(at, argnums):
-            followed = from_numpy(function, at, known, paths)
+            followed = from_numpy(function, at, known, paths, jumps)
             try:
                 with x64():
                     program = jaxprs.attempt(followed, jax.tree.map(_as_float64, at))
