@@ -21,13 +21,15 @@ from handgrad.interop.numpy import (
     MOST_PATHS,
     draws,
     from_numpy,
+    is_followed,
     is_foreign,
+    is_of_numpy,
     uses_jax,
     writes_in_place,
 )
 
 __all__ = [
-    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "known_leaves", "read_as",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "is_of_numpy", "known_leaves", "read_as",
     "read_through",
 ]  # fmt: skip
 
@@ -60,6 +62,8 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
     except Exception:
         pass
     else:
+        if is_followed(function):  # np.sum itself, which a trace of JAX may call, but not hold
+            return _through_numpy(function, at, argnums)
         if is_foreign(getattr(function, "__module__", None) or "") or uses_jax(function):
             return function
         if writes_in_place(function):  # which JAX takes for a new array
@@ -135,11 +139,11 @@ def _through_torch(function: Callable, at: tuple, argnums: int | tuple[int, ...]
 def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]) -> Callable:
     """A function of NumPy, with as few arguments known and as few branches as will do."""
     refused: NotFollowed | None = None
-    for paths in (1, MOST_PATHS):
+    for paths, jumps in ((1, False), (MOST_PATHS, False), (MOST_PATHS, True)):
         if refused is not None and refused.step != BRANCH:
             break
         for known in _known_choices(at, argnums):
-            followed = from_numpy(function, at, known, paths)
+            followed = from_numpy(function, at, known, paths, jumps)
             try:
                 with x64():
                     program = jaxprs.attempt(followed, jax.tree.map(_as_float64, at))
@@ -182,7 +186,7 @@ def _require_same_values(function: Callable, program: Any, at: tuple) -> None:
     if [np.shape(leaf) for leaf in own] != [np.shape(leaf) for leaf in traced]:
         raise NotFollowed("another structure than NumPy's own", "write it in jax.numpy")
     for index, (expected, got) in enumerate(zip(own, traced, strict=True)):
-        got = np.asarray(got)
+        expected, got = np.asarray(expected, np.float64), np.asarray(got, np.float64)
         size = np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))
         room: Any = ROUNDING * size
         if _is_near(expected, got, room):
@@ -190,7 +194,7 @@ def _require_same_values(function: Callable, program: Any, at: tuple) -> None:
         rng, spread = np.random.default_rng(0), np.zeros(np.shape(expected))
         for _ in range(3):
             moved = _plain(function, jax.tree.map(functools.partial(_nudged, rng), given))
-            spread = np.maximum(spread, np.abs(moved[index] - expected))
+            spread = np.maximum(spread, np.abs(moved[index].astype(np.float64) - expected))
         if not _is_near(expected, got, room + MOST_SPREAD * spread):
             raise NotFollowed(
                 f"values other than NumPy's own: {np.ravel(got)[:3]} for {np.ravel(expected)[:3]}",

@@ -176,7 +176,7 @@ class Array(NDArrayOperatorsMixin):
         return known[()].__index__()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        known = self._known("an array that leaves NumPy: its numbers are not known yet", KEEP)
+        known = self._known("an array that leaves NumPy: its numbers are not known yet", KNOWN_TO)
         return np.array(known, dtype)
 
     def __jax_array__(self) -> jax.Array:
@@ -326,6 +326,7 @@ class Array(NDArrayOperatorsMixin):
 BRANCH = "a branch on a number that depends on the arguments"
 WHERE = "write np.where(condition, a, b), or np.maximum and its like"
 KEEP = "leave it the number of NumPy that it is"
+KNOWN_TO = "use functions of np, math, scipy.special and scipy.linalg alone on it"
 INDEX = "let no count, index or shape depend on the arguments, except by np.take_along_axis"
 
 

@@ -3,7 +3,9 @@
 The source of a function is rewritten: an `if` whose sides only assign (to names, or to entries of
 arrays) becomes a `Branch`. Where its condition is known, the one side is run. Else both are, what
 they write into arrays kept only where the condition holds, or does not, and each name gets
-`np.where(condition, this, that)`. A side that returns, appends, raises or jumps is left as it is.
+`np.where(condition, this, that)`. A side that returns (or goes on with a loop by `continue`) can be
+made to assign as well: the statements after the `if` become its other side, and what is returned
+gets a name. A side that appends, raises or breaks off a loop is left as it is.
 """
 
 import ast
@@ -29,21 +31,29 @@ MUTATING = frozenset({
 """Methods that change lists, dicts, sets, files and generators in place."""
 HERE = "__branches__"
 """The name by which a rewritten function finds this module."""
+ANSWER = "__answer__"
+"""The name that a function with one `return` gives to what it returns."""
+MOST_COPIES = 32
+"""Statements that may be written twice because two sides of an `if` go on with them."""
 
 
-def rewritten(function: Any) -> Any:
-    """The function with its branches merged; the function itself where that cannot be done."""
+def rewritten(function: Any, jumps: bool = False) -> Any:
+    """The function with its branches merged; the function itself where that cannot be done.
+
+    With `jumps` those too whose sides end in `return` or `continue`.
+    """
     if isinstance(function, functools.partial):
-        return functools.partial(rewritten(function.func), *function.args, **function.keywords)
+        inner = rewritten(function.func, jumps)
+        return functools.partial(inner, *function.args, **function.keywords)
     if isinstance(function, MethodType):
-        return MethodType(rewritten(function.__func__), function.__self__)
+        return MethodType(rewritten(function.__func__, jumps), function.__self__)
     if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
         return function
-    return _rewritten(function)
+    return _rewritten(function, jumps)
 
 
 @functools.lru_cache(maxsize=64)
-def _rewritten(function: FunctionType) -> FunctionType:
+def _rewritten(function: FunctionType, jumps: bool) -> FunctionType:
     try:
         source = textwrap.dedent(inspect.getsource(function))
         tree = ast.parse(source)
@@ -55,6 +65,8 @@ def _rewritten(function: FunctionType) -> FunctionType:
     definition.decorator_list = []
     if not _is_same(_compiled(definition, function), function.__code__):  # another's source
         return function
+    if jumps:
+        definition = _Straightened().visit(definition)
     rewriter = _Rewriter()
     code = _compiled(rewriter.visit(definition), function)
     if not rewriter.count:
@@ -222,6 +234,73 @@ def _is_number_or_array(value: Any) -> bool:
 
 
 # --- the source -----------------------------------------------------------------------------------
+
+
+class _Straightened(ast.NodeTransformer):
+    """Makes the sides of an `if` that end in `return` or `continue` assign, where it can."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
+        """A function: one return at its end, of a name that every way through it sets."""
+        self.generic_visit(node)
+        if any(_ends_within(statement, ast.Return) for statement in node.body):
+            straight = _without_jumps(node.body, ast.Return, [MOST_COPIES])
+            if straight is not None:
+                node.body = [*straight, *_made(node.body[-1], f"return {ANSWER}")]
+        return node
+
+    def visit_For(self, node: ast.For) -> Any:
+        """A loop: what `continue` leaves out becomes the other side."""
+        self.generic_visit(node)
+        if any(_ends_within(statement, ast.Continue) for statement in node.body):
+            straight = _without_jumps(node.body, ast.Continue, [MOST_COPIES])
+            node.body = node.body if straight is None else straight
+        return node
+
+
+def _ends_within(statement: ast.stmt, kind: type) -> bool:
+    """Whether an `if` has a statement of a kind on one of its sides, at any depth of `if`."""
+    return isinstance(statement, ast.If) and any(
+        isinstance(part, kind) or _ends_within(part, kind)
+        for part in (*statement.body, *statement.orelse)
+    )
+
+
+def _without_jumps(
+    statements: Sequence[ast.stmt], kind: type, left: list[int]
+) -> list[ast.stmt] | None:
+    """The statements without `return` or `continue`; None where they do more than assign.
+
+    What follows an `if` that may end in one goes to both of its sides, `left` times at most.
+    """
+    before: list[ast.stmt] = []
+    for number, statement in enumerate(statements):
+        if isinstance(statement, kind):
+            if isinstance(statement, ast.Continue):
+                return before or _made(statement, "pass")
+            if statement.value is None:  # type: ignore[attr-defined]
+                return None
+            named: Any = _made(statement, f"{ANSWER} = 0")
+            named[0].value = statement.value  # type: ignore[attr-defined]
+            return before + named
+        if _ends_within(statement, kind):
+            rest = statements[number + 1 :]
+            left[0] -= len(rest)
+            if left[0] < 0:
+                return None
+            whole: Any = copy.deepcopy(statement)
+            sides = [
+                _without_jumps([*side, *copy.deepcopy(rest)], kind, left)
+                for side in (whole.body, whole.orelse)
+            ]
+            if None in sides:
+                return None
+            whole.body, whole.orelse = sides
+            whole.body = whole.body or _made(statement, "pass")
+            return [*before, whole]
+        if not _only_assigns(statement):
+            return None
+        before.append(statement)
+    return before if kind is ast.Continue else None
 
 
 class _Rewriter(ast.NodeTransformer):

@@ -59,6 +59,12 @@ def uses_jax(function: Callable) -> bool:
     return any(module_of(value) == "jax" for _, _, value in names_used(function))
 
 
+def is_of_numpy(function: Callable) -> bool:
+    """Whether the code of a function, or of its helpers, names NumPy and nothing of JAX."""
+    named = {module_of(value) for _, _, value in names_used(function)}
+    return "numpy" in named and "jax" not in named
+
+
 def draws(function: Callable) -> bool:
     """Whether the code of a function, or of its helpers, may draw random numbers of NumPy."""
     return any(
@@ -77,14 +83,16 @@ def writes_in_place(function: Callable) -> bool:
 
 
 def from_numpy(
-    function: Callable, at: tuple = (), known: Sequence[int] = (), paths: int = MOST_PATHS
-) -> Callable:
+    function: Callable, at: tuple = (), known: Sequence[int] = (), paths: int = MOST_PATHS,
+    jumps: bool = False,
+) -> Callable:  # fmt: skip
     """A function of JAX arrays that computes what `function` computes of NumPy's.
 
     It can be traced, differentiated and mapped as any function of JAX. Dtypes are NumPy's, as far
     as JAX's mode has them. Arguments that are no tracers keep their numbers, so that they may be
     counts, labels and masks; so do, of those that are, the leaves of `at` whose positions are
-    `known`. Of ways through its branches it takes up to `paths`.
+    `known`. Of ways through its branches it takes up to `paths`; with `jumps` those are merged too
+    that end in `return` or `continue`.
 
     Raises NotFollowed, when it is called, for what cannot be followed: the message names the line.
 
@@ -109,7 +117,7 @@ def from_numpy(
             jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"),
             np.errstate(all="ignore"),
         ):  # fmt: skip
-            return _Course(function, leaves, tree, paths).take()
+            return _Course(function, leaves, tree, paths, jumps).take()
 
     followed.numpy_function = function  # type: ignore[attr-defined]
     followed.read_through = "NumPy"  # type: ignore[attr-defined]
@@ -134,11 +142,13 @@ class _Raised(Exception):  # noqa: N818  (what the function itself raised)
 class _Course:
     """One call of a function: every way through its branches."""
 
-    def __init__(self, function: Callable, leaves: list, tree: Any, paths: int):
-        self.function = rewritten(function) if paths > 1 else function
+    def __init__(self, function: Callable, leaves: list, tree: Any, paths: int, jumps: bool):
+        function = _stand_in(function) if is_followed(function) else function
+        merge = functools.partial(rewritten, jumps=jumps) if paths > 1 else None
+        self.function = merge(function) if merge else function
         self.leaves, self.tree = leaves, tree
         self.names = list(names_used(function))
-        self.merge, self.left = paths > 1, paths
+        self.merge, self.left = merge, paths
 
     def take(self, *decisions: bool) -> Any:
         """What the function returns if its first branches go as decided, and the others both ways.
@@ -254,7 +264,9 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def replaced(names: Sequence[tuple[Any, str, Any]], merge: bool) -> Iterator[None]:
+def replaced(
+    names: Sequence[tuple[Any, str, Any]], merge: Callable | None
+) -> Iterator[None]:
     """While this lasts, names of NumPy stand for what follows."""
     changed: list[tuple[Any, str, Any]] = []
     with _lock:
@@ -377,7 +389,7 @@ def module_of(value: Any) -> str:
     return str(name).partition(".")[0]
 
 
-def _is_followed(value: Any) -> bool:
+def is_followed(value: Any) -> bool:
     """Whether a value is a module or a function of NumPy, SciPy or math."""
     if isinstance(value, np.ufunc):
         return True
@@ -387,10 +399,10 @@ def _is_followed(value: Any) -> bool:
 # --- what stands for NumPy's names ----------------------------------------------------------------
 
 
-def _stand_in(value: Any, merge: bool = False) -> Any:
+def _stand_in(value: Any, merge: Callable | None = None) -> Any:
     """What a name stands for while a function is followed; the value itself if nothing else.
 
-    Functions of the user's own have their branches merged, if `merge`.
+    Functions of the user's own have their branches merged, by `merge`.
     """
     try:
         if value in STAND_INS:
@@ -398,16 +410,16 @@ def _stand_in(value: Any, merge: bool = False) -> Any:
     except TypeError:  # arrays and lists have no hash
         pass
     if isinstance(value, ModuleType):
-        return _Namespace(value) if _is_followed(value) else value
+        return _Namespace(value) if is_followed(value) else value
     if type(value) is np.ndarray:
         return Array(value) if value.ndim and value.dtype != object else value
     if isinstance(value, np.random.Generator | np.random.RandomState):
         return _Refused("random draws by a generator from outside the function")
     if isinstance(value, np.vectorize):
-        return _vectorized(rewritten(value.pyfunc) if merge else value.pyfunc)
-    if isinstance(value, type) or not _is_followed(value):
-        own = merge and not is_foreign(getattr(value, "__module__", None) or "")
-        return rewritten(value) if own else value
+        return _vectorized(merge(value.pyfunc) if merge else value.pyfunc)
+    if isinstance(value, type) or not is_followed(value):
+        own = not is_foreign(getattr(value, "__module__", None) or "")
+        return merge(value) if merge and own else value
     if isinstance(getattr(value, "__self__", None), np.random.RandomState):
         return _Refused(f"random draws by np.random.{value.__name__}")
     return _Function(value)

@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import linecache
+import logging
 import re
 import sys
 import traceback
@@ -301,13 +302,25 @@ def _is_raised_by_hand(error: BaseException | None) -> bool:
     return is_known and str(last.line).startswith(("raise", "assert"))
 
 
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """PyTorch logs, with its own frames, what it raises: the refusal says it in one line."""
+    logger = logging.getLogger(name)
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _functional_graph(flat: Callable, examples: list) -> Any:
     """The operations of a function, none of which writes in place, decomposed as far as need be."""
     torch = _torch()
     from torch.fx.experimental.proxy_tensor import make_fx
 
     options = {"tracing_mode": "fake", "_allow_non_fake_inputs": True}
-    with torch.fx.traceback.preserve_node_meta():
+    with torch.fx.traceback.preserve_node_meta(), _quiet("torch._subclasses.fake_tensor"):
         graph = make_fx(flat, **options)(*examples)
     graph.graph.eliminate_dead_code()
 
@@ -346,7 +359,7 @@ def _operation(op: Any) -> str:
 def _recorder() -> type:
     """The mode in which a function is recorded."""
     torch = _torch()
-    from torch._subclasses.fake_tensor import is_fake, unset_fake_temporarily
+    from torch._subclasses.fake_tensor import is_fake
     from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
     from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -406,7 +419,7 @@ def _recorder() -> type:
             if is_fake(tensor) or not tensor.is_floating_point() or tensor.dtype == self.dtype:
                 return tensor
             if id(tensor) not in self.cast:
-                with unset_fake_temporarily(), torch.no_grad():
+                with _disable_current_modes(), torch.no_grad():  # else the cast is recorded too
                     self.cast[id(tensor)] = tensor, tensor.detach().to(self.dtype)
             return self.cast[id(tensor)][1]
 
@@ -493,7 +506,10 @@ def _apply(node: Any, args: tuple, kwargs: dict) -> Any:
 def _spec(tensor: Any) -> Any:
     dtype = _dtype_name(tensor)
     if dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        raise NotFollowed("float64 inside a function of float32", "ask for dtypes=('float64',)")
+        raise NotFollowed(
+            "float64 inside a function of float32",
+            "leave out .double() and its like: what is closed over is taken in the dtype judged",
+        )
     return jax.ShapeDtypeStruct(tuple(tensor.shape), jax.dtypes.canonicalize_dtype(dtype))
 
 

@@ -16,14 +16,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from handgrad._checks import called_by_keyword
+from handgrad._checks import called_by_keyword, dtype_of
 from handgrad._notebook import card, cut, table
 from handgrad._precision import x64
+from handgrad.errors import InputError, describe_error
+from handgrad.interop import as_arrays
+from handgrad.verify.api import (
+    calling_the_users_code,
+    check_callable,
+    check_options,
+    read_gradient,
+    read_loss,
+)
 from handgrad.verify.ulp import ALLOWANCE, ulp, ulp_error
 from handgrad.verify.witnesses import (
     Argnums,
     autodiff,
     check_arguments,
+    check_at,
+    check_finite,
+    counted_from_0,
     is_float,
     named_leaves,
     positions_of,
@@ -113,6 +125,8 @@ def agree(
 ) -> Agreement:
     """Compare `gradient(*at)` with `jax.grad(of, argnums)(*at)` in each dtype.
 
+    Both may be written in NumPy or PyTorch, as for `verify`.
+
     Raises InputError if `at`, `argnums` or the value of `of` cannot be used.
 
     >>> import jax.numpy as jnp
@@ -121,14 +135,22 @@ def agree(
     >>> agree(lambda x: 2.001 * x, of=lambda x: jnp.sum(x * x), at=(jnp.ones(3),)).ok
     False
     """
+    check_options(dtypes, seed=seed)
+    check_callable("gradient", gradient, "the arguments in `at`")
     name = name or str(getattr(gradient, "__name__", "gradient"))
     leaves: list[LeafAgreement] = []
-    with x64():
+    with calling_the_users_code(), x64():
+        given, at = at, as_arrays(at)
+        check_at(at)
+        argnums = counted_from_0(argnums, at)
+        of = read_loss(of, given, argnums)
         check_arguments(of, at, argnums)
+        check_finite("at", at, dtypes)
+        gradient, _ = read_gradient(gradient, given, argnums)
         second = jax.jit(autodiff(of, argnums))
         for dtype in dtypes:
             point = round_to(at, dtype)
-            answer = gradient(*point)
+            answer = _answer(gradient, point)
             fault = structure_fault(answer, jax.eval_shape(second, *point))
             if fault:
                 return Agreement(name, False, 0, f"{dtype}: {fault}", tuple(leaves))
@@ -136,6 +158,20 @@ def agree(
     compared = sum(leaf.compared for leaf in leaves)
     ok = compared > 0 and not any(leaf.fault for leaf in leaves)
     return Agreement(name, ok, compared, "ok" if compared else "nothing to compare", tuple(leaves))
+
+
+def _answer(gradient: Callable, point: tuple) -> Any:
+    """What the gradient returns. Raises InputError unless it returns numbers."""
+    try:
+        answer = gradient(*point)
+    except Exception as error:
+        raise InputError(
+            "gradient", "a function of the arguments in `at`", describe_error(error),
+            "call gradient(*at) by itself and mend what it raises",
+        ) from error  # fmt: skip
+    for path, leaf in named_leaves(answer):
+        dtype_of(f"gradient{path}", leaf)
+    return answer
 
 
 def _compare_leaves(
@@ -149,7 +185,8 @@ def _compare_leaves(
     for _ in range(NOISE_DRAWS):
         moved = jax.tree.leaves(second(*_half_ulp_noise(exact_point, argnums, dtype, rng)))
         for i, (a, b) in enumerate(zip(moved, jax.tree.leaves(reference), strict=True)):
-            noise[i] = np.fmax(noise[i], np.abs(np.asarray(a) - np.asarray(b)))
+            with np.errstate(invalid="ignore"):  # inf - inf: a masked logit
+                noise[i] = np.fmax(noise[i], np.abs(np.asarray(a) - np.asarray(b)))
     rows = zip(
         named_leaves(answer), jax.tree.leaves(own), jax.tree.leaves(reference), noise, strict=True
     )

@@ -14,7 +14,7 @@ import numpy as np
 from handgrad._checks import called_by_keyword
 from handgrad._precision import Switch
 from handgrad.errors import InputError, NotFollowed, one_line
-from handgrad.interop import as_arrays, as_called, as_jax, known_leaves, read_through
+from handgrad.interop import as_arrays, as_called, as_jax, is_of_numpy, known_leaves, read_through
 from handgrad.verify.judge import judge
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
@@ -22,8 +22,11 @@ from handgrad.verify.witnesses import (
     Problem,
     captures_arrays,
     check_arguments,
+    check_at,
     check_finite,
+    counted_from_0,
     is_float,
+    leaves_like,
     named_leaves,
     narrow_integers,
 )
@@ -79,15 +82,18 @@ def verify(
     >>> wrong.ok, wrong.hand
     (False, 'different')
     """
-    _check_options(dtypes, digits, evaluations, seed, reference)
+    check_options(dtypes, digits, evaluations, seed, reference)
     _check_helpers(points, rules, name, bounds)
     _check_limits(strict, seconds, progress)
+    check_callable("gradient", gradient, "the arguments in `at`")
     given, at = at, as_arrays(at)
     _check_concrete(at)
+    check_at(at)
+    argnums = counted_from_0(argnums, at)
     name = one_line(name or str(getattr(gradient, "__name__", "gradient")))
     dtypes = tuple(dict.fromkeys(dtypes))
     switch = Switch()
-    with _plain_jax(), _own_folder():
+    with calling_the_users_code():
         try:
             with switch.x64():
                 of, gradient, points, notes = _read(of, gradient, given, argnums, points)
@@ -103,11 +109,6 @@ def verify(
                 )
             )  # fmt: skip
             return replace(verdict, notes=(*notes, *verdict.notes))
-        except SystemExit as left:
-            raise InputError(
-                "gradient", "functions that return", f"one that called sys.exit({left.code!r})",
-                "raise an exception instead",
-            ) from None  # fmt: skip
         finally:
             switch.forget()
 
@@ -116,26 +117,38 @@ def _read(
     of: Callable, gradient: Callable, at: tuple, argnums: Argnums, points: Callable | None
 ) -> tuple[Callable, Callable, Callable | None, list[str]]:
     """Loss, gradient and `points` as functions of JAX, with what has to be said of that."""
-    if not isinstance(at, tuple):
-        return of, gradient, points, []
-    notes = []
+    of = read_loss(of, at, argnums)
+    gradient, notes = read_gradient(gradient, at, argnums)
+    for kind, function in (("loss", of), ("gradient", gradient)):
+        if through := read_through(function):
+            notes.append(f"the {kind} was read through {through}")
+    return of, gradient, with_known_leaves(points, at, of, gradient), notes
+
+
+def read_loss(of: Callable, at: tuple, argnums: Argnums) -> Callable:
+    """A loss as a function of JAX. Raises NotFollowed, which names it as the argument `of`."""
     try:
-        of = as_jax(of, at, argnums)
+        return as_jax(of, at, argnums)
     except NotFollowed as error:
         raise NotFollowed(
             error.step, error.remedy, error.file, error.line, error.source, argument="of"
         ) from error
+
+
+def read_gradient(
+    gradient: Callable, at: tuple, argnums: Argnums
+) -> tuple[Callable, list[str]]:
+    """A gradient as a function of JAX, or of arrays; and what could not be followed of it."""
+    notes = []
+    is_loose = is_of_numpy(gradient)
     try:
         gradient = as_jax(gradient, at, argnums)
     except NotFollowed as error:
         notes.append(f"the gradient was not followed: {error.got}")
         gradient = as_called(gradient)
-    for kind, function in (("loss", of), ("gradient", gradient)):
-        if through := read_through(function):
-            notes.append(f"the {kind} was read through {through}")
-    if read_through(gradient):
+    if read_through(gradient) or is_loose:
         gradient = in_dtypes_of_arguments(gradient, argnums)
-    return of, gradient, with_known_leaves(points, at, of, gradient), notes
+    return gradient, notes
 
 
 def in_dtypes_of_arguments(gradient: Callable, argnums: Argnums) -> Callable:
@@ -148,8 +161,10 @@ def in_dtypes_of_arguments(gradient: Callable, argnums: Argnums) -> Callable:
     def fitted(*args: Any) -> Any:
         answer = gradient(*args)
         chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
-        leaves, like = jax.tree.leaves(answer), jax.tree.leaves(chosen)
-        if list(map(np.shape, leaves)) != list(map(np.shape, like)):
+        leaves, like = leaves_like(answer, chosen), jax.tree.leaves(chosen)
+        if leaves is None or list(map(np.shape, leaves)) != list(map(np.shape, like)):
+            return answer
+        if not any(isinstance(leaf, jax.Array) for leaf in leaves):  # called, not traced
             return answer
         cast = [
             leaf.astype(jnp.result_type(own)) if is_float(leaf) else leaf
@@ -179,6 +194,19 @@ def with_known_leaves(points: Callable | None, at: tuple, *functions: Callable) 
         return args
 
     return drawn
+
+
+@contextmanager
+def calling_the_users_code() -> Iterator[None]:
+    """JAX without the caller's guards, his folder afterwards, and no exit from Python."""
+    with _plain_jax(), _own_folder():
+        try:
+            yield
+        except SystemExit as left:
+            raise InputError(
+                "gradient", "functions that return", f"one that called sys.exit({left.code!r})",
+                "raise an exception instead",
+            ) from None  # fmt: skip
 
 
 @contextmanager
@@ -216,6 +244,12 @@ def _check_concrete(at: Any) -> None:
             )  # fmt: skip
 
 
+def check_callable(name: str, function: Any, of: str) -> None:
+    """Raise InputError for what is no function."""
+    if not callable(function):
+        raise InputError(name, f"a function of {of}", repr(function)[:80], "pass the function")
+
+
 def _check_limits(strict: Any, seconds: Any, progress: Any) -> None:
     """Raise InputError for a limit that is none."""
     if not isinstance(strict, bool):
@@ -226,8 +260,12 @@ def _check_limits(strict: Any, seconds: Any, progress: Any) -> None:
         raise InputError("progress", "a function of text", repr(progress), "pass print")
 
 
-def _check_options(
-    dtypes: tuple[str, ...], digits: int, evaluations: int, seed: int, reference: str
+def check_options(
+    dtypes: tuple[str, ...],
+    digits: int = 60,
+    evaluations: int = 0,
+    seed: int = 0,
+    reference: str = "truth",
 ) -> None:
     """Raise InputError for an option that `verify` has no answer to."""
     listed = isinstance(dtypes, tuple | list) and len(dtypes) > 0
@@ -250,6 +288,10 @@ def _check_options(
         raise InputError("reference", "'truth' or 'autodiff'", repr(reference), "name one of them")
 
 
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+
+
 def _check_helpers(points: Any, rules: Any, name: Any, bounds: Any) -> None:
     """Raise InputError unless what may be given beside the question is of its kind, or None."""
     if points is not None and not callable(points):
@@ -258,8 +300,8 @@ def _check_helpers(points: Any, rules: Any, name: Any, bounds: Any) -> None:
         raise InputError("rules", "a dict of functions", repr(rules), "pass {'name': rule}")
     if not isinstance(name, str | None):
         raise InputError("name", "text", repr(name), "pass a string")
-    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
-    if bounds is not None and not (pair and float(bounds[0]) < float(bounds[1])):
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2 and all(map(_is_number, bounds))
+    if bounds is not None and not (pair and bounds[0] < bounds[1]):
         raise InputError(
             "bounds", "a low and a high number", repr(bounds), "write bounds=(-10, 10)"
         )

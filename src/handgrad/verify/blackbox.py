@@ -36,6 +36,7 @@ from handgrad.verify.witnesses import (
     Problem,
     Programs,
     compiled,
+    leaves_like,
     named_leaves,
     rounded,
 )
@@ -65,7 +66,7 @@ class BlackBoxEvaluator:
         points = [rounded(layout.replaced(leaves, row), dtype) for row in rows]
         return {
             "hand": np.stack([self.hand(layout.args(point))[0] for point in points]),
-            "autodiff": np.stack([self._autodiff(layout.args(point), dtype) for point in points]),
+            "autodiff": np.stack([self.autodiff(layout.args(point), dtype) for point in points]),
         }
 
     def hand(self, args: tuple) -> tuple[np.ndarray, str]:
@@ -79,12 +80,26 @@ class BlackBoxEvaluator:
                 answer = self.problem.gradient(*jax.tree.map(_copied, args))
         except InputError:
             raise  # it says itself what is wrong
+        except jax.errors.UnexpectedTracerError as error:
+            raise InputError(
+                "gradient", "a function of its arguments alone",
+                "one that reads what a call of the loss, or of itself, has kept",
+                "let it compute what it needs, rather than read a cache",
+            ) from error  # fmt: skip
         except Exception as error:
             raise InputError(
                 "gradient", "a function of the arguments in `at`", describe_error(error),
                 "call gradient(*at) by itself and mend what it raises",
             ) from error  # fmt: skip
-        leaves = [_real_array(path, leaf) for path, leaf in named_leaves(answer)]
+        argnums = self.problem.argnums
+        chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+        if leaves_like(answer, chosen) is None:
+            raise InputError(
+                "gradient", f"an answer of the structure {jax.tree.structure(chosen)}",
+                jax.tree.structure(answer), "return one array for each leaf of argnums",
+            )  # fmt: skip
+        names = [path for path, _ in named_leaves(chosen)]
+        leaves = list(map(_real_array, names, leaves_like(answer, chosen) or []))
         got = tuple(np.shape(leaf) for leaf in leaves)
         if got != shapes:
             raise InputError(
@@ -95,7 +110,8 @@ class BlackBoxEvaluator:
         row = np.concatenate([np.ravel(leaf).astype(np.float64) for leaf in leaves])
         return row, min(floats, key=_eps, default="float64")
 
-    def _autodiff(self, args: tuple, dtype: str) -> np.ndarray:
+    def autodiff(self, args: tuple, dtype: str) -> np.ndarray:
+        """What jax.grad gives in a dtype, as one row."""
         if dtype not in self._compiled:
             self._compiled[dtype] = compiled(self.problem, self.problem.autodiff, args, dtype)
         with x64(dtype == "float64"):

@@ -7,9 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from handgrad.errors import InputError
+from handgrad.verify.blackbox import BlackBoxEvaluator
 from handgrad.verify.certificate import describe_run
 from handgrad.verify.diagnosis import diagnose, ratios
 from handgrad.verify.diagnosis.nonfinite import origin, origin_in_numpy
+from handgrad.verify.diagnosis.relations import close
 from handgrad.verify.mathematics import RIGHT, SEVERITY, MathResult
 from handgrad.verify.numerics import (
     NumericsRow,
@@ -19,6 +22,7 @@ from handgrad.verify.numerics import (
     lost_coordinate,
     written,
 )
+from handgrad.verify.ulp import ALLOWANCE
 from handgrad.verify.verdict import Evidence, Verdict, fault_of
 from handgrad.verify.witnesses import Problem, Programs, rounded
 
@@ -219,6 +223,36 @@ def _origin(
     return origin_in_numpy(problem.gradient, problem.layout.args(rounded(leaves, dtype)))
 
 
+MILDER = (0.25, 0.0625)
+"""Of the inputs: where a formula that only rounds badly is right."""
+
+
+def _lost_to_rounding(
+    problem: Problem, leaves: list, hand: np.ndarray, truth: np.ndarray
+) -> str | None:
+    """What is said of a black box that is right at milder inputs, and off by roundings here.
+
+    No cause in the algebra is looked for: any that changes roundings alone would seem to fit.
+    """
+    layout, row = problem.layout, problem.layout.row(leaves, np.float64)
+    error = np.abs(hand - truth)
+    largest = np.max(np.abs([*row, *truth, 1.0]), where=np.isfinite([*row, *truth, 1.0]), initial=1)
+    if not np.max(error, initial=0.0) <= ALLOWANCE * float(np.finfo(np.float64).eps) * largest:
+        return None
+    evaluator = BlackBoxEvaluator(problem)
+    try:
+        with problem.switch.x64():
+            answers = evaluator.answers(np.stack([row * by for by in MILDER]), leaves, "float64")
+    except InputError:
+        return None
+    if not close(answers["hand"], answers["autodiff"]).all():
+        return None
+    return (
+        f"float64 loses the digits at {layout.coordinate(int(np.argmax(error)))}: the number is "
+        f"below the rounding of larger ones; at {MILDER[0]:g} times these inputs it is right"
+    )
+
+
 def _cause(problem: Problem, found: MathResult, programs: Programs | None) -> str | None:
     """What is known of a difference, or its diagnosis, or the ratio by coordinate."""
     if found.cause or found.hand_row is None or found.truth_row is None:
@@ -235,6 +269,9 @@ def _cause(problem: Problem, found: MathResult, programs: Programs | None) -> st
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
         for row in (found.hand_row, found.truth_row)
     ]
+    if programs is not None and programs.hand is None and found.autodiff in RIGHT:
+        if lost := _lost_to_rounding(problem, leaves, *floats):
+            return lost
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
     at = problem.layout.args(leaves)
     with problem.switch.x64():

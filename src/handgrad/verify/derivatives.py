@@ -11,10 +11,12 @@ So each has the witnesses, the causes and the certificate that a gradient has. T
 derivatives hold ∂L as `jax.grad` gives it, which is therefore judged before, by the loss alone.
 """
 
+import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +24,35 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from handgrad import jaxprs
-from handgrad.errors import InputError
-from handgrad.interop import as_arrays, as_jax, as_jax_or_itself, read_as
-from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts
-from handgrad.verify.api import verify, with_known_leaves
+from handgrad._checks import called_by_keyword
+from handgrad.errors import InputError, describe_error
+from handgrad.interop import as_arrays, as_jax_or_itself, read_as
+from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts, uses_torch
+from handgrad.verify.api import (
+    calling_the_users_code,
+    check_callable,
+    check_options,
+    read_loss,
+    verify,
+    with_known_leaves,
+)
 from handgrad.verify.mathematics import RIGHT
 from handgrad.verify.verdict import Verdict
-from handgrad.verify.witnesses import Argnums, argument_names, is_float, positions_of
+from handgrad.verify.witnesses import (
+    Argnums,
+    argument_names,
+    as_shapes,
+    check_at,
+    check_finite,
+    check_floats,
+    counted_from_0,
+    is_float,
+    own_error,
+    positions_of,
+)
 
+P = ParamSpec("P")
+DTYPES = ("float32", "float64")
 MOST_ROWS = 64
 """Outputs, or inputs of a Hessian, that are told apart; of more, random combinations are judged."""
 COMBINATIONS = 8
@@ -37,6 +60,50 @@ MOST_DIAGONAL = 512
 """Entries of a diagonal that are judged; of more, as many drawn at random."""
 
 
+def judging(
+    argument: str, arguments: str, call: str, also: tuple[str, ...] = ()
+) -> Callable[[Callable[P, Verdict]], Callable[P, Verdict]]:
+    """Lets a function of this file call the user's code, and name it as the user did.
+
+    What `verify` says of a gradient is said of the `argument`, a function of these `arguments`; so
+    is what else is said of arguments that are called as in `also`.
+    """
+
+    def decorate(function: Callable[P, Verdict]) -> Callable[P, Verdict]:
+        @functools.wraps(function)
+        def judged(*args: P.args, **options: P.kwargs) -> Verdict:
+            chosen: Any = options
+            check_callable(argument, args[0] if args else chosen[argument], arguments)
+            check_options(chosen.get("dtypes", DTYPES), seed=chosen.get("seed", 0))
+            try:
+                with calling_the_users_code():
+                    return function(*args, **options)
+            except InputError as error:
+                if error.argument not in ("gradient", *also):
+                    raise
+                expected = error.expected.replace("the arguments in `at`", arguments)
+                remedy = re.sub(r"\w+\((cotangent, )?\*at\)", call, error.remedy)
+                raise InputError(argument, expected, error.got, remedy) from error
+
+        return judged
+
+    return decorate
+
+
+def _read(
+    of: Callable, at: Any, argnums: Argnums | None, options: dict[str, Any]
+) -> tuple[Callable, tuple, Argnums]:
+    """The function, as one of JAX, its arguments as arrays, and `argnums` counted from 0."""
+    given, at = at, as_arrays(at)
+    check_at(at)
+    moved = counted_from_0(_float_positions(at) if argnums is None else argnums, at)
+    check_floats(at, moved)
+    check_finite("at", at, options.get("dtypes", DTYPES))
+    return read_loss(of, given, moved), at, moved
+
+
+@called_by_keyword("a vjp, then of= and at= by name", "verify_vjp(vjp, of=f, at=(x,))", "of", "at")
+@judging("vjp", "a cotangent and the arguments in `at`", "vjp(cotangent, *at)")
 def verify_vjp(
     vjp: Callable, *, of: Callable, at: tuple, argnums: Argnums = 0, **options: Any
 ) -> Verdict:
@@ -49,7 +116,7 @@ def verify_vjp(
     >>> verify_vjp(lambda c, x: c * jnp.cos(x), of=jnp.sin, at=at, evaluations=0).ok
     True
     """
-    of, at = as_jax(of, at, argnums), as_arrays(at)
+    of, at, argnums = _read(of, at, argnums, options)
     outputs = _float_outputs(of, at)
 
     def loss(cotangent: Any, *args: Any) -> jax.Array:
@@ -90,6 +157,8 @@ def _is_same_for_any_cotangent(vjp: Callable, cotangent: Any, at: tuple) -> bool
     return any(a.any() for a in one) and all(map(np.array_equal, one, other))
 
 
+@called_by_keyword("a jvp, then of= and at= by name", "verify_jvp(jvp, of=f, at=(x,))", "of", "at")
+@judging("jvp", "primals and tangents", "jvp(at, tangents)")
 def verify_jvp(
     jvp: Callable, *, of: Callable, at: tuple, argnums: Argnums | None = None, **options: Any
 ) -> Verdict:
@@ -104,8 +173,8 @@ def verify_jvp(
     >>> verify_jvp(jvp, of=jnp.sin, at=(jnp.array([0.5, -1.0]),)).ok
     True
     """
-    moved = _float_positions(as_arrays(at)) if argnums is None else positions_of(argnums)
-    of, at = as_jax(of, at, moved), as_arrays(at)
+    of, at, argnums = _read(of, at, argnums, options)
+    moved = positions_of(argnums)
     outputs = _float_outputs(of, at)
     count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
 
@@ -157,6 +226,10 @@ def verify_jvp(
     return verify(read_as(claimed, jvp), of=named, at=first, points=points, **options)
 
 
+@called_by_keyword(
+    "a hessian, then of= and at= by name", "verify_hessian(hessian, of=loss, at=(x,))", "of", "at"
+)
+@judging("hessian", "the arguments in `at`", "hessian(*at)")
 def verify_hessian(
     hessian: Callable,
     *,
@@ -187,10 +260,10 @@ def verify_hessian(
         raise InputError(
             "argnums", "one whole number", repr(argnums), "judge one argument after another"
         )
-    argnums %= max(1, len(at))
     options = {**_with_name(options, hessian), "evaluations": 0}
-    of, hessian = as_jax(of, at, argnums), as_jax_or_itself(hessian, at, argnums)
-    at = as_arrays(at)
+    given = at
+    of, at, argnums = _read(of, at, argnums, options)
+    hessian = as_jax_or_itself(hessian, given, argnums)
     options["points"] = with_known_leaves(options.get("points"), at, of, hessian)
     first = verify(jax.grad(of, argnums), of=of, at=at, argnums=argnums, **options)
     if first.hand not in RIGHT:
@@ -288,6 +361,8 @@ def _verify_diagonal(
     return verify(read, of=named, at=(*start, *at), **_after(options, start))
 
 
+@called_by_keyword("a function, then at= by name", "verify_rule(f, at=(x,))", "at")
+@judging("f", "the arguments in `at`", "the rule of f", also=("vjp", "of"))
 def verify_rule(
     f: Callable, *, at: tuple, argnums: Argnums | None = None, **options: Any
 ) -> Verdict:
@@ -309,12 +384,15 @@ def verify_rule(
     >>> verdict.ok, verdict.hand, verdict.autodiff
     (False, 'different', 'identical')
     """
+    if not isinstance(at, tuple):
+        check_at(at)
     if is_autograd_function(f):
         return _verify_autograd_function(f, at, argnums, _with_name(options, f))
-    moved = _float_positions(at) if argnums is None else argnums
-    program = jax.make_jaxpr(f)(*at)
-    if not any(
-        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(program)
+    check_at(at)
+    moved = counted_from_0(_float_positions(at) if argnums is None else argnums, at)
+    traced = None if uses_torch(f) else _traced(jax.make_jaxpr, f, "f", at)
+    if traced is None or not any(
+        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(traced)
     ):
         raise InputError(
             "f", "a function with a custom_jvp or custom_vjp rule", name_of(f),
@@ -383,22 +461,39 @@ def _without_rule(equation: Any, operands: list) -> list:
 
 def _float_outputs(of: Callable, at: tuple) -> Any:
     """The shapes of what `of` returns. Raises InputError unless they are floats."""
-    outputs = jax.eval_shape(of, *at)
+    outputs = _traced(lambda of: functools.partial(jax.eval_shape, of), of, "of", at)
     leaves = jax.tree.leaves(outputs)
     if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         raise InputError(
-            "of", "a function that returns arrays of floats", [str(leaf.dtype) for leaf in leaves],
+            "of", "a function that returns arrays of floats", as_shapes(outputs),
             "leave out what has no derivative",
         )  # fmt: skip
     return outputs
 
 
+def _traced(trace: Callable, function: Callable, argument: str, at: tuple) -> Any:
+    """What a trace of a function at `at` gives. Raises InputError where it fails."""
+    try:
+        return trace(function)(*at)
+    except Exception as error:
+        raise InputError(
+            argument, "a function that JAX can trace at the arguments in `at`",
+            describe_error(own_error(function, at, error)), f"call {argument}(*at) by itself",
+        ) from error  # fmt: skip
+
+
 def _float_positions(at: tuple) -> tuple[int, ...]:
-    """The arguments that hold floats alone."""
-    return tuple(
+    """The arguments that hold floats alone. Raises InputError where there is none."""
+    found = tuple(
         i for i, arg in enumerate(at)
         if jax.tree.leaves(arg) and all(is_float(leaf) for leaf in jax.tree.leaves(arg))
     )  # fmt: skip
+    if not found:
+        raise InputError(
+            "at", "at least one argument of floats alone", as_shapes(jax.tree.map(np.asarray, at)),
+            "convert what is to be differentiated to floats",
+        )  # fmt: skip
+    return found
 
 
 def _require_no_step(steps: Any) -> None:

@@ -16,19 +16,19 @@ import numpy as np
 from flint import arb
 
 from handgrad import exact
+from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.interop import as_jax, read_as
-from handgrad.verify.api import verify, with_known_leaves
-from handgrad.verify.derivatives import name_of, verify_hessian
+from handgrad.interop import as_arrays, read_as
+from handgrad.verify.api import read_loss, verify, with_known_leaves
+from handgrad.verify.derivatives import DTYPES, judging, name_of, verify_hessian
 from handgrad.verify.verdict import Verdict
-from handgrad.verify.witnesses import round_to
+from handgrad.verify.witnesses import check_at, round_to
 
 CLOSE = 1e-5
 """Relative: how near in float32 two numbers are that are meant to be the same."""
 MOST_CLASSES = 64
 """Predictions of one example whose second derivatives are bounded together."""
-DTYPES = ("float32", "float64")
 LABELS: tuple = (
     ({0, 1}, "0 and 1", ("2y − 1", lambda y: 2 * y - 1), "−1 and 1"),
     ({-1, 1}, "−1 and 1", ("(y + 1)/2", lambda y: (y + 1) / 2), "0 and 1"),
@@ -36,6 +36,11 @@ LABELS: tuple = (
 """Labels of two classes: as they are, in words, how the others come of them, and these in words."""
 
 
+@called_by_keyword(
+    "an objective, then of= and at= by name",
+    "verify_objective(objective, of=loss, at=(predictions, labels))", "of", "at",
+)  # fmt: skip
+@judging("objective", "predictions and labels", "objective(*at)")
 def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options: Any) -> Verdict:
     """Judge `objective(predictions, labels)`, which returns (grad, hess) as boosting libraries ask.
 
@@ -62,7 +67,8 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
             "pass raw margins and labels as arrays",
         )  # fmt: skip
     name = options.pop("name", None) or name_of(objective)
-    of = as_jax(of, at)
+    check_at(as_arrays(at))
+    of = read_loss(of, at, 0)
     options["points"] = with_known_leaves(options.get("points"), at, of)
 
     def total(predictions: Any, labels: Any) -> jax.Array:
@@ -78,13 +84,19 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
                     "objective", "a function that returns (grad, hess)", type(answer).__name__,
                     "return both, each in the shape of the predictions",
                 )  # fmt: skip
+            if index and np.shape(answer[index]) != np.shape(predictions):
+                raise InputError(
+                    "objective", f"hess of shape {np.shape(predictions)}, as the predictions have",
+                    np.shape(answer[index]), "return one second derivative for each prediction",
+                )  # fmt: skip
             return answer[index]
 
         return one
 
     first = verify(part(0), of=total, at=at, name=f"grad of {name}", **options)
     if not first.ok:
-        return replace(first, cause=_misread(objective, total, at) or first.cause)
+        misread = None if first.is_undecided else _misread(objective, total, at)
+        return replace(first, cause=misread or first.cause)
     second = verify_hessian(
         part(1), of=total, at=at, diagonal=True, name=f"hess of {name}", **options
     )

@@ -288,6 +288,9 @@ REMEDIES = (
      "not take that branch"),
     ("exchanged in the product rule", "multiply the derivative of each factor by the other one"),
     ("constant by `stop_gradient`", "leave that path out"),
+    (r"the bound \S+ of the loss forgotten", "return 0 where the loss has reached its bound"),
+    ("float64 loses the digits", "write the difference that cancels there in another way, or judge "
+     "a point where it is larger"),
     (r"the factor (\S+) of the loss forgotten", r"multiply by \1"),
     (r"a constant factor (\S+)", r"divide by \1"),
     (r"an additive constant (\S+)", r"take \1 away"),

@@ -211,23 +211,36 @@ def autodiff(of: Callable, argnums: Argnums) -> Callable:
     return jax.grad(of, argnums=argnums)
 
 
-def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
-    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
-
-    And unless JAX can differentiate the loss, if it has to be `differentiable`.
-    """
+def check_at(at: Any) -> None:
+    """Raise InputError unless `at` is a tuple whose leaves are numbers, or arrays of them."""
     if not isinstance(at, tuple):
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(args,)")
     for path, leaf in named_leaves(at):
         dtype_of(f"at{path}", leaf)
+
+
+def counted_from_0(argnums: Any, at: tuple) -> Argnums:
+    """`argnums` as positions in `at` from 0 on. Raises InputError for what names no argument.
+
+    >>> counted_from_0(-1, (1.0, 2.0)), counted_from_0((0, -1), (1.0, 2.0))
+    (1, (0, 1))
+    """
     positions = positions_of(argnums)
-    if not positions or not all(isinstance(position, int) for position in positions):
+    if not positions or not all(isinstance(p, int | np.integer) for p in positions):
         raise InputError("argnums", "an integer or a tuple of them", repr(argnums), "count from 0")
-    for position in positions:
-        if not -len(at) <= position < len(at):
-            raise InputError(
-                "argnums", f"positions within {len(at)} arguments", argnums, "count from 0"
-            )
+    if not all(-len(at) <= position < len(at) for position in positions):
+        raise InputError(
+            "argnums", f"positions within {len(at)} arguments", argnums, "count from 0"
+        )
+    counted = tuple(int(position) % len(at) for position in positions)
+    if len(set(counted)) < len(counted):
+        raise InputError("argnums", "each position once", argnums, "leave out the second one")
+    return counted if isinstance(argnums, tuple) else counted[0]
+
+
+def check_floats(at: tuple, argnums: Argnums) -> None:
+    """Raise InputError where `argnums` names a leaf that is no float."""
+    for position in positions_of(argnums):
         for path, leaf in named_leaves(at[position]):
             if not is_float(leaf):
                 raise InputError(
@@ -235,20 +248,55 @@ def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: boo
                     f"argument {position}{path} of dtype {jnp.result_type(leaf)}",
                     "differentiate with respect to floats, or convert it",
                 )  # fmt: skip
+
+
+def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
+    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
+
+    And unless JAX can differentiate the loss, if it has to be `differentiable`.
+    """
+    check_at(at)
+    check_floats(at, counted_from_0(argnums, at))
     try:
         value = jax.eval_shape(of, *at)
-        scalar = jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating)
+        scalar = _is_real_number(value)
         if scalar and differentiable:
             jax.eval_shape(autodiff(of, argnums), *at)
     except Exception as error:
         raise InputError(
             "of", "a loss that JAX can trace and differentiate here",
-            describe_error(error), "call of(*at) by itself",
+            describe_error(own_error(of, at, error)), "call of(*at) by itself",
         ) from error  # fmt: skip
     if not scalar:
         raise InputError(
-            "of", "a loss with one real number as its value", value, "take a sum or a mean"
-        )
+            "of", "a loss with one real number as its value", as_shapes(value),
+            "take a sum or a mean",
+        )  # fmt: skip
+
+
+def _is_real_number(value: Any) -> bool:
+    return jax.tree.structure(value) == jax.tree.structure(0) and (
+        value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
+    )
+
+
+def as_shapes(tree: Any) -> Any:
+    """A tree with each array as text: its dtype and its shape.
+
+    >>> as_shapes((jnp.ones((2, 3), "float32"), None))
+    ('float32[2, 3]', None)
+    """
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)
+
+
+def own_error(function: Callable, at: tuple, error: Exception) -> Exception:
+    """What the function raises of plain arrays, where JAX only says that it cannot trace it."""
+    if isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError):
+        try:
+            function(*jax.tree.map(lambda leaf: np.array(leaf) if np.ndim(leaf) else leaf, at))
+        except Exception as own:
+            return own
+    return error
 
 
 def check_finite(name: str, args: tuple, dtypes: tuple[str, ...]) -> None:
@@ -381,6 +429,35 @@ def structure_fault(answer: Any, expected: Any) -> str | None:
                 f"{spec.dtype}{list(spec.shape)}"
             )
     return None
+
+
+def leaves_like(answer: Any, like: Any) -> list | None:
+    """The leaves of an answer in the order of the arguments' own; None where that is not said.
+
+    Names are held against names, so that no order of a dict matters; a list or a tuple stands for
+    a tuple, or for fields; one array stands for one array.
+
+    >>> leaves_like([1.0, 2.0], (3.0, 4.0)), leaves_like({"b": 1.0, "w": 2.0}, (3.0, 4.0))
+    ([1.0, 2.0], None)
+    """
+    given, own = ({_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+                  for tree in (answer, like))  # fmt: skip
+    if given.keys() == own.keys():
+        return [given[keys] for keys in own]
+    named = any(isinstance(key, str) for keys in given for key in keys)
+    by_key = any(
+        isinstance(key, jax.tree_util.DictKey)
+        for path, _ in jax.tree_util.tree_leaves_with_path(like) for key in path
+    )  # fmt: skip
+    in_order = len(given) == len(own) and (len(own) == 1 or not (named or by_key))
+    return list(given.values()) if in_order else None
+
+
+def _keys(path: Any) -> tuple:
+    """A path as the keys, field names and positions that it is made of."""
+    return tuple(
+        getattr(key, "key", getattr(key, "name", getattr(key, "idx", str(key)))) for key in path
+    )
 
 
 # --- layout ---------------------------------------------------------------------------------------

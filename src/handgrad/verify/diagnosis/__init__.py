@@ -251,7 +251,10 @@ def ratios(layout: Layout, hand: np.ndarray, truth: np.ndarray) -> str:
     >>> ratios(Layout.of((np.ones(3),), 0, ["x"]), np.array([2.0, 3.0, 4.0]), np.array([1, 2, 4]))
     'no simple cause was found; gradient / truth: x[0] 2, x[1] 1.5'
     """
-    wrong = np.flatnonzero(~close(hand, truth, 1e-14) & ~np.isnan(truth))
+    known = ~np.isnan(truth)
+    wrong = np.flatnonzero(~close(hand, truth, 1e-14) & known)
+    if not len(wrong):  # all differ by less than such a share of the largest
+        wrong = np.flatnonzero((hand != truth) & known)
     with np.errstate(divide="ignore", invalid="ignore"):
         quotients = hand[wrong] / truth[wrong]
     parts = [

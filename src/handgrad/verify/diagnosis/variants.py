@@ -63,6 +63,8 @@ JOINING = frozenset({"add", "sub", "mul", "div", "max", "min", "select_n", "dot_
                      "concatenate", "pow", "atan2", "conv_general_dilated", "custom_jvp_call",
                      "add_any", "scatter-add", "scatter", "dynamic_update_slice", "cond",
                      "custom_linear_solve", "triangular_solve"})  # fmt: skip
+FAR = 1e150
+"""A bound that nothing reaches."""
 MULTIPLYING = frozenset({"mul", "dot_general"})
 AFTER = "what comes after the step in place of what was before it (shifted by one step)"
 _PLACE = re.compile(r" \([^()]*:\d+ in [^()]*\)")
@@ -105,6 +107,7 @@ class Gates:
         self.variants: list[Variant] = []
         self.written: list[float] = []
         self.divisors: set[float] = set()
+        self.bounds: set[float] = set()
         self.consumers: dict[Key, dict[int, str]] = {}
         """For the state of a loop the gates of all steps that use it, with their names."""
 
@@ -259,6 +262,8 @@ class Walk:
             return plain
         if name == "scan":
             return self.scan(equation, flows, here)
+        if name in ("max", "min", "clamp"):
+            self.gates.bounds |= {flow.number for flow in flows if flow.number is not None}
         flows = self.with_next(equation, flows)
         moving = name != "stop_gradient" and any(flow.moving for flow in flows)
         several = sum(flow.moving for flow in flows) > 1 or name == "custom_jvp_call"
@@ -534,9 +539,15 @@ class Variants:
             yield Opened(Variant(words, cost), ()), inputs
 
     def _other_numbers(self, context: Context) -> Iterator[tuple[str, float, Inputs]]:
-        """One number of the loss forgotten, one minus it for it, or two exchanged."""
+        """One number, or bound, of the loss forgotten, 1 minus it for it, or two exchanged."""
         numbers, on_the_way_back = self.closed.numbers, " on the way back"
         for k, number in enumerate(numbers):
+            if number in self.gates.bounds:
+                words = f"the bound {number:.12g} of the loss forgotten: beyond it the slope is 0"
+                for far in (-FAR, FAR):
+                    yield words, RULE, self._with({k: far}, values=True)
+            if f"{abs(number):.6g}" in ("0", "1"):  # no factor that anybody forgets
+                continue
             divides = number in self.gates.divisors
             words = f"the factor {'1/' if divides else ''}{number:.6g} of the loss forgotten"
             named = name_ratio(number if divides else 1 / number, context)
