@@ -1,5 +1,7 @@
 """Losses and gradients in NumPy before the judge: read, judged as mathematics, and said to be."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 from scipy.special import expit, logsumexp, softmax
@@ -87,6 +89,65 @@ def test_points_may_not_draw_other_labels_than_were_read():
             lambda w, labels: np.exp(w), of=loss, at=(W, np.array([0, 1])), evaluations=0,
             points=lambda key: (W, np.array([1, 1])),
         )  # fmt: skip
+
+
+# --- what a gradient returns ----------------------------------------------------------------------
+
+
+def opaque(array):
+    return np.frombuffer(array.tobytes(), array.dtype)
+
+
+@pytest.mark.parametrize("through", [lambda array: array, opaque], ids=["read", "called"])
+def test_names_are_held_against_names(through):
+    """Whatever the order of a dict: two leaves of one shape are easily exchanged."""
+
+    def loss(p):
+        return np.sum(np.exp(p["b"])) + np.sum(np.sin(p["w"]))
+
+    def right(p):
+        return OrderedDict(w=through(np.cos(p["w"])), b=np.exp(p["b"]))
+
+    def swapped(p):
+        return OrderedDict(w=through(np.exp(p["b"])), b=np.cos(p["w"]))
+
+    options = {"of": loss, "at": ({"w": W, "b": W + 1},), "evaluations": 0}
+    assert hg.verify(right, **options).ok
+    assert not hg.verify(swapped, **options).ok
+
+
+def test_a_list_is_as_good_as_a_tuple_whether_jax_can_trace_it_or_not():
+    loss = lambda w, x: np.sum((x @ w) ** 2)
+    for own in (np.sum, lambda a: np.log(np.exp(a)).sum()):
+        gradient = lambda w, x, own=own: [2 * x.T @ (x @ w) + 0 * own(w), 2 * np.outer(x @ w, w)]
+        options = {"of": loss, "at": (W, X), "argnums": (0, 1), "evaluations": 0}
+        assert hg.verify(gradient, **options).ok
+        assert hg.agree(gradient, of=loss, at=(W, X), argnums=(0, 1)).ok
+    named = lambda w, x: {"w": 2 * x.T @ (x @ w), "x": 2 * np.outer(x @ w, np.exp(np.log(w)))}
+    assert "PyTreeDef" in hg.verify(named, **{**options, "at": (abs(W), X)}).cause
+
+
+class Layer:
+    def forward(self, w):
+        self.kept = np.tanh(w)
+        return self.kept
+
+
+def test_a_gradient_that_reads_what_the_loss_has_kept_is_refused():
+    layer = Layer()
+    with pytest.raises(InputError, match="gradient: expected a function of its arguments alone"):
+        hg.verify(
+            lambda w: 1 - layer.kept**2, of=lambda w: np.sum(layer.forward(w)), at=(W,),
+            evaluations=0,
+        )  # fmt: skip
+
+
+def test_what_the_loss_itself_raises_is_told():
+    def loss(w, x):
+        return (np.exp(w) - x[:, 0]).sum()
+
+    with pytest.raises(InputError, match=r"of: .* ValueError: operands could not be broadcast"):
+        hg.verify(lambda w, x: w, of=loss, at=(W, X))
 
 
 # --- derivatives beside the gradient --------------------------------------------------------------

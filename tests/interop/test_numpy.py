@@ -231,10 +231,43 @@ def test_branches_that_assign_and_branches_that_return():
         assert np.isnan(jax.jit(other)(np.array([-1.0, 1.0, 0.0, 0.0])))
 
 
+def piece(v):
+    """A quadratic between two lines."""
+    if v < -1:
+        return -0.5 * v
+    low = v < 0
+    if low and v > -5:
+        square = v * v
+        return 0.5 * square
+    if v < 1:
+        return v * v
+    return 2 * v - 1
+
+
+def of_pieces(w):
+    total = 0.0
+    for v in np.concatenate([w, 2 * w]):
+        if v == 0.125:
+            continue
+        total += piece(v)
+        if not v < 0.7:
+            continue
+        total += np.exp(v)
+    return total
+
+
+def test_sides_that_return_or_continue_are_merged_where_there_are_many():
+    slope(of_pieces, W)
+
+
+SEEN = set()
+
+
 def jumps(w):
     total = 0.0
     for v in np.concatenate([w, w]):
         if v > 0.2:
+            SEEN.clear()
             continue
         total += v
     return total
@@ -346,6 +379,15 @@ def test_dtypes_are_those_of_numpy(function, dtype):
 
 def test_without_x64_there_is_no_warning_and_no_float64():
     assert jax.eval_shape(from_numpy(lambda x: x * WEIGHTS + np.mean(x > 0)), W).dtype == "float32"
+
+
+def test_functions_of_numpy_itself_are_read():
+    for function in (np.sum, np.linalg.norm, logsumexp):
+        slope(function, W)
+
+
+def test_truth_values_are_compared_too():
+    as_jax(lambda w: np.sum(w) > 0, (W,))
 
 
 def test_functions_of_jax_stay_what_they_are():

@@ -115,6 +115,14 @@ def test_a_module_and_its_parameters():
         np.testing.assert_allclose(gradient[name], parameter.grad, atol=1e-6)
 
 
+def test_a_model_in_double_precision():
+    layer = torch.nn.Linear(3, 1).double()
+    loss = lambda x: layer(x).square().sum()
+    gradient = lambda x: 2 * layer(x) * layer.weight
+    for by, ok in ((1, True), (2, False)):
+        assert judged(lambda x, by=by: by * gradient(x), loss, X).ok == ok
+
+
 def test_a_gradient_by_autograd_is_recorded_too():
     def gradient(x):
         x = x.requires_grad_()
@@ -335,6 +343,26 @@ def test_a_function_with_setup_context():
     assert (verdict.ok, verdict.hand, verdict.name) == (False, "different", "Cubed")
     assert verdict.where == "x[0]"
     assert verdict.autodiff == "identical"
+
+
+class Careless(Cubed):
+    """One gradient too many."""
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        return cotangent, cotangent
+
+
+def test_what_is_said_of_a_rule_names_it(caplog):
+    with pytest.raises(InputError, match=r"^f: .* incorrect number of gradients.*the rule of f"):
+        hg.verify_rule(Careless, at=(X[0],), evaluations=0)
+    with pytest.raises(InputError, match=r"^f: .* size|^f: .* broadcast"):
+        hg.verify_rule(Scaled, at=(X, 3, X[:, :2], torch.tensor([1])))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    with pytest.raises(InputError, match="custom_jvp or custom_vjp rule, got Linear"):
+        hg.verify_rule(torch.nn.Linear(3, 1), at=(X,))
+    with pytest.raises(InputError, match="at: expected a tuple"):
+        hg.verify_rule(Cubed, at=[X])
 
 
 def test_a_function_without_arrays_is_refused():

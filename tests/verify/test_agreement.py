@@ -250,3 +250,44 @@ def test_the_name_is_that_of_the_function_unless_one_is_given():
 
 def test_a_point_of_numpy_arrays_will_do():
     assert agree(lambda x: 2 * x, of=squares, at=(np.array([1.0, 2.0]),)).ok
+
+
+# --- NumPy, and what cannot be compared -----------------------------------------------------------
+
+
+def test_numpy_is_read():
+    def loss(w):
+        w = w.copy()
+        w[w < 0] *= 0.1
+        return np.sum(np.exp(w))
+
+    def gradient(w):
+        slope = np.where(w < 0, 0.1, 1.0)
+        return slope * np.exp(slope * w)
+
+    assert agree(gradient, of=loss, at=(np.array([0.5, -1.0]),)).ok
+    assert not agree(lambda w: 2 * gradient(w), of=loss, at=(np.array([0.5, -1.0]),)).ok
+
+
+def test_a_point_beyond_the_dtype_is_refused():
+    """All would be infinite there, whatever the factor."""
+    with pytest.raises(InputError, match="more than float16 can hold"):
+        agree(lambda x: 3 * x, of=squares, at=(np.array([1e6]),), dtypes=("float16",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtypes": "float32"}, "dtypes: expected some of"),
+        ({"seed": -1}, "seed: expected 0 or more"),
+        ({"argnums": (0, -1)}, "argnums: expected each position once"),
+        ({"gradient": None}, "gradient: expected a function"),
+        ({"gradient": lambda x: "abc"}, "gradient: expected an array of numbers, got str"),
+        ({"gradient": lambda x: 1 / 0}, "gradient: .* ZeroDivisionError"),
+        ({"of": lambda x: x}, r"of: expected a loss .*, got float32\[3\]; take"),
+        ({"of": lambda x: None}, "of: expected a loss"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        agree(**{"gradient": lambda x: 2 * x, "of": squares, "at": (X,), **change})

@@ -286,3 +286,16 @@ def test_many_points_drawn_find_a_wrong_tail():
     assert (verdict.ok, verdict.is_undecided) == (False, False)
     assert "1.01" in verdict.cause
     assert verify(hinged, dtypes=("float64",), **question).ok
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(1, "float64 loses the digits"), (2, "twice")])
+def test_digits_lost_to_rounding_have_no_cause_in_the_algebra(factor, cause):
+    verdict = verify(
+        lambda z: factor / (1 + np.exp(-z)) - (factor == 1),
+        of=lambda z: jnp.sum(jax.nn.softplus(-z if factor == 1 else z)),
+        at=(np.array([40.0, 2.0]) if factor == 1 else np.array([-50.0, -60.0]),),
+        dtypes=("float64",),
+        evaluations=0,
+    )
+    assert not verdict.ok
+    assert cause in verdict.cause

@@ -279,3 +279,90 @@ def test_what_is_no_objective_is_refused():
         verify_objective(lambda z, y: 2 * z, of=binary, at=(Z, Y))
     with pytest.raises(InputError, match="predictions"):
         verify_objective(objective(lambda p: p), of=binary, at=(np.float64(1.0), Y))
+
+
+# --- what cannot be judged ------------------------------------------------------------------------
+
+
+def test_positions_are_counted_from_the_end_as_well():
+    at, options = (A, X), {"argnums": -1, "evaluations": 0, "dtypes": ("float64",)}
+    of = lambda w, x: jnp.tanh(w @ x)
+
+    def vjp(c, w, x):
+        return w.T @ (c * (1 - jnp.tanh(w @ x) ** 2))
+
+    def jvp(primals, tangents):
+        (w, x), (_, by) = primals, tangents
+        return (1 - jnp.tanh(w @ x) ** 2) * (w @ by)
+
+    assert verify_vjp(vjp, of=of, at=at, **options).ok
+    assert verify_jvp(jvp, of=of, at=at, **options).ok
+    assert verify_rule(scaled, at=(X, 2.0), **options).ok
+    total = lambda w, x: jnp.sum(of(w, x))
+    hessian = lambda w, x: jax.hessian(total, 1)(w, x)
+    assert verify_hessian(hessian, of=total, at=at, argnums=-1, dtypes=("float64",)).ok
+
+
+def times(by, x):
+    return by * x
+
+
+JUDGES = {
+    "vjp": lambda claim=times, **options: verify_vjp(claim, **{"of": jnp.sin, **options}),
+    "jvp": lambda claim=times, **options: verify_jvp(claim, **{"of": jnp.sin, **options}),
+    "hessian": lambda claim=jnp.diag, **options: verify_hessian(
+        claim, **{"of": lambda x: jnp.sum(x**3), **options}
+    ),
+    "f": lambda claim=misled, of=None, **options: verify_rule(claim, **options),
+}
+BAD_AT = {
+    "at: expected a tuple": [X],
+    r"at\[0\]: expected an array of numbers, got str": ("abc",),
+    r"at\[0\]: expected an array of numbers, got object": (np.array([1.0, None], object),),
+    r"at\[0\]: expected an array of numbers, got float64 in a Masked": (
+        np.ma.array(X, mask=X > 0),
+    ),
+    r"at: expected finite numbers in float32, or ±inf, got NaN in leaf \[0\]": (X * np.nan,),
+    "at: expected at least one argument of floats|argnums: expected floating": (np.arange(3),),
+}
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_arguments_that_cannot_be_judged_are_refused_in_one_line(name):
+    judge = JUDGES[name]
+    for message, at in BAD_AT.items():
+        with pytest.raises(InputError, match=message):
+            judge(at=at)
+    for argnums in (2, -2, "x", [0], ()):
+        with pytest.raises(InputError, match=r"^argnums: expected"):
+            judge(at=(X,), argnums=argnums)
+    with pytest.raises(InputError, match="seed: expected an integer"):
+        judge(at=(X,), seed="a")
+    with pytest.raises(InputError, match=f"{name}: expected a function of .*, got None"):
+        judge(None, at=(X,))
+    if name != "f":
+        with pytest.raises(InputError, match=r"of: .*(ZeroDivisionError|TypeError)"):
+            judge(at=(X,), of=lambda x: 1 / 0)
+
+
+def test_what_a_claim_raises_is_said_of_it():
+    def fails(*args):
+        raise RuntimeError("out of ideas")
+
+    calls = {"vjp": r"vjp\(cotangent, \*at\)", "jvp": r"jvp\(at, tangents\)", "hessian": "hessian"}
+    for name, call in calls.items():
+        with pytest.raises(InputError, match=f"^{name}: .*out of ideas; call {call}"):
+            JUDGES[name](fails, at=(X,))
+    with pytest.raises(InputError, match=r"^verify_vjp: expected .* no of="):
+        verify_vjp(times, at=(X,))
+
+
+def test_an_objective_is_refused_by_its_own_name():
+    for hess in (None, 1.0, np.ones(2)):
+        with pytest.raises(InputError, match="objective: expected hess of shape"):
+            verify_objective(lambda z, y, h=hess: (sigmoid(z) - y, h), of=binary, at=(Z, Y))
+    with pytest.raises(InputError, match=r"at\[1\]: expected an array of numbers"):
+        verify_objective(objective(lambda p: p), of=binary, at=(Z, "labels"))
+    nothing = verify_objective(objective(lambda p: p), of=binary, at=(Z[:0], Y[:0]))
+    assert nothing.is_undecided
+    assert "probabilities" not in nothing.cause

@@ -338,3 +338,17 @@ def test_the_line_that_makes_a_nan_in_numpy():
         assert "in log (test_diagnosis.py:" in origin_in_numpy(gradient, (np.array([-1.0]),))
         assert "divide by zero" in origin_in_numpy(gradient, (np.array([0.0]),))
     assert origin_in_numpy(gradient, (np.array([1.0]),)) is None
+
+
+def test_a_bound_that_is_forgotten_is_named():
+    """0.9999999 is no factor of 1 either."""
+    loss = lambda p: -jnp.sum(jnp.log(jnp.clip(p, 1e-7, 1 - 1e-7)))
+    p = np.array([0.3, 1.4, 1.7])
+    truth = np.array([-1 / 0.3, 0.0, 0.0])
+    said = diagnose(loss, (p,), 0, -1 / p, truth, lambda p: -1 / p)
+    assert said.startswith("the bound 0.9999999 of the loss forgotten"), said
+
+
+def test_a_ratio_close_to_1_is_printed_too():
+    said = ratios(Layout.of((np.ones(2),), 0, ["x"]), np.array([1.0, 1 - 8e-14]), np.ones(2))
+    assert said.endswith("gradient / truth: x[1] 1 − 8e-14")

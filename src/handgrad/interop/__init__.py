@@ -29,8 +29,8 @@ from handgrad.interop.numpy import (
 )
 
 __all__ = [
-    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "is_of_numpy", "known_leaves", "read_as",
-    "read_through",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "is_of_numpy",
+    "known_leaves", "read_as", "read_through",
 ]  # fmt: skip
 
 ROUNDING = 1e-7

@@ -264,9 +264,7 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def replaced(
-    names: Sequence[tuple[Any, str, Any]], merge: Callable | None
-) -> Iterator[None]:
+def replaced(names: Sequence[tuple[Any, str, Any]], merge: Callable | None) -> Iterator[None]:
     """While this lasts, names of NumPy stand for what follows."""
     changed: list[tuple[Any, str, Any]] = []
     with _lock:

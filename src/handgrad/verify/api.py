@@ -135,9 +135,7 @@ def read_loss(of: Callable, at: tuple, argnums: Argnums) -> Callable:
         ) from error
 
 
-def read_gradient(
-    gradient: Callable, at: tuple, argnums: Argnums
-) -> tuple[Callable, list[str]]:
+def read_gradient(gradient: Callable, at: tuple, argnums: Argnums) -> tuple[Callable, list[str]]:
     """A gradient as a function of JAX, or of arrays; and what could not be followed of it."""
     notes = []
     is_loose = is_of_numpy(gradient)

@@ -269,9 +269,9 @@ def _cause(problem: Problem, found: MathResult, programs: Programs | None) -> st
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
         for row in (found.hand_row, found.truth_row)
     ]
-    if programs is not None and programs.hand is None and found.autodiff in RIGHT:
-        if lost := _lost_to_rounding(problem, leaves, *floats):
-            return lost
+    is_called = programs is not None and programs.hand is None and found.autodiff in RIGHT
+    if is_called and (lost := _lost_to_rounding(problem, leaves, *floats)):
+        return lost
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
     at = problem.layout.args(leaves)
     with problem.switch.x64():

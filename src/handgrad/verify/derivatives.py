@@ -262,7 +262,8 @@ def verify_hessian(
         )
     options = {**_with_name(options, hessian), "evaluations": 0}
     given = at
-    of, at, argnums = _read(of, at, argnums, options)
+    of, at, position = _read(of, at, argnums, options)
+    (argnums,) = positions_of(position)
     hessian = as_jax_or_itself(hessian, given, argnums)
     options["points"] = with_known_leaves(options.get("points"), at, of, hessian)
     first = verify(jax.grad(of, argnums), of=of, at=at, argnums=argnums, **options)

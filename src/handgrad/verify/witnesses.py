@@ -275,9 +275,8 @@ def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: boo
 
 
 def _is_real_number(value: Any) -> bool:
-    return jax.tree.structure(value) == jax.tree.structure(0) and (
-        value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
-    )
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    return is_array and value.shape == () and jnp.issubdtype(value.dtype, jnp.floating)
 
 
 def as_shapes(tree: Any) -> Any:

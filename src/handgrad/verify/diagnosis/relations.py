@@ -389,7 +389,8 @@ def _few(leaf: ComparedLeaf) -> _Relation:
     if not leaf.hand[wrong].any():
         yield cost, f"zero at {count}, first {place(where[0])}", 0
     if not leaf.truth[wrong].any():
-        yield cost, f"not zero at {place(where[0])}, where the truth is: {len(where)} in all", 0
+        first = f" at {place(where[0])}" if wrong.ndim else ""
+        yield cost, f"not zero{first}, where the truth is: {len(where)} in all", 0
     for axis in range(leaf.hand.ndim) if len(where) > 1 else ():
         rows = np.unique(where[:, axis])
         if len(rows) == 1 < leaf.hand.shape[axis] and leaf.hand.ndim > 1:
