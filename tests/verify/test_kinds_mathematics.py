@@ -243,6 +243,8 @@ INVERSE = np.linalg.inv(np.cov(R.normal(size=(3, 9))))
 UNIT = (lambda v: v / np.linalg.norm(v))(R.normal(size=3))
 FRAME = np.linalg.qr(R.normal(size=(3, 2)))[0]
 X = R.normal(size=3)
+DOUBLY = np.array([[0.2, 0.5, 0.3], [0.5, 0.4, 0.1], [0.3, 0.1, 0.6]])
+ROTATION = np.linalg.qr(R.normal(size=(3, 3)))[0]
 ROUNDED = {
     "teacher": (residual, cross_entropy, (LOGITS, TEACHER), "each row of at[1] sums to 1"),
     "float32 teacher": (
@@ -254,6 +256,27 @@ ROUNDED = {
     "frame": (
         lambda x, q: q @ (q.T @ x), onto_columns, (X, FRAME),
         "the columns of at[1] are orthonormal",
+    ),
+    "rows and columns": (
+        lambda x, p: 2 * (x - p @ x), lambda x, p: 0.5 * jnp.sum(p * (x[:, None] - x[None]) ** 2),
+        (np.array([0.3, -1.0, 0.5]), DOUBLY), "half ulps from here",
+    ),
+    "logarithms of shares": (
+        lambda z, q: jax.nn.softmax(z) - jnp.exp(q),
+        lambda z, q: -jnp.sum(jnp.exp(q) * jax.nn.log_softmax(z)),
+        (LOGITS, np.log(TEACHER)), "half ulps from here",
+    ),
+    "a factor beside its product": (
+        lambda x, a, u: 2 * u.T @ (u @ x), lambda x, a, u: x @ a @ x,
+        (X, INVERSE, np.linalg.cholesky(INVERSE).T), "half ulps from here",
+    ),
+    "weights of mean 1": (
+        lambda m, x, w: 2 * (3 * m - jnp.sum(w * x)), lambda m, x, w: jnp.sum(w * (x - m) ** 2),
+        (0.3, X, np.array([0.1, 0.7, 2.2]) * (3 / np.sum([0.1, 0.7, 2.2]))), "half ulps from here",
+    ),
+    "zeros of an orthogonal matrix": (
+        lambda x, q: x, lambda x, q: 0.5 * jnp.sum((q @ x) ** 2),
+        (np.array([0.7, 0.0, -1.0]), ROTATION), "half ulps from here",
     ),
     "two inverses": (
         lambda x, a, b: a @ x, mahalanobis, (X, INVERSE, np.linalg.inv(INVERSE)),

@@ -188,6 +188,26 @@ def test_a_mask_by_a_large_number_bounds_the_search(fill):
     assert ok(exact, loss, c[::-1], c, evaluations=200)
 
 
+@pytest.mark.parametrize("way", ["added", "subtracted", "an argument"])
+def test_so_does_a_mask_that_is_added(way):
+    mask = np.tril(np.ones((2, 2)))
+    c = np.random.default_rng(0).normal(size=(2, 2))
+
+    def loss(scores, c, fill):
+        masked = {
+            "added": scores + (1 - mask).astype(scores.dtype) * -1e9,
+            "subtracted": scores - 1e9 * (1 - mask).astype(scores.dtype),
+            "an argument": scores + fill,
+        }
+        return jnp.sum(c * jax.nn.softmax(masked[way], -1))
+
+    def exact(scores, c, fill):
+        p = jax.nn.softmax(jnp.where(mask > 0, scores, -jnp.inf), -1)
+        return p * (c - jnp.sum(p * c, -1, keepdims=True))
+
+    assert ok(exact, loss, c[::-1], c, -1e9 * (1 - mask), evaluations=200)
+
+
 def test_bounds_may_be_given():
     def loss(x):
         return jnp.sum(jnp.where(x < 50, x * x, 0.0))

@@ -6,11 +6,16 @@ differ in the last digits of the dtype. Here the inputs are moved onto each iden
 satisfy to within `MOST_HALF_ULPS` half ulps (of the largest number of the leaf): if hand and truth
 are there equal to all digits asked, in balls, then the difference was that of the inputs, and the
 identity is named. A wrong factor stays wrong, since it does so at the moved inputs too.
+
+Where none of these is named, but there are few inputs, the nearest inputs are sought at which hand
+and truth are equal: by Newton's iteration, with the least move that makes up for the difference. If
+it converges, and within those few half ulps, then it was the rounding of inputs, whatever the
+identity is (an eigendecomposition beside its matrix, rows and columns that sum to 1).
 """
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +35,28 @@ MOST_PAIRS = 36
 ITERATIONS = 9
 """Of iterations that double the digits each: from 1e-7 to beyond 1e-1000."""
 
+MOST_SOUGHT, SEEKING_SECONDS = 96, 3.0
+"""Inputs that may be moved to where hand and truth are equal; and the time it may take."""
+STEP = arb((1, -10))
+"""Of a difference quotient, in half ulps."""
+MOST_STEPS = 12
+"""Of Newton's iteration with one Jacobian, in float64: nearly 10 digits each."""
+LOST_SHARE = 0.5
+"""A coordinate whose truth is that far from hand's is noise, and may be 0 at the inputs sought."""
+
 Balls = np.ndarray
+
+
+class Comparison(Protocol):
+    """Hand and truth at given leaves, where both are known."""
+
+    def agree(self, moved: list) -> bool:
+        """Whether they are equal to all digits asked."""
+        ...
+
+    def rows(self, moved: list, digits: int) -> tuple[Balls, Balls]:
+        """Both, in balls, to so many digits."""
+        ...
 
 
 class Identity(NamedTuple):
@@ -84,12 +110,12 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
 
 
 def explain_by_rounding(
-    programs: Programs, leaves: list, digits: int, dtype: str, agree: Callable[[list], bool]
+    programs: Programs, leaves: list, digits: int, dtype: str, compared: Comparison
 ) -> str | None:
     """What would have to hold exactly for hand to be the truth, in words; None if nothing does.
 
-    `agree` says whether hand and truth are equal at given leaves. The identities that hold up to
-    rounding are tried one by one, two by two, and all together.
+    The identities that hold up to rounding are tried one by one, two by two, and all together; then
+    the nearest inputs are sought at which hand is the truth.
     """
     with ctx.workprec(4 * digits + 512):
         found = list(held_identities(programs, leaves, dtype))
@@ -100,11 +126,91 @@ def explain_by_rounding(
                 leaf = identity.moved(moved, leaves, dtype)
                 moved[identity.position] = moved[identity.position] if leaf is None else leaf
             try:
-                if agree(moved):
+                if compared.agree(moved):
                     return "equal if " + " and ".join(identity.name for identity in identities)
             except (Undecided, UnsupportedPrimitive):
                 continue
+        try:
+            return _nearest_inputs(programs, leaves, digits, dtype, compared)
+        except (Undecided, UnsupportedPrimitive):
+            return None
+
+
+def _nearest_inputs(
+    programs: Programs, leaves: list, digits: int, dtype: str, compared: Comparison
+) -> str | None:
+    """How far the inputs are from where hand is the truth, if rounding moved them that far."""
+    own = programs.layout.argnums
+    units = [_half_ulps(leaf, dtype, of_each=i in own) for i, leaf in enumerate(leaves)]
+    moving = [(i, int(j)) for i, unit in enumerate(units) for j in np.flatnonzero(unit)]
+    seconds = 4 * len(moving) * programs.gradient_effort.seconds
+    if not moving or len(moving) > MOST_SOUGHT or seconds > SEEKING_SECONDS:
+        return None
+
+    def moved(by: Balls) -> list:
+        result = [_balls(leaf).copy() if unit.any() else leaf
+                  for leaf, unit in zip(leaves, units, strict=True)]  # fmt: skip
+        for (i, j), step in zip(moving, by, strict=True):
+            place = np.unravel_index(j, result[i].shape)
+            result[i][place] = result[i][place] + step * arb(float(units[i][j]))
+        return result
+
+    def gap(by: Balls) -> tuple[Balls, Balls]:
+        hand, truth = compared.rows(moved(by), 2 * digits)
+        return hand - truth, truth
+
+    by = as_balls(np.zeros(len(moving)))
+    start, truth = gap(by)
+    given = np.array([float(abs(ball).mid()) for ball in truth])
+    missed = np.array([float(abs(ball).mid()) for ball in start])
+    if not (np.isfinite(given).all() and np.isfinite(missed).all() and missed.any()):
+        return None
+    is_noise = missed > LOST_SHARE * given
+    enough = arb(10) ** -(digits + 2)
+    columns = []
+    for k in range(len(moving)):
+        near, far = by.copy(), by.copy()
+        near[k], far[k] = STEP, 2 * STEP  # what is wrong at one number alone is not moved away
+        steps = zip(gap(near)[0], gap(far)[0], strict=True)
+        columns.append([float((after - before).mid()) for before, after in steps])
+    jacobian = np.array(columns).T / float(STEP)
+    largest = np.abs(jacobian).max(axis=1)
+    if not np.isfinite(jacobian).all():
+        return None
+    settled = missed + len(moving) * MOST_HALF_ULPS * largest <= float(enough) * given
+    if not largest[~settled].all():
+        return None
+    scale = np.where(settled, np.inf, largest)
+    inverse = np.linalg.pinv(jacobian / scale[:, None], rcond=1e-6)
+    for _ in range(MOST_STEPS):
+        now = np.array([float(g.mid() / arb(float(s))) for g, s in zip(start, scale, strict=True)])
+        by = _middle(by - as_balls(inverse @ now))
+        furthest = max(abs(float(step)) for step in by)
+        if not furthest <= MOST_HALF_ULPS:
+            return None
+        start, truth = gap(by)
+        size = max(abs(ball).mid() for ball in truth)
+        if not size >= arb(given.max()) / 2:
+            return None
+        noise = size.max(arb(missed.max()))
+        allowed = [enough * (noise if lost else abs(t))
+                   for lost, t in zip(is_noise, truth, strict=True)]  # fmt: skip
+        if all(bool(abs(g) <= most) for g, most in zip(start, allowed, strict=True)):
+            return f"equal at inputs that are at most {max(furthest, 0.01):.2g} half ulps from here"
     return None
+
+
+def _half_ulps(leaf: Any, dtype: str, of_each: bool) -> np.ndarray:
+    """Half an ulp of each number of a leaf, or of the largest of all; 0 where nothing is to move.
+
+    What is differentiated has been varied, each number by itself; other leaves were rounded as
+    one.
+    """
+    if not is_float(leaf) or not np.size(leaf) or not np.isfinite(np.asarray(leaf, float)).all():
+        return np.zeros(np.size(leaf))
+    numbers = np.asarray(leaf, np.float64)
+    sizes = np.abs(numbers).ravel()
+    return _epsilon(numbers, dtype) / 2 * (sizes if of_each else np.full_like(sizes, sizes.max()))
 
 
 def _on_leaves(project: Callable, *positions: int) -> Callable[[list], Balls | None]:

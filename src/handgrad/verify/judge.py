@@ -406,7 +406,8 @@ def _places(
     if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
         return places, 0
     assert isinstance(evaluator, BatchEvaluator)
-    context = SearchContext(evaluator, exact_points[0], dtype, search_bounds(problem, programs))
+    bounds = search_bounds(problem, programs, exact_points[0])
+    context = SearchContext(evaluator, exact_points[0], dtype, bounds)
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
     candidates = search(context, base, problem.evaluations, keep, rng)

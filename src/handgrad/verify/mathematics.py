@@ -508,22 +508,11 @@ def _up_to_rounding(
     trusted = trusted and result.at_kinks in RIGHT
     if result.hand != "different" or not trusted or auto is None or programs.hand is None:
         return result
-    if hand is None or truths is None or not _is_close(hand, truths, dtype):
+    largest = np.abs(programs.layout.row(leaves, np.float64))
+    if hand is None or truths is None or not _is_close(hand, truths, dtype, largest.max()):
         return result
-    known = known_entries(truths)
-
-    def agree(moved: list) -> bool:
-        for constants in ("exact", "rounded"):
-            there = programs.row(programs.hand, moved, digits, constants)
-            true = programs.row(auto, moved, digits, constants)
-            status, worst, _ = _status(there[known], true[known], digits)
-            if status == "identical":
-                return True
-            if worst < _rounded_digits(programs):
-                return False
-        return _overlap(there[known], true[known])
-
-    identity = explain_by_rounding(programs, leaves, digits, dtype, agree)
+    compared = _Comparison(programs, programs.hand, auto, digits, known_entries(truths))
+    identity = explain_by_rounding(programs, leaves, digits, dtype, compared)
     if identity is None:
         return result
     return replace(
@@ -535,9 +524,42 @@ def _up_to_rounding(
     )
 
 
-def _is_close(hand: Row, truths: Row, dtype: str) -> bool:
-    """Whether hand is so near the truth, by the norm of both, that rounding may explain it."""
+class _Comparison(NamedTuple):
+    """Hand beside autodiff as the truth, at the coordinates that have one."""
+
+    programs: Programs
+    hand: Traced
+    truth: Traced
+    digits: int
+    known: np.ndarray
+
+    def agree(self, moved: list) -> bool:
+        """Whether both are equal at these leaves, as far as rounded constants allow."""
+        for constants in ("exact", "rounded"):
+            there, true = self.rows(moved, self.digits, constants)
+            status, worst, _ = _status(there, true, self.digits)
+            if status == "identical":
+                return True
+            if worst < _rounded_digits(self.programs):
+                return False
+        return _overlap(there, true)
+
+    def rows(self, moved: list, digits: int, constants: str = "exact") -> tuple[Row, Row]:
+        """Both in balls."""
+        there, true = (
+            self.programs.row(program, moved, digits, constants)
+            for program in (self.hand, self.truth)
+        )
+        return there[self.known], true[self.known]
+
+
+def _is_close(hand: Row, truths: Row, dtype: str, largest: float) -> bool:
+    """Whether hand is so near the truth, by the norm of both, that rounding may explain it.
+
+    Where the truth is 0 all over, or nearly, that is beside the `largest` input.
+    """
     eps = max(float(jnp.finfo(dtype).eps), float(jnp.finfo("float32").eps))
     pairs = [(h, t) for h, t in zip(hand, truths, strict=True) if t is not None and t.is_finite()]
     size = max((float(abs(truth).upper()) for _, truth in pairs), default=0.0)
+    size = max(size, largest if np.isfinite(largest) else 0.0)
     return all(float(abs(h - t).upper()) <= math.sqrt(eps) * size for h, t in pairs)

@@ -21,7 +21,7 @@ from handgrad._precision import x64
 from handgrad.exact import Traced
 from handgrad.exact.evaluation import effort_of
 from handgrad.exact.movement import DIRECT
-from handgrad.jaxprs import Program, as_arrays, bind, called_program, run
+from handgrad.jaxprs import Program, as_arrays, bind, called_program, run, sub_jaxprs
 from handgrad.verify.ulp import ulp, ulp_error
 from handgrad.verify.witnesses import Problem, Programs, quick_options, rounded
 
@@ -33,7 +33,7 @@ SIMPLER = 5
 """Numbers that are tried for each of them."""
 MODEST = 3
 """How many points where one is not finite are handed on: the modest ones."""
-LEAST_FENCE, FENCE_MARGIN = 1e3, 1e3
+LEAST_FENCE, LEAST_SUBTRACTED, FENCE_MARGIN = 1e3, 1e6, 1e3
 """A constant at least so large, in a mask or a clip, bounds the search this far below itself."""
 MOST_NUMBERS, OPERATIONS_PER_NUMBER = 2**18, 64
 """How many numbers one generation may hold, and a share of its operations: fewer points are tried
@@ -216,39 +216,75 @@ class SearchContext:
         return np.where(np.isinf(base), base, held)
 
 
-def search_bounds(problem: Problem, programs: Programs) -> tuple[float, float]:
+def search_bounds(problem: Problem, programs: Programs, leaves: list) -> tuple[float, float]:
     """The bounds that were asked for; else what a mask or a clip in the loss leaves.
 
-    A loss that puts −1e9 in place of masked scores means scores that are far smaller.
+    A loss that puts −1e9 in place of masked scores, or adds it to them, means scores that are far
+    smaller. `leaves` are those of the point given: what is not differentiated may hold such a mask.
     """
     if problem.bounds is not None:
         return problem.bounds
-    fences = [abs(c) for c in _selected_constants(programs.loss.jaxpr) if abs(c) >= LEAST_FENCE]
+    moving = programs.layout.argnums
+    known = [None if i in moving else leaf for i, leaf in enumerate(leaves)]
+    with x64():
+        fences = [c for c in _fences(programs.loss.jaxpr, known) if LEAST_FENCE <= c < math.inf]
     far = min(fences) / FENCE_MARGIN if fences else math.inf
     return -far, far
 
 
-def _selected_constants(program: Any) -> set[float]:
-    """The finite constants that a loss selects or clips by."""
+def _fences(program: Program, leaves: list) -> set[float]:
+    """The magnitudes that a loss selects or clips by, and those of the masks that it adds.
+
+    `leaves` are None where they are differentiated; the other numbers are computed on the way.
+    """
     found: set[float] = set()
 
-    def apply(equation: Any, operands: list[float | None]) -> list[float | None]:
+    def apply(equation: Any, operands: list[Any]) -> list[Any]:
         inside = called_program(equation)
         if inside is not None:
-            return run(inside, operands, apply, _scalar)
-        name = equation.primitive.name
-        if name in ("select_n", "max", "min", "clamp"):
-            found.update(c for c in operands if c is not None and math.isfinite(c))
-        passed_on = name in ("broadcast_in_dim", "convert_element_type", "reshape", "copy")
-        return [operands[0] if passed_on else None] * len(equation.outvars)
+            return run(inside, operands, apply)
+        unknown = [None] * len(equation.outvars)
+        if all(operand is not None for operand in operands):
+            sizes = [v.aval.size for v in equation.outvars if hasattr(v.aval, "size")]
+            is_small = max(sizes, default=0) <= MOST_WATCHED and not sub_jaxprs(equation)
+            return bind(equation, operands) if is_small else unknown
+        if test := FENCES.get(equation.primitive.name):
+            for operand in operands:
+                if operand is not None and jnp.issubdtype(operand.dtype, jnp.floating):
+                    found.update(test(np.asarray(operand, np.float64)))
+        return unknown
 
-    run(program, [None] * len(program.in_avals), apply, _scalar)
+    run(program, [
+        None if leaf is None else as_arrays(leaf, v.aval)
+        for leaf, v in zip(leaves, program.jaxpr.invars, strict=True)
+    ], apply)  # fmt: skip
     return found
 
 
-def _scalar(value: Any, aval: Any) -> float | None:
-    floating = jnp.issubdtype(aval.dtype, jnp.floating)
-    return float(value) if floating and np.size(value) == 1 else None
+def _constant(numbers: np.ndarray) -> set[float]:
+    """The magnitude of an array that repeats one number."""
+    repeats = numbers.size > 0 and numbers.min() == numbers.max()
+    return {abs(float(numbers.flat[0]))} if repeats else set()
+
+
+def _added(numbers: np.ndarray) -> set[float]:
+    """The large magnitudes of an array that holds numbers far below 0, and zeros, and no others."""
+    masked = numbers <= -LEAST_FENCE
+    is_mask = masked.any() and not masked.all() and (numbers[~masked] == 0).all()
+    return set(np.unique(-numbers[masked]).tolist()) if is_mask else set()
+
+
+def _subtracted(numbers: np.ndarray) -> set[float]:
+    """The same of an array that is subtracted: labels may be some thousands."""
+    return _added(np.where(numbers < LEAST_SUBTRACTED, np.abs(numbers), -numbers))
+
+
+FENCES: dict[str, Callable[[np.ndarray], set[float]]] = {
+    **dict.fromkeys(("select_n", "max", "min", "clamp"), _constant),
+    "add": _added,
+    "sub": _subtracted,
+}
+"""What each operation with a number that is differentiated says of how large that may be."""
 
 
 class Scores(NamedTuple):
