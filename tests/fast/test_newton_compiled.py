@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from handgrad._precision import x64
+from handgrad._types import Coded
 from handgrad.errors import InputError
 from handgrad.fast import newton, one_pass
 from handgrad.fast.newton import api
@@ -51,11 +52,38 @@ def test_the_hessian_is_left_to_xla():
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_pass_over_codes_is_that_of_xla(dtype):
+    rng = np.random.default_rng(0)
+    n = 1_300
+    values = np.stack([rng.integers(-1, 5, n), rng.normal(size=n), rng.integers(0, 40, n)], axis=1)
+    x = Coded(values.astype(dtype), (5, 0, 40))
+    theta = rng.normal(size=47)
+    for labels in (rng.integers(0, 2, n).astype(float), np.linspace(0, 1, n)):
+        with x64():
+            usual = lay_out(x, labels)
+            found = CompiledRows(usual, x, labels).sums(value_and_gradient, ProgramCache(), theta)
+            expected = usual.sums(value_and_gradient, ProgramCache(), theta)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("code", [5, -2, 0.5, np.nan])
+def test_a_code_out_of_range_gives_nan(code):
+    x = Coded(np.array([[0.0, 1.0], [code, 2.0]]), (5, 0))
+    with x64():
+        sums = CompiledRows(lay_out(x, np.ones(2)), x, np.ones(2)).sums
+        loss, gradient, _ = sums(value_and_gradient, ProgramCache(), np.ones(7))
+    assert np.isnan(loss)
+    assert np.isnan(gradient).any()
+
+
 @pytest.fixture
 def taken(monkeypatch):
     """Whether machine code was taken, for data of any size."""
     seen = []
     monkeypatch.setattr(api, "LARGE", 0)
+    monkeypatch.setattr(api, "LARGE_CODES", 0)
     sums = CompiledRows.sums
     monkeypatch.setattr(CompiledRows, "sums", lambda *args: seen.append(args) or sums(*args))
     return seen
@@ -74,6 +102,18 @@ def test_the_optimum_is_the_same(taken, monkeypatch, dtype):
     assert usual.converged
     np.testing.assert_allclose(found.params.weight, usual.params.weight, atol=1e-8)
     np.testing.assert_allclose(found.loss, usual.loss, rtol=1e-13)
+
+
+def test_the_optimum_of_codes_is_that_of_columns(taken):
+    rng = np.random.default_rng(1)
+    n = 3_000
+    values = np.stack([rng.integers(0, 7, n), rng.normal(size=n)], axis=1).astype(float)
+    columns = np.concatenate([np.eye(7)[values[:, 0].astype(int)], values[:, 1:]], axis=1)
+    y = (rng.random(n) < 1 / (1 + np.exp(-np.sin(values[:, 0]) - values[:, 1]))).astype(float)
+    by_codes = newton.fit(None, Coded(values, (7, 0)), y, 1e-3)
+    assert isinstance(taken[0][0].x, Coded)
+    by_columns = newton.fit(None, columns, y, 1e-3)
+    np.testing.assert_allclose(by_codes.params.weight, by_columns.params.weight, atol=1e-8)
 
 
 def test_what_it_does_not_suit_is_left_to_xla(taken):

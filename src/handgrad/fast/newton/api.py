@@ -37,7 +37,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._precision import x64
-from handgrad._types import Coded
+from handgrad._types import Coded, values_of
 from handgrad._values import check_features, check_labels, relative_weights
 from handgrad.errors import InputError
 from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays
@@ -58,6 +58,8 @@ from handgrad.gradients.linear import Params
 SAMPLE, SAMPLE_PER_FEATURE = 16_384, 40
 """Examples of a sample to start on, where there are four times as many."""
 MOST_PASSES_ON_SAMPLE = 30
+LARGE_CODES = 2**22
+"""Bytes of codes from which a pass is machine code: XLA takes 5 ms."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,9 @@ def fit(
     `sample_weight` (N,) says how much each example counts in the mean. Features may be `Coded`: a
     pass then sums over the rows of each category, and its Hessian over those of each pair.
 
-    With the extra `numba`, passes for one logit over a row-major NumPy array of 32 MB or more, in
-    float32 or float64, are machine code (see `compiled`), unless HANDGRAD_ONE_PASS=xla.
+    With the extra `numba`, passes for one logit over a row-major NumPy array of 32 MB or more, or
+    over 4 MB of codes, in float32 or float64, are machine code (see `compiled`), unless
+    HANDGRAD_ONE_PASS=xla.
 
     Raises InputError for shapes and dtypes that do not fit, features that are not finite, labels
     out of range, a class with no example, and options that cannot be used.
@@ -169,11 +172,12 @@ def fit(
 
 def _compiled(rows: Rows, x: Any, y: np.ndarray) -> Any:
     """Rows whose passes for one logit are machine code, where numba is there and they take long."""
+    values, least = values_of(x), LARGE_CODES if isinstance(x, Coded) else LARGE
     suits = (
-        isinstance(x, np.ndarray)
-        and x.dtype in (np.float32, np.float64)
-        and x.flags.c_contiguous
-        and x.nbytes >= LARGE
+        isinstance(values, np.ndarray)
+        and values.dtype in (np.float32, np.float64)
+        and values.flags.c_contiguous
+        and values.nbytes >= least
         and y.ndim == 1
         and y.dtype == np.float64
     )
