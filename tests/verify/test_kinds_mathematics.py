@@ -367,6 +367,11 @@ TIES = {
         lambda z, w: w * (z > 0), lambda z, w: jnp.sum(w * jax.nn.relu(z)),
         (np.zeros(3), np.array([1.0, -1.0, 2.0])), True,
     ),
+    "a piece that fills little room": (
+        vector(1.0, 2.0),
+        lambda w, x: jax.nn.relu(x[0] @ w) - jax.nn.relu(x[1] @ w),
+        (np.zeros(2), np.array([[1.0, 2.0], [3.0, 4.0]])), True,
+    ),
     "units of both signs, halved twice": (
         lambda z, w: -w / 4, lambda z, w: jnp.sum(w * jax.nn.relu(z)),
         (np.zeros(3), np.array([1.0, -1.0, 2.0])), False,

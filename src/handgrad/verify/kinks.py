@@ -37,6 +37,9 @@ MOST_MEETING = 48
 """More coordinates than this are judged as one group."""
 MOST_BY_DIFFERENCES = 8
 """Up to this many coordinates, selections may be differenced, where autodiff gives none."""
+MOST_DRAWN, DRAWING_SECONDS, MOST_NEW = 96, 1.0, 8
+"""Further points beside a kink, where pieces are sought that fill little room; the time for it; and
+how many new ones it takes to see that there is no end of them."""
 SEPARATIONS = 16
 """How often a direction is sought that tells a gradient from the selections known."""
 BESIDE_BITS = 70
@@ -502,12 +505,32 @@ def _judge_group(
                 group.known.append(Selection(way, beside))
         known = _selections_of(group)
     if len(group.bends()) == 2:
+        if _is_mixture_of_more(group, evaluations[0][group.members], known):
+            return
         if result.status[name] == "valid subgradient":
             result.status[name] = "undecided"
         result.notes.append(
             f"kinks that bend up and down meet at {_names(group)}: "
             f"no mixture of the smooth pieces was found that gives what {name} gives"
         )
+
+
+def _is_mixture_of_more(group: _Group, gradient: Row, known: np.ndarray) -> bool:
+    """Whether a gradient is a mixture of selections, of which more are drawn until it is."""
+    seconds = max(group.programs.gradient_effort.seconds, 1e-4)
+    most = len(known) + MOST_NEW
+    for _ in range(min(MOST_DRAWN, int(DRAWING_SECONDS / seconds))):
+        if len(known) >= most:
+            return False
+        way = group.selections.noise()
+        beside = group.selections.at(way)
+        if beside is None or any(not _differs(beside[group.members], row).any() for row in known):
+            continue
+        group.known.append(Selection(way, beside))
+        known = _selections_of(group)
+        if _is_mixture(gradient, known, group.tolerance):
+            return True
+    return False
 
 
 def _selections_of(group: _Group) -> np.ndarray:
