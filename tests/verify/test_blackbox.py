@@ -299,3 +299,14 @@ def test_digits_lost_to_rounding_have_no_cause_in_the_algebra(factor, cause):
     )
     assert not verdict.ok
     assert cause in verdict.cause
+
+
+@pytest.mark.parametrize(("slope", "ok"), [(0.0, True), (-0.4, True), (-1.01, False), (-2, False)])
+def test_conditioning_explains_nothing_beyond_the_slopes_of_a_kink(slope, ok):
+    verdict = verify(
+        lambda z: np.where(z == 1, slope, -1.0 * (z < 1)).astype(z.dtype),
+        of=lambda z: jnp.sum(jnp.maximum(1 - z, 0)),
+        at=(np.array([1.0, 0.0, 2.0]),),
+        evaluations=0,
+    )
+    assert verdict.ok == ok, str(verdict)

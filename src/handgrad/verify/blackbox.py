@@ -235,7 +235,10 @@ def _compared(
     if not unexplained:
         return result
     where = unexplained[int(np.argmax(point.errors["hand"][unexplained]))]
-    return replace(result, hand="different", where=where, cause=None, digits=0)
+    cause = None
+    if len(unexplained) == 1 and (sides := slopes_at_kink(programs, leaves, where)):
+        cause = f"{hand[where]:.6g} where {sides[0]:.6g} to {sides[1]:.6g} is right"
+    return replace(result, hand="different", where=where, cause=cause, digits=0)
 
 
 def unexplained_coordinates(
@@ -244,7 +247,8 @@ def unexplained_coordinates(
     """Coordinates of hand whose error neither rounding nor a kink explains; those at kinks; and
     those that are too many to be looked at, where all of the others lie at kinks.
 
-    What conditioning explains is looked at too: across a kink, half an ulp moves the truth far.
+    What conditioning explains is looked at too: across a kink half an ulp moves the truth far, and
+    would explain any number beyond the slopes.
     """
     hand = point.answers["hand"]
     explained = point.explained()
@@ -254,7 +258,7 @@ def unexplained_coordinates(
         value, sides = float(hand[index]), slopes_at_kink(programs, leaves, index)
         if sides is not None and is_within(value, sides, slack_of(dtype)):
             at_kinks.append(index)
-        elif not explained[index]:
+        elif sides is not None or not explained[index]:
             unexplained.append(index)
     unseen = [index for index in doubtful[MOST_AT_KINKS:] if not explained[index]]
     return (unexplained + unseen, at_kinks, []) if unexplained else ([], at_kinks, unseen)
