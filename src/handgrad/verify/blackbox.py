@@ -51,9 +51,10 @@ SLACK = 1e-9
 LEFT = 1e-3
 """Relative error in float64 of a formula that has cancelled all digits in float32."""
 
-STEADY, NEARBY, MOVED, ALIKE = 1e-7, 6, 0.03, 1.25
-"""An error beyond the first, relative, is no rounding if at so many inputs, moved by this share, it
-is the same up to that factor."""
+NEARBY, FEW_NEARBY, MOVED = 12, 4, 0.03
+"""Inputs moved by up to this share, at which errors are looked at; where that is expensive, few."""
+STEADY, ALIKE = 1e-7, 1.25
+"""An error beyond the first, relative, is no rounding if it is the same there up to that factor."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,9 @@ def _without_cancellation(
     """Of some coordinates in float64 those that lose far more ulps than they do in float32.
 
     A formula that cancels loses as many bits in either, down to none that is right in float32; a
-    wrong factor costs 2^29 times as many.
+    wrong factor costs 2^29 times as many. Beside that its errors are looked at close by: those of
+    rounding change their size and sign from one input to the next, those of a wrong factor stay.
+    What computes in float64, whatever it is given, shows itself by that alone.
     """
     narrow = rounded(leaves, np.float32)
     here = rounded(narrow, np.float64)
@@ -385,46 +388,65 @@ def _without_cancellation(
             return math.isfinite(wide)
         return math.isfinite(wide) and digits_lost
 
-    excused = [index for index in unexplained if cancels(index)]
-    steady = steady_errors(problem, evaluator, programs, leaves, point, excused, truth)
-    return [index for index in unexplained if index not in excused or index in steady]
+    cancelling = set(filter(cancels, unexplained))
+    small = {index for index in unexplained if is_small(point, index)} - cancelling
+    if not cancelling and not small:
+        return unexplained
+    errors = errors_nearby(problem, evaluator, programs, leaves, point, truth)
+    steady = {index for index in cancelling if is_steady(errors[:, index])}
+    noise = {index for index in small if is_noise(errors[:, index])}
+    return [i for i in unexplained if i in steady or i not in cancelling | noise]
 
 
-def steady_errors(
+def errors_nearby(
     problem: Problem,
     evaluator: BlackBoxEvaluator,
     programs: Programs,
     leaves: list,
     point: PointResult,
-    indices: list[int],
     truth: Traced | None,
-) -> set[int]:
-    """Of some coordinates in float64 those whose relative error is the same close by.
+) -> np.ndarray:
+    """The relative errors at a point, and where its inputs are moved by a few percent, as rows.
 
-    Rounding errors change their size and sign from one input to the next; a wrong factor stays.
+    The first row alone where the others cannot be had.
     """
 
     def relative(at: PointResult) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return (at.answers["hand"] - at.values) / np.abs(at.values)
 
-    given = relative(point)
-    large = [index for index in indices if abs(given[index]) > STEADY]
-    errors, rng = [given], np.random.default_rng(0)
-    for _ in range(NEARBY if large else 0):
+    errors, rng = [relative(point)], np.random.default_rng(0)
+    for _ in range(FEW_NEARBY if programs.is_expensive else NEARBY):
         row = point.row * (1 + rng.uniform(-MOVED, MOVED, point.row.shape))
         here = programs.layout.replaced(leaves, row)
         try:
             hand, _ = evaluator.hand(problem.layout.args(here))
         except InputError:
-            return set()
+            return np.array(errors[:1])
         near = evaluate_point(programs, truth, leaves, row, {"hand": hand}, "float64")
         if near is None:
-            return set()
+            return np.array(errors[:1])
         errors.append(relative(near))
-    return {
-        index for index in large
-        if math.isfinite(sum(own := [float(row[index]) for row in errors]))
-        and min(own) * max(own) > 0
-        and max(map(abs, own)) <= ALIKE * min(map(abs, own))
-    }  # fmt: skip
+    return np.array(errors)
+
+
+def is_steady(errors: np.ndarray) -> bool:
+    """Whether an error is the same close by, as that of a wrong factor is."""
+    sizes = np.abs(errors)
+    if len(errors) == 1 or not np.isfinite(errors).all() or sizes[0] <= STEADY:
+        return False
+    return bool(abs(np.sign(errors).sum()) == len(errors) and sizes.max() <= ALIKE * sizes.min())
+
+
+def is_small(point: PointResult, index: int) -> bool:
+    """Whether an error is no more than rounding does to numbers as large as those of the point."""
+    numbers = np.abs([*point.row, *point.values, 1.0])
+    largest = np.max(numbers, where=np.isfinite(numbers), initial=1.0)
+    error = abs(float(point.answers["hand"][index]) - point.values[index])
+    is_digit_left = error <= LEFT * abs(point.values[index])
+    return bool(is_digit_left and error <= ALLOWANCE * _eps("float64") * largest)
+
+
+def is_noise(errors: np.ndarray) -> bool:
+    """Whether an error changes its sign close by, as rounding errors do."""
+    return bool(np.isfinite(errors).all() and errors.min() < 0 < errors.max())
