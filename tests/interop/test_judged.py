@@ -142,6 +142,16 @@ def test_a_gradient_that_reads_what_the_loss_has_kept_is_refused():
         )  # fmt: skip
 
 
+def test_argsort_is_read_through_numpy():
+    """JAX traces it by its method, and cannot compile what comes of that."""
+    x = np.array([3.0, 1.0, 2.0])
+    for by, ok in ((lambda w: np.argsort(np.argsort(w)), True), (np.argsort, False)):
+        verdict = hg.verify_vjp(
+            lambda c, w, by=by: c[by(w)], of=np.sort, at=(x,), evaluations=0, dtypes=("float64",)
+        )
+        assert verdict.ok == ok
+
+
 def test_what_the_loss_itself_raises_is_told():
     def loss(w, x):
         return (np.exp(w) - x[:, 0]).sum()

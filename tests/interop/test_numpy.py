@@ -2,7 +2,9 @@
 
 import functools
 import math
+import random
 import sys
+from random import random as uniform
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +184,17 @@ def test_functions_reached_by_name():
     slope(by_algebra, M)
     assert np.zeros is sys.modules["numpy"].zeros
     assert "max" not in globals() and "float" not in globals()  # noqa: PT018
+
+
+def test_a_whole_number_repeats_a_list():
+    repeated = lambda w, count: functools.reduce(np.multiply, [np.exp(w)] * count).sum()
+    assert known_leaves(followed(repeated, W, 3)) == (1,)
+
+
+def test_draws_of_pythons_random_are_refused():
+    for draw in (lambda w: np.sum(w) * random.random(), lambda w: np.sum(np.exp(w)) * uniform()):
+        with pytest.raises(NotFollowed, match="random draws by Python's random"):
+            as_jax(draw, (W,))
 
 
 def test_data_in_closures_and_partials():

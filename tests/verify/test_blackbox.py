@@ -299,3 +299,45 @@ def test_digits_lost_to_rounding_have_no_cause_in_the_algebra(factor, cause):
     )
     assert not verdict.ok
     assert cause in verdict.cause
+
+
+@pytest.mark.parametrize(("slope", "ok"), [(0.0, True), (-0.4, True), (-1.01, False), (-2, False)])
+def test_conditioning_explains_nothing_beyond_the_slopes_of_a_kink(slope, ok):
+    verdict = verify(
+        lambda z: np.where(z == 1, slope, -1.0 * (z < 1)).astype(z.dtype),
+        of=lambda z: jnp.sum(jnp.maximum(1 - z, 0)),
+        at=(np.array([1.0, 0.0, 2.0]),),
+        evaluations=0,
+    )
+    assert verdict.ok == ok, str(verdict)
+
+
+BIG = np.array([9.0, 0.5, -8.0])
+
+
+def tanh_slope(factor, dtype=None):
+    """1 − tanh², which cancels; wrong by a factor beyond 7, computed in another dtype."""
+
+    def slope(z):
+        z = z.astype(dtype or z.dtype)
+        return (1 - np.tanh(z) ** 2) * np.where(np.abs(z) > 7, factor, 1).astype(z.dtype)
+
+    return slope
+
+
+@pytest.mark.parametrize("dtype", [None, "float64"])
+@pytest.mark.parametrize(("factor", "ok"), [(1, True), (1.0002, False), (1 - 1e-5, False)])
+def test_errors_of_rounding_change_close_by_and_those_of_a_factor_stay(factor, ok, dtype):
+    options = {"of": lambda z: jnp.sum(jnp.tanh(z)), "at": (BIG,), "evaluations": 0}
+    verdict = verify(tanh_slope(factor, dtype), dtypes=("float64",), **options)
+    assert verdict.ok == ok, str(verdict)
+
+
+def test_what_overflows_in_float32_is_not_excused_in_float64():
+    loss = lambda z: jnp.sum(jnp.cosh(z) * 1e-40)
+    for factor, ok in ((1, True), (1.00001, False)):
+        verdict = verify(
+            lambda z, by=factor: by * np.sinh(z) * z.dtype.type(1e-40),
+            of=loss, at=(np.array([100.0, 101.0]),), dtypes=("float64",), evaluations=0,
+        )  # fmt: skip
+        assert verdict.ok == ok, str(verdict)

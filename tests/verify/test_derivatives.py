@@ -1,5 +1,7 @@
 """Products with a Jacobian, Hessians, rules and objectives: right, wrong and refused ones."""
 
+from collections import OrderedDict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -279,6 +281,31 @@ def test_what_is_no_objective_is_refused():
         verify_objective(lambda z, y: 2 * z, of=binary, at=(Z, Y))
     with pytest.raises(InputError, match="predictions"):
         verify_objective(objective(lambda p: p), of=binary, at=(np.float64(1.0), Y))
+
+
+def test_blocks_of_a_hessian_are_held_against_names():
+    def loss(p):
+        return jnp.sum(p["a"] ** 2) + jnp.sum(p["b"] ** 3) + jnp.sum(p["a"]) * jnp.sum(p["b"])
+
+    def hessian(p, names="ab"):
+        one, other = names
+        ones, square, cube = np.ones((2, 2)), 2 * np.eye(2), 6 * np.diag(p["b"])
+        return OrderedDict({
+            other: OrderedDict({other: cube, one: ones}),
+            one: OrderedDict({other: ones, one: square}),
+        })  # fmt: skip
+
+    options = {"of": loss, "at": ({"a": np.ones(2), "b": X[:2]},), "dtypes": ("float64",)}
+    assert verify_hessian(hessian, **options).ok
+    assert not verify_hessian(lambda p: hessian(p, "ba"), **options).ok
+    with pytest.raises(InputError, match="hessian: expected the structure"):
+        verify_hessian(lambda p: hessian(p, "xy"), **options)
+
+
+def test_a_hessian_of_constants_is_traced():
+    options = {"of": lambda x: jnp.sum(x**2), "at": (X,), "dtypes": ("float64",)}
+    verdict = verify_hessian(lambda x: 2 * np.eye(3), **options)
+    assert (verdict.ok, verdict.hand) == (True, "identical")
 
 
 # --- what cannot be judged ------------------------------------------------------------------------

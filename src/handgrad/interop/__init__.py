@@ -58,7 +58,7 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
         except NotFollowed:
             return as_jax(function, arrays, argnums)
     try:
-        jaxprs.attempt(function, at)
+        program = jaxprs.attempt(function, at)
     except Exception:
         pass
     else:
@@ -68,6 +68,8 @@ def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) ->
             return function
         if writes_in_place(function):  # which JAX takes for a new array
             return _through_numpy(function, at, argnums)
+        if any(e.params.get("is_stable", False) is None for e in jaxprs.equations(program)):
+            return _through_numpy(function, at, argnums)  # np.sort, which JAX cannot compile
         if draws(function):  # others in each trace
             _through_numpy(function, at, argnums)
         return function
@@ -152,7 +154,11 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
                 continue
             except Exception:  # an argument that NumPy has no answer to, such as a random key
                 return function
-            _require_same_values(function, program, at)
+            try:
+                _require_same_values(function, program, at)
+            except NotFollowed as error:
+                refused = error
+                continue
             return followed
     if refused is None or uses_jax(function) or _fails(function, at):
         return function

@@ -254,6 +254,12 @@ class Array(NDArrayOperatorsMixin):
         else:
             self._put(self._positions, new)
 
+    def __rmul__(self, other: Any) -> Any:
+        """As NumPy's, whose whole numbers repeat a list."""
+        if self._is_number and self.dtype.kind in "iu" and isinstance(other, list | tuple):
+            return other * self.__index__()
+        return super().__rmul__(other)
+
     # --- functions ---
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:

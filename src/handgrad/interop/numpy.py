@@ -15,6 +15,7 @@ import builtins
 import dis
 import functools
 import linecache
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -413,6 +414,8 @@ def _stand_in(value: Any, merge: Callable | None = None) -> Any:
         return Array(value) if value.ndim and value.dtype != object else value
     if isinstance(value, np.random.Generator | np.random.RandomState):
         return _Refused("random draws by a generator from outside the function")
+    if isinstance(getattr(value, "__self__", value), random.Random):
+        return _Refused("random draws by Python's random")
     if isinstance(value, np.vectorize):
         return _vectorized(merge(value.pyfunc) if merge else value.pyfunc)
     if isinstance(value, type) or not is_followed(value):
@@ -518,6 +521,7 @@ def _extreme(own: Callable, ufunc: np.ufunc) -> Callable:
 STAND_INS: dict[Any, Any] = {
     np.vectorize: _vectorized, np.ndenumerate: _enumerated, np.c_: _Columns(np.column_stack),
     np.r_: _Columns(np.concatenate), np.random.default_rng: _default_rng,
+    random: _Refused("random draws by Python's random"),
     max: _extreme(max, np.maximum), min: _extreme(min, np.minimum), float: Float,
 }  # fmt: skip
 BUILTINS = ("max", "min", "float")

@@ -51,6 +51,11 @@ SLACK = 1e-9
 LEFT = 1e-3
 """Relative error in float64 of a formula that has cancelled all digits in float32."""
 
+NEARBY, FEW_NEARBY, MOVED = 12, 4, 0.03
+"""Inputs moved by up to this share, at which errors are looked at; where that is expensive, few."""
+STEADY, ALIKE = 1e-7, 1.25
+"""An error beyond the first, relative, is no rounding if it is the same there up to that factor."""
+
 
 @dataclass(frozen=True)
 class BlackBoxEvaluator:
@@ -235,7 +240,10 @@ def _compared(
     if not unexplained:
         return result
     where = unexplained[int(np.argmax(point.errors["hand"][unexplained]))]
-    return replace(result, hand="different", where=where, cause=None, digits=0)
+    cause = None
+    if len(unexplained) == 1 and (sides := slopes_at_kink(programs, leaves, where)):
+        cause = f"{hand[where]:.6g} where {sides[0]:.6g} to {sides[1]:.6g} is right"
+    return replace(result, hand="different", where=where, cause=cause, digits=0)
 
 
 def unexplained_coordinates(
@@ -244,7 +252,8 @@ def unexplained_coordinates(
     """Coordinates of hand whose error neither rounding nor a kink explains; those at kinks; and
     those that are too many to be looked at, where all of the others lie at kinks.
 
-    What conditioning explains is looked at too: across a kink, half an ulp moves the truth far.
+    What conditioning explains is looked at too: across a kink half an ulp moves the truth far, and
+    would explain any number beyond the slopes.
     """
     hand = point.answers["hand"]
     explained = point.explained()
@@ -254,7 +263,7 @@ def unexplained_coordinates(
         value, sides = float(hand[index]), slopes_at_kink(programs, leaves, index)
         if sides is not None and is_within(value, sides, slack_of(dtype)):
             at_kinks.append(index)
-        elif not explained[index]:
+        elif sides is not None or not explained[index]:
             unexplained.append(index)
     unseen = [index for index in doubtful[MOST_AT_KINKS:] if not explained[index]]
     return (unexplained + unseen, at_kinks, []) if unexplained else ([], at_kinks, unseen)
@@ -355,7 +364,9 @@ def _without_cancellation(
     """Of some coordinates in float64 those that lose far more ulps than they do in float32.
 
     A formula that cancels loses as many bits in either, down to none that is right in float32; a
-    wrong factor costs 2^29 times as many.
+    wrong factor costs 2^29 times as many. Beside that its errors are looked at close by: those of
+    rounding change their size and sign from one input to the next, those of a wrong factor stay.
+    What computes in float64, whatever it is given, shows itself by that alone.
     """
     narrow = rounded(leaves, np.float32)
     here = rounded(narrow, np.float64)
@@ -373,6 +384,69 @@ def _without_cancellation(
     def cancels(index: int) -> bool:
         wide, lost = (float(at.errors["hand"][index]) for at in (point, beside))
         digits_lost = lost >= ONE_DIGIT / _eps("float32") and wide <= LEFT / _eps("float64")
-        return math.isfinite(wide) and (wide <= ALLOWANCE * lost or digits_lost)
+        if lost < math.inf and wide <= ALLOWANCE * lost:
+            return math.isfinite(wide)
+        return math.isfinite(wide) and digits_lost
 
-    return [index for index in unexplained if not cancels(index)]
+    cancelling = set(filter(cancels, unexplained))
+    small = {index for index in unexplained if is_small(point, index)} - cancelling
+    if not cancelling and not small:
+        return unexplained
+    errors = errors_nearby(problem, evaluator, programs, leaves, point, truth)
+    steady = {index for index in cancelling if is_steady(errors[:, index])}
+    noise = {index for index in small if is_noise(errors[:, index])}
+    return [i for i in unexplained if i in steady or i not in cancelling | noise]
+
+
+def errors_nearby(
+    problem: Problem,
+    evaluator: BlackBoxEvaluator,
+    programs: Programs,
+    leaves: list,
+    point: PointResult,
+    truth: Traced | None,
+) -> np.ndarray:
+    """The relative errors at a point, and where its inputs are moved by a few percent, as rows.
+
+    The first row alone where the others cannot be had.
+    """
+
+    def relative(at: PointResult) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return (at.answers["hand"] - at.values) / np.abs(at.values)
+
+    errors, rng = [relative(point)], np.random.default_rng(0)
+    for _ in range(FEW_NEARBY if programs.is_expensive else NEARBY):
+        row = point.row * (1 + rng.uniform(-MOVED, MOVED, point.row.shape))
+        here = programs.layout.replaced(leaves, row)
+        try:
+            hand, _ = evaluator.hand(problem.layout.args(here))
+        except InputError:
+            return np.array(errors[:1])
+        near = evaluate_point(programs, truth, leaves, row, {"hand": hand}, "float64")
+        if near is None:
+            return np.array(errors[:1])
+        errors.append(relative(near))
+    return np.array(errors)
+
+
+def is_steady(errors: np.ndarray) -> bool:
+    """Whether an error is the same close by, as that of a wrong factor is."""
+    sizes = np.abs(errors)
+    if len(errors) == 1 or not np.isfinite(errors).all() or sizes[0] <= STEADY:
+        return False
+    return bool(abs(np.sign(errors).sum()) == len(errors) and sizes.max() <= ALIKE * sizes.min())
+
+
+def is_small(point: PointResult, index: int) -> bool:
+    """Whether an error is no more than rounding does to numbers as large as those of the point."""
+    numbers = np.abs([*point.row, *point.values, 1.0])
+    largest = np.max(numbers, where=np.isfinite(numbers), initial=1.0)
+    error = abs(float(point.answers["hand"][index]) - point.values[index])
+    is_digit_left = error <= LEFT * abs(point.values[index])
+    return bool(is_digit_left and error <= ALLOWANCE * _eps("float64") * largest)
+
+
+def is_noise(errors: np.ndarray) -> bool:
+    """Whether an error changes its sign close by, as rounding errors do."""
+    return bool(np.isfinite(errors).all() and errors.min() < 0 < errors.max())

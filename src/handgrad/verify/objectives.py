@@ -188,7 +188,7 @@ def _kind_of_hess(
             return f"hess is the second derivative, held from below by {floors[0]:.3g}"
     rows = given.reshape(len(blocks), -1)
     if all(_bounds(row, block) for row, block in zip(rows, blocks, strict=True)):
-        ratios = given / diagonal
+        ratios = given / np.where(diagonal == 0, np.nan, diagonal)
         times = f", {ratios.flat[0]:.6g} times its diagonal" if np.ptp(ratios) < CLOSE else ""
         return (
             f"hess is not the second derivative but an upper bound of it{times}: diag(hess) − ∂²L "
