@@ -478,11 +478,15 @@ def _against(
     truths = truths.copy()
     truths[unseen] = hand.row[unseen]
     status, worst, where = _status(hand.row, truths, digits)
-    if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
+    enough, size = _rounded_digits(programs), _largest(truths)
+    by_norm = _digits_by_norm(hand.row, truths, size)
+    if status != "identical" and max(worst, by_norm) >= enough and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
         if constants == "exact" and auto_status == "identical":
             truths = programs.row(programs.autodiff, leaves, digits, "rounded")
-        if _overlap(wide, truths):
+        narrow = _are_narrow(wide, truths, size * arb(10) ** -arb(enough))
+        if (worst >= enough or narrow) and _overlap(wide, truths):
+            worst = max(worst, by_norm)
             status, notes = "identical", (*notes, *({"rounded constants"} - set(notes)))
     if status == "different" and (why := _why_only_near(programs, worst)):
         status, notes = "identical", (*notes, why)
@@ -497,6 +501,29 @@ def _against(
         truth_row=truths,
         notes=tuple(notes),
     )
+
+
+def _largest(truths: Row) -> arb:
+    """The largest magnitude of a row."""
+    return max((abs(t).upper() for t in truths if t is not None and t.is_finite()), default=arb(0))
+
+
+def _digits_by_norm(row: Row, truths: Row, size: arb) -> float:
+    """Digits to which two rows agree beside the largest number: a coordinate may be a sum that
+    cancels, of terms that rounded constants move."""
+    gaps = [abs(r - t).upper() for r, t in zip(row, truths, strict=True) if t is not None]
+    furthest = max(gaps, default=arb(0))
+    if furthest.is_zero():
+        return math.inf
+    if not (furthest.is_finite() and size > 0):
+        return -math.inf
+    return float((size / furthest).log() / arb(10).log())
+
+
+def _are_narrow(row: Row, truths: Row, radius: arb) -> bool:
+    """Whether all balls of two rows are that narrow: of wide ones an overlap proves nothing."""
+    pairs = [(r, t) for r, t in zip(row, truths, strict=True) if t is not None]
+    return all(bool(ball.rad() <= radius) for pair in pairs for ball in pair)
 
 
 def _up_to_rounding(
