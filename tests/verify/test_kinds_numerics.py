@@ -173,6 +173,19 @@ def test_rounded_constants_far_out_accuse_nobody(x):
     assert not ok(lambda x: 1.001 * density(x), upper_tail, np.array([1.0, x]))
 
 
+@pytest.mark.parametrize(
+    ("far", "at", "right"), [(40, 50.0, True), (30, 31.0, False), (40, 39.0, True)]
+)
+def test_a_constant_that_no_dtype_can_tell_from_the_truth(far, at, right):
+    def gradient(z):
+        return jnp.where(z > far, jnp.ones_like(z), jax.nn.sigmoid(z))
+
+    def loss(z):
+        return jnp.sum(jax.nn.softplus(z))
+
+    assert ok(gradient, loss, np.array([1.0, at])) == right
+
+
 @pytest.mark.parametrize(("factor", "right"), [(1, True), (1 + 1e-6, False)])
 def test_rounded_constants_may_cancel_in_one_coordinate(factor, right):
     def loss(x):
