@@ -173,6 +173,32 @@ def test_rounded_constants_far_out_accuse_nobody(x):
     assert not ok(lambda x: 1.001 * density(x), upper_tail, np.array([1.0, x]))
 
 
+@pytest.mark.parametrize(
+    ("far", "at", "right"), [(40, 50.0, True), (30, 31.0, False), (40, 39.0, True)]
+)
+def test_a_constant_that_no_dtype_can_tell_from_the_truth(far, at, right):
+    def gradient(z):
+        return jnp.where(z > far, jnp.ones_like(z), jax.nn.sigmoid(z))
+
+    def loss(z):
+        return jnp.sum(jax.nn.softplus(z))
+
+    assert ok(gradient, loss, np.array([1.0, at])) == right
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1, True), (1 + 1e-6, False)])
+def test_rounded_constants_may_cancel_in_one_coordinate(factor, right):
+    def loss(x):
+        return (x[0] + np.sqrt(2) * x[1]) ** 2 / 2 + x[2] ** 2
+
+    def gradient(x):
+        s = factor * (x[0] + x[1] * (2 / np.sqrt(2)))
+        return jnp.stack([s, np.sqrt(2) * s, 2 * x[2]])
+
+    at = np.array([-3 * np.sqrt(2) + 1e-8, 3.0, 1.0])
+    assert ok(gradient, loss, at, dtypes=("float64",)) == right
+
+
 @pytest.mark.parametrize("fill", [-1e5, -1e30])
 def test_a_mask_by_a_large_number_bounds_the_search(fill):
     mask = np.tril(np.ones((2, 2), bool))

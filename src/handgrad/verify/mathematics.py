@@ -43,13 +43,14 @@ RIGHT = ("identical", "valid subgradient")
 SEVERITY = ("different", "undecided", "unsupported", "not traceable", "valid subgradient",
             "identical", "reference")  # fmt: skip
 """All statuses, from the gravest."""
-ITERATED_DIGITS = 15.6
+FLOAT64_DIGITS = 15.6
 """Those of a float64. A loop that JAX cannot differentiate ends when it is near enough to what it
 computes; beyond the digits of a float64 it makes no difference how near. JAX's approximations of
 special functions are less near, and their derivatives still less: see `ROUNDED_SHARE`."""
 WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
 NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
 
+ROUNDED = "the gradient is a float64 here, the nearest to the truth"
 LIKE_AUTODIFF = (
     "the gradient is what jax.grad gives, and neither is the derivative; where that is meant "
     "(stop_gradient, straight-through), pass reference='autodiff'"
@@ -92,6 +93,13 @@ def agreed_digits(a: arb, b: arb) -> float:
     if scale.is_zero():  # the truth may be 0: then so must the other be, as far as float64 can see
         scale = arb((1, -1074))
     return float((scale / gap).log() / arb(10).log())
+
+
+def is_nearest_float(a: arb, b: arb) -> bool:
+    """Whether a is one float64, and no float64 is nearer to b: as 1 far out is to a sigmoid."""
+    if not (a.is_exact() and a.is_finite() and arb(float(a)) == a):
+        return False
+    return bool(abs(a - b) <= abs(b) * arb((1, -53)))
 
 
 def overlapping(a: Row, b: Row) -> np.ndarray:
@@ -427,7 +435,7 @@ def _why_only_near(programs: Programs, agreed: float) -> str:
     if not _rounded_digits(programs) <= agreed < math.inf:
         return ""
     digits = f"agrees to {int(agreed)} digits, "
-    if programs.autodiff is None and agreed >= ITERATED_DIGITS:
+    if programs.autodiff is None and agreed >= FLOAT64_DIGITS:
         return f"{digits}beyond which the loss stops short"
     found = sorted({name for traced in programs.all for name in approximations(traced.jaxpr)})
     listed = ", ".join(found)
@@ -475,21 +483,27 @@ def _against(
     known = np.flatnonzero(known_entries(truths))
     apart = known[~_agree_each(hand.row[known], truths[known], digits)]
     unseen = [i for i in apart if programs.is_out_of_reach(hand.row[i], truths[i])]
+    rounded = [i for i in apart if is_nearest_float(hand.row[i], truths[i])]
     truths = truths.copy()
-    truths[unseen] = hand.row[unseen]
+    truths[unseen + rounded] = hand.row[unseen + rounded]
+    notes = (*notes, ROUNDED) if rounded else tuple(notes)
     status, worst, where = _status(hand.row, truths, digits)
-    if status != "identical" and worst >= _rounded_digits(programs) and programs.hand is not None:
+    enough, size = _rounded_digits(programs), _largest(truths)
+    by_norm = _digits_by_norm(hand.row, truths, size)
+    if status != "identical" and max(worst, by_norm) >= enough and programs.hand is not None:
         wide = programs.row(programs.hand, leaves, digits, "rounded")
         if constants == "exact" and auto_status == "identical":
             truths = programs.row(programs.autodiff, leaves, digits, "rounded")
-        if _overlap(wide, truths):
+        narrow = _are_narrow(wide, truths, size * arb(10) ** -arb(enough))
+        if (worst >= enough or narrow) and _overlap(wide, truths):
+            worst = max(worst, by_norm)
             status, notes = "identical", (*notes, *({"rounded constants"} - set(notes)))
     if status == "different" and (why := _why_only_near(programs, worst)):
         status, notes = "identical", (*notes, why)
     return MathResult(
         hand=status,
         autodiff=auto_status,
-        digits=int(min(max(worst, 0.0), digits)),
+        digits=int(min(max(worst, 0.0), FLOAT64_DIGITS if rounded else digits)),
         truth=truth,
         where=None if status == "identical" else where,
         compared=len(known),
@@ -497,6 +511,29 @@ def _against(
         truth_row=truths,
         notes=tuple(notes),
     )
+
+
+def _largest(truths: Row) -> arb:
+    """The largest magnitude of a row."""
+    return max((abs(t).upper() for t in truths if t is not None and t.is_finite()), default=arb(0))
+
+
+def _digits_by_norm(row: Row, truths: Row, size: arb) -> float:
+    """Digits to which two rows agree beside the largest number: a coordinate may be a sum that
+    cancels, of terms that rounded constants move."""
+    gaps = [abs(r - t).upper() for r, t in zip(row, truths, strict=True) if t is not None]
+    furthest = max(gaps, default=arb(0))
+    if furthest.is_zero():
+        return math.inf
+    if not (furthest.is_finite() and size > 0):
+        return -math.inf
+    return float((size / furthest).log() / arb(10).log())
+
+
+def _are_narrow(row: Row, truths: Row, radius: arb) -> bool:
+    """Whether all balls of two rows are that narrow: of wide ones an overlap proves nothing."""
+    pairs = [(r, t) for r, t in zip(row, truths, strict=True) if t is not None]
+    return all(bool(ball.rad() <= radius) for pair in pairs for ball in pair)
 
 
 def _up_to_rounding(
