@@ -289,6 +289,21 @@ def test_a_gradient_that_leaves_pytorch_is_a_black_box():
     assert verdict.hand == "not traceable"
 
 
+@pytest.mark.parametrize(
+    ("factor", "note"), [(1, "hess is the second derivative"), (2, "an upper bound"), (0.5, None)]
+)
+def test_an_objective(factor, note):
+    def objective(z, y):
+        p = torch.sigmoid(z)
+        return p - y, factor * p * (1 - p)
+
+    loss = lambda z, y: F.binary_cross_entropy_with_logits(z, y, reduction="none")
+    at = (torch.tensor(X[0], requires_grad=True), torch.tensor([0.0, 1.0, 1.0]))
+    verdict = hg.verify_objective(objective, of=loss, at=at, evaluations=0, dtypes=("float64",))
+    assert verdict.ok == (note is not None), str(verdict)
+    assert note is None or note in verdict.notes[0]
+
+
 # --- autograd Functions ---------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from handgrad import exact
 from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.errors import InputError
-from handgrad.interop import as_arrays, read_as
+from handgrad.interop import as_arrays, as_called, read_as
 from handgrad.verify.api import read_loss, verify, with_known_leaves
 from handgrad.verify.derivatives import DTYPES, judging, name_of, verify_hessian
 from handgrad.verify.verdict import Verdict
@@ -67,7 +67,8 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
             "pass raw margins and labels as arrays",
         )  # fmt: skip
     name = options.pop("name", None) or name_of(objective)
-    check_at(as_arrays(at))
+    arrays = as_arrays(at)
+    check_at(arrays)
     of = read_loss(of, at, 0)
     options["points"] = with_known_leaves(options.get("points"), at, of)
 
@@ -95,7 +96,7 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
 
     first = verify(part(0), of=total, at=at, name=f"grad of {name}", **options)
     if not first.ok:
-        misread = None if first.is_undecided else _misread(objective, total, at)
+        misread = None if first.is_undecided else _misread(objective, total, arrays)
         return replace(first, cause=misread or first.cause)
     second = verify_hessian(
         part(1), of=total, at=at, diagonal=True, name=f"hess of {name}", **options
@@ -104,7 +105,7 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
         return _both(name, first, second, "hess is the second derivative")
     if second.hand not in ("different", "not traceable"):
         return second
-    kind = _kind_of_hess(part(1), total, at, options.get("dtypes", DTYPES))
+    kind = _kind_of_hess(part(1), total, arrays, options.get("dtypes", DTYPES))
     if kind:
         return _both(name, first, second, kind)
     return second
@@ -150,7 +151,7 @@ def _numbers(objective: Callable, at: tuple, dtype: str) -> list[np.ndarray]:
 
     It is a list with hess alone for a function that returns that.
     """
-    point = round_to(at, dtype)
+    point, objective = round_to(at, dtype), as_called(objective)
     try:
         answer = objective(*jax.tree.map(np.asarray, point))
     except Exception:
@@ -210,7 +211,7 @@ def _curvature(total: Callable, z: np.ndarray, y: Any) -> list[np.ndarray] | Non
     weights = np.linspace(0.5, 1.5, len(z))
 
     def column(z: Any, y: Any, weights: Any, k: Any) -> Any:
-        unit = weights[:, None] * (jnp.arange(classes) == k).astype(z.dtype)
+        unit = weights[:, None] * (jnp.arange(classes) == k).astype(z.dtype)[None, :]
         return jax.jvp(lambda z: slope(z, y), (z,), (unit.reshape(z.shape),))[1]
 
     def columns(z: Any, y: Any, weights: Any) -> Any:
