@@ -548,7 +548,7 @@ def _up_to_rounding(
     largest = np.abs(programs.layout.row(leaves, np.float64))
     if hand is None or truths is None or not _is_close(hand, truths, dtype, largest.max()):
         return result
-    compared = _Comparison(programs, programs.hand, auto, digits, known_entries(truths))
+    compared = _HandAndTruth(programs, programs.hand, auto, digits, known_entries(truths))
     identity = explain_by_rounding(programs, leaves, digits, dtype, compared)
     if identity is None:
         return result
@@ -561,7 +561,7 @@ def _up_to_rounding(
     )
 
 
-class _Comparison(NamedTuple):
+class _HandAndTruth(NamedTuple):
     """Hand beside autodiff as the truth, at the coordinates that have one."""
 
     programs: Programs
