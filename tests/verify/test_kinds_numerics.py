@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.scipy.special import erfc
+from jax.scipy.special import erfc, ndtr
 
 from handgrad.verify import verify
 
@@ -171,6 +171,15 @@ def density(x):
 def test_rounded_constants_far_out_accuse_nobody(x):
     assert ok(density, upper_tail, np.array([1.0, x]))
     assert not ok(lambda x: 1.001 * density(x), upper_tail, np.array([1.0, x]))
+
+
+def test_rounded_constants_make_no_gradient_differ_from_itself():
+    def loss(m):
+        return -jnp.log(ndtr(5.001 - m) - ndtr(5.0 - m))
+
+    verdict = verify(jax.grad(loss), of=loss, at=(0.0,), dtypes=("float64",), evaluations=0)
+    assert (verdict.ok, verdict.hand) == (True, "identical"), str(verdict)
+    assert not ok(*by_autodiff(loss), np.float64(0.0), dtypes=("float32",))
 
 
 @pytest.mark.parametrize(

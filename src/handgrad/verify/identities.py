@@ -47,7 +47,7 @@ LOST_SHARE = 0.5
 Balls = np.ndarray
 
 
-class Comparison(Protocol):
+class HandAndTruth(Protocol):
     """Hand and truth at given leaves, where both are known."""
 
     def agree(self, moved: list) -> bool:
@@ -55,7 +55,7 @@ class Comparison(Protocol):
         ...
 
     def rows(self, moved: list, digits: int) -> tuple[Balls, Balls]:
-        """Both, in balls, to so many digits."""
+        """Both, in balls, to the digits given."""
         ...
 
 
@@ -110,7 +110,7 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
 
 
 def explain_by_rounding(
-    programs: Programs, leaves: list, digits: int, dtype: str, compared: Comparison
+    programs: Programs, leaves: list, digits: int, dtype: str, compared: HandAndTruth
 ) -> str | None:
     """What would have to hold exactly for hand to be the truth, in words; None if nothing does.
 
@@ -137,7 +137,7 @@ def explain_by_rounding(
 
 
 def _nearest_inputs(
-    programs: Programs, leaves: list, digits: int, dtype: str, compared: Comparison
+    programs: Programs, leaves: list, digits: int, dtype: str, compared: HandAndTruth
 ) -> str | None:
     """How far the inputs are from where hand is the truth, if rounding moved them that far."""
     own = programs.layout.argnums
