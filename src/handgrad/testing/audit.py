@@ -416,7 +416,8 @@ def _status(verdict: Verdict, subject: Subject) -> tuple[str, str]:
                 f"differs by {max(share, 1e-16):.0e} of its size at {found.coordinate} = "
                 f"{found.own}: the function may approximate what its rule is the derivative of"
             )
-        if subject.iterates and (status := subject.by_far_differences()):
+        asked = np.isfinite(answer) and subject.iterates  # NaN is wrong, whatever loops
+        if asked and (status := subject.by_far_differences()):
             does = "agrees with the rule over long steps" if status == "close" else "moves by jumps"
             return status, (
                 f"loops until a condition holds, and {does}: at {found.coordinate} = {found.own} "
