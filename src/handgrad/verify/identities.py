@@ -15,7 +15,7 @@ identity is (an eigendecomposition beside its matrix, rows and columns that sum 
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,7 @@ LOST_SHARE = 0.5
 Balls = np.ndarray
 
 
+@runtime_checkable
 class HandAndTruth(Protocol):
     """Hand and truth at given leaves, where both are known."""
 
