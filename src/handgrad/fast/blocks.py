@@ -16,6 +16,8 @@ from numba import njit
 EXACTLY: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 IN_ANY_ORDER: dict[str, Any] = {**EXACTLY, "fastmath": {"contract", "reassoc"}}
 
+BLOCK_BYTES = 2**15
+"""Of a block of rows: it stays in the first cache of a core."""
 ZERO = np.float32(0)
 
 

@@ -34,12 +34,10 @@ from numba import njit
 
 from handgrad._types import Scalar
 from handgrad.fast import ffi
-from handgrad.fast.blocks import EXACTLY, add_products, cores, logits, total
+from handgrad.fast.blocks import BLOCK_BYTES, EXACTLY, add_products, cores, logits, total
 from handgrad.gradients.linear import Params
 
 NAME = "handgrad_one_pass"
-BLOCK_BYTES = 2**15
-"""Of a block of rows: it stays in the first cache of a core."""
 ROWS = 256
 """Of a block at most; and about as many are summed in float32."""
 

@@ -370,11 +370,11 @@ class Subject:
         return value, rule
 
     def by_far_differences(self) -> str | None:
-        """'close' where the slope over a step of FAR is that of the rule, 'undecided' where it is
-        another than over STEP, else None.
+        """The status where the slope over a step of FAR convicts nobody, else None.
 
-        What halves an interval until it is small, for example, moves by jumps, and the derivative
-        of what it approximates shows only over many of them.
+        'close' where that slope is the rule's, 'undecided' where it is another than over STEP. What
+        halves an interval until it is small, for example, moves by jumps, and the derivative of
+        what it approximates shows only over many of them.
         """
         with x64():
             value, rule = self._along_a_direction()

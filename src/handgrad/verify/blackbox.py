@@ -98,13 +98,14 @@ class BlackBoxEvaluator:
             ) from error  # fmt: skip
         argnums = self.problem.argnums
         chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
-        if leaves_like(answer, chosen) is None:
+        ordered = leaves_like(answer, chosen)
+        if ordered is None:
             raise InputError(
                 "gradient", f"an answer of the structure {jax.tree.structure(chosen)}",
                 jax.tree.structure(answer), "return one array for each leaf of argnums",
             )  # fmt: skip
         names = [path for path, _ in named_leaves(chosen)]
-        leaves = list(map(_real_array, names, leaves_like(answer, chosen) or []))
+        leaves = list(map(_real_array, names, ordered))
         got = tuple(np.shape(leaf) for leaf in leaves)
         if got != shapes:
             raise InputError(
@@ -384,9 +385,8 @@ def _without_cancellation(
     def cancels(index: int) -> bool:
         wide, lost = (float(at.errors["hand"][index]) for at in (point, beside))
         digits_lost = lost >= ONE_DIGIT / _eps("float32") and wide <= LEFT / _eps("float64")
-        if lost < math.inf and wide <= ALLOWANCE * lost:
-            return math.isfinite(wide)
-        return math.isfinite(wide) and digits_lost
+        as_many_bits = lost < math.inf and wide <= ALLOWANCE * lost
+        return math.isfinite(wide) and (as_many_bits or digits_lost)
 
     cancelling = set(filter(cancels, unexplained))
     small = {index for index in unexplained if is_small(point, index)} - cancelling

@@ -524,8 +524,10 @@ def _largest(truths: Row) -> arb:
 
 
 def _digits_by_norm(row: Row, truths: Row, size: arb) -> float:
-    """Digits to which two rows agree beside the largest number: a coordinate may be a sum that
-    cancels, of terms that rounded constants move."""
+    """Digits to which two rows agree beside the largest number.
+
+    A coordinate may be a sum that cancels, of terms that rounded constants move.
+    """
     gaps = [abs(r - t).upper() for r, t in zip(row, truths, strict=True) if t is not None]
     furthest = max(gaps, default=arb(0))
     if furthest.is_zero():

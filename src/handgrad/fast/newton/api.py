@@ -163,7 +163,7 @@ def fit(
         if sample_weight is not None:
             y = as_masses(y, classes, relative_weights(sample_weight, x.shape[0]))
         theta = as_theta(params, x, classes)
-        rows = partition(x, y, mesh) if mesh else _compiled(lay_out(x, y), x, y)
+        rows = _compiled(lay_out(x, y), x, y) if mesh is None else partition(x, y, mesh)
         if isinstance(rows, Rows) and rows.few:
             x = rows.rest  # few examples, which JAX has by now
         refusal = partial(features_error, x)

@@ -19,12 +19,12 @@ import numpy as np
 from numba import njit
 
 from handgrad._types import Coded, values_of
-from handgrad.fast.blocks import EXACTLY, add_products, cores, logits, total
+from handgrad.fast.blocks import BLOCK_BYTES, EXACTLY, add_products, cores, logits, total
 from handgrad.fast.newton.objective import value_and_gradient
 from handgrad.fast.newton.rows import ProgramCache, Rows
 
-BLOCK_BYTES = 2**15
-"""Of a block of rows: it stays in the first cache of a core."""
+ROWS = 512
+"""Of a block of codes."""
 
 
 @njit(**EXACTLY)
@@ -60,10 +60,6 @@ def pass_over(x: Any, y: Any, theta: Any) -> Any:
         add_products(block, z, sums[:features])
         sums[features] += total(z, stop - start)
     return value, sums, least
-
-
-ROWS = 512
-"""Of a block of codes."""
 
 
 @njit(**EXACTLY)
