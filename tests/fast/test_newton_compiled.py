@@ -41,13 +41,29 @@ def test_a_pass_is_that_of_xla(examples, features, dtype, scale):
         np.testing.assert_allclose(found[2], margin, rtol=1e-12)
 
 
-def test_the_hessian_is_left_to_xla():
-    x, y = draw(50, 3)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("examples", "features"), [(1, 1), (4_099, 5), (1_130, 300)])
+def test_the_hessian_beside_a_pass_is_that_of_xla(examples, features, dtype):
+    x, y = draw(examples, features, dtype)
+    theta = np.random.default_rng(1).normal(size=features + 1)
+    args = with_hessian, ProgramCache(), theta, x.mean(axis=0).astype(float), np.full(features, 2.0)
     with x64():
         usual = lay_out(x, y)
-        args = with_hessian, ProgramCache(), np.ones(4), np.zeros(3), np.ones(3)
+        found, expected = CompiledRows(usual, x, y).sums(*args), usual.sums(*args)
+    for ours, theirs in zip(found[:3], map(np.asarray, expected[:3]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-11 * np.abs(theirs).max())
+    own, hessian = found[3], np.asarray(expected[3])
+    assert own.dtype == np.float64
+    np.testing.assert_allclose(own, hessian, atol=1e-6 * hessian.max())
+
+
+def test_the_hessian_of_codes_is_left_to_xla():
+    x = Coded(np.array([[0.0, 1.0], [4.0, 2.0]]), (5, 0))
+    with x64():
+        usual = lay_out(x, np.ones(2))
+        args = with_hessian, ProgramCache(), np.ones(7), np.zeros(6), np.ones(6)
         for ours, theirs in zip(
-            CompiledRows(usual, x, y).sums(*args), usual.sums(*args), strict=True
+            CompiledRows(usual, x, np.ones(2)).sums(*args), usual.sums(*args), strict=True
         ):
             np.testing.assert_array_equal(ours, theirs)
 

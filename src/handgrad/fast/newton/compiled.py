@@ -4,9 +4,11 @@
 
 The blocks and their products are those of `fast.blocks`; here all is in float64, whatever x is in,
 and the threads are Python's, which numba lets run side by side. Of categories as codes a row looks
-its weights up, and adds its residual to as many sums. Importing this needs numba.
+its weights up, and adds its residual to as many sums. The Hessian is that of the rows
+a = √(σ(z) σ(−z)) ((x − m)/s, 1), written in float32 beside the pass: aᵀ a by BLAS, some
+hundred thousand numbers at a time. Importing this needs numba.
 
-Equals: `newton.objective.value_and_gradient`.
+Equals: `newton.objective.value_and_gradient`, and `with_hessian` where features are no codes.
 """
 
 import math
@@ -20,11 +22,13 @@ from numba import njit
 
 from handgrad._types import Coded, values_of
 from handgrad.fast.blocks import BLOCK_BYTES, EXACTLY, add_products, cores, logits, total
-from handgrad.fast.newton.objective import value_and_gradient
+from handgrad.fast.newton.objective import value_and_gradient, with_hessian
 from handgrad.fast.newton.rows import ProgramCache, Rows
 
 ROWS = 512
 """Of a block of codes."""
+ROOTS = 2**17
+"""Numbers of a, in float32, that stay in the second cache until they are multiplied."""
 
 
 @njit(**EXACTLY)
@@ -44,8 +48,20 @@ def binary(z: Any, y: Any, losses: Any) -> Any:
 
 
 @njit(**EXACTLY)
-def pass_over(x: Any, y: Any, theta: Any) -> Any:
-    """Σ ℓ, Σ r (x, 1) of shape (D+1,), and the least margin."""
+def root_rows(x: Any, z: Any, mean: Any, unit: Any, a: Any) -> None:
+    """a (R, D+1) of rows x (R, D) with logits z; `unit` is 1/s."""
+    rows, features = x.shape
+    for i in range(rows):
+        e = math.exp(-abs(z[i]))
+        root = math.sqrt(e) / (1 + e)
+        for j in range(features):
+            a[i, j] = root * ((x[i, j] - mean[j]) * unit[j])
+        a[i, features] = root
+
+
+@njit(**EXACTLY)
+def pass_over(x: Any, y: Any, theta: Any, mean: Any = None, unit: Any = None, a: Any = None) -> Any:
+    """Σ ℓ, Σ r (x, 1) of shape (D+1,), and the least margin; and `a` of these rows, if asked."""
     examples, features = x.shape
     size = max(16, BLOCK_BYTES // (x.itemsize * features) // 4 * 4)
     z, losses, sums = np.empty(size), np.empty(size), np.zeros(features + 1)
@@ -54,6 +70,8 @@ def pass_over(x: Any, y: Any, theta: Any) -> Any:
         stop = min(start + size, examples)
         block = x[start:stop]
         logits(block, theta[:features], theta[features], z)
+        if a is not None:
+            root_rows(block, z, mean, unit, a[start:stop])
         margin = binary(z, y[start:stop], losses)
         least = margin if margin < least else least
         value += total(losses, stop - start)
@@ -110,22 +128,43 @@ class CompiledRows(NamedTuple):
 
     def sums(self, function: Callable, programs: ProgramCache, *args: Any) -> tuple[Any, ...]:
         """What a pass finds over all examples."""
-        if function is not value_and_gradient:
+        if function is with_hessian and isinstance(self.x, np.ndarray):
+            run = products_over
+        elif function is value_and_gradient:
+            run = pass_over_codes if isinstance(self.x, Coded) else pass_over
+        else:
             return self.rows.sums(function, programs, *args)
-        (theta,) = args
-        x = values_of(self.x)
-        more: tuple[np.ndarray, ...] = ()
-        run = pass_over
+        values, y = values_of(self.x), self.y
         if isinstance(self.x, Coded):
-            run, more = pass_over_codes, (np.array(self.x.starts), np.array(self.x.sizes))
-        began = time.perf_counter()
-        known = len(run.signatures)
-        run(x[:1], self.y[:1], theta, *more)
-        if len(run.signatures) > known:
+            args = *args, np.array(self.x.starts), np.array(self.x.sizes)
+        began, known = time.perf_counter(), _compiled_programs()
+        run(values[:1], y[:1], *args)
+        if _compiled_programs() > known:
             programs.seconds += time.perf_counter() - began
-        shares, threads = len(self.y), cores()
-        parts = [slice(shares * t // threads, shares * (t + 1) // threads) for t in range(threads)]
+        threads = cores()
+        parts = [slice(len(y) * t // threads, len(y) * (t + 1) // threads) for t in range(threads)]
         with ThreadPoolExecutor(threads) as pool:
-            found = pool.map(lambda part: run(x[part], self.y[part], theta, *more), parts)
-            losses, gradients, margins = zip(*found, strict=True)
-        return sum(losses), sum(gradients), min(margins)
+            found = pool.map(lambda part: run(values[part], y[part], *args), parts)
+            losses, gradients, margins, *products = zip(*found, strict=True)
+        return sum(losses), sum(gradients), min(margins), *map(sum, products)
+
+
+def products_over(
+    x: np.ndarray, y: np.ndarray, theta: np.ndarray, mean: np.ndarray, scale: np.ndarray
+) -> tuple[float, np.ndarray, float, np.ndarray]:
+    """What `pass_over` finds, and Σ a aᵀ (D+1, D+1) in float64 from float32 products."""
+    size, columns = max(16, ROOTS // len(theta)), len(theta)
+    a = np.empty((size, columns), np.float32)
+    loss, gradient, margin = 0.0, np.zeros(columns), math.inf
+    hessian, unit = np.zeros((columns, columns)), 1 / scale
+    for start in range(0, len(y), size):
+        block, labels = x[start : start + size], y[start : start + size]
+        found = pass_over(block, labels, theta, mean, unit, a)
+        loss, gradient, margin = loss + found[0], gradient + found[1], min(margin, found[2])
+        own = a[: len(labels)]
+        hessian += own.T @ own
+    return loss, gradient, margin, hessian
+
+
+def _compiled_programs() -> int:
+    return len(pass_over.signatures) + len(pass_over_codes.signatures)
