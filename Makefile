@@ -11,7 +11,7 @@ PYTHON312 ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || ls -d $$
 unexport PYTHONDONTWRITEBYTECODE  # many processes read the same modules
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chapters newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench accelerator accelerator-bundle accelerator-dry-run atlas every-logit repair faults format clean
+.PHONY: help demo test studies chapters newest newest-python lowest wheel torch proofs processes fuzz docs figures lint types mutants corpus notes bench accelerator accelerator-bundle accelerator-dry-run atlas every-logit repair faults format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -26,9 +26,12 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 	$(BIN)/handgrad train breast-cancer
 
-test: $(READY)  ## the gradients' tests with every annotation enforced, then all the others
+test: $(READY)  ## the gradients' tests with every annotation enforced, then all others of the package
 	$(BIN)/python -m pytest -n $(WORKERS) tests/gradients tests/test_losses.py -q -m 'annotated and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not annotated and not slow'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not annotated and not slow' --ignore=tests/benchmarks
+
+studies: $(READY)  ## the tests of benchmarks/: mutants, bug reports, notes, faults, the accelerator's script
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/benchmarks
 
 chapters: $(READY)  ## the code of every chapter of the book runs, and prints what the book says
 	$(BIN)/python -m pytest -n $(WORKERS) tests/docs/test_code_blocks.py -q -m 'slow or not slow'

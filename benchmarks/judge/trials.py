@@ -149,6 +149,7 @@ class CaseMutants:
             self.right = [opinion(case.gradient, args) for args in self.unseen]
             self.right_at_length: dict[int, list] = {}
             self.at = case.example(jax.random.key(0))
+            self.looked_at: list[tuple] = []
             drawn = [case.example(jax.random.key(i)) for i in (1, 2)]
             self.points = [jax.tree.leaves(args) for args in (self.at, *drawn)]
             problem = Problem(case.gradient, case.loss, self.at, case.argnums)
@@ -183,17 +184,20 @@ class CaseMutants:
         )  # fmt: skip
 
     def loses_all_digits(self, changed: Callable) -> bool:
-        """Whether float64 keeps no digit of it somewhere out there, be it the same mathematics."""
+        """Whether float64 keeps no digit of it somewhere, be it the same mathematics.
+
+        At the unseen points that are near enough, or where the judge that accuses it has looked.
+        """
+        unseen = (
+            (args, self.right[number])
+            for number, (args, by) in enumerate(zip(self.unseen, self.scales, strict=True))
+            if by <= max(self.black_scales)
+        )
         with x64():
-            for number, (args, by) in enumerate(zip(self.unseen, self.scales, strict=True)):
-                if by <= max(self.black_scales):
-                    own = np.concatenate([np.ravel(a) for a in jax.tree.leaves(changed(*args))])
-                    right = np.concatenate([np.ravel(a) for a in self.right[number]])
-                    right = right.astype(np.float64)
-                    normal = np.abs(right) > np.finfo(np.float64).tiny
-                    if (~(np.abs(own - right) < np.abs(right)))[normal].any():
-                        return True
-        return False
+            looked_at = ((args, opinion(self.case.gradient, args)) for args in self.looked_at)
+            return any(
+                loses_all_digits(changed, *pair) for pair in itertools.chain(unseen, looked_at)
+            )
 
     def at_length(self, number: int) -> list:
         """The right answer at one of the unseen points, to as many digits as a doubt takes."""
@@ -237,14 +241,16 @@ class CaseMutants:
         return BLACK_SCALES if holds else BLACK_SCALES[:1]
 
     def _as_black_box(self, gradient: Callable, by: tuple[float, ...]) -> Verdict:
-        scales = itertools.cycle(by)
+        scales, self.looked_at = itertools.cycle(by), [self.at]
         return verify(
             in_numpy(gradient), points=lambda key: self._scaled_example(key, next(scales)),
             **self.question,
         )  # fmt: skip
 
     def _scaled_example(self, key: Any, by: float) -> tuple:
-        return scaled(self.case, moved_from_zero(self.case, self.case.example(key), key), by)
+        args = scaled(self.case, moved_from_zero(self.case, self.case.example(key), key), by)
+        self.looked_at.append(args)
+        return args
 
     def _is_different(self, changed: Callable) -> bool:
         """Whether the mathematics alone shows an error, at the point given or a drawn one."""
@@ -261,6 +267,14 @@ class CaseMutants:
         """Whether a check of JAX's fails the loss with this derivative."""
         case = self.case
         return accused_by_jax(case.loss, changed, self.at, case.argnums, dtype, check)
+
+
+def loses_all_digits(changed: Callable, args: tuple, right: list) -> bool:
+    """Whether float64 keeps no digit at these arguments of a number that it could hold."""
+    own = np.concatenate([np.ravel(a) for a in jax.tree.leaves(changed(*args))])
+    true = np.concatenate([np.ravel(a) for a in right]).astype(np.float64)
+    normal = np.abs(true) > np.finfo(np.float64).tiny
+    return bool((~(np.abs(own - true) < np.abs(true)))[normal].any())
 
 
 def _unasked(*args: Any) -> None:

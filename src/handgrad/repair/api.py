@@ -158,6 +158,7 @@ class Search:
         self.name = core.name if core.name.isidentifier() else "f"
         self.notes: list[str] = []
         self.each = _on_entries(f, at)
+        self.usual = _read_gradient(self.each, tuple(np.ravel(value)[0] for value in at))
 
     # --- inputs and truth ---------------------------------------------------------------------
 
@@ -248,7 +249,8 @@ class Search:
         before: np.ndarray, goal: float = GOALS[0], parity: int = 0,
     ) -> tuple[Expression, list[Piece], np.ndarray]:  # fmt: skip
         """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
-        question = Question(term, dtype, self.labels, self.truth(order, dtype), parity)
+        usual = self.usual if order else None
+        question = Question(term, dtype, self.labels, self.truth(order, dtype), parity, usual)
         extra = np.zeros(0)
         best: tuple[Expression, list[Piece], np.ndarray] | None = None
         for turn in range(ROUNDS):
@@ -443,6 +445,14 @@ def _on_entries(f: Callable, at: tuple) -> Callable:
         return jnp.reshape(f(*shaped), ())
 
     return entry
+
+
+def _read_gradient(entry: Callable, at: tuple) -> Expression | None:
+    """The formula of `jax.grad`, if it can be read."""
+    try:
+        return read(jax.grad(entry), at).term
+    except InputError:
+        return None
 
 
 def _scaled(slope: Callable, reduction: str) -> Callable:

@@ -532,6 +532,8 @@ class Question:
     """The true values at arrays of arguments."""
     parity: int = 0
     """1 for an even term and −1 for an odd one, of which x ≥ 0 is searched; 0 for any other."""
+    usual: Expression | None = None
+    """The same as `jax.grad` computes it, which rounds as it does."""
     compiled: dict[Expression, dict[float, float]] = field(default_factory=dict)
     """Errors that terms turned out to have at inputs, compiled with others."""
 
@@ -593,6 +595,11 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             xs = np.union1d(inside.xs, around[(around >= low) & (around < high)])
             inside = Table(question, xs)
         candidates = forms(own, question.dtype)
+        usual = question.usual
+        if usual is not None and not any(low < at < high for at in cuts(usual)):
+            usual = resolved(usual, low, high)
+            if are_equal(usual, own):
+                candidates = [Form(usual), *candidates]
         if question.parity:
             candidates = [
                 replace(form, term=substitute(form.term, {function("abs", X): X}))
@@ -670,7 +677,8 @@ def choose(
 
     Inputs at which no form is good are asked for the first goal that can be met there, or for
     somewhat less, and so do not spoil the others; those at which the first candidate, which is the
-    term as it is, is good are not asked for less than that, unless nothing else can be met.
+    usual form or the term as it is, is good are not asked for less than that, unless nothing else
+    can be met.
     """
     least = errors.min(axis=0)
     steps = np.array([*goals, np.inf])

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.errors import Undecided, describe_error
 from handgrad.exact import Traced, approximations
@@ -41,6 +42,7 @@ from handgrad.verify.search import (
 )
 from handgrad.verify.verdict import Verdict
 from handgrad.verify.witnesses import (
+    Layout,
     OutOfTime,
     Problem,
     Programs,
@@ -67,6 +69,8 @@ BLACK_BOX_SECONDS = 5.0
 """For calling a black box at the points drawn."""
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
+MOST_LEAVES_ALONE = 8
+"""Up to so many leaves, each is moved far out alone too."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
 NOT_KNOWN = "no errors by dtype: the true derivative is not known here"
 Evaluator = BatchEvaluator | BlackBoxEvaluator
@@ -411,7 +415,9 @@ def _places(
     numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
     keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
     candidates = search(context, base, problem.evaluations, keep, rng)
-    far = context.within(_far_from(base))
+    widest = max(problem.dtypes, key=lambda name: jnp.finfo(name).maxexp)
+    alone = dtype == widest and is_branching(programs.hand)
+    far = context.within(_far_from(base, layout, alone))
     rows = np.concatenate([candidates.rows, far])
     if programs.is_expensive:
         rows = _most_telling(context, candidates, far, programs, rng)
@@ -447,11 +453,29 @@ def _exact_leaves(leaves: list, dtype: str) -> list:
     return rounded(rounded(leaves, dtype), np.float64)
 
 
-def _far_from(row: np.ndarray) -> np.ndarray:
-    """Multiples of a row, zeros moved too; and each number where the square of e^−z underflows."""
+BRANCHES = frozenset({"select_n", "cond"})
+"""Operations that give one thing or another."""
+
+
+def is_branching(program: Traced | None) -> bool:
+    """Whether a program computes different things at different inputs."""
+    return program is not None and any(
+        equation.primitive.name in BRANCHES for equation in jaxprs.equations(program.jaxpr)
+    )
+
+
+def _far_from(row: np.ndarray, layout: Layout, alone: bool) -> np.ndarray:
+    """Multiples of a row, zeros moved too; and each number where the square of e^−z underflows.
+
+    That for each leaf `alone` too, if there are a few: with large biases and usual weights, all
+    examples take the branch that is taken out there.
+    """
     moved = np.where(row == 0, 1, row).astype(np.float64)
-    edge = 0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2
-    far = np.stack([*(moved * by for by in FAR), np.copysign(edge, moved)])
+    edge = np.copysign(0.3 - np.log(float(jnp.finfo(row.dtype).tiny)) / 2, moved)
+    leaf = np.repeat(np.arange(len(layout.sizes)), layout.sizes)
+    few = alone and 1 < len(layout.sizes) <= MOST_LEAVES_ALONE
+    edges = [np.where(leaf == number, edge, row) for number in range(len(layout.sizes)) if few]
+    far = np.stack([*(moved * by for by in FAR), edge, *edges])
     with np.errstate(over="ignore"):
         far = np.where(np.isinf(row), row, far.astype(row.dtype))
     return far[(np.isfinite(far) | np.isinf(row)).all(axis=1)]
