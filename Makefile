@@ -26,15 +26,15 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 demo: $(READY)  ## train on breast-cancer by hand and by optax, side by side
 	$(BIN)/handgrad train breast-cancer
 
-test: $(READY)  ## the gradients' tests with every annotation enforced, then all others of the package
+test: $(READY)  ## the package: the gradients' tests with every annotation enforced, then all the others
 	$(BIN)/python -m pytest -n $(WORKERS) tests/gradients tests/test_losses.py -q -m 'annotated and not slow' -p no:handgrad --jaxtyping-packages=handgrad,beartype.beartype
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not annotated and not slow' --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not annotated and not slow' --ignore=tests/benchmarks --ignore=tests/docs
 
 studies: $(READY)  ## the tests of benchmarks/: mutants, bug reports, notes, faults, the accelerator's script
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/benchmarks
 
-chapters: $(READY)  ## the code of every chapter of the book runs, and prints what the book says
-	$(BIN)/python -m pytest -n $(WORKERS) tests/docs/test_code_blocks.py -q -m 'slow or not slow'
+chapters: $(READY)  ## the book: the code of every chapter prints what it says; figures and pages to play with
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m "slow or not slow" tests/docs
 
 newest-python:
 	@echo $(NEWEST)

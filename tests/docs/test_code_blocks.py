@@ -66,15 +66,7 @@ def test_no_block_is_of_a_kind_that_nobody_runs(path):
         assert "python" not in kinds
 
 
-SAMPLE = ("01_one_trial", "02_cross_entropy", "03_sigmoid")
-"""What `make test` runs of them; `make chapters` runs all."""
-RUN = [
-    pytest.param(path, marks=[] if path.stem in SAMPLE else [pytest.mark.slow], id=path.stem)
-    for path in CHAPTERS
-]
-
-
-@pytest.mark.parametrize("path", RUN)
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_runs(path):
     assert path.read_text().count(":class: tip") == 1, "a chapter ends with something to try"
     page = run_page(path)

@@ -24,7 +24,7 @@ def draw(examples, features, dtype="float64"):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("examples", "features"), [(1, 1), (7, 3), (4_099, 5), (130, 700)])
+@pytest.mark.parametrize(("examples", "features"), [(1, 1), (4_099, 5), (130, 700)])
 @pytest.mark.parametrize("scale", [0.1, 40.0])
 def test_a_pass_is_that_of_xla(examples, features, dtype, scale):
     x, y = draw(examples, features, dtype)

@@ -70,7 +70,7 @@ BLACK_BOX_SECONDS = 5.0
 FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
 MOST_LEAVES_ALONE = 8
-"""Up to so many leaves, each is moved far out alone too."""
+"""The most leaves of which each is moved far out alone."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
 NOT_KNOWN = "no errors by dtype: the true derivative is not known here"
 Evaluator = BatchEvaluator | BlackBoxEvaluator

@@ -50,7 +50,7 @@ SAMPLE_BYTES = 2**26
 EXACT_BYTES = 2**22
 """Below this, products in float64 cost nothing."""
 MOST_PRODUCTS = 400
-LOOSEST, TIGHTEST = 0.1, 1e-3
+LOOSEST, TIGHTEST = 0.3, 1e-3
 
 
 class KeptHessian:
