@@ -255,7 +255,7 @@ def ratios(layout: Layout, hand: np.ndarray, truth: np.ndarray) -> str:
     wrong = np.flatnonzero(~close(hand, truth, 1e-14) & known)
     if not len(wrong):  # all differ by less than such a share of the largest
         wrong = np.flatnonzero((hand != truth) & known)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         quotients = hand[wrong] / truth[wrong]
     parts = [
         f"{layout.coordinate(int(i))} {format_ratio(float(ratio))}"
