@@ -101,6 +101,27 @@ def test_sign_flips_nan_and_zeros(gradient, words):
     assert words in verdict.cause
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_branch_that_only_large_biases_take(is_right):
+    """Where 1/cosh² underflows: weights alone leave an example out of that branch, and hide it."""
+    x = np.random.default_rng(0).normal(size=(12, 3))
+
+    def loss(w, b):
+        return jnp.sum(jnp.tanh(x @ w + b))
+
+    def gradient(w, b):
+        a = -jnp.abs(x @ w + b)
+        e, root = jnp.exp(2 * a), 2 * jnp.exp(a)
+        far = root**2 if is_right else root
+        slope = jnp.where(e < np.finfo(np.float64).tiny, far, 4 * e) / (1 + e) ** 2
+        return x.T @ slope, jnp.sum(slope)
+
+    at = (np.array([0.3, -0.5, 0.2]), np.float64(0.1))
+    found = verify(gradient, of=loss, at=at, argnums=(0, 1), dtypes=("float64",))
+    assert found.ok == is_right
+    assert is_right or found.hand == "different"
+
+
 def test_nan_equals_nothing_not_even_the_nan_of_the_loss():
     verdict = verify(lambda x: x * jnp.nan, of=lambda x: energy(x) * jnp.nan, at=AT)
     assert not verdict.ok
