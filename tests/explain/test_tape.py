@@ -228,7 +228,13 @@ LOSSES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("f", "args", "primitive"), LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize(
+    ("f", "args", "primitive"),
+    [
+        pytest.param(*case, marks=() if number % 2 == 0 else pytest.mark.slow, id=name)
+        for number, (name, case) in enumerate(LOSSES.items())
+    ],
+)
 def test_loops_branches_rules_and_calls_bit_for_bit(f, args, primitive):
     with x64():
         tape = same_bits(f, args())

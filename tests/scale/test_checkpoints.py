@@ -307,10 +307,11 @@ def test_what_a_crash_leaves_is_removed(copy):
     assert sorted(p.name for p in copy.iterdir()) == ["lock", "step-50", "step-60"]
 
 
-def test_a_crash_at_every_call_of_a_save(whole, copy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_crash_at_every_call_of_a_save(whole, copy, tmp_path, monkeypatch, stride):
     """Killed before each rename, write and removal of a save: the newest whole one is taken."""
     names = ("mkdir", "write_text", "write_bytes", "rename", "unlink")
-    for number in range(60):
+    for number in range(0, 60, stride):
         run, count = Path(shutil.copytree(copy, tmp_path / f"run{number}")), Countdown(number)
         with monkeypatch.context() as patch:
             for name in names:

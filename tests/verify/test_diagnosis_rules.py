@@ -123,7 +123,9 @@ def in_a_cotangent():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("mistakes", [at_a_step, in_a_cotangent])
+@pytest.mark.parametrize(
+    "mistakes", [at_a_step, pytest.param(in_a_cotangent, marks=pytest.mark.slow)]
+)
 def test_each_mistake_of_many_is_named(mistakes):
     """In NumPy, and one program for all: a leaf for each."""
     terms = mistakes()
