@@ -346,9 +346,12 @@ def test_every_case_can_be_explained(name):
     assert found.identical or (found.identical_unfused and jax.__version_info__[:2] != (0, 10))
     assert found.hand_equal
     assert found.derivation.lines
-    assert found.derivation.lines[-1].matches or name == "step", (
-        "its last line is the gradient on the tape"
-    )
+    if "softmax_regression_soft" in name:  # the derivation is for the index of a class
+        assert found.derivation.notes == ("the derivation is shown at an example of its own",)
+    else:
+        assert found.derivation.lines[-1].matches or name == "step", (
+            "its last line is the gradient on the tape"
+        )
     assert len(as_html(found).encode()) < 2_000_000
     assert found.name in str(found)
 
