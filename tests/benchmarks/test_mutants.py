@@ -124,6 +124,24 @@ def test_a_judge_that_is_wrong_gives_exit_code_1(script, monkeypatch, shared):
     assert "accused, though equivalent: sigmoid, no-op at" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("operator", "detail", "different"), [("factor", "×2", True), ("no-op", "×1", False)]
+)
+def test_a_branch_that_is_taken_far_out_alone_counts(operator, detail, different):
+    """Of tanh′ = 1 − tanh², or its tail: twice the tail is different where biases are large."""
+    entry = case("mlp_tanh_binary")
+    with x64():
+        every = list(mutations(entry.gradient, entry.example(jax.random.key(0))))
+    tail = [m for m in every if m.operator == operator and m.place == 33 and detail in m.detail]
+    group, changed = CaseMutants(entry), mutant(entry.gradient, tail[0])
+    with x64():
+        assert not any(
+            differ(opinion(changed, args), right)
+            for args, right in zip(group.unseen, group.right, strict=True)
+        )
+    assert group.differs_far_out(changed) == different
+
+
 def test_what_the_command_refuses(script):
     ran = script(mutants, "--limit", 0)
     assert (ran.code, ran.out) == (2, "")
