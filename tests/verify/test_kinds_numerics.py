@@ -156,6 +156,20 @@ def test_a_sum_on_the_way_excuses_nothing(dtype):
                   dtypes=(dtype,))  # fmt: skip
 
 
+def test_what_a_sum_owes_is_told_where_it_takes_all_digits():
+    """Σ LN(x)² is nearly constant: its slope is a sum over the features that cancels to the ε."""
+
+    def loss(x):
+        variance = jnp.mean((x - x.mean()) ** 2)
+        return jnp.sum(((x - x.mean()) / jnp.sqrt(variance + 1e-12)) ** 2)
+
+    def notes(at):
+        return " ".join(verify(jax.grad(loss), of=loss, at=(at,), dtypes=("float32",)).notes)
+
+    assert "float32 keeps no digit of x[0] at the point given" in notes(np.array([0.3, -1.2, 0.8]))
+    assert "no digit" not in notes(np.array([3e-6, -1.2e-5, 8e-6]))
+
+
 # --- 7: what no dtype can hold --------------------------------------------------------------------
 
 

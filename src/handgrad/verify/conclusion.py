@@ -103,7 +103,23 @@ def _notes(results: list[MathResult], worst: MathResult, by_dtype: list[DtypeRes
     notes += [note for result in results for note in result.notes]
     if worst.hand != "different":
         notes += [note for result in by_dtype for note in _failures(result)]
+        notes += [note for result in by_dtype for note in _excused(result)]
     return list(dict.fromkeys(notes))
+
+
+def _excused(result: DtypeResult) -> list[str]:
+    """That a dtype keeps no digit at the point given, where no formula can be blamed for it."""
+    for point in result.given:
+        index = lost_coordinate(point, explained=True)
+        if index is not None:
+            where = result.programs.layout.coordinate(index)
+            pair = point.answers["hand"][index], point.values[index]
+            answer, true = (written(float(number), point.dtype) for number in pair)
+            return [
+                f"{point.dtype} keeps no digit of {where} at the point given: {answer}, in truth "
+                f"{true}; rounding the inputs, or the terms of a sum, costs as much"
+            ]
+    return []
 
 
 def _failures(result: DtypeResult) -> list[str]:

@@ -466,8 +466,8 @@ def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> b
     return error_ulp(computed, true, dtype) <= allowed
 
 
-def lost_coordinate(point: PointResult) -> int | None:
-    """A coordinate of hand without one right digit, which conditioning does not explain.
+def lost_coordinate(point: PointResult, explained: bool = False) -> int | None:
+    """A coordinate of hand without one right digit, which conditioning does not explain, or does.
 
     Where the truth is a normal number of the dtype; the first such coordinate, or None.
     """
@@ -478,7 +478,7 @@ def lost_coordinate(point: PointResult) -> int | None:
     lost &= (values >= float(info.tiny)) & (values <= float(info.max))
     for index in np.flatnonzero(lost):
         own = float(computed[index]), point.truth[index], point.reach_at(int(index))
-        if not is_explained(*own, point.dtype):
+        if is_explained(*own, point.dtype) == explained:
             return int(index)
     return None
 
