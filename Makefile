@@ -87,7 +87,7 @@ lint: $(READY)  ## style, formatting and types
 
 types: $(READY)  ## a user's file under a second type checker: two errors, and no more, are right
 	$(BIN)/python -m pip install --quiet basedpyright
-	$(BIN)/basedpyright --level error tests/typed_user.py
+	$(BIN)/basedpyright --level error tests/typed_user.py | tee /dev/stderr | grep -q '^2 errors, 0 warnings'
 
 mutants: $(READY)  ## the judge judged: a thousand mutants
 	$(BIN)/python -m benchmarks.judge.mutants
