@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import random
 
 from handgrad import fast, losses
-from handgrad._checks import find_named
+from handgrad._checks import find_named, require_rank
 from handgrad._notebook import card, cut, details, facts
 from handgrad._types import Array, Coded, Key
 from handgrad.derivations import derivation
@@ -121,6 +121,7 @@ DRAWN = 64
 
 def in_codes(params: Params, x: Array, y: Array, gradient: Callable) -> Params:
     """The gradient of features whose last two columns, one-hot, are kept as a code."""
+    require_rank("x", x, 2, "(N, 3)")
     code = jnp.argmax(x[:, 1:], axis=1, keepdims=True).astype(x.dtype)
     return gradient(params, Coded(jnp.concatenate([x[:, :1], code], axis=1), (0, 2)), y)
 

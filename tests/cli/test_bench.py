@@ -67,6 +67,8 @@ def test_every_job_has_a_module(name):
         (("loop", "--json", "a.txt"), "--json: expected a file name ending in .json"),
         (("loop", "--results", "file.txt"), "--results: expected a folder, got 'file.txt'"),
         (("loop", "--figures", "file.txt"), "--figures: expected a folder, got 'file.txt'"),
+        (("loop", "--figures", "file.txt/f"), "'file.txt/f' (Not a directory)"),
+        (("loop", "--results", "x" * 300), "(File name too long); name another"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(

@@ -234,6 +234,21 @@ def test_refused_with_what_helps(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("drop", "age", "drop: expected strings in a tuple, got 'age'; pass ('name',)"),
+        ("encoding", {}, "encoding: expected a string, got {}"),
+        ("header", 1, "header: expected True or False, got 1"),
+        ("max_categories", 2.5, "max_categories: expected a whole number, got 2.5"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(option, value, words):
+    with pytest.raises(InputError) as caught:
+        FileOptions(**{option: value}).check()
+    assert words in str(caught.value)
+
+
 def test_a_workbook(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()

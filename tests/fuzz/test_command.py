@@ -328,7 +328,8 @@ def test_real_processes(draw, outcomes, folder):
                 stdin=subprocess.DEVNULL, env=environment, timeout=4 * SECONDS, cwd=folder,
                 stdout=null if target != "pipe" else subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
-        keeps_the_rule(Ran(done.returncode, (done.stdout or b"").decode(), done.stderr.decode()))
+        out = "not read" if done.stdout is None else done.stdout.decode()
+        keeps_the_rule(Ran(done.returncode, out, done.stderr.decode()))
         return REFUSED if done.returncode == 2 else None
 
     outcomes.hold(call, line, environment.get("PYTHONIOENCODING"), target)

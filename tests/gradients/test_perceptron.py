@@ -118,6 +118,13 @@ def test_the_rule_repeated_separates_what_a_line_can_separate():
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("label", ["benign", None, Y[:1]])
+def test_a_label_that_is_no_number_is_refused(label):
+    with pytest.raises(InputError, match="y: expected "):
+        perceptron.rule(PARAMS, X[0], label)
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "function",
     [perceptron.loss, perceptron.gradient, perceptron.value_and_gradient, perceptron.mistakes],

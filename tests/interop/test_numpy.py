@@ -16,6 +16,7 @@ from scipy.special import expit, logsumexp
 from handgrad._precision import x64
 from handgrad.errors import NotFollowed
 from handgrad.interop import as_jax, from_numpy, functions, known_leaves, read_through
+from handgrad.verify import verify
 
 W = np.array([0.5, -1.2, 0.3, 2.0])
 M = np.array([[0.3, -0.7, 1.1], [0.9, 0.2, -0.4], [-1.3, 0.6, 0.8]])
@@ -409,3 +410,11 @@ def test_functions_of_jax_stay_what_they_are():
     assert read_through(loss) is None
     fails = lambda x: jnp.sum(x.nothing)
     assert as_jax(fails, (W,)) is fails
+
+
+def test_a_random_key_among_the_arguments_is_left_to_jax():
+    def energy(w, key):
+        return np.sum(np.square(w))
+
+    at = jnp.array([0.5, -2.0]), jax.random.key(0)
+    assert verify(lambda w, key: 2 * w, of=energy, at=at, evaluations=0).ok

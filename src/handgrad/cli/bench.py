@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from stat import S_ISDIR
 from types import ModuleType
 from typing import Annotated, Any
 
@@ -48,8 +49,14 @@ def bench(
 def check_folders(given: dict[str, Path | None]) -> None:
     """Raise InputError for an option that names what is there and is not a folder."""
     for option, path in given.items():
-        if path is not None and path.exists() and not path.is_dir():
-            raise InputError(option, "a folder", repr(str(path)), "name another")
+        try:
+            found = None if path is None or S_ISDIR(path.stat().st_mode) else repr(str(path))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:  # a name too long, or below a file
+            found = f"{str(path)!r} ({getattr(error, 'strerror', None) or error})"
+        if found is not None:
+            raise InputError(option, "a folder", found, "name another")
 
 
 def run_jobs(

@@ -9,7 +9,7 @@ import csv as text_csv
 import io
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,24 @@ PERCENT = "percent"
 DATE_FORMAT = re.compile(r"(%[dmyYbBHMSIp]|[-a-zA-Z ,./:_])+")
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | None)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(text, str) for text in value)
+
+
+KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str, str], ...] = (
+    (("delimiter", "decimal", "encoding", "date_format", "impute", "categories"), _is_text,
+     "a string", "see FileOptions"),
+    (("na", "drop", "text"), _is_texts, "strings in a tuple", "pass ('name',)"),
+    (("max_categories",), lambda value: type(value) is int, "a whole number", "pass 100"),
+    (("header",), lambda value: isinstance(value, bool), "True or False", "pass True"),
+)  # fmt: skip
+"""Which options are what, and how that is said."""
+
+
 @dataclass(frozen=True)
 class FileOptions:
     """How a file is read, and what its columns become; what is None is found out from the file.
@@ -86,6 +104,11 @@ class FileOptions:
 
     def check(self) -> None:
         """Raise InputError for what cannot be."""
+        for names, kind, expected, remedy in KINDS:
+            for name in names:
+                value = getattr(self, name)
+                if not kind(value):
+                    raise InputError(name, expected, repr(value), remedy)
         if self.delimiter is not None and (
             len(self.delimiter) != 1
             or not self.delimiter.isascii()

@@ -78,6 +78,7 @@ def rule(params: Params, x: Float[Array, " D"], y: Scalar, learning_rate: float 
     [1.0, 2.0]
     """
     require_rank("x", x, 1, "(D,)")
+    require_scalar("y", y)
     require_scalar("learning_rate", learning_rate)
     push = gradient(params, x[None, :], jnp.asarray(y)[None])
     return Params(*(p - learning_rate * g for p, g in zip(params, push, strict=True)))

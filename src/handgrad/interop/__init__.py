@@ -170,11 +170,11 @@ def _known_choices(at: tuple, argnums: int | tuple[int, ...]) -> Iterator[tuple[
     moved = argnums if isinstance(argnums, tuple) else (argnums,)
     moved = tuple(position % max(1, len(at)) for position in moved)
     leaves = [(i in moved, leaf) for i, arg in enumerate(at) for leaf in jax.tree.leaves(arg)]
-    integers = tuple(
-        i for i, (_, leaf) in enumerate(leaves)
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-    )  # fmt: skip
-    others = tuple(i for i, (is_moved, _) in enumerate(leaves) if not is_moved)
+    dtypes = [jnp.result_type(leaf) for _, leaf in leaves]
+    keys = {i for i, dtype in enumerate(dtypes) if jnp.issubdtype(dtype, jax.dtypes.extended)}
+    floats = {i for i, dtype in enumerate(dtypes) if jnp.issubdtype(dtype, jnp.floating)}
+    integers = tuple(i for i in range(len(leaves)) if i not in floats | keys)
+    others = tuple(i for i, (is_moved, _) in enumerate(leaves) if not (is_moved or i in keys))
     return iter(dict.fromkeys([(), integers, tuple(sorted({*integers, *others}))]))
 
 
