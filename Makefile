@@ -4,6 +4,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NEWEST_READY := .venv-newest/.ready
 CONSTRAINTS := constraints/$(shell $(PYTHON) -c 'import sys; print("python3.11" if sys.version_info < (3, 12) else "python3.12")').txt
 NEWEST ?= $(shell for p in python3.13 python3.12; do $$p -c "" 2>/dev/null && echo $$p && exit; done; ls -d $$(pyenv root 2>/dev/null)/versions/3.1[23]*/bin/python 2>/dev/null | tail -1)
 PYTHON312 ?= $(shell python3.12 -c "" 2>/dev/null && echo python3.12 || ls -d $$(pyenv root 2>/dev/null)/versions/3.12*/bin/python 2>/dev/null | tail -1)
@@ -39,12 +40,15 @@ chapters: $(READY)  ## the book: the code of every chapter prints what it says; 
 newest-python:
 	@echo $(NEWEST)
 
-newest:  ## the core's tests on the newest Python and JAX that are here
+$(NEWEST_READY): pyproject.toml constraints/python3.12.txt
 	@test -n "$(NEWEST)" || { echo "no Python 3.12 or 3.13 was found: name one with make newest NEWEST=..."; exit 1; }
-	test -d .venv-newest || $(NEWEST) -m venv .venv-newest
+	$(NEWEST) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	.venv-newest/bin/python -m pip install --quiet --constraint constraints/python3.12.txt --editable '.[data,checkpoint]' --group test
-	.venv-newest/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/gradients tests/exact tests/verify tests/explain tests/train tests/scale
+	@touch $@
+
+newest: $(NEWEST_READY)  ## the core's tests, but the browser's, on the newest Python and JAX that are here
+	.venv-newest/bin/python -m pytest -n $(WORKERS) --dist loadfile --ignore-glob='*_in_browser.py' tests/gradients tests/exact tests/verify tests/explain tests/train tests/scale
 
 lowest:  ## train, verify and explain on the lowest versions that pyproject.toml allows
 	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
