@@ -158,7 +158,7 @@ STATEMENTS: tuple[Statement, ...] = (
         agrees("uphill", "along ∇E the error rises, along −∇E it falls", "rises", measured(up_and_down)),
         agrees("prediction", "ŷ = σ(W₁x₁ + … + Wₙxₙ + b)", lambda w, b, x, y: y_hat(w, b, x), formula(prediction, *POINTS)),
         agrees("entries", "∇E has an entry for each weight and one for the bias", lambda p: p.weight.shape[0] + 1,
-            exactly(lambda p: sum(np.size(leaf) for leaf in wb.right(p, *map(jnp.asarray, DATA[1:]))), (DATA[0],))),
+            exactly(lambda p: sum(map(np.size, wb.right(*jax.tree.map(jnp.asarray, (p, *DATA[1:]))))), (DATA[0],))),
         agrees("learning_rate", "α = 0.1 avoids dramatic changes", ("falls", "turns"), measured(descends)),
         agrees("update", "W′ = W − α ∂E/∂W and b′ = b − α ∂E/∂b", updated, formula(lambda w, b, x, y: (w - ALPHA * jax.grad(one)(w, b, x, y), b - ALPHA * jax.grad(one, 1)(w, b, x, y)), *POINTS)),
         agrees("error_of_a_point", "the error of a point is −y ln ŷ − (1−y) ln(1−ŷ)", lambda w, b, x, y: nr.of_each_point(y, y_hat(w, b, x)), formula(one, *POINTS)),
