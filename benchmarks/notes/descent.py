@@ -33,6 +33,7 @@ from benchmarks.notes.records import (
     section,
 )
 from benchmarks.notes.scores import HALF_POINTS, score, walk
+from handgrad._precision import x64
 from handgrad._types import Array
 from handgrad.catalogue import NEURAL, total
 from handgrad.gradients import cross_entropy, logistic, sigmoid, softmax_regression
@@ -61,6 +62,12 @@ def prediction(w: Array, b: Array, x: Array, y: Array) -> Array:
 def y_hat(w: Array, b: Array, x: Array) -> Array:
     """ŷ = σ(W₁x₁ + … + Wₙxₙ + b), as printed."""
     return 1 / (1 + jnp.exp(-sum((w[i] * x[i] for i in range(x.shape[0])), b)))
+
+
+def entries(params: Params, x: Array, y: Array) -> int:
+    """How many numbers ∇E has."""
+    with x64():
+        return sum(map(np.size, wb.right(*jax.tree.map(jnp.asarray, (params, x, y)))))
 
 
 def push(w: Array, b: Array, x: Array, y: Array) -> Params:
@@ -157,8 +164,8 @@ STATEMENTS: tuple[Statement, ...] = (
         agrees("vector_of_partials", "∇E is the vector sum of the partial derivatives", nr.sum_of_partials, judged),
         agrees("uphill", "along ∇E the error rises, along −∇E it falls", "rises", measured(up_and_down)),
         agrees("prediction", "ŷ = σ(W₁x₁ + … + Wₙxₙ + b)", lambda w, b, x, y: y_hat(w, b, x), formula(prediction, *POINTS)),
-        agrees("entries", "∇E has an entry for each weight and one for the bias", lambda p: p.weight.shape[0] + 1,
-            exactly(lambda p: sum(map(np.size, wb.right(*jax.tree.map(jnp.asarray, (p, *DATA[1:]))))), (DATA[0],))),
+        agrees("entries", "∇E has an entry for each weight and one for the bias", lambda p, x, y: p.weight.shape[0] + 1,
+            exactly(entries, DATA)),
         agrees("learning_rate", "α = 0.1 avoids dramatic changes", ("falls", "turns"), measured(descends)),
         agrees("update", "W′ = W − α ∂E/∂W and b′ = b − α ∂E/∂b", updated, formula(lambda w, b, x, y: (w - ALPHA * jax.grad(one)(w, b, x, y), b - ALPHA * jax.grad(one, 1)(w, b, x, y)), *POINTS)),
         agrees("error_of_a_point", "the error of a point is −y ln ŷ − (1−y) ln(1−ŷ)", lambda w, b, x, y: nr.of_each_point(y, y_hat(w, b, x)), formula(one, *POINTS)),

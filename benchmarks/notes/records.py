@@ -88,7 +88,16 @@ def section(text: str, title: str, *statements: Statement) -> tuple[Statement, .
 
 def check(statement: Statement) -> Checked:
     """Compute what is true, and compare it with what is claimed."""
-    finding = statement.computes(statement.claimed)
+    return checked(statement, found_of(statement))
+
+
+def found_of(statement: Statement) -> Finding:
+    """What the computation says of the claim."""
+    return statement.computes(statement.claimed)
+
+
+def checked(statement: Statement, finding: Finding) -> Checked:
+    """The statement with what was found."""
     verdict = AGREES if finding.agrees else DIFFERS
     return Checked(statement, verdict, finding.found, finding.verdict)
 
