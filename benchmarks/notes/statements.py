@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from benchmarks.notes import algorithm, bernoulli, descent, likelihood, scores
-from benchmarks.notes.records import DIFFERS, Checked, Finding, Statement, checked, found_of
+from benchmarks.notes.records import DIFFERS, Checked, Finding, Statement, check, checked, found_of
 from handgrad.errors import InputError
 
 STATEMENTS: tuple[Statement, ...] = (
@@ -23,7 +23,8 @@ STATEMENTS: tuple[Statement, ...] = (
     *algorithm.STATEMENTS,
 )
 
-PROCESSES = 2
+FEW, PROCESSES = 8, 2
+"""Up to FEW statements are computed here, more by PROCESSES."""
 
 
 def statement(name: str) -> Statement:
@@ -40,11 +41,14 @@ def errata() -> tuple[Statement, ...]:
 
 
 def check_all() -> Iterator[Checked]:
-    """Every statement, computed anew, in the order of the texts, by PROCESSES side by side."""
+    """Every statement, computed anew, in the order of the texts."""
+    if len(STATEMENTS) <= FEW:
+        yield from map(check, STATEMENTS)
+        return
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        findings = pool.map(_find, range(len(STATEMENTS)))
+        findings = pool.map(_find, [entry.name for entry in STATEMENTS])
         yield from map(checked, STATEMENTS, findings)
 
 
-def _find(number: int) -> Finding:
-    return found_of(STATEMENTS[number])
+def _find(name: str) -> Finding:
+    return found_of(statement(name))
