@@ -389,7 +389,7 @@ def in_numpy(gradient: Callable) -> Callable:
 
 def scaled(case: Case, args: tuple, by: float) -> tuple:
     """The arguments with the differentiated leaves scaled up: where a tail is."""
-    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
+    argnums = positions_of(case.argnums)
     return tuple(
         jax.tree.map(lambda leaf: jnp.asarray(leaf) * by, arg) if i in argnums else arg
         for i, arg in enumerate(args)
@@ -398,7 +398,7 @@ def scaled(case: Case, args: tuple, by: float) -> tuple:
 
 def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
     """The arguments with zeros among the differentiated numbers drawn anew: a bias starts at 0."""
-    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
+    argnums = positions_of(case.argnums)
 
     def moved(leaf: Any) -> Any:
         return jnp.where(leaf == 0, jax.random.normal(key, jnp.shape(leaf)) / 2, leaf)
@@ -408,12 +408,11 @@ def moved_from_zero(case: Case, args: tuple, key: Any) -> tuple:
 
 def one_leaf_far_out(case: Case, args: tuple) -> Iterator[tuple]:
     """The arguments with one differentiated leaf moved to ±EDGE, each in its turn."""
-    argnums = {case.argnums} if isinstance(case.argnums, int) else set(case.argnums)
-    leaves, tree = jax.tree.flatten(args)
-    owners = [i for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
-    for number in [n for n, owner in enumerate(owners) if owner in argnums]:
-        moved = jnp.copysign(EDGE, leaves[number])
-        yield jax.tree.unflatten(tree, [*leaves[:number], moved, *leaves[number + 1 :]])
+    for position in positions_of(case.argnums):
+        leaves, tree = jax.tree.flatten(args[position])
+        for number, leaf in enumerate(leaves):
+            moved = [*leaves[:number], jnp.copysign(EDGE, leaf), *leaves[number + 1 :]]
+            yield *args[:position], jax.tree.unflatten(tree, moved), *args[position + 1 :]
 
 
 CHECKS: dict[str, tuple[str, Callable]] = {

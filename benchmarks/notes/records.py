@@ -88,7 +88,7 @@ def section(text: str, title: str, *statements: Statement) -> tuple[Statement, .
 
 def check(statement: Statement) -> Checked:
     """Compute what is true, and compare it with what is claimed."""
-    return checked(statement, found_of(statement))
+    return with_finding(statement, found_of(statement))
 
 
 def found_of(statement: Statement) -> Finding:
@@ -96,7 +96,7 @@ def found_of(statement: Statement) -> Finding:
     return statement.computes(statement.claimed)
 
 
-def checked(statement: Statement, finding: Finding) -> Checked:
+def with_finding(statement: Statement, finding: Finding) -> Checked:
     """The statement with what was found."""
     verdict = AGREES if finding.agrees else DIFFERS
     return Checked(statement, verdict, finding.found, finding.verdict)

@@ -12,7 +12,15 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from benchmarks.notes import algorithm, bernoulli, descent, likelihood, scores
-from benchmarks.notes.records import DIFFERS, Checked, Finding, Statement, check, checked, found_of
+from benchmarks.notes.records import (
+    DIFFERS,
+    Checked,
+    Finding,
+    Statement,
+    check,
+    found_of,
+    with_finding,
+)
 from handgrad.errors import InputError
 
 STATEMENTS: tuple[Statement, ...] = (
@@ -47,7 +55,7 @@ def check_all() -> Iterator[Checked]:
         return
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         findings = pool.map(_find, [entry.name for entry in STATEMENTS])
-        yield from map(checked, STATEMENTS, findings)
+        yield from map(with_finding, STATEMENTS, findings)
 
 
 def _find(name: str) -> Finding:

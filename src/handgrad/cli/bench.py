@@ -47,16 +47,17 @@ def bench(
 
 
 def check_folders(given: dict[str, Path | None]) -> None:
-    """Raise InputError for an option that names what is there and is not a folder."""
+    """Raise InputError for an option that names what is no folder, or cannot be one."""
     for option, path in given.items():
+        found = repr(str(path))
         try:
-            found = None if path is None or S_ISDIR(path.stat().st_mode) else repr(str(path))
+            if path is None or S_ISDIR(path.stat().st_mode):
+                continue
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:  # a name too long, or below a file
-            found = f"{str(path)!r} ({getattr(error, 'strerror', None) or error})"
-        if found is not None:
-            raise InputError(option, "a folder", found, "name another")
+        except OSError as error:  # a name too long, or below a file
+            found += f" ({error.strerror})"
+        raise InputError(option, "a folder", found, "name another")
 
 
 def run_jobs(

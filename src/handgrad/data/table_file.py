@@ -9,9 +9,10 @@ import csv as text_csv
 import io
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,18 +54,29 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str | None)
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(text, str) for text in value)
+def _are_texts(value: Any) -> bool:
+    several = isinstance(value, Collection) and not isinstance(value, str)
+    return several and all(isinstance(text, str) for text in value)
 
 
-KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str, str], ...] = (
-    (("delimiter", "decimal", "encoding", "date_format", "impute", "categories"), _is_text,
-     "a string", "see FileOptions"),
-    (("na", "drop", "text"), _is_texts, "strings in a tuple", "pass ('name',)"),
-    (("max_categories",), lambda value: type(value) is int, "a whole number", "pass 100"),
-    (("header",), lambda value: isinstance(value, bool), "True or False", "pass True"),
-)  # fmt: skip
-"""Which options are what, and how that is said."""
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+KINDS: dict[Callable[[Any], bool], tuple[tuple[str, ...], str, str]] = {
+    _is_text: (
+        ("delimiter", "decimal", "encoding", "date_format", "impute", "categories"),
+        "a string", "see FileOptions",
+    ),
+    _are_texts: (("na", "drop", "text"), "strings in a tuple", "pass ('name',)"),
+    _is_count: (("max_categories",), "a whole number", "pass 100"),
+    _is_switch: (("header",), "True or False", "pass True"),
+}  # fmt: skip
+"""The options of each kind, and how it is said."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +116,9 @@ class FileOptions:
 
     def check(self) -> None:
         """Raise InputError for what cannot be."""
-        for names, kind, expected, remedy in KINDS:
+        for is_kind, (names, expected, remedy) in KINDS.items():
             for name in names:
-                value = getattr(self, name)
-                if not kind(value):
+                if not is_kind(value := getattr(self, name)):
                     raise InputError(name, expected, repr(value), remedy)
         if self.delimiter is not None and (
             len(self.delimiter) != 1

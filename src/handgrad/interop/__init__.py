@@ -166,7 +166,10 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
 
 
 def _known_choices(at: tuple, argnums: int | tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Positions of leaves whose numbers may be known: none, the integers, all but `argnums`."""
+    """Positions of leaves whose numbers may be known: none, the integers, all but `argnums`.
+
+    A random key is no array of NumPy, and is never among them.
+    """
     moved = argnums if isinstance(argnums, tuple) else (argnums,)
     moved = tuple(position % max(1, len(at)) for position in moved)
     leaves = [(i in moved, leaf) for i, arg in enumerate(at) for leaf in jax.tree.leaves(arg)]

@@ -467,9 +467,10 @@ def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> b
 
 
 def lost_coordinate(point: PointResult, explained: bool = False) -> int | None:
-    """A coordinate of hand without one right digit, which conditioning does not explain, or does.
+    """A coordinate of hand without one right digit: the first that conditioning does not explain.
 
-    Where the truth is a normal number of the dtype; the first such coordinate, or None.
+    Or the first that it does explain, if those are asked for; None where there is none. The truth
+    is a normal number of the dtype there.
     """
     info = jnp.finfo(point.dtype)
     values, computed = np.abs(point.values), point.answers["hand"]
