@@ -240,7 +240,7 @@ class AtlasRows(SphinxDirective):
                     decimals(row.at), *(f"{count:,}" for count in counts),
                 ])  # fmt: skip
         heads = ["", "dtype", "form", "max ulp", "at", "NaN", "inf", "wrong sign", "lost"]
-        return [table_of(heads, lines)]
+        return [table_of(heads, lines, classes=["results"])]
 
 
 def setup(app: Any) -> None:

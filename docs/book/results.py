@@ -3,6 +3,7 @@
 The tables are those that `handgrad bench` prints: the same columns, headings and units.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ LOG = logging.getLogger(__name__)
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def table_of(heads: list[str], rows: list[list[str]]) -> nodes.table:
-    """A table as Sphinx has them."""
+def table_of(heads: list[str], rows: list[list[str]], classes: Sequence[str] = ()) -> nodes.table:
+    """A table as Sphinx has them; of the class `results`, numbers keep to their line."""
     group = nodes.tgroup(cols=len(heads))
     group += [nodes.colspec(colwidth=1) for _ in heads]
     for part, lines in ((nodes.thead(), [heads]), (nodes.tbody(), rows)):
@@ -27,7 +28,7 @@ def table_of(heads: list[str], rows: list[list[str]]) -> nodes.table:
             row += [nodes.entry("", nodes.paragraph("", text)) for text in line]
             part += row
         group += part
-    return nodes.table("", group, classes=["results"])
+    return nodes.table("", group, classes=list(classes))
 
 
 def report_nodes(report: Report, machine: str) -> list[nodes.Node]:
@@ -35,7 +36,7 @@ def report_nodes(report: Report, machine: str) -> list[nodes.Node]:
     title = nodes.paragraph("", "", nodes.strong("", report.title), nodes.Text(f", {machine}"))
     found: list[nodes.Node] = [title]
     if report.rows:
-        found.append(table_of(*as_table(report)))
+        found.append(table_of(*as_table(report), classes=["results"]))
     said = [
         f"{bar.name}: {bar.got:.3g}, asked for at {'most' if bar.at_most else 'least'} "
         f"{bar.wanted:.3g}"
