@@ -2,12 +2,13 @@
 
 import gc
 import os
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import jax
 import pytest
 from jax._src import compiler  # whose options no public setting reaches for every program
+from jax._src.interpreters import mlir
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -16,6 +17,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+# JAX makes MLIR's dialects anew for each program, a twelfth of a test's time: once will do.
+mlir.make_ir_context = cache(mlir.make_ir_context)
 
 
 ENFORCED = ("tests/gradients/", "tests/test_losses.py")
