@@ -21,6 +21,9 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 # JAX makes MLIR's dialects anew for each program, a twelfth of a test's time: once will do.
 mlir.make_ir_context = cache(mlir.make_ir_context)
 
+# Few objects here are garbage: looking for it rarely saves another twelfth.
+gc.set_threshold(200_000, 50, 50)
+
 
 ENFORCED = ("tests/gradients/", "tests/test_losses.py")
 """Tests that `make test` runs with every annotation enforced, and therefore not once more."""
