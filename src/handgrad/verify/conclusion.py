@@ -17,8 +17,6 @@ from handgrad.verify.mathematics import RIGHT, SEVERITY, MathResult
 from handgrad.verify.numerics import (
     NumericsRow,
     PointResult,
-    conditioning,
-    error_ulp,
     lost_coordinate,
     written,
 )
@@ -195,10 +193,10 @@ def _failure_in_floats(
                 continue
             name = problem.layout.coordinate(index)
             computed, true = float(hand[index]), point.truth[index]
-            cost = conditioning(true, point.reach_at(index), dtype)
+            cost = float(point.costs[index])
             error = _error_in_words(computed, float(true.mid()))
             if math.isfinite(computed):
-                error += f", {error_ulp(computed, true, dtype):.3g} ulp"
+                error += f", {point.errors['hand'][index]:.3g} ulp"
                 error += f"; rounding the inputs explains {cost:.3g}" if cost < math.inf else ""
             if "autodiff" in point.answers:
                 beside = float(point.answers["autodiff"][index])

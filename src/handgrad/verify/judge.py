@@ -23,8 +23,13 @@ from handgrad.verify.blackbox import (
     right_together,
 )
 from handgrad.verify.conclusion import DtypeResult, conclude
-from handgrad.verify.large import compare_in_float64, too_large
-from handgrad.verify.mathematics import RIGHT, MathResult, compare_with_truth
+from handgrad.verify.mathematics import (
+    RIGHT,
+    MathResult,
+    compare_in_float64,
+    compare_with_truth,
+    too_large,
+)
 from handgrad.verify.numerics import (
     ONE_DIGIT,
     PointResult,
