@@ -184,10 +184,10 @@ def expensive(monkeypatch):
 
 @pytest.mark.usefixtures("expensive")
 def test_with_fewer_evaluations_the_verdicts_are_the_same():
-    right = verify(residual, of=logistic, at=AT, evaluations=80)
+    right = verify(residual, of=logistic, at=AT, evaluations=16)
     assert (right.ok, right.compared) == (True, len(NUMBERS))
     assert right.truth.endswith("confirmed by differences of the loss along a random direction")
-    wrong = verify(off_in_one, of=logistic, at=AT, evaluations=80)
+    wrong = verify(off_in_one, of=logistic, at=AT, evaluations=16)
     assert (wrong.ok, wrong.hand, wrong.where) == (False, "different", "z[3]")
 
 

@@ -22,7 +22,7 @@ from handgrad.verify.numerics import (
 )
 from handgrad.verify.ulp import ALLOWANCE
 from handgrad.verify.verdict import Evidence, Verdict, fault_of
-from handgrad.verify.witnesses import Problem, Programs, rounded
+from handgrad.verify.witnesses import Problem, Programs, differentiated, rounded
 
 
 @dataclass(frozen=True)
@@ -276,9 +276,7 @@ def _cause(problem: Problem, found: MathResult, programs: Programs | None) -> st
         made = _origin(problem, programs, leaves, found.where, "float64")
         kind = "NaN" if found.hand_row[found.where].is_nan() else "an infinity"
         return f"{kind} at {problem.layout.coordinate(found.where)}" + (f": {made}" if made else "")
-    with problem.switch.x64():
-        expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
-    tree = jax.tree.structure(expected)
+    tree: Any = jax.tree.structure(differentiated(problem.at, problem.argnums))
     floats = [
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
         for row in (found.hand_row, found.truth_row)

@@ -33,6 +33,7 @@ from handgrad import exact, jaxprs
 from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
+from handgrad.exact.balls import as_balls
 from handgrad.interop import as_arrays, as_called, as_jax_or_itself, read_as
 from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts, uses_torch
 from handgrad.verify.api import (
@@ -58,6 +59,7 @@ from handgrad.verify.witnesses import (
     own_error,
     positions_of,
     round_to,
+    shapes_of,
 )
 
 P = ParamSpec("P")
@@ -195,7 +197,7 @@ def verify_jvp(
     of, at, argnums = _read(of, at, argnums, options)
     moved = positions_of(argnums)
     outputs = _float_outputs(of, at)
-    count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
+    count, shapes = sum(leaf.size for leaf in jax.tree.leaves(outputs)), shapes_of(outputs)
 
     def tangents_of(drawn: list, args: tuple) -> tuple:
         chosen = dict(zip(moved, drawn, strict=True))
@@ -222,16 +224,22 @@ def verify_jvp(
     def claimed(tangent: Any, rows: Any, drawn: list, *args: Any) -> Any:
         _require_no_step(tangent)
         answer = jvp(args, tangents_of(drawn, args))
-        if isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[1], outputs):
+        if isinstance(answer, tuple) and len(answer) == 2 and shapes_of(answer[1]) == shapes:
             answer = answer[1]
-        if not _is_like(answer, outputs):
+        if shapes_of(answer) != shapes:
             raise InputError(
                 "jvp", f"a tangent of shapes {jax.tree.map(lambda leaf: leaf.shape, outputs)}",
                 jax.tree.map(np.shape, answer), "return the tangent, or (output, tangent)",
             )  # fmt: skip
-        return _combined(answer, rows, tangent)
+        if count <= MOST_ROWS:
+            return answer
+        row = _as_row(jax.tree.leaves(answer), rows)
+        return _namespace(rows, row).asarray(rows).astype(row.dtype) @ row
 
-    steps, rows = _rows(outputs, count, options.get("seed", 0))
+    rows = _combinations(count, options.get("seed", 0))
+    steps: Any = np.zeros(len(rows))
+    if count <= MOST_ROWS:
+        steps = jax.tree.map(lambda leaf: np.zeros(leaf.shape), outputs)
     draw = with_known_leaves(options.pop("points", None), at, of, jvp)
 
     def points(key: jax.Array) -> tuple:
@@ -354,10 +362,11 @@ def _ask_for_diagonal(
     hessian: Callable, of: Callable, at: tuple, argnums: int, seed: int
 ) -> tuple[Callable, Callable, tuple, list[str]]:
     """The same for the diagonal."""
-    shape = jax.tree.map(np.shape, at[argnums])
-    count = sum(np.size(leaf) for leaf in jax.tree.leaves(at[argnums]))
+    like = at[argnums]
+    shape = jax.tree.map(np.shape, like)
+    count = sum(np.size(leaf) for leaf in jax.tree.leaves(like))
     chosen = np.arange(count, dtype=np.int32)
-    steps: Any = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), at[argnums])
+    steps: Any = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), like)
     if count > MOST_DIAGONAL:
         drawn = np.random.default_rng(seed).choice(count, MOST_DIAGONAL, replace=False)
         chosen, steps = np.sort(drawn).astype(np.int32), np.zeros(MOST_DIAGONAL)
@@ -381,9 +390,7 @@ def _ask_for_diagonal(
             )  # fmt: skip
         if count <= MOST_DIAGONAL:
             return answer
-        leaves = leaves_like(answer, args[argnums]) or jax.tree.leaves(answer)
-        own = _namespace(chosen, *leaves)
-        return own.concatenate([own.ravel(leaf) for leaf in leaves])[chosen]
+        return _as_row(leaves_like(answer, like) or jax.tree.leaves(answer), chosen)[chosen]
 
     return loss, claimed, (steps, chosen), ["hess", "chosen"]
 
@@ -546,29 +553,22 @@ def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options:
 
     first = verify(part(0), of=total, at=at, name=f"grad of {name}", **options)
     if not first.ok:
-        misread = None if first.is_undecided else _misread(objective, total, arrays)
+        misread = None if first.is_undecided else _misread(part(0), total, arrays)
         return replace(first, cause=misread or first.cause)
     second = verify_hessian(
         part(1), of=total, at=at, diagonal=True, name=f"hess of {name}", **options
     )
-    if second.ok:
-        return _both(name, first, second, "hess is the second derivative")
-    if second.hand not in ("different", "not traceable"):
+    kind = "hess is the second derivative" if second.ok else None
+    if second.hand in ("different", "not traceable") and not second.ok:
+        kind = _kind_of_hess(part(1), total, arrays, options.get("dtypes", DTYPES))
+    if kind is None:
         return second
-    kind = _kind_of_hess(part(1), total, arrays, options.get("dtypes", DTYPES))
-    if kind:
-        return _both(name, first, second, kind)
-    return second
-
-
-def _both(name: str, first: Verdict, second: Verdict, kind: str) -> Verdict:
-    """One verdict for the pair: that on grad, with what hess is."""
     return replace(
         first, name=name, compared=first.compared + second.compared, notes=(kind, *first.notes)
     )
 
 
-def _misread(objective: Callable, total: Callable, at: tuple) -> str | None:
+def _misread(grad: Callable, total: Callable, at: tuple) -> str | None:
     """Whether grad would be right if predictions or labels were what the objective takes them for.
 
     Raw margins are often taken for probabilities, and labels of 0 and 1 for −1 and 1.
@@ -588,26 +588,22 @@ def _misread(objective: Callable, total: Callable, at: tuple) -> str | None:
                 readings.append((said, z, mend(y)))
         for said, predictions, labels in readings:
             try:
-                grad = _numbers(objective, (predictions, labels), "float64")[0]
+                given = _numbers(grad, (predictions, labels), "float64")
             except Exception:
                 return None
-            if grad.shape == truth.shape and np.allclose(grad, truth, rtol=CLOSE, atol=1e-12):
+            if given.shape == truth.shape and np.allclose(given, truth, rtol=CLOSE, atol=1e-12):
                 return said
     return None
 
 
-def _numbers(objective: Callable, at: tuple, dtype: str) -> list[np.ndarray]:
-    """What the objective returns at a point rounded to a dtype, given as NumPy arrays or as JAX's.
-
-    It is a list with hess alone for a function that returns that.
-    """
-    point, objective = round_to(at, dtype), as_called(objective)
+def _numbers(function: Callable, at: tuple, dtype: str) -> np.ndarray:
+    """What is returned at a point rounded to a dtype, given as NumPy arrays or as JAX's."""
+    point, function = round_to(at, dtype), as_called(function)
     try:
-        answer = objective(*jax.tree.map(np.asarray, point))
+        answer = function(*jax.tree.map(np.asarray, point))
     except Exception:
-        answer = objective(*point)
-    parts = answer if isinstance(answer, tuple | list) else [answer]
-    return [np.asarray(part, np.float64) for part in parts]
+        answer = function(*point)
+    return np.asarray(answer, np.float64)
 
 
 def _kind_of_hess(
@@ -619,18 +615,17 @@ def _kind_of_hess(
     """
     z = np.asarray(at[0], np.float64)
     with x64():
-        (given,) = _numbers(hess, at, "float64")
+        given = _numbers(hess, at, "float64")
         if given.shape != z.shape or not np.isfinite(given).all():
             return None
         for dtype in dtypes:
-            (rounded,) = _numbers(hess, at, dtype)
             nearness = float(jnp.finfo(dtype).eps) ** 0.5
-            if not np.allclose(rounded, given, rtol=nearness, atol=0.0):
+            if not np.allclose(_numbers(hess, at, dtype), given, rtol=nearness, atol=0.0):
                 return None
         blocks = _curvature(total, z, at[1])
     if blocks is None:
         return None
-    diagonal = np.array([[float(block[i, i].mid()) for i in range(len(block))] for block in blocks])
+    diagonal = np.array([[float(ball.mid()) for ball in np.diag(block)] for block in blocks])
     diagonal = diagonal.reshape(z.shape)
     same = np.abs(given - diagonal) <= CLOSE * np.abs(diagonal)
     if same.any() and not same.all():
@@ -684,14 +679,12 @@ def _bounds(given: np.ndarray, block: np.ndarray) -> bool:
 
     An eigenvalue of exactly 0, as common shifts of all logits give it, is met by a step of 1e-9.
     """
-    size = len(block)
-    rest = np.array([[-block[i, j] for j in range(size)] for i in range(size)], dtype=object)
-    for i in range(size):
-        rest[i, i] = arb(float(given[i])) * (1 + arb(10) ** -9) - block[i, i]
-    for k in range(size):
+    diagonal = as_balls(given) * (1 + arb(10) ** -9)
+    rest = np.diag(diagonal) - block
+    for k in range(len(block)):
         if not rest[k, k] > 0:
             return False
-        for i in range(k + 1, size):
+        for i in range(k + 1, len(block)):
             rest[i, k + 1 :] = rest[i, k + 1 :] - rest[k, k + 1 :] * (rest[i, k] / rest[k, k])
     return True
 
@@ -758,14 +751,6 @@ def _inner(a: Any, b: Any) -> jax.Array:
     return sum(parts[1:], parts[0])
 
 
-def _is_like(tree: Any, outputs: Any) -> bool:
-    structures: list[Any] = [jax.tree.structure(tree), jax.tree.structure(outputs)]
-    return structures[0] == structures[1] and all(
-        np.shape(a) == np.shape(b)
-        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(outputs), strict=True)
-    )
-
-
 def _zero_tangent(leaf: Any) -> Any:
     if is_float(leaf):
         return jnp.zeros_like(leaf)
@@ -777,29 +762,17 @@ def _namespace(*arrays: Any) -> Any:
     return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
 
 
+def _as_row(leaves: list, beside: Any) -> Any:
+    """Leaves as one row, in the namespace of what it is used with."""
+    own = _namespace(beside, *leaves)
+    return own.concatenate([own.ravel(leaf) for leaf in leaves])
+
+
 def _combinations(count: int, seed: int) -> np.ndarray:
     """Rows of the identity; of many, random combinations of them."""
     if count <= MOST_ROWS:
         return np.eye(count)
     return np.random.default_rng(seed).normal(size=(COMBINATIONS, count))
-
-
-def _rows(outputs: Any, count: int, seed: int) -> tuple[Any, np.ndarray]:
-    """Steps of 0, one for each combination (in the shapes of the outputs if each stands alone)."""
-    rows = _combinations(count, seed)
-    if count > MOST_ROWS:
-        return np.zeros(len(rows)), rows
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape), outputs), rows
-
-
-def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
-    """The tangent itself, or the combinations of its entries."""
-    if _is_like(tangent, steps):
-        return tangent
-    leaves = jax.tree.leaves(tangent)
-    own = _namespace(rows, *leaves)
-    row = own.concatenate([own.ravel(leaf) for leaf in leaves])
-    return own.asarray(rows).astype(row.dtype) @ row
 
 
 # --- names and options ----------------------------------------------------------------------------

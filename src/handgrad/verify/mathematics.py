@@ -635,7 +635,7 @@ def compare_in_float64(
         note = f"in float64 the gradient and jax.grad differ at {count:,} of {len(hand):,} "
         note += f"coordinates: {values}"
         slope = _slope(programs, leaves, worst)
-        if slope.is_smooth and slope.excludes(hand[worst]) and slope.allows(auto[worst]):
+        if slope.convicts(hand[worst], auto[worst]):
             status, where = "different", worst
             cause = f"{hand[worst]:.9g} where differences of the loss give {slope.value:.6g}"
     return MathResult(
@@ -656,14 +656,13 @@ class _FloatSlope(NamedTuple):
     is_smooth: bool
     """Whether the slopes on both sides agree."""
 
-    def excludes(self, claimed: float) -> bool:
-        """Whether a number is surely not the slope, nor between both; NaN is none."""
+    def convicts(self, claimed: float, confirmed: float) -> bool:
+        """Whether a number is surely no slope here, as NaN is none, and another one may be it."""
         slack = 10 * self.error + CONVICTING * max(abs(self.value), abs(claimed))
-        return not self.low - slack <= claimed <= self.high + slack
-
-    def allows(self, claimed: float) -> bool:
-        """Whether a number may be the slope."""
-        return abs(claimed - self.value) <= self.error + CONVICTING / 10 * abs(self.value)
+        is_within = self.low - slack <= claimed <= self.high + slack
+        gap = abs(confirmed - self.value)
+        is_near = gap <= self.error + CONVICTING / 10 * abs(self.value)
+        return self.is_smooth and not is_within and is_near
 
 
 def _slope(programs: Programs, leaves: list, index: int) -> _FloatSlope:

@@ -189,10 +189,15 @@ class Problem:
         return Layout.of(self.at, self.argnums, argument_names(self.at, self.of, self.gradient))
 
     @cached_property
+    def _grad(self) -> Callable:
+        """One function, so that JAX finds its trace again."""
+        return autodiff(self.of, self.argnums)
+
+    @cached_property
     def differentiable(self) -> bool:
         """Whether JAX can differentiate the loss: a while loop or a callback it cannot."""
         try:
-            jax.eval_shape(autodiff(self.of, self.argnums), *self.at)
+            jax.eval_shape(self._grad, *self.at)
         except Exception:
             return False
         return True
@@ -201,7 +206,7 @@ class Problem:
     def autodiff(self) -> Callable:
         """The second witness: `jax.grad` of the loss; NaN everywhere if there is none."""
         if self.differentiable:
-            return autodiff(self.of, self.argnums)
+            return self._grad
 
         def unknown(*args: Any) -> Any:
             chosen = differentiated(args, self.argnums)
@@ -330,7 +335,7 @@ def draw_points(problem: Problem, count: int) -> list[tuple]:
                 "points", "a function of one random key", describe_error(error),
                 "call points(jax.random.key(0)) by itself",
             ) from error  # fmt: skip
-        if _shapes(args) != _shapes(problem.at):
+        if shapes_of(args) != shapes_of(problem.at):
             raise InputError(
                 "points", "arguments with the structure and shapes of `at`",
                 jax.tree.map(jnp.shape, args), "draw a tuple like `at`",
@@ -340,8 +345,9 @@ def draw_points(problem: Problem, count: int) -> list[tuple]:
     return drawn
 
 
-def _shapes(args: tuple) -> tuple[Any, list]:
-    return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
+def shapes_of(tree: Any) -> tuple[Any, list]:
+    """The structure of a tree, and the shapes of its leaves."""
+    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 # --- data in closures -----------------------------------------------------------------------------
@@ -410,7 +416,8 @@ def is_traceable(gradient: Callable, at: tuple) -> bool:
 def structure_fault(answer: Any, expected: Any) -> str | None:
     """What is wrong with the structure, shapes or dtypes of a gradient, in words; None if nothing.
 
-    `expected` is what `jax.eval_shape` says of `jax.grad`: broadcasting is not forgiven.
+    `expected` are the arguments that it belongs to, as `jax.grad` gives it: broadcasting is not
+    forgiven.
     """
     got: Any = jax.tree.structure(answer)
     want: Any = jax.tree.structure(expected)
