@@ -197,14 +197,14 @@ def _half_ulp_noise(at: tuple, argnums: Argnums, dtype: str, rng: np.random.Gene
     Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
     point that is uncertain in them would excuse any residual.
     """
-    differentiated = {i % len(at) for i in positions_of(argnums)}
+    own = positions_of(argnums)
 
     def moved(leaf: Any, position: int) -> Any:
         if not is_float(leaf):
             return leaf
         exact = np.asarray(leaf, np.float64)
         relative = rng.uniform(-0.5, 0.5, exact.shape) * float(jnp.finfo(dtype).eps)
-        fixed = (exact == np.round(exact)) & (position not in differentiated)
+        fixed = (exact == np.round(exact)) & (position not in own)
         return jnp.asarray(np.where(fixed, exact, exact * (1 + relative)))
 
     return tuple(jax.tree.map(lambda leaf, i=i: moved(leaf, i), arg) for i, arg in enumerate(at))

@@ -424,10 +424,11 @@ def verify_rule(
         return _verify_autograd_function(f, at, argnums, _with_name(options, f))
     check_at(at)
     moved = counted_from_0(_float_positions(at) if argnums is None else argnums, at)
-    traced = None if uses_torch(f) else _traced(jax.make_jaxpr, f, "f", at)
-    if traced is None or not any(
-        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(traced)
-    ):
+    names = set()
+    if not uses_torch(f):
+        program, _ = _traced(f, "f", at)
+        names = {equation.primitive.name for equation in jaxprs.equations(program)}
+    if not names & jaxprs.CUSTOM_CALLS:
         raise InputError(
             "f", "a function with a custom_jvp or custom_vjp rule", name_of(f),
             "for a derivative in a function of its own use verify_vjp or verify_jvp",
@@ -694,7 +695,7 @@ def _bounds(given: np.ndarray, block: np.ndarray) -> bool:
 
 def _float_outputs(of: Callable, at: tuple) -> Any:
     """The shapes of what `of` returns. Raises InputError unless they are floats."""
-    outputs = _traced(lambda of: functools.partial(jax.eval_shape, of), of, "of", at)
+    _, outputs = _traced(of, "of", at)
     leaves = jax.tree.leaves(outputs)
     if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         raise InputError(
@@ -704,10 +705,10 @@ def _float_outputs(of: Callable, at: tuple) -> Any:
     return outputs
 
 
-def _traced(trace: Callable, function: Callable, argument: str, at: tuple) -> Any:
-    """What a trace of a function at `at` gives. Raises InputError where it fails."""
+def _traced(function: Callable, argument: str, at: tuple) -> tuple[jaxprs.Program, Any]:
+    """The program of a function, and its outputs' shapes. Raises InputError where there is none."""
     try:
-        return trace(function)(*at)
+        return jax.make_jaxpr(function, return_shape=True)(*at)
     except Exception as error:
         raise InputError(
             argument, "a function that JAX can trace at the arguments in `at`",

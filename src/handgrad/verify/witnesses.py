@@ -259,13 +259,12 @@ def check_floats(at: tuple, argnums: Argnums) -> None:
                 )  # fmt: skip
 
 
-def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
-    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
+def check_arguments(of: Callable, at: tuple, argnums: Argnums, differentiable: bool = True) -> None:
+    """Raise InputError unless `argnums` names floats in `at`, and `of` is scalar.
 
     And unless JAX can differentiate the loss, if it has to be `differentiable`.
     """
-    check_at(at)
-    check_floats(at, counted_from_0(argnums, at))
+    check_floats(at, argnums)
     try:
         value = jax.eval_shape(of, *at)
         scalar = _is_real_number(value)
@@ -376,7 +375,7 @@ def captures_arrays(function: Callable, at: tuple) -> bool:
 def _holds(function: Any, most_axes: float, depth: int = 0) -> bool:
     """Whether an array of NumPy stands in a closure, a global, an attribute or a partial.
 
-    One of at most so many axes.
+    One of at most `most_axes` axes.
     """
     if isinstance(function, functools.partial):
         held = [function.func, *function.args, *function.keywords.values()]
