@@ -81,14 +81,14 @@ def test_a_product_from_the_right():
 
 
 def test_of_many_outputs_combinations_are_judged(monkeypatch):
-    monkeypatch.setattr(derivatives, "MOST_ROWS", 9)
+    monkeypatch.setattr(derivatives, "MOST_ROWS", 4)
     monkeypatch.setattr(derivatives, "COMBINATIONS", 3)
-    at = (np.linspace(-1.0, 1.0, 10),)
+    at = (np.linspace(-1.0, 1.0, 5),)
     right = verify_jvp(lambda p, t: jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, **IN_64)
     assert right.ok
     assert right.compared == 3 * right.points
-    off = np.ones(10)
-    off[7] = 1 + 1e-6
+    off = np.ones(5)
+    off[3] = 1 + 1e-6
     wrong = verify_jvp(lambda p, t: off * jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, **IN_64)
     assert not wrong.ok
 

@@ -15,7 +15,7 @@ identity is (an eigendecomposition beside its matrix, rows and columns that sum 
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,19 +45,10 @@ LOST_SHARE = 0.5
 """A coordinate whose truth is that far from hand's is noise, and may be 0 at the inputs sought."""
 
 Balls = np.ndarray
-
-
-@runtime_checkable
-class HandAndTruth(Protocol):
-    """Hand and truth at given leaves, where both are known."""
-
-    def agree(self, moved: list) -> bool:
-        """Whether they are equal to all digits asked."""
-        ...
-
-    def rows(self, moved: list, digits: int) -> tuple[Balls, Balls]:
-        """Both, in balls, to the digits given."""
-        ...
+Agree = Callable[[list], bool]
+"""Whether hand and truth are equal, to all digits asked, at given leaves."""
+Rows = Callable[[list, int], tuple[Balls, Balls]]
+"""Hand and truth in balls, at given leaves and to a number of digits."""
 
 
 class Identity(NamedTuple):
@@ -116,7 +107,7 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
 
 
 def explain_by_rounding(
-    programs: Programs, leaves: list, digits: int, dtype: str, compared: HandAndTruth
+    programs: Programs, leaves: list, digits: int, dtype: str, agree: Agree, rows: Rows
 ) -> str | None:
     """What would have to hold exactly for hand to be the truth, in words; None if nothing does.
 
@@ -133,18 +124,18 @@ def explain_by_rounding(
                 if leaf is not None:
                     moved[identity.positions[0]] = leaf
             try:
-                if compared.agree(moved):
+                if agree(moved):
                     return "equal if " + " and ".join(identity.name for identity in identities)
             except (Undecided, UnsupportedPrimitive):
                 continue
         try:
-            return _nearest_inputs(programs, leaves, digits, dtype, compared)
+            return _nearest_inputs(programs, leaves, digits, dtype, rows)
         except (Undecided, UnsupportedPrimitive):
             return None
 
 
 def _nearest_inputs(
-    programs: Programs, leaves: list, digits: int, dtype: str, compared: HandAndTruth
+    programs: Programs, leaves: list, digits: int, dtype: str, rows: Rows
 ) -> str | None:
     """How far the inputs are from where hand is the truth, if rounding moved them that far."""
     own = programs.layout.argnums
@@ -163,7 +154,7 @@ def _nearest_inputs(
         return result
 
     def gap(by: Balls) -> tuple[Balls, Balls]:
-        hand, truth = compared.rows(moved(by), 2 * digits)
+        hand, truth = rows(moved(by), 2 * digits)
         return hand - truth, truth
 
     by = as_balls(np.zeros(len(moving)))

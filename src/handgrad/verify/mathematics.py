@@ -529,7 +529,7 @@ def _up_to_rounding(
     if hand is None or truths is None or not _is_close(hand, truths, dtype, largest):
         return result
     compared = _HandAndTruth(programs, digits, known_entries(truths))
-    identity = explain_by_rounding(programs, leaves, digits, dtype, compared)
+    identity = explain_by_rounding(programs, leaves, digits, dtype, compared.agree, compared.rows)
     if identity is None:
         return result
     return replace(
