@@ -9,6 +9,7 @@ import pytest
 
 from handgrad.errors import InputError
 from handgrad.verify import (
+    derivatives,
     verify_hessian,
     verify_jvp,
     verify_objective,
@@ -16,6 +17,8 @@ from handgrad.verify import (
     verify_vjp,
 )
 
+IN_64 = {"dtypes": ("float64",)}
+"""Where the question is not one of a dtype."""
 A = np.array([[1.0, -2.0, 0.5], [0.3, 0.8, -1.1]])
 X = np.array([0.4, -0.7, 1.2])
 
@@ -70,22 +73,32 @@ def layer_jvp(factor=2.0):
 def test_a_product_from_the_right():
     at = ({"w": A}, X)
     assert verify_jvp(layer_jvp(), of=layer, at=at).ok
-    wrong = verify_jvp(layer_jvp(1.0), of=layer, at=at)
+    wrong = verify_jvp(layer_jvp(1.0), of=layer, at=at, **IN_64)
     assert not wrong.ok
     assert wrong.where == "tangent['penalty']"
-    with_output = verify_jvp(lambda p, t: (layer(*p), layer_jvp()(p, t)), of=layer, at=at)
-    assert with_output.ok
+    with_output = lambda p, t: (layer(*p), layer_jvp()(p, t))
+    assert verify_jvp(with_output, of=layer, at=at, **IN_64).ok
 
 
-def test_of_many_outputs_combinations_are_judged():
-    at = (np.linspace(-1.0, 1.0, 30),)
-    dtypes = ("float64",)
-    assert verify_jvp(lambda p, t: jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, dtypes=dtypes).ok
-    off = np.ones(30)
-    off[17] = 1 + 1e-6
-    assert not verify_jvp(
-        lambda p, t: off * jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, dtypes=dtypes
-    ).ok
+def test_of_many_outputs_combinations_are_judged(monkeypatch):
+    monkeypatch.setattr(derivatives, "MOST_ROWS", 4)
+    monkeypatch.setattr(derivatives, "COMBINATIONS", 3)
+    at = (np.linspace(-1.0, 1.0, 5),)
+    right = verify_jvp(lambda p, t: jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, **IN_64)
+    assert right.ok
+    assert right.compared == 3 * right.points
+    off = np.ones(5)
+    off[3] = 1 + 1e-6
+    wrong = verify_jvp(lambda p, t: off * jnp.cos(p[0]) * t[0], of=jnp.sin, at=at, **IN_64)
+    assert not wrong.ok
+
+
+def test_of_a_long_diagonal_some_entries_are_drawn(monkeypatch):
+    monkeypatch.setattr(derivatives, "MOST_DIAGONAL", 4)
+    options = {"of": lambda x: jnp.sum(x**3), "at": (np.arange(1.0, 7.0),), "diagonal": True}
+    right = verify_hessian(lambda x: 6 * x, **options, **IN_64)
+    assert (right.ok, right.compared) == (True, 4)
+    assert not verify_hessian(lambda x: 6.1 * x, **options, **IN_64).ok
 
 
 def test_a_tangent_of_the_wrong_shape_is_told():
@@ -114,7 +127,7 @@ def test_the_hessian_of_a_tree():
         table = quadratic_hessian(params)
         return {**table, "b": {**table["b"], "a": 0 * table["b"]["a"]}}
 
-    wrong = verify_hessian(careless, of=quadratic, at=at)
+    wrong = verify_hessian(careless, of=quadratic, at=at, **IN_64)
     assert (wrong.ok, wrong.where) == (False, "hessian[1, 0]")
 
 
@@ -128,15 +141,15 @@ def test_a_diagonal_in_numpy():
 
     at = (X, A[0])
     assert verify_hessian(diagonal, of=loss, at=at, diagonal=True).ok
-    wrong = verify_hessian(lambda *at: diagonal(*at) / at[1], of=loss, at=at, diagonal=True)
-    assert not wrong.ok
+    wrong = lambda *at: diagonal(*at) / at[1]
+    assert not verify_hessian(wrong, of=loss, at=at, diagonal=True, **IN_64).ok
 
 
 def test_beside_a_first_derivative_that_is_wrong_nothing_is_decided():
     def loss(x):
         return jnp.sum(jax.lax.stop_gradient(x) * x)
 
-    verdict = verify_hessian(lambda x: 2 * jnp.eye(3, dtype=x.dtype), of=loss, at=(X,))
+    verdict = verify_hessian(lambda x: 2 * jnp.eye(3, dtype=x.dtype), of=loss, at=(X,), **IN_64)
     assert (verdict.ok, verdict.hand) == (False, "undecided")
     assert "first derivative" in verdict.cause
 
@@ -162,9 +175,9 @@ misled.defvjp(lambda x: (jnp.tanh(x), x), lambda x, c: ((1 - x**2) * c,))
 
 def test_a_rule_against_what_its_function_computes():
     assert verify_rule(scaled, at=(X, 2.0), evaluations=0).ok
-    wrong = verify_rule(misled, at=(X,), evaluations=0)
+    wrong = verify_rule(misled, at=(X,), evaluations=0, **IN_64)
     assert (wrong.ok, wrong.hand, wrong.autodiff) == (False, "different", "identical")
-    assert verify_rule(jax.jit(scaled), at=(X, 2.0), evaluations=0).ok
+    assert verify_rule(jax.jit(scaled), at=(X, 2.0), evaluations=0, **IN_64).ok
     with pytest.raises(InputError, match="custom_jvp or custom_vjp"):
         verify_rule(jnp.tanh, at=(X,))
 
@@ -195,7 +208,7 @@ def objective(hess):
     ],
 )
 def test_an_objective_is_right_with_a_second_derivative_a_floor_or_a_bound(hess, note):
-    verdict = verify_objective(objective(hess), of=binary, at=(Z, Y), evaluations=0)
+    verdict = verify_objective(objective(hess), of=binary, at=(Z, Y), evaluations=0, **IN_64)
     assert verdict.ok, str(verdict)
     assert note in verdict.notes[0]
 
@@ -209,7 +222,7 @@ def test_an_objective_is_right_with_a_second_derivative_a_floor_or_a_bound(hess,
     ],
 )
 def test_what_goes_wrong_in_an_objective_is_named(wrong, cause):
-    verdict = verify_objective(wrong, of=binary, at=(Z, Y), evaluations=0)
+    verdict = verify_objective(wrong, of=binary, at=(Z, Y), evaluations=0, **IN_64)
     assert not verdict.ok
     assert cause in str(verdict)
 
@@ -227,7 +240,7 @@ def test_twice_the_diagonal_bounds_the_curvature_of_softmax():
         return objective
 
     at = (np.array([[0.3, -1.2, 0.1], [1.0, 2.0, -0.5]]), np.array([1, 0]))
-    options = {"of": loss, "at": at, "evaluations": 0, "dtypes": ("float64",)}
+    options = {"of": loss, "at": at, "evaluations": 0, **IN_64}
     bound = verify_objective(softmax(2.0), **options)
     assert bound.ok
     assert "an upper bound of it, 2 times its diagonal" in bound.notes[0]
@@ -242,7 +255,7 @@ def test_a_label_of_0_taken_for_minus_1_is_named():
         e = np.exp(-t * z)
         return -t * e, e
 
-    wrong = verify_objective(of_signs, of=exponential, at=(Z, Y), evaluations=0)
+    wrong = verify_objective(of_signs, of=exponential, at=(Z, Y), evaluations=0, **IN_64)
     assert not wrong.ok
     assert "takes labels of −1 and 1, and they are 0 and 1: pass 2y − 1" in wrong.cause
 
@@ -256,7 +269,7 @@ def test_of_a_loss_that_mixes_examples_no_bound_is_claimed():
     def objective(z, y):
         return 2 * (z - z.mean()), np.full_like(z, 0.5)
 
-    verdict = verify_objective(objective, of=spread, at=(Z, Y), evaluations=0)
+    verdict = verify_objective(objective, of=spread, at=(Z, Y), evaluations=0, **IN_64)
     assert not verdict.ok, str(verdict)
 
 
@@ -295,7 +308,7 @@ def test_blocks_of_a_hessian_are_held_against_names():
             one: OrderedDict({other: ones, one: square}),
         })  # fmt: skip
 
-    options = {"of": loss, "at": ({"a": np.ones(2), "b": X[:2]},), "dtypes": ("float64",)}
+    options = {"of": loss, "at": ({"a": np.ones(2), "b": X[:2]},), **IN_64}
     assert verify_hessian(hessian, **options).ok
     assert not verify_hessian(lambda p: hessian(p, "ba"), **options).ok
     with pytest.raises(InputError, match="hessian: expected the structure"):
@@ -303,7 +316,7 @@ def test_blocks_of_a_hessian_are_held_against_names():
 
 
 def test_a_hessian_of_constants_is_traced():
-    options = {"of": lambda x: jnp.sum(x**2), "at": (X,), "dtypes": ("float64",)}
+    options = {"of": lambda x: jnp.sum(x**2), "at": (X,), **IN_64}
     verdict = verify_hessian(lambda x: 2 * np.eye(3), **options)
     assert (verdict.ok, verdict.hand) == (True, "identical")
 
@@ -312,7 +325,7 @@ def test_a_hessian_of_constants_is_traced():
 
 
 def test_positions_are_counted_from_the_end_as_well():
-    at, options = (A, X), {"argnums": -1, "evaluations": 0, "dtypes": ("float64",)}
+    at, options = (A, X), {"argnums": -1, "evaluations": 0, **IN_64}
     of = lambda w, x: jnp.tanh(w @ x)
 
     def vjp(c, w, x):
@@ -327,7 +340,7 @@ def test_positions_are_counted_from_the_end_as_well():
     assert verify_rule(scaled, at=(X, 2.0), **options).ok
     total = lambda w, x: jnp.sum(of(w, x))
     hessian = lambda w, x: jax.hessian(total, 1)(w, x)
-    assert verify_hessian(hessian, of=total, at=at, argnums=-1, dtypes=("float64",)).ok
+    assert verify_hessian(hessian, of=total, at=at, argnums=-1, **IN_64).ok
 
 
 def times(by, x):
@@ -385,11 +398,12 @@ def test_what_a_claim_raises_is_said_of_it():
 
 
 def test_an_objective_is_refused_by_its_own_name():
+    options = {"of": binary, "evaluations": 0, **IN_64}
     for hess in (None, 1.0, np.ones(2)):
         with pytest.raises(InputError, match="objective: expected hess of shape"):
-            verify_objective(lambda z, y, h=hess: (sigmoid(z) - y, h), of=binary, at=(Z, Y))
+            verify_objective(lambda z, y, h=hess: (sigmoid(z) - y, h), at=(Z, Y), **options)
     with pytest.raises(InputError, match=r"at\[1\]: expected an array of numbers"):
         verify_objective(objective(lambda p: p), of=binary, at=(Z, "labels"))
-    nothing = verify_objective(objective(lambda p: p), of=binary, at=(Z[:0], Y[:0]))
+    nothing = verify_objective(objective(lambda p: p), at=(Z[:0], Y[:0]), **options)
     assert nothing.is_undecided
     assert "probabilities" not in nothing.cause

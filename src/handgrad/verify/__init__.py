@@ -2,18 +2,22 @@
 
 `verify` asks (`api`); `judge` goes from the question to the `Verdict`: the witnesses are traced
 (`witnesses`), compared as mathematics (`mathematics`) and run in each dtype (`numerics`, at points
-found by `search`; `blackbox` for what cannot be traced, `large` for what is too large). All of it
-is summed up (`conclusion`), and a difference explained (`diagnosis`). `derivatives` (products with
-a Jacobian, Hessians, rules) and `objectives` (those of boosting libraries) ask the same of the
-gradient of a scalar. `certificate` writes a verdict down and reads it again. `agree` is the quick
-question of two witnesses.
+found by `search`; `blackbox` for what cannot be traced). All of it is summed up (`conclusion`), and
+a difference explained (`diagnosis`). `derivatives` asks the same of the gradient of a scalar:
+products with a Jacobian, Hessians, rules, and the objectives of boosting libraries. `certificate`
+writes a verdict down and reads it again. `agree` is the quick question of two witnesses.
 """
 
 from handgrad.verify.agreement import Agreement, LeafAgreement, agree
 from handgrad.verify.api import verify
-from handgrad.verify.derivatives import verify_hessian, verify_jvp, verify_rule, verify_vjp
+from handgrad.verify.derivatives import (
+    verify_hessian,
+    verify_jvp,
+    verify_objective,
+    verify_rule,
+    verify_vjp,
+)
 from handgrad.verify.numerics import NumericsRow, WorstInput
-from handgrad.verify.objectives import verify_objective
 from handgrad.verify.verdict import Verdict
 
 __all__ = [

@@ -8,7 +8,7 @@ the inputs by half an ulp does to it. Neither bound has an absolute part, or an 
 This is quick enough for any data. It cannot say who is right where the two differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from handgrad.verify.witnesses import (
     check_at,
     check_finite,
     counted_from_0,
+    differentiated,
     is_float,
     named_leaves,
     positions_of,
@@ -151,7 +152,7 @@ def agree(
         for dtype in dtypes:
             point = round_to(at, dtype)
             answer = _answer(gradient, point)
-            fault = structure_fault(answer, jax.eval_shape(second, *point))
+            fault = structure_fault(answer, differentiated(point, argnums))
             if fault:
                 return Agreement(name, False, 0, f"{dtype}: {fault}", tuple(leaves))
             leaves += _compare_leaves(answer, second, point, argnums, dtype, seed)
@@ -177,24 +178,15 @@ def _answer(gradient: Callable, point: tuple) -> Any:
 def _compare_leaves(
     answer: object, second: Callable, point: tuple, argnums: Argnums, dtype: str, seed: int
 ) -> list[LeafAgreement]:
-    own = second(*point)
-    exact_point = round_to(point, "float64")
-    reference = second(*exact_point)
-    noise = [np.zeros(jnp.shape(leaf)) for leaf in jax.tree.leaves(reference)]
-    rng = np.random.default_rng(seed)
-    for _ in range(NOISE_DRAWS):
-        moved = jax.tree.leaves(second(*_half_ulp_noise(exact_point, argnums, dtype, rng)))
-        for i, (a, b) in enumerate(zip(moved, jax.tree.leaves(reference), strict=True)):
-            with np.errstate(invalid="ignore"):  # inf - inf: a masked logit
-                noise[i] = np.fmax(noise[i], np.abs(np.asarray(a) - np.asarray(b)))
-    rows = zip(
-        named_leaves(answer), jax.tree.leaves(own), jax.tree.leaves(reference), noise, strict=True
+    exact_point, rng = round_to(point, "float64"), np.random.default_rng(seed)
+    nearby = [_half_ulp_noise(exact_point, argnums, dtype, rng) for _ in range(NOISE_DRAWS)]
+    own, reference, *moved = (
+        jax.tree.leaves(second(*args)) for args in (point, exact_point, *nearby)
     )
+    rows = zip(named_leaves(answer), own, reference, zip(*moved, strict=True), strict=True)
     return [
-        _compare_leaf(
-            dtype, path, *(np.asarray(a, np.float64) for a in (hand, auto, truth, spread))
-        )
-        for (path, hand), auto, truth, spread in rows
+        _compare_leaf(dtype, path, hand, auto, truth, near)
+        for (path, hand), auto, truth, near in rows
         if np.size(hand)
     ]
 
@@ -205,23 +197,27 @@ def _half_ulp_noise(at: tuple, argnums: Argnums, dtype: str, rng: np.random.Gene
     Whole numbers are moved only where they are differentiated: labels are 0 and 1 exactly, and a
     point that is uncertain in them would excuse any residual.
     """
-    differentiated = {i % len(at) for i in positions_of(argnums)}
+    own = positions_of(argnums)
 
     def moved(leaf: Any, position: int) -> Any:
         if not is_float(leaf):
             return leaf
         exact = np.asarray(leaf, np.float64)
         relative = rng.uniform(-0.5, 0.5, exact.shape) * float(jnp.finfo(dtype).eps)
-        fixed = (exact == np.round(exact)) & (position not in differentiated)
+        fixed = (exact == np.round(exact)) & (position not in own)
         return jnp.asarray(np.where(fixed, exact, exact * (1 + relative)))
 
     return tuple(jax.tree.map(lambda leaf, i=i: moved(leaf, i), arg) for i, arg in enumerate(at))
 
 
 def _compare_leaf(
-    dtype: str, path: str, hand: np.ndarray, auto: np.ndarray, truth: np.ndarray, noise: np.ndarray
+    dtype: str, path: str, hand: Any, auto: Any, truth: Any, moved: Sequence
 ) -> LeafAgreement:
+    """One leaf against its truth, and `moved`: what the truth is at inputs moved by rounding."""
+    hand, auto, truth = (np.asarray(leaf, np.float64) for leaf in (hand, auto, truth))
     error = ulp_error(hand, truth, dtype)
+    with np.errstate(invalid="ignore"):  # inf - inf: a masked logit
+        noise = np.fmax.reduce([np.abs(np.asarray(leaf) - truth) for leaf in moved], initial=0.0)
     conditioning = noise / ulp(np.where(np.isfinite(truth), truth, 1.0), dtype)
     explained = ALLOWANCE * (1 + np.where(np.isfinite(conditioning), conditioning, 0.0))
     excess = error / np.maximum(explained, float(jnp.finfo(dtype).eps) ** -0.5)

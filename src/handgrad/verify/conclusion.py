@@ -17,14 +17,12 @@ from handgrad.verify.mathematics import RIGHT, SEVERITY, MathResult
 from handgrad.verify.numerics import (
     NumericsRow,
     PointResult,
-    conditioning,
-    error_ulp,
     lost_coordinate,
     written,
 )
 from handgrad.verify.ulp import ALLOWANCE
 from handgrad.verify.verdict import Evidence, Verdict, fault_of
-from handgrad.verify.witnesses import Problem, Programs, rounded
+from handgrad.verify.witnesses import Problem, Programs, differentiated, rounded
 
 
 @dataclass(frozen=True)
@@ -195,10 +193,10 @@ def _failure_in_floats(
                 continue
             name = problem.layout.coordinate(index)
             computed, true = float(hand[index]), point.truth[index]
-            cost = conditioning(true, point.reach_at(index), dtype)
+            cost = float(point.costs[index])
             error = _error_in_words(computed, float(true.mid()))
             if math.isfinite(computed):
-                error += f", {error_ulp(computed, true, dtype):.3g} ulp"
+                error += f", {point.errors['hand'][index]:.3g} ulp"
                 error += f"; rounding the inputs explains {cost:.3g}" if cost < math.inf else ""
             if "autodiff" in point.answers:
                 beside = float(point.answers["autodiff"][index])
@@ -278,9 +276,7 @@ def _cause(problem: Problem, found: MathResult, programs: Programs | None) -> st
         made = _origin(problem, programs, leaves, found.where, "float64")
         kind = "NaN" if found.hand_row[found.where].is_nan() else "an infinity"
         return f"{kind} at {problem.layout.coordinate(found.where)}" + (f": {made}" if made else "")
-    with problem.switch.x64():
-        expected: Any = jax.eval_shape(problem.autodiff, *problem.at)
-    tree = jax.tree.structure(expected)
+    tree: Any = jax.tree.structure(differentiated(problem.at, problem.argnums))
     floats = [
         np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
         for row in (found.hand_row, found.truth_row)

@@ -9,6 +9,11 @@
 
 So each has the witnesses, the causes and the certificate that a gradient has. The scalars of second
 derivatives hold ∂L as `jax.grad` gives it, which is therefore judged before, by the loss alone.
+
+Boosting libraries take (gradient, second derivatives) by prediction, and divide by the second ones.
+Many objectives give something else: an upper bound of the curvature, under which each step is safe,
+or a floor under a small number. What is returned is therefore told apart: the second derivative
+itself; the same held from below; a bound, proved here as such; or none of these.
 """
 
 import functools
@@ -21,12 +26,15 @@ from typing import Any, ParamSpec
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flint import arb
 from jax.flatten_util import ravel_pytree
 
-from handgrad import jaxprs
+from handgrad import exact, jaxprs
 from handgrad._checks import called_by_keyword
+from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
-from handgrad.interop import as_arrays, as_jax_or_itself, read_as
+from handgrad.exact.balls import as_balls
+from handgrad.interop import as_arrays, as_called, as_jax_or_itself, read_as
 from handgrad.interop.torch import changed_when_alone, is_autograd_function, rule_parts, uses_torch
 from handgrad.verify.api import (
     calling_the_users_code,
@@ -50,6 +58,8 @@ from handgrad.verify.witnesses import (
     leaves_like,
     own_error,
     positions_of,
+    round_to,
+    shapes_of,
 )
 
 P = ParamSpec("P")
@@ -59,6 +69,16 @@ MOST_ROWS = 64
 COMBINATIONS = 8
 MOST_DIAGONAL = 512
 """Entries of a diagonal that are judged; of more, as many drawn at random."""
+
+CLOSE = 1e-5
+"""Relative: how near in float32 two numbers are that are meant to be the same."""
+MOST_CLASSES = 64
+"""Predictions of one example whose second derivatives are bounded together."""
+LABELS: tuple = (
+    ({0, 1}, "0 and 1", ("2y − 1", lambda y: 2 * y - 1), "−1 and 1"),
+    ({-1, 1}, "−1 and 1", ("(y + 1)/2", lambda y: (y + 1) / 2), "0 and 1"),
+)
+"""Labels of two classes: as they are, in words, how the others come of them, and these in words."""
 
 
 def judging(
@@ -177,7 +197,7 @@ def verify_jvp(
     of, at, argnums = _read(of, at, argnums, options)
     moved = positions_of(argnums)
     outputs = _float_outputs(of, at)
-    count = sum(leaf.size for leaf in jax.tree.leaves(outputs))
+    count, shapes = sum(leaf.size for leaf in jax.tree.leaves(outputs)), shapes_of(outputs)
 
     def tangents_of(drawn: list, args: tuple) -> tuple:
         chosen = dict(zip(moved, drawn, strict=True))
@@ -204,16 +224,22 @@ def verify_jvp(
     def claimed(tangent: Any, rows: Any, drawn: list, *args: Any) -> Any:
         _require_no_step(tangent)
         answer = jvp(args, tangents_of(drawn, args))
-        if isinstance(answer, tuple) and len(answer) == 2 and _is_like(answer[1], outputs):
+        if isinstance(answer, tuple) and len(answer) == 2 and shapes_of(answer[1]) == shapes:
             answer = answer[1]
-        if not _is_like(answer, outputs):
+        if shapes_of(answer) != shapes:
             raise InputError(
                 "jvp", f"a tangent of shapes {jax.tree.map(lambda leaf: leaf.shape, outputs)}",
                 jax.tree.map(np.shape, answer), "return the tangent, or (output, tangent)",
             )  # fmt: skip
-        return _combined(answer, rows, tangent)
+        if count <= MOST_ROWS:
+            return answer
+        row = _as_row(jax.tree.leaves(answer), rows)
+        return _namespace(rows, row).asarray(rows).astype(row.dtype) @ row
 
-    steps, rows = _rows(outputs, count, options.get("seed", 0))
+    rows = _combinations(count, options.get("seed", 0))
+    steps: Any = np.zeros(len(rows))
+    if count <= MOST_ROWS:
+        steps = jax.tree.map(lambda leaf: np.zeros(leaf.shape), outputs)
     draw = with_known_leaves(options.pop("points", None), at, of, jvp)
 
     def points(key: jax.Array) -> tuple:
@@ -274,28 +300,38 @@ def verify_hessian(
             cause="the first derivative that jax.grad gives is not right here, and a second one "
             f"could only be judged beside it: {first.fault}",
         )  # fmt: skip
-    judged = _verify_diagonal if diagonal else _verify_whole_hessian
-    return judged(hessian, of, at, argnums, options)
+    ask = _ask_for_diagonal if diagonal else _ask_for_hessian
+    loss, claimed, start, names = ask(hessian, of, at, argnums, options.get("seed", 0))
+    if draw := options["points"]:
+        options["points"] = lambda key: (*start, *draw(key))
+    of = _named(loss, names, of, at)
+    return verify(read_as(claimed, hessian), of=of, at=(*start, *at), **options)
 
 
-def _verify_whole_hessian(
-    hessian: Callable, of: Callable, at: tuple, argnums: int, options: dict[str, Any]
-) -> Verdict:
+def _slope_in(of: Callable, args: tuple, argnums: int) -> tuple[jax.Array, Callable]:
+    """One argument as a row, and the slope of a loss at such a row, along another."""
+    flat, rebuild = ravel_pytree(args[argnums])
+
+    def scalar(row: jax.Array) -> jax.Array:
+        return of(*args[:argnums], rebuild(row), *args[argnums + 1 :])
+
+    return flat, lambda here, direction: jax.jvp(scalar, (here,), (direction,))[1]
+
+
+def _ask_for_hessian(
+    hessian: Callable, of: Callable, at: tuple, argnums: int, seed: int
+) -> tuple[Callable, Callable, tuple, list[str]]:
+    """The scalar, what is claimed of it, its first arguments, and their names."""
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(at[argnums])]
     sizes = [int(np.prod(shape)) for shape in shapes]
-    count = sum(sizes)
 
     def loss(hessian: jax.Array, rows: jax.Array, *args: Any) -> jax.Array:
-        flat, rebuild = ravel_pytree(args[argnums])
+        flat, slope = _slope_in(of, args, argnums)
 
-        def slope(step: jax.Array, row: jax.Array) -> jax.Array:
-            def scalar(moved: jax.Array) -> jax.Array:
-                return of(*args[:argnums], rebuild(moved), *args[argnums + 1 :])
+        def moved(step: jax.Array, row: jax.Array) -> jax.Array:
+            return slope(flat + step.astype(flat.dtype), row.astype(flat.dtype))
 
-            here, direction = flat + step.astype(flat.dtype), row.astype(flat.dtype)
-            return jax.jvp(scalar, (here,), (direction,))[1]
-
-        return jnp.sum(jax.vmap(slope)(hessian, rows))
+        return jnp.sum(jax.vmap(moved)(hessian, rows))
 
     def claimed(steps: Any, rows: Any, *args: Any) -> Any:
         _require_no_step(steps)
@@ -318,37 +354,31 @@ def _verify_whole_hessian(
         whole = own.block([[own.reshape(next(flat), (n, m)) for m in sizes] for n in sizes])
         return own.asarray(rows).astype(whole.dtype) @ whole
 
-    rows = _combinations(count, options.get("seed", 0))
-    start = (np.zeros((len(rows), count)), rows)
-    named = _named(loss, ["hessian", "combinations"], of, at)
-    read = read_as(claimed, hessian)
-    return verify(read, of=named, at=(*start, *at), **_after(options, start))
+    rows = _combinations(sum(sizes), seed)
+    return loss, claimed, (np.zeros((len(rows), sum(sizes))), rows), ["hessian", "combinations"]
 
 
-def _verify_diagonal(
-    hessian: Callable, of: Callable, at: tuple, argnums: int, options: dict[str, Any]
-) -> Verdict:
-    shape = jax.tree.map(np.shape, at[argnums])
-    count = sum(np.size(leaf) for leaf in jax.tree.leaves(at[argnums]))
-    rng = np.random.default_rng(options.get("seed", 0))
+def _ask_for_diagonal(
+    hessian: Callable, of: Callable, at: tuple, argnums: int, seed: int
+) -> tuple[Callable, Callable, tuple, list[str]]:
+    """The same for the diagonal."""
+    like = at[argnums]
+    shape = jax.tree.map(np.shape, like)
+    count = sum(np.size(leaf) for leaf in jax.tree.leaves(like))
     chosen = np.arange(count, dtype=np.int32)
+    steps: Any = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), like)
     if count > MOST_DIAGONAL:
-        chosen = np.sort(rng.choice(count, MOST_DIAGONAL, replace=False)).astype(np.int32)
-    steps: Any = np.zeros(len(chosen))
-    if count <= MOST_DIAGONAL:
-        steps = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), at[argnums])
+        drawn = np.random.default_rng(seed).choice(count, MOST_DIAGONAL, replace=False)
+        chosen, steps = np.sort(drawn).astype(np.int32), np.zeros(MOST_DIAGONAL)
 
     def loss(hess: Any, chosen: jax.Array, *args: Any) -> jax.Array:
-        flat, rebuild = ravel_pytree(args[argnums])
+        flat, slope = _slope_in(of, args, argnums)
 
-        def scalar(moved: jax.Array) -> jax.Array:
-            return of(*args[:argnums], rebuild(moved), *args[argnums + 1 :])
-
-        def slope(step: jax.Array, index: jax.Array) -> jax.Array:
+        def moved(step: jax.Array, index: jax.Array) -> jax.Array:
             unit = (jnp.arange(count, dtype=index.dtype) == index).astype(flat.dtype)
-            return jax.jvp(scalar, (flat + step.astype(flat.dtype) * unit,), (unit,))[1]
+            return slope(flat + step.astype(flat.dtype) * unit, unit)
 
-        return jnp.sum(jax.vmap(slope)(ravel_pytree(hess)[0], chosen))
+        return jnp.sum(jax.vmap(moved)(ravel_pytree(hess)[0], chosen))
 
     def claimed(steps: Any, chosen: Any, *args: Any) -> Any:
         _require_no_step(steps)
@@ -360,14 +390,9 @@ def _verify_diagonal(
             )  # fmt: skip
         if count <= MOST_DIAGONAL:
             return answer
-        leaves = leaves_like(answer, args[argnums]) or jax.tree.leaves(answer)
-        own = _namespace(chosen, *leaves)
-        return own.concatenate([own.ravel(leaf) for leaf in leaves])[chosen]
+        return _as_row(leaves_like(answer, like) or jax.tree.leaves(answer), chosen)[chosen]
 
-    start = (steps, chosen)
-    named = _named(loss, ["hess", "chosen"], of, at)
-    read = read_as(claimed, hessian)
-    return verify(read, of=named, at=(*start, *at), **_after(options, start))
+    return loss, claimed, (steps, chosen), ["hess", "chosen"]
 
 
 @called_by_keyword("a function, then at= by name", "verify_rule(f, at=(x,))", "at")
@@ -399,10 +424,11 @@ def verify_rule(
         return _verify_autograd_function(f, at, argnums, _with_name(options, f))
     check_at(at)
     moved = counted_from_0(_float_positions(at) if argnums is None else argnums, at)
-    traced = None if uses_torch(f) else _traced(jax.make_jaxpr, f, "f", at)
-    if traced is None or not any(
-        equation.primitive.name in jaxprs.CUSTOM_CALLS for equation in jaxprs.equations(traced)
-    ):
+    names = set()
+    if not uses_torch(f):
+        program, _ = _traced(f, "f", at)
+        names = {equation.primitive.name for equation in jaxprs.equations(program)}
+    if not names & jaxprs.CUSTOM_CALLS:
         raise InputError(
             "f", "a function with a custom_jvp or custom_vjp rule", name_of(f),
             "for a derivative in a function of its own use verify_vjp or verify_jvp",
@@ -465,12 +491,211 @@ def _without_rule(equation: Any, operands: list) -> list:
     return jaxprs.run(inside, operands, _without_rule)
 
 
+# --- objectives of boosting libraries -------------------------------------------------------------
+
+
+@called_by_keyword(
+    "an objective, then of= and at= by name",
+    "verify_objective(objective, of=loss, at=(predictions, labels))", "of", "at",
+)  # fmt: skip
+@judging("objective", "predictions and labels", "objective(*at)")
+def verify_objective(objective: Callable, *, of: Callable, at: tuple, **options: Any) -> Verdict:
+    """Judge `objective(predictions, labels)`, which returns (grad, hess) as boosting libraries ask.
+
+    `of(predictions, labels)` is the loss, one number, or one for each example (their sum is meant);
+    predictions, (N,) or (N, K), are raw margins; grad and hess have their shape. grad is judged as
+    any gradient is; hess as the diagonal of the second derivatives. Where it is not that, it is
+    still right as a bound: if diag(hess) − ∂²L is positive semidefinite in the predictions of each
+    example, shown in ball arithmetic at the point given, or as the diagonal held from below by one
+    number. The notes say which. `options` are those of `handgrad.verify`.
+
+    >>> def loss(z, y):
+    ...     return jnp.sum(jax.nn.softplus(z) - y * z)
+    >>> def objective(z, y):
+    ...     p = 1 / (1 + np.exp(-z))
+    ...     return p - y, p * (1 - p)
+    >>> at = (np.array([0.3, -1.2]), np.array([1.0, 0.0]))
+    >>> verify_objective(objective, of=loss, at=at).ok
+    True
+    """
+    if not isinstance(at, tuple) or len(at) != 2 or np.ndim(at[0]) not in (1, 2):
+        raise InputError(
+            "at", "(predictions, labels), the predictions of shape (N,) or (N, K)",
+            [np.shape(leaf) for leaf in at] if isinstance(at, tuple) else type(at).__name__,
+            "pass raw margins and labels as arrays",
+        )  # fmt: skip
+    name = options.pop("name", None) or name_of(objective)
+    arrays = as_arrays(at)
+    check_at(arrays)
+    of = read_loss(of, at, 0)
+    options["points"] = with_known_leaves(options.get("points"), at, of)
+
+    def total(predictions: Any, labels: Any) -> jax.Array:
+        return jnp.sum(of(predictions, labels))
+
+    total = read_as(total, of)
+
+    def part(index: int) -> Callable:
+        def one(predictions: Any, labels: Any) -> Any:
+            answer = objective(predictions, labels)
+            if not isinstance(answer, tuple | list) or len(answer) != 2:
+                raise InputError(
+                    "objective", "a function that returns (grad, hess)", type(answer).__name__,
+                    "return both, each in the shape of the predictions",
+                )  # fmt: skip
+            if index and np.shape(answer[index]) != np.shape(predictions):
+                raise InputError(
+                    "objective", f"hess of shape {np.shape(predictions)}, as the predictions have",
+                    np.shape(answer[index]), "return one second derivative for each prediction",
+                )  # fmt: skip
+            return answer[index]
+
+        return one
+
+    first = verify(part(0), of=total, at=at, name=f"grad of {name}", **options)
+    if not first.ok:
+        misread = None if first.is_undecided else _misread(part(0), total, arrays)
+        return replace(first, cause=misread or first.cause)
+    second = verify_hessian(
+        part(1), of=total, at=at, diagonal=True, name=f"hess of {name}", **options
+    )
+    kind = "hess is the second derivative" if second.ok else None
+    if second.hand in ("different", "not traceable") and not second.ok:
+        kind = _kind_of_hess(part(1), total, arrays, options.get("dtypes", DTYPES))
+    if kind is None:
+        return second
+    return replace(
+        first, name=name, compared=first.compared + second.compared, notes=(kind, *first.notes)
+    )
+
+
+def _misread(grad: Callable, total: Callable, at: tuple) -> str | None:
+    """Whether grad would be right if predictions or labels were what the objective takes them for.
+
+    Raw margins are often taken for probabilities, and labels of 0 and 1 for −1 and 1.
+    """
+    z, y = np.asarray(at[0], np.float64), np.asarray(at[1])
+    margins = "the objective takes its predictions for probabilities, and they are raw margins: "
+    with x64():
+        truth = np.asarray(jax.grad(total)(jnp.asarray(z), y))
+        readings: list[tuple[str, Any, Any]] = [
+            (f"{margins}pass them through the sigmoid first", jax.nn.sigmoid(z), y)
+        ]
+        if z.ndim == 2:
+            readings.append((f"{margins}pass them through the softmax first", jax.nn.softmax(z), y))
+        for values, name, (mending, mend), other in LABELS:
+            if z.ndim == 1 and set(np.unique(y).tolist()) == values:
+                said = f"the objective takes labels of {other}, and they are {name}: pass {mending}"
+                readings.append((said, z, mend(y)))
+        for said, predictions, labels in readings:
+            try:
+                given = _numbers(grad, (predictions, labels), "float64")
+            except Exception:
+                return None
+            if given.shape == truth.shape and np.allclose(given, truth, rtol=CLOSE, atol=1e-12):
+                return said
+    return None
+
+
+def _numbers(function: Callable, at: tuple, dtype: str) -> np.ndarray:
+    """What is returned at a point rounded to a dtype, given as NumPy arrays or as JAX's."""
+    point, function = round_to(at, dtype), as_called(function)
+    try:
+        answer = function(*jax.tree.map(np.asarray, point))
+    except Exception:
+        answer = function(*point)
+    return np.asarray(answer, np.float64)
+
+
+def _kind_of_hess(
+    hess: Callable, total: Callable, at: tuple, dtypes: tuple[str, ...]
+) -> str | None:
+    """What hess is if it is not the second derivative: held from below, or a bound.
+
+    None if it is neither, or is something else in one of the dtypes asked.
+    """
+    z = np.asarray(at[0], np.float64)
+    with x64():
+        given = _numbers(hess, at, "float64")
+        if given.shape != z.shape or not np.isfinite(given).all():
+            return None
+        for dtype in dtypes:
+            nearness = float(jnp.finfo(dtype).eps) ** 0.5
+            if not np.allclose(_numbers(hess, at, dtype), given, rtol=nearness, atol=0.0):
+                return None
+        blocks = _curvature(total, z, at[1])
+    if blocks is None:
+        return None
+    diagonal = np.array([[float(ball.mid()) for ball in np.diag(block)] for block in blocks])
+    diagonal = diagonal.reshape(z.shape)
+    same = np.abs(given - diagonal) <= CLOSE * np.abs(diagonal)
+    if same.any() and not same.all():
+        floors = np.unique(given[~same])
+        if len(floors) == 1 and (diagonal[~same] < floors[0]).all() and floors[0] > 0:
+            return f"hess is the second derivative, held from below by {floors[0]:.3g}"
+    rows = given.reshape(len(blocks), -1)
+    if all(_bounds(row, block) for row, block in zip(rows, blocks, strict=True)):
+        ratios = given / np.where(diagonal == 0, np.nan, diagonal)
+        times = f", {ratios.flat[0]:.6g} times its diagonal" if np.ptp(ratios) < CLOSE else ""
+        return (
+            f"hess is not the second derivative but an upper bound of it{times}: diag(hess) − ∂²L "
+            f"is positive semidefinite at each example, shown in ball arithmetic"
+        )
+    return None
+
+
+def _curvature(total: Callable, z: np.ndarray, y: Any) -> list[np.ndarray] | None:
+    """∂²L in the predictions of each example, as balls: (K, K) for each.
+
+    None for too many classes, and for a loss in which examples are mixed: its second derivatives
+    along a combination of the examples are not that combination of those along each.
+    """
+    slope = jax.grad(total)
+    classes = 1 if z.ndim == 1 else z.shape[1]
+    if classes > MOST_CLASSES:
+        return None
+    weights = np.linspace(0.5, 1.5, len(z))
+
+    def column(z: Any, y: Any, weights: Any, k: Any) -> Any:
+        unit = weights[:, None] * (jnp.arange(classes) == k).astype(z.dtype)[None, :]
+        return jax.jvp(lambda z: slope(z, y), (z,), (unit.reshape(z.shape),))[1]
+
+    def columns(z: Any, y: Any, weights: Any) -> Any:
+        return jnp.stack([column(z, y, weights, k) for k in range(classes)])
+
+    found, weighted = (
+        np.asarray(exact.evaluate(columns, z, y, w)).reshape(classes, len(z), classes)
+        for w in (np.ones(len(z)), weights)
+    )
+    if not all(
+        ball.overlaps(found[index] * float(weights[index[1]]))
+        for index, ball in np.ndenumerate(weighted)
+    ):
+        return None
+    return list(np.moveaxis(found, 0, 2))
+
+
+def _bounds(given: np.ndarray, block: np.ndarray) -> bool:
+    """Whether diag(given) − block is positive semidefinite: surely, by a Cholesky decomposition.
+
+    An eigenvalue of exactly 0, as common shifts of all logits give it, is met by a step of 1e-9.
+    """
+    diagonal = as_balls(given) * (1 + arb(10) ** -9)
+    rest = np.diag(diagonal) - block
+    for k in range(len(block)):
+        if not rest[k, k] > 0:
+            return False
+        for i in range(k + 1, len(block)):
+            rest[i, k + 1 :] = rest[i, k + 1 :] - rest[k, k + 1 :] * (rest[i, k] / rest[k, k])
+    return True
+
+
 # --- trees ----------------------------------------------------------------------------------------
 
 
 def _float_outputs(of: Callable, at: tuple) -> Any:
     """The shapes of what `of` returns. Raises InputError unless they are floats."""
-    outputs = _traced(lambda of: functools.partial(jax.eval_shape, of), of, "of", at)
+    _, outputs = _traced(of, "of", at)
     leaves = jax.tree.leaves(outputs)
     if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         raise InputError(
@@ -480,10 +705,10 @@ def _float_outputs(of: Callable, at: tuple) -> Any:
     return outputs
 
 
-def _traced(trace: Callable, function: Callable, argument: str, at: tuple) -> Any:
-    """What a trace of a function at `at` gives. Raises InputError where it fails."""
+def _traced(function: Callable, argument: str, at: tuple) -> tuple[jaxprs.Program, Any]:
+    """The program of a function, and its outputs' shapes. Raises InputError where there is none."""
     try:
-        return trace(function)(*at)
+        return jax.make_jaxpr(function, return_shape=True)(*at)
     except Exception as error:
         raise InputError(
             argument, "a function that JAX can trace at the arguments in `at`",
@@ -527,14 +752,6 @@ def _inner(a: Any, b: Any) -> jax.Array:
     return sum(parts[1:], parts[0])
 
 
-def _is_like(tree: Any, outputs: Any) -> bool:
-    structures: list[Any] = [jax.tree.structure(tree), jax.tree.structure(outputs)]
-    return structures[0] == structures[1] and all(
-        np.shape(a) == np.shape(b)
-        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(outputs), strict=True)
-    )
-
-
 def _zero_tangent(leaf: Any) -> Any:
     if is_float(leaf):
         return jnp.zeros_like(leaf)
@@ -546,29 +763,17 @@ def _namespace(*arrays: Any) -> Any:
     return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
 
 
+def _as_row(leaves: list, beside: Any) -> Any:
+    """Leaves as one row, in the namespace of what it is used with."""
+    own = _namespace(beside, *leaves)
+    return own.concatenate([own.ravel(leaf) for leaf in leaves])
+
+
 def _combinations(count: int, seed: int) -> np.ndarray:
     """Rows of the identity; of many, random combinations of them."""
     if count <= MOST_ROWS:
         return np.eye(count)
     return np.random.default_rng(seed).normal(size=(COMBINATIONS, count))
-
-
-def _rows(outputs: Any, count: int, seed: int) -> tuple[Any, np.ndarray]:
-    """Steps of 0, one for each combination (in the shapes of the outputs if each stands alone)."""
-    rows = _combinations(count, seed)
-    if count > MOST_ROWS:
-        return np.zeros(len(rows)), rows
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape), outputs), rows
-
-
-def _combined(tangent: Any, rows: Any, steps: Any) -> Any:
-    """The tangent itself, or the combinations of its entries."""
-    if _is_like(tangent, steps):
-        return tangent
-    leaves = jax.tree.leaves(tangent)
-    own = _namespace(rows, *leaves)
-    row = own.concatenate([own.ravel(leaf) for leaf in leaves])
-    return own.asarray(rows).astype(row.dtype) @ row
 
 
 # --- names and options ----------------------------------------------------------------------------
@@ -589,11 +794,3 @@ def _named(function: Callable, first: list[str], of: Callable, at: tuple) -> Cal
 
 def _with_name(options: dict[str, Any], function: Callable) -> dict[str, Any]:
     return {**options, "name": options.get("name") or name_of(function)}
-
-
-def _after(options: dict[str, Any], start: tuple) -> dict[str, Any]:
-    """The options, with what `points` draws put behind `start`."""
-    draw = options.get("points")
-    if draw is None:
-        return options
-    return {**options, "points": lambda key: (*start, *draw(key))}

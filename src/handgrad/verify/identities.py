@@ -15,7 +15,7 @@ identity is (an eigendecomposition beside its matrix, rows and columns that sum 
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ import numpy as np
 from flint import arb, ctx
 
 from handgrad.exact import Undecided, UnsupportedPrimitive
-from handgrad.exact.balls import as_balls
-from handgrad.verify.witnesses import Programs, is_float
+from handgrad.exact.balls import as_balls, finite_entries
+from handgrad.verify.witnesses import Programs, is_float, named_leaves
 
 MOST_HALF_ULPS = 8
 """How far inputs may be moved: a few roundings, as in a softmax that somebody computed."""
@@ -45,36 +45,32 @@ LOST_SHARE = 0.5
 """A coordinate whose truth is that far from hand's is noise, and may be 0 at the inputs sought."""
 
 Balls = np.ndarray
-
-
-@runtime_checkable
-class HandAndTruth(Protocol):
-    """Hand and truth at given leaves, where both are known."""
-
-    def agree(self, moved: list) -> bool:
-        """Whether they are equal to all digits asked."""
-        ...
-
-    def rows(self, moved: list, digits: int) -> tuple[Balls, Balls]:
-        """Both, in balls, to the digits given."""
-        ...
+Agree = Callable[[list], bool]
+"""Whether hand and truth are equal, to all digits asked, at given leaves."""
+Rows = Callable[[list, int], tuple[Balls, Balls]]
+"""Hand and truth in balls, at given leaves and to a number of digits."""
 
 
 class Identity(NamedTuple):
     """An identity of one leaf, or of one beside another: its name, and how to move onto it."""
 
     name: str
-    position: int
-    project: Callable[[list], Balls | None]
-    """The leaf moved onto the identity, given all leaves."""
+    project: Callable[..., Balls | None]
+    positions: tuple[int, ...]
+    """Of the leaves that it takes; the first one is moved."""
 
     def moved(self, leaves: list, given: list, dtype: str) -> Balls | None:
         """The leaf moved onto the identity, if that is within rounding of the leaf given."""
-        moved = _projected(self.project, leaves)
-        numbers = np.asarray(given[self.position], np.float64)
-        if moved is None or moved.shape != numbers.shape or not _is_rounding(moved, numbers, dtype):
+        try:
+            moved = self.project(*(_balls(leaves[i]) for i in self.positions))
+        except (ValueError, ZeroDivisionError):
             return None
-        return moved
+        if moved is None or not finite_entries(moved).all():
+            return None
+        moved = _middle(moved)
+        numbers = np.asarray(given[self.positions[0]], np.float64)
+        is_near = moved.shape == numbers.shape and _is_rounding(moved, numbers, dtype)
+        return moved if is_near else None
 
 
 def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Identity]:
@@ -84,7 +80,7 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
     """
     layout = programs.layout
     tree = jax.tree.unflatten(layout.treedef, range(len(leaves)))
-    paths = ["at" + jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    paths = [f"at{path}" for path, _ in named_leaves(tree)]
     usable = [
         position
         for position in sorted(range(len(leaves)), key=lambda i: i in layout.argnums)
@@ -92,13 +88,13 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
         and np.isfinite(np.asarray(leaves[position], np.float64)).all()
     ]  # fmt: skip
     candidates = [
-        Identity(name.format(paths[i]), i, _on_leaves(project, i))
+        Identity(name.format(paths[i]), project, (i,))
         for i in usable
         for name, project in CANDIDATES.items()
         if project not in PRODUCTS or np.size(leaves[i]) <= MOST_IN_PRODUCTS
     ]
     candidates += [
-        Identity(name.format(paths[i], paths[j]), i, _on_leaves(project, i, j))
+        Identity(name.format(paths[i], paths[j]), project, (i, j))
         for i in usable
         for j in usable
         if i != j and np.ndim(leaves[i]) == 2 and np.shape(leaves[i]) == np.shape(leaves[j])
@@ -111,7 +107,7 @@ def held_identities(programs: Programs, leaves: list, dtype: str) -> Iterator[Id
 
 
 def explain_by_rounding(
-    programs: Programs, leaves: list, digits: int, dtype: str, compared: HandAndTruth
+    programs: Programs, leaves: list, digits: int, dtype: str, agree: Agree, rows: Rows
 ) -> str | None:
     """What would have to hold exactly for hand to be the truth, in words; None if nothing does.
 
@@ -125,20 +121,21 @@ def explain_by_rounding(
             moved = list(leaves)
             for identity in identities:
                 leaf = identity.moved(moved, leaves, dtype)
-                moved[identity.position] = moved[identity.position] if leaf is None else leaf
+                if leaf is not None:
+                    moved[identity.positions[0]] = leaf
             try:
-                if compared.agree(moved):
+                if agree(moved):
                     return "equal if " + " and ".join(identity.name for identity in identities)
             except (Undecided, UnsupportedPrimitive):
                 continue
         try:
-            return _nearest_inputs(programs, leaves, digits, dtype, compared)
+            return _nearest_inputs(programs, leaves, digits, dtype, rows)
         except (Undecided, UnsupportedPrimitive):
             return None
 
 
 def _nearest_inputs(
-    programs: Programs, leaves: list, digits: int, dtype: str, compared: HandAndTruth
+    programs: Programs, leaves: list, digits: int, dtype: str, rows: Rows
 ) -> str | None:
     """How far the inputs are from where hand is the truth, if rounding moved them that far."""
     own = programs.layout.argnums
@@ -157,7 +154,7 @@ def _nearest_inputs(
         return result
 
     def gap(by: Balls) -> tuple[Balls, Balls]:
-        hand, truth = compared.rows(moved(by), 2 * digits)
+        hand, truth = rows(moved(by), 2 * digits)
         return hand - truth, truth
 
     by = as_balls(np.zeros(len(moving)))
@@ -214,25 +211,9 @@ def _half_ulps(leaf: Any, dtype: str, of_each: bool) -> np.ndarray:
     return _epsilon(numbers, dtype) / 2 * (sizes if of_each else np.full_like(sizes, sizes.max()))
 
 
-def _on_leaves(project: Callable, *positions: int) -> Callable[[list], Balls | None]:
-    """A projection as a function of all leaves."""
-    return lambda leaves: project(*(_balls(leaves[i]) for i in positions))
-
-
 def _balls(leaf: Any) -> Balls:
     array = np.asarray(leaf)
     return array if array.dtype == object else as_balls(array.astype(np.float64))
-
-
-def _projected(project: Callable, leaves: list) -> Balls | None:
-    """The midpoints of what a projection gives, as exact balls; None where it does not apply."""
-    try:
-        moved = project(leaves)
-    except (ValueError, ZeroDivisionError):
-        return None
-    if moved is None or not all(ball.is_finite() for ball in moved.ravel()):
-        return None
-    return _middle(moved)
 
 
 def _is_rounding(moved: Balls, numbers: np.ndarray, dtype: str) -> bool:
@@ -258,42 +239,36 @@ def _epsilon(numbers: np.ndarray, dtype: str) -> float:
 # --- the identities -------------------------------------------------------------------------------
 
 
-def _sums_to_1(axis: int | None) -> Callable:
-    def project(x: Balls) -> Balls | None:
-        if x.ndim < (1 if axis is None else 2):
-            return None
-        return x / x.sum(axis=axis, keepdims=True)
-
-    return project
+def _along(axis: int | None, project: Callable[[Balls, int | None], Balls]) -> Callable:
+    """A projection of rows, of columns, or of a leaf as a whole."""
+    fewest = 1 if axis is None else 2
+    return lambda x: project(x, axis) if x.ndim >= fewest else None
 
 
-def _sums_to_0(axis: int | None) -> Callable:
-    def project(x: Balls) -> Balls | None:
-        if x.ndim < (1 if axis is None else 2):
-            return None
-        count = x.size if axis is None else x.shape[axis]
-        return x - x.sum(axis=axis, keepdims=True) / arb(count)
-
-    return project
+def _sums_to_1(x: Balls, axis: int | None) -> Balls:
+    return x / x.sum(axis=axis, keepdims=True)
 
 
-def _has_norm_1(axis: int | None) -> Callable:
-    def project(x: Balls) -> Balls | None:
-        if x.ndim < (1 if axis is None else 2):
-            return None
-        squares = (x * x).sum(axis=axis, keepdims=True)
-        return x / np.frompyfunc(lambda ball: ball.sqrt(), 1, 1)(squares)
-
-    return project
+def _sums_to_0(x: Balls, axis: int | None) -> Balls:
+    count = x.size if axis is None else x.shape[axis]
+    return x - x.sum(axis=axis, keepdims=True) / arb(count)
 
 
-def _symmetric(sign: int) -> Callable:
-    def project(x: Balls) -> Balls | None:
-        if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-            return None
-        return (x + sign * x.swapaxes(-1, -2)) / arb(2)
+def _has_norm_1(x: Balls, axis: int | None) -> Balls:
+    squares = (x * x).sum(axis=axis, keepdims=True)
+    return x / np.frompyfunc(arb.sqrt, 1, 1)(squares)
 
-    return project
+
+def _symmetric(x: Balls) -> Balls | None:
+    return (x + x.swapaxes(-1, -2)) / arb(2) if _are_square(x) else None
+
+
+def _antisymmetric(x: Balls) -> Balls | None:
+    return (x - x.swapaxes(-1, -2)) / arb(2) if _are_square(x) else None
+
+
+def _are_square(x: Balls) -> bool:
+    return x.ndim >= 2 and x.shape[-1] == x.shape[-2]
 
 
 def _orthonormal_columns(x: Balls) -> Balls | None:
@@ -311,7 +286,7 @@ def _orthonormal_rows(x: Balls) -> Balls | None:
 
 def _projection(x: Balls) -> Balls | None:
     """Symmetric and equal to its square."""
-    if x.ndim != 2 or x.shape[0] != x.shape[1]:
+    if x.ndim != 2 or not _are_square(x):
         return None
     x = (x + x.T) / arb(2)
     for _ in range(ITERATIONS):
@@ -337,7 +312,7 @@ def _unit(size: int) -> Balls:
 
 
 def _middle(x: Balls) -> Balls:
-    return np.asarray(np.frompyfunc(lambda ball: ball.mid(), 1, 1)(x), dtype=object)
+    return np.asarray(np.frompyfunc(arb.mid, 1, 1)(x), dtype=object)
 
 
 def _is_near_unit(x: Balls) -> bool:
@@ -345,20 +320,20 @@ def _is_near_unit(x: Balls) -> bool:
 
 
 CANDIDATES: dict[str, Callable] = {
-    "each row of {} sums to 1": _sums_to_1(-1),
-    "each column of {} sums to 1": _sums_to_1(-2),
-    "{} sums to 1": _sums_to_1(None),
-    "{} is symmetric": _symmetric(1),
+    "each row of {} sums to 1": _along(-1, _sums_to_1),
+    "each column of {} sums to 1": _along(-2, _sums_to_1),
+    "{} sums to 1": _along(None, _sums_to_1),
+    "{} is symmetric": _symmetric,
     "{} is a projection (symmetric, and its own square)": _projection,
-    "each row of {} has norm 1": _has_norm_1(-1),
-    "each column of {} has norm 1": _has_norm_1(-2),
-    "{} has norm 1": _has_norm_1(None),
+    "each row of {} has norm 1": _along(-1, _has_norm_1),
+    "each column of {} has norm 1": _along(-2, _has_norm_1),
+    "{} has norm 1": _along(None, _has_norm_1),
     "the columns of {} are orthonormal": _orthonormal_columns,
     "the rows of {} are orthonormal": _orthonormal_rows,
-    "each row of {} sums to 0": _sums_to_0(-1),
-    "each column of {} sums to 0": _sums_to_0(-2),
-    "{} sums to 0": _sums_to_0(None),
-    "{} is antisymmetric": _symmetric(-1),
+    "each row of {} sums to 0": _along(-1, _sums_to_0),
+    "each column of {} sums to 0": _along(-2, _sums_to_0),
+    "{} sums to 0": _along(None, _sums_to_0),
+    "{} is antisymmetric": _antisymmetric,
 }
 PRODUCTS = frozenset({_projection, _orthonormal_columns, _orthonormal_rows})
 """Those that take products of matrices."""

@@ -16,7 +16,6 @@ differs along a direction in which all selections agree is wrong, and the rest i
 """
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,6 +49,7 @@ NEGLIGIBLE = 1e-12
 """Relative difference of two selections below which they are one: ε and float64 make up less."""
 MIXTURE = 1e-9
 """How close to a mixture of selections a gradient has to come, relative to the largest of them."""
+TOGETHER = "each coordinate could be right, but together they give "
 
 
 def dot(row: Row, direction: np.ndarray) -> arb:
@@ -126,8 +126,7 @@ def truth_at(programs: Programs, truth: Traced | None, leaves: list, digits: int
     for index in missing:
         row[index] = arb("nan")
         try:
-            unit = np.eye(1, len(row), index)[0]
-            value = slope_along(programs, leaves, unit, digits).value
+            value = slope_along(programs, leaves, programs.layout.unit(index), digits).value
         except (Undecided, UnsupportedPrimitive):
             continue
         known = True  # that there is no derivative is known too
@@ -200,8 +199,7 @@ class Selections:
                 return None
             gradient = np.full(len(moves), arb("nan"), dtype=object)
             for index in self.moving:
-                unit = np.eye(1, len(moves), int(index))[0]
-                gradient[index] = programs.along(here, unit, SAMPLE_DIGITS)
+                gradient[index] = programs.along(here, layout.unit(index), SAMPLE_DIGITS)
         return np.array([float(ball.mid()) for ball in gradient])
 
     def noise(self) -> np.ndarray:
@@ -373,7 +371,7 @@ def judge_kinks(
     for index, slope in slopes.items():
         value = slope.value
         if value is not None and not value.is_finite():
-            left, right = programs.one_sided(leaves, np.eye(1, size, index)[0], digits)
+            left, right = programs.one_sided(leaves, programs.layout.unit(index), digits)
             sides[index] = (left is None) - (right is None) * 1.0
     selections = Selections(programs, leaves, np.array(sorted(suspects)), sides, rng)
     groups = find_groups(selections, slopes)
@@ -381,9 +379,9 @@ def judge_kinks(
         groups = Groups([np.array(sorted(suspects))], [])
     for members in groups.members:
         result.loose |= set(map(int, members))
-        group = _Group(programs, leaves, digits, members, selections, groups.known, tolerance)
+        group = _Group(selections, slopes, digits, members, groups.known, tolerance, result)
         for name, evaluations in rows.items():
-            _judge_group(group, name, evaluations, slopes, result)
+            _judge_group(group, name, evaluations)
     return result
 
 
@@ -391,22 +389,29 @@ def judge_kinks(
 class _Group:
     """Coordinates that meet in a kink, the slopes taken along them, and the selections known."""
 
-    programs: Programs
-    leaves: list
+    selections: Selections
+    slopes: Mapping[int, Slope]
+    """What was found along single coordinates."""
     digits: int
     members: np.ndarray
-    selections: Selections
     known: list[Selection]
     tolerance: float
+    result: KinkResult
     taken: dict[bytes, tuple[np.ndarray, Slope | None]] = field(default_factory=dict)
 
-    def directions(self, slopes: Mapping[int, Slope]) -> Iterator[np.ndarray]:
+    @property
+    def names(self) -> str:
+        """The first three coordinates."""
+        layout = self.selections.programs.layout
+        names = [layout.coordinate(int(i)) for i in self.members[:3]]
+        return ", ".join(names) + (", ..." if len(self.members) > 3 else "")
+
+    def directions(self) -> Iterator[np.ndarray]:
         """Each coordinate, then all ones and random directions."""
-        size = self.programs.layout.size
         for index in self.members:
-            unit = np.eye(1, size, int(index))[0]
-            if int(index) in slopes:
-                self.taken.setdefault(unit.tobytes(), (unit, slopes[int(index)]))
+            unit = self.selections.programs.layout.unit(index)
+            if int(index) in self.slopes:
+                self.taken.setdefault(unit.tobytes(), (unit, self.slopes[int(index)]))
             yield unit
         if len(self.members) > 1:
             rng = np.random.default_rng(0)
@@ -416,7 +421,7 @@ class _Group:
 
     def spread(self, part: np.ndarray) -> np.ndarray:
         """A direction of the group as one over all coordinates."""
-        direction = np.zeros(self.programs.layout.size)
+        direction = np.zeros(self.selections.programs.layout.size)
         direction[self.members] = part
         return direction
 
@@ -425,13 +430,11 @@ class _Group:
         key = direction.tobytes()
         if key not in self.taken:
             slope = None
-            try:
-                slope = slope_along(self.programs, self.leaves, direction, self.digits)
-                if slope.left is None or slope.right is None:
-                    slope = None
-            except Undecided:
-                pass
-            self.taken[key] = (direction, slope)
+            with contextlib.suppress(Undecided):
+                at = self.selections.programs, self.selections.leaves
+                slope = slope_along(*at, direction, self.digits)
+            is_known = slope is not None and None not in slope
+            self.taken[key] = (direction, slope if is_known else None)
         return self.taken[key][1]
 
     def bends(self) -> set[bool]:
@@ -441,62 +444,54 @@ class _Group:
         whether the gradient grows along the way from one to the other, as that of a convex
         function does.
         """
-        along_directions = {
+        found = {
             bool(slope.right > slope.left)  # type: ignore[operator]
             for _, slope in self.taken.values()
             if slope is not None and slope.value is None
         }
         if len(self.known) < 2 or len(self.members) == 1:
-            return along_directions
+            return found
         ways = np.array([selection.direction[self.members] for selection in self.known])
         gradients = np.array([selection.gradient[self.members] for selection in self.known])
         grown = np.einsum("ijk,ijk->ij", ways[:, None] - ways, gradients[:, None] - gradients)
-        size = np.abs(gradients).max()
-        return along_directions | {
-            up
-            for up in (True, False)
-            if ((grown > MIXTURE * size) if up else (grown < -MIXTURE * size)).any()
-        }
+        least = MIXTURE * np.abs(gradients).max()
+        bent = {True: (grown > least).any(), False: (grown < -least).any()}
+        return found | {up for up, is_so in bent.items() if is_so}
+
+    def undecide(self, name: str, note: str) -> None:
+        """Say that a gradient could not be judged, unless it is wrong."""
+        if self.result.status[name] == "valid subgradient":
+            self.result.status[name] = "undecided"
+        self.result.notes.append(note)
 
 
-def _judge_group(
-    group: _Group,
-    name: str,
-    evaluations: Sequence[Row],
-    slopes: Mapping[int, Slope],
-    result: KinkResult,
-) -> None:
-    directions = list(group.directions(slopes))
+def _judge_group(group: _Group, name: str, evaluations: Sequence[Row]) -> None:
+    directions = list(group.directions())
     found = [group.slope(direction) for direction in directions]
-    result.compared += len(directions) if name == "hand" else 0
+    group.result.compared += len(directions) if name == "hand" else 0
     if any(slope is None for slope in found):
-        if result.status[name] == "valid subgradient":
-            result.status[name] = "undecided"
-        result.notes.append(f"no slope was found where {_names(group)} moves: a jump, or an edge")
+        group.undecide(name, f"no slope was found where {group.names} moves: a jump, or an edge")
         return
+    gradient = evaluations[0][group.members]
     known = _selections_of(group)
-    one_way = len(group.bends()) < 2
-    mixture = _is_mixture(evaluations[0][group.members], known, group.tolerance)
-    if one_way or len(group.members) == 1:
-        for direction, slope in zip(directions, found, strict=True):
-            if _violates(group, name, evaluations, direction, slope, result):
-                return
-        if mixture or len(group.members) == 1:
+    if len(group.bends()) < 2 or len(group.members) == 1:
+        if any(_violates(group, name, evaluations, direction) for direction in directions):
+            return
+        if len(group.members) == 1:
             return
     for _ in range(SEPARATIONS):
-        if _is_mixture(evaluations[0][group.members], known, group.tolerance):
+        if _is_mixture(gradient, known, group.tolerance):
             return
-        part = _separating(evaluations[0][group.members], known)
+        part = _separating(gradient, known)
         if part is None:
             break
         spread = group.spread(part)
-        slope = group.slope(spread)
-        if slope is None:
+        if group.slope(spread) is None:
             break
-        if len(group.bends()) < 2:
-            if _violates(group, name, evaluations, spread, slope, result):
-                return
-        elif _differs_from_all(group, name, evaluations, part, known, result):
+        is_one_way = len(group.bends()) < 2
+        if is_one_way and _violates(group, name, evaluations, spread):
+            return
+        if not is_one_way and _differs_from_all(group, name, gradient, part, known):
             return
         for sign in (1, -1):
             way = sign * spread + group.selections.noise() * 2.0**-16
@@ -504,20 +499,17 @@ def _judge_group(
             if beside is not None:
                 group.known.append(Selection(way, beside))
         known = _selections_of(group)
-    if len(group.bends()) == 2:
-        if _is_mixture_of_more(group, evaluations[0][group.members], known):
-            return
-        if result.status[name] == "valid subgradient":
-            result.status[name] = "undecided"
-        result.notes.append(
-            f"kinks that bend up and down meet at {_names(group)}: "
-            f"no mixture of the smooth pieces was found that gives what {name} gives"
+    if len(group.bends()) == 2 and not _is_mixture_of_more(group, gradient, known):
+        group.undecide(
+            name,
+            f"kinks that bend up and down meet at {group.names}: "
+            f"no mixture of the smooth pieces was found that gives what {name} gives",
         )
 
 
 def _is_mixture_of_more(group: _Group, gradient: Row, known: np.ndarray) -> bool:
     """Whether a gradient is a mixture of selections, of which more are drawn until it is."""
-    seconds = max(group.programs.gradient_effort.seconds, 1e-4)
+    seconds = max(group.selections.programs.gradient_effort.seconds, 1e-4)
     most = len(known) + MOST_NEW
     for _ in range(min(MOST_DRAWN, int(DRAWING_SECONDS / seconds))):
         if len(known) >= most:
@@ -575,54 +567,34 @@ def _separating(gradient: Row, known: np.ndarray) -> np.ndarray | None:
     return direction if direction.any() else None
 
 
-def _violates(
-    group: _Group,
-    name: str,
-    evaluations: Sequence[Row],
-    direction: np.ndarray,
-    slope: Slope | None,
-    result: KinkResult,
-) -> bool:
+def _violates(group: _Group, name: str, evaluations: Sequence[Row], direction: np.ndarray) -> bool:
     """Whether ⟨g, d⟩ lies outside the slopes; that is then the verdict."""
+    slope = group.slope(direction)
     assert slope is not None
     values = [dot(row, direction) for row in evaluations]
     low, high = slope.bounds
     widened = (value.is_finite() and not (value < low or value > high) for value in values[1:])
     if is_between(values[0], slope, group.digits) or any(widened):
         return False
-    moved = np.flatnonzero(direction)
-    index = int(moved[0]) if len(moved) == 1 else None
     allowed = short(low) if short(low) == short(high) else f"{short(low)} to {short(high)}"
-    together = "each coordinate could be right, but together they give " if index is None else ""
-    result.convict(
-        name, int(group.members[0]) if index is None else index,
-        f"{together}{short(values[0])} where {allowed} is right",
-    )  # fmt: skip
+    cause = f"{short(values[0])} where {allowed} is right"
+    moved = np.flatnonzero(direction)
+    if len(moved) == 1:
+        group.result.convict(name, int(moved[0]), cause)
+    else:
+        group.result.convict(name, int(group.members[0]), TOGETHER + cause)
     return True
 
 
 def _differs_from_all(
-    group: _Group,
-    name: str,
-    evaluations: Sequence[Row],
-    direction: np.ndarray,
-    known: np.ndarray,
-    result: KinkResult,
+    group: _Group, name: str, gradient: Row, direction: np.ndarray, known: np.ndarray
 ) -> bool:
-    """Whether all selections agree along a direction, and a gradient does not."""
+    """Whether all selections agree along a direction of a group, and a gradient does not."""
     along = known @ direction
     size = np.abs(known).max() * np.abs(direction).sum()
-    value = float(dot(evaluations[0], group.spread(direction)).mid())
+    value = float(dot(gradient, direction).mid())
     if np.ptp(along) > MIXTURE * size or abs(value - along[0]) <= 1e3 * group.tolerance * size:
         return False
-    result.convict(
-        name, int(group.members[0]),
-        f"each coordinate could be right, but together they give {value:.12g} "
-        f"where {along[0]:.12g} is right",
-    )  # fmt: skip
+    cause = f"{TOGETHER}{value:.12g} where {along[0]:.12g} is right"
+    group.result.convict(name, int(group.members[0]), cause)
     return True
-
-
-def _names(group: _Group) -> str:
-    names = [group.programs.layout.coordinate(int(i)) for i in itertools.islice(group.members, 3)]
-    return ", ".join(names) + (", ..." if len(group.members) > 3 else "")

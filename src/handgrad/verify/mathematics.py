@@ -10,23 +10,32 @@ Where they do not, every coordinate is differenced by itself.
 A coordinate has a derivative where the slopes on both sides agree, or where there is but one side
 (the edge of the domain); it may be infinite, and then ±∞ is right and nothing else. What a gradient
 may be at the others, at kinks and ties, is settled in `kinks`.
+
+A ball is an object of 120 bytes, and a number takes 0.4 microseconds for each operation. Where that
+would take more time or memory than there is, nothing is evaluated over balls, and the verdict is
+never 'identical'. Hand and autodiff are compared in float64 at every coordinate. Where they are
+apart, the loss itself is differenced along the worst coordinate, in float64 too; hand is
+'different' only if the slopes on both sides agree with each other and with autodiff, and hand is
+far from them: at a kink nothing is said.
 """
 
 import math
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flint import arb, ctx
 
-from handgrad.exact import Traced, Undecided, UnsupportedPrimitive, approximations
+from handgrad._precision import x64
+from handgrad.exact import Undecided, UnsupportedPrimitive, approximations
 from handgrad.exact.balls import finite_entries
 from handgrad.verify.identities import explain_by_rounding
 from handgrad.verify.kinks import Slope, dot, judge_kinks, short, slope_along
-from handgrad.verify.witnesses import Programs, Row
+from handgrad.verify.witnesses import GRACE_SECONDS, Problem, Programs, Row, called, rounded
 
 DIRECTIONS = 3
 MOST_COORDINATES, LEAST_COORDINATES = 256, 8
@@ -49,6 +58,19 @@ computes; beyond the digits of a float64 it makes no difference how near. JAX's 
 special functions are less near, and their derivatives still less: see `ROUNDED_SHARE`."""
 WITHOUT_AUTODIFF = "JAX cannot differentiate this loss: judged without jax.grad"
 NAMES = {"hand": "the gradient", "autodiff": "jax.grad"}
+
+MOST_SECONDS = 900.0
+"""For the mathematics at the point given, where no time is asked for."""
+MEMORY_SHARE = 0.5
+"""Of the machine's memory."""
+APART = 1e-6
+"""Relative difference of two gradients in float64 that is looked into."""
+NEGLIGIBLE = 1e-12
+"""Of the largest coordinate: what rounding in float64 may do to the others."""
+HALVINGS = range(3, 28)
+"""Steps from an eighth of a number down."""
+CONVICTING = 1e-3
+"""Relative error of a gradient that differences in float64 may convict."""
 
 ROUNDED = "the gradient is a float64 here, the nearest to the truth"
 LIKE_AUTODIFF = (
@@ -138,12 +160,44 @@ def compare_with_truth(
         return _up_to_rounding(programs, leaves, digits, dtype, result)
 
 
-class _Evaluated(NamedTuple):
-    """A gradient's balls, or the status and the note that stand in for them."""
+@dataclass
+class _Evaluated:
+    """Hand and autodiff in balls at one point, as far as they can be had there."""
 
-    row: Row | None
-    status: str = ""
-    note: str = ""
+    programs: Programs
+    leaves: list
+    digits: int
+    rows: dict[str, Row] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
+    """Of those that have no row."""
+    notes: tuple[str, ...] = ()
+
+    def widened(self, name: str) -> Row:
+        """A gradient's balls where the constants that a trace has rounded are widened."""
+        return self.programs.row(getattr(self.programs, name), self.leaves, self.digits, "rounded")
+
+
+def _evaluate_both(programs: Programs, leaves: list, digits: int) -> _Evaluated:
+    both = _Evaluated(programs, leaves, digits)
+    if programs.hand is None:
+        both.statuses["hand"] = "not traceable"
+    if programs.autodiff is None:
+        both.statuses["autodiff"] = "unsupported"
+    for name in ("hand", "autodiff"):
+        if name in both.statuses:
+            continue
+        try:
+            both.rows[name] = programs.row(getattr(programs, name), leaves, digits)
+        except UnsupportedPrimitive as error:
+            both.statuses[name], note = "unsupported", str(error)
+        except Undecided as error:
+            both.statuses[name], note = "undecided", str(error)
+        else:
+            continue
+        both.notes += (note,)
+    if programs.autodiff is None:
+        both.notes += (WITHOUT_AUTODIFF,)
+    return both
 
 
 def _compare(
@@ -151,116 +205,65 @@ def _compare(
 ) -> MathResult:
     size = programs.layout.size
     if size == 0:
-        return MathResult(
-            "undecided",
-            "undecided",
-            0,
-            "none",
-            notes=("nothing was compared: the input holds no number",),
-        )
-    hand = _evaluate_or_status(programs, programs.hand, leaves, digits)
-    auto = _evaluate_or_status(programs, programs.autodiff, leaves, digits)
-    if programs.autodiff is None:
-        auto = _Evaluated(None, "unsupported", WITHOUT_AUTODIFF)
-    notes = tuple(note for note in (hand.note, auto.note) if note)
+        note = "nothing was compared: the input holds no number"
+        return MathResult("undecided", "undecided", 0, "none", notes=(note,))
+    both = _evaluate_both(programs, leaves, digits)
     if reference == "autodiff":
-        status = "reference" if auto.row is not None else auto.status
-        return _against(programs, leaves, digits, hand, auto.row, status, reference, notes)
+        found = _against(both, "hand", both.rows.get("autodiff"), reference)
+        return replace(found, autodiff=both.statuses.get("autodiff", "reference"))
     count = 1 if programs.is_expensive else DIRECTIONS
     directions = rng.integers(1, 2**20, (count, size)) * 2.0**-20
     directions *= rng.choice([-1.0, 1.0], directions.shape)
     try:
-        truths = [programs.along(leaves, d, digits) for d in directions]
+        pairs = [(programs.along(leaves, d, digits), d) for d in directions]
     except UnsupportedPrimitive as error:
-        return MathResult("unsupported", "unsupported", 0, "none", notes=(*notes, str(error)))
+        notes = (*both.notes, str(error))
+        return MathResult("unsupported", "unsupported", 0, "none", notes=notes)
     except Undecided:
-        truths = None
-    pairs = list(zip(truths or (), directions, strict=True)) if truths else []
-    constants = _certified(programs, programs.autodiff, leaves, digits, pairs, auto.row)
-    if constants:
-        row = auto.row
-        if constants == "rounded":
-            row = programs.row(programs.autodiff, leaves, digits, constants)
-            notes += ("rounded constants",)
-        truth = _confirmed("jax.grad", count)
-        found = _against(programs, leaves, digits, hand, row, "identical", truth, notes, constants)
-        if found.hand == "undecided" and hand.row is not None and auto.row is not None:
+        pairs = []
+    # where coordinates are many, hand may be certified, and autodiff be wrong
+    for name in ("autodiff", "hand") if size > _most_slopes(programs) else ("autodiff",):
+        certified = _certify(both, name, pairs)
+        if certified is not None:
+            return certified
+    return _by_coordinate(both, rng, pairs)
+
+
+def _certify(both: _Evaluated, name: str, pairs: list[tuple[arb, np.ndarray]]) -> MathResult | None:
+    """What random directions certify of one gradient, and of the other one beside it; else None.
+
+    Where the constants have to be widened for that, they are.
+    """
+    row = both.rows.get(name)
+    if row is None or not pairs or not all(truth.is_finite() for truth, _ in pairs):
+        return None  # an infinite coordinate hides the others
+    agreed = min(agreed_digits(dot(row, d), truth) for truth, d in pairs)
+    is_exact = agreed >= both.digits - 1
+    if not is_exact:
+        if agreed < _rounded_digits(both.programs):
+            return None
+        row = both.widened(name)
+        if not all(dot(row, d).overlaps(truth) for truth, d in pairs):
+            return None
+        both.notes += ("rounded constants",)
+    directions = f"{len(pairs)} random directions" if len(pairs) > 1 else "a random direction"
+    truth = (
+        f"{NAMES[name]} in exact arithmetic, confirmed by differences of the loss along "
+        f"{directions}"
+    )
+    other = "autodiff" if name == "hand" else "hand"
+    found = _against(both, other, row, truth, widen=name if is_exact else "")
+    if name == "autodiff":
+        hand = both.rows.get("hand")
+        if found.hand == "undecided" and hand is not None:
             # the widened balls are too wide, but with the constants as they are both are one
-            same = bool(_agree_each(hand.row, auto.row, digits).all())
+            same = bool(_agree_each(hand, both.rows[name], both.digits).all())
             found = replace(found, hand="identical", where=None) if same else found
         return found
-    if size > _most_slopes(programs):  # hand itself may be certified, and autodiff be wrong
-        constants = _certified(programs, programs.hand, leaves, digits, pairs, hand.row)
-        if constants:
-            truth = _confirmed("the gradient", count)
-            return _against_hand(programs, leaves, digits, hand, auto, truth, notes, constants)
-    return _by_coordinate(programs, leaves, digits, rng, hand, auto, pairs, notes)
-
-
-def _against_hand(
-    programs: Programs,
-    leaves: list,
-    digits: int,
-    hand: _Evaluated,
-    auto: _Evaluated,
-    truth: str,
-    notes: tuple[str, ...],
-    constants: str,
-) -> MathResult:
-    """Autodiff against hand, which directions have certified."""
-    swapped = replace(programs, hand=programs.autodiff, autodiff=programs.hand)
-    row = hand.row
-    if constants == "rounded":
-        row = programs.row(programs.hand, leaves, digits, constants)
-        notes += ("rounded constants",)
-    found = _against(swapped, leaves, digits, auto, row, "identical", truth, notes, constants)
-    assert row is not None
     return replace(
-        found, hand="identical", autodiff=found.hand, digits=digits, where=None, compared=len(row),
-        hand_row=hand.row, truth_row=row,
+        found, hand="identical", autodiff=found.hand, digits=both.digits, where=None,
+        compared=len(row), hand_row=both.rows["hand"], truth_row=row,
     )  # fmt: skip
-
-
-def _confirmed(what: str, count: int) -> str:
-    """Where the truth comes from, in words."""
-    directions = f"{count} random directions" if count > 1 else "a random direction"
-    return f"{what} in exact arithmetic, confirmed by differences of the loss along {directions}"
-
-
-def _evaluate_or_status(
-    programs: Programs, program: Traced | None, leaves: list, digits: int
-) -> _Evaluated:
-    if program is None:
-        return _Evaluated(None, "not traceable")
-    try:
-        return _Evaluated(programs.row(program, leaves, digits))
-    except UnsupportedPrimitive as error:
-        return _Evaluated(None, "unsupported", str(error))
-    except Undecided as error:
-        return _Evaluated(None, "undecided", str(error))
-
-
-def _certified(
-    programs: Programs,
-    program: Traced | None,
-    leaves: list,
-    digits: int,
-    pairs: list[tuple[arb, np.ndarray]],
-    row: Row | None,
-) -> str:
-    """How a gradient's balls agree with the differenced loss along random directions.
-
-    With 'exact' constants, with 'rounded' ones, or not at all: ''.
-    """
-    if row is None or not pairs or not all(truth.is_finite() for truth, _ in pairs):
-        return ""  # an infinite coordinate hides the others
-    agreed = min(agreed_digits(dot(row, d), truth) for truth, d in pairs)
-    if agreed >= digits - 1:
-        return "exact"
-    if agreed < _rounded_digits(programs):
-        return ""
-    wide = programs.row(program, leaves, digits, "rounded")
-    return "rounded" if all(dot(wide, d).overlaps(truth) for truth, d in pairs) else ""
 
 
 def _misses_directions(programs: Programs, row: Row, pairs: list[tuple[arb, np.ndarray]]) -> bool:
@@ -271,54 +274,43 @@ def _misses_directions(programs: Programs, row: Row, pairs: list[tuple[arb, np.n
 
 
 def _by_coordinate(
-    programs: Programs,
-    leaves: list,
-    digits: int,
-    rng: np.random.Generator,
-    hand: _Evaluated,
-    auto: _Evaluated,
-    pairs: list[tuple[arb, np.ndarray]],
-    notes: tuple[str, ...],
+    both: _Evaluated, rng: np.random.Generator, pairs: list[tuple[arb, np.ndarray]]
 ) -> MathResult:
     """Each gradient against the loss differenced along one coordinate after another.
 
     Where the slopes on both sides agree, or there is but one side, that is the derivative; the
     other coordinates are judged by `judge_kinks`.
     """
-    size = programs.layout.size
-    rows = {n: e.row for n, e in (("hand", hand), ("autodiff", auto)) if e.row is not None}
+    programs, leaves, digits, rows = both.programs, both.leaves, both.digits, both.rows
+    layout, size = programs.layout, programs.layout.size
     chosen, sampled = _chosen_coordinates(programs, rows, size, rng)
     slopes: dict[int, Slope] = {}
-    failed: dict[int, str] = {}
+    failed: list[str] = []
+    truths = np.full(size, None, dtype=object)
     for index in map(int, chosen):
         try:
-            slopes[index] = slope_along(programs, leaves, np.eye(1, size, index)[0], digits)
+            slopes[index] = slope_along(programs, leaves, layout.unit(index), digits)
+            truths[index] = slopes[index].value
         except Undecided as undecided:
-            failed[index] = re.sub("(derivative of )?output entry 0:? ", "", str(undecided))
-    truths = np.full(size, None, dtype=object)
-    for index, slope in slopes.items():
-        truths[index] = slope.value
+            why = re.sub("(derivative of )?output entry 0:? ", "", str(undecided))
+            failed.append(f"{layout.coordinate(index)}: {why}")
     kinked = [index for index, slope in slopes.items() if slope.value is None]
     if not kinked and len(slopes) == size and not _is_linear(truths, pairs, digits):
         kinked = list(slopes)  # one derivative along each, and yet together there is none
-    notes += (*sampled, *_edge_notes(programs, truths))
-    notes += tuple(f"{programs.layout.coordinate(i)}: {why}" for i, why in list(failed.items())[:1])
+    notes = [*both.notes, *sampled, *_edge_notes(programs, truths), *failed[:1]]
     kinks = None
     if kinked:
-        evaluations = {
-            name: _evaluations(programs, name, rows[name], leaves, digits) for name in rows
-        }
+        evaluations = {name: [row, both.widened(name)] for name, row in rows.items()}
         kinks = judge_kinks(programs, leaves, digits, rng, slopes, evaluations, kinked)
-        notes += (*_kink_notes(programs, slopes, rows), *kinks.notes)
+        notes += [*_kink_notes(programs, slopes, rows), *kinks.notes]
         truths[sorted(kinks.loose)] = None
-    statuses = {"hand": hand.status, "autodiff": auto.status}
+    statuses = dict(both.statuses)
     worst, where, cause, rounded = dict.fromkeys(rows, math.inf), None, None, False
     for name, row in rows.items():
         status, worst[name], place = _status(row, truths, digits)
-        if status != "identical" and worst[name] >= _rounded_digits(programs):
-            wide = programs.row(getattr(programs, name), leaves, digits, "rounded")
-            if _overlap(wide, truths):
-                status, rounded, place = "identical", True, None
+        is_near = status != "identical" and worst[name] >= _rounded_digits(programs)
+        if is_near and _overlap(both.widened(name), truths):
+            status, rounded, place = "identical", True, None
         if kinks and status != "different":
             status = min(status, kinks.status[name], key=SEVERITY.index)
             if status == "different":
@@ -326,9 +318,10 @@ def _by_coordinate(
                 cause = kinks.cause[name] if name == "hand" else cause
         elsewhere = sampled and not kinked and _misses_directions(programs, row, pairs)
         if elsewhere and status != "different":
-            called = "the gradient" if name == "hand" else "jax.grad"
-            notes += (f"{called} is wrong somewhere else: along a random direction it does not "
-                      "give the slope of the loss",)  # fmt: skip
+            notes.append(
+                f"{NAMES[name]} is wrong somewhere else: along a random direction it does not "
+                "give the slope of the loss"
+            )
         if (failed or elsewhere) and status != "different":
             status = "undecided"
         statuses[name] = status
@@ -337,13 +330,15 @@ def _by_coordinate(
         if why := _why_only_near(programs, worst[name]):
             statuses[name] = "identical"
             if name == "hand":
-                where, cause, notes = None, None, (*notes, why)
+                where, cause = None, None
+                notes.append(why)
     both_differ = statuses["hand"] == statuses["autodiff"] == "different"
     finite = all(ball.is_finite() for row in rows.values() for ball in row)
     if both_differ and finite and _overlap(rows["hand"], rows["autodiff"]):
-        notes += (LIKE_AUTODIFF,)
+        notes.append(LIKE_AUTODIFF)
     if where is not None and truths[where] is not None and not truths[where].is_finite():
         cause = f"{short(rows['hand'][where])} where {short(truths[where])} is right"
+    at_kinks = kinks.status["hand"] if kinks and "hand" in rows else "identical"
     return MathResult(
         hand=statuses["hand"],
         autodiff=statuses["autodiff"],
@@ -352,21 +347,12 @@ def _by_coordinate(
         + (", on both sides" if kinked else ""),
         where=where,
         cause=cause,
-        compared=len(slopes) + (kinks.compared if kinks else 0) if hand.row is not None else 0,
-        hand_row=hand.row,
+        compared=len(slopes) + (kinks.compared if kinks else 0) if "hand" in rows else 0,
+        hand_row=rows.get("hand"),
         truth_row=truths,
-        at_kinks="undecided"
-        if failed
-        else kinks.status["hand"]
-        if kinks and hand.row is not None
-        else "identical",
+        at_kinks="undecided" if failed else at_kinks,
         notes=(*notes, *(("rounded constants",) if rounded else ())),
     )
-
-
-def _evaluations(programs: Programs, name: str, row: Row, leaves: list, digits: int) -> list[Row]:
-    """A gradient with exact constants, and with such as a trace has rounded widened."""
-    return [row, programs.row(getattr(programs, name), leaves, digits, "rounded")]
 
 
 def _is_linear(truths: Row, pairs: list[tuple[arb, np.ndarray]], digits: int) -> bool:
@@ -471,56 +457,51 @@ def _status(row: Row, truths: Row, digits: int) -> tuple[str, float, int | None]
 
 
 def _against(
-    programs: Programs,
-    leaves: list,
-    digits: int,
-    hand: _Evaluated,
-    truths: Row | None,
-    auto_status: str,
-    truth: str,
-    notes: Sequence[str],
-    constants: str = "exact",
+    both: _Evaluated, judged: str, truths: Row | None, truth: str, widen: str = ""
 ) -> MathResult:
-    """Hand against the truth of every coordinate."""
-    if hand.row is None or truths is None:
-        status = hand.status if hand.row is None else "undecided"
-        return MathResult(status, auto_status, 0, truth, truth_row=truths, notes=tuple(notes))
-    known = np.flatnonzero(known_entries(truths))
-    apart = known[~_agree_each(hand.row[known], truths[known], digits)]
-    unseen = [i for i in apart if programs.is_out_of_reach(hand.row[i], truths[i])]
-    rounded = [i for i in apart if is_nearest_float(hand.row[i], truths[i])]
+    """The gradient `judged`, called hand in the result, against the truth of every coordinate.
+
+    `widen` names the gradient that is the truth, where its constants may be widened.
+    """
+    programs, digits, row, notes = both.programs, both.digits, both.rows.get(judged), both.notes
+    if row is None or truths is None:
+        status = both.statuses[judged] if row is None else "undecided"
+        return MathResult(status, "identical", 0, truth, truth_row=truths, notes=notes)
+    apart = np.flatnonzero(~_agree_each(row, truths, digits))
+    unseen = [i for i in apart if programs.is_out_of_reach(row[i], truths[i])]
+    rounded = [i for i in apart if is_nearest_float(row[i], truths[i])]
     truths = truths.copy()
-    truths[unseen + rounded] = hand.row[unseen + rounded]
-    notes = (*notes, ROUNDED) if rounded else tuple(notes)
-    status, worst, where = _status(hand.row, truths, digits)
+    truths[unseen + rounded] = row[unseen + rounded]
+    notes += (ROUNDED,) if rounded else ()
+    status, worst, where = _status(row, truths, digits)
     enough, size = _rounded_digits(programs), _largest(truths)
-    by_norm = _digits_by_norm(hand.row, truths, size)
-    if status != "identical" and max(worst, by_norm) >= enough and programs.hand is not None:
-        wide = programs.row(programs.hand, leaves, digits, "rounded")
-        if constants == "exact" and auto_status == "identical":
-            truths = programs.row(programs.autodiff, leaves, digits, "rounded")
-        narrow = _are_narrow(wide, truths, size * arb(10) ** -arb(enough))
-        if (worst >= enough or narrow) and _overlap(wide, truths):
+    by_norm = _digits_by_norm(row, truths, size)
+    if status != "identical" and max(worst, by_norm) >= enough:
+        wide = both.widened(judged)
+        truths = both.widened(widen) if widen else truths
+        radius = size * arb(10) ** -arb(enough)
+        is_narrow = all(bool(ball.rad() <= radius) for ball in (*wide, *truths))
+        if (worst >= enough or is_narrow) and _overlap(wide, truths):
             worst = max(worst, by_norm)
             status, notes = "identical", (*notes, *({"rounded constants"} - set(notes)))
     if status == "different" and (why := _why_only_near(programs, worst)):
         status, notes = "identical", (*notes, why)
     return MathResult(
         hand=status,
-        autodiff=auto_status,
+        autodiff="identical",
         digits=int(min(max(worst, 0.0), FLOAT64_DIGITS if rounded else digits)),
         truth=truth,
         where=None if status == "identical" else where,
-        compared=len(known),
-        hand_row=hand.row,
+        compared=len(row),
+        hand_row=row,
         truth_row=truths,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
 def _largest(truths: Row) -> arb:
-    """The largest magnitude of a row."""
-    return max((abs(t).upper() for t in truths if t is not None and t.is_finite()), default=arb(0))
+    """The largest finite magnitude of a row."""
+    return max((abs(t).upper() for t in truths if t.is_finite()), default=arb(0))
 
 
 def _digits_by_norm(row: Row, truths: Row, size: arb) -> float:
@@ -528,8 +509,7 @@ def _digits_by_norm(row: Row, truths: Row, size: arb) -> float:
 
     A coordinate may be a sum that cancels, of terms that rounded constants move.
     """
-    gaps = [abs(r - t).upper() for r, t in zip(row, truths, strict=True) if t is not None]
-    furthest = max(gaps, default=arb(0))
+    furthest = max((abs(gap).upper() for gap in row - truths), default=arb(0))
     if furthest.is_zero():
         return math.inf
     if not (furthest.is_finite() and size > 0):
@@ -537,26 +517,19 @@ def _digits_by_norm(row: Row, truths: Row, size: arb) -> float:
     return float((size / furthest).log() / arb(10).log())
 
 
-def _are_narrow(row: Row, truths: Row, radius: arb) -> bool:
-    """Whether all balls of two rows are that narrow: of wide ones an overlap proves nothing."""
-    pairs = [(r, t) for r, t in zip(row, truths, strict=True) if t is not None]
-    return all(bool(ball.rad() <= radius) for pair in pairs for ball in pair)
-
-
 def _up_to_rounding(
     programs: Programs, leaves: list, digits: int, dtype: str, result: MathResult
 ) -> MathResult:
     """The result, unless hand is right at inputs that differ from those given by rounding alone."""
-    hand, truths, auto = result.hand_row, result.truth_row, programs.autodiff
-    trusted = result.autodiff in (*RIGHT, "reference")
-    trusted = trusted and result.at_kinks in RIGHT
-    if result.hand != "different" or not trusted or auto is None or programs.hand is None:
+    hand, truths = result.hand_row, result.truth_row
+    trusted = result.autodiff in (*RIGHT, "reference") and result.at_kinks in RIGHT
+    if result.hand != "different" or not trusted or None in (programs.hand, programs.autodiff):
         return result
-    largest = np.abs(programs.layout.row(leaves, np.float64))
-    if hand is None or truths is None or not _is_close(hand, truths, dtype, largest.max()):
+    largest = np.abs(programs.layout.row(leaves, np.float64)).max()
+    if hand is None or truths is None or not _is_close(hand, truths, dtype, largest):
         return result
-    compared = _HandAndTruth(programs, programs.hand, auto, digits, known_entries(truths))
-    identity = explain_by_rounding(programs, leaves, digits, dtype, compared)
+    compared = _HandAndTruth(programs, digits, known_entries(truths))
+    identity = explain_by_rounding(programs, leaves, digits, dtype, compared.agree, compared.rows)
     if identity is None:
         return result
     return replace(
@@ -572,8 +545,6 @@ class _HandAndTruth(NamedTuple):
     """Hand beside autodiff as the truth, at the coordinates that have one."""
 
     programs: Programs
-    hand: Traced
-    truth: Traced
     digits: int
     known: np.ndarray
 
@@ -590,10 +561,8 @@ class _HandAndTruth(NamedTuple):
 
     def rows(self, moved: list, digits: int, constants: str = "exact") -> tuple[Row, Row]:
         """Both in balls."""
-        there, true = (
-            self.programs.row(program, moved, digits, constants)
-            for program in (self.hand, self.truth)
-        )
+        there = self.programs.row(self.programs.hand, moved, digits, constants)
+        true = self.programs.row(self.programs.autodiff, moved, digits, constants)
         return there[self.known], true[self.known]
 
 
@@ -607,3 +576,130 @@ def _is_close(hand: Row, truths: Row, dtype: str, largest: float) -> bool:
     size = max((float(abs(truth).upper()) for _, truth in pairs), default=0.0)
     size = max(size, largest if np.isfinite(largest) else 0.0)
     return all(float(abs(h - t).upper()) <= math.sqrt(eps) * size for h, t in pairs)
+
+
+# --- what is too large for balls ------------------------------------------------------------------
+
+
+def too_large(problem: Problem, programs: Programs) -> str | None:
+    """What a verdict would take, in words, if that is more than there is; else None."""
+    gradient, loss = programs.gradient_effort, programs.loss_effort
+    seconds = EVALUATIONS_PER_SLOPE * loss.seconds + 2 * gradient.seconds
+    allowed = MOST_SECONDS if problem.seconds is None else problem.seconds + GRACE_SECONDS
+    if seconds <= allowed and gradient.bytes <= MEMORY_SHARE * _memory():
+        return None
+    return (
+        f"{problem.layout.size:,} coordinates are too many for exact arithmetic here: it would "
+        f"take about {_duration(seconds)} and {max(1, round(gradient.bytes / 1e9)):,} GB for the "
+        "mathematics alone; judge smaller arrays, on which the algebra is the same"
+    )
+
+
+def _memory() -> float:
+    """Bytes of memory that the machine has; unknown counts as unlimited."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60):,} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def compare_in_float64(
+    programs: Programs, leaves: list, hand: np.ndarray, auto: np.ndarray
+) -> MathResult:
+    """What float64 says of both gradients, given as rows: 'different', or 'undecided'."""
+    size = float(np.abs(auto[np.isfinite(auto)]).max(initial=0))
+    with np.errstate(invalid="ignore"):
+        scale = np.maximum(np.abs(auto), NEGLIGIBLE / APART * size)
+        gap = np.where(hand == auto, 0.0, np.abs(hand - auto))
+        apart = gap / np.where(scale > 0, scale, 1.0)
+    gap, apart = (np.where(np.isnan(a), np.inf, a) for a in (gap, apart))
+    differing = apart > APART
+    # the widest gap is the one that differences of the loss show best
+    count, worst = int(differing.sum()), int(np.argmax(np.where(differing, gap, 0.0)))
+    place = programs.layout.coordinate(worst)
+    values = f"{hand[worst]:.9g} and {auto[worst]:.9g} at {place}"
+    where, cause, status = None, None, "undecided"
+    if count == 0:
+        most = max(float(apart.max(initial=0)), 1e-16)
+        note = (
+            f"in float64 the gradient and jax.grad agree at all {len(hand):,} coordinates, to "
+            f"{most:.0e} at the worst: no proof, since both may be wrong"
+        )
+    else:
+        note = f"in float64 the gradient and jax.grad differ at {count:,} of {len(hand):,} "
+        note += f"coordinates: {values}"
+        slope = _slope(programs, leaves, worst)
+        if slope.convicts(hand[worst], auto[worst]):
+            status, where = "different", worst
+            cause = f"{hand[worst]:.9g} where differences of the loss give {slope.value:.6g}"
+    return MathResult(
+        hand=status, autodiff="undecided", digits=0, truth="none: float64 alone", where=where,
+        cause=cause, compared=len(hand), notes=(note,),
+    )  # fmt: skip
+
+
+class _FloatSlope(NamedTuple):
+    """The slope of the loss along one coordinate, by differences in float64."""
+
+    value: float
+    low: float
+    high: float
+    """The smaller and the larger of the slopes on both sides."""
+    error: float
+    """How far off they may be."""
+    is_smooth: bool
+    """Whether the slopes on both sides agree."""
+
+    def convicts(self, claimed: float, confirmed: float) -> bool:
+        """Whether a number is surely no slope here, as NaN is none, and another one may be it."""
+        slack = 10 * self.error + CONVICTING * max(abs(self.value), abs(claimed))
+        is_within = self.low - slack <= claimed <= self.high + slack
+        gap = abs(confirmed - self.value)
+        is_near = gap <= self.error + CONVICTING / 10 * abs(self.value)
+        return self.is_smooth and not is_within and is_near
+
+
+def _slope(programs: Programs, leaves: list, index: int) -> _FloatSlope:
+    """The difference quotients at the step at which two successive ones are closest."""
+    layout = programs.layout
+    row = layout.row(leaves, np.float64)
+    scale = abs(row[index]) or 1.0
+
+    def at_row(row: Any, leaves: list) -> Any:
+        return called(programs.loss, layout.replaced(leaves, row))[0]
+
+    with x64():
+        rest = rounded(leaves, np.float64)
+        loss = jax.jit(at_row).lower(row, rest).compile()
+        middle, sides, least = float(loss(row, rest)), [], np.inf
+        for halvings in HALVINGS:
+            step = scale * 2.0**-halvings
+            noise = abs(middle) * 2.0**-50 / step
+            if noise >= least:
+                break  # smaller steps can only be worse
+            values = []
+            for sign in (1, -1):
+                moved = row.copy()
+                moved[index] += sign * step
+                values.append(float(loss(moved, rest)))
+            right, left = (values[0] - middle) / step, (middle - values[1]) / step
+            sides.append((right, left, noise))
+            last = [(right + left) / 2 for right, left, _ in sides[-2:]]
+            if len(last) == 2 and np.isfinite(last).all():
+                least = min(least, abs(last[1] - last[0]) + noise)
+    found = np.array(sides)
+    central = (found[:, 0] + found[:, 1]) / 2
+    errors = np.abs(np.diff(central)) + found[1:, 2]
+    best = int(np.nanargmin(np.where(np.isfinite(errors), errors, np.inf)))
+    right, left, noise = found[best + 1]
+    smooth = abs(right - left) <= 4 * noise + 0.1 * abs(central[best + 1])
+    return _FloatSlope(
+        float(central[best + 1]), float(min(left, right)), float(max(left, right)),
+        float(4 * errors[best]), bool(smooth),
+    )  # fmt: skip

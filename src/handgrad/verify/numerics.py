@@ -148,37 +148,64 @@ class PointResult:
 
     @cached_property
     def errors(self) -> dict[str, np.ndarray]:
-        """Each answer's error in ulp."""
-        with ctx.workprec(ERROR_BITS):
-            return {
-                name: errors_ulp(computed, self.truth, self.dtype, self.values)
-                for name, computed in self.answers.items()
-            }
+        """Each answer's error in ulp of the truth; infinite for NaN and for a wrong infinity."""
+        in_range = np.abs(self.values) <= float(jnp.finfo(self.dtype).max)
+        unit = ulp(np.where(in_range, self.values, 1.0), self.dtype)
+        found = {}
+        for name, computed in self.answers.items():
+            with ctx.workprec(ERROR_BITS):
+                gap = midpoints(np.abs(as_balls(computed) - self.truth))
+            with np.errstate(all="ignore"):
+                error = np.where(in_range, gap / unit, np.inf)
+            same = np.where(computed == self.values, 0.0, np.inf)
+            found[name] = np.where(np.isfinite(computed), error, same)
+        return found
 
     @cached_property
     def costs(self) -> np.ndarray:
-        """What conditioning explains of an error, in ulp."""
+        """How far the truth moves, in ulp, as the inputs move by half an ulp.
+
+        Infinite where that is not known, or where the moved truth has no value.
+        """
+        if self.reach is None:
+            return np.full(len(self.truth), np.inf)
         with ctx.workprec(ERROR_BITS):
-            return conditionings(self.truth, self.reach, self.dtype, self.values)
+            moves = np.array([float(ball.abs_upper()) for ball in self.reach.tolist()])
+        with np.errstate(all="ignore"):
+            costs = moves / ulp(np.where(np.isfinite(self.values), self.values, 1.0), self.dtype)
+        return np.where(finite_entries(self.reach), costs, np.inf)
 
     @cached_property
     def bad(self) -> dict[str, np.ndarray]:
-        """Where each answer `is_bad`."""
-        with ctx.workprec(ERROR_BITS):
-            return {name: _bad_entries(self, computed) for name, computed in self.answers.items()}
+        """Where each answer is NaN; infinite where the truth is in range, or otherwise infinite.
 
-    def explained(self, by_conditioning: bool = True) -> np.ndarray:
-        """Where `is_explained` holds of hand; also without what conditioning costs."""
-        costs = self.costs if by_conditioning else np.zeros(len(self.truth))
-        found = self.errors["hand"] <= ALLOWANCE * (1 + costs)
-        for index in np.flatnonzero(~finite_entries(self.truth)):
-            own = float(self.answers["hand"][index]), self.truth[index]
-            found[index] = is_explained(*own, self.reach_at(int(index)), self.dtype)
+        And where it is zero or of the wrong sign for a normal truth, and rounding, on inputs of
+        this conditioning, does not explain that.
+        """
+        info, infinite = jnp.finfo(self.dtype), np.isinf(self.values) & ~finite_entries(self.truth)
+        with ctx.workprec(ERROR_BITS):
+            positive, sizes = self.truth > arb(0), np.abs(self.truth)
+            in_range, normal = sizes < arb(float(info.max)), sizes >= arb(float(info.tiny))
+        found = {}
+        for name, computed in self.answers.items():
+            with np.errstate(invalid="ignore"):
+                wrong = (computed == 0) | ((computed > 0) != positive)
+            wrong &= normal & ~self.explained(name)
+            wrong = np.where(np.isinf(computed), in_range, wrong)
+            wrong = np.where(infinite, computed != self.values, wrong)
+            found[name] = np.isnan(computed) | wrong
         return found
 
-    def reach_at(self, index: int) -> arb | None:
-        """How far the truth of one coordinate moves."""
-        return None if self.reach is None else self.reach[index]
+    def explained(self, name: str = "hand", by_conditioning: bool = True) -> np.ndarray:
+        """Where rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning.
+
+        Also without what conditioning costs.
+        """
+        costs = self.costs if by_conditioning else 0.0
+        same = np.isinf(self.values) & (self.answers[name] == self.values)
+        with np.errstate(over="ignore"):
+            found = self.errors[name] <= ALLOWANCE * (1 + costs)
+        return np.where(finite_entries(self.truth), found, same)
 
     def without_disagreeing(self) -> "PointResult":
         """No truth where conventions differ: NaN is bad there, nothing else is judged."""
@@ -262,8 +289,8 @@ def _reach(
     together, with random signs, and twice the largest move counts.
     """
     steps = half_ulps(leaves, programs.layout.argnums, dtype)
-    counts = [int(np.count_nonzero(step)) for step in steps]
-    if sum(counts) <= MOST_SINGLE_MOVES:
+    are_few = sum(np.count_nonzero(step) for step in steps) <= MOST_SINGLE_MOVES
+    if are_few:
         alone = [
             [np.where(np.arange(step.size).reshape(step.shape) == j, step, 0.0)
              if k == leaf else np.zeros_like(step) for k, step in enumerate(steps)]
@@ -282,8 +309,8 @@ def _reach(
         if any(row is None for row in both):
             return None
         moves.append(np.maximum.reduce([abs(row - true) for row in both]))
-    if sum(counts) <= MOST_SINGLE_MOVES:
-        return np.array([sum(column, arb(0)) for column in zip(*moves, strict=True)] or true * 0)
+    if are_few:
+        return np.sum(moves, axis=0) if moves else true * 0
     return 2 * np.maximum.reduce(moves)
 
 
@@ -308,7 +335,6 @@ def half_ulps(leaves: list, differentiated: tuple[int, ...], dtype: str) -> list
 
 def _moved(leaves: list, steps: list[np.ndarray], sign: int) -> list:
     """The leaves with every number moved by its step, exactly, in balls without a radius."""
-
     with ctx.workprec(2200):  # exact for any two float64 numbers
         return [
             leaf if not is_float(leaf) or not step.any()
@@ -421,49 +447,12 @@ def _is_balls(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype == object
 
 
-# --- one number, and a row of them ----------------------------------------------------------------
+# --- rows of numbers ------------------------------------------------------------------------------
 
 
 def midpoints(row: Row) -> np.ndarray:
     """The middle of each ball as the nearest float64."""
     return np.array([float(ball) for ball in row.tolist()], np.float64)
-
-
-def _bad_entries(point: PointResult, computed: np.ndarray) -> np.ndarray:
-    values = point.values
-    with np.errstate(invalid="ignore"):
-        opposed = (values != 0) & (np.sign(computed) != np.sign(values))
-    bad = ~np.isfinite(computed) | ~np.isfinite(values) | opposed
-    for index in np.flatnonzero(bad):
-        own = float(computed[index]), point.truth[index], point.reach_at(int(index))
-        bad[index] = is_bad(*own, point.dtype)
-    return bad
-
-
-def is_bad(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
-    """NaN; infinite for a truth in range; zero or of the wrong sign for a normal, certain truth.
-
-    A truth is certain where rounding, on inputs of this conditioning, does not explain the error.
-    """
-    info = jnp.finfo(dtype)
-    if math.isnan(computed):
-        return True
-    if is_infinite(true):
-        return computed != float(true)
-    if math.isinf(computed):
-        return bool(abs(true) < arb(float(info.max)))
-    if not abs(true) >= arb(float(info.tiny)):
-        return False
-    wrong = computed == 0 or (computed > 0) != bool(true > 0)
-    return wrong and not is_explained(computed, true, reach, dtype)
-
-
-def is_explained(computed: float, true: arb, reach: arb | None, dtype: str) -> bool:
-    """Whether rounding may have cost the error: ALLOWANCE times 1 ulp and the conditioning."""
-    if not true.is_finite():
-        return is_infinite(true) and computed == float(true)
-    allowed = ALLOWANCE * (1 + conditioning(true, reach, dtype))
-    return error_ulp(computed, true, dtype) <= allowed
 
 
 def lost_coordinate(point: PointResult, explained: bool = False) -> int | None:
@@ -477,74 +466,20 @@ def lost_coordinate(point: PointResult, explained: bool = False) -> int | None:
     with np.errstate(invalid="ignore"):
         lost = ~(np.abs(computed - point.values) <= ONE_DIGIT * values)
     lost &= (values >= float(info.tiny)) & (values <= float(info.max))
-    for index in np.flatnonzero(lost):
-        own = float(computed[index]), point.truth[index], point.reach_at(int(index))
-        if is_explained(*own, point.dtype) == explained:
-            return int(index)
-    return None
-
-
-def errors_ulp(computed: np.ndarray, true: Row, dtype: str, values: np.ndarray) -> np.ndarray:
-    """|computed − true| in ulp of the truth; infinite for NaN and for an infinity that is wrong.
-
-    `values` are the midpoints of the truth.
-    """
-    in_range = np.abs(values) <= float(jnp.finfo(dtype).max)
-    gap = midpoints(np.abs(as_balls(computed) - true))
-    with np.errstate(all="ignore"):
-        error = gap / ulp(np.where(in_range, values, 1.0), dtype)
-    error = np.where(in_range, error, np.inf)
-    return np.where(np.isfinite(computed), error, np.where(computed == values, 0.0, np.inf))
-
-
-def error_ulp(computed: float, true: arb, dtype: str) -> float:
-    """`errors_ulp` of one number."""
-    row = np.array([true])
-    return float(errors_ulp(np.array([computed]), row, dtype, midpoints(row))[0])
-
-
-def conditionings(true: Row, reach: Row | None, dtype: str, values: np.ndarray) -> np.ndarray:
-    """How far the truth moves, in ulp, as the inputs move by half an ulp.
-
-    Infinite where that is not known, or where the moved truth has no value. `values` are the
-    midpoints of the truth.
-    """
-    if reach is None:
-        return np.full(len(true), np.inf)
-    known = finite_entries(reach)
-    moves = np.array([float(ball.abs_upper()) for ball in reach.tolist()])
-    with np.errstate(all="ignore"):
-        return np.where(known, moves / ulp(np.where(np.isfinite(values), values, 1.0), dtype),
-                        np.inf)  # fmt: skip
-
-
-def conditioning(true: arb, reach: arb | None, dtype: str) -> float:
-    """`conditionings` of one number."""
-    row, moved = np.array([true]), None if reach is None else np.array([reach])
-    return float(conditionings(row, moved, dtype, midpoints(row))[0])
+    found = np.flatnonzero(lost & (point.explained() == explained))
+    return int(found[0]) if len(found) else None
 
 
 # --- all points -----------------------------------------------------------------------------------
 
 
 class _Worst(NamedTuple):
-    """The error of a witness that conditioning explains least."""
+    """The coordinate of a point where a witness errs most, beside what conditioning explains."""
 
-    excess: float = -1.0
-    """The error over what conditioning explains."""
-    modesty: float = -math.inf
-    """Minus the largest input: of infinite errors the most modest is shown."""
-    error: float = 0.0
-    conditioning: float = 0.0
     point: PointResult | None = None
     place: int = 0
-    computed: float = 0.0
-
-    def described(self, layout: Layout) -> WorstInput | None:
-        """With the inputs."""
-        if self.point is None:
-            return None
-        return _worst_input(layout, self.point, self.place, self.error, self.computed)
+    excess: float = -1.0
+    """The error over what conditioning explains."""
 
 
 def summarize(
@@ -552,87 +487,83 @@ def summarize(
 ) -> NumericsRow:
     """The row of a dtype, from the points whose truth was taken."""
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
-    worst = {"hand": _Worst(), "autodiff": _Worst()}
-    bad = {"hand": 0, "autodiff": 0}
-    bad_at: dict[str, tuple[float, WorstInput]] = {}
+    worst = dict.fromkeys(("hand", "autodiff"), _Worst())
+    bad = dict.fromkeys(worst, 0)
+    bad_at = dict.fromkeys(worst, _Worst())
     subnormal = 0
+    for point in points:
+        sizes = np.abs(point.values)
+        with np.errstate(invalid="ignore"):
+            subnormal += int(np.sum(point.underflows | ((sizes > 0) & (sizes < tiny))))
+            in_range = (sizes >= tiny) & (sizes <= largest)
+        for name, computed in point.answers.items():
+            lost = ~np.isfinite(computed)
+            failed = lost if point.underflows else point.bad[name]
+            bad[name] += int(failed.sum())
+            counted = in_range & (lost | (not point.underflows))
+            worst[name] = _worse(worst[name], point, name, counted)
+            before = bad_at[name].point
+            if failed.any() and (before is None or point.modesty > before.modesty):
+                bad_at[name] = _Worst(point, int(np.argmax(failed)))
+
+    def largest_error(name: str) -> float:
+        point, place, _ = worst[name]
+        return 0.0 if point is None else float(point.errors[name][place])
+
     witnessed = all("autodiff" in point.answers for point in points)
-    with ctx.workprec(ERROR_BITS):
-        for point in points:
-            sizes = np.abs(point.values)
-            with np.errstate(invalid="ignore"):
-                subnormal += int(np.sum(point.underflows | ((sizes > 0) & (sizes < tiny))))
-                in_range = (sizes >= tiny) & (sizes <= largest)
-            modesty = point.modesty
-            for name, computed in point.answers.items():
-                lost = ~np.isfinite(computed)
-                failed = lost if point.underflows else point.bad[name]
-                bad[name] += int(failed.sum())
-                counted = in_range & (lost | (not point.underflows))
-                errors = point.errors[name]
-                worst[name] = _worse(worst[name], point, computed, errors, counted)
-                is_first = name not in bad_at
-                if failed.any() and (is_first or modesty > bad_at[name][0]):
-                    index = int(np.argmax(failed))
-                    at = _worst_input(
-                        layout, point, index, float(errors[index]), float(computed[index])
-                    )
-                    bad_at[name] = (modesty, at)
+    hardest, place, _ = worst["hand"]
     return NumericsRow(
         dtype=dtype,
-        hand_max_ulp=worst["hand"].error,
-        autodiff_max_ulp=worst["autodiff"].error if witnessed else math.nan,
-        conditioning_ulp=worst["hand"].conditioning,
-        hand_worst_at=worst["hand"].described(layout),
-        autodiff_worst_at=worst["autodiff"].described(layout),
+        hand_max_ulp=largest_error("hand"),
+        autodiff_max_ulp=largest_error("autodiff") if witnessed else math.nan,
+        conditioning_ulp=0.0 if hardest is None else float(hardest.costs[place]),
+        hand_worst_at=_described(layout, "hand", worst["hand"]),
+        autodiff_worst_at=_described(layout, "autodiff", worst["autodiff"]),
         hand_bad=bad["hand"],
         autodiff_bad=bad["autodiff"],
         subnormal=subnormal,
         discarded=discarded,
         evaluations=evaluations,
         exact_points=len(points),
-        hand_bad_at=bad_at["hand"][1] if "hand" in bad_at else None,
-        autodiff_bad_at=bad_at["autodiff"][1] if "autodiff" in bad_at else None,
+        hand_bad_at=_described(layout, "hand", bad_at["hand"]),
+        autodiff_bad_at=_described(layout, "autodiff", bad_at["autodiff"]),
     )
 
 
-def _worse(
-    before: _Worst,
-    point: PointResult,
-    computed: np.ndarray,
-    errors: np.ndarray,
-    counted: np.ndarray,
-) -> _Worst:
-    """The worst so far, or a coordinate of this point that is worse by more than 1%."""
-    modesty, costs = point.modesty, point.costs
+def _worse(before: _Worst, point: PointResult, name: str, counted: np.ndarray) -> _Worst:
+    """The worst so far, or a coordinate of this point that is worse by more than 1%.
+
+    Of infinite errors the one at the most modest point.
+    """
+    errors = point.errors[name]
     with np.errstate(invalid="ignore"):
-        excess = np.where(np.isfinite(errors), errors / (1 + costs), np.inf)
+        excess = np.where(np.isfinite(errors), errors / (1 + point.costs), np.inf)
     excess = np.where(counted, excess, -np.inf)
     while True:
-        tied = before.excess == math.inf and modesty > before.modesty
-        worse = (excess == math.inf) if tied else excess > 1.01 * before.excess
+        worse = excess > 1.01 * before.excess
+        if before.excess == math.inf and before.point is not None:
+            worse = (excess == math.inf) & (point.modesty > before.point.modesty)
         if not worse.any():
             return before
         index = int(np.argmax(worse))
-        before = _Worst(
-            float(excess[index]), modesty, float(errors[index]), float(costs[index]), point, index,
-            float(computed[index]),
-        )  # fmt: skip
+        before = _Worst(point, index, float(excess[index]))
 
 
-def _worst_input(
-    layout: Layout, point: PointResult, index: int, error: float, computed: float
-) -> WorstInput:
+def _described(layout: Layout, name: str, worst: _Worst) -> WorstInput | None:
+    """What a witness gives there, with the inputs."""
+    point, index, _ = worst
+    if point is None:
+        return None
     parts = [np.ravel(part).astype(np.float64) for part in layout.split(point.row)]
     return WorstInput(
         coordinate=layout.coordinate(index),
-        ulp=error,
-        computed=float(computed).hex(),
+        ulp=float(point.errors[name][index]),
+        computed=float(point.answers[name][index]).hex(),
         truth=_decimal(point.truth[index]),
         own=float(point.row[index]).hex(),
         inputs=tuple(
-            (name, tuple(map(float.hex, part.tolist())))
-            for name, part in zip(layout.names, parts, strict=True)
+            (own, tuple(map(float.hex, part.tolist())))
+            for own, part in zip(layout.names, parts, strict=True)
         ),
     )
 

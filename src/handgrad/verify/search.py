@@ -18,12 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.exact import Traced
 from handgrad.exact.evaluation import effort_of
 from handgrad.exact.movement import DIRECT
 from handgrad.jaxprs import Program, as_arrays, bind, called_program, run, sub_jaxprs
 from handgrad.verify.ulp import ulp, ulp_error
-from handgrad.verify.witnesses import Problem, Programs, quick_options, rounded
+from handgrad.verify.witnesses import Problem, Programs, called, quick_options, rounded
 
 GENERATIONS = 8
 PARENTS = 16
@@ -77,17 +76,11 @@ class BatchEvaluator:
 
     @cached_property
     def count(self) -> int:
-        """How many points one call takes."""
-        return max(1, min(self._wanted, int(MOST_NUMBERS / self._cost_of_a_row())))
-
-    def _cost_of_a_row(self) -> float:
-        """The numbers of a row, and a share of the operations that are done at it."""
-        programs = self._traced("float64")
-        operations = [
-            effort.numbers + effort.products
-            for effort in (effort_of(p.jaxpr) for p in programs.all)
-        ]
-        return 1 + self.layout.size + sum(operations) / OPERATIONS_PER_NUMBER
+        """How many points one call takes: fewer where each holds, or takes, many numbers."""
+        efforts = [effort_of(program.jaxpr) for program in self._traced("float64").all]
+        operations = sum(effort.numbers + effort.products for effort in efforts)
+        numbers = 1 + self.layout.size + operations / OPERATIONS_PER_NUMBER
+        return max(1, min(self._wanted, int(MOST_NUMBERS / numbers)))
 
     def _answers_at(self, dtype: str) -> Callable[[jax.Array, list], Batch]:
         """Hand, autodiff and the loss at one row, for tracing."""
@@ -106,7 +99,7 @@ class BatchEvaluator:
 
     def _range_at(self, row: jax.Array, leaves: list) -> Range:
         here = self.layout.replaced(leaves, row)
-        return Range(*with_magnitude_range(self._traced("float64").loss.jaxpr, here)[1:])
+        return magnitude_range(self._traced("float64").loss.jaxpr, here)
 
     def _run(
         self, name: str, at_row: Callable, rows: np.ndarray, leaves: list, dtype: str, **how: Any
@@ -139,21 +132,12 @@ class BatchEvaluator:
     def answers(self, rows: np.ndarray, leaves: list, dtype: str) -> dict[str, np.ndarray]:
         """The answers of hand and of autodiff at any number of rows."""
         found = [self.evaluate(chunk, leaves, dtype) for chunk in _chunks(rows, self.count)]
-        return {
-            "hand": np.concatenate([part.hand for part in found]),
-            "autodiff": np.concatenate([part.autodiff for part in found]),
-        }
+        hand, autodiff, _ = map(np.concatenate, zip(*found, strict=True))
+        return {"hand": hand, "autodiff": autodiff}
 
 
 def _as_row(gradient: list[jax.Array]) -> jax.Array:
     return jnp.concatenate([jnp.ravel(leaf) for leaf in gradient])
-
-
-def called(traced: Traced, leaves: list) -> list[jax.Array]:
-    """The outputs of a traced function at these leaves, in JAX."""
-    variables = traced.jaxpr.jaxpr.invars
-    operands = [as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
-    return run(traced.jaxpr, operands, bind)
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -164,11 +148,11 @@ KEEP_MAGNITUDES = frozenset({*DIRECT, "abs", "convert_element_type", "max", "min
 """Equations that give numbers of the magnitudes that they were given."""
 
 
-def with_magnitude_range(program: Program, leaves: list) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The value of a program, the smallest nonzero |number| on the way, and the largest.
+def magnitude_range(program: Program, leaves: list) -> Range:
+    """The smallest nonzero |number| on the way through a program, and the largest; 1 for none.
 
     >>> program = jax.make_jaxpr(lambda x: 1e-3 * x + 1e3)(1.0)
-    >>> value, small, large = with_magnitude_range(program, [1.0])
+    >>> small, large = magnitude_range(program, [1.0])
     >>> round(float(small), 6), round(float(large), 3)
     (0.001, 1000.001)
     """
@@ -180,20 +164,18 @@ def with_magnitude_range(program: Program, leaves: list) -> tuple[jax.Array, jax
             return run(inside, operands, apply)
         outputs = bind(equation, operands)
         if equation.primitive.name not in KEEP_MAGNITUDES:
-            passed.extend(
-                jnp.abs(jnp.ravel(out))
-                for out in outputs if jnp.issubdtype(out.dtype, jnp.floating)
-            )  # fmt: skip
+            floats = [out for out in outputs if jnp.issubdtype(out.dtype, jnp.floating)]
+            passed.extend(jnp.abs(jnp.ravel(out)) for out in floats)
         return outputs
 
     variables = program.jaxpr.invars
     operands = [as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
     (value,) = run(program, operands, apply)
     if not passed:
-        return value, jnp.ones_like(value), jnp.ones_like(value)
+        return Range(jnp.ones_like(value), jnp.ones_like(value))
     sizes = jnp.concatenate([size.astype(value.dtype) for size in passed])
     smallest = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf), initial=jnp.inf)
-    return value, smallest, jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0.0), initial=0.0)
+    return Range(smallest, jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0.0), initial=0.0))
 
 
 # --- scores ---------------------------------------------------------------------------------------

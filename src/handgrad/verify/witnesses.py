@@ -103,6 +103,11 @@ def positions_of(argnums: Argnums) -> tuple[int, ...]:
     return argnums if isinstance(argnums, tuple) else (argnums,)
 
 
+def differentiated(args: tuple, argnums: Argnums) -> Any:
+    """The argument that `argnums` names, or the tuple of them."""
+    return tuple(args[i] for i in argnums) if isinstance(argnums, tuple) else args[argnums]
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
@@ -184,10 +189,15 @@ class Problem:
         return Layout.of(self.at, self.argnums, argument_names(self.at, self.of, self.gradient))
 
     @cached_property
+    def _grad(self) -> Callable:
+        """One function, so that JAX finds its trace again."""
+        return autodiff(self.of, self.argnums)
+
+    @cached_property
     def differentiable(self) -> bool:
         """Whether JAX can differentiate the loss: a while loop or a callback it cannot."""
         try:
-            jax.eval_shape(autodiff(self.of, self.argnums), *self.at)
+            jax.eval_shape(self._grad, *self.at)
         except Exception:
             return False
         return True
@@ -196,11 +206,10 @@ class Problem:
     def autodiff(self) -> Callable:
         """The second witness: `jax.grad` of the loss; NaN everywhere if there is none."""
         if self.differentiable:
-            return autodiff(self.of, self.argnums)
+            return self._grad
 
         def unknown(*args: Any) -> Any:
-            argnums = self.argnums
-            chosen = args[argnums] if isinstance(argnums, int) else tuple(args[i] for i in argnums)
+            chosen = differentiated(args, self.argnums)
             return jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), chosen)
 
         return unknown
@@ -250,13 +259,12 @@ def check_floats(at: tuple, argnums: Argnums) -> None:
                 )  # fmt: skip
 
 
-def check_arguments(of: Callable, at: Any, argnums: Argnums, differentiable: bool = True) -> None:
-    """Raise InputError unless `at` is a tuple, `argnums` names floats in it, `of` is scalar.
+def check_arguments(of: Callable, at: tuple, argnums: Argnums, differentiable: bool = True) -> None:
+    """Raise InputError unless `argnums` names floats in `at`, and `of` is scalar.
 
     And unless JAX can differentiate the loss, if it has to be `differentiable`.
     """
-    check_at(at)
-    check_floats(at, counted_from_0(argnums, at))
+    check_floats(at, argnums)
     try:
         value = jax.eval_shape(of, *at)
         scalar = _is_real_number(value)
@@ -326,7 +334,7 @@ def draw_points(problem: Problem, count: int) -> list[tuple]:
                 "points", "a function of one random key", describe_error(error),
                 "call points(jax.random.key(0)) by itself",
             ) from error  # fmt: skip
-        if _shapes(args) != _shapes(problem.at):
+        if shapes_of(args) != shapes_of(problem.at):
             raise InputError(
                 "points", "arguments with the structure and shapes of `at`",
                 jax.tree.map(jnp.shape, args), "draw a tuple like `at`",
@@ -336,8 +344,9 @@ def draw_points(problem: Problem, count: int) -> list[tuple]:
     return drawn
 
 
-def _shapes(args: tuple) -> tuple[Any, list]:
-    return jax.tree.structure(args), [jnp.shape(leaf) for leaf in jax.tree.leaves(args)]
+def shapes_of(tree: Any) -> tuple[Any, list]:
+    """The structure of a tree, and the shapes of its leaves."""
+    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 # --- data in closures -----------------------------------------------------------------------------
@@ -349,31 +358,25 @@ def captures_arrays(function: Callable, at: tuple) -> bool:
     True also where it cannot be traced for another reason than that it wants NumPy's arrays or a
     number's value: it may be what another mode has left.
     """
-    if _holds(function, _is_scalar_array):
+    if _holds(function, most_axes=0):  # in a program such an array looks like any literal
         return True
     try:
         return bool(jaxprs.captured_arrays(jaxprs.attempt(function, at)))
     except jax.errors.TracerArrayConversionError:
         return False
     except jax.errors.ConcretizationTypeError:
-        return _holds(function, _is_array)
+        return _holds(function, most_axes=np.inf)
     except Exception:
         return True
     finally:
         gc.collect(0)
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)
+def _holds(function: Any, most_axes: float, depth: int = 0) -> bool:
+    """Whether an array of NumPy stands in a closure, a global, an attribute or a partial.
 
-
-def _is_scalar_array(value: Any) -> bool:
-    """Whether it is an array without axes, which in a program looks like any literal."""
-    return isinstance(value, np.ndarray) and value.ndim == 0
-
-
-def _holds(function: Any, is_meant: Callable[[Any], bool], depth: int = 0) -> bool:
-    """Whether a value that is meant stands in a closure, a global, an attribute or a partial."""
+    One of at most `most_axes` axes.
+    """
     if isinstance(function, functools.partial):
         held = [function.func, *function.args, *function.keywords.values()]
     else:
@@ -385,19 +388,16 @@ def _holds(function: Any, is_meant: Callable[[Any], bool], depth: int = 0) -> bo
             return False
         names = function.__code__.co_names
         held += [function.__globals__[n] for n in names if n in function.__globals__]
-        held += [c.cell_contents for c in function.__closure__ or () if _is_filled(c)]
+        filled = [cell for cell in function.__closure__ or () if cell != CellType()]
+        held += [cell.cell_contents for cell in filled]
         held += function.__defaults__ or ()
-    if any(map(is_meant, held)):
+    if any(isinstance(entry, np.ndarray) and entry.ndim <= most_axes for entry in held):
         return True
     return depth < MOST_DEPTH and any(
-        _holds(entry, is_meant, depth + 1)
+        _holds(entry, most_axes, depth + 1)
         for entry in held
         if callable(entry) and not str(getattr(entry, "__module__", "")).startswith("jax")
     )
-
-
-def _is_filled(cell: Any) -> bool:
-    return cell != CellType()
 
 
 # --- structure ------------------------------------------------------------------------------------
@@ -415,7 +415,8 @@ def is_traceable(gradient: Callable, at: tuple) -> bool:
 def structure_fault(answer: Any, expected: Any) -> str | None:
     """What is wrong with the structure, shapes or dtypes of a gradient, in words; None if nothing.
 
-    `expected` is what `jax.eval_shape` says of `jax.grad`: broadcasting is not forgiven.
+    `expected` are the arguments that it belongs to, as `jax.grad` gives it: broadcasting is not
+    forgiven.
     """
     got: Any = jax.tree.structure(answer)
     want: Any = jax.tree.structure(expected)
@@ -477,12 +478,9 @@ class Layout:
         """The layout of these arguments, whose names may be given."""
         leaves, treedef = jax.tree.flatten(at)
         positions = jax.tree.unflatten(treedef, range(len(leaves)))
-        chosen: Any = (
-            positions[argnums] if isinstance(argnums, int) else tuple(positions[i] for i in argnums)
-        )
-        flat = tuple(position for _, position in named_leaves(chosen))
-        called = arguments or [f"at[{i}]" for i in range(len(at))]
-        names = [called[i] + path for i in positions_of(argnums) for path, _ in named_leaves(at[i])]
+        flat = tuple(position for _, position in named_leaves(differentiated(positions, argnums)))
+        own = arguments or [f"at[{i}]" for i in range(len(at))]
+        names = [own[i] + path for i in positions_of(argnums) for path, _ in named_leaves(at[i])]
         return cls(
             treedef=treedef,
             argnums=flat,
@@ -509,12 +507,6 @@ class Layout:
             index -= size
         raise IndexError(index)
 
-    def input_at(self, leaves: list, index: int | None) -> str:
-        """' at params.weight[2, 0] = 1.5': the input beside a coordinate; '' for none."""
-        if index is None:
-            return ""
-        return f" at {self.coordinate(index)} = {self.row(leaves, np.float64)[index]:.17g}"
-
     def args(self, leaves: list) -> tuple:
         """The arguments with these leaves."""
         return jax.tree.unflatten(self.treedef, leaves)
@@ -539,10 +531,11 @@ class Layout:
 
     def moves(self, leaves: list, direction: np.ndarray) -> list:
         """A direction for every flat leaf: None where nothing moves."""
-        moves: list[Any] = [None] * len(leaves)
-        for position, part in zip(self.argnums, self.split(direction), strict=True):
-            moves[position] = part
-        return moves
+        return self.replaced([None] * len(leaves), direction)
+
+    def unit(self, index: int) -> np.ndarray:
+        """The direction along one coordinate."""
+        return np.eye(1, self.size, index)[0]
 
 
 # --- programs -------------------------------------------------------------------------------------
@@ -596,23 +589,17 @@ class Programs:
         """
         assert program is not None
         point = _fingerprint(leaves)
-        key = None if point is None else (program.jaxpr, constants, point)
-        known_digits, row = self._rows[key] if key in self._rows else (-1, np.zeros(0, object))
+        key = program.jaxpr, constants, point
+        known_digits, row = self._rows.get(key, (-1, np.zeros(0, object)))
         if known_digits < digits:
             out = exact.evaluate_jaxpr(program.jaxpr, leaves, digits, self.rules, constants)
-            rows = [np.ravel(np.asarray(part, dtype=object)) for part in out]
-            row = np.concatenate(rows) if rows else np.zeros(0, dtype=object)
-            self._keep(key, digits, row)
+            row = np.concatenate([np.ravel(part).astype(object) for part in (*out, row[:0])])
+            if point is not None:
+                self._rows.pop(key, None)
+                self._rows[key] = digits, row
+                while sum(len(kept) for _, kept in self._rows.values()) > MOST_KEPT:
+                    del self._rows[next(iter(self._rows))]  # the oldest
         return row.copy()
-
-    def _keep(self, key: tuple | None, digits: int, row: Row) -> None:
-        """Remember a row; the oldest ones are forgotten where all are too many numbers."""
-        if key is None:
-            return
-        self._rows.pop(key, None)
-        self._rows[key] = digits, row
-        while sum(len(kept) for _, kept in self._rows.values()) > MOST_KEPT:
-            del self._rows[next(iter(self._rows))]
 
     def along(self, leaves: list, direction: np.ndarray, digits: int) -> arb:
         """The directional derivative of the loss, from its values alone."""
@@ -638,6 +625,13 @@ def _fingerprint(leaves: list) -> tuple | None:
         array = np.asarray(leaf, np.float64 if is_float(leaf) else None)
         parts.append((array.dtype.str, array.shape, array.tobytes()))
     return tuple(parts)
+
+
+def called(traced: Traced, leaves: list) -> list[jax.Array]:
+    """The outputs of a traced function at these leaves, in JAX."""
+    variables = traced.jaxpr.jaxpr.invars
+    operands = [jaxprs.as_arrays(leaf, v.aval) for leaf, v in zip(leaves, variables, strict=True)]
+    return jaxprs.run(traced.jaxpr, operands, jaxprs.bind)
 
 
 def compiled(problem: Problem, function: Callable, operands: Sequence, dtype: str) -> Callable:
