@@ -3,10 +3,10 @@
 `verify` asks (`api`); `judge` goes from the question to the `Verdict`: the witnesses are traced
 (`witnesses`), compared as mathematics (`mathematics`) and run in each dtype (`numerics`, at points
 found by `search`; `blackbox` for what cannot be traced, `large` for what is too large). All of it
-is summed up (`conclusion`), and a difference explained (`diagnosis`). `derivatives` (products with
-a Jacobian, Hessians, rules) and `objectives` (those of boosting libraries) ask the same of the
-gradient of a scalar. `certificate` writes a verdict down and reads it again. `agree` is the quick
-question of two witnesses.
+is summed up, and a difference explained (`diagnosis`). `derivatives` (products with a Jacobian,
+Hessians, rules) and `objectives` (those of boosting libraries) ask the same of the gradient of a
+scalar. `verdict` writes a verdict down as text, HTML and certificate, and reads that again. `agree`
+is the quick question of two witnesses.
 """
 
 from handgrad.verify.agreement import Agreement, LeafAgreement, agree

@@ -7,7 +7,7 @@ are put in words by what is known of the loss: sizes of axes, constants, argumen
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -154,6 +154,11 @@ class ComparedLeaf(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.abs(self.hand - self.truth)[wrong] / np.abs(self.truth[wrong])
         return float(np.max(np.nan_to_num(errors, nan=math.inf)))
+
+
+def wrong_leaves(leaves: Sequence[ComparedLeaf]) -> list[int]:
+    """The positions of the leaves that differ."""
+    return [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
 
 
 class Cause(NamedTuple):
