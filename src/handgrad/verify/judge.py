@@ -164,12 +164,14 @@ def _judge(problem: Problem) -> Verdict:
                 if problem.is_late:
                     break
                 problem.report(f"judging in {dtype}")
-                by_dtype.append(
-                    judge_dtype(
-                        problem, traced(dtype), truth, evaluator, points, further, dtype,
-                        is_wrong=results[0].hand == "different",
-                    )
-                )  # fmt: skip
+                own = traced(dtype)
+                true = {"autodiff": own.autodiff, "hand": own.hand, "loss": None}[truth]
+                settled = results[0].hand == "different" and own.is_expensive
+                rng = np.random.default_rng([problem.seed, 1])
+                asked = DtypeJudge(
+                    problem, own, true, evaluator, points, further, dtype, settled, rng
+                )
+                by_dtype.append(asked.judge())
     except KeyboardInterrupt:
         stopped = "interrupted"
     except OutOfTime:
@@ -282,178 +284,153 @@ def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
 # --- one dtype ------------------------------------------------------------------------------------
 
 
-def judge_dtype(
-    problem: Problem,
-    programs: Programs,
-    truth_witness: str,
-    evaluator: Evaluator,
-    points: Sequence[list],
-    further: Sequence[list],
-    dtype: str,
-    is_wrong: bool,
-) -> DtypeResult:
-    """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
-
-    `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
-    Where hand `is_wrong` at the point given, and evaluations are expensive, there is no search.
+@dataclass(frozen=True)
+class DtypeJudge:
+    """Judges one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
     is a kink, where conventions differ and no ulps are counted at the coordinates that disagree; or
     an error that the point given did not show; or a constant that the trace has rounded.
     """
-    rng = np.random.default_rng([problem.seed, 1])
-    truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
-    settled = is_wrong and programs.is_expensive
-    places, evaluations = _places(
-        problem, programs, evaluator, points, further, dtype, rng, searched=not settled
-    )
-    judged: list[PointResult] = []
-    given: list[PointResult] = []
-    errors: list[MathResult] = []
-    discarded = 0
-    for number, (leaves, rows) in enumerate(places):
-        if number and problem.is_late:
-            break
-        answers = evaluator.answers(rows, leaves, dtype)
-        known: dict[bytes, tuple[PointResult | None, str]] = {}  # a search may find a row twice
-        for index, row in enumerate(rows):
-            here = programs.layout.replaced(leaves, row)
-            own = {name: answer[index] for name, answer in answers.items()}
-            if programs.autodiff is None:
-                own.pop("autodiff")
-            if row.tobytes() not in known:
-                with x64():
-                    known[row.tobytes()] = _evaluated(
-                        programs, truth, leaves, row, own, dtype, is_given=not number
-                    )
-            point, found = known[row.tobytes()]
-            sought = number >= len(points)
-            if point is None or found == "no value" or (found == "overflow" and sought):
-                discarded += 1
-                continue
-            if found == "subnormal":
-                point = replace(point, underflows=True)
-            if programs.hand is None:
-                with x64():
-                    point = _without_kinks(programs, point, here, dtype)
-            if point.disagreeing and not settled:
-                place = f"at {_place(number, len(points))}, in {dtype}"
-                error, agree = _compare_again(problem, programs, here, dtype, rng, place, sought)
-                errors += [error] if error else []
-                point = point if error or agree else point.without_disagreeing()
-            judged.append(point)
-            given += [point] if number == 0 else []
-    row_given = summarize(programs.layout, given, dtype, evaluations, discarded)
-    row = summarize(programs.layout, judged, dtype, evaluations, discarded)
-    row = replace(
-        row,
-        hand_ulp=row_given.hand_max_ulp if given else math.nan,
-        autodiff_ulp=row_given.autodiff_max_ulp if given else math.nan,
-        hand_bad_at=row_given.hand_bad_at or row.hand_bad_at,
-        autodiff_bad_at=row_given.autodiff_bad_at or row.autodiff_bad_at,
-    )
-    return DtypeResult(row, row_given, given, errors, programs)
 
+    problem: Problem
+    programs: Programs
+    """Traced at the dtype."""
+    truth: Traced | None
+    """The program that gives the true derivative; without one the loss is differenced."""
+    evaluator: Evaluator
+    points: Sequence[list]
+    further: Sequence[list]
+    """Drawn points whose worst alone is judged."""
+    dtype: str
+    settled: bool
+    """Whether hand is wrong at the point given, and evaluations are expensive: no search then."""
+    rng: np.random.Generator
 
-def _evaluated(
-    programs: Programs,
-    truth: Traced | None,
-    leaves: list,
-    row: np.ndarray,
-    answers: dict[str, np.ndarray],
-    dtype: str,
-    is_given: bool,
-) -> tuple[PointResult | None, str]:
-    """One point, and where the loss leads there: nothing excuses the point given."""
-    point = evaluate_point(programs, truth, leaves, row, answers, dtype, is_given)
-    if point is None or is_given:
-        return point, "normal"
-    both_fail = all(bad.any() for bad in point.bad.values())
-    here = programs.layout.replaced(leaves, row)
-    return point, classify_range(programs, here, dtype, both_fail)
+    def judge(self) -> DtypeResult:
+        """What the dtype shows at all places."""
+        layout, dtype = self.programs.layout, self.dtype
+        places, evaluations = self.places()
+        judged: list[PointResult] = []
+        given: list[PointResult] = []
+        errors: list[MathResult] = []
+        discarded = 0
+        for number, (leaves, rows) in enumerate(places):
+            if number and self.problem.is_late:
+                break
+            answers = self.evaluator.answers(rows, leaves, dtype)
+            if self.programs.autodiff is None:
+                del answers["autodiff"]
+            known: dict[bytes, tuple[PointResult | None, str]] = {}  # a search may find a row twice
+            for index, row in enumerate(rows):
+                if row.tobytes() not in known:
+                    own = {name: answer[index] for name, answer in answers.items()}
+                    known[row.tobytes()] = self.evaluate(leaves, row, own, is_given=not number)
+                point, found = known[row.tobytes()]
+                sought = number >= len(self.points)
+                if point is None or found == "no value" or (found == "overflow" and sought):
+                    discarded += 1
+                    continue
+                if found == "subnormal":
+                    point = replace(point, underflows=True)
+                here = layout.replaced(leaves, row)
+                if self.programs.hand is None:
+                    point = self.without_kinks(point, here)
+                if point.disagreeing and not self.settled:
+                    error, agree = self.compare_again(here, number)
+                    errors += [error] if error else []
+                    point = point if error or agree else point.without_disagreeing()
+                judged.append(point)
+                given += [point] if number == 0 else []
+        row_given = summarize(layout, given, dtype, evaluations, discarded)
+        row_all = summarize(layout, judged, dtype, evaluations, discarded)
+        row_all = replace(
+            row_all,
+            hand_ulp=row_given.hand_max_ulp if given else math.nan,
+            autodiff_ulp=row_given.autodiff_max_ulp if given else math.nan,
+            hand_bad_at=row_given.hand_bad_at or row_all.hand_bad_at,
+            autodiff_bad_at=row_given.autodiff_bad_at or row_all.autodiff_bad_at,
+        )
+        return DtypeResult(row_all, row_given, given, errors, self.programs)
 
-
-def _place(number: int, points: int) -> str:
-    if number == 0:
-        return "the point given"
-    return f"drawn point {number}" if number < points else "an input that the search found"
-
-
-def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
-    """A black box's point without the coordinates at which another convention would do."""
-    hand = point.answers["hand"]
-    doubtful = np.flatnonzero(~point.explained()).tolist()
-    # the algebra is settled in float64: here one digit will do
-    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
-    if len(kinks) < len(doubtful):
-        together = right_together(programs, leaves, hand, doubtful, dtype)
-        kinks = [i for i in doubtful if i in kinks or i in together]
-    return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
-
-
-def _compare_again(
-    problem: Problem,
-    programs: Programs,
-    leaves: list,
-    dtype: str,
-    rng: np.random.Generator,
-    place: str,
-    sought: bool,
-) -> tuple[MathResult | None, bool]:
-    """An error of the algebra at these leaves, if there is one; and whether hand is identical.
-
-    Leaves that were `sought` may be where nobody goes.
-    """
-    try:
+    def evaluate(
+        self, leaves: list, row: np.ndarray, answers: dict[str, np.ndarray], is_given: bool
+    ) -> tuple[PointResult | None, str]:
+        """One point, and where the loss leads there: nothing excuses the point given."""
         with x64():
-            again = compare_with_truth(
-                programs, leaves, problem.digits, rng, problem.reference, dtype
+            point = evaluate_point(
+                self.programs, self.truth, leaves, row, answers, self.dtype, is_given
             )
-    except Undecided:
-        return None, False
-    if again.hand == "different" and again.autodiff in RIGHT:
-        if sought and again.digits >= FEW_DIGITS and approximations(programs.loss.jaxpr):
-            return None, False  # far out an approximation is no longer near
-        return replace(again, found_at=place, leaves=leaves), False
-    return None, again.hand == "identical"
+            if point is None or is_given:
+                return point, "normal"
+            both_fail = all(bad.any() for bad in point.bad.values())
+            here = self.programs.layout.replaced(leaves, row)
+            return point, classify_range(self.programs, here, self.dtype, both_fail)
 
+    def without_kinks(self, point: PointResult, leaves: list) -> PointResult:
+        """A black box's point without the coordinates at which another convention would do."""
+        hand = point.answers["hand"]
+        doubtful = np.flatnonzero(~point.explained()).tolist()
+        with x64():  # the algebra is settled in float64: here one digit will do
+            kinks = [
+                i for i in doubtful
+                if is_subgradient(self.programs, leaves, i, float(hand[i]), ONE_DIGIT)
+            ]  # fmt: skip
+            if len(kinks) < len(doubtful):
+                together = right_together(self.programs, leaves, hand, doubtful, self.dtype)
+                kinks = [i for i in doubtful if i in kinks or i in together]
+        return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
-def _places(
-    problem: Problem,
-    programs: Programs,
-    evaluator: Evaluator,
-    points: Sequence[list],
-    further: Sequence[list],
-    dtype: str,
-    rng: np.random.Generator,
-    searched: bool,
-) -> tuple[list[tuple[list, np.ndarray]], int]:
-    """Leaves with rows to judge there: the points given and drawn, then what is `searched` for."""
-    layout = problem.layout
-    exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
-    base = layout.row(exact_points[0], dtype)
-    places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable and searched
-    if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
-        return places, 0
-    assert isinstance(evaluator, BatchEvaluator)
-    bounds = search_bounds(problem, programs, exact_points[0])
-    context = SearchContext(evaluator, exact_points[0], dtype, bounds)
-    numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
-    keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
-    candidates = search(context, base, problem.evaluations, keep, rng)
-    widest = max(problem.dtypes, key=lambda name: jnp.finfo(name).maxexp)
-    alone = dtype == widest and is_branching(programs.hand)
-    far = context.within(_far_from(base, layout, alone))
-    rows = np.concatenate([candidates.rows, far])
-    if programs.is_expensive:
-        rows = _most_telling(context, candidates, far, programs, rng)
-    places.append((context.leaves, rows))
-    if further:
-        drawn = [_exact_leaves(leaves, dtype) for leaves in further]
-        places.append(_worst_drawn(evaluator, drawn, dtype, rng))
-    return places, candidates.evaluations + len(further)
+    def compare_again(self, leaves: list, number: int) -> tuple[MathResult | None, bool]:
+        """An error of the algebra at a place, if there is one; and whether hand is identical.
+
+        What the search has found may be where nobody goes.
+        """
+        problem, sought = self.problem, number >= len(self.points)
+        try:
+            with x64():
+                again = compare_with_truth(
+                    self.programs, leaves, problem.digits, self.rng, problem.reference, self.dtype
+                )
+        except Undecided:
+            return None, False
+        if again.hand == "different" and again.autodiff in RIGHT:
+            if sought and again.digits >= FEW_DIGITS and approximations(self.programs.loss.jaxpr):
+                return None, False  # far out an approximation is no longer near
+            place = f"drawn point {number}" if number else "the point given"
+            place = "an input that the search found" if sought else place
+            return replace(again, found_at=f"at {place}, in {self.dtype}", leaves=leaves), False
+        return None, again.hand == "identical"
+
+    def places(self) -> tuple[list[tuple[list, np.ndarray]], int]:
+        """Leaves with rows to judge there: the points given and drawn, then what a search finds."""
+        problem, programs, evaluator = self.problem, self.programs, self.evaluator
+        layout, dtype = problem.layout, self.dtype
+        exact_points = [_exact_leaves(leaves, dtype) for leaves in self.points]
+        base = layout.row(exact_points[0], dtype)
+        places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
+        searched = problem.evaluations and problem.differentiable and len(base)
+        if not isinstance(evaluator, BatchEvaluator) or not searched:
+            return places, 0
+        if self.settled or problem.is_late:
+            return places, 0
+        bounds = search_bounds(problem, programs, exact_points[0])
+        context = SearchContext(evaluator, exact_points[0], dtype, bounds)
+        numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
+        keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
+        candidates = search(context, base, problem.evaluations, keep, self.rng)
+        widest = max(problem.dtypes, key=lambda name: jnp.finfo(name).maxexp)
+        alone = dtype == widest and is_branching(programs.hand)
+        far = context.within(_far_from(base, layout, alone))
+        rows = np.concatenate([candidates.rows, far])
+        if programs.is_expensive:
+            rows = _most_telling(context, candidates, far, programs, self.rng)
+        places.append((context.leaves, rows))
+        if self.further:
+            drawn = [_exact_leaves(leaves, dtype) for leaves in self.further]
+            places.append(_worst_drawn(evaluator, drawn, dtype, self.rng))
+        return places, candidates.evaluations + len(self.further)
 
 
 def _most_telling(

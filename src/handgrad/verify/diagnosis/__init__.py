@@ -97,10 +97,9 @@ def diagnose(
         vague = not explained or explained.cost >= DESCRIBED
         if gradient and there and vague and here.is_kink():
             beside = _second_point(here, of, slope, gradient, tree, seed=1)
-            same = beside and wrong_leaves(beside.leaves) == wrong
-            found = _explained(beside, there) if same else None
-            if found and found.cost < DESCRIBED:
-                explained = found
+            if beside and wrong_leaves(beside.leaves) == wrong:
+                found = _explained(beside, there)
+                explained = found if found and found.cost < DESCRIBED else explained
     return explained.words if explained else None
 
 

@@ -216,8 +216,9 @@ def compile_chain(
     def at(moving: Sequence[Any]) -> list[Intermediate]:
         answers = jax.device_get(compiled(list(moving), directions))
         return [
-            Intermediate(*own, np.asarray(u), np.asarray(c), np.reshape(j, (columns, -1)).T)
-            for own, u, c, j in zip(named, *answers, strict=True)
+            Intermediate(name, made_by, operands, np.asarray(u), np.asarray(c), stacked.T)
+            for (name, made_by, operands), u, c, j in zip(named, *answers, strict=True)
+            for stacked in [np.reshape(j, (columns, -1))]
         ]
 
     return at

@@ -426,7 +426,7 @@ def slopes(x: Any, y: Any) -> Iterator[tuple[str, Any, float]]:
         ):  # fmt: skip
             yield f"taken to be {formula}, v being {which}", slope, 3.0
     for v, which in ((y, "its value"), (x, "its argument")):
-        s, t = jax.nn.sigmoid(v), jnp.tanh(v)
+        s, t = lax.logistic(v), lax.tanh(v)
         yield f"taken to be v(1 − v), v being σ({which})", s * (1 - s), 3.5
         yield f"taken to be 1 − v², v being tanh({which})", 1 - t * t, 3.5
 

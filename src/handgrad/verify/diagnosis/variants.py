@@ -342,7 +342,8 @@ class Walk:
         position = self.gates.position(key, variant._replace(length=length))
         if position is None or self.inputs is None:
             return None
-        opened, only = self.inputs.opened[position], self.inputs.only
+        opened = lax.index_in_dim(self.inputs.opened, position, keepdims=False)
+        only = self.inputs.only
         return opened if step is None else jnp.where((only < 0) | (only == step), opened, 0)
 
     def held(self, value: Any, key: Key, variant: Variant) -> Any:
@@ -377,7 +378,9 @@ class Walk:
             variant = Variant(f"the derivative of {name_of(equation)} {words}", RULE + cost)
             s = self.gate((*here, words), variant)
             if s is not None:
-                every, slope = every + s, slope + jnp.where(s > 0, lax.stop_gradient(value), 0)
+                value = lax.stop_gradient(value).astype(output.dtype)
+                chosen = lax.select(s > 0, value, jnp.zeros_like(output))
+                every, slope = every + s, slope + chosen
         return _gated(result, own.value * slope, every) if self.inputs is not None else result
 
     def with_slope(self, equation: Any, flows: list[Flow], output: Any) -> Any:
