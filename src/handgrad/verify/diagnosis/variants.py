@@ -305,9 +305,8 @@ class Walk:
 
     def with_next(self, equation: Any, flows: list[Flow]) -> list[Flow]:
         """The factors of a product in an unrolled loop, with those of the step that comes next."""
-        if self.past is None or self.loop is not None:
-            return flows
-        if equation.primitive.name not in MULTIPLYING:
+        multiplies = equation.primitive.name in MULTIPLYING
+        if self.past is None or self.loop is not None or not multiplies:
             return flows
         found, place = [], _place(equation)
         for i, flow in enumerate(flows):
