@@ -62,19 +62,24 @@ ALGEBRA = (
     "gradients/test_perceptron.py",
     "gradients/test_softmax_regression.py",
     "interop/",
+    "test_audit.py",
     "test_losses.py",
+    "test_notebook.py",
+    "test_testing.py",
     "verify/test_agreement.py",
     "verify/test_blackbox.py",
     "verify/test_captured_data.py",
-    "verify/test_certificate.py",
     "verify/test_derivatives.py",
     "verify/test_diagnosis.py",
     "verify/test_diagnosis_rules.py",
+    "verify/test_judge.py",
     "verify/test_kinds_mathematics.py",
     "verify/test_kinds_numerics.py",
     "verify/test_kinks.py",
     "verify/test_mathematics.py",
     "verify/test_sizes.py",
+    "verify/test_strangers.py",
+    "verify/test_verdict.py",
 )
 """Files about algebra, verdicts of ball arithmetic, pictures and optima: compiled quickly too.
 
@@ -200,6 +205,14 @@ def dtype(request):
 
     with x64(request.param == "float64"):
         yield request.param
+
+
+@pytest.fixture
+def without_diagnosis(monkeypatch):
+    """The judge says right or wrong alone: it looks for no cause, which takes most of its time."""
+    from handgrad.verify import judge
+
+    monkeypatch.setattr(judge, "diagnose", lambda *args: None)
 
 
 def pytest_terminal_summary(terminalreporter):

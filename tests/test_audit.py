@@ -217,7 +217,7 @@ EXPECTED = {
 
 
 @pytest.fixture
-def sample(pytester, monkeypatch):
+def sample(pytester, monkeypatch, without_diagnosis):
     pytester.makepyfile(sample=PACKAGE, test_sample=SUITE)
     pytester.makeini(
         "[pytest]\nhandgrad_not_derivatives = sample.straight: straight-through estimator\n"

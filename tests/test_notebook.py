@@ -114,7 +114,8 @@ def test_every_case_and_derivation_fits_on_one_screen():
 
 
 def test_a_long_name_and_a_large_model_fit_too():
-    params = mlp.init(jax.random.key(0), 30, 10, hidden=(50,) * 40)
+    shapes = jax.eval_shape(lambda key: mlp.init(key, 30, 10, hidden=(50,) * 40), jax.random.key(0))
+    params = jax.tree.map(lambda array: np.zeros(array.shape, array.dtype), shapes)
     history = History(*(np.ones(1),) * 4, 0.1, 0.2, "epochs")
     assert len(repr(FitResult(params, history))) < 2_000
 

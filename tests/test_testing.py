@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from handgrad.testing import assert_gradient
-from handgrad.verify.certificate import read_certificate
+from handgrad.verify.verdict import read_certificate
 
 pytest_plugins = "pytester"
 

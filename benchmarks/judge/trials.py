@@ -26,7 +26,8 @@ from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case
 from handgrad.catalogue import case as case_called
 from handgrad.errors import InputError
-from handgrad.verify import conclusion, verify
+from handgrad.verify import judge as our_judge
+from handgrad.verify import verify
 from handgrad.verify.diagnosis import UNNAMED
 from handgrad.verify.mathematics import RIGHT, compare_with_truth
 from handgrad.verify.verdict import Verdict
@@ -228,7 +229,7 @@ class CaseMutants:
         numbers too: no search looks for its tail.
         """
         if black_box:
-            asked = nullcontext() if causes else patch.object(conclusion, "diagnose", _unasked)
+            asked = nullcontext() if causes else patch.object(our_judge, "diagnose", _unasked)
             with asked:  # the cause is most of the time, and no part of the verdict
                 verdict = self._as_black_box(changed, self.black_scales)
             return not verdict.ok and not verdict.is_undecided, verdict.cause or ""

@@ -1,4 +1,4 @@
-"""What a value shows in a notebook, as pieces of HTML, and a repr that fits on one screen.
+"""What a value shows in a notebook, as pieces of HTML; text tables, and reprs for one screen.
 
 Jupyter, marimo and VS Code put a value's `_repr_html_` into a page of their own, light or dark, and
 which of them is seldom told by `prefers-color-scheme`: the theme is a setting of the notebook. So
@@ -210,7 +210,13 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return found[:: math.ceil(len(found) / 7)]
 
 
-# --- a repr ---------------------------------------------------------------------------------------
+# --- as text --------------------------------------------------------------------------------------
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines of text, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def cut(value: object) -> str:

@@ -27,6 +27,14 @@ RNG = np.random.default_rng(0)
 X, Y, W = RNG.normal(size=(12, 3)), (RNG.random(12) < 0.5).astype(float), RNG.normal(size=3)
 
 
+def squares(w, x, y):
+    return jnp.mean((x @ w - y) ** 2)
+
+
+def of_squares(w, x, y):
+    return 2 * x.T @ (x @ w - y) / np.asarray(len(y), w.dtype)
+
+
 def logistic_loss(w, x, y):
     z = x @ w
     return jnp.mean(jax.nn.softplus(z) - y * z)
@@ -46,14 +54,15 @@ def test_a_gradient_in_numpy():
 
 def test_a_planted_error_of_1e_6_fails_and_is_named():
     def planted(w, x, y):
-        return in_numpy(w, x, y) * np.array([1, 1 + 1e-6, 1], w.dtype)
+        return of_squares(w, x, y) * np.array([1, 1 + 1e-6, 1], w.dtype)
 
-    verdict = verify(planted, of=logistic_loss, at=(W, X, Y))
+    verdict = verify(planted, of=squares, at=(W, X, Y))
     assert not verdict.ok
     assert verdict.cause == "only coordinate [1] differs: ratio 1.000001"
     assert verdict.cause in str(verdict).splitlines()[0]
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -114,13 +123,13 @@ def test_scikit_learn(name):
 
 
 def test_an_error_planted_in_scikit_learn():
-    gradient, loss, at = SKLEARN["multinomial"]
+    gradient, loss, at = SKLEARN["binomial"]
     planted = verify(
-        lambda z, y: gradient(z, y) * (1 + 1e-6 * (np.arange(z.size) == 2).reshape(z.shape)),
+        lambda z, y: gradient(z, y) * (1 + 1e-6 * (np.arange(z.size) == 2)),
         of=loss, at=at, dtypes=("float64",),
     )  # fmt: skip
     assert not planted.ok
-    assert str([int(i) for i in np.unravel_index(2, at[0].shape)]) in planted.cause
+    assert "[2]" in planted.cause
 
 
 def test_pytorch():
@@ -160,6 +169,7 @@ def test_what_tied_entries_take_must_add_up(share, right):
     assert right or "together they give" in verdict.cause
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize(
     ("loss", "value", "right"),
     [(norm, 0.0, True), (norm, 1.0, False), (norm, np.nan, False), (square_norm, 0.0, True),
@@ -172,6 +182,7 @@ def test_where_autodiff_is_nan_the_loss_is_differenced(loss, value, right):
     assert right or verdict.hand != "undecided"
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_more_kinks_than_are_looked_at_are_undecided(monkeypatch):
     monkeypatch.setattr(blackbox, "MOST_AT_KINKS", 2)
     relu = lambda z: jnp.sum(jnp.maximum(z, 0))
@@ -233,6 +244,7 @@ def cubed_by_name(x):
 cubed_by_name.defjvp(lambda x, t: (cubed_by_name(x[0]), 3 * x[0] * t[0]))
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize(
     ("factor", "reference", "ok"),
     [(2, "truth", True), (3, "truth", False), (3, "autodiff", True)],
@@ -259,14 +271,15 @@ def test_a_norm_at_zero_where_autodiff_is_nan():
     assert "together they give" in beyond.cause
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_a_layer_of_relu_on_a_row_of_zeros():
     rng = np.random.default_rng(3)
-    w, v, x = rng.normal(size=(3, 4)), rng.normal(size=4), np.array([[0.0, 0, 0], [0.3, -1, 0.2]])
-    loss = lambda x: jnp.sum(jax.nn.relu(x @ w) @ v)
+    at = np.array([[0.0, 0, 0], [0.3, -1, 0.2]]), rng.normal(size=(3, 4)), rng.normal(size=4)
+    loss = lambda x, w, v: jnp.sum(jax.nn.relu(x @ w) @ v)
     for factor, ok in ((1, True), (1.01, False)):
         verdict = verify(
-            lambda x, by=factor: by * ((np.asarray(x) @ w > 0) * v) @ w.T,
-            of=loss, at=(x,), evaluations=0,
+            lambda x, w, v, by=factor: x.dtype.type(by) * ((x @ w > 0) * v) @ w.T,
+            of=loss, at=at, evaluations=0,
         )  # fmt: skip
         assert verdict.ok == ok, str(verdict)
 
@@ -325,6 +338,7 @@ def tanh_slope(factor, dtype=None):
     return slope
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize("dtype", [None, "float64"])
 @pytest.mark.parametrize(("factor", "ok"), [(1, True), (1.0002, False), (1 - 1e-5, False)])
 def test_errors_of_rounding_change_close_by_and_those_of_a_factor_stay(factor, ok, dtype):
@@ -333,6 +347,7 @@ def test_errors_of_rounding_change_close_by_and_those_of_a_factor_stay(factor, o
     assert verdict.ok == ok, str(verdict)
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_what_overflows_in_float32_is_not_excused_in_float64():
     loss = lambda z: jnp.sum(jnp.cosh(z) * 1e-40)
     for factor, ok in ((1, True), (1.00001, False)):

@@ -1,6 +1,6 @@
 """Data of NumPy in closures, as most losses are written: judged, and nothing left behind in JAX.
 
-Each verdict is reached in a process of its own: what JAX keeps of an array outlives a test.
+The proofs reach each verdict in a process of its own: what JAX keeps of an array outlives a test.
 """
 
 import functools
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -51,20 +52,18 @@ for name in sys.argv[3:]:
     assert before is None or before == after, (name, before, after)
 print("all is well")
 """
-CASES = [("32", "used", "closure")]
-PROOFS = [
-    (mode, history, name)
-    for mode in ("32", "64")
-    for history in ("fresh", "used")
-    for name in ("closure", "nested", "partial", "method")
-    if (mode, history, name) not in CASES
-]
 
 
-@pytest.mark.parametrize(
-    ("mode", "history", "name"),
-    [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in PROOFS)],
-)
+def test_it_is_judged_and_nothing_is_left_in_this_process(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["", "32", "used", "closure"])
+    with jax.numpy_dtype_promotion("standard"):
+        exec(BODY, {"__name__": "captured"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["32", "64"])
+@pytest.mark.parametrize("history", ["fresh", "used"])
+@pytest.mark.parametrize("name", ["closure", "nested", "partial", "method"])
 def test_it_is_judged_and_the_callers_own_calls_work_after_it(mode, history, name):
     done = subprocess.run(
         [sys.executable, "-c", BODY, mode, history, name],

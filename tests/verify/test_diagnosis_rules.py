@@ -16,7 +16,7 @@ Y = np.random.default_rng(1).normal(size=6)
 
 def truth_of(loss, at):
     with x64():
-        return jax.tree.map(np.asarray, jax.grad(loss)(*at))
+        return jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(*at))
 
 
 def running(x):

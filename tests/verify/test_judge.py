@@ -36,6 +36,7 @@ def judged(name, **options):
 # --- the catalogue --------------------------------------------------------------------------------
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("name", SAMPLE)
 def test_the_catalogue_is_identical_to_its_losses_and_within_the_bound(name):
     """At the point given hand's error is at most 64 (1 + conditioning) ulp, in both dtypes."""
@@ -55,6 +56,7 @@ def test_the_whole_catalogue_with_its_search(name):
     assert (verdict.ok, verdict.hand, verdict.digits) == (True, "identical", 60), str(verdict)
 
 
+@pytest.mark.digits
 def test_autodiff_is_at_fault_for_the_sigmoid_at_17():
     entry = case("sigmoid")
     verdict = verify(entry.gradient, of=entry.loss, at=(np.array([17.0]),), dtypes=("float32",))
@@ -68,6 +70,21 @@ def test_autodiff_is_at_fault_for_the_sigmoid_at_17():
     assert float.fromhex(row.autodiff_worst_at.computed) == 0
     assert float(row.autodiff_worst_at.truth) == pytest.approx(4.1399374e-8, rel=1e-7)
     assert row.hand_ulp <= 4
+
+
+@pytest.mark.digits
+def test_half_precision_on_request_and_x64_left_as_it_was():
+    before = jax.config.jax_enable_x64
+    entry = case("sigmoid")
+    verdict = verify(
+        entry.gradient, of=entry.loss, at=(np.array([0.5, -3.0]),),
+        dtypes=("bfloat16", "float16", "float64"), evaluations=80,
+    )  # fmt: skip
+    assert verdict.ok
+    assert [row.dtype for row in verdict.numerics] == ["bfloat16", "float16", "float64"]
+    assert all(row.hand_max_ulp < 4 for row in verdict.numerics)
+    assert jax.config.jax_enable_x64 == before
+    assert jnp.zeros(()).dtype == ("float64" if before else "float32")
 
 
 # --- what is wrong is caught and named ------------------------------------------------------------
@@ -101,6 +118,7 @@ def test_sign_flips_nan_and_zeros(gradient, words):
     assert words in verdict.cause
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_branch_that_only_large_biases_take(is_right):
     """Where 1/cosh² underflows: weights alone leave an example out of that branch, and hide it."""
@@ -145,6 +163,7 @@ def test_the_structure_must_be_that_of_jax_grad(gradient, words):
     assert verdict.structure in str(verdict).splitlines()[0]
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_wrong_only_in_the_arithmetic_of_one_dtype():
     def careless(x):
         return x * (2 if x.dtype == np.float64 else 3)
@@ -190,6 +209,7 @@ REFERENCES = {
 }
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize("name", REFERENCES)
 def test_autodiff_can_be_named_the_reference(name):
     loss, gradient = REFERENCES[name]
@@ -215,6 +235,7 @@ def product(a, b):
     return jnp.sum(a * a * b)
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_argnums_is_that_of_jax_grad():
     at = np.array([1.5, 2.0]), np.array([3.0, 4.0])
     options = {"of": product, "at": at, "evaluations": 0}
@@ -234,20 +255,6 @@ def test_argnums_may_be_a_tree():
         of=loss, at=at, evaluations=0,
     )  # fmt: skip
     assert (verdict.ok, verdict.where) == (False, "params['b']")
-
-
-def test_half_precision_on_request_and_x64_left_as_it_was():
-    before = jax.config.jax_enable_x64
-    entry = case("sigmoid")
-    verdict = verify(
-        entry.gradient, of=entry.loss, at=(np.array([0.5, -3.0]),),
-        dtypes=("bfloat16", "float16", "float64"), evaluations=80,
-    )  # fmt: skip
-    assert verdict.ok
-    assert [row.dtype for row in verdict.numerics] == ["bfloat16", "float16", "float64"]
-    assert all(row.hand_max_ulp < 4 for row in verdict.numerics)
-    assert jax.config.jax_enable_x64 == before
-    assert jnp.zeros(()).dtype == ("float64" if before else "float32")
 
 
 def test_the_same_seed_gives_the_same_certificate():

@@ -1,6 +1,6 @@
 """Kinds of inputs at which a judge goes wrong easily: further instances of kinds 1, 2, 7 and 8.
 
-1, the point given is always judged: `conclusion.conclude`, `numerics._range_of`. 2, conditioning is
+1, the point given is always judged: `judge.conclude`, `numerics._range_of`. 2, conditioning is
 the function's, not the program's: `numerics._reach`, `numerics.lost_coordinate`. 7, numbers that no
 dtype asked for can hold: `Programs.is_out_of_reach`, `search.search_bounds`. 8, black boxes:
 `blackbox.compare_black_box`.

@@ -42,7 +42,7 @@ def recheck(
 ) -> None:
     """Judge again at the recorded inputs, and compare with the certificate."""
     from handgrad.verify import verify as judge
-    from handgrad.verify.certificate import (
+    from handgrad.verify.verdict import (
         differs_here,
         read_certificate,
         what_changed,

@@ -1,10 +1,11 @@
 """For a user's own tests: `assert_gradient`, marks for rules, and the pytest plugin.
 
 The plugin collects the verdicts of a run, and audits a package's derivative rules by the tests
-that reach them (--handgrad-audit). Both become a section of pytest's summary, and a JSON report
-with --handgrad-json. Verdicts travel on pytest's own test reports, so that the workers of
-pytest-xdist, if it is there, bring them home. pytest loads this file in every run, whether there is
-a gradient in it or not: neither JAX nor pytest is imported before it is needed.
+that reach them (--handgrad-audit): it records while the tests run, and judges when they are over.
+Both become a section of pytest's summary, and a JSON report with --handgrad-json. Verdicts travel
+on pytest's own test reports, so that the workers of pytest-xdist, if it is there, bring them home.
+pytest loads this file in every run, whether there is a gradient in it or not: neither JAX nor
+pytest is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import pytest
 
+    from handgrad.testing.audit import Audit
+    from handgrad.testing.recording import Recorder
     from handgrad.verify import Verdict
 
 FORMAT = "handgrad report 1"
@@ -147,9 +150,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start to listen."""
     import pytest
 
-    class Plugin(Collector):
+    class CollectorPlugin(Collector):
         pytest_runtest_makereport = pytest.hookimpl(wrapper=True)(Collector.put_on_report)
         assert_gradient = pytest.fixture(name="assert_gradient")(Collector.with_options)
+
+    class AuditorPlugin(Auditor):
+        pytest_runtest_protocol = pytest.hookimpl(tryfirst=True)(Auditor.run_test)
+        pytest_testnodedown = pytest.hookimpl(optionalhook=True)(Auditor.take_report)
+        pytest_sessionfinish = pytest.hookimpl(tryfirst=True)(Auditor.judge)
 
     path = config.getoption("--handgrad-json")
     if path is not None and not path.absolute().parent.is_dir():
@@ -160,13 +168,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "evaluations=200 or dtypes=('float32',)",
     )
     evaluations = config.getoption("--handgrad-evaluations")
-    collector = Plugin(path, EVALUATIONS if evaluations is None else evaluations)
+    collector = CollectorPlugin(path, EVALUATIONS if evaluations is None else evaluations)
     config.pluginmanager.register(collector, "handgrad-collector")
     package = config.getoption("--handgrad-audit")
     if package is not None and not config.option.collectonly:
-        from handgrad.testing.auditor import Auditor
-
-        config.pluginmanager.register(Auditor(config, collector, package), "handgrad-auditor")
+        auditor = AuditorPlugin(config, collector, package)
+        config.pluginmanager.register(auditor, "handgrad-auditor")
 
 
 class Collector:
@@ -217,15 +224,12 @@ class Collector:
         """One line for each verdict."""
         if not self.collected:
             return
-        rows = [
-            ("gradient", "verdict", "digits", "worst of hand", "test"),
-            *map(summary_row, self.collected),
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        from handgrad._notebook import aligned
+
         terminalreporter.section("handgrad")
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            terminalreporter.write_line("  ".join(cells).rstrip())
+        heads = ("gradient", "verdict", "digits", "worst of hand", "test")
+        for line in aligned([heads, *map(summary_row, self.collected)]):
+            terminalreporter.write_line(line)
 
 
 def summary_row(certificate: dict[str, Any]) -> tuple[str, ...]:
@@ -245,3 +249,94 @@ def summary_row(certificate: dict[str, Any]) -> tuple[str, ...]:
     digits = str(certificate["digits"]) if certificate["hand"] == "identical" else "-"
     said = "; ".join(worst) or "no numerics"
     return certificate["name"], verdict, digits, said, certificate["test"]
+
+
+class Auditor:
+    """Watches the rules of a package in one process, or puts together what the workers found."""
+
+    def __init__(self, config: pytest.Config, collector: Collector, package: str):
+        self.config = config
+        self.collector = collector
+        self.package = package
+        self.recorder: Recorder | None = None
+        self.undisturbed: list[str] = []
+        """Tests that failed with callbacks in their programs, and passed without."""
+        self.parts: list[dict[str, Any]] = []
+        """What the workers of pytest-xdist report."""
+        self.audit: Audit | None = None
+
+    def pytest_collection_finish(self) -> None:
+        """Begin to record: by now the tests have imported, and configured, the JAX they want."""
+        if self.config.pluginmanager.hasplugin("dsession"):  # the workers run the tests
+            return
+        from handgrad.testing.recording import Recorder
+
+        self.recorder = Recorder(self.package)
+        self.recorder.install()
+
+    def run_test(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+        """Run a test; if it fails with callbacks in its programs, run it again without them.
+
+        No test is to fail for having been watched: an export, a count of effects or a kernel may
+        not take a callback.
+        """
+        from _pytest.runner import runtestprotocol
+
+        recorder = self.recorder
+        if recorder is None:
+            return None
+        recorder.context = item.nodeid
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if recorder.callbacks and any(report.failed for report in reports):
+            with recorder.without_callbacks():
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            if not any(report.failed for report in reports):
+                self.undisturbed.append(item.nodeid)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def take_report(self, node: Any) -> None:
+        """Take a worker's report."""
+        if text := getattr(node, "workeroutput", {}).get("handgrad_audit"):
+            self.parts.append(json.loads(text))
+
+    def judge(self, session: pytest.Session) -> None:
+        """Judge what was recorded; a wrong rule fails the run."""
+        import pytest
+
+        from handgrad.testing.audit import Audit, judge_calls, merged, parse_marks, versions
+
+        if self.recorder is None:
+            self.audit = merged(self.package, self.parts)
+        else:
+            self.recorder.uninstall()
+            marks = parse_marks(self.config.getini("handgrad_not_derivatives"))
+            rows = judge_calls(
+                list(self.recorder.calls.values()), self.package, marks,
+                self.config.getoption("--handgrad-seconds"),
+                self.config.getoption("--handgrad-evaluations") or 0,
+            )  # fmt: skip
+            notes = [f"not recorded, {n} times: {w}" for w, n in self.recorder.failures.items()]
+            if self.undisturbed:
+                notes.append(
+                    f"{len(self.undisturbed)} tests fail while values are recorded in compiled "
+                    f"programs, and ran without: {', '.join(self.undisturbed)}"
+                )
+            self.audit = Audit(self.package, tuple(rows), tuple(notes), versions(self.package))
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["handgrad_audit"] = json.dumps(self.audit.as_data())
+            return
+        self.collector.audit = self.audit.as_data()
+        if not self.audit.ok and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The table."""
+        from handgrad.testing.audit import as_text
+
+        if self.audit is not None:
+            terminalreporter.section(f"handgrad audit of {self.package}")
+            terminalreporter.write_line(as_text(self.audit))

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad import jaxprs
+from handgrad._notebook import aligned
 from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
 from handgrad.testing.recording import (
@@ -121,16 +122,12 @@ def merged(package: str, parts: Iterable[Mapping[str, Any]]) -> Audit:
 
 def as_text(audit: Audit) -> str:
     """The table, one line for each signature of each rule, then the counts."""
-    cells = [("rule", "arguments", "status", "from")]
     rows = sorted(audit.rows, key=lambda row: (row.rule, row.signature))
-    cells += [(row.rule, _short(row.signature), row.status, row.source) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for number, line in enumerate(cells):
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        lines.append("  ".join(padded).rstrip())
-        if number and rows[number - 1].detail:
-            lines.append(f"    {rows[number - 1].detail}")
+    cells = [(row.rule, _short(row.signature), row.status, row.source) for row in rows]
+    head, *body = aligned([("rule", "arguments", "status", "from"), *cells])
+    lines = [head]
+    for row, line in zip(rows, body, strict=True):
+        lines += [line, f"    {row.detail}"] if row.detail else [line]
     statuses = list(audit.by_rule.values())
     counts = [f"{statuses.count(s)} {s}" for s in STATUSES if s in statuses]
     lines.append(f"{len(statuses)} rules of {audit.package}: {', '.join(counts) or 'none called'}")
@@ -188,9 +185,8 @@ def judge_calls(
 ) -> list[Row]:
     """A row for each call: the first signature of each rule first, until the time is over."""
     began, rows = time.monotonic(), []
-    numbers = itertools.count()
     turn = {id(call): sum(c.name == call.name for c in calls[:i]) for i, call in enumerate(calls)}
-    for call in sorted(calls, key=lambda call: (turn[id(call)], next(numbers))):
+    for call in sorted(calls, key=lambda call: turn[id(call)]):
         left = seconds - (time.monotonic() - began)
         start = time.monotonic()
         reason = reason_of(call, function_under(call.rule, package), marks)
@@ -301,15 +297,9 @@ class Subject:
 
     def forward_fault(self) -> str | None:
         """How the value beside the derivative differs from the function's, if it does."""
-
         at = round_to(self.at, self.dtype)
-
-        def moved(*chosen: Any) -> list[Any]:
-            here = dict(zip(self.argnums, chosen, strict=True))
-            return self.function(*(here.get(i, value) for i, value in enumerate(at)))
-
         plain = self.function(*at)
-        beside, _ = jax.vjp(moved, *(at[i] for i in self.argnums))
+        beside, _ = jax.vjp(self._of_moving(at), *(at[i] for i in self.argnums))
         for own, under in zip(plain, beside, strict=True):
             a, b = (np.asarray(value, np.float64) for value in (own, under))
             scale = np.abs(a[np.isfinite(a)]).max(initial=0)
@@ -319,6 +309,15 @@ class Subject:
                     f"{_few(b)} where the function gives {_few(a)}"
                 )
         return None
+
+    def _of_moving(self, at: tuple[Any, ...]) -> Callable[..., list[Any]]:
+        """The function of those arguments alone that it is differentiated in."""
+
+        def moved(*chosen: Any) -> list[Any]:
+            here = dict(zip(self.argnums, chosen, strict=True))
+            return self.function(*(here.get(i, value) for i, value in enumerate(at)))
+
+        return moved
 
     def by_differences(self) -> tuple[str, str] | None:
         """The status where exact arithmetic finds none: differences of the function in float64.
@@ -355,8 +354,7 @@ class Subject:
         weights = [rng.normal(size=x.shape) for x in jax.eval_shape(self.function, *at)]
 
         def along(*chosen: Any) -> Any:
-            here = dict(zip(self.argnums, chosen, strict=True))
-            outputs = self.function(*(here.get(i, value) for i, value in enumerate(at)))
+            outputs = self._of_moving(at)(*chosen)
             return sum(jnp.vdot(w, y) for w, y in zip(weights, outputs, strict=True))
 
         def value(step: float) -> float:
@@ -533,7 +531,6 @@ def _hard_limit(seconds: float) -> Iterator[None]:
 
 # --- without tests --------------------------------------------------------------------------------
 
-
 NOT_IMPORTED = r"(^|[._])(tests?|testing|__main__|benchmarks?|examples?)(_|\.|$)"
 
 
@@ -572,9 +569,7 @@ def import_modules(package: str) -> list[str]:
     failed: list[str] = []
     modules = pkgutil.walk_packages(getattr(top, "__path__", ()), f"{package}.", failed.append)
     for module in modules:
-        if re.search(
-            r"(^|[._])(tests?|testing|__main__|benchmarks?|examples?)(_|\.|$)", module.name
-        ):
+        if re.search(NOT_IMPORTED, module.name):
             continue
         try:
             importlib.import_module(module.name)

@@ -2,10 +2,10 @@
 
 `verify` asks (`api`); `judge` goes from the question to the `Verdict`: the witnesses are traced
 (`witnesses`), compared as mathematics (`mathematics`) and run in each dtype (`numerics`, at points
-found by `search`; `blackbox` for what cannot be traced). All of it is summed up (`conclusion`), and
-a difference explained (`diagnosis`). `derivatives` asks the same of the gradient of a scalar:
-products with a Jacobian, Hessians, rules, and the objectives of boosting libraries. `certificate`
-writes a verdict down and reads it again. `agree` is the quick question of two witnesses.
+found by `search`; `blackbox` for what cannot be traced). All of it is summed up, and a difference
+explained (`diagnosis`). `derivatives` asks the same of the gradient of a scalar: products with a
+Jacobian, Hessians, rules, and the objectives of boosting libraries. `verdict` writes a verdict down
+as text, HTML and certificate, and reads that again. `agree` is the quick question of two witnesses.
 """
 
 from handgrad.verify.agreement import Agreement, LeafAgreement, agree

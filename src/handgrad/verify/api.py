@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -83,8 +83,8 @@ def verify(
     (False, 'different')
     """
     check_options(dtypes, digits, evaluations, seed, reference)
-    _check_helpers(points, rules, name, bounds)
-    _check_limits(strict, seconds, progress)
+    _check_helpers(points, rules, name, bounds, progress)
+    _check_limits(strict, seconds)
     check_callable("gradient", gradient, "the arguments in `at`")
     given, at = at, as_arrays(at)
     _check_concrete(at)
@@ -197,7 +197,14 @@ def with_known_leaves(points: Callable | None, at: tuple, *functions: Callable) 
 @contextmanager
 def calling_the_users_code() -> Iterator[None]:
     """JAX without the caller's guards, his folder afterwards, and no exit from Python."""
-    with _plain_jax(), _own_folder():
+    with ExitStack() as stack:
+        with suppress(FileNotFoundError):
+            stack.callback(os.chdir, os.getcwd())
+        # The judge moves data, meets NaN, and compiles.
+        stack.enter_context(jax.transfer_guard("allow"))
+        for guard in ("debug_nans", "debug_infs", "disable_jit"):
+            if getattr(jax.config, f"jax_{guard}"):
+                stack.enter_context(getattr(jax, guard)(False))
         try:
             yield
         except SystemExit as left:
@@ -205,31 +212,6 @@ def calling_the_users_code() -> Iterator[None]:
                 "gradient", "functions that return", f"one that called sys.exit({left.code!r})",
                 "raise an exception instead",
             ) from None  # fmt: skip
-
-
-@contextmanager
-def _plain_jax() -> Iterator[None]:
-    """JAX without the caller's guards: the judge moves data, meets NaN, and compiles."""
-    with ExitStack() as stack:
-        stack.enter_context(jax.transfer_guard("allow"))
-        for guard in ("debug_nans", "debug_infs", "disable_jit"):
-            if getattr(jax.config, f"jax_{guard}"):
-                stack.enter_context(getattr(jax, guard)(False))
-        yield
-
-
-@contextmanager
-def _own_folder() -> Iterator[None]:
-    """Come back to the folder of the caller: a function that is judged may leave it."""
-    try:
-        folder = os.getcwd()
-    except FileNotFoundError:
-        folder = None
-    try:
-        yield
-    finally:
-        if folder is not None:
-            os.chdir(folder)
 
 
 def _check_concrete(at: Any) -> None:
@@ -248,14 +230,12 @@ def check_callable(name: str, function: Any, of: str) -> None:
         raise InputError(name, f"a function of {of}", repr(function)[:80], "pass the function")
 
 
-def _check_limits(strict: Any, seconds: Any, progress: Any) -> None:
+def _check_limits(strict: Any, seconds: Any) -> None:
     """Raise InputError for a limit that is none."""
     if not isinstance(strict, bool):
         raise InputError("strict", "True or False", type(strict).__name__, "leave it out for False")
     if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
         raise InputError("seconds", "a number above 0", repr(seconds), "leave it out for no limit")
-    if progress is not None and not callable(progress):
-        raise InputError("progress", "a function of text", repr(progress), "pass print")
 
 
 def check_options(
@@ -290,10 +270,12 @@ def _is_number(value: Any) -> bool:
     return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
 
 
-def _check_helpers(points: Any, rules: Any, name: Any, bounds: Any) -> None:
+def _check_helpers(points: Any, rules: Any, name: Any, bounds: Any, progress: Any) -> None:
     """Raise InputError unless what may be given beside the question is of its kind, or None."""
     if points is not None and not callable(points):
         raise InputError("points", "a function of a random key", repr(points), "pass a function")
+    if progress is not None and not callable(progress):
+        raise InputError("progress", "a function of text", repr(progress), "pass print")
     if not isinstance(rules, dict | None):
         raise InputError("rules", "a dict of functions", repr(rules), "pass {'name': rule}")
     if not isinstance(name, str | None):

@@ -25,11 +25,7 @@ from handgrad.errors import InputError, Undecided, describe_error
 from handgrad.exact import Traced
 from handgrad.verify.kinks import KinkResult, judge_kinks, slope_along
 from handgrad.verify.mathematics import MathResult
-from handgrad.verify.numerics import (
-    ONE_DIGIT,
-    PointResult,
-    evaluate_point,
-)
+from handgrad.verify.numerics import ONE_DIGIT, PointResult, evaluate_point
 from handgrad.verify.search import BatchEvaluator
 from handgrad.verify.ulp import ALLOWANCE
 from handgrad.verify.witnesses import (
@@ -171,12 +167,11 @@ def _copied(leaf: object) -> object:
 
 
 def compare_black_box(
-    problem: Problem,
-    programs: Programs,
     evaluator: BlackBoxEvaluator,
+    programs: Programs,
+    truth: Traced | None,
     points: Sequence[list],
     results: Sequence[MathResult],
-    truth: Traced | None,
 ) -> list[MathResult]:
     """The results at each point (`programs` are traced in float64), with what hand's numbers show.
 
@@ -184,15 +179,15 @@ def compare_black_box(
     A coordinate that neither rounding nor a kink explains makes hand 'different', with its numbers
     as rows; else hand stays 'not traceable'.
     """
-    widest = min(problem.dtypes, key=_eps)
+    widest = min(evaluator.problem.dtypes, key=_eps)
     compared = []
     for leaves, result in zip(points, results, strict=True):
         here = rounded(rounded(leaves, widest), np.float64)
         try:
-            hand, dtype = evaluator.hand(problem.layout.args(here))
+            answer = evaluator.hand(programs.layout.args(here))
         except InputError:  # it may take nothing but the dtype asked for
-            hand, dtype = evaluator.hand(problem.layout.args(rounded(here, widest)))
-        compared.append(_compared(problem, programs, evaluator, here, result, hand, dtype, truth))
+            answer = evaluator.hand(programs.layout.args(rounded(here, widest)))
+        compared.append(_compared(evaluator, programs, truth, here, result, *answer))
     return compared
 
 
@@ -201,28 +196,24 @@ def _eps(dtype: str) -> float:
 
 
 def _compared(
-    problem: Problem,
-    programs: Programs,
     evaluator: BlackBoxEvaluator,
+    programs: Programs,
+    truth: Traced | None,
     leaves: list,
     result: MathResult,
     hand: np.ndarray,
     dtype: str,
-    truth: Traced | None,
 ) -> MathResult:
-    row = problem.layout.row(leaves, np.float64)
-    answers = {"hand": hand}
-    point = evaluate_point(programs, truth, leaves, row, answers, dtype, at_edges=True)
+    row = programs.layout.row(leaves, np.float64)
+    point = evaluate_point(programs, truth, leaves, row, {"hand": hand}, dtype, at_edges=True)
     if point is None:
         return replace(result, notes=(*result.notes, "no truth to hold the numbers against"))
-    if any(true.is_nan() and not has_slopes(programs, leaves, index)
-           for index, true in enumerate(point.truth)):  # fmt: skip
+    without = [index for index, true in enumerate(point.truth) if true.is_nan()]
+    if any(_one_sided(programs, leaves, index) is None for index in without):  # a jump
         return replace(result, hand="undecided")
     unexplained, at_kinks, unseen = unexplained_coordinates(programs, point, leaves, dtype)
     if dtype == "float64" and unexplained:
-        unexplained = _without_cancellation(
-            problem, evaluator, programs, leaves, point, unexplained, truth
-        )
+        unexplained = _without_cancellation(evaluator, programs, truth, leaves, point, unexplained)
     if unexplained:
         together = right_together(programs, leaves, hand, [*at_kinks, *unexplained], dtype)
         unexplained = [index for index in unexplained if index not in together]
@@ -308,15 +299,6 @@ def right_together(
     return found.loose if found.status["hand"] == "valid subgradient" else set()
 
 
-def has_slopes(programs: Programs, leaves: list, index: int) -> bool:
-    """Whether the loss has slopes along a coordinate; at a jump it has none."""
-    try:
-        sides = programs.one_sided(leaves, np.eye(1, programs.layout.size, index)[0], 20)
-    except Undecided:
-        return False
-    return None not in sides
-
-
 def is_subgradient(
     programs: Programs, leaves: list, index: int, value: float, slack: float
 ) -> bool:
@@ -330,15 +312,21 @@ def is_subgradient(
 
 def slopes_at_kink(programs: Programs, leaves: list, index: int) -> tuple[float, float] | None:
     """The lower and the higher of the one-sided derivatives along a coordinate, if they differ."""
+    sides = _one_sided(programs, leaves, index)
+    if sides is None or sides[0].overlaps(sides[1]):
+        return None
+    low, high = sorted(float(side.mid()) for side in sides)
+    return low, high
+
+
+def _one_sided(programs: Programs, leaves: list, index: int) -> tuple[arb, arb] | None:
+    """The slopes of the loss on both sides along a coordinate; None where there are none."""
     direction = np.eye(1, programs.layout.size, index)[0]
     try:
         left, right = programs.one_sided(leaves, direction, KINK_DIGITS)
     except Undecided:
         return None
-    if left is None or right is None or left.overlaps(right):
-        return None
-    low, high = sorted((float(left.mid()), float(right.mid())))
-    return low, high
+    return None if left is None or right is None else (left, right)
 
 
 def is_within(value: float, sides: tuple[float, float], slack: float) -> bool:
@@ -354,13 +342,12 @@ def slack_of(dtype: str) -> float:
 
 
 def _without_cancellation(
-    problem: Problem,
     evaluator: BlackBoxEvaluator,
     programs: Programs,
+    truth: Traced | None,
     leaves: list,
     point: PointResult,
     unexplained: list[int],
-    truth: Traced | None,
 ) -> list[int]:
     """Of some coordinates in float64 those that lose far more ulps than they do in float32.
 
@@ -372,13 +359,11 @@ def _without_cancellation(
     narrow = rounded(leaves, np.float32)
     here = rounded(narrow, np.float64)
     try:
-        hand, _ = evaluator.hand(problem.layout.args(narrow))
+        answers = {"hand": evaluator.hand(programs.layout.args(narrow))[0]}
     except InputError:
         return unexplained
-    row = problem.layout.row(here, np.float64)
-    beside = evaluate_point(
-        programs, truth, here, row, {"hand": hand}, "float32", at_edges=truth is None
-    )
+    row = programs.layout.row(here, np.float64)
+    beside = evaluate_point(programs, truth, here, row, answers, "float32", truth is None)
     if beside is None:
         return unexplained
 
@@ -392,19 +377,18 @@ def _without_cancellation(
     small = {index for index in unexplained if is_small(point, index)} - cancelling
     if not cancelling and not small:
         return unexplained
-    errors = errors_nearby(problem, evaluator, programs, leaves, point, truth)
+    errors = errors_nearby(evaluator, programs, truth, leaves, point)
     steady = {index for index in cancelling if is_steady(errors[:, index])}
     noise = {index for index in small if is_noise(errors[:, index])}
     return [i for i in unexplained if i in steady or i not in cancelling | noise]
 
 
 def errors_nearby(
-    problem: Problem,
     evaluator: BlackBoxEvaluator,
     programs: Programs,
+    truth: Traced | None,
     leaves: list,
     point: PointResult,
-    truth: Traced | None,
 ) -> np.ndarray:
     """The relative errors at a point, and where its inputs are moved by a few percent, as rows.
 
@@ -420,10 +404,10 @@ def errors_nearby(
         row = point.row * (1 + rng.uniform(-MOVED, MOVED, point.row.shape))
         here = programs.layout.replaced(leaves, row)
         try:
-            hand, _ = evaluator.hand(problem.layout.args(here))
+            answers = {"hand": evaluator.hand(programs.layout.args(here))[0]}
+            near = evaluate_point(programs, truth, leaves, row, answers, "float64")
         except InputError:
-            return np.array(errors[:1])
-        near = evaluate_point(programs, truth, leaves, row, {"hand": hand}, "float64")
+            near = None
         if near is None:
             return np.array(errors[:1])
         errors.append(relative(near))

@@ -1,10 +1,14 @@
-"""The judge: structure, then mathematics, then numerics in each dtype, then one verdict."""
+"""The judge: structure, then mathematics, then numerics in each dtype, then one verdict.
+
+The verdict has the worst of all findings, with its cause and the numbers that convict.
+"""
 
 import functools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +16,7 @@ import numpy as np
 
 from handgrad import jaxprs
 from handgrad._precision import x64
-from handgrad.errors import Undecided, describe_error
+from handgrad.errors import InputError, Undecided, describe_error
 from handgrad.exact import Traced, approximations
 from handgrad.exact.interpreter import watch
 from handgrad.verify.blackbox import (
@@ -22,9 +26,12 @@ from handgrad.verify.blackbox import (
     is_subgradient,
     right_together,
 )
-from handgrad.verify.conclusion import DtypeResult, conclude
+from handgrad.verify.diagnosis import diagnose, ratios
+from handgrad.verify.diagnosis.intermediates import origin, origin_in_numpy
+from handgrad.verify.diagnosis.relations import close
 from handgrad.verify.mathematics import (
     RIGHT,
+    SEVERITY,
     MathResult,
     compare_in_float64,
     compare_with_truth,
@@ -32,10 +39,13 @@ from handgrad.verify.mathematics import (
 )
 from handgrad.verify.numerics import (
     ONE_DIGIT,
+    NumericsRow,
     PointResult,
     classify_range,
     evaluate_point,
+    lost_coordinate,
     summarize,
+    written,
 )
 from handgrad.verify.search import (
     BatchEvaluator,
@@ -45,7 +55,8 @@ from handgrad.verify.search import (
     search,
     search_bounds,
 )
-from handgrad.verify.verdict import Verdict
+from handgrad.verify.ulp import ALLOWANCE
+from handgrad.verify.verdict import Evidence, Verdict, describe_run, fault_of
 from handgrad.verify.witnesses import (
     Layout,
     OutOfTime,
@@ -54,6 +65,7 @@ from handgrad.verify.witnesses import (
     differentiated,
     draw_points,
     is_traceable,
+    quick_options,
     rounded,
     structure_fault,
     trace_all,
@@ -77,10 +89,29 @@ FAR = (8.0, 512.0)
 """The point given is judged at these multiples too: some branches are only taken far out."""
 MOST_LEAVES_ALONE = 8
 """The most leaves of which each is moved far out alone."""
+MILDER = (0.25, 0.0625)
+"""Of the inputs: where a formula that only rounds badly is right."""
+BRANCHES = frozenset({"select_n", "cond"})
+"""Operations that give one thing or another."""
 NO_NUMERICS = "no errors by dtype: neither the gradient nor jax.grad is the true derivative"
 NOT_KNOWN = "no errors by dtype: the true derivative is not known here"
 Evaluator = BatchEvaluator | BlackBoxEvaluator
 """Runs hand and autodiff in floating point."""
+
+
+@dataclass(frozen=True)
+class DtypeResult:
+    """What one dtype shows."""
+
+    row: NumericsRow
+    """Over all points."""
+    row_given: NumericsRow
+    """At the point given alone."""
+    given: list[PointResult]
+    """The point given; empty where it could not be judged."""
+    errors: list[MathResult]
+    """Errors of the algebra found at other points."""
+    programs: Programs
 
 
 def judge(problem: Problem) -> Verdict:
@@ -132,19 +163,20 @@ def _judge(problem: Problem) -> Verdict:
             if isinstance(evaluator, BlackBoxEvaluator):
                 with problem.switch.x64():
                     known = programs.autodiff if truth == "autodiff" else None
-                    results = compare_black_box(
-                        problem, programs, evaluator, points[: len(results)], results, known
-                    )
+                    judged_points = points[: len(results)]
+                    results = compare_black_box(evaluator, programs, known, judged_points, results)
             for dtype in problem.dtypes:
                 if problem.is_late:
                     break
                 problem.report(f"judging in {dtype}")
-                by_dtype.append(
-                    judge_dtype(
-                        problem, traced(dtype), truth, evaluator, points, further, dtype,
-                        is_wrong=results[0].hand == "different",
-                    )
-                )  # fmt: skip
+                own = traced(dtype)
+                true = {"autodiff": own.autodiff, "hand": own.hand, "loss": None}[truth]
+                settled = results[0].hand == "different" and own.is_expensive
+                rng = np.random.default_rng([problem.seed, 1])
+                asked = DtypeJudge(
+                    problem, own, true, evaluator, points, further, dtype, settled, rng
+                )
+                by_dtype.append(asked.judge())
     except KeyboardInterrupt:
         stopped = "interrupted"
     except OutOfTime:
@@ -257,181 +289,153 @@ def _truth_witness(results: list[MathResult], programs: Programs) -> str | None:
 # --- one dtype ------------------------------------------------------------------------------------
 
 
-def judge_dtype(
-    problem: Problem,
-    programs: Programs,
-    truth_witness: str,
-    evaluator: Evaluator,
-    points: Sequence[list],
-    further: Sequence[list],
-    dtype: str,
-    is_wrong: bool,
-) -> DtypeResult:
-    """Judge one dtype at the leaves of `points` (the one given first) and where a search leads.
-
-    `programs` are traced at the dtype; `further` are drawn points whose worst alone is judged.
-    Where hand `is_wrong` at the point given, and evaluations are expensive, there is no search.
+@dataclass(frozen=True)
+class DtypeJudge:
+    """Judges one dtype at the leaves of `points` (the one given first) and where a search leads.
 
     A point at which the balls of hand and truth differ is compared again as mathematics (and
     believed where autodiff confirms the truth: far out, differences can miss a kink close by). It
     is a kink, where conventions differ and no ulps are counted at the coordinates that disagree; or
     an error that the point given did not show; or a constant that the trace has rounded.
     """
-    rng = np.random.default_rng([problem.seed, 1])
-    truth = {"autodiff": programs.autodiff, "hand": programs.hand, "loss": None}[truth_witness]
-    settled = is_wrong and programs.is_expensive
-    places, evaluations = _places(
-        problem, programs, evaluator, points, further, dtype, rng, searched=not settled
-    )
-    judged: list[PointResult] = []
-    given: list[PointResult] = []
-    errors: list[MathResult] = []
-    discarded = 0
-    for number, (leaves, rows) in enumerate(places):
-        if number and problem.is_late:
-            break
-        answers = evaluator.answers(rows, leaves, dtype)
-        known: dict[bytes, tuple[PointResult | None, str]] = {}  # a search may find a row twice
-        for index, row in enumerate(rows):
-            here = programs.layout.replaced(leaves, row)
-            own = {name: answer[index] for name, answer in answers.items()}
-            if programs.autodiff is None:
-                own.pop("autodiff")
-            if row.tobytes() not in known:
-                with x64():
-                    known[row.tobytes()] = _evaluated(
-                        programs, truth, leaves, row, own, dtype, is_given=not number
-                    )
-            point, found = known[row.tobytes()]
-            if point is None:
-                discarded += 1
-                continue
-            sought = number >= len(points)
-            if found == "no value" or (found == "overflow" and sought):
-                discarded += 1
-                continue
-            if found == "subnormal":
-                point = replace(point, underflows=True)
-            if programs.hand is None:
-                with x64():
-                    point = _without_kinks(programs, point, here, dtype)
-            if point.disagreeing and not settled:
-                place = f"at {_place(number, len(points))}, in {dtype}"
-                error, agree = _compare_again(problem, programs, here, dtype, rng, place, sought)
-                errors += [error] if error else []
-                point = point if error or agree else point.without_disagreeing()
-            judged.append(point)
-            given += [point] if number == 0 else []
-    row_given = summarize(programs.layout, given, dtype, evaluations, discarded)
-    row = summarize(programs.layout, judged, dtype, evaluations, discarded)
-    row = replace(
-        row,
-        hand_ulp=row_given.hand_max_ulp if given else math.nan,
-        autodiff_ulp=row_given.autodiff_max_ulp if given else math.nan,
-        hand_bad_at=row_given.hand_bad_at or row.hand_bad_at,
-        autodiff_bad_at=row_given.autodiff_bad_at or row.autodiff_bad_at,
-    )
-    return DtypeResult(row, row_given, given, errors, programs)
 
+    problem: Problem
+    programs: Programs
+    """Traced at the dtype."""
+    truth: Traced | None
+    """The program that gives the true derivative; without one the loss is differenced."""
+    evaluator: Evaluator
+    points: Sequence[list]
+    further: Sequence[list]
+    """Drawn points whose worst alone is judged."""
+    dtype: str
+    settled: bool
+    """Whether hand is wrong at the point given, and evaluations are expensive: no search then."""
+    rng: np.random.Generator
 
-def _evaluated(
-    programs: Programs,
-    truth: Traced | None,
-    leaves: list,
-    row: np.ndarray,
-    answers: dict[str, np.ndarray],
-    dtype: str,
-    is_given: bool,
-) -> tuple[PointResult | None, str]:
-    """One point, and where the loss leads there: nothing excuses the point given."""
-    point = evaluate_point(programs, truth, leaves, row, answers, dtype, is_given)
-    if point is None or is_given:
-        return point, "normal"
-    both_fail = all(bad.any() for bad in point.bad.values())
-    here = programs.layout.replaced(leaves, row)
-    return point, classify_range(programs, here, dtype, both_fail)
+    def judge(self) -> DtypeResult:
+        """What the dtype shows at all places."""
+        layout, dtype = self.programs.layout, self.dtype
+        places, evaluations = self.places()
+        judged: list[PointResult] = []
+        given: list[PointResult] = []
+        errors: list[MathResult] = []
+        discarded = 0
+        for number, (leaves, rows) in enumerate(places):
+            if number and self.problem.is_late:
+                break
+            answers = self.evaluator.answers(rows, leaves, dtype)
+            if self.programs.autodiff is None:
+                del answers["autodiff"]
+            known: dict[bytes, tuple[PointResult | None, str]] = {}  # a search may find a row twice
+            for index, row in enumerate(rows):
+                if row.tobytes() not in known:
+                    own = {name: answer[index] for name, answer in answers.items()}
+                    known[row.tobytes()] = self.evaluate(leaves, row, own, is_given=not number)
+                point, found = known[row.tobytes()]
+                sought = number >= len(self.points)
+                if point is None or found == "no value" or (found == "overflow" and sought):
+                    discarded += 1
+                    continue
+                if found == "subnormal":
+                    point = replace(point, underflows=True)
+                here = layout.replaced(leaves, row)
+                if self.programs.hand is None:
+                    point = self.without_kinks(point, here)
+                if point.disagreeing and not self.settled:
+                    error, agree = self.compare_again(here, number)
+                    errors += [error] if error else []
+                    point = point if error or agree else point.without_disagreeing()
+                judged.append(point)
+                given += [point] if number == 0 else []
+        row_given = summarize(layout, given, dtype, evaluations, discarded)
+        row_all = summarize(layout, judged, dtype, evaluations, discarded)
+        row_all = replace(
+            row_all,
+            hand_ulp=row_given.hand_max_ulp if given else math.nan,
+            autodiff_ulp=row_given.autodiff_max_ulp if given else math.nan,
+            hand_bad_at=row_given.hand_bad_at or row_all.hand_bad_at,
+            autodiff_bad_at=row_given.autodiff_bad_at or row_all.autodiff_bad_at,
+        )
+        return DtypeResult(row_all, row_given, given, errors, self.programs)
 
-
-def _place(number: int, points: int) -> str:
-    if number == 0:
-        return "the point given"
-    return f"drawn point {number}" if number < points else "an input that the search found"
-
-
-def _without_kinks(programs: Programs, point: PointResult, leaves: list, dtype: str) -> PointResult:
-    """A black box's point without the coordinates at which another convention would do."""
-    hand = point.answers["hand"]
-    doubtful = np.flatnonzero(~point.explained()).tolist()
-    # the algebra is settled in float64: here one digit will do
-    kinks = [i for i in doubtful if is_subgradient(programs, leaves, i, float(hand[i]), ONE_DIGIT)]
-    if len(kinks) < len(doubtful):
-        together = right_together(programs, leaves, hand, doubtful, dtype)
-        kinks = [i for i in doubtful if i in kinks or i in together]
-    return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
-
-
-def _compare_again(
-    problem: Problem,
-    programs: Programs,
-    leaves: list,
-    dtype: str,
-    rng: np.random.Generator,
-    place: str,
-    sought: bool,
-) -> tuple[MathResult | None, bool]:
-    """An error of the algebra at these leaves, if there is one; and whether hand is identical.
-
-    Leaves that were `sought` may be where nobody goes.
-    """
-    try:
+    def evaluate(
+        self, leaves: list, row: np.ndarray, answers: dict[str, np.ndarray], is_given: bool
+    ) -> tuple[PointResult | None, str]:
+        """One point, and where the loss leads there: nothing excuses the point given."""
         with x64():
-            again = compare_with_truth(
-                programs, leaves, problem.digits, rng, problem.reference, dtype
+            point = evaluate_point(
+                self.programs, self.truth, leaves, row, answers, self.dtype, is_given
             )
-    except Undecided:
-        return None, False
-    if again.hand == "different" and again.autodiff in RIGHT:
-        if sought and again.digits >= FEW_DIGITS and approximations(programs.loss.jaxpr):
-            return None, False  # far out an approximation is no longer near
-        return replace(again, found_at=place, leaves=leaves), False
-    return None, again.hand == "identical"
+            if point is None or is_given:
+                return point, "normal"
+            both_fail = all(bad.any() for bad in point.bad.values())
+            here = self.programs.layout.replaced(leaves, row)
+            return point, classify_range(self.programs, here, self.dtype, both_fail)
 
+    def without_kinks(self, point: PointResult, leaves: list) -> PointResult:
+        """A black box's point without the coordinates at which another convention would do."""
+        hand = point.answers["hand"]
+        doubtful = np.flatnonzero(~point.explained()).tolist()
+        with x64():  # the algebra is settled in float64: here one digit will do
+            kinks = [
+                i for i in doubtful
+                if is_subgradient(self.programs, leaves, i, float(hand[i]), ONE_DIGIT)
+            ]  # fmt: skip
+            if len(kinks) < len(doubtful):
+                together = right_together(self.programs, leaves, hand, doubtful, self.dtype)
+                kinks = [i for i in doubtful if i in kinks or i in together]
+        return replace(point, disagreeing=tuple(kinks)).without_disagreeing() if kinks else point
 
-def _places(
-    problem: Problem,
-    programs: Programs,
-    evaluator: Evaluator,
-    points: Sequence[list],
-    further: Sequence[list],
-    dtype: str,
-    rng: np.random.Generator,
-    searched: bool,
-) -> tuple[list[tuple[list, np.ndarray]], int]:
-    """Leaves with rows to judge there: the points given and drawn, then what is `searched` for."""
-    layout = problem.layout
-    exact_points = [_exact_leaves(leaves, dtype) for leaves in points]
-    base = layout.row(exact_points[0], dtype)
-    places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
-    searchable = isinstance(evaluator, BatchEvaluator) and problem.differentiable and searched
-    if not searchable or problem.evaluations == 0 or not len(base) or problem.is_late:
-        return places, 0
-    assert isinstance(evaluator, BatchEvaluator)
-    bounds = search_bounds(problem, programs, exact_points[0])
-    context = SearchContext(evaluator, exact_points[0], dtype, bounds)
-    numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
-    keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
-    candidates = search(context, base, problem.evaluations, keep, rng)
-    widest = max(problem.dtypes, key=lambda name: jnp.finfo(name).maxexp)
-    alone = dtype == widest and is_branching(programs.hand)
-    far = context.within(_far_from(base, layout, alone))
-    rows = np.concatenate([candidates.rows, far])
-    if programs.is_expensive:
-        rows = _most_telling(context, candidates, far, programs, rng)
-    places.append((context.leaves, rows))
-    if further:
-        drawn = [_exact_leaves(leaves, dtype) for leaves in further]
-        places.append(_worst_drawn(evaluator, drawn, dtype, rng))
-    return places, candidates.evaluations + len(further)
+    def compare_again(self, leaves: list, number: int) -> tuple[MathResult | None, bool]:
+        """An error of the algebra at a place, if there is one; and whether hand is identical.
+
+        What the search has found may be where nobody goes.
+        """
+        problem, sought = self.problem, number >= len(self.points)
+        try:
+            with x64():
+                again = compare_with_truth(
+                    self.programs, leaves, problem.digits, self.rng, problem.reference, self.dtype
+                )
+        except Undecided:
+            return None, False
+        if again.hand == "different" and again.autodiff in RIGHT:
+            if sought and again.digits >= FEW_DIGITS and approximations(self.programs.loss.jaxpr):
+                return None, False  # far out an approximation is no longer near
+            place = f"drawn point {number}" if number else "the point given"
+            place = "an input that the search found" if sought else place
+            return replace(again, found_at=f"at {place}, in {self.dtype}", leaves=leaves), False
+        return None, again.hand == "identical"
+
+    def places(self) -> tuple[list[tuple[list, np.ndarray]], int]:
+        """Leaves with rows to judge there: the points given and drawn, then what a search finds."""
+        problem, programs, evaluator = self.problem, self.programs, self.evaluator
+        layout, dtype = problem.layout, self.dtype
+        exact_points = [_exact_leaves(leaves, dtype) for leaves in self.points]
+        base = layout.row(exact_points[0], dtype)
+        places = [(leaves, layout.row(leaves, dtype)[None, :]) for leaves in exact_points]
+        searched = problem.evaluations and problem.differentiable and len(base)
+        if not isinstance(evaluator, BatchEvaluator) or not searched:
+            return places, 0
+        if self.settled or problem.is_late:
+            return places, 0
+        bounds = search_bounds(problem, programs, exact_points[0])
+        context = SearchContext(evaluator, exact_points[0], dtype, bounds)
+        numbers = sum(int(np.size(leaf)) for leaf in context.leaves)
+        keep = max(1, min(MOST_CANDIDATES, EXACT_NUMBERS // max(1, numbers)))
+        candidates = search(context, base, problem.evaluations, keep, self.rng)
+        widest = max(problem.dtypes, key=lambda name: jnp.finfo(name).maxexp)
+        alone = dtype == widest and is_branching(programs.hand)
+        far = context.within(_far_from(base, layout, alone))
+        rows = np.concatenate([candidates.rows, far])
+        if programs.is_expensive:
+            rows = _most_telling(context, candidates, far, programs, self.rng)
+        places.append((context.leaves, rows))
+        if self.further:
+            drawn = [_exact_leaves(leaves, dtype) for leaves in self.further]
+            places.append(_worst_drawn(evaluator, drawn, dtype, self.rng))
+        return places, candidates.evaluations + len(self.further)
 
 
 def _most_telling(
@@ -457,10 +461,6 @@ def _most_telling(
 def _exact_leaves(leaves: list, dtype: str) -> list:
     """The leaves as the dtype sees them, in float64 or as they are: exact values for the balls."""
     return rounded(rounded(leaves, dtype), np.float64)
-
-
-BRANCHES = frozenset({"select_n", "cond"})
-"""Operations that give one thing or another."""
 
 
 def is_branching(program: Traced | None) -> bool:
@@ -498,3 +498,255 @@ def _worst_drawn(
     ]
     worst = int(np.argmax(apart))
     return points[worst], rows[worst]
+
+
+# --- the conclusion -------------------------------------------------------------------------------
+
+
+def conclude(
+    problem: Problem,
+    traceable: bool,
+    structure: str,
+    results: list[MathResult],
+    by_dtype: list[DtypeResult],
+    programs: Programs | None,
+) -> Verdict:
+    """All findings as one verdict; `results` begin with the point given."""
+    worst = min(results, key=lambda result: SEVERITY.index(result.hand))
+    compared = sum(result.compared for result in results)
+    hand, cause, where, evidence = worst.hand, None, None, None
+    if structure != "ok":
+        hand, cause = "different", structure
+    elif worst.hand == "different":
+        hand = "different" if traceable else "not traceable"
+        leaves = jax.tree.leaves(problem.at) if worst.leaves is None else worst.leaves
+        cause = _cause(problem, worst, leaves, programs)
+        where = None if worst.where is None else problem.layout.coordinate(worst.where)
+        evidence = _evidence(problem, worst, leaves)
+    elif hand in (*RIGHT, "not traceable"):
+        cause, evidence = _failure_in_floats(problem, by_dtype)
+        where = evidence.coordinate if evidence else None
+        if len(by_dtype) < len(problem.dtypes) or not all(r.given for r in by_dtype):
+            hand = "undecided"
+    counted = [row for r in by_dtype for row in (r.row_given, *([r.row] if problem.strict else []))]
+    clean = cause is None and all(row.hand_bad == 0 for row in counted)
+    right = hand in RIGHT or (hand == "not traceable" and worst.hand != "different")
+    ok = structure == "ok" and right and clean and compared > 0
+    notes = _notes(results, worst, by_dtype)
+    if not ok and cause is None and hand in ("undecided", "unsupported"):
+        cause, notes = (notes[0] if notes else None), notes[1:]
+    return Verdict(
+        name=problem.name,
+        ok=ok,
+        structure=structure,
+        hand=hand,
+        autodiff=min((result.autodiff for result in results), key=SEVERITY.index),
+        truth=results[0].truth,
+        digits=min(result.digits for result in results),
+        cause=cause,
+        where=where,
+        compared=compared,
+        points=len(results),
+        reference=problem.reference,
+        numerics=tuple(result.row for result in by_dtype),
+        notes=tuple(notes),
+        evidence=evidence,
+        record=describe_run(problem, results[0].truth_row),
+    )
+
+
+def _notes(results: list[MathResult], worst: MathResult, by_dtype: list[DtypeResult]) -> list[str]:
+    """What a reader has to know besides; first what could not be judged."""
+    notes = [
+        f"{result.row.dtype}: the point given could not be judged"
+        for result in by_dtype
+        if not result.given
+    ]
+    notes += [note for result in results for note in result.notes]
+    if worst.hand != "different":
+        notes += [note for result in by_dtype for note in _failures(result)]
+        notes += [note for result in by_dtype for note in _excused(result)]
+    return list(dict.fromkeys(notes))
+
+
+def _excused(result: DtypeResult) -> list[str]:
+    """That a dtype keeps no digit at the point given, where no formula can be blamed for it."""
+    for point in result.given:
+        index = lost_coordinate(point, explained=True)
+        if index is not None:
+            where = result.programs.layout.coordinate(index)
+            pair = point.answers["hand"][index], point.values[index]
+            answer, true = (written(float(number), point.dtype) for number in pair)
+            return [
+                f"{point.dtype} keeps no digit of {where} at the point given: {answer}, in truth "
+                f"{true}; rounding the inputs, or the terms of a sum, costs as much"
+            ]
+    return []
+
+
+def _failures(result: DtypeResult) -> list[str]:
+    """Which witness fails in a dtype: at the point given, and what the search found elsewhere."""
+    notes, given, row = [], result.row_given, result.row
+    if here := fault_of(given, "autodiff"):
+        notes.append(f"at the point given, in {row.dtype}, {here}")
+    elsewhere = [
+        f"{fault_of(row, name)} ({total} such found)"
+        for name, here, total in (
+            ("hand", given.hand_bad, row.hand_bad),
+            ("autodiff", given.autodiff_bad, row.autodiff_bad),
+        )
+        if total > here == 0
+    ]
+    if elsewhere:
+        notes.append(f"elsewhere in {row.dtype}, found by the search: {'; '.join(elsewhere)}")
+    return notes
+
+
+def _evidence(problem: Problem, found: MathResult, leaves: list) -> Evidence | None:
+    """The numbers that show an error of the algebra."""
+    if found.where is None or found.hand_row is None or found.truth_row is None:
+        return None
+    hand, true = found.hand_row[found.where], found.truth_row[found.where]
+    own = float(problem.layout.row(leaves, np.float64)[found.where])
+    answer = float(hand.mid())
+    place = found.found_at or "at the point given"
+    if "the point given" not in place:
+        place = f"right at the point given, wrong {place}"
+    wrong = sum(
+        h is None or not h.overlaps(t) for h, t in zip(found.hand_row, found.truth_row, strict=True)
+        if t is not None
+    )  # fmt: skip
+    return Evidence(
+        place=place,
+        coordinate=problem.layout.coordinate(found.where),
+        own=f"{own:.17g}",
+        answer=f"{answer:.17g}",
+        truth="" if true is None else f"{float(true.mid()):.17g}",
+        error=_error_in_words(answer, None if true is None else float(true.mid())),
+        wrong=max(1, wrong),
+        size=problem.layout.size,
+    )
+
+
+def _error_in_words(answer: float, true: float | None) -> str:
+    """An error as a number, and as a share of the truth."""
+    if true is None and not math.isnan(answer):
+        return "not between the slopes on both sides of this kink"
+    if true is None or not (math.isfinite(answer) and math.isfinite(true)):
+        return "NaN is no number" if math.isnan(answer) else "infinite"
+    gap = answer - true
+    if not true:
+        return f"{gap:.3g}"
+    share = abs(gap / true)
+    relative = f"{100 * share:.3g}% of the truth" if share > 1e-4 else f"relative {share:.2g}"
+    return f"{gap:.3g} ({relative})"
+
+
+def _failure_in_floats(
+    problem: Problem, by_dtype: list[DtypeResult]
+) -> tuple[str | None, Evidence | None]:
+    """Cause and evidence of an answer at the point given that has no right digit."""
+    for result in by_dtype:
+        for point in result.given:
+            dtype = result.row.dtype
+            hand, lost = point.answers["hand"], lost_coordinate(point)
+            bad = np.flatnonzero(point.bad["hand"])
+            index = int(bad[0]) if len(bad) else lost
+            if index is None:
+                continue
+            computed, true = float(hand[index]), point.truth[index]
+            cost = float(point.costs[index])
+            error = _error_in_words(computed, float(true.mid()))
+            if math.isfinite(computed):
+                error += f", {point.errors['hand'][index]:.3g} ulp"
+                error += f"; rounding the inputs explains {cost:.3g}" if cost < math.inf else ""
+            if "autodiff" in point.answers:
+                beside = float(point.answers["autodiff"][index])
+                error += f"; jax.grad gives {written(beside, dtype)}"
+            evidence = Evidence(
+                place=f"at the point given, in {dtype}",
+                coordinate=problem.layout.coordinate(index),
+                own=written(float(point.row[index]), dtype),
+                answer=written(computed, dtype),
+                truth="" if true.is_nan() else written(float(true.mid()), dtype),
+                error=error,
+                wrong=max(1, len(bad)),
+                size=problem.layout.size,
+            )
+            place = f"in {dtype} at {evidence.coordinate}"
+            if math.isfinite(computed):
+                return f"no digit is right {place}", evidence
+            leaves = problem.layout.replaced(jax.tree.leaves(problem.at), point.row)
+            made = _origin(problem, result.programs, leaves, index, dtype)
+            return f"{_kind_of(computed)} {place}{made}", evidence
+    return None, None
+
+
+def _kind_of(number: float) -> str:
+    return "NaN" if math.isnan(number) else "an infinity"
+
+
+def _origin(
+    problem: Problem, programs: Programs | None, leaves: list, index: int, dtype: str
+) -> str:
+    """': ' and which operation of the gradient made a NaN or an infinity; '' where none shows."""
+    if programs is not None and programs.hand is not None:
+        with problem.switch.x64(dtype == "float64"):
+            made = origin(programs.hand.jaxpr, rounded(leaves, dtype), index)
+    else:
+        made = origin_in_numpy(problem.gradient, problem.layout.args(rounded(leaves, dtype)))
+    return f": {made}" if made else ""
+
+
+def _lost_to_rounding(
+    problem: Problem, leaves: list, hand: np.ndarray, truth: np.ndarray
+) -> str | None:
+    """What is said of a black box that is right at milder inputs, and off by roundings here.
+
+    No cause in the algebra is looked for: any that changes roundings alone would seem to fit.
+    """
+    layout, row = problem.layout, problem.layout.row(leaves, np.float64)
+    error = np.abs(hand - truth)
+    largest = np.max(np.abs([*row, *truth, 1.0]), where=np.isfinite([*row, *truth, 1.0]), initial=1)
+    if not np.max(error, initial=0.0) <= ALLOWANCE * float(np.finfo(np.float64).eps) * largest:
+        return None
+    evaluator = BlackBoxEvaluator(problem)
+    try:
+        with problem.switch.x64():
+            answers = evaluator.answers(np.stack([row * by for by in MILDER]), leaves, "float64")
+    except InputError:
+        return None
+    if not close(answers["hand"], answers["autodiff"]).all():
+        return None
+    return (
+        f"float64 loses the digits at {layout.coordinate(int(np.argmax(error)))}: the number is "
+        f"below the rounding of larger ones; at {MILDER[0]:g} times these inputs it is right"
+    )
+
+
+def _cause(
+    problem: Problem, found: MathResult, leaves: list, programs: Programs | None
+) -> str | None:
+    """What is known of a difference, or its diagnosis, or the ratio by coordinate."""
+    if found.cause or found.hand_row is None or found.truth_row is None:
+        return found.cause
+    if found.where is not None and not found.hand_row[found.where].is_finite():
+        kind = _kind_of(float(found.hand_row[found.where].mid()))
+        made = _origin(problem, programs, leaves, found.where, "float64")
+        return f"{kind} at {problem.layout.coordinate(found.where)}{made}"
+    tree: Any = jax.tree.structure(differentiated(problem.at, problem.argnums))
+    floats = [
+        np.array([np.nan if ball is None else float(ball.mid()) for ball in row], np.float64)
+        for row in (found.hand_row, found.truth_row)
+    ]
+    is_called = programs is not None and programs.hand is None and found.autodiff in RIGHT
+    if is_called and (lost := _lost_to_rounding(problem, leaves, *floats)):
+        return lost
+    hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
+    at = problem.layout.args(leaves)
+    gradient = problem.gradient if found.autodiff in RIGHT else None
+    if gradient and not is_called:  # elsewhere too it is asked as one program
+        gradient = jax.jit(gradient, compiler_options=quick_options())
+    with problem.switch.x64():
+        named = diagnose(problem.of, at, problem.argnums, hand, truth, gradient)
+    return named or ratios(problem.layout, *floats)

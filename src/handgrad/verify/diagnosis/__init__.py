@@ -18,17 +18,13 @@ import jax
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.verify.diagnosis.hypotheses import (
-    Sample,
-    chain_causes,
-    hypotheses,
-    pairs,
-)
+from handgrad.verify.diagnosis.hypotheses import Sample, chain_causes, hypotheses, pairs
 from handgrad.verify.diagnosis.intermediates import (
-    Chain,
     Intermediate,
     TracedLoss,
+    compile_chain,
     constants_of,
+    is_key,
 )
 from handgrad.verify.diagnosis.relations import (
     DESCRIBED,
@@ -39,9 +35,17 @@ from handgrad.verify.diagnosis.relations import (
     format_ratio,
     only_one,
     relations,
+    wrong_leaves,
 )
 from handgrad.verify.diagnosis.variants import Variants, variant_causes, variants_of
-from handgrad.verify.witnesses import Argnums, Layout, argument_names, is_float, named_leaves
+from handgrad.verify.witnesses import (
+    Argnums,
+    Layout,
+    argument_names,
+    is_float,
+    named_leaves,
+    quick_options,
+)
 
 SMALL = 1e-8
 """Relative errors below this are no evidence for any relation: none is looked for."""
@@ -72,7 +76,7 @@ def diagnose(
     named = _arguments(at, argument_names(at, of, *([gradient] if gradient else [])))
     positions = Layout.of(at, argnums).argnums
     leaves = _leaves(named, positions, hand, truth)
-    wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
+    wrong = wrong_leaves(leaves)
     if not wrong or not all(np.isfinite(leaf.truth).all() for leaf in leaves):
         return None
     if max(leaf.error for leaf in leaves) < SMALL:
@@ -83,120 +87,121 @@ def diagnose(
         flat, tree = jax.tree.flatten(_as_float64(at))
         program = jax.make_jaxpr(lambda *leaves: of(*jax.tree.unflatten(tree, leaves)))(*flat)
         held = _held_arrays(of)
-        captured = _captured(held, program)
         names = [name for name, _ in named]
-        loss = TracedLoss(program, flat, names, positions, captured, held)
-        here = _Point(loss, leaves, wrong, _context(named, program, of), {})
-        there = _second_point(here, of, gradient, tree, argnums) if gradient else None
+        loss = TracedLoss(program, flat, names, positions, _captured(held, program), held)
+        context = _context(named, program, of)
+        here = _Point(loss, leaves, context, _Compiled(loss, leaves))
+        slope = jax.jit(jax.grad(of, argnums), compiler_options=quick_options())
+        there = _second_point(here, of, slope, gradient, tree) if gradient else None
         explained = _explained(here, there)
         vague = not explained or explained.cost >= DESCRIBED
         if gradient and there and vague and here.is_kink():
-            beside = _second_point(here, of, gradient, tree, argnums, seed=1)
-            found = _explained(beside, there) if beside and beside.wrong == wrong else None
-            if found and found.cost < DESCRIBED:
-                explained = found
+            beside = _second_point(here, of, slope, gradient, tree, seed=1)
+            if beside and wrong_leaves(beside.leaves) == wrong:
+                found = _explained(beside, there)
+                explained = found if found and found.cost < DESCRIBED else explained
     return explained.words if explained else None
 
 
-def _explained(here: "_Point", there: "_Point | None") -> "_Words | None":
-    """The simplest explanation at a point that holds at the other one too."""
-    found: list[Cause] = []
-    explained = None
-    for stage in (_by_relations, _by_variants, _by_chain, _by_residuals):
-        found += _confirmed(stage, here, there)
-        explained = _explain(found, here.leaves, here.wrong)
-        if explained and explained.cost < ENOUGH[stage.__name__]:
-            break
-    return explained
+class _Compiled:
+    """What is made of a loss once, for all points: its variants, its chain, where that is seen."""
+
+    def __init__(self, loss: TracedLoss, leaves: list[ComparedLeaf]) -> None:
+        self.loss = loss
+        self.chosen = _choose(leaves)
+        """Coordinates of each leaf on which the chain is looked at."""
+
+    @functools.cached_property
+    def variants(self) -> Variants | None:
+        return variants_of(self.loss)
+
+    @functools.cached_property
+    def chain(self) -> Callable[[Sequence[Any]], list[Intermediate]] | None:
+        try:
+            return compile_chain(self.loss, self.chosen)
+        except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
+            return None
 
 
 class _Point(NamedTuple):
-    """The loss and the two gradients at one point; `cache` keeps what is compiled."""
+    """The loss and the two gradients at one point."""
 
     loss: TracedLoss
     leaves: list[ComparedLeaf]
-    wrong: list[int]
     context: Context
-    cache: dict[str, Any]
-
-    def variants(self) -> Variants | None:
-        """The variants of the loss."""
-        if "variants" not in self.cache:
-            self.cache["variants"] = variants_of(self.loss)
-        return self.cache["variants"]
+    compiled: _Compiled
 
     def is_kink(self) -> bool:
         """Whether the truth is not, or not alone, what the loss's own rules give here."""
-        variants = self.variants()
+        variants = self.compiled.variants
         own = variants.gradient(self.loss.moving, variants.closed) if variants else []
         pairs = zip(own, self.leaves, strict=False)
         return any(leaf.unknown.any() or not close(a, leaf.truth).all() for a, leaf in pairs)
 
-    def chosen(self) -> list[np.ndarray]:
-        """Coordinates of each leaf on which the chain is looked at."""
-        if "chosen" not in self.cache:
-            self.cache["chosen"] = _choose(self.leaves)
-        return self.cache["chosen"]
-
-    def chain(self) -> list[Intermediate]:
-        """The intermediates of the loss; none where they cannot be had."""
-        if "chain" not in self.cache:
-            try:
-                self.cache["chain"] = Chain(self.loss, self.chosen())
-            except (TypeError, NotImplementedError):  # a primitive that cannot be pushed forward
-                self.cache["chain"] = None
-        compiled = self.cache["chain"]
+    def chain_causes(self, made: Callable) -> Iterable[Cause]:
+        """Causes within the chain; none where its intermediates cannot be had."""
+        chosen, chain = self.compiled.chosen, self.compiled.chain
         try:
-            return compiled.at(self.loss.moving) if compiled else []
+            intermediates = chain(self.loss.moving) if chain else []
         except ValueError:  # JAX differentiates no `while_loop` backwards
-            return []
-
-    def sample(self) -> Sample:
-        """Both gradients on the chosen coordinates."""
-        chosen = self.chosen()
-        return Sample(
+            intermediates = []
+        if not intermediates:
+            return ()
+        sample = Sample(
             hand=_at(chosen, [leaf.hand for leaf in self.leaves]),
             truth=_at(chosen, [leaf.truth for leaf in self.leaves]),
             leaf_of=np.repeat(np.arange(len(self.leaves)), [len(c) for c in chosen]),
-            wrong=self.wrong,
+            wrong=wrong_leaves(self.leaves),
         )
-
-    def held(self) -> list[tuple[str, np.ndarray]]:
-        """Labels and indices among the arguments, and all arrays that the loss has besides."""
-        pairs = [*zip(self.loss.names, self.loss.leaves, strict=True)]
-        pairs = [(name, a) for name, a in pairs if _is_index(a)]
-        return [(name, np.asarray(a)) for name, a in (*pairs, *self.loss.held.items())]
+        held = [
+            (name, np.asarray(leaf))
+            for name, leaf in zip(self.loss.names, self.loss.leaves, strict=True)
+            if _is_index(leaf)
+        ]
+        held += self.loss.held.items()
+        return chain_causes(made, sample, intermediates, held, self.context)
 
 
 Stage = Callable[[_Point], Iterable[Cause]]
 
 
 def _by_relations(point: _Point) -> Iterable[Cause]:
-    for i in point.wrong:
+    for i in wrong_leaves(point.leaves):
         yield from relations(i, point.leaves[i], point.context)
-    yield from _swaps(point.leaves, point.wrong)
+    yield from _swaps(point.leaves)
 
 
 def _by_variants(point: _Point) -> Iterable[Cause]:
-    variants = point.variants()
-    if variants is not None:
-        moving = point.loss.moving
-        yield from variant_causes(variants, moving, point.leaves, point.wrong, point.context)
+    variants = point.compiled.variants
+    if variants is None:
+        return ()
+    return variant_causes(variants, point.loss.moving, point.leaves, point.context)
 
 
 def _by_chain(point: _Point) -> Iterable[Cause]:
-    if chain := point.chain():
-        yield from chain_causes(hypotheses, point.sample(), chain, point.held(), point.context)
+    return point.chain_causes(hypotheses)
 
 
 def _by_residuals(point: _Point) -> Iterable[Cause]:
-    if chain := point.chain():
-        yield from chain_causes(pairs, point.sample(), chain, point.held(), point.context)
+    return point.chain_causes(pairs)
 
 
-ENOUGH = {"_by_relations": 20.0, "_by_variants": 24.9, "_by_chain": 28.0,
-          "_by_residuals": math.inf}  # fmt: skip
-"""The cost from which on the next kind of cause is looked for besides."""
+STAGES: tuple[tuple[Stage, float], ...] = (
+    (_by_relations, 20.0), (_by_variants, 24.9), (_by_chain, 28.0), (_by_residuals, math.inf),
+)  # fmt: skip
+"""The kinds of causes, and the cost from which on the next kind is looked for besides."""
+
+
+def _explained(here: _Point, there: _Point | None) -> "_Words | None":
+    """The simplest explanation at a point that holds at the other one too."""
+    found: list[Cause] = []
+    explained = None
+    for stage, enough in STAGES:
+        found += _confirmed(stage, here, there)
+        explained = _explain(found, here.leaves)
+        if explained and explained.cost < enough:
+            break
+    return explained
 
 
 def _confirmed(stage: Stage, here: _Point, there: _Point | None) -> list[Cause]:
@@ -215,7 +220,7 @@ def _place_free(phrase: str) -> str:
 
 
 def _second_point(
-    here: _Point, of: Callable, gradient: Callable, tree: Any, argnums: Argnums, seed: int = 0
+    here: _Point, of: Callable, slope: Callable, gradient: Callable, tree: Any, seed: int = 0
 ) -> _Point | None:
     """Both gradients in float64 at inputs moved by a few percent; None where there is no value."""
     rng = np.random.default_rng(seed)
@@ -228,7 +233,7 @@ def _second_point(
             flat[position] = np.where(leaf == 0, np.abs(by) * scale, leaf * (1 + by))
     at = jax.tree.unflatten(tree, flat)
     try:
-        truth = jax.grad(of, argnums)(*at)
+        truth = slope(*at)
         hand = gradient(*jax.tree.map(lambda a: np.array(a) if is_float(a) else a, at))
         named = list(zip(here.loss.names, flat, strict=True))
         leaves = _leaves(named, here.loss.argnums, hand, truth)
@@ -236,9 +241,8 @@ def _second_point(
         return None
     if not all(np.isfinite([leaf.hand, leaf.truth]).all() for leaf in leaves):
         return None
-    wrong = [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
     context = _context(named, here.loss.program, of)
-    return _Point(here.loss._replace(leaves=flat), leaves, wrong, context, here.cache)
+    return _Point(here.loss._replace(leaves=flat), leaves, context, here.compiled)
 
 
 def _at(chosen: list[np.ndarray], arrays: list[np.ndarray]) -> np.ndarray:
@@ -312,22 +316,24 @@ def _closure(function: Any) -> dict[str, Any]:
 
 def _held_arrays(of: Callable) -> dict[str, np.ndarray]:
     """The arrays of numbers that a loss holds, by name."""
-    arrays = {
-        name: np.asarray(value) for name, value in _closure(of).items()
-        if isinstance(value, np.ndarray | jax.Array) and not _is_key(value)
-    }  # fmt: skip
-    return {name: a for name, a in arrays.items() if a.ndim and a.dtype.kind in "fiu"}
+    return {
+        name: np.asarray(value)
+        for name, value in _closure(of).items()
+        if isinstance(value, np.ndarray | jax.Array)
+        and (is_float(value) or _is_index(value))
+        and value.ndim
+    }
 
 
-def _captured(held: dict[str, np.ndarray], program: Any) -> dict[int, tuple[str, Any]]:
-    """The constants of a traced loss: by their id, the name that it holds them by and the array."""
+def _captured(held: dict[str, np.ndarray], program: Any) -> dict[int, str]:
+    """The names by which a traced loss holds its constants, by the id of each."""
     found = {}
     for constant in program.consts:
-        if _is_key(constant) or np.size(constant) < 2:
+        if is_key(constant) or np.size(constant) < 2:
             continue
         array = np.asarray(constant)
         names = (name + part for name, a in held.items() if (part := _part(a, array)) is not None)
-        found[id(constant)] = (next(names, f"an array {list(array.shape)} of the loss"), array)
+        found[id(constant)] = next(names, f"an array {list(array.shape)} of the loss")
     return found
 
 
@@ -343,10 +349,6 @@ def _part(whole: np.ndarray, array: np.ndarray) -> str | None:
     return None
 
 
-def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(getattr(value, "dtype", np.float64), jax.dtypes.prng_key)
-
-
 def _context(named: list[tuple[str, Any]], program: Any, of: Callable) -> Context:
     sizes: dict[int, str] = {}
     arrays = [(name, np.asarray(a)) for name, a in named if is_float(a) or _is_index(a)]
@@ -354,7 +356,7 @@ def _context(named: list[tuple[str, Any]], program: Any, of: Callable) -> Contex
     for name, a in arrays:
         for axis, n in enumerate(a.shape):
             if n > 1:
-                sizes.setdefault(n, f"axis {axis} of {name}" if a.ndim > 1 else f"axis 0 of {name}")
+                sizes.setdefault(n, f"axis {axis} of {name}")
     for name, a in arrays:
         if a.size > 1:
             sizes.setdefault(a.size, f"the size of {name}")
@@ -382,18 +384,15 @@ def _choose(leaves: list[ComparedLeaf]) -> list[np.ndarray]:
 # --- the explanation ------------------------------------------------------------------------------
 
 
-def _swaps(leaves: list[ComparedLeaf], wrong: list[int]) -> Iterable[Cause]:
-    for i in wrong:
+def _swaps(leaves: list[ComparedLeaf]) -> Iterable[Cause]:
+    for i in wrong_leaves(leaves):
         for j, other in enumerate(leaves):
             same = other.truth.shape == leaves[i].hand.shape and other.truth.any()
             if j != i and same and close(leaves[i].hand, other.truth).all():
                 a, b = sorted((i, j))
-                back = close(leaves[j].hand, leaves[i].truth).all()
-                words = (
-                    f"{leaves[a].name} and {leaves[b].name} are swapped"
-                    if back
-                    else f"the gradient of {other.name} stands here"
-                )
+                words = f"the gradient of {other.name} stands here"
+                if close(other.hand, leaves[i].truth).all():
+                    words = f"{leaves[a].name} and {leaves[b].name} are swapped"
                 yield Cause(4, words, i, leaves[i].hand.size)
 
 
@@ -404,7 +403,7 @@ class _Words(NamedTuple):
     cost: float
 
 
-def _explain(causes: list[Cause], leaves: list[ComparedLeaf], wrong: list[int]) -> _Words | None:
+def _explain(causes: list[Cause], leaves: list[ComparedLeaf]) -> _Words | None:
     """The fewest and simplest phrases for the wrong leaves; the cost is ∞ if some are left over."""
     groups: dict[str, list[Cause]] = {}
     for cause in causes:
@@ -415,7 +414,7 @@ def _explain(causes: list[Cause], leaves: list[ComparedLeaf], wrong: list[int]) 
         for phrase, group in groups.items()
         if sum(c.coordinates for c in group) > max(c.parameters for c in group)
     }
-    left, words, largest = set(wrong), [], 0.0
+    left, words, largest = set(wrong_leaves(leaves)), [], 0.0
     while left:
         useful = [
             (not left <= covers, round(cost), -len(covers & left), cost, phrase)

@@ -320,26 +320,6 @@ def _is_proportional(a: np.ndarray, b: np.ndarray) -> bool:
     return float(np.vdot(rest, rest)) <= 1e-20 * float(np.vdot(a, a))
 
 
-def repeats(u: Intermediate, held: Sequence[tuple[str, np.ndarray]]) -> Iterator[Hypothesis]:
-    """An index that comes twice, its contributions overwritten instead of added."""
-    for name, index in held:
-        if (
-            index.dtype.kind not in "iu"
-            or u.value.shape[: index.ndim] != index.shape
-            or not index.ndim
-        ):
-            continue
-        flat = index.ravel()
-        first, last = np.zeros(flat.size, bool), np.zeros(flat.size, bool)
-        first[np.unique(flat, return_index=True)[1]] = True
-        last[flat.size - 1 - np.unique(flat[::-1], return_index=True)[1]] = True
-        for mask, which in ((last, "last"), (first, "first")):
-            if not mask.all():
-                shape = (*index.shape, *[1] * (u.value.ndim - index.ndim))
-                words = f"where {name} repeats an index only the {which} counts: overwritten"
-                yield Hypothesis(u.cotangent * mask.reshape(shape), f"{words}, not added", 22)
-
-
 # --- testing hypotheses ---------------------------------------------------------------------------
 
 
@@ -370,8 +350,6 @@ def chain_causes(
         with np.errstate(all="ignore"):
             if made is hypotheses:
                 yield from test.overwritten()
-                for batch in _batches(repeats(u, held), u):
-                    yield from test.run(batch)
             for batch in _batches(made(at, chain, known), u):
                 spent, tried = spent + len(batch) * u.jacobian.size, tried + len(batch)
                 if spent > MAX_WORK or tried > MAX_HYPOTHESES:

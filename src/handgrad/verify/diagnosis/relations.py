@@ -7,7 +7,7 @@ are put in words by what is known of the loss: sizes of axes, constants, argumen
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ ONLY_ONE = 70.0
 # Exact relations between values rounded to float64 hold to a few ulp; what passes through sums
 # loses some of that.
 RELATIVE = 1e-9
+EXACTLY = 1e-10
+"""The relative difference up to which a number is another one that means something."""
 PROBES = 8
 """Entries by which a shift is ruled out before all are compared."""
 
@@ -50,7 +52,7 @@ def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> np.ndarra
 
 def is_exactly(a: float, b: float) -> bool:
     """Whether two numbers are one, up to rounding."""
-    return math.isfinite(b) and abs(a - b) <= 1e-10 * abs(b)
+    return math.isfinite(b) and abs(a - b) <= EXACTLY * abs(b)
 
 
 def format_ratio(ratio: float, digits: int = 6) -> str:
@@ -65,59 +67,54 @@ def format_ratio(ratio: float, digits: int = 6) -> str:
     return f"{ratio:.{digits}g}"
 
 
-@functools.lru_cache(maxsize=64)
-def _named_ratios(sizes: tuple[int, ...], numbers: frozenset[float]) -> np.ndarray:
-    """Every ratio that `name_ratio` has words for, without its sign, in order."""
-    found = [1.0, 2.0, 0.5]
-    found += [power for n in sizes for power in (n, 1 / n, n**0.5, n**-0.5, n**2, n**-2)]
-    found += [beside for n in sizes if n > 2 for beside in (n / (n - 1), (n - 1) / n)]
-    found += [n / other for n in sizes for other in sizes if n != other]
-    found += [beside for c in numbers if c for beside in (abs(c), abs(1 / c))]
-    return np.sort(found)
-
-
-def _means_nothing(ratio: float, context: Context) -> bool:
-    """Whether a ratio is near none that has words: most are, and this is quickly seen."""
-    named = _named_ratios(tuple(context.sizes), context.constants | context.held)
-    size = abs(ratio)
-    after = int(np.searchsorted(named, size * (1 - 1e-9)))
-    return after == len(named) or bool(named[after] > size * (1 + 1e-9))
-
-
 def name_ratio(ratio: float, context: Context) -> tuple[float, str] | None:
     """What a ratio hand : truth says, with its cost; None for a number that means nothing here."""
-    if not math.isfinite(ratio) or ratio == 0 or _means_nothing(ratio, context):
+    if not math.isfinite(ratio) or ratio == 0:
         return None
-    for value, words in ((-1, "sign flipped (ratio −1)"), (2, "twice too large (ratio 2)"),
-                         (0.5, "half of what it should be (ratio 1/2)")):  # fmt: skip
-        if is_exactly(ratio, value):
-            return 1, words
-    for n, axes in context.sizes.items():
-        if is_exactly(ratio, n):
-            return 2, f"{n} times too large, {n} being {axes}: a mean forgotten (ratio {n})"
-        if is_exactly(ratio, 1 / n):
-            return 2, f"{n} times too small, {n} being {axes}: divided once too often (ratio 1/{n})"
-    for c in sorted(context.constants | context.held, reverse=True):
-        if is_exactly(ratio, 1 / c):
-            return 3, f"the factor {c:.6g} of the loss forgotten (ratio {ratio:.6g})"
-        if is_exactly(ratio, c):
-            return 3, f"the factor 1/{c:.6g} of the loss forgotten (ratio {ratio:.6g})"
-    for n, axes in context.sizes.items():
-        for power, words in ((0.5, f"√{n}"), (-0.5, f"1/√{n}"), (2, f"{n}²"), (-2, f"1/{n}²")):
-            if n > 2 and is_exactly(ratio, n**power):
-                return 4, f"a factor {words} too much, {n} being {axes} (ratio {ratio:.6g})"
-        if n > 2 and (is_exactly(ratio, n / (n - 1)) or is_exactly(ratio, (n - 1) / n)):
-            a, b = (n - 1, n) if ratio > 1 else (n, n - 1)
-            return 4, f"a mean over the wrong count: divided by {a} in place of {b} (ratio {b}/{a})"
-        for other, others in context.sizes.items():
-            if n != other and is_exactly(ratio, n / other):
-                return 5, (
-                    f"a mean over the wrong count: divided by {other} ({others}) in place of "
-                    f"{n} ({axes}) (ratio {n}/{other})"
-                )
-    if ratio < 0 and (named := name_ratio(-ratio, context)):
-        return named[0] + 2, f"sign flipped, and {named[1].replace('(ratio ', '(ratio −')}"
-    return None
+    if is_exactly(ratio, -1):
+        return 1, "sign flipped (ratio −1)"
+    sizes, numbers = tuple(context.sizes.items()), context.constants | context.held
+    values, meanings = _named_ratios(sizes, numbers)
+    same = np.flatnonzero(np.abs(values - abs(ratio)) <= EXACTLY * values)
+    if not len(same):
+        return None
+    cost, words = meanings[same[0]]
+    if ratio < 0:
+        return cost + 2, f"sign flipped, and {words.replace('(ratio ', '(ratio −')}"
+    return cost, words
+
+
+@functools.lru_cache(maxsize=64)
+def _named_ratios(
+    sizes: tuple[tuple[int, str], ...], numbers: frozenset[float]
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Ratios above 0 that mean something, the simplest first, and their costs with the words."""
+    found = [
+        (2.0, 1, "twice too large (ratio 2)"),
+        (0.5, 1, "half of what it should be (ratio 1/2)"),
+    ]
+    for n, axes in sizes:
+        words = f"{n} times too large, {n} being {axes}: a mean forgotten (ratio {n})"
+        found.append((n, 2, words))
+        words = f"{n} times too small, {n} being {axes}: divided once too often (ratio 1/{n})"
+        found.append((1 / n, 2, words))
+    for c in sorted(numbers, reverse=True):
+        words = f"the factor {c:.6g} of the loss forgotten (ratio {1 / c:.6g})"
+        inverse = f"the factor 1/{c:.6g} of the loss forgotten (ratio {c:.6g})"
+        found += [(1 / c, 3, words), (c, 3, inverse)]
+    for n, axes in sizes:
+        for power, factor in ((0.5, f"√{n}"), (-0.5, f"1/√{n}"), (2, f"{n}²"), (-2, f"1/{n}²")):
+            words = f"a factor {factor} too much, {n} being {axes} (ratio {n**power:.6g})"
+            found += [(n**power, 4, words)] if n > 2 else []
+        for a, b in ((n - 1, n), (n, n - 1)) if n > 2 else ():
+            words = f"a mean over the wrong count: divided by {a} in place of {b} (ratio {b}/{a})"
+            found.append((b / a, 4, words))
+        for other, others in sizes:
+            words = f"divided by {other} ({others}) in place of {n} ({axes}) (ratio {n}/{other})"
+            if n != other:
+                found.append((n / other, 5, f"a mean over the wrong count: {words}"))
+    found = [entry for entry in found if math.isfinite(entry[0])]
+    return np.array([value for value, *_ in found]), [(cost, words) for _, cost, words in found]
 
 
 # --- relations ------------------------------------------------------------------------------------
@@ -154,6 +151,11 @@ class ComparedLeaf(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.abs(self.hand - self.truth)[wrong] / np.abs(self.truth[wrong])
         return float(np.max(np.nan_to_num(errors, nan=math.inf)))
+
+
+def wrong_leaves(leaves: Sequence[ComparedLeaf]) -> list[int]:
+    """The positions of the leaves that differ."""
+    return [i for i, leaf in enumerate(leaves) if leaf.differs.any()]
 
 
 class Cause(NamedTuple):

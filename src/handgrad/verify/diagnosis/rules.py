@@ -18,6 +18,7 @@ from jax import lax
 
 from handgrad import jaxprs
 from handgrad.verify.diagnosis.intermediates import MOVES, name_of
+from handgrad.verify.witnesses import is_float
 
 RULE = 22.0
 """The cost of a wrong rule at one step."""
@@ -297,32 +298,36 @@ def _of_lookup(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[
 # --- matrices and kernels -------------------------------------------------------------------------
 
 
+def _with_operand(
+    equation: Any, flows: list[Flow], i: int, changed: Any, turned: Any = None
+) -> Any:
+    """The output with `changed` for operand i in the derivative of the other one.
+
+    `turned` is the equation that this derivative is of, if it is another one.
+    """
+    values = [flow.value for flow in flows]
+    wrong = jaxprs.bind(
+        equation if turned is None else turned, [*values[:i], changed, *values[i + 1 :]]
+    )[0]
+    if flows[i].moving:
+        values[1 - i] = held(values[1 - i])
+        wrong = wrong + jaxprs.bind(equation, values)[0]
+    return wrong
+
+
 def _of_matrices(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
     """A square matrix not transposed on the way back, or another one in its place."""
-    numbers, precision = equation.params["dimension_numbers"], equation.params["precision"]
-
-    def multiplied(changed: Any, i: int) -> Any:
-        """The product with `changed` for operand i in the derivative of the other one."""
-        pair = [changed, flows[1].value] if i == 0 else [flows[0].value, changed]
-        wrong = lax.dot_general(pair[0], pair[1], numbers, precision=precision)
-        if flows[i].moving:
-            rest = [flows[0].value, flows[1].value]
-            rest[1 - i] = held(flows[1 - i].value)
-            wrong = wrong + lax.dot_general(rest[0], rest[1], numbers, precision=precision)
-        return wrong
-
     for i in (0, 1):
         matrix, other = flows[i], flows[1 - i]
         if not other.moving:
             continue
+        where = f"on the way back through {step} to {other.name}"
         if matrix.value.ndim == 2 and matrix.value.shape[0] == matrix.value.shape[1]:
-            words = (
-                f"{matrix.name} is not transposed on the way back through {step} to {other.name}"
-            )
-            yield Rule(multiplied(held(matrix.value).T, i), words)
+            wrong = _with_operand(equation, flows, i, held(matrix.value).T)
+            yield Rule(wrong, f"{matrix.name} is not transposed {where}")
         for instead in _fitting(matrix.mistaken, matrix.value.shape):
-            words = f"{instead.words}, on the way back through {step} to {other.name}"
-            yield Rule(multiplied(held(instead.value), i), words)
+            wrong = _with_operand(equation, flows, i, held(instead.value))
+            yield Rule(wrong, f"{instead.words}, {where}")
 
 
 def _of_cholesky(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
@@ -342,7 +347,7 @@ def _of_solve(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[R
     if programs.transpose_solve is None or len(right) != 1:
         return
     (back,) = jaxprs.run(programs.matvec, [*matrix, held(y)], jaxprs.bind)
-    turned = [held(v) if jnp.issubdtype(jnp.result_type(v), jnp.floating) else v for v in turned]
+    turned = [held(v) if is_float(v) else v for v in turned]
     (wrong,) = jaxprs.run(programs.transpose_solve, [*turned, right[0] - back], jaxprs.bind)
     yield Rule(wrong, f"the matrix of {step} is not transposed on the way back")
 
@@ -350,17 +355,11 @@ def _of_solve(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[R
 def _of_convolution(equation: Any, flows: list[Flow], y: Any, step: str) -> Iterator[Rule]:
     """A kernel not flipped, an offset of the padding forgotten, the first channel for all."""
     for i in (0, 1):
-        other = flows[1 - i]
         for changed, words, padding in _other_kernels(equation, held(flows[i].value), i):
-            if padding is None or not other.moving:
+            if padding is None or not flows[1 - i].moving:
                 continue
             turned = equation.replace(params={**equation.params, "padding": padding})
-            values = [changed, other.value] if i == 0 else [other.value, changed]
-            wrong = jaxprs.bind(turned, values)[0]
-            if flows[i].moving:
-                rest = [flows[0].value, flows[1].value]
-                rest[1 - i] = held(other.value)
-                wrong = wrong + jaxprs.bind(equation, rest)[0]
+            wrong = _with_operand(equation, flows, i, changed, turned)
             yield Rule(wrong, f"{flows[i].name} is {words} on the way back through {step}")
 
 
@@ -427,7 +426,7 @@ def slopes(x: Any, y: Any) -> Iterator[tuple[str, Any, float]]:
         ):  # fmt: skip
             yield f"taken to be {formula}, v being {which}", slope, 3.0
     for v, which in ((y, "its value"), (x, "its argument")):
-        s, t = jax.nn.sigmoid(v), jnp.tanh(v)
+        s, t = lax.logistic(v), lax.tanh(v)
         yield f"taken to be v(1 − v), v being σ({which})", s * (1 - s), 3.5
         yield f"taken to be 1 − v², v being tanh({which})", 1 - t * t, 3.5
 
@@ -480,10 +479,8 @@ def _other_sums(equation: Any, flows: list[Flow], y: Any) -> Iterator[Mistaken]:
     x, step = flows[0].value, name_of(equation)
     if flows[0].is_mask:
         count = x.size // max(1, y.size)
-        words = (
-            f"{count} in place of the number of valid entries, {step}: a mean over the wrong count"
-        )
-        yield Mistaken(words, jnp.full_like(y, count))
+        words = f"{count} in place of the number of valid entries, {step}: a mean over"
+        yield Mistaken(f"{words} the wrong count", jnp.full_like(y, count))
     if y.size > 1:
         words = f"one sum over everything in place of {step} over axis {equation.params['axes'][0]}"
         yield Mistaken(words, jnp.broadcast_to(jnp.sum(x), y.shape))

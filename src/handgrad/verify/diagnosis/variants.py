@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Sequence
-from itertools import combinations, islice, permutations
+from itertools import combinations, islice, permutations, product
 from typing import Any, NamedTuple
 
 import jax
@@ -21,12 +21,7 @@ import numpy as np
 from jax import lax
 
 from handgrad import jaxprs
-from handgrad.verify.diagnosis.intermediates import (
-    INLINED,
-    MOVES,
-    TracedLoss,
-    name_of,
-)
+from handgrad.verify.diagnosis.intermediates import INLINED, MOVES, TracedLoss, is_key, name_of
 from handgrad.verify.diagnosis.relations import (
     Cause,
     ComparedLeaf,
@@ -34,6 +29,7 @@ from handgrad.verify.diagnosis.relations import (
     close,
     is_exactly,
     name_ratio,
+    wrong_leaves,
 )
 from handgrad.verify.diagnosis.rules import (
     RULE,
@@ -45,7 +41,7 @@ from handgrad.verify.diagnosis.rules import (
     rules,
     slopes,
 )
-from handgrad.verify.witnesses import quick_options
+from handgrad.verify.witnesses import is_float, quick_options
 
 MOST_EQUATIONS = 1_500
 MOST_VARIANTS = 1_500
@@ -65,6 +61,7 @@ JOINING = frozenset({"add", "sub", "mul", "div", "max", "min", "select_n", "dot_
                      "custom_linear_solve", "triangular_solve"})  # fmt: skip
 FAR = 1e150
 """A bound that nothing reaches."""
+RELABELS = MOVES - {"neg"}
 MULTIPLYING = frozenset({"mul", "dot_general"})
 AFTER = "what comes after the step in place of what was before it (shifted by one step)"
 _PLACE = re.compile(r" \([^()]*:\d+ in [^()]*\)")
@@ -201,20 +198,13 @@ class Walk:
 
     def value(self, moving: Sequence[Any]) -> Any:
         """The value of the loss."""
-        given = [jnp.asarray(leaf) if not _is_key(leaf) else leaf for leaf in self.loss.leaves]
-        for position, own in zip(self.loss.argnums, moving, strict=True):
-            given[position] = own
+        loss = self.loss
         flows = [
-            Flow(
-                v,
-                name,
-                i in self.loss.argnums,
-                is_mask=_is_mask(self.loss.leaves[i]),
-                given=True,
-                origin=("given", i),
-            )
-            for i, (v, name) in enumerate(zip(given, self.loss.names, strict=True))
+            Flow(jnp.asarray(leaf), name, False, _is_mask(leaf), given=True, origin=("given", i))
+            for i, (leaf, name) in enumerate(zip(loss.leaves, loss.names, strict=True))
         ]
+        for i, own in zip(loss.argnums, moving, strict=True):
+            flows[i] = flows[i]._replace(value=own, moving=True)
         (output,) = self.run(self.loss.program, flows, ())
         return output.value
 
@@ -227,10 +217,9 @@ class Walk:
     def constant(self, value: Any, aval: Any) -> Flow:
         """What flows out of a literal: if it is a real number, it is an input too."""
         array = jaxprs.as_arrays(value, aval)
-        if np.size(value) != 1 or not _is_real(value) or isinstance(value, jax.core.Tracer):
-            name, _ = self.loss.captured.get(
-                id(value), (f"an array {list(np.shape(value))} of the loss", None)
-            )
+        if np.size(value) != 1 or not is_float(value) or isinstance(value, jax.core.Tracer):
+            unnamed = f"an array {list(np.shape(value))} of the loss"
+            name = self.loss.captured.get(id(value), unnamed)
             return Flow(array, name, False, _is_mask(value), origin=("constant", id(value)))
         number = float(np.ravel(np.asarray(value))[0])
         position = self.position(number)
@@ -269,7 +258,7 @@ class Walk:
         several = sum(flow.moving for flow in flows) > 1 or name == "custom_jvp_call"
         flows = [
             self.cut(equation, flows, i, here)
-            if flow.moving and _is_real(flow.value)
+            if flow.moving and is_float(flow.value)
             and (flow.origin[:1] == ("state",) or (name in JOINING and (several or flow.given)))
             else flow
             for i, flow in enumerate(flows)
@@ -277,9 +266,9 @@ class Walk:
         outputs = jaxprs.bind(equation, [flow.value for flow in flows])
         if name == "sort":
             outputs = self.turned(equation, outputs, here)
-        relabels = name in MOVES and name != "neg"
+        relabels = name in RELABELS
         mistaken: tuple = ()
-        if len(outputs) == 1 and _is_real(outputs[0]):
+        if len(outputs) == 1 and is_float(outputs[0]):
             mistaken = mistaken_for(equation, flows, outputs[0])
             outputs = [self.with_rules(equation, flows, outputs[0], here)]
             if moving and not relabels:
@@ -288,11 +277,10 @@ class Walk:
                 outputs = [self.held(outputs[0], key, Variant(words, CUT + 0.2))]
         first = flows[0] if flows else Flow(None, "", False)
         made = self.name(equation, flows)
-        is_mask = (relabels and first.is_mask) or (
-            name == "convert_element_type"
-            and (first.is_mask or jnp.result_type(first.value) == np.bool_)
-        )
-        number = first.number if relabels or name == "convert_element_type" else None
+        converts = name == "convert_element_type"
+        is_mask = (relabels or converts) and first.is_mask
+        is_mask = is_mask or (converts and jnp.result_type(first.value) == np.bool_)
+        number = first.number if relabels or converts else None
         origin = first.origin if relabels else here
         stopped = first.value if name == "stop_gradient" and first.moving else None
         if name in MOVES and first.stopped is not None:
@@ -308,18 +296,17 @@ class Walk:
         known = bool(flows) and "`" not in flows[0].name
         if name == "transpose" and known:
             return f"{flows[0].name}ᵀ"
-        if (name in MOVES and name != "neg") or (name == "convert_element_type" and known):
+        if name in RELABELS or (name == "convert_element_type" and known):
             return flows[0].name
         guarded = name == "select_n" and flows[0].name.startswith("`is_finite`")
         bounded = name in ("max", "min") and any(math.isinf(flow.number or 0) for flow in flows)
-        own = [flow.name for flow in flows if flow.moving and _is_real(flow.value)]
+        own = [flow.name for flow in flows if flow.moving and is_float(flow.value)]
         return own[0] if own and (guarded or bounded) else name_of(equation)
 
     def with_next(self, equation: Any, flows: list[Flow]) -> list[Flow]:
         """The factors of a product in an unrolled loop, with those of the step that comes next."""
-        if self.past is None or self.loop is not None:
-            return flows
-        if equation.primitive.name not in MULTIPLYING:
+        multiplies = equation.primitive.name in MULTIPLYING
+        if self.past is None or self.loop is not None or not multiplies:
             return flows
         found, place = [], _place(equation)
         for i, flow in enumerate(flows):
@@ -354,7 +341,8 @@ class Walk:
         position = self.gates.position(key, variant._replace(length=length))
         if position is None or self.inputs is None:
             return None
-        opened, only = self.inputs.opened[position], self.inputs.only
+        opened = lax.index_in_dim(self.inputs.opened, position, keepdims=False)
+        only = self.inputs.only
         return opened if step is None else jnp.where((only < 0) | (only == step), opened, 0)
 
     def held(self, value: Any, key: Key, variant: Variant) -> Any:
@@ -389,7 +377,9 @@ class Walk:
             variant = Variant(f"the derivative of {name_of(equation)} {words}", RULE + cost)
             s = self.gate((*here, words), variant)
             if s is not None:
-                every, slope = every + s, slope + jnp.where(s > 0, lax.stop_gradient(value), 0)
+                value = lax.stop_gradient(value).astype(output.dtype)
+                chosen = lax.select(s > 0, value, jnp.zeros_like(output))
+                every, slope = every + s, slope + chosen
         return _gated(result, own.value * slope, every) if self.inputs is not None else result
 
     def with_slope(self, equation: Any, flows: list[Flow], output: Any) -> Any:
@@ -428,7 +418,7 @@ class Walk:
             after = plain.run(body, [Flow(v, "", False) for v in given], here)
             for k, value in enumerate(state):
                 moving = flags[constants + k]
-                if moving and _is_real(value):
+                if moving and is_float(value):
                     words = f"the path through time, what {step} carries from step to step,"
                     words += " forgotten, as if it were a constant"
                     variant = Variant(words, CUT, f"{here}")
@@ -443,7 +433,7 @@ class Walk:
             outputs = self.run(body, [*fixed, *own, *rows], here)
             self.loop = outer
             values = [
-                jnp.asarray(flow.value, v.aval.dtype) if not _is_key(flow.value) else flow.value
+                jnp.asarray(flow.value, v.aval.dtype) if not is_key(flow.value) else flow.value
                 for flow, v in zip(outputs, body.jaxpr.outvars, strict=True)
             ]
             return values[:carried], values[carried:]
@@ -480,17 +470,9 @@ def _gated_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     return value, jnp.where(s > 0, other, own)
 
 
-def _is_key(value: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(value), jax.dtypes.prng_key)
-
-
-def _is_real(value: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
-
-
 def _is_mask(value: Any) -> bool:
     """Whether an array holds 0 and 1 alone, and both."""
-    if isinstance(value, jax.core.Tracer) or _is_key(value) or np.size(value) < 2:
+    if isinstance(value, jax.core.Tracer) or is_key(value) or np.size(value) < 2:
         return False
     array = np.asarray(value)
     return bool(np.isin(array, (0, 1)).all() and array.any() and not array.all())
@@ -597,11 +579,11 @@ def variant_causes(
     variants: Variants,
     moving: Sequence[Any],
     leaves: Sequence[ComparedLeaf],
-    wrong: Sequence[int],
     context: Context,
 ) -> Iterator[Cause]:
     """The variants whose gradient is hand, on each leaf that is wrong."""
-    leaves, wrong = _comparable(variants, moving, leaves, wrong)
+    leaves = _comparable(leaves, variants.gradient(moving, variants.closed))
+    wrong = wrong_leaves(leaves)
     known = [~leaf.unknown for leaf in leaves]
     truth = [leaf.truth for leaf in leaves]
     shares: dict[str, list[tuple[int, list[np.ndarray]]]] = {}
@@ -623,41 +605,32 @@ def variant_causes(
                 yield from _scaled(variant, cost, i, leaves[i], share[i], context)
         if variant.step and only < 0:
             shares.setdefault(variant.step, []).append((gates[0], share))
-    yield from _masked_as_zero(variants, moving, leaves, wrong)
-    yield from _exchanged(variants, shares, leaves, wrong)
+    yield from _masked_as_zero(variants, moving, leaves)
+    yield from _exchanged(variants, shares, leaves)
 
 
-def _comparable(
-    variants: Variants,
-    moving: Sequence[Any],
-    leaves: Sequence[ComparedLeaf],
-    wrong: Sequence[int],
-) -> tuple[list[ComparedLeaf], list[int]]:
-    """The leaves without the coordinates at which the loss itself has another slope here.
+def _comparable(leaves: Sequence[ComparedLeaf], own: Sequence[np.ndarray]) -> list[ComparedLeaf]:
+    """The leaves without the coordinates at which the loss's `own` slope is another one.
 
     At a kink any subgradient is right, and the truth may be another than the loss's own rules give.
     """
-    own = variants.gradient(moving, variants.closed)
-    same = [
-        ComparedLeaf.of(leaf.name, leaf.hand, np.where(close(a, leaf.truth), leaf.truth, np.nan),
-                        leaf.value)
+    return [
+        ComparedLeaf.of(
+            leaf.name, leaf.hand, np.where(close(a, leaf.truth), leaf.truth, np.nan), leaf.value
+        )
         for leaf, a in zip(leaves, own, strict=True)
-    ]  # fmt: skip
-    return same, [i for i in wrong if same[i].differs.any()]
+    ]
 
 
 def _masked_as_zero(
-    variants: Variants,
-    moving: Sequence[Any],
-    leaves: Sequence[ComparedLeaf],
-    wrong: Sequence[int],
+    variants: Variants, moving: Sequence[Any], leaves: Sequence[ComparedLeaf]
 ) -> Iterator[Cause]:
     """Entries that −∞ takes out, counted as if they were 0."""
     if all(np.isfinite(m).all() for m in moving):
         return
     filled = [jnp.where(jnp.isfinite(m), m, 0.0) for m in moving]
     answer = variants.gradient(filled, variants.closed)
-    for i in wrong:
+    for i in wrong_leaves(leaves):
         if close(leaves[i].hand, np.where(leaves[i].unknown, 0.0, answer[i])).all():
             words = "what is masked by an infinity is counted, as if it were 0: the mask forgotten"
             yield Cause(RULE, words, i, leaves[i].hand.size)
@@ -688,28 +661,22 @@ def _exchanged(
     variants: Variants,
     shares: dict[str, list[tuple[int, list[np.ndarray]]]],
     leaves: Sequence[ComparedLeaf],
-    wrong: Sequence[int],
 ) -> Iterator[Cause]:
     """Two paths into one step whose weights are exchanged: the first a times too large, the second
     1/a times."""
-    for paths in shares.values():
-        for (k, one), (_, two) in permutations(paths, 2):
-            for i in wrong:
-                excess = (leaves[i].hand - leaves[i].truth).ravel()
-                basis = np.stack([one[i].ravel(), two[i].ravel()], axis=1)
-                if len(excess) < 3 or not np.isfinite(basis).all():
-                    continue
-                if np.linalg.matrix_rank(basis) < 2:
-                    continue
-                (a, b), *_ = np.linalg.lstsq(basis, excess, rcond=None)
-                if not close(basis @ [a, b], excess, 1e-8).all():
-                    continue
-                step = variants.gates.variants[k].words.split(" into ")[-1].split(" forgot")[0]
-                if is_exactly((1 + a) * (1 + b), 1.0):
-                    words = f"the factors of the two terms of {step} are exchanged"
-                    yield Cause(RULE + 1, words, i, len(excess), 1)
-                elif is_exactly(a, 1.0) and is_exactly(b, -1.0):
-                    words = (
-                        f"of the two paths into {step} one is counted twice, the other forgotten"
-                    )
-                    yield Cause(RULE + 1, f"{words}: as if it were symmetric", i, len(excess), 1)
+    pairs = (pair for paths in shares.values() for pair in permutations(paths, 2))
+    for ((k, one), (_, two)), i in product(pairs, wrong_leaves(leaves)):
+        excess = (leaves[i].hand - leaves[i].truth).ravel()
+        basis = np.stack([one[i].ravel(), two[i].ravel()], axis=1)
+        if len(excess) < 3 or not np.isfinite(basis).all() or np.linalg.matrix_rank(basis) < 2:
+            continue
+        (a, b), *_ = np.linalg.lstsq(basis, excess, rcond=None)
+        if not close(basis @ [a, b], excess, 1e-8).all():
+            continue
+        step = variants.gates.variants[k].words.split(" into ")[-1].split(" forgot")[0]
+        if is_exactly((1 + a) * (1 + b), 1.0):
+            words = f"the factors of the two terms of {step} are exchanged"
+            yield Cause(RULE + 1, words, i, len(excess), 1)
+        elif is_exactly(a, 1.0) and is_exactly(b, -1.0):
+            words = f"of the two paths into {step} one is counted twice, the other forgotten"
+            yield Cause(RULE + 1, f"{words}: as if it were symmetric", i, len(excess), 1)

@@ -10,14 +10,14 @@ import pytest
 
 from handgrad.errors import InputError
 from handgrad.verify import verify
-from handgrad.verify.certificate import (
+from handgrad.verify.verdict import (
     differs_here,
+    digest,
     import_path,
     read_certificate,
     what_changed,
     with_recorded_inputs,
 )
-from handgrad.verify.verdict import digest
 
 SOURCE = Path(__file__).parents[2] / "src" / "handgrad"
 AT = ({"w": np.array([0.1, -2.0])}, np.int32(3))
