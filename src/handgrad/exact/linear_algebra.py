@@ -15,7 +15,7 @@ from flint import acb, acb_mat, arb, arb_mat
 
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import balls
-from handgrad.exact.balls import NAN, ZERO, as_balls, boxed, finite_entries
+from handgrad.exact.balls import NAN, ZERO, as_balls, as_row, boxed, finite_entries
 from handgrad.exact.elementwise import Rule
 
 
@@ -29,9 +29,7 @@ def matrix_of(a: np.ndarray) -> Any:
 
 def array_of(matrix: Any) -> np.ndarray:
     """flint's own matrix as an array of balls."""
-    result = np.empty(matrix.nrows() * matrix.ncols(), dtype=object)
-    result[:] = matrix.entries()
-    return result.reshape(matrix.nrows(), matrix.ncols())
+    return as_row(matrix.entries()).reshape(matrix.nrows(), matrix.ncols())
 
 
 def matrix_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -101,9 +99,14 @@ def _zeros(shape: tuple[int, ...]) -> np.ndarray:
     return np.full(shape, ZERO, dtype=object)
 
 
+def is_complex(a: np.ndarray) -> bool:
+    """Whether any entry is complex."""
+    return any(isinstance(ball, acb) for ball in a.ravel())
+
+
 def conjugate(a: np.ndarray) -> np.ndarray:
     """The complex conjugates; real numbers as they are."""
-    if not any(isinstance(ball, acb) for ball in a.ravel()):
+    if not is_complex(a):
         return a
     return boxed(np.frompyfunc(lambda ball: acb(ball).conjugate(), 1, 1)(a))
 
@@ -209,7 +212,7 @@ def qr(a: Any, *, pivoting: bool, full_matrices: bool, **params: Any) -> list[np
     below its first entry stays as it is.
     """
     a = as_balls(a)
-    if pivoting or any(isinstance(ball, acb) for ball in a.ravel()):
+    if pivoting or is_complex(a):
         raise UnsupportedPrimitive("qr", "only of real matrices, and without pivoting")
     *batch, rows, columns = a.shape
     kept = rows if full_matrices else min(rows, columns)
@@ -251,7 +254,7 @@ def eigh(a: Any, *, lower: bool, subset_by_index: Any = None, **params: Any) -> 
     a = as_balls(a)
     if subset_by_index not in (None, (0, a.shape[-1])):
         raise UnsupportedPrimitive("eigh", "only all eigenvalues")
-    if any(isinstance(ball, acb) for ball in a.ravel()):
+    if is_complex(a):
         raise UnsupportedPrimitive("eigh", "only of real matrices")
     vectors, values = np.empty(a.shape, dtype=object), np.empty(a.shape[:-1], dtype=object)
     for place in np.ndindex(a.shape[:-2]):
@@ -282,13 +285,13 @@ def symmetric_eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = sorted(range(size), key=lambda i: float(values[i].mid()))
     for target, source in enumerate(order):
         vectors[:, target] = _real_unit(columns[source])
-    return _array([values[i] for i in order]), vectors
+    return as_row([values[i] for i in order]), vectors
 
 
 def _real_unit(x: Any) -> np.ndarray:
     """A vector that is real up to a complex factor, made real and of length 1."""
     largest = max(range(len(x)), key=lambda i: float(abs(x[i]).mid()))
-    real = _array([(ball / x[largest]).real for ball in x])
+    real = as_row([(ball / x[largest]).real for ball in x])
     return real / (real @ real).sqrt()
 
 
@@ -300,7 +303,7 @@ def svd(
     *batch, rows, columns = a.shape
     if subset_by_index not in (None, (0, min(rows, columns))):
         raise UnsupportedPrimitive("svd", "only all singular values")
-    if any(isinstance(ball, acb) for ball in a.ravel()):
+    if is_complex(a):
         raise UnsupportedPrimitive("svd", "only of real matrices")
     count = min(rows, columns)
     left, right = (rows, columns) if full_matrices else (count, count)
@@ -310,7 +313,7 @@ def svd(
     for place in np.ndindex(*batch):
         tall = a[place] if rows >= columns else a[place].T
         squares, v = symmetric_eigen(matrix_product(tall.T, tall))
-        s[place] = _array([_root(square) for square in squares[::-1]])
+        s[place] = as_row([_root(square) for square in squares[::-1]])
         if not compute_uv:
             continue
         rounded = None
@@ -343,7 +346,7 @@ def eig(
             raise Undecided("eigenvalues that cannot be told apart") from None
         numbers = _complex_numbers(a[place])
         order = _matched(found, np.linalg.eigvals(numbers))
-        values[place] = _array([found[i] for i in order])
+        values[place] = as_row([found[i] for i in order])
         rounded = [np.linalg.eig(m)[1] for m in (numbers.conj().T, numbers)] if any(wanted) else []
         for side, columns in enumerate((conjugate(array_of(left)), array_of(right).T)):
             if wanted[side]:
@@ -395,12 +398,6 @@ def _complex_numbers(matrix: np.ndarray) -> np.ndarray:
     return np.array([complex(acb(b).mid()) for b in matrix.ravel()]).reshape(matrix.shape)
 
 
-def _array(values: list[Any]) -> np.ndarray:
-    result = np.empty(len(values), dtype=object)
-    result[:] = values
-    return result
-
-
 # --- sparse matrices -----------------------------------------------------------------------------
 
 
@@ -418,7 +415,7 @@ def coo_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> 
     matrix = as_balls(matrix)
     places = [p for p in np.ndindex(*matrix.shape) if balls.not_equal(matrix[p], ZERO)][:nse]
     missing = nse - len(places)
-    data = _array([matrix[place] for place in places] + [ZERO] * missing)
+    data = as_row([matrix[place] for place in places] + [ZERO] * missing)
     rows, columns = np.array([*places, *[(0, 0)] * missing], dtype=index_dtype).reshape(nse, 2).T
     return [data, rows, columns]
 

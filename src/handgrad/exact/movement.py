@@ -80,7 +80,7 @@ def broadcast_in_dim(
 
 
 def transpose(x: np.ndarray, *, permutation: Any, **params: Any) -> np.ndarray:
-    """The axes in another balls."""
+    """The axes in another order."""
     return np.transpose(x, permutation)
 
 
@@ -154,35 +154,23 @@ def last_unchanged(first: Any, second: Any, **params: Any) -> Any:
 DIRECT: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": broadcast_in_dim,
     "concatenate": concatenate,
-    "copy": unchanged,
-    "copy_p": unchanged,
-    "layout_constraint": unchanged,
-    "mesh_cast": unchanged,
-    "name": unchanged,
-    "optimization_barrier": all_unchanged,
-    "preduced": all_unchanged,
-    "reduced_vary_cast": all_unchanged,
-    "reduced_vary_cast_p": all_unchanged,
-    "relayout": unchanged,
-    "reshard": unchanged,
-    "stage": unchanged,
-    "tie": last_unchanged,
-    "vary_unreduced_cast": all_unchanged,
-    "vary_unreduced_cast_p": all_unchanged,
-    "with_memory_space_constraint": unchanged,
     "pad": pad,
-    "device_put": all_unchanged,
-    "pvary": all_unchanged,
-    "reduce_precision": unchanged,
     "reshape": reshape,
     "rev": rev,
     "select_n": select_n,
-    "sharding_constraint": unchanged,
     "slice": static_slice,
     "squeeze": squeeze,
-    "stop_gradient": unchanged,
+    "tie": last_unchanged,
     "transpose": transpose,
-}
+    **dict.fromkeys((
+        "copy", "copy_p", "layout_constraint", "mesh_cast", "name", "reduce_precision", "relayout",
+        "reshard", "sharding_constraint", "stage", "stop_gradient", "with_memory_space_constraint",
+    ), unchanged),
+    **dict.fromkeys((
+        "device_put", "optimization_barrier", "preduced", "pvary", "reduced_vary_cast",
+        "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",
+    ), all_unchanged),
+}  # fmt: skip
 
 
 # --- scatters, sorts and searches -------------------------------------------------------------
@@ -473,20 +461,18 @@ def approx_top_k(
     return [-negated, places]
 
 
+SCATTERED = {
+    "add": add, "max": balls.maximum, "min": balls.minimum, "mul": multiply, "sub": subtract,
+}  # fmt: skip
 RULES: dict[str, Rule] = {
     "approx_top_k": approx_top_k,
     "argmax": arg_best(balls.greater),
     "argmin": arg_best(balls.less),
-    "scatter-add": scatter_with(add),
-    "scatter_add": scatter_with(add),
-    "scatter-sub": scatter_with(subtract),
-    "scatter_sub": scatter_with(subtract),
-    "scatter-mul": scatter_with(multiply),
-    "scatter_mul": scatter_with(multiply),
-    "scatter-max": scatter_with(balls.maximum),
-    "scatter_max": scatter_with(balls.maximum),
-    "scatter-min": scatter_with(balls.minimum),
-    "scatter_min": scatter_with(balls.minimum),
+    **{
+        f"scatter{joint}{name}": scatter_with(combine)
+        for joint in "-_"
+        for name, combine in SCATTERED.items()
+    },
     "sort": sort,
     "top_k": top_k,
 }
