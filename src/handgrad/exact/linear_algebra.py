@@ -77,8 +77,8 @@ def ragged_dot_general(
     a, b = as_balls(a), as_balls(b)
     (axis,), groups = numbers.lhs_ragged_dimensions, numbers.rhs_group_dimensions
     (contract_a, contract_b), (batch_a, batch_b) = numbers.dot_dimension_numbers
-    if np.ndim(group_sizes) != 1 or axis in batch_a:
-        raise UnsupportedPrimitive("ragged_dot_general", "only one list of groups")
+    one_list = np.ndim(group_sizes) == 1 and axis not in batch_a
+    _require("ragged_dot_general", one_list, "one list of groups")
     ends = np.cumsum(group_sizes)
     places = np.arange(a.shape[axis]).reshape([-1 if i == axis else 1 for i in range(a.ndim)])
     products = []
@@ -93,6 +93,11 @@ def ragged_dot_general(
             dimensions = ((contract_a, after[0]), (batch_a, after[1]))
         products.append(dot_general(rows, matrix, dimension_numbers=dimensions))
     return np.stack(products) if axis in contract_a else sum(products[1:], products[0])
+
+
+def _require(primitive: str, is_covered: bool, what: str) -> None:
+    if not is_covered:
+        raise UnsupportedPrimitive(primitive, f"only {what}")
 
 
 def _zeros(shape: tuple[int, ...]) -> np.ndarray:
@@ -212,8 +217,7 @@ def qr(a: Any, *, pivoting: bool, full_matrices: bool, **params: Any) -> list[np
     below its first entry stays as it is.
     """
     a = as_balls(a)
-    if pivoting or is_complex(a):
-        raise UnsupportedPrimitive("qr", "only of real matrices, and without pivoting")
+    _require("qr", not pivoting and not is_complex(a), "of real matrices, and without pivoting")
     *batch, rows, columns = a.shape
     kept = rows if full_matrices else min(rows, columns)
     q = np.full((*batch, rows, kept), ZERO, dtype=object)
@@ -252,10 +256,8 @@ def _identity(size: int) -> np.ndarray:
 def eigh(a: Any, *, lower: bool, subset_by_index: Any = None, **params: Any) -> list[np.ndarray]:
     """Eigenvectors and ascending eigenvalues of symmetric matrices, from one triangle."""
     a = as_balls(a)
-    if subset_by_index not in (None, (0, a.shape[-1])):
-        raise UnsupportedPrimitive("eigh", "only all eigenvalues")
-    if is_complex(a):
-        raise UnsupportedPrimitive("eigh", "only of real matrices")
+    _require("eigh", subset_by_index in (None, (0, a.shape[-1])), "all eigenvalues")
+    _require("eigh", not is_complex(a), "of real matrices")
     vectors, values = np.empty(a.shape, dtype=object), np.empty(a.shape[:-1], dtype=object)
     for place in np.ndindex(a.shape[:-2]):
         triangle = a[place] if lower else a[place].T
@@ -301,10 +303,8 @@ def svd(
     """Descending singular values, left and right vectors, from the eigenvalues of aᵀa or aaᵀ."""
     a = as_balls(a)
     *batch, rows, columns = a.shape
-    if subset_by_index not in (None, (0, min(rows, columns))):
-        raise UnsupportedPrimitive("svd", "only all singular values")
-    if is_complex(a):
-        raise UnsupportedPrimitive("svd", "only of real matrices")
+    _require("svd", subset_by_index in (None, (0, min(rows, columns))), "all singular values")
+    _require("svd", not is_complex(a), "of real matrices")
     count = min(rows, columns)
     left, right = (rows, columns) if full_matrices else (count, count)
     s = np.empty((*batch, count), dtype=object)
@@ -493,8 +493,7 @@ def bcsr_dot_general(
     **params: Any,
 ) -> np.ndarray:  # fmt: skip
     """The product of a sparse matrix and a dense array."""
-    if np.ndim(indptr) != 1:
-        raise UnsupportedPrimitive("bcsr_dot_general", "only without batches")
+    _require("bcsr_dot_general", np.ndim(indptr) == 1, "without batches")
     dense = csr_todense(data, indices, indptr, shape=lhs_spinfo.shape)
     return dot_general(dense, right, dimension_numbers=dimension_numbers)
 

@@ -286,6 +286,15 @@ def top_k(operand: np.ndarray, *, k: int, axis: int = -1, **params: Any) -> list
     return [np.moveaxis(values, -1, axis), np.moveaxis(places, -1, axis)]
 
 
+def first_best(row: np.ndarray, better: Callable[[arb, arb], bool]) -> int:
+    """Where the best entry of a row stands; the first of equals."""
+    best = 0
+    for index in range(1, len(row)):
+        if better(row[index], row[best]):
+            best = index
+    return best
+
+
 def arg_best(better: Callable[[arb, arb], bool]) -> Rule:
     """The index of the best entry along an axis; the first of equals."""
 
@@ -293,11 +302,7 @@ def arg_best(better: Callable[[arb, arb], bool]) -> Rule:
         moved = np.moveaxis(as_balls(x), axes[0], -1)
         result = np.zeros(moved.shape[:-1], dtype=index_dtype)
         for place in np.ndindex(moved.shape[:-1]):
-            best = 0
-            for index, ball in enumerate(moved[place]):
-                if index and better(ball, moved[place][best]):
-                    best = index
-            result[place] = best
+            result[place] = first_best(moved[place], better)
         return result
 
     return rule

@@ -23,7 +23,7 @@ from handgrad.exact.balls import (
 )
 from handgrad.exact.elementwise import FEW, Rule, add, exponential, logarithm, multiply
 from handgrad.exact.linear_algebra import matrix_product
-from handgrad.exact.movement import spread
+from handgrad.exact.movement import first_best, spread
 
 Run = Callable[[Any, list[Any]], list[Any]]
 
@@ -123,11 +123,7 @@ def select_and_gather_add(
     candidates = windows(as_balls(tangents), ZERO, **params)
     result = np.empty(values.shape[:-1], dtype=object)
     for place in np.ndindex(result.shape):
-        best = 0
-        for index, value in enumerate(values[place]):
-            if index and better(value, values[place][best]):
-                best = index
-        result[place] = candidates[place][best]
+        result[place] = candidates[place][first_best(values[place], better)]
     return result
 
 
@@ -148,11 +144,9 @@ def select_and_scatter_add(
     positions = windows(np.arange(operand.size).reshape(operand.shape), -1, **params)
     result = np.full(operand.size, ZERO, dtype=object)
     for place in np.ndindex(values.shape[:-1]):
-        best = None
-        for value, position in zip(values[place], positions[place], strict=True):
-            if position >= 0 and (best is None or better(value, operand.ravel()[best])):
-                best = position
-        if best is not None:
+        inside = positions[place] >= 0
+        if inside.any():
+            best = positions[place][inside][first_best(values[place][inside], better)]
             result[best] = result[best] + as_balls(source)[place]
     return result.reshape(operand.shape)
 
