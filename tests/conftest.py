@@ -24,10 +24,17 @@ ENFORCED = ("tests/gradients/", "tests/test_losses.py")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests that can run, and need run only, with every annotation enforced."""
+    """Mark the tests that can run, and need run only, with every annotation enforced.
+
+    Those of a file that are compiled quickly come first: between them and the others JAX forgets
+    its programs.
+    """
+    files: dict[Path, int] = {}
     for item in items:
+        files.setdefault(item.path, len(files))
         if item.nodeid.startswith(ENFORCED) and not item.get_closest_marker("bad_input"):
             item.add_marker("annotated")
+    items.sort(key=lambda item: (files[item.path], not is_quick(item)))
 
 
 PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz", "derivations")

@@ -401,13 +401,23 @@ def _complex_numbers(matrix: np.ndarray) -> np.ndarray:
 # --- sparse matrices -----------------------------------------------------------------------------
 
 
+def to_dense(data: Any, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array from entries and their indices: axes of batches, of indices, of dense entries."""
+    batch = shape[: indices.ndim - 2]
+    data = np.broadcast_to(as_balls(data), (*batch, *np.shape(data)[len(batch) :]))
+    indices = np.broadcast_to(indices, (*batch, *indices.shape[-2:]))
+    result = np.full(shape, ZERO, dtype=object)
+    for place in np.ndindex(*batch):
+        for value, index in zip(data[place], indices[place], strict=True):
+            where = (*place, *index)
+            if all(i < n for i, n in zip(where, shape, strict=False)):  # else padding
+                result[where] = result[where] + value
+    return result
+
+
 def coo_todense(data: Any, row: Any, col: Any, *, spinfo: Any, **params: Any) -> np.ndarray:
     """The matrix whose entry (row, col) is the sum of the data given for it."""
-    result = np.full(spinfo.shape, ZERO, dtype=object)
-    for value, i, j in zip(as_balls(data), np.asarray(row), np.asarray(col), strict=True):
-        if i < spinfo.shape[0] and j < spinfo.shape[1]:  # beyond lies padding
-            result[i, j] = result[i, j] + value
-    return result
+    return to_dense(data, np.stack([row, col], axis=1), spinfo.shape)
 
 
 def coo_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> list[np.ndarray]:
@@ -430,12 +440,9 @@ def csr_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> 
 
 def csr_todense(data: Any, indices: Any, indptr: Any, *, shape: Any, **params: Any) -> np.ndarray:
     """The matrix whose row i has data[indptr[i]:indptr[i + 1]] in the columns of `indices`."""
-    result = np.full(shape, ZERO, dtype=object)
-    for i in range(shape[0]):
-        for k in range(int(indptr[i]), int(indptr[i + 1])):
-            if indices[k] < shape[1]:
-                result[i, indices[k]] = result[i, indices[k]] + as_balls(data)[k]
-    return result
+    rows = np.repeat(np.arange(shape[0]), np.diff(indptr))
+    used = len(rows)  # beyond lies padding
+    return to_dense(data[:used], np.stack([rows, indices[:used]], axis=1), shape)
 
 
 def _times(dense: np.ndarray, right: Any, transpose: bool) -> np.ndarray:
@@ -467,24 +474,15 @@ def spsolve(data: Any, indices: Any, indptr: Any, b: Any, **params: Any) -> np.n
 
 
 def bcoo_todense(data: Any, indices: Any, *, spinfo: Any, **params: Any) -> np.ndarray:
-    """An array from entries and their indices: axes of batches, of indices, of dense entries."""
-    batch = spinfo.shape[: indices.ndim - 2]
-    data = np.broadcast_to(as_balls(data), (*batch, *np.shape(data)[len(batch) :]))
-    indices = np.broadcast_to(indices, (*batch, *indices.shape[-2:]))
-    result = np.full(spinfo.shape, ZERO, dtype=object)
-    for place in np.ndindex(*batch):
-        for value, index in zip(data[place], indices[place], strict=True):
-            where = (*place, *index)
-            if all(i < n for i, n in zip(where, spinfo.shape, strict=False)):  # else padding
-                result[where] = result[where] + value
-    return result
+    """An array from entries and their indices."""
+    return to_dense(data, indices, spinfo.shape)
 
 
 def bcoo_dot_general(
     data: Any, indices: Any, right: Any, *, dimension_numbers: Any, lhs_spinfo: Any, **params: Any
 ) -> np.ndarray:
     """The product of a sparse and a dense array."""
-    dense = bcoo_todense(data, indices, spinfo=lhs_spinfo)
+    dense = to_dense(data, indices, lhs_spinfo.shape)
     return dot_general(dense, right, dimension_numbers=dimension_numbers)
 
 
