@@ -135,11 +135,6 @@ def subtract(a: arb, b: arb) -> arb:
     return a if b.is_zero() else a - b
 
 
-def multiply(a: arb, b: arb) -> arb:
-    """a · b."""
-    return a * b
-
-
 def divide(a: arb, b: arb) -> arb:
     """a / b; exactly 1 for one and the same number that is not 0.
 
@@ -174,13 +169,8 @@ def power(x: arb, y: arb) -> arb:
     if x.is_zero() and y < 0:
         return POS_INF
     if y in (POS_INF, NEG_INF):
-        return exponential(multiply(y, logarithm(x)))
+        return (y * logarithm(x)).exp()
     return balls.power(x, y)
-
-
-def exponential(x: arb) -> arb:
-    """exp(x)."""
-    return x.exp()
 
 
 def exp2(x: arb) -> arb:
@@ -243,11 +233,6 @@ def arctanh(x: arb) -> arb:
 def absolute(x: arb) -> arb:
     """|x|; a number known to be positive stays the same object."""
     return x if x >= 0 else abs(x)
-
-
-def negate(x: arb) -> arb:
-    """−x."""
-    return -x
 
 
 def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarray:
@@ -366,7 +351,7 @@ _at_least = np.frompyfunc(operator.ge, 2, 1)
 _log, _log1p, _rsqrt = (np.frompyfunc(f, 1, 1) for f in (arb.log, arb.log1p, arb.rsqrt))
 
 _add = elementwise(add, 2, plain=np.add, special=_either_zero)
-_multiply = elementwise(multiply, 2, plain=np.multiply)
+_multiply = elementwise(operator.mul, 2, plain=np.multiply)
 _power = elementwise(power, 2, outside=_root_of_negative, plain=np.power)
 
 RULES: dict[str, Rule] = {
@@ -412,7 +397,7 @@ RULES: dict[str, Rule] = {
     "min": elementwise(balls.minimum, 2, plain=_extreme(operator.le, balls.minimum)),
     "mul": _multiply,
     "ne": predicate(balls.not_equal, yes=operator.ne, no=operator.eq),
-    "neg": elementwise(negate, plain=np.negative),
+    "neg": elementwise(operator.neg, plain=np.negative),
     "one_minus_square": elementwise(one_minus_square),
     "polynomial": polynomial,
     "pow": _power,

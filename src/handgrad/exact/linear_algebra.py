@@ -233,7 +233,7 @@ def qr(a: Any, *, pivoting: bool, full_matrices: bool, **params: Any) -> list[np
             reflections.append((k, x))
             _reflect(upper, k, x)
             upper[k + 1 :, k] = ZERO
-        orthogonal = _identity(rows)[:, :kept]
+        orthogonal = as_balls(np.eye(rows, kept))
         for k, x in reversed(reflections):
             _reflect(orthogonal, k, x)
         q[place], r[place] = orthogonal, np.triu(upper[:kept], 0) + ZERO
@@ -244,10 +244,6 @@ def _reflect(matrix: np.ndarray, first: int, x: np.ndarray) -> None:
     """Take (1 − 2xxᵀ/xᵀx) times the rows from `first` on, in place."""
     scaled = x * (2 / (x @ x))
     matrix[first:] = matrix[first:] - np.outer(scaled, x @ matrix[first:])
-
-
-def _identity(size: int) -> np.ndarray:
-    return as_balls(np.eye(size))
 
 
 # --- eigenvalues and singular values -------------------------------------------------------------
@@ -263,7 +259,7 @@ def eigh(a: Any, *, lower: bool, subset_by_index: Any = None, **params: Any) -> 
         triangle = a[place] if lower else a[place].T
         matrix = np.where(np.tri(len(triangle), dtype=bool), triangle, triangle.T)
         values[place], found = symmetric_eigen(matrix)
-        rounded = np.linalg.eigh(matrix.astype(float))[1] if _is_numeric(matrix) else None
+        rounded = np.linalg.eigh(matrix.astype(float))[1] if finite_entries(matrix).all() else None
         vectors[place] = _with_signs(found, rounded)
     return [vectors, values]
 
@@ -317,7 +313,7 @@ def svd(
         if not compute_uv:
             continue
         rounded = None
-        if _is_numeric(a[place]):
+        if finite_entries(a[place]).all():
             near = np.linalg.svd(a[place].astype(float), full_matrices=False)
             rounded = near.Vh.T if rows >= columns else near.U
         v = _with_signs(v[:, ::-1], rounded)
@@ -386,10 +382,6 @@ def _with_signs(vectors: np.ndarray, rounded: np.ndarray | None) -> np.ndarray:
         if (result[row, column] > 0) != (rounded[row, column] > 0):
             result[:, column] = -result[:, column]
     return result
-
-
-def _is_numeric(matrix: np.ndarray) -> bool:
-    return all(ball.is_finite() for ball in matrix.ravel())
 
 
 def _complex_numbers(matrix: np.ndarray) -> np.ndarray:

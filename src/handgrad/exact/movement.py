@@ -10,6 +10,7 @@ sorts and searches move to where comparisons say.
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from flint import arb
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import balls
 from handgrad.exact.balls import NAN, as_balls, boxed, kind, settling
-from handgrad.exact.elementwise import Rule, add, multiply, subtract
+from handgrad.exact.elementwise import Rule, add, subtract
 
 # Primitives that move entries of their floating operands and do nothing else. Integer operands
 # (where to start, which to choose) go in as they are.
@@ -467,7 +468,7 @@ def approx_top_k(
 
 
 SCATTERED = {
-    "add": add, "max": balls.maximum, "min": balls.minimum, "mul": multiply, "sub": subtract,
+    "add": add, "max": balls.maximum, "min": balls.minimum, "mul": operator.mul, "sub": subtract,
 }  # fmt: skip
 RULES: dict[str, Rule] = {
     "approx_top_k": approx_top_k,

@@ -1,6 +1,7 @@
 """Sums, products and extremes: over axes, up to each entry, and under windows."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from handgrad.exact.balls import (
     settling,
     zero_entries,
 )
-from handgrad.exact.elementwise import FEW, Rule, add, exponential, logarithm, multiply
+from handgrad.exact.elementwise import FEW, Rule, add, logarithm
 from handgrad.exact.linear_algebra import matrix_product
 from handgrad.exact.movement import first_best, spread
 
@@ -77,7 +78,7 @@ _running_sum = running(add)
 
 def cumlogsumexp(x: Any, *, axis: int, reverse: bool = False, **params: Any) -> np.ndarray:
     """log Σ exp(x) up to each entry; balls do not overflow, so no maximum is subtracted."""
-    exponentials = np.frompyfunc(exponential, 1, 1)(as_balls(x))
+    exponentials = np.frompyfunc(arb.exp, 1, 1)(as_balls(x))
     sums = _running_sum(exponentials, axis=axis, reverse=reverse)
     return boxed(np.frompyfunc(logarithm, 1, 1)(sums))
 
@@ -247,11 +248,11 @@ RULES: dict[str, Rule] = {
     "cumlogsumexp": cumlogsumexp,
     "cummax": running(balls.maximum),
     "cummin": running(balls.minimum),
-    "cumprod": running(multiply),
+    "cumprod": running(operator.mul),
     "cumsum": _running_sum,
     "reduce_max": max_over,
     "reduce_min": min_over,
-    "reduce_prod": reduction(multiply, ONE),
+    "reduce_prod": reduction(operator.mul, ONE),
     "reduce_sum": sum_over,
     "reduce_window_max": pooling(balls.maximum, NEG_INF),
     "reduce_window_min": pooling(balls.minimum, POS_INF),
