@@ -81,7 +81,7 @@ ALGEBRA = (
     "verify/test_mathematics.py",
     "verify/test_sizes.py",
 )
-"""Files about algebra, verdicts of ball arithmetic, pictures and optima: compiled quickly too.
+"""Files about algebra, ball arithmetic, pictures, optima and fused forms: compiled quickly too.
 
 Tests marked `digits` in them are not. `make proofs` runs all once more, compiled as usual.
 """
