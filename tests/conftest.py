@@ -31,10 +31,17 @@ ENFORCED = ("tests/gradients/", "tests/test_losses.py")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests that can run, and need run only, with every annotation enforced."""
+    """Mark the tests that can run, and need run only, with every annotation enforced.
+
+    Those of a file that are compiled quickly come first: between them and the others JAX forgets
+    its programs.
+    """
+    files: dict[Path, int] = {}
     for item in items:
+        files.setdefault(item.path, len(files))
         if item.nodeid.startswith(ENFORCED) and not item.get_closest_marker("bad_input"):
             item.add_marker("annotated")
+    items.sort(key=lambda item: (files[item.path], not is_quick(item)))
 
 
 PLUMBING = ("train", "scale", "data", "cli", "bench", "fuzz", "derivations")
@@ -50,19 +57,26 @@ ALGEBRA = (
     "benchmarks/test_objectives.py",
     *(f"docs/test_code_blocks.py::test_a_chapter_runs[{n}" for n in ("05", "06", "13", "15")),
     "docs/test_figures.py",
+    "exact/",
     "explain/test_notebook_in_browser.py",
     "explain/test_page_in_browser.py",
     "explain/test_pieces.py",
     "explain/test_training_figure.py",
-    "fast/test_newton.py",
+    "fast/",
+    "gradients/test_bernoulli.py",
+    "gradients/test_coded.py",
+    "gradients/test_cross_entropy.py",
     "gradients/test_linear.py",
     "gradients/test_linear_cross_entropy.py",
     "gradients/test_logistic.py",
     "gradients/test_mlp.py",
     "gradients/test_perceptron.py",
+    "gradients/test_softmax.py",
     "gradients/test_softmax_regression.py",
     "interop/",
     "test_audit.py",
+    "test_catalogue.py",
+    "test_jaxprs.py",
     "test_losses.py",
     "test_notebook.py",
     "test_testing.py",
@@ -81,7 +95,7 @@ ALGEBRA = (
     "verify/test_strangers.py",
     "verify/test_verdict.py",
 )
-"""Files about algebra, verdicts of ball arithmetic, pictures and optima: compiled quickly too.
+"""Files about algebra, ball arithmetic, pictures, optima and fused forms: compiled quickly too.
 
 Tests marked `digits` in them are not. `make proofs` runs all once more, compiled as usual.
 """

@@ -94,8 +94,9 @@ def in_every_order(loss, at):
     return jax.jit(lambda at: {name: order(loss)(at) for name, order in ORDERS.items()})(at)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ["categorical", "integer"])
 def test_the_hessian_is_that_of_optax(name):
+    """Where labels have derivatives too, it is a part of the next test."""
     ours, theirs, labels = PAIRS[name]
     z, y = jnp.asarray(LOGITS[0]), jnp.asarray(labels[0])
     auto = jax.jit(jax.hessian(lambda a: theirs(a, y).sum()))(z)

@@ -28,37 +28,12 @@ from jax.extend.core import ClosedJaxpr, Literal
 from handgrad._precision import x64
 
 __all__ = [
-    "CALLS",
-    "CUSTOM_CALLS",
-    "ENTERED",
-    "REMATERIALIZED",
-    "WRITTEN_OUT",
-    "Literal",
-    "Program",
-    "as_arrays",
-    "attempt",
-    "bind",
-    "called_program",
-    "captured_arrays",
-    "closed",
-    "dependent_outputs",
-    "enter",
-    "equations",
-    "frames",
-    "library_frames",
-    "library_function",
-    "live_equations",
-    "place_in_words",
-    "run",
-    "scan_counts",
-    "source_location",
-    "sub_jaxprs",
-    "variables",
-    "where",
-    "with_copied_constants",
-    "without_dead_code",
-    "written_out",
-]
+    "CALLS", "CUSTOM_CALLS", "ENTERED", "REMATERIALIZED", "WRITTEN_OUT", "Literal", "Program",
+    "as_arrays", "attempt", "bind", "called_program", "captured_arrays", "closed",
+    "dependent_outputs", "enter", "equations", "frames", "library_frames", "library_function",
+    "live_equations", "place_in_words", "run", "scan_counts", "source_location", "sub_jaxprs",
+    "variables", "where", "with_copied_constants", "without_dead_code", "written_out",
+]  # fmt: skip
 
 Program = ClosedJaxpr
 """A jaxpr together with the values of its constants."""
@@ -155,16 +130,22 @@ def bind(equation: Any, operands: Sequence[Any]) -> list[Any]:
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
+def stacked(rows: list[Any]) -> Any:
+    """Arrays along a new first axis, as NumPy's where they are: balls among them."""
+    return np.stack(rows) if isinstance(rows[0], np.ndarray) else jnp.stack(rows)
+
+
 def where(mask: np.ndarray, new: Any, old: Any) -> Any:
     """`new` where the mask holds, else `old`; the mask has their leading axes."""
-    return jnp.where(mask.reshape(mask.shape + (1,) * (np.ndim(new) - mask.ndim)), new, old)
+    chosen: Any = np.where if isinstance(new, np.ndarray) else jnp.where
+    return chosen(mask.reshape(mask.shape + (1,) * (np.ndim(new) - mask.ndim)), new, old)
 
 
 def enter(
     equation: Any,
     operands: Sequence[Any],
     run: Run,
-    stack: Callable[[list[Any]], Any] = jnp.stack,
+    stack: Callable[[list[Any]], Any] = stacked,
     select: Callable[[np.ndarray, Any, Any], Any] = where,
 ) -> list[Any] | None:
     """The outputs of an equation that holds programs, by `run(program, operands)`; else None.

@@ -21,10 +21,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from handgrad._checks import is_whole, require_choice
+from handgrad._checks import check_features, is_whole, require_choice
 from handgrad._precision import x64
 from handgrad._types import Coded
-from handgrad._values import check_features
 from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.gradients.linear import Params

@@ -431,7 +431,13 @@ WITH_GRADIENT = {
 }
 
 
-@pytest.mark.parametrize("name", WITH_GRADIENT)
+LONG = {"exp1"}
+"""Their differences take seconds."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in WITH_GRADIENT]
+)
 def test_gradient(name):
     f, *arguments = WITH_GRADIENT[name]
 

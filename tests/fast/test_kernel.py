@@ -110,6 +110,7 @@ def test_infinite_logits():
     np.testing.assert_array_equal(z, [0, 0, 1, -1, np.nan])
 
 
+@pytest.mark.digits
 def test_a_certain_class_keeps_its_digits_and_an_unknown_one_is_nan():
     weight = np.zeros((1, 3), np.float32)
     weight[0, 1] = 17

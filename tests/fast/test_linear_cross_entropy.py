@@ -93,6 +93,7 @@ def test_label_smoothing_is_that_of_optax():
         assert_all_close(given, expected, rtol=1e-11, atol=1e-15)
 
 
+@pytest.mark.digits
 def test_bfloat16_operands_keep_sums_in_float32():
     hidden, weight, y = problem(tokens=64, features=16, words=50, dtype=np.float32)
     low = hidden.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
@@ -105,6 +106,7 @@ def test_bfloat16_operands_keep_sums_in_float32():
     assert np.isfinite(float(value))
 
 
+@pytest.mark.digits
 def test_a_certain_label_keeps_its_digits_and_a_wrong_index_is_nan():
     hidden = jnp.array([[1.0]], jnp.float32)
     weight = jnp.array([[17.0, 0.0]], jnp.float32)
@@ -114,6 +116,7 @@ def test_a_certain_label_keeps_its_digits_and_a_wrong_index_is_nan():
     assert np.isnan(chunked((hidden, weight, jnp.array([2])))[0][0])
 
 
+@pytest.mark.digits
 def test_temporaries_do_not_grow_with_the_tokens():
     def temporaries(tokens, function=fast.value_and_gradient):
         at = (
@@ -144,6 +147,18 @@ def test_the_loss_drops_into_a_model():
         )
 
 
+def test_tokens_split_over_an_axis_give_the_same():
+    """Four shares, whose loss and ∂E/∂W are summed; on four devices it is a long proof."""
+    split = partial(fast.value_and_gradient, axis_name="data", chunk=4)
+    with x64():
+        hidden, weight, y = problem(tokens=24)
+        over = jax.jit(jax.vmap(split, (0, None, 0), axis_name="data"))
+        values, (by_hidden, by_weight) = over(hidden.reshape(4, 6, -1), weight, y.reshape(4, 6))
+        expected = exact(hidden, weight, y)
+        for value, gradient in zip(values, by_weight, strict=True):
+            assert_all_close((value, (by_hidden.reshape(24, -1), gradient)), expected)
+
+
 SHARDED = """
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
@@ -164,6 +179,7 @@ for a, b in zip(jax.tree.leaves(over(*at)), jax.tree.leaves(reference.value_and_
 """
 
 
+@pytest.mark.slow
 def test_tokens_split_over_devices_give_the_same():
     subprocess.run([sys.executable, "-c", SHARDED], check=True, timeout=120)
 

@@ -10,9 +10,8 @@ from handgrad._precision import x64
 from handgrad.data import load
 from handgrad.errors import InputError
 from handgrad.fast import newton, residuals
-from handgrad.fast.newton import api, descent, hessian, objective, rows
-from handgrad.fast.newton.descent import descend
-from handgrad.fast.newton.hessian import KeptHessian
+from handgrad.fast.newton import api, descent, objective
+from handgrad.fast.newton.descent import KeptHessian, descend
 from handgrad.fast.newton.objective import Objective, Scaling
 from handgrad.gradients import cross_entropy, logistic, softmax_regression
 from handgrad.gradients.linear import Params
@@ -48,7 +47,7 @@ with_hessian = jax.jit(objective.with_hessian)
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 256 rows and a sample of 512, so that a few thousand rows take every path."""
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(objective, "BLOCK_BYTES", 1)
     monkeypatch.setattr(api, "SAMPLE", 512)
     monkeypatch.setattr(api, "SAMPLE_PER_FEATURE", 1)
 
@@ -104,7 +103,7 @@ def test_a_column_of_seconds_since_1970_keeps_its_hessian():
     for shift in (0.0, 1.7e9):
         with x64():
             moved = x + np.array([shift, 0.0, 0.0])
-            laid, theta = rows.lay_out(moved, y.astype(float)), np.zeros(4)
+            laid, theta = objective.lay_out(moved, y.astype(float)), np.zeros(4)
             *_, hessian = with_hessian(laid, theta, *objective.moments(jnp.asarray(moved)))
             found.append(np.asarray(hessian))
     np.testing.assert_allclose(found[1], found[0], atol=1e-5 * found[0].max())
@@ -141,7 +140,7 @@ def test_few_examples_go_straight_to_the_same_optimum(l2):
     assert found.passes <= 9
     assert (found.hessians, found.iterations) == (found.passes - 1, found.passes - 2)
     with x64():
-        laid, start = rows.lay_out(x, y.astype(float)), np.zeros(6)
+        laid, start = objective.lay_out(x, y.astype(float)), np.zeros(6)
         assert descent.fused_pays(laid, start, l2, 200)
         assert not descent.fused_pays(laid, start, 0.0, 200)  # there may be no optimum
         assert not descent.fused_pays(laid, start, l2, descent.MOST_STEPS)
@@ -157,7 +156,7 @@ def test_every_row_is_seen_wherever_the_array_begins(small_blocks, shift):
     y = (x[:, 0] > 0.3).astype(np.float64)
     theta = np.array([0.3, -0.2, 0.1, 0.05])
     with x64():
-        laid = rows.lay_out(x, y)
+        laid = objective.lay_out(x, y)
         assert laid.labels.shape[0] > 3
         assert laid.examples == len(x)
         loss, gradient, _ = in_one_pass(laid, theta)
@@ -171,7 +170,7 @@ def test_every_row_is_seen_wherever_the_array_begins(small_blocks, shift):
 def test_a_large_row_major_array_is_not_copied():
     x, y = draw(3_000, 4)
     with x64():
-        laid = rows.lay_out(np.tile(x, (300, 1)), np.tile(y, 300).astype(float))
+        laid = objective.lay_out(np.tile(x, (300, 1)), np.tile(y, 300).astype(float))
         copied = laid.rest.shape[0] / laid.examples
         assert laid.labels.shape[0] >= 3
         assert copied < 0.25
@@ -331,7 +330,7 @@ def test_the_hessian_is_the_reference(small_blocks):
     with x64():
         mean, scale = (np.asarray(part) for part in objective.moments(x))
         np.testing.assert_allclose(scale, x.std(axis=0), rtol=1e-12)
-        laid = rows.lay_out(x, y.astype(float))
+        laid = objective.lay_out(x, y.astype(float))
         found = np.asarray(with_hessian(laid, theta, mean, scale)[3]) / len(x)
         v = Scaling(mean, scale).coordinates(theta)
         blocks = jax.jit(logistic.hessian)(Params(v[:-1], v[-1]), (x - mean) / scale, y)
@@ -350,7 +349,7 @@ def test_a_wrong_gradient_does_not_pass_for_an_optimum(monkeypatch):
 
     right = objective.pullback
     monkeypatch.setattr(objective, "pullback", faulty)
-    monkeypatch.setattr(rows, "_PROGRAMS", {})
+    monkeypatch.setattr(objective, "_PROGRAMS", {})
     found = newton.fit(Params(np.zeros(4), np.zeros(())), x, y, 1e-2)
     assert reference(found, x, y, 1e-2)[1] > 1e-6
 
@@ -366,30 +365,30 @@ def test_a_wrong_residual_does_not_pass_for_an_optimum(monkeypatch, start):
 
     right = residuals.binary
     monkeypatch.setattr(residuals, "binary", faulty)
-    monkeypatch.setattr(rows, "_PROGRAMS", {})
+    monkeypatch.setattr(objective, "_PROGRAMS", {})
     assert reference(newton.fit(start, x, y, 1e-2), x, y, 1e-2)[1] > 1e-5
 
 
 def test_too_many_features_for_a_hessian_take_products_with_it(monkeypatch):
-    monkeypatch.setattr(hessian, "MOST_FEATURES", 3)
+    monkeypatch.setattr(descent, "MOST_FEATURES", 3)
     x, y = draw(600, 4)
     found = newton.fit(None, x, y)
     assert (found.converged, found.hessians) == (True, 0)
     assert found.products > 0
     assert reference(found, x, y, 0.0)[1] <= 1.001e-9
-    nowhere = hessian.HessianProducts(Scaling(np.zeros(4), np.ones(4)), np.zeros(5), x, None)
+    nowhere = descent.HessianProducts(Scaling(np.zeros(4), np.ones(4)), np.zeros(5), x, None)
     at_rest = objective.Evaluation(np.ones(5), 0.7, np.zeros(5), 0.0)
     assert not nowhere.direction(at_rest, 0.0).any()
 
 
 def test_no_more_programs_are_kept_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(rows, "_PROGRAMS", {})
-    monkeypatch.setattr(rows, "MOST_PROGRAMS", 1)
-    cache = rows.ProgramCache()
+    monkeypatch.setattr(objective, "_PROGRAMS", {})
+    monkeypatch.setattr(objective, "MOST_PROGRAMS", 1)
+    cache = objective.ProgramCache()
     for number in (1.0, 2.0):
         assert cache.run(jnp.add, np.float32(number), np.float32(1)) == number + 1
         assert cache.run(jnp.multiply, np.float32(number), np.float32(2)) == 2 * number
-        assert len(rows._PROGRAMS) == 1
+        assert len(objective._PROGRAMS) == 1
 
 
 def test_a_step_too_long_is_damped():
@@ -398,7 +397,9 @@ def test_a_step_too_long_is_damped():
     start = np.array([30.0, -30.0, 30.0, -30.0, 5.0])
     with x64():
         one = Scaling(np.zeros(4), np.ones(4))
-        over = Objective(rows.lay_out(x, y.astype(float)), np.zeros(5), one, rows.ProgramCache())
+        over = Objective(
+            objective.lay_out(x, y.astype(float)), np.zeros(5), one, objective.ProgramCache()
+        )
         ahead = descent.fused_newton(over, start, 1e-9)
         assert (ahead.steps, ahead.theta.tolist()) == (0, start.tolist())  # no further
         for hessian in (None, ahead.hessian):

@@ -8,8 +8,12 @@ from handgrad._types import Coded
 from handgrad.errors import InputError
 from handgrad.fast import newton, one_pass
 from handgrad.fast.newton import api
-from handgrad.fast.newton.objective import value_and_gradient, with_hessian
-from handgrad.fast.newton.rows import ProgramCache, lay_out
+from handgrad.fast.newton.objective import (
+    ProgramCache,
+    lay_out,
+    value_and_gradient,
+    with_hessian,
+)
 
 pytest.importorskip("numba")
 

@@ -76,6 +76,7 @@ def test_blocks_of_an_array_past_32_bits_are_cut_from_rows(monkeypatch):
     assert_all_close(by_rows, expected)
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize(("z", "y"), [(17.0, 1.0), (-17.0, 0.0), (60.0, 1.0), (-88.0, 1.0)])
 def test_far_points_keep_their_digits(z, y):
     params = Params(jnp.ones(1, jnp.float32), jnp.zeros((), jnp.float32))
@@ -91,6 +92,7 @@ def test_far_points_keep_their_digits(z, y):
 exact_logistic = jax.jit(logistic.value_and_gradient)
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("classes", [2, 40])
 def test_a_certain_class_keeps_its_digits(classes):
     """Classes first where they are few, last where they are many."""

@@ -98,6 +98,7 @@ def test_scikit_learn_walks_the_same_way(form):
         np.testing.assert_allclose(ours.bias, theirs.intercept_[0], rtol=0, atol=1e-9)
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("form", FORMS)
 def test_confident_labels_keep_their_push(form):
     """At logit 20 and y = 1 the textbook residual is 0 in float32; the reference's is −2e-9."""

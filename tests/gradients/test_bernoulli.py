@@ -232,6 +232,7 @@ def test_the_impossible_that_came_has_probability_0_and_infinite_entropy():
     assert bernoulli.negative_log_likelihood(p, 1 - p) == jnp.inf
 
 
+@pytest.mark.digits
 def test_a_small_probability_keeps_its_digits_in_the_logarithm(dtype, real):
     p = jnp.asarray([1e-10, 1e-5, 0.1, 0.6], dtype)
     value = bernoulli.log_trial(p, jnp.zeros_like(p))

@@ -105,6 +105,7 @@ def test_an_impossible_event_that_came_costs_infinity():
 # --- the residual ---------------------------------------------------------------------------------
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("label", [0, 1])
 def test_the_binary_residual_keeps_its_digits_for_hard_labels(label, dtype, real):
     far = 87 if dtype == "float32" else 708
@@ -114,6 +115,7 @@ def test_the_binary_residual_keeps_its_digits_for_hard_labels(label, dtype, real
     assert error.max() <= 3  # measured: 2.0
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("scale", [1, 5, 15])
 def test_the_categorical_residual_keeps_its_digits_for_hard_labels(
     scale, dtype, real, real_softmax
@@ -128,6 +130,7 @@ def test_the_categorical_residual_keeps_its_digits_for_hard_labels(
     assert (ulp_error(residual, truth, dtype) <= explained).all()
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("logit", CONFIDENT)
 def test_no_hard_label_has_a_residual_of_0_in_float32(logit):
     """The textbook ŷ − y has: at 17 the sigmoid is 1."""
@@ -138,6 +141,7 @@ def test_no_hard_label_has_a_residual_of_0_in_float32(logit):
     assert ce.binary_residual_textbook(z, jnp.float32(1)) == 0
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("logit", CONFIDENT)
 def test_no_class_index_has_a_residual_of_0_in_float32(logit):
     z, y = jnp.float32([logit, 0, -1]), jnp.int32(0)

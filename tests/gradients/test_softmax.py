@@ -79,6 +79,7 @@ def test_log_softmax_is_the_logarithm_of_softmax(dtype):
     )
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("scale", [1, 5, 15])
 def test_every_probability_and_its_logarithm_keep_their_digits(scale, dtype, real_softmax):
     """z_i − max z rounds: half an ulp of it is |z_i − max z|/2 ulps of the exponential."""
@@ -90,6 +91,7 @@ def test_every_probability_and_its_logarithm_keep_their_digits(scale, dtype, rea
     assert (ulp_error(s.log_softmax(z), logs, dtype) <= explained).all()
 
 
+@pytest.mark.digits
 def test_a_confident_log_probability_keeps_its_digits():
     """log(1 + 4e-8) is 0 in float32 if the 1 is in the sum; −4.14e-8 is the truth at (17, 0)."""
     assert float(s.log_softmax(jnp.float32([17, 0]))[0]) == pytest.approx(-4.1399374e-8, rel=1e-6)
@@ -173,6 +175,7 @@ def test_moving_all_logits_together_moves_no_probability(dtype):
     assert (s.softmax_jvp(z, jnp.full_like(z, 3)) == 0).all()
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("logit", [17.0, 40.0, 80.0])
 def test_products_keep_their_digits_where_one_class_is_all_but_certain(logit, dtype):
     """J is σ′(17) times [[1, −1], [−1, 1]]; p ∘ (t − ⟨p, t⟩) as it stands gives 0 in a row."""
@@ -183,6 +186,7 @@ def test_products_keep_their_digits_where_one_class_is_all_but_certain(logit, dt
         np.testing.assert_allclose(product, [slope, -slope], rtol=tolerance)
 
 
+@pytest.mark.digits
 @pytest.mark.parametrize("logit", [17.0, 40.0, 80.0])
 def test_log_softmax_products_keep_their_digits_there_too(logit, dtype):
     """J is [[q, −q], [−p, p]] with q = σ(−17), which is lost in 1 − p."""

@@ -137,8 +137,8 @@ def test_the_optimum_is_the_same(both, monkeypatch):
     found = newton.fit(None, in_codes.x, in_codes.y, **run)
     assert (found.stopped, found.hessians > 0) == ("tolerance", True)
     close(found.params, expected.params, rtol=1e-7)
-    monkeypatch.setattr(newton.rows, "BLOCK_BYTES", 256 * 8 * 3)
-    monkeypatch.setattr(newton.hessian, "MOST_FEATURES", 10)
+    monkeypatch.setattr(newton.objective, "BLOCK_BYTES", 256 * 8 * 3)
+    monkeypatch.setattr(newton.descent, "MOST_FEATURES", 10)
     many = in_codes.x[np.arange(3 * ROWS) % ROWS], in_codes.y[np.arange(3 * ROWS) % ROWS]
     by_products = newton.fit(None, *many, **run)
     assert by_products.products > 0

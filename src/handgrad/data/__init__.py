@@ -1,7 +1,7 @@
 """Data sets, a user's own files, and what is done to them before training."""
 
+from handgrad._checks import check_features, check_labels, check_two_classes, check_values
 from handgrad._types import Coded
-from handgrad._values import check_features, check_labels, check_two_classes, check_values
 from handgrad.data.dataset import Dataset, coded, split, standardise
 from handgrad.data.loading import load, load_parts, names
 from handgrad.data.preparation import Preparation

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from handgrad._checks import check_features, check_labels
 from handgrad._types import Coded, values_of
-from handgrad._values import check_features, check_labels
 from handgrad.errors import InputError
 
 

@@ -16,7 +16,6 @@ functions in a program that JAX itself only approximates.
 
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact.balls import ulp_ball
-from handgrad.exact.coverage import Coverage, approximations, coverage
 from handgrad.exact.derivative import (
     Derivative,
     derivative,
@@ -25,7 +24,7 @@ from handgrad.exact.derivative import (
     one_sided_jaxpr,
 )
 from handgrad.exact.evaluation import Traced, as_operand, evaluate, evaluate_jaxpr, trace
-from handgrad.exact.interpreter import Interpreter
+from handgrad.exact.interpreter import Coverage, Interpreter, approximations, coverage
 
 __all__ = [
     "Coverage",

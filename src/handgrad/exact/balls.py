@@ -16,7 +16,7 @@ raises `Undecided`, and the evaluation starts again at a higher precision.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -47,6 +47,13 @@ def kind(dtype: Any) -> str:
 def boxed(value: Any) -> np.ndarray:
     """An object array of balls from a ball or an array of them (NumPy unpacks 0-d results)."""
     return value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+
+
+def as_row(entries: Sequence[Any]) -> np.ndarray:
+    """An object array (N,) of the entries as they are."""
+    result = np.empty(len(entries), dtype=object)
+    result[:] = entries
+    return result
 
 
 def exact_ball(number: Any) -> arb:
@@ -100,8 +107,7 @@ def _exact_balls(array: np.ndarray) -> np.ndarray:
     """Real numbers, integers or booleans as balls of radius 0."""
     if array.dtype == bool:
         return np.array([ZERO, ONE], dtype=object)[array.astype(np.intp)]
-    result = np.empty(array.shape, dtype=object)
-    result.ravel()[:] = [arb(number) for number in array.ravel().tolist()]
+    result = as_row([arb(number) for number in array.ravel().tolist()]).reshape(array.shape)
     if array.dtype.kind == "f":
         result[np.isnan(array)] = NAN
     return result

@@ -14,7 +14,7 @@ import numpy as np
 from flint import acb, arb
 
 from handgrad.exact.balls import ZERO, as_balls, boxed, equal, kind
-from handgrad.exact.elementwise import Rule
+from handgrad.exact.elementwise import Rule, logistic, one_minus_square
 
 
 def as_complex(x: Any) -> np.ndarray:
@@ -67,26 +67,15 @@ def sign(z: acb) -> acb:
     return z if z.is_zero() else z / abs(z)
 
 
-def logistic(z: acb) -> acb:
-    """1 / (1 + exp(−z))."""
-    return 1 / (1 + (-z).exp())
-
-
 # --- Fourier transforms -------------------------------------------------------------------------
 
 
 def transform(z: np.ndarray, axis: int, inverse: bool) -> np.ndarray:
     """Σ z_j exp(∓2πi jk/n) along an axis; the inverse divides by n."""
-
-    def along(row: np.ndarray) -> np.ndarray:
-        result = np.empty(len(row), dtype=object)
-        result[:] = acb.dft(row.tolist(), inverse=inverse)
-        return result
-
     moved = np.moveaxis(z, axis, -1)
     result = np.empty(moved.shape, dtype=object)
     for place in np.ndindex(moved.shape[:-1]):
-        result[place] = along(moved[place])
+        result[place] = acb.dft(moved[place].tolist(), inverse=inverse)
     return np.moveaxis(result, -1, axis)
 
 
@@ -170,7 +159,7 @@ RULES: dict[str, Rule] = {
     "mul": entrywise(acb.__mul__, 2),
     "ne": predicate(lambda a, b: not are_equal(a, b)),
     "neg": entrywise(acb.__neg__),
-    "one_minus_square": entrywise(lambda z: (1 - z) * (1 + z)),
+    "one_minus_square": entrywise(one_minus_square),
     "pow": entrywise(power, 2),
     "real": real,
     "sign": entrywise(sign),

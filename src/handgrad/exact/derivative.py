@@ -32,6 +32,7 @@ from handgrad.exact.balls import (
     TINIEST_EXPONENT,
     ZERO,
     as_balls,
+    as_row,
     finite_entries,
     is_accurate,
     is_infinite,
@@ -180,7 +181,7 @@ def one_sided_jaxpr(
     """
     limits, _ = _both_sides(Line(jaxpr, at, direction, rules), bits_of(digits))
     left, right = ([pair[side] for pair in limits] for side in (0, 1))
-    return _row(left), _row(right)
+    return as_row(left), as_row(right)
 
 
 # --- the line -----------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ class Line:
         try:
             row = self(ZERO, bits)
         except Undecided:
-            return _row([arb.nan()] * sum(_size(aval) for aval in self.jaxpr.out_avals))
+            return as_row([arb.nan()] * sum(_size(aval) for aval in self.jaxpr.out_avals))
         for index, ball in enumerate(row):
             if ball is NAN or is_infinite(ball):
                 value = "no value" if ball is NAN else f"the value {short(ball)}"
@@ -384,7 +385,7 @@ def _two_sided(line: Line, bits: int) -> tuple[np.ndarray, arb, bool]:
             for first, second in round_.pairs
         ]
         if all(limit is not None for limit in found):
-            return _row(found), round_.step, False
+            return as_row(found), round_.step, False
         if all(
             limit is not None or stays_open(*pair)
             for limit, pair in zip(found, round_.pairs, strict=True)
@@ -392,7 +393,7 @@ def _two_sided(line: Line, bits: int) -> tuple[np.ndarray, arb, bool]:
             break
     limits, step = _both_sides(line, bits)
     row = [_joined(index, *pair) for index, pair in enumerate(limits)]
-    return _row(row), step, any(side is None for pair in limits for side in pair)
+    return as_row(row), step, any(side is None for pair in limits for side in pair)
 
 
 def _joined(index: int, left: arb | None, right: arb | None) -> arb | None:
@@ -519,12 +520,6 @@ def _is_real(leaf: Any) -> bool:
 
 def _size(aval: Any) -> int:
     return int(np.prod(aval.shape, dtype=int))
-
-
-def _row(entries: Sequence[Any]) -> np.ndarray:
-    row = np.empty(len(entries), dtype=object)
-    row[:] = entries
-    return row
 
 
 def _shaped(traced: Any, row: np.ndarray) -> Any:

@@ -1,18 +1,25 @@
-"""Rules of the elementary functions, one ball at a time.
+"""Rules of the elementary functions and of dtypes, one entry at a time.
 
 Infinities behave as in the limit (log 0 = −∞, exp(−∞) = 0, 1/0 = ∞); what has no limit (0/0,
 ∞ − ∞, the logarithm of a negative number) is NaN, a ball that contains everything.
+
+Real numbers have no dtype, so floats stay floats. Equations of integers, booleans and random keys
+(indices, masks, counters) run as they are: NumPy does the frequent ones, because XLA would compile
+each for every shape; the rest, random bits among them, are bound to JAX itself.
 """
 
 import operator
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flint import arb
 
+from handgrad.errors import Undecided
 from handgrad.exact import balls
 from handgrad.exact.balls import (
+    NAN,
     NEG_INF,
     ONE,
     POS_INF,
@@ -20,6 +27,7 @@ from handgrad.exact.balls import (
     as_balls,
     boxed,
     finite_entries,
+    kind,
     settling,
     zero_entries,
 )
@@ -127,11 +135,6 @@ def subtract(a: arb, b: arb) -> arb:
     return a if b.is_zero() else a - b
 
 
-def multiply(a: arb, b: arb) -> arb:
-    """a · b."""
-    return a * b
-
-
 def divide(a: arb, b: arb) -> arb:
     """a / b; exactly 1 for one and the same number that is not 0.
 
@@ -166,13 +169,8 @@ def power(x: arb, y: arb) -> arb:
     if x.is_zero() and y < 0:
         return POS_INF
     if y in (POS_INF, NEG_INF):
-        return exponential(multiply(y, logarithm(x)))
+        return (y * logarithm(x)).exp()
     return balls.power(x, y)
-
-
-def exponential(x: arb) -> arb:
-    """exp(x)."""
-    return x.exp()
 
 
 def exp2(x: arb) -> arb:
@@ -237,11 +235,6 @@ def absolute(x: arb) -> arb:
     return x if x >= 0 else abs(x)
 
 
-def negate(x: arb) -> arb:
-    """−x."""
-    return -x
-
-
 def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarray:
     """The nearest integer, with JAX's two conventions for halves."""
     away = getattr(rounding_method, "value", rounding_method) == 0
@@ -249,7 +242,70 @@ def round_to_integer(x: Any, *, rounding_method: Any, **params: Any) -> np.ndarr
     return boxed(np.frompyfunc(function, 1, 1)(as_balls(x)))
 
 
-# Where functions have no real value, for sure.
+# --- dtypes -----------------------------------------------------------------------------------
+
+
+def convert_element_type(x: Any, *, new_dtype: Any, **params: Any) -> np.ndarray:
+    """To floats: the same number. To integers: towards 0. To booleans: whether it is not 0."""
+    if kind(new_dtype) == "real":
+        return as_balls(x)
+    if new_dtype == np.dtype(bool):
+        nonzero = np.frompyfunc(lambda ball: balls.not_equal(ball, ZERO), 1, 1)
+        return np.asarray(nonzero(as_balls(x)), dtype=bool)
+    whole = np.frompyfunc(lambda ball: as_integer(ball, new_dtype), 1, 1)(as_balls(x))
+    return np.asarray(whole, dtype=new_dtype)
+
+
+def as_integer(ball: arb, dtype: Any) -> int:
+    """The integer of `dtype` that a real number becomes: towards 0, held in range, NaN to 0."""
+    if ball is NAN:
+        return 0
+    limits = np.iinfo(dtype)
+    return balls.whole_number(balls.clamp(arb(int(limits.min)), ball, arb(int(limits.max))))
+
+
+def as_float(ball: arb, dtype: Any) -> float:
+    """The float of `dtype` that a ball is. Raises Undecided for all other real numbers.
+
+    Only floats have bits. A program that looks at them is a step function of a real number: its
+    derivative would come out as 0.
+    """
+    if ball is NAN:
+        return float("nan")
+    number = float(np.asarray(float(ball.mid())).astype(dtype))
+    if not balls.is_exact(ball) or not ball == arb(number):
+        raise Undecided(f"the bits of {balls.short(ball)}, a real number and no {dtype}")
+    return number
+
+
+def bitcast_of(x: np.ndarray, dtype: Any, new_dtype: Any) -> Any:
+    """The bits of floats as integers, or the floats that integers are bits of."""
+    if x.dtype == object:
+        x = np.array([as_float(ball, dtype) for ball in x.ravel()]).reshape(x.shape).astype(dtype)
+    from_size, to_size = x.dtype.itemsize, np.dtype(new_dtype).itemsize
+    if from_size > to_size:
+        x = x[..., None]
+    bits = np.frombuffer(x.tobytes(), dtype=new_dtype)
+    shape = x.shape[:-1] if from_size < to_size else x.shape
+    bits = bits.reshape((*shape[:-1], from_size // to_size) if from_size > to_size else shape)
+    return as_balls(bits) if kind(new_dtype) == "real" else bits
+
+
+def iota(*sizes: Any, dtype: Any, shape: Any, dimension: int, **params: Any) -> np.ndarray:
+    """0, 1, 2, ... along one axis."""
+    within = [1] * len(shape)
+    within[dimension] = shape[dimension]
+    counts = np.broadcast_to(np.arange(shape[dimension]).reshape(within), shape)
+    return counts.astype(dtype) if kind(dtype) == "discrete" else as_balls(counts)
+
+
+def empty(*sizes: Any, dtype: Any, shape: Any = (), **params: Any) -> np.ndarray:
+    """An array whose contents nobody may read: zeros."""
+    zeros = np.zeros(shape, dtype=np.int32)
+    return np.asarray(jnp.zeros(shape, dtype)) if kind(dtype) == "discrete" else as_balls(zeros)
+
+
+# --- where functions have no real value, for sure, and whole arrays ------------------------------
 
 
 def _negative(x: arb) -> bool:
@@ -295,7 +351,7 @@ _at_least = np.frompyfunc(operator.ge, 2, 1)
 _log, _log1p, _rsqrt = (np.frompyfunc(f, 1, 1) for f in (arb.log, arb.log1p, arb.rsqrt))
 
 _add = elementwise(add, 2, plain=np.add, special=_either_zero)
-_multiply = elementwise(multiply, 2, plain=np.multiply)
+_multiply = elementwise(operator.mul, 2, plain=np.multiply)
 _power = elementwise(power, 2, outside=_root_of_negative, plain=np.power)
 
 RULES: dict[str, Rule] = {
@@ -312,9 +368,12 @@ RULES: dict[str, Rule] = {
     "cbrt": elementwise(cbrt),
     "ceil": elementwise(balls.ceil),
     "clamp": elementwise(balls.clamp, 3),
+    "convert_element_type": convert_element_type,
     "cos": elementwise(arb.cos),
     "cosh": elementwise(arb.cosh),
     "div": elementwise(divide, 2, plain=np.true_divide, special=_same_or_zero),
+    "empty": empty,
+    "empty2": empty,
     "eq": predicate(balls.equal, yes=operator.eq, no=operator.ne),
     "eq_to": predicate(balls.equal),
     "exp": elementwise(arb.exp),
@@ -324,6 +383,7 @@ RULES: dict[str, Rule] = {
     "ge": predicate(balls.greater_equal, yes=operator.ge, no=operator.lt),
     "gt": predicate(balls.greater, yes=operator.gt, no=operator.le),
     "integer_pow": integer_pow,
+    "iota": iota,
     "is_finite": predicate(balls.is_finite, 1, yes=arb.is_finite),
     "le": predicate(balls.less_equal, yes=operator.le, no=operator.gt),
     "le_to": predicate(balls.less_equal),
@@ -337,7 +397,7 @@ RULES: dict[str, Rule] = {
     "min": elementwise(balls.minimum, 2, plain=_extreme(operator.le, balls.minimum)),
     "mul": _multiply,
     "ne": predicate(balls.not_equal, yes=operator.ne, no=operator.eq),
-    "neg": elementwise(negate, plain=np.negative),
+    "neg": elementwise(operator.neg, plain=np.negative),
     "one_minus_square": elementwise(one_minus_square),
     "polynomial": polynomial,
     "pow": _power,
@@ -352,4 +412,56 @@ RULES: dict[str, Rule] = {
     "sub": elementwise(subtract, 2, plain=np.subtract, special=_same_or_zero),
     "tan": elementwise(arb.tan),
     "tanh": elementwise(arb.tanh),
+}
+
+
+# --- without real numbers ---------------------------------------------------------------------
+
+
+def _of_integers(ufunc: Any) -> Any:
+    """A rule that keeps the operands' dtype, wrapping around as XLA does."""
+
+    def rule(*operands: Any, **params: Any) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(ufunc(*operands))
+
+    return rule
+
+
+def _over_integers(ufunc: Any) -> Any:
+    """A rule that reduces over the named axes in the operand's own dtype."""
+
+    def rule(x: np.ndarray, *, axes: Any, **params: Any) -> np.ndarray:
+        return np.asarray(ufunc.reduce(x, axis=tuple(axes), dtype=x.dtype))
+
+    return rule
+
+
+def _cast(x: np.ndarray, *, new_dtype: Any, **params: Any) -> np.ndarray:
+    """Integers and booleans in another dtype, wrapping around."""
+    return x.astype(new_dtype)
+
+
+INTEGER_RULES: dict[str, Any] = {
+    "add": _of_integers(np.add),
+    "and": _of_integers(np.bitwise_and),
+    "convert_element_type": _cast,
+    "eq": _of_integers(np.equal),
+    "ge": _of_integers(np.greater_equal),
+    "gt": _of_integers(np.greater),
+    "iota": iota,
+    "le": _of_integers(np.less_equal),
+    "lt": _of_integers(np.less),
+    "max": _of_integers(np.maximum),
+    "min": _of_integers(np.minimum),
+    "mul": _of_integers(np.multiply),
+    "ne": _of_integers(np.not_equal),
+    "neg": _of_integers(np.negative),
+    "not": _of_integers(np.invert),
+    "or": _of_integers(np.bitwise_or),
+    "reduce_and": _over_integers(np.bitwise_and),
+    "reduce_or": _over_integers(np.bitwise_or),
+    "reduce_sum": _over_integers(np.add),
+    "sub": _of_integers(np.subtract),
+    "xor": _of_integers(np.bitwise_xor),
 }

@@ -1,17 +1,24 @@
-"""Programs with balls in place of floats: which rule serves which equation."""
+"""Programs with balls in place of floats: which rule serves which equation, and which have none.
 
+A program can be evaluated exactly and still not be the function of its name: JAX traces some
+functions as approximations made for float64 (a polynomial, a truncated series). The balls enclose
+what was traced, and stand next to the mathematical function, at a relative distance near 1e-15.
+`approximations` finds those in a program.
+"""
+
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import ad
 
 from handgrad import jaxprs
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import (
     complex_numbers,
-    conversion,
     elementwise,
     linear_algebra,
     movement,
@@ -45,7 +52,6 @@ RULES: dict[str, Callable[..., Any]] = {
     **movement.RULES,
     **elementwise.RULES,
     **special.RULES,
-    **conversion.RULES,
     **reductions.RULES,
     **linear_algebra.RULES,
 }
@@ -55,7 +61,7 @@ COMPLEX_RULES: dict[str, Callable[..., Any]] = {
     "eig": linear_algebra.eig,
     **complex_numbers.RULES,
 }
-WITHOUT_REALS = {**movement.DIRECT, **conversion.INTEGER_RULES}
+WITHOUT_REALS = {**movement.DIRECT, **elementwise.INTEGER_RULES}
 # Whatever their operands hold.
 ALWAYS: Rules = {
     **movement.REFERENCES,
@@ -182,7 +188,7 @@ class Interpreter:
             return _without_reals(name, equation, operands)
         if name == "bitcast_convert_type":
             dtype = equation.invars[0].aval.dtype
-            return conversion.bitcast_of(operands[0], dtype, params["new_dtype"])
+            return elementwise.bitcast_of(operands[0], dtype, params["new_dtype"])
         if name == "random_gamma":
             return _random_gamma(equation, operands)
         table = COMPLEX_RULES if "complex" in kinds else RULES
@@ -209,7 +215,7 @@ class Interpreter:
             return None if program is None else self.run(program, operands)
         if name == "shard_map" and equation.params["mesh"].size == 1:
             return self.run(equation.params["jaxpr"], operands)
-        return jaxprs.enter(equation, operands, self.run, _stacked, _selected)
+        return jaxprs.enter(equation, operands, self.run)
 
 
 def _without_reals(name: str, equation: Any, operands: list[Any]) -> Any:
@@ -229,7 +235,7 @@ def _random_gamma(equation: Any, operands: list[Any]) -> Any:
     keys, shapes = operands
     dtype = equation.invars[1].aval.dtype
     try:
-        numbers = [conversion.as_float(ball, dtype) for ball in shapes.ravel()]
+        numbers = [elementwise.as_float(ball, dtype) for ball in shapes.ravel()]
     except Undecided:
         reason = "a draw is a constant, and has no derivative in its shape parameter"
         raise UnsupportedPrimitive("random_gamma", reason) from None
@@ -241,15 +247,79 @@ def _as_balls(value: Any) -> Any:
     return value if isinstance(value, movement.Reference) else as_balls(value)
 
 
-def _stacked(rows: list[Any]) -> Any:
-    return np.stack(rows) if isinstance(rows[0], np.ndarray) else jnp.stack(rows)  # random keys
-
-
-def _selected(mask: np.ndarray, new: Any, old: Any) -> Any:
-    if not isinstance(new, np.ndarray):
-        return jaxprs.where(mask, new, old)
-    return np.where(mask.reshape(mask.shape + (1,) * (new.ndim - mask.ndim)), new, old)
-
-
 def _is_key(value: Any) -> bool:
     return not isinstance(getattr(value, "dtype", None), np.dtype | None)
+
+
+# --- what is covered, and what JAX only approximates ----------------------------------------------
+
+APPROXIMATED_BY_JAX: dict[str, str] = {
+    "jax.scipy.special.bernoulli": "a table of float64 numbers",
+    "jax.scipy.special.dawsn": "rational approximations",
+    "jax.scipy.special.erfcx, its gradient": "rational approximations beside the exact value",
+    "jax.scipy.special.exp1": "rational approximations, a series that stops at 2^-53",
+    "jax.scipy.special.expi": "rational approximations",
+    "jax.scipy.special.expn": "a series and a continued fraction that stop at 2^-53",
+    "jax.scipy.special.fresnel": "rational approximations",
+    "jax.scipy.special.hyp1f1": "a series that stops at 2^-53",
+    "jax.scipy.special.hyp2f1": "a series that stops at 2^-53",
+    "jax.scipy.special.log_ndtr, below -20": "the first terms of an asymptotic series",
+    "jax.scipy.special.ndtri": "rational approximations",
+    "jax.scipy.special.owens_t": "a quadrature rule with fixed nodes",
+    "jax.scipy.special.sici": "rational approximations",
+    "jax.scipy.special.spence": "rational approximations; jax.grad gives NaN above 1",
+    "jax.scipy.special.zeta, its gradient": "the first terms of the Euler-Maclaurin series",
+    "jax.scipy.stats.norm.ppf, isf": "rational approximations",
+    "jax.scipy.stats.poisson.entropy": "a truncated sum, and an asymptotic series",
+    "jax.scipy.linalg.expm": "a Padé approximant with scaling",
+}
+"""The functions of JAX that are approximations, and of what kind."""
+
+
+def approximations(program: jaxprs.Program) -> dict[str, str]:
+    """The entries of APPROXIMATED_BY_JAX that a program was traced from.
+
+    >>> import jax
+    >>> list(approximations(jax.make_jaxpr(jax.scipy.special.ndtri)(0.3)))
+    ['jax.scipy.special.ndtri']
+    """
+    frames = {
+        frame.replace("third_party.", "")
+        for equation in jaxprs.equations(program)
+        for frame in jaxprs.library_frames(equation)
+    }
+    found = {}
+    for entry, by_what in APPROXIMATED_BY_JAX.items():
+        module, _, function = entry.split(",")[0].rpartition(".")
+        # the helpers of a function begin with its name
+        if f"{module}.{function}" in frames or any(
+            frame.startswith(f"{module}._{function}") for frame in frames
+        ):
+            found[entry] = by_what
+    return found
+
+
+class Coverage(NamedTuple):
+    """How many of JAX's differentiable primitives have a rule, and which have not."""
+
+    covered: int
+    total: int
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        missing = ", ".join(self.missing)
+        return (
+            f"{self.covered} of {self.total} differentiable primitives; without a rule: {missing}"
+        )
+
+
+def coverage() -> Coverage:
+    """The primitives that JAX can differentiate or transpose, held against the rules here.
+
+    >>> coverage().covered >= 200
+    True
+    """
+    importlib.import_module("jax.experimental.sparse")  # registers its primitives
+    names = sorted({p.name for p in (*ad.primitive_jvps, *ad.primitive_transposes)})
+    missing = tuple(name for name in names if not has_rule(name))
+    return Coverage(len(names) - len(missing), len(names), missing)

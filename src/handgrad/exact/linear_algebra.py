@@ -15,7 +15,7 @@ from flint import acb, acb_mat, arb, arb_mat
 
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import balls
-from handgrad.exact.balls import NAN, ZERO, as_balls, boxed, finite_entries
+from handgrad.exact.balls import NAN, ZERO, as_balls, as_row, boxed, finite_entries
 from handgrad.exact.elementwise import Rule
 
 
@@ -29,9 +29,7 @@ def matrix_of(a: np.ndarray) -> Any:
 
 def array_of(matrix: Any) -> np.ndarray:
     """flint's own matrix as an array of balls."""
-    result = np.empty(matrix.nrows() * matrix.ncols(), dtype=object)
-    result[:] = matrix.entries()
-    return result.reshape(matrix.nrows(), matrix.ncols())
+    return as_row(matrix.entries()).reshape(matrix.nrows(), matrix.ncols())
 
 
 def matrix_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -79,8 +77,8 @@ def ragged_dot_general(
     a, b = as_balls(a), as_balls(b)
     (axis,), groups = numbers.lhs_ragged_dimensions, numbers.rhs_group_dimensions
     (contract_a, contract_b), (batch_a, batch_b) = numbers.dot_dimension_numbers
-    if np.ndim(group_sizes) != 1 or axis in batch_a:
-        raise UnsupportedPrimitive("ragged_dot_general", "only one list of groups")
+    one_list = np.ndim(group_sizes) == 1 and axis not in batch_a
+    _require("ragged_dot_general", one_list, "one list of groups")
     ends = np.cumsum(group_sizes)
     places = np.arange(a.shape[axis]).reshape([-1 if i == axis else 1 for i in range(a.ndim)])
     products = []
@@ -97,13 +95,23 @@ def ragged_dot_general(
     return np.stack(products) if axis in contract_a else sum(products[1:], products[0])
 
 
+def _require(primitive: str, is_covered: bool, what: str) -> None:
+    if not is_covered:
+        raise UnsupportedPrimitive(primitive, f"only {what}")
+
+
 def _zeros(shape: tuple[int, ...]) -> np.ndarray:
     return np.full(shape, ZERO, dtype=object)
 
 
+def is_complex(a: np.ndarray) -> bool:
+    """Whether any entry is complex."""
+    return any(isinstance(ball, acb) for ball in a.ravel())
+
+
 def conjugate(a: np.ndarray) -> np.ndarray:
     """The complex conjugates; real numbers as they are."""
-    if not any(isinstance(ball, acb) for ball in a.ravel()):
+    if not is_complex(a):
         return a
     return boxed(np.frompyfunc(lambda ball: acb(ball).conjugate(), 1, 1)(a))
 
@@ -209,8 +217,7 @@ def qr(a: Any, *, pivoting: bool, full_matrices: bool, **params: Any) -> list[np
     below its first entry stays as it is.
     """
     a = as_balls(a)
-    if pivoting or any(isinstance(ball, acb) for ball in a.ravel()):
-        raise UnsupportedPrimitive("qr", "only of real matrices, and without pivoting")
+    _require("qr", not pivoting and not is_complex(a), "of real matrices, and without pivoting")
     *batch, rows, columns = a.shape
     kept = rows if full_matrices else min(rows, columns)
     q = np.full((*batch, rows, kept), ZERO, dtype=object)
@@ -226,7 +233,7 @@ def qr(a: Any, *, pivoting: bool, full_matrices: bool, **params: Any) -> list[np
             reflections.append((k, x))
             _reflect(upper, k, x)
             upper[k + 1 :, k] = ZERO
-        orthogonal = _identity(rows)[:, :kept]
+        orthogonal = as_balls(np.eye(rows, kept))
         for k, x in reversed(reflections):
             _reflect(orthogonal, k, x)
         q[place], r[place] = orthogonal, np.triu(upper[:kept], 0) + ZERO
@@ -239,26 +246,20 @@ def _reflect(matrix: np.ndarray, first: int, x: np.ndarray) -> None:
     matrix[first:] = matrix[first:] - np.outer(scaled, x @ matrix[first:])
 
 
-def _identity(size: int) -> np.ndarray:
-    return as_balls(np.eye(size))
-
-
 # --- eigenvalues and singular values -------------------------------------------------------------
 
 
 def eigh(a: Any, *, lower: bool, subset_by_index: Any = None, **params: Any) -> list[np.ndarray]:
     """Eigenvectors and ascending eigenvalues of symmetric matrices, from one triangle."""
     a = as_balls(a)
-    if subset_by_index not in (None, (0, a.shape[-1])):
-        raise UnsupportedPrimitive("eigh", "only all eigenvalues")
-    if any(isinstance(ball, acb) for ball in a.ravel()):
-        raise UnsupportedPrimitive("eigh", "only of real matrices")
+    _require("eigh", subset_by_index in (None, (0, a.shape[-1])), "all eigenvalues")
+    _require("eigh", not is_complex(a), "of real matrices")
     vectors, values = np.empty(a.shape, dtype=object), np.empty(a.shape[:-1], dtype=object)
     for place in np.ndindex(a.shape[:-2]):
         triangle = a[place] if lower else a[place].T
         matrix = np.where(np.tri(len(triangle), dtype=bool), triangle, triangle.T)
         values[place], found = symmetric_eigen(matrix)
-        rounded = np.linalg.eigh(matrix.astype(float))[1] if _is_numeric(matrix) else None
+        rounded = np.linalg.eigh(matrix.astype(float))[1] if finite_entries(matrix).all() else None
         vectors[place] = _with_signs(found, rounded)
     return [vectors, values]
 
@@ -282,13 +283,13 @@ def symmetric_eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = sorted(range(size), key=lambda i: float(values[i].mid()))
     for target, source in enumerate(order):
         vectors[:, target] = _real_unit(columns[source])
-    return _array([values[i] for i in order]), vectors
+    return as_row([values[i] for i in order]), vectors
 
 
 def _real_unit(x: Any) -> np.ndarray:
     """A vector that is real up to a complex factor, made real and of length 1."""
     largest = max(range(len(x)), key=lambda i: float(abs(x[i]).mid()))
-    real = _array([(ball / x[largest]).real for ball in x])
+    real = as_row([(ball / x[largest]).real for ball in x])
     return real / (real @ real).sqrt()
 
 
@@ -298,10 +299,8 @@ def svd(
     """Descending singular values, left and right vectors, from the eigenvalues of aᵀa or aaᵀ."""
     a = as_balls(a)
     *batch, rows, columns = a.shape
-    if subset_by_index not in (None, (0, min(rows, columns))):
-        raise UnsupportedPrimitive("svd", "only all singular values")
-    if any(isinstance(ball, acb) for ball in a.ravel()):
-        raise UnsupportedPrimitive("svd", "only of real matrices")
+    _require("svd", subset_by_index in (None, (0, min(rows, columns))), "all singular values")
+    _require("svd", not is_complex(a), "of real matrices")
     count = min(rows, columns)
     left, right = (rows, columns) if full_matrices else (count, count)
     s = np.empty((*batch, count), dtype=object)
@@ -310,11 +309,11 @@ def svd(
     for place in np.ndindex(*batch):
         tall = a[place] if rows >= columns else a[place].T
         squares, v = symmetric_eigen(matrix_product(tall.T, tall))
-        s[place] = _array([_root(square) for square in squares[::-1]])
+        s[place] = as_row([_root(square) for square in squares[::-1]])
         if not compute_uv:
             continue
         rounded = None
-        if _is_numeric(a[place]):
+        if finite_entries(a[place]).all():
             near = np.linalg.svd(a[place].astype(float), full_matrices=False)
             rounded = near.Vh.T if rows >= columns else near.U
         v = _with_signs(v[:, ::-1], rounded)
@@ -343,7 +342,7 @@ def eig(
             raise Undecided("eigenvalues that cannot be told apart") from None
         numbers = _complex_numbers(a[place])
         order = _matched(found, np.linalg.eigvals(numbers))
-        values[place] = _array([found[i] for i in order])
+        values[place] = as_row([found[i] for i in order])
         rounded = [np.linalg.eig(m)[1] for m in (numbers.conj().T, numbers)] if any(wanted) else []
         for side, columns in enumerate((conjugate(array_of(left)), array_of(right).T)):
             if wanted[side]:
@@ -385,32 +384,32 @@ def _with_signs(vectors: np.ndarray, rounded: np.ndarray | None) -> np.ndarray:
     return result
 
 
-def _is_numeric(matrix: np.ndarray) -> bool:
-    return all(ball.is_finite() for ball in matrix.ravel())
-
-
 def _complex_numbers(matrix: np.ndarray) -> np.ndarray:
     if all(isinstance(ball, arb) for ball in matrix.ravel()):
         return matrix.astype(float)
     return np.array([complex(acb(b).mid()) for b in matrix.ravel()]).reshape(matrix.shape)
 
 
-def _array(values: list[Any]) -> np.ndarray:
-    result = np.empty(len(values), dtype=object)
-    result[:] = values
-    return result
-
-
 # --- sparse matrices -----------------------------------------------------------------------------
+
+
+def to_dense(data: Any, indices: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array from entries and their indices: axes of batches, of indices, of dense entries."""
+    batch = shape[: indices.ndim - 2]
+    data = np.broadcast_to(as_balls(data), (*batch, *np.shape(data)[len(batch) :]))
+    indices = np.broadcast_to(indices, (*batch, *indices.shape[-2:]))
+    result = np.full(shape, ZERO, dtype=object)
+    for place in np.ndindex(*batch):
+        for value, index in zip(data[place], indices[place], strict=True):
+            where = (*place, *index)
+            if all(i < n for i, n in zip(where, shape, strict=False)):  # else padding
+                result[where] = result[where] + value
+    return result
 
 
 def coo_todense(data: Any, row: Any, col: Any, *, spinfo: Any, **params: Any) -> np.ndarray:
     """The matrix whose entry (row, col) is the sum of the data given for it."""
-    result = np.full(spinfo.shape, ZERO, dtype=object)
-    for value, i, j in zip(as_balls(data), np.asarray(row), np.asarray(col), strict=True):
-        if i < spinfo.shape[0] and j < spinfo.shape[1]:  # beyond lies padding
-            result[i, j] = result[i, j] + value
-    return result
+    return to_dense(data, np.stack([row, col], axis=1), spinfo.shape)
 
 
 def coo_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> list[np.ndarray]:
@@ -418,7 +417,7 @@ def coo_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> 
     matrix = as_balls(matrix)
     places = [p for p in np.ndindex(*matrix.shape) if balls.not_equal(matrix[p], ZERO)][:nse]
     missing = nse - len(places)
-    data = _array([matrix[place] for place in places] + [ZERO] * missing)
+    data = as_row([matrix[place] for place in places] + [ZERO] * missing)
     rows, columns = np.array([*places, *[(0, 0)] * missing], dtype=index_dtype).reshape(nse, 2).T
     return [data, rows, columns]
 
@@ -433,12 +432,9 @@ def csr_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> 
 
 def csr_todense(data: Any, indices: Any, indptr: Any, *, shape: Any, **params: Any) -> np.ndarray:
     """The matrix whose row i has data[indptr[i]:indptr[i + 1]] in the columns of `indices`."""
-    result = np.full(shape, ZERO, dtype=object)
-    for i in range(shape[0]):
-        for k in range(int(indptr[i]), int(indptr[i + 1])):
-            if indices[k] < shape[1]:
-                result[i, indices[k]] = result[i, indices[k]] + as_balls(data)[k]
-    return result
+    rows = np.repeat(np.arange(shape[0]), np.diff(indptr))
+    used = len(rows)  # beyond lies padding
+    return to_dense(data[:used], np.stack([rows, indices[:used]], axis=1), shape)
 
 
 def _times(dense: np.ndarray, right: Any, transpose: bool) -> np.ndarray:
@@ -470,24 +466,15 @@ def spsolve(data: Any, indices: Any, indptr: Any, b: Any, **params: Any) -> np.n
 
 
 def bcoo_todense(data: Any, indices: Any, *, spinfo: Any, **params: Any) -> np.ndarray:
-    """An array from entries and their indices: axes of batches, of indices, of dense entries."""
-    batch = spinfo.shape[: indices.ndim - 2]
-    data = np.broadcast_to(as_balls(data), (*batch, *np.shape(data)[len(batch) :]))
-    indices = np.broadcast_to(indices, (*batch, *indices.shape[-2:]))
-    result = np.full(spinfo.shape, ZERO, dtype=object)
-    for place in np.ndindex(*batch):
-        for value, index in zip(data[place], indices[place], strict=True):
-            where = (*place, *index)
-            if all(i < n for i, n in zip(where, spinfo.shape, strict=False)):  # else padding
-                result[where] = result[where] + value
-    return result
+    """An array from entries and their indices."""
+    return to_dense(data, indices, spinfo.shape)
 
 
 def bcoo_dot_general(
     data: Any, indices: Any, right: Any, *, dimension_numbers: Any, lhs_spinfo: Any, **params: Any
 ) -> np.ndarray:
     """The product of a sparse and a dense array."""
-    dense = bcoo_todense(data, indices, spinfo=lhs_spinfo)
+    dense = to_dense(data, indices, lhs_spinfo.shape)
     return dot_general(dense, right, dimension_numbers=dimension_numbers)
 
 
@@ -496,8 +483,7 @@ def bcsr_dot_general(
     **params: Any,
 ) -> np.ndarray:  # fmt: skip
     """The product of a sparse matrix and a dense array."""
-    if np.ndim(indptr) != 1:
-        raise UnsupportedPrimitive("bcsr_dot_general", "only without batches")
+    _require("bcsr_dot_general", np.ndim(indptr) == 1, "without batches")
     dense = csr_todense(data, indices, indptr, shape=lhs_spinfo.shape)
     return dot_general(dense, right, dimension_numbers=dimension_numbers)
 

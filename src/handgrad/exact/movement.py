@@ -10,6 +10,7 @@ sorts and searches move to where comparisons say.
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from flint import arb
 from handgrad.errors import Undecided, UnsupportedPrimitive
 from handgrad.exact import balls
 from handgrad.exact.balls import NAN, as_balls, boxed, kind, settling
-from handgrad.exact.elementwise import Rule, add, multiply, subtract
+from handgrad.exact.elementwise import Rule, add, subtract
 
 # Primitives that move entries of their floating operands and do nothing else. Integer operands
 # (where to start, which to choose) go in as they are.
@@ -80,7 +81,7 @@ def broadcast_in_dim(
 
 
 def transpose(x: np.ndarray, *, permutation: Any, **params: Any) -> np.ndarray:
-    """The axes in another balls."""
+    """The axes in another order."""
     return np.transpose(x, permutation)
 
 
@@ -154,35 +155,23 @@ def last_unchanged(first: Any, second: Any, **params: Any) -> Any:
 DIRECT: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": broadcast_in_dim,
     "concatenate": concatenate,
-    "copy": unchanged,
-    "copy_p": unchanged,
-    "layout_constraint": unchanged,
-    "mesh_cast": unchanged,
-    "name": unchanged,
-    "optimization_barrier": all_unchanged,
-    "preduced": all_unchanged,
-    "reduced_vary_cast": all_unchanged,
-    "reduced_vary_cast_p": all_unchanged,
-    "relayout": unchanged,
-    "reshard": unchanged,
-    "stage": unchanged,
-    "tie": last_unchanged,
-    "vary_unreduced_cast": all_unchanged,
-    "vary_unreduced_cast_p": all_unchanged,
-    "with_memory_space_constraint": unchanged,
     "pad": pad,
-    "device_put": all_unchanged,
-    "pvary": all_unchanged,
-    "reduce_precision": unchanged,
     "reshape": reshape,
     "rev": rev,
     "select_n": select_n,
-    "sharding_constraint": unchanged,
     "slice": static_slice,
     "squeeze": squeeze,
-    "stop_gradient": unchanged,
+    "tie": last_unchanged,
     "transpose": transpose,
-}
+    **dict.fromkeys((
+        "copy", "copy_p", "layout_constraint", "mesh_cast", "name", "reduce_precision", "relayout",
+        "reshard", "sharding_constraint", "stage", "stop_gradient", "with_memory_space_constraint",
+    ), unchanged),
+    **dict.fromkeys((
+        "device_put", "optimization_barrier", "preduced", "pvary", "reduced_vary_cast",
+        "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",
+    ), all_unchanged),
+}  # fmt: skip
 
 
 # --- scatters, sorts and searches -------------------------------------------------------------
@@ -298,6 +287,15 @@ def top_k(operand: np.ndarray, *, k: int, axis: int = -1, **params: Any) -> list
     return [np.moveaxis(values, -1, axis), np.moveaxis(places, -1, axis)]
 
 
+def first_best(row: np.ndarray, better: Callable[[arb, arb], bool]) -> int:
+    """Where the best entry of a row stands; the first of equals."""
+    best = 0
+    for index in range(1, len(row)):
+        if better(row[index], row[best]):
+            best = index
+    return best
+
+
 def arg_best(better: Callable[[arb, arb], bool]) -> Rule:
     """The index of the best entry along an axis; the first of equals."""
 
@@ -305,11 +303,7 @@ def arg_best(better: Callable[[arb, arb], bool]) -> Rule:
         moved = np.moveaxis(as_balls(x), axes[0], -1)
         result = np.zeros(moved.shape[:-1], dtype=index_dtype)
         for place in np.ndindex(moved.shape[:-1]):
-            best = 0
-            for index, ball in enumerate(moved[place]):
-                if index and better(ball, moved[place][best]):
-                    best = index
-            result[place] = best
+            result[place] = first_best(moved[place], better)
         return result
 
     return rule
@@ -473,20 +467,18 @@ def approx_top_k(
     return [-negated, places]
 
 
+SCATTERED = {
+    "add": add, "max": balls.maximum, "min": balls.minimum, "mul": operator.mul, "sub": subtract,
+}  # fmt: skip
 RULES: dict[str, Rule] = {
     "approx_top_k": approx_top_k,
     "argmax": arg_best(balls.greater),
     "argmin": arg_best(balls.less),
-    "scatter-add": scatter_with(add),
-    "scatter_add": scatter_with(add),
-    "scatter-sub": scatter_with(subtract),
-    "scatter_sub": scatter_with(subtract),
-    "scatter-mul": scatter_with(multiply),
-    "scatter_mul": scatter_with(multiply),
-    "scatter-max": scatter_with(balls.maximum),
-    "scatter_max": scatter_with(balls.maximum),
-    "scatter-min": scatter_with(balls.minimum),
-    "scatter_min": scatter_with(balls.minimum),
+    **{
+        f"scatter{joint}{name}": scatter_with(combine)
+        for joint in "-_"
+        for name, combine in SCATTERED.items()
+    },
     "sort": sort,
     "top_k": top_k,
 }

@@ -1,6 +1,7 @@
 """Sums, products and extremes: over axes, up to each entry, and under windows."""
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,9 +22,9 @@ from handgrad.exact.balls import (
     settling,
     zero_entries,
 )
-from handgrad.exact.elementwise import FEW, Rule, add, exponential, logarithm, multiply
+from handgrad.exact.elementwise import FEW, Rule, add, logarithm
 from handgrad.exact.linear_algebra import matrix_product
-from handgrad.exact.movement import spread
+from handgrad.exact.movement import first_best, spread
 
 Run = Callable[[Any, list[Any]], list[Any]]
 
@@ -77,7 +78,7 @@ _running_sum = running(add)
 
 def cumlogsumexp(x: Any, *, axis: int, reverse: bool = False, **params: Any) -> np.ndarray:
     """log Σ exp(x) up to each entry; balls do not overflow, so no maximum is subtracted."""
-    exponentials = np.frompyfunc(exponential, 1, 1)(as_balls(x))
+    exponentials = np.frompyfunc(arb.exp, 1, 1)(as_balls(x))
     sums = _running_sum(exponentials, axis=axis, reverse=reverse)
     return boxed(np.frompyfunc(logarithm, 1, 1)(sums))
 
@@ -86,63 +87,44 @@ def cumlogsumexp(x: Any, *, axis: int, reverse: bool = False, **params: Any) -> 
 
 
 def windows(
-    x: np.ndarray,
-    sizes: Sequence[int],
-    strides: Sequence[int],
-    padding: Sequence[Any],
-    base_dilation: Sequence[int],
-    window_dilation: Sequence[int],
-    fill: Any,
-) -> np.ndarray:
-    """The entries under every window, along a new last axis."""
-    x = spread(x, base_dilation, padding, fill)
-    reach = [(k - 1) * d for k, d in zip(sizes, window_dilation, strict=True)]
+    x: np.ndarray, fill: Any, *, window_dimensions: Sequence[int], window_strides: Sequence[int],
+    padding: Sequence[Any], base_dilation: Sequence[int] | None = None,
+    window_dilation: Sequence[int] | None = None, **params: Any,
+) -> np.ndarray:  # fmt: skip
+    """The entries under every window, along a new last axis; `fill` stands for what is outside."""
+    dilation = window_dilation or (1,) * x.ndim
+    x = spread(x, base_dilation or (1,) * x.ndim, padding, fill)
+    reach = [(k - 1) * d for k, d in zip(window_dimensions, dilation, strict=True)]
     stops = [max(0, n - r) for n, r in zip(x.shape, reach, strict=True)]
-    layers = [
-        x[
-            tuple(
-                slice(o * d, o * d + stop, s)
-                for o, d, stop, s in zip(offset, window_dilation, stops, strides, strict=True)
-            )
-        ]
-        for offset in np.ndindex(*sizes)
-    ]
-    return np.stack(layers, axis=-1)
+
+    def layer(offset: tuple[int, ...]) -> np.ndarray:
+        starts = [o * d for o, d in zip(offset, dilation, strict=True)]
+        ends = [start + stop for start, stop in zip(starts, stops, strict=True)]
+        return x[tuple(map(slice, starts, ends, window_strides))]
+
+    return np.stack([layer(offset) for offset in np.ndindex(*window_dimensions)], axis=-1)
 
 
 def pooling(combine: Callable[[arb, arb], arb], start: arb) -> Rule:
     """The rule that combines what lies under each window."""
     ufunc = np.frompyfunc(settling(combine), 2, 1)
 
-    def rule(
-        x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
-        window_dilation: Any, **params: Any,
-    ) -> np.ndarray:  # fmt: skip
-        under = windows(
-            as_balls(x), window_dimensions, window_strides, padding, base_dilation,
-            window_dilation, start,
-        )  # fmt: skip
-        return boxed(ufunc.reduce(under, axis=-1))
+    def rule(x: Any, **params: Any) -> np.ndarray:
+        return boxed(ufunc.reduce(windows(as_balls(x), start, **params), axis=-1))
 
     return rule
 
 
 def select_and_gather_add(
-    tangents: Any, operand: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
-    padding: Any, base_dilation: Any, window_dilation: Any, **params: Any,
-) -> np.ndarray:  # fmt: skip
+    tangents: Any, operand: Any, *, select_prim: Any, **params: Any
+) -> np.ndarray:
     """The entry of `tangents` where each window of `operand` has its (first) extreme."""
     better, fill = _extreme(select_prim)
-    layout = (window_dimensions, window_strides, padding, base_dilation, window_dilation)
-    values = windows(as_balls(operand), *layout, fill)
-    candidates = windows(as_balls(tangents), *layout, ZERO)
+    values = windows(as_balls(operand), fill, **params)
+    candidates = windows(as_balls(tangents), ZERO, **params)
     result = np.empty(values.shape[:-1], dtype=object)
     for place in np.ndindex(result.shape):
-        best = 0
-        for index, value in enumerate(values[place]):
-            if index and better(value, values[place][best]):
-                best = index
-        result[place] = candidates[place][best]
+        result[place] = candidates[place][first_best(values[place], better)]
     return result
 
 
@@ -154,22 +136,18 @@ def _extreme(select_prim: Any) -> tuple[Callable[[arb, arb], bool], arb]:
 
 
 def select_and_scatter_add(
-    source: Any, operand: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
-    padding: Any, **params: Any,
-) -> np.ndarray:  # fmt: skip
+    source: Any, operand: Any, *, select_prim: Any, **params: Any
+) -> np.ndarray:
     """Each entry of `source` added where its window has the extreme; the first of equals."""
-    operand, ones = as_balls(operand), (1,) * np.ndim(operand)
+    operand = as_balls(operand)
     better, fill = _extreme(select_prim)
-    layout = (window_dimensions, window_strides, padding, ones, ones)
-    values = windows(operand, *layout, fill)
-    positions = windows(np.arange(operand.size).reshape(operand.shape), *layout, -1)
+    values = windows(operand, fill, **params)
+    positions = windows(np.arange(operand.size).reshape(operand.shape), -1, **params)
     result = np.full(operand.size, ZERO, dtype=object)
     for place in np.ndindex(values.shape[:-1]):
-        best = None
-        for value, position in zip(values[place], positions[place], strict=True):
-            if position >= 0 and (best is None or better(value, operand.ravel()[best])):
-                best = position
-        if best is not None:
+        inside = positions[place] >= 0
+        if inside.any():
+            best = positions[place][inside][first_best(values[place][inside], better)]
             result[best] = result[best] + as_balls(source)[place]
     return result.reshape(operand.shape)
 
@@ -187,12 +165,13 @@ def conv_general_dilated(
         np.split(images, batch_group_count), np.split(kernel, batch_group_count), strict=True
     ):
         patches = windows(
-            image, (*two, *kernel.shape[2:]), (*two, *window_strides), ((0, 0), (0, 0), *padding),
-            (*two, *lhs_dilation), (*two, *rhs_dilation), ZERO,
+            image, ZERO, window_dimensions=(*two, *kernel.shape[2:]),
+            window_strides=(*two, *window_strides), padding=((0, 0), (0, 0), *padding),
+            base_dilation=(*two, *lhs_dilation), window_dilation=(*two, *rhs_dilation),
         )  # fmt: skip
         batch, channels, *space, inside = patches.shape
-        rows = np.moveaxis(patches, 1, -2).reshape(-1, feature_group_count, channels * inside
-                                                   // feature_group_count)  # fmt: skip
+        width = channels * inside // feature_group_count
+        rows = np.moveaxis(patches, 1, -2).reshape(-1, feature_group_count, width)
         groups = [
             matrix_product(rows[:, index], group.reshape(len(group), -1).T)
             for index, group in enumerate(np.split(weights, feature_group_count))
@@ -229,16 +208,12 @@ def reduce_with(
 
 
 def reduce_window_with(
-    run: Run, *operands: Any, jaxpr: Any, consts: Any, window_dimensions: Any, window_strides: Any,
-    padding: Any, base_dilation: Any, window_dilation: Any, **params: Any,
-) -> list[np.ndarray]:  # fmt: skip
+    run: Run, *operands: Any, jaxpr: Any, consts: Any, **params: Any
+) -> list[np.ndarray]:
     """All entries under each window, combined one after the other by a program."""
     count = len(operands) // 2
-    starts = operands[count:]
-    layout = (window_dimensions, window_strides, padding, base_dilation, window_dilation)
-    rows = [
-        windows(x, *layout, start[()]) for x, start in zip(operands[:count], starts, strict=True)
-    ]
+    arrays, starts = operands[:count], operands[count:]
+    rows = [windows(x, start[()], **params) for x, start in zip(arrays, starts, strict=True)]
     return _folded(run, jaxprs.closed(jaxpr, consts), rows, starts)
 
 
@@ -273,11 +248,11 @@ RULES: dict[str, Rule] = {
     "cumlogsumexp": cumlogsumexp,
     "cummax": running(balls.maximum),
     "cummin": running(balls.minimum),
-    "cumprod": running(multiply),
+    "cumprod": running(operator.mul),
     "cumsum": _running_sum,
     "reduce_max": max_over,
     "reduce_min": min_over,
-    "reduce_prod": reduction(multiply, ONE),
+    "reduce_prod": reduction(operator.mul, ONE),
     "reduce_sum": sum_over,
     "reduce_window_max": pooling(balls.maximum, NEG_INF),
     "reduce_window_min": pooling(balls.minimum, POS_INF),

@@ -24,7 +24,7 @@ from handgrad._precision import x64
 from handgrad.errors import InputError, UnsupportedPrimitive
 from handgrad.exact import special
 from handgrad.exact.balls import NAN, ZERO, as_balls, boxed, finite_entries, kind, power
-from handgrad.exact.elementwise import cbrt, exp2
+from handgrad.exact.elementwise import cbrt, convert_element_type, exp2
 from handgrad.exact.evaluation import trace
 from handgrad.exact.interpreter import Interpreter
 from handgrad.exact.movement import DIRECT, MOVES
@@ -405,7 +405,7 @@ class SeriesInterpreter:
         if isinstance(new, Series) or isinstance(old, Series):
             shape = mask.shape + (1,) * (len(_shape(new)) - mask.ndim)
             return self.choose(mask.reshape(shape), new, old)
-        return np.where(mask.reshape(mask.shape + (1,) * (np.ndim(new) - mask.ndim)), new, old)
+        return jaxprs.where(mask, new, old)
 
     def greater(self, a: Any, b: Any) -> Series:
         """The larger of two."""
@@ -478,7 +478,7 @@ def _signs(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
 def _stacked(rows: list[Any]) -> Any:
     if any(isinstance(row, Series) for row in rows):
         raise UnsupportedPrimitive("scan", "with an output of every step, as a power series")
-    return np.stack(rows)
+    return jaxprs.stacked(rows)
 
 
 # --- Taylor coefficients ----------------------------------------------------------------------
@@ -816,13 +816,7 @@ def _convert(run: SeriesInterpreter, x: Series, *, new_dtype: Any, **params: Any
         return x
     if new_dtype == np.dtype(bool):
         return run.compare(x, ZERO) != 0
-    whole = run.truncate(x).value
-    return run.balls.run(
-        jax.make_jaxpr(lambda y: jax.lax.convert_element_type(y, new_dtype))(
-            jax.ShapeDtypeStruct(np.shape(whole), np.float64)
-        ),
-        [whole],
-    )[0]
+    return convert_element_type(run.truncate(x).value, new_dtype=new_dtype)
 
 
 def _is_finite(run: SeriesInterpreter, x: Series, **params: Any) -> np.ndarray:

@@ -59,11 +59,6 @@ def polygamma(n: arb, x: arb) -> arb:
     return (-1) ** order * polygamma(n, 1 - x) - arb.pi() * cotangent
 
 
-def zeta(s: arb, q: arb) -> arb:
-    """Hurwitz' Σ (q + k)^(−s) over k ≥ 0."""
-    return s.zeta(q)
-
-
 def igamma(a: arb, x: arb) -> arb:
     """P(a, x), the regularised lower incomplete gamma function."""
     if x.is_zero() or x == POS_INF:
@@ -172,7 +167,7 @@ RULES: dict[str, Rule] = {
     "polygamma": entrywise(polygamma, 2),
     "random_gamma_grad": entrywise(random_gamma_grad, 2),
     "regularized_incomplete_beta": entrywise(incomplete_beta, 3),
-    "zeta": entrywise(zeta, 2),
+    "zeta": entrywise(arb.zeta, 2),  # Hurwitz' Σ (q + k)^(−s) over k ≥ 0
 }
 
 

@@ -20,20 +20,35 @@ and with 1 + u = 2^n m, ½√2 ≤ m < √2, s = (m − 1) / (m + 1), |s| ≤ 0.
 
 The first term left out is below 2^−27 of the result in both. Importing this module needs numba.
 
+XLA hands a custom call one address, that of a call frame: a C struct, laid out in the header
+`xla/ffi/api/c_api.h` that comes with jaxlib, the same from JAX 0.7.2 to 0.12. All that is needed
+of it are whole words of 64 bits, counted here:
+
+    frame    1 extensions   7 arguments: how many   9 arguments: addresses   14 results: addresses
+    buffer   3 its numbers   4 its rank   5 its shape
+    extension that asks for the version of the interface    1 its type   3 where to write
+    what is written there    3 major version, and minor version in the upper half
+
+Nothing here holds an address at compile time, so that numba may keep the machine code on disk.
+
 Equals: `logistic.value_and_gradient`, and `softmax_regression.value_and_gradient`.
 """
 
+import ctypes
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import llvmlite.binding as llvm
 import numpy as np
 from jaxtyping import Array
-from numba import njit
+from numba import carray, cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from handgrad._types import Scalar
-from handgrad.fast import ffi
 from handgrad.fast.blocks import BLOCK_BYTES, EXACTLY, add_products, cores, logits, total
 from handgrad.gradients.linear import Params
 
@@ -170,43 +185,144 @@ def pass_over(x: Any, y: Any, weight: Any, bias: Any, sums: Any, biases: Any) ->
     return value
 
 
+# --- as XLA calls it, by threads ------------------------------------------------------------------
+
+CALLED_BY_C: dict[str, Any] = {"nopython": True, "cache": True, "error_model": "numpy"}
+ASKS_FOR_VERSION = 1
+VERSION = 1 << 32
+"""0.1: the oldest minor version of this layout."""
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any, dtype: Any) -> tuple:
+    """The address as a pointer to numbers of this dtype."""
+    signature = types.CPointer(dtype.dtype)(types.int64, dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
+
+    return signature, generate
+
+
+@njit(inline="always")
+def array(address: int, shape: tuple, dtype: Any) -> Any:
+    """The numbers that lie there, in rows."""
+    return carray(_pointer(address, dtype), shape)
+
+
+_create = types.ExternalFunction(
+    "pthread_create", types.int32(types.int64, types.int64, types.int64, types.int64)
+)
+_join = types.ExternalFunction("pthread_join", types.int32(types.int64, types.int64))
+
+
+def in_threads(function: Callable[[int], int], name: str) -> Any:
+    """A compiled function of jobs (T, words): `function` of each row's address, a thread for each.
+
+    It returns when all have. `name` is the symbol by which machine code finds `function`. A job
+    for which the system starts no thread is done at once.
+    """
+    body = cfunc("int64(int64)", **CALLED_BY_C)(function)
+    llvm.add_symbol(name, body.address)
+    in_place = types.ExternalFunction(name, types.int64(types.int64))
+
+    @intrinsic
+    def address_of_body(typing: Any) -> tuple:
+        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            word = context.get_value_type(types.int64)
+            kind = cgutils.ir.FunctionType(word, [word])
+            found = cgutils.get_or_insert_function(builder.module, kind, name)
+            return builder.ptrtoint(found, word)
+
+        return types.int64(), generate
+
+    @njit
+    def run(jobs: Any) -> None:
+        count = len(jobs)
+        threads = np.zeros(count, np.int64)
+        started = np.zeros(count, np.bool_)
+        for t in range(count):
+            job = jobs[t:].ctypes.data
+            started[t] = _create(threads[t:].ctypes.data, 0, address_of_body(), job) == 0
+            if not started[t]:
+                in_place(job)
+        for t in range(count):
+            if started[t]:
+                _join(threads[t], 0)
+
+    return run
+
+
+@njit
+def asks_for_version(frame: Any) -> bool:
+    """Whether XLA asks, before the first call, what this was written for; it is answered."""
+    if frame[1] == 0:
+        return False
+    extension = array(frame[1], (4,), np.int64)
+    if extension[1] & 0xFFFFFFFF != ASKS_FOR_VERSION:
+        return False
+    array(extension[3], (4,), np.int64)[3] = VERSION
+    return True
+
+
+@njit
+def argument(frame: Any, number: int) -> tuple[int, int, int]:
+    """(address, rows, columns) of an argument that is a vector, of one column, or a matrix."""
+    return _buffer(array(frame[9], (frame[7],), np.int64)[number])
+
+
+@njit
+def result(frame: Any, number: int) -> tuple[int, int, int]:
+    """The same of a result."""
+    return _buffer(array(frame[14], (frame[12],), np.int64)[number])
+
+
+@njit
+def _buffer(address: int) -> tuple[int, int, int]:
+    buffer = array(address, (6,), np.int64)
+    rank = buffer[4] & 0xFFFFFFFF
+    shape = array(buffer[5], (rank,), np.int64)
+    rows = shape[0] if rank > 0 else 1
+    return buffer[3], rows, (shape[1] if rank > 1 else 1)
+
+
 ADDRESSES = 8
 """Words of a job before its share of the result: where its arrays are, and their shape."""
 
 
 def _share(job: int) -> int:
     """What one thread does: [x, y, weight, bias, sums, rows, features, classes], by addresses."""
-    words = ffi.array(job, (ADDRESSES,), np.int64)
+    words = array(job, (ADDRESSES,), np.int64)
     rows, features, classes = words[5], words[6], words[7]
-    x = ffi.array(words[0], (rows, features), np.float32)
-    weight = ffi.array(words[2], (classes, features), np.float32)
-    bias = ffi.array(words[3], (classes,), np.float32)
-    sums = ffi.array(words[4], (classes * (features + 1) + 1,), np.float64)
+    x = array(words[0], (rows, features), np.float32)
+    weight = array(words[2], (classes, features), np.float32)
+    bias = array(words[3], (classes,), np.float32)
+    sums = array(words[4], (classes * (features + 1) + 1,), np.float64)
     products = sums[: classes * features].reshape((classes, features))
     biases = sums[classes * features : -1]
     if classes == 1:
-        y = ffi.array(words[1], (rows,), np.float32)
+        y = array(words[1], (rows,), np.float32)
         sums[-1] = pass_over(x, y, weight, bias, products, biases)
     else:
-        labels = ffi.array(words[1], (rows,), np.int32)
+        labels = array(words[1], (rows,), np.int32)
         sums[-1] = pass_over(x, labels, weight, bias, products, biases)
     return 0
 
 
-_run = ffi.in_threads(_share, "handgrad_one_pass_share")
+_run = in_threads(_share, "handgrad_one_pass_share")
 
 
 def _handler(address: int) -> int:
     """Called by XLA: x (N, D), y (N,), weight (K, D), bias (K,), threads (T,), to sums."""
-    frame = ffi.array(address, (15,), np.int64)
-    if ffi.asks_for_version(frame):
+    frame = array(address, (15,), np.int64)
+    if asks_for_version(frame):
         return 0
-    x, examples, features = ffi.argument(frame, 0)
-    y = ffi.argument(frame, 1)[0]
-    weight, classes, _ = ffi.argument(frame, 2)
-    bias = ffi.argument(frame, 3)[0]
-    threads = ffi.argument(frame, 4)[1]
-    out, size, _ = ffi.result(frame, 0)
+    x, examples, features = argument(frame, 0)
+    y = argument(frame, 1)[0]
+    weight, classes, _ = argument(frame, 2)
+    bias = argument(frame, 3)[0]
+    threads = argument(frame, 4)[1]
+    address_of_sums, size, _ = result(frame, 0)
     sums = np.zeros((threads, size), np.float64)
     jobs = np.zeros((threads, ADDRESSES), np.int64)
     for t in range(threads):
@@ -215,16 +331,20 @@ def _handler(address: int) -> int:
         jobs[t, 2], jobs[t, 3], jobs[t, 4] = weight, bias, sums[t:].ctypes.data
         jobs[t, 5], jobs[t, 6], jobs[t, 7] = last - first, features, classes
     _run(jobs)
-    result = ffi.array(out, (size,), np.float32)
+    out = array(address_of_sums, (size,), np.float32)
     for place in range(size):
         so_far = 0.0
         for t in range(threads):
             so_far += sums[t, place]
-        result[place] = f32(so_far)
+        out[place] = f32(so_far)
     return 0
 
 
-ffi.register(NAME, _handler)
+_compiled = cfunc("int64(int64)", **CALLED_BY_C)(_handler)
+"""XLA has its address: it must never be freed."""
+_capsule = ctypes.pythonapi.PyCapsule_New
+_capsule.restype, _capsule.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3
+jax.ffi.register_ffi_target(NAME, _capsule(_compiled.address, None, None), platform="cpu")
 
 
 def sums(params: Params, x: Array, y: Array) -> tuple[Scalar, Params]:

@@ -17,28 +17,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from handgrad._checks import require_binary_labels, require_linear, require_size, require_tangent
-from handgrad._types import (
-    BinaryLabels,
-    Coded,
-    DTypeLike,
-    Inputs,
-    Key,
-    Model,
-    Scalar,
-    Weights,
-)
+from handgrad._types import BinaryLabels, Coded, DTypeLike, Inputs, Key, Model, Scalar, Weights
 from handgrad.gradients import cross_entropy, linear
-from handgrad.gradients.linear import (
-    Params,
-    affine,
-    affine_pullback,
-    gram,
-    matmul,
-    mean_loss,
-    mean_residual,
-    penalty,
-    with_penalty,
-)
+from handgrad.gradients.linear import Params
 from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 
 
@@ -51,7 +32,7 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
 def logits(params: Params, x: Inputs) -> Float[Array, " N"]:
     """z = x·w + b. Raises InputError if the shapes do not fit."""
     require_linear(params, x)
-    return affine(params, x)
+    return linear.affine(params, x)
 
 
 def predict(params: Params, x: Inputs) -> Float[Array, " N"]:
@@ -60,7 +41,7 @@ def predict(params: Params, x: Inputs) -> Float[Array, " N"]:
 
 
 def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | None) -> Scalar:
-    return mean_loss(cross_entropy.binary(z, y), sample_weight) + penalty(weight, l2)
+    return linear.mean_loss(cross_entropy.binary(z, y), sample_weight) + linear.penalty(weight, l2)
 
 
 def loss(
@@ -89,8 +70,10 @@ def value_and_gradient(
     (0.6931, [-1.25, 1.0])
     """
     z = logits(params, x)
-    data = affine_pullback(mean_residual(cross_entropy.binary_residual(z, y), sample_weight), x)
-    return _error(z, y, params.weight, l2, sample_weight), with_penalty(data, params.weight, l2)
+    residual = linear.mean_residual(cross_entropy.binary_residual(z, y), sample_weight)
+    data = linear.affine_pullback(residual, x)
+    value = _error(z, y, params.weight, l2, sample_weight)
+    return value, linear.with_penalty(data, params.weight, l2)
 
 
 def gradient(
@@ -116,11 +99,11 @@ def hessian(params: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Para
     s = _curvature(params, x, y)
     ridge = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
     if isinstance(x, Coded):
-        both = gram(x, s)
+        both = linear.gram(x, s)
         squares, mixed = both[:-1, :-1], both[-1, :-1]
     else:
         sx = s[:, None] * x
-        squares, mixed = matmul(x.T, sx), jnp.sum(sx, axis=0)
+        squares, mixed = linear.matmul(x.T, sx), jnp.sum(sx, axis=0)
     return Params(
         weight=Params(weight=squares + ridge, bias=mixed),  # type: ignore[arg-type]
         bias=Params(weight=mixed, bias=jnp.sum(s)),  # type: ignore[arg-type]
@@ -130,8 +113,8 @@ def hessian(params: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Para
 def hvp(params: Params, tangent: Params, x: Inputs, y: BinaryLabels, l2: float = 0.0) -> Params:
     """∇²E v = Xᵀ(s ∘ (X v_w + v_b)) + λ v_w, s = ŷ(1 − ŷ)/N, without forming the Hessian."""
     require_tangent(tangent, params)
-    data = affine_pullback(_curvature(params, x, y) * affine(tangent, x), x)
-    return with_penalty(data, tangent.weight, l2)
+    data = linear.affine_pullback(_curvature(params, x, y) * linear.affine(tangent, x), x)
+    return linear.with_penalty(data, tangent.weight, l2)
 
 
 def model(l2: float = 0.0) -> Model[Params]:

@@ -19,17 +19,7 @@ from jaxtyping import Array, Float
 from handgrad._checks import require_class_labels, require_linear, require_size, require_tangent
 from handgrad._types import ClassLabels, DTypeLike, Inputs, Key, Model, Scalar, Weights
 from handgrad.gradients import cross_entropy, linear
-from handgrad.gradients.linear import (
-    Params,
-    affine,
-    affine_pullback,
-    columns,
-    einsum,
-    mean_loss,
-    mean_residual,
-    penalty,
-    with_penalty,
-)
+from handgrad.gradients.linear import Params
 from handgrad.gradients.softmax import softmax, softmax_jvp
 
 
@@ -42,7 +32,7 @@ def init(key: Key, features: int, classes: int = 2, dtype: DTypeLike | None = No
 def logits(params: Params, x: Inputs) -> Float[Array, "N K"]:
     """z = x W + b. Raises InputError if the shapes do not fit."""
     require_linear(params, x)
-    return affine(params, x)
+    return linear.affine(params, x)
 
 
 def predict(params: Params, x: Inputs) -> Float[Array, "N K"]:
@@ -51,7 +41,8 @@ def predict(params: Params, x: Inputs) -> Float[Array, "N K"]:
 
 
 def _error(z: Array, y: Array, weight: Array, l2: float, sample_weight: Array | None) -> Scalar:
-    return mean_loss(cross_entropy.categorical(z, y), sample_weight) + penalty(weight, l2)
+    data = linear.mean_loss(cross_entropy.categorical(z, y), sample_weight)
+    return data + linear.penalty(weight, l2)
 
 
 def loss(
@@ -74,10 +65,10 @@ def value_and_gradient(
 ) -> tuple[Scalar, Params]:
     """(E, ∇E) from one forward pass. Raises InputError if the shapes do not fit."""
     z = logits(params, x)
-    data = affine_pullback(
-        mean_residual(cross_entropy.categorical_residual(z, y), sample_weight), x
-    )
-    return _error(z, y, params.weight, l2, sample_weight), with_penalty(data, params.weight, l2)
+    residual = linear.mean_residual(cross_entropy.categorical_residual(z, y), sample_weight)
+    data = linear.affine_pullback(residual, x)
+    value = _error(z, y, params.weight, l2, sample_weight)
+    return value, linear.with_penalty(data, params.weight, l2)
 
 
 def gradient(
@@ -101,15 +92,15 @@ def _logits_beside(y: ClassLabels, params: Params, x: Inputs) -> Float[Array, "N
 def hessian(params: Params, x: Inputs, y: ClassLabels, l2: float = 0.0) -> Params:
     """∇²E as blocks, in the structure of jax.hessian: h.weight.weight is (D, K, D, K)."""
     p = softmax(_logits_beside(y, params, x))
-    x = columns(x)
+    x = linear.columns(x)
     (n, d), k = x.shape, p.shape[1]
     # diag(p) − p pᵀ, its diagonal as p (1 − p) with 1 − p summed from the others
     outer = p[:, :, None] * p[:, None, :]
     eye = jnp.eye(k, dtype=bool)[None, :, :]
     others = jnp.sum(jnp.where(eye, 0.0, outer), axis=-1)
     curvature = jnp.where(eye, others[:, :, None], -outer) / n
-    xs = einsum("nd,nkl->dkl", x, curvature)
-    ww = einsum("nd,nkl,ne->dkel", x, curvature, x)
+    xs = linear.einsum("nd,nkl->dkl", x, curvature)
+    ww = linear.einsum("nd,nkl,ne->dkel", x, curvature, x)
     ridge = l2 * jnp.eye(d * k, dtype=x.dtype).reshape(d, k, d, k)
     return Params(
         weight=Params(weight=ww + ridge, bias=xs),  # type: ignore[arg-type]
@@ -121,8 +112,8 @@ def hvp(params: Params, tangent: Params, x: Inputs, y: ClassLabels, l2: float = 
     """∇²E V = (x, 1)ᵀ [softmax′(z) (x V_w + v_b)]/N + λ V_w, without forming the Hessian."""
     require_tangent(tangent, params)
     z = _logits_beside(y, params, x)
-    data = affine_pullback(softmax_jvp(z, affine(tangent, x)) / z.shape[0], x)
-    return with_penalty(data, tangent.weight, l2)
+    data = linear.affine_pullback(softmax_jvp(z, linear.affine(tangent, x)) / z.shape[0], x)
+    return linear.with_penalty(data, tangent.weight, l2)
 
 
 def model(l2: float = 0.0) -> Model[Params]:

@@ -25,8 +25,12 @@ from jax.sharding import Mesh
 
 from handgrad._checks import (
     as_numpy,
+    check_features,
+    check_labels,
+    check_values,
     is_real,
     is_whole,
+    relative_weights,
     require_dtype_of_x,
     require_floating,
     require_key,
@@ -34,7 +38,6 @@ from handgrad._checks import (
 )
 from handgrad._notebook import cut, table
 from handgrad._types import Array, ArrayLike, Coded, Key, Model, values_of
-from handgrad._values import check_features, check_labels, check_values, relative_weights
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
 from handgrad.scale.sharding import as_mesh, to_local

@@ -4,7 +4,7 @@
 
 A sample brings θ within its sampling error of the optimum; one pass then takes the gradient, exact
 in float64, and the Hessian, in float32; the next take the gradient alone while that Hessian will do
-(see `hessian`). Few examples of few features, with a penalty, go there in one program (see
+(see `descent`). Few examples of few features, with a penalty, go there in one program (see
 `descent.fused_newton`). Every point judged is judged by all the data in float64.
 
 Source: the gradient and Hessian are those of `gradients.logistic` and
@@ -27,9 +27,12 @@ from threadpoolctl import ThreadpoolController
 
 from handgrad._checks import (
     as_numpy,
+    check_features,
+    check_labels,
     describe,
     is_real,
     is_whole,
+    relative_weights,
     require_examples,
     require_floating,
     require_linear,
@@ -38,18 +41,18 @@ from handgrad._checks import (
 )
 from handgrad._precision import x64
 from handgrad._types import Coded, values_of
-from handgrad._values import check_features, check_labels, relative_weights
 from handgrad.errors import InputError
-from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays
-from handgrad.fast.newton.hessian import select_hessian
-from handgrad.fast.newton.objective import Objective, Scaling, moments
-from handgrad.fast.newton.rows import (
+from handgrad.fast.newton.descent import Fused, descend, fused_newton, fused_pays, select_hessian
+from handgrad.fast.newton.objective import (
     Blocks,
+    Objective,
     Partitioned,
     ProgramCache,
     Rows,
+    Scaling,
     draw_sample,
     lay_out,
+    moments,
     partition,
 )
 from handgrad.fast.one_pass import LARGE, form_of_environment
@@ -79,7 +82,7 @@ class Optimum:
     hessians: int
     """How many of these took the Hessian too."""
     products: int
-    """Products with the Hessian in float32, each two reads of at most `hessian.SAMPLE_BYTES`."""
+    """Products with the Hessian in float32, each two reads of at most `descent.SAMPLE_BYTES`."""
     iterations: int
     """Steps taken on all the examples."""
     compile_seconds: float

@@ -22,8 +22,7 @@ from numba import njit
 
 from handgrad._types import Coded, values_of
 from handgrad.fast.blocks import BLOCK_BYTES, EXACTLY, add_products, cores, logits, total
-from handgrad.fast.newton.objective import value_and_gradient, with_hessian
-from handgrad.fast.newton.rows import ProgramCache, Rows
+from handgrad.fast.newton.objective import ProgramCache, Rows, value_and_gradient, with_hessian
 
 ROWS = 512
 """Of a block of codes."""

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from flint import arb
 
-from handgrad.exact import UnsupportedPrimitive, approximations, evaluate, trace
-from handgrad.exact.coverage import Coverage
+from handgrad.exact import Coverage, UnsupportedPrimitive, approximations, evaluate, trace
 from handgrad.exact.interpreter import WITHOUT_A_RULE
 
 
