@@ -29,17 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._precision import x64
 from handgrad.errors import InputError, MissingExtraError, NotFollowed, describe_error
+from handgrad.interop.arrays import Unfollowed
 from handgrad.interop.aten import RULES
 from handgrad.interop.numpy import functions_used, module_of, names_used
 
 MOST_BRANCHES = 6
 """Truth values of tensors that one path through a function may ask for."""
-AGREEMENT = 2 / 3
-"""The traced function agrees with PyTorch to this power of the dtype's epsilon."""
-MOST_SPREAD = 64.0
-"""Beyond that, to this multiple of what an ulp or two in the arguments do to PyTorch's own."""
 
 
 class Recorded(NamedTuple):
@@ -65,18 +61,6 @@ class _AtBranch(BaseException):
 
     def __init__(self, condition: Any):
         self.condition = condition
-
-
-class _ValueNeededError(Exception):
-    """A number is asked for that only the values of a tensor can tell."""
-
-
-class _ShapeNeededError(Exception):
-    """An operation makes as many numbers as the values of a tensor say."""
-
-
-class _KnownWrittenError(Exception):
-    """Unknown numbers are written into a tensor of known whole numbers."""
 
 
 def from_torch(function: Callable, at: tuple = (), known: Sequence[int] = ()) -> Callable:
@@ -184,69 +168,6 @@ def uses_torch(function: Any) -> bool:
     )
 
 
-def check_against_torch(traced: Callable, function: Callable, at: tuple) -> None:
-    """Raise NotFollowed unless the traced function gives at `at` what PyTorch gives.
-
-    In float64 and float32, to two thirds of the digits: what a rule here got wrong would show, and
-    so would a number that was rounded on the way. Where PyTorch takes one of the dtypes only
-    (tensors that the function closes over), that one is compared.
-    """
-    failed = []
-    for dtype in ("float64", "float32"):
-        args = jax.tree.map(functools.partial(_as_float, dtype), at)
-        try:
-            with x64(dtype == "float64"):
-                got = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(traced)(*args))]
-        except NotFollowed:
-            raise
-        except Exception as error:
-            raise _refusal(error) from error
-        try:
-            with _default_dtype(dtype):
-                _compare(got, on_arrays(function), args, dtype)
-        except NotFollowed:
-            raise
-        except Exception as error:
-            failed.append(error)
-    if len(failed) == 2:
-        raise _refusal(failed[-1])
-
-
-def _compare(got: list, function: Callable, args: tuple, dtype: str) -> None:
-    """Raise NotFollowed where numbers differ by more than rounding of the arguments explains."""
-    eps = float(jnp.finfo(dtype).eps)
-    expected = jax.tree.leaves(function(*args))
-    if [np.shape(leaf) for leaf in got] != [np.shape(leaf) for leaf in expected]:
-        raise NotFollowed("other shapes than PyTorch's own", REPORT)
-    for index, (ours, theirs) in enumerate(zip(got, expected, strict=True)):
-        size = np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))
-        room = eps**AGREEMENT * size
-        if _is_near(ours, theirs, room):
-            continue
-        rng, spread = np.random.default_rng(0), np.zeros(np.shape(theirs))
-        for _ in range(3):
-            nudged = jax.tree.map(functools.partial(_nudged, rng, 4 * eps), args)
-            moved = jax.tree.leaves(function(*nudged))[index]
-            spread = np.maximum(spread, np.abs(moved - theirs))
-        if not _is_near(ours, theirs, room + MOST_SPREAD * spread):
-            raise NotFollowed(
-                f"values other than PyTorch's own in {dtype}: {np.ravel(ours)[:3]} for "
-                f"{np.ravel(theirs)[:3]}", REPORT,
-            )  # fmt: skip
-
-
-def _is_near(ours: Any, theirs: Any, room: Any) -> bool:
-    with np.errstate(all="ignore"):
-        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-        return bool(np.all(same | (np.abs(ours - theirs) <= room)))
-
-
-def _nudged(rng: np.random.Generator, by: float, leaf: np.ndarray) -> np.ndarray:
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return leaf
-    return (leaf * (1 + by * rng.uniform(-1, 1, leaf.shape))).astype(leaf.dtype)
-
-
 # --- recording ------------------------------------------------------------------------------------
 
 
@@ -266,13 +187,13 @@ def _record(function: Callable, shapes: tuple, decisions: tuple[bool, ...] = ())
             return [torch.as_tensor(leaf) for leaf in leaves]
 
     try:
-        with _default_dtype(judged), warnings.catch_warnings():
+        with default_dtype(judged), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = _functional_graph(flat, [_empty(*shape) for shape in shapes])
     except InputError:
         raise
     except Exception as error:
-        raise _refusal(error) from error
+        raise refusal(error) from error
     if "structure" in found:
         return Recorded(graph, found["structure"])
     if len(decisions) == MOST_BRANCHES:
@@ -393,18 +314,22 @@ def _recorder() -> type:
                 if not is_float(answer):  # masks and indices stay known, and may decide shapes
                     return answer
             elif writes and known[0]:
-                raise _KnownWrittenError
+                raise Unfollowed("unknown numbers put into a known mask", "write torch.where")
             elif _operation(op) == "index":
                 args = (args[0], [places for mask in args[1] for places in self.places(mask)])
             torch.fx.traceback.set_stack_trace(_own_frames())
             answer = op(*args, **kwargs)
             outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
             if any(isinstance(n, torch.SymInt) for output in outputs for n in output.shape):
-                raise _ShapeNeededError(str(op))
+                if not re.search(r"index|nonzero|masked", str(op)):
+                    raise Unfollowed(f"{op}, which has no rule", GIVE_IN_JAX)
+                remedy = "for x[mask] write torch.where(mask, x, 0)"
+                raise Unfollowed("a shape that depends on values", remedy)
             if not isinstance(answer, torch.SymInt | torch.SymFloat | torch.SymBool):
                 return answer
             if args[0].dtype != torch.bool:
-                raise _ValueNeededError
+                remedy = "write torch.where, or use numbers known beforehand"
+                raise Unfollowed("the value of a tensor", remedy)
             for decision in self.decisions:
                 return decision
             raise _AtBranch(args[0])
@@ -433,15 +358,15 @@ def _judged_dtype(shapes: tuple) -> str:
 
 
 @contextmanager
-def _default_dtype(dtype: str) -> Iterator[None]:
+def default_dtype(dtype: str) -> Iterator[None]:
     """PyTorch's dtype of numbers without one."""
     torch = _torch()
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(getattr(torch, dtype))
+    before = torch.getdefault_dtype()
+    torch.setdefault_dtype(getattr(torch, dtype))
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        torch.setdefault_dtype(before)
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -672,11 +597,6 @@ def _dtype_name(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _as_float(dtype: str, leaf: Any) -> np.ndarray:
-    array = np.asarray(leaf)
-    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
-
-
 # --- words ----------------------------------------------------------------------------------------
 
 
@@ -692,28 +612,18 @@ def _callable(function: Any) -> Callable:
     return function.apply if is_class else function
 
 
-REPORT = "give the function in JAX, and please report this"
 GIVE_IN_JAX = "write it by other operations, or give the function in JAX"
-REFUSALS = {
-    "_ValueNeededError": (
-        "the value of a tensor", "write torch.where, or use numbers known beforehand",
-    ),
-    "_KnownWrittenError": ("unknown numbers put into a known mask", "write torch.where"),
-    "_ShapeNeededError": (
-        "a shape that depends on values", "for x[mask] write torch.where(mask, x, 0)",
-    ),
-}  # fmt: skip
 
 
-def _refusal(error: Exception) -> NotFollowed:
+def refusal(error: Exception) -> NotFollowed:
     """What cannot be recorded, with the user's own line."""
-    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
-    kind = type(error).__name__
-    reason, remedy = REFUSALS.get(kind, (describe_error(error), "call it by itself with tensors"))
-    if kind == "DynamicOutputShapeException" or (
-        kind == "_ShapeNeededError" and not re.search(r"index|nonzero|masked", str(error))
-    ):
+    if isinstance(error, Unfollowed):
+        reason, remedy = error.step, error.remedy
+    elif type(error).__name__ == "DynamicOutputShapeException":
         reason, remedy = f"{error}, which has no rule", GIVE_IN_JAX
+    else:
+        reason, remedy = describe_error(error), "call it by itself with tensors"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     place = (own[-1].filename, own[-1].lineno or 0, own[-1].line or "") if own else ()
     return NotFollowed(reason, remedy, *place)
 
