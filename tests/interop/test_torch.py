@@ -33,7 +33,7 @@ def recorded(function, *at):
 def slope(function, *at):
     """The gradient in the first argument by JAX, beside that of PyTorch."""
     with x64():
-        ours = jax.grad(recorded(function, *at))(*at)
+        ours = jax.jit(jax.grad(recorded(function, *at)))(*at)
     first = torch.tensor(at[0], requires_grad=True)
     rest = [torch.tensor(leaf) for leaf in at[1:]]
     theirs = torch.autograd.grad(function(first, *rest), first)[0]

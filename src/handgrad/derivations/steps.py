@@ -99,7 +99,15 @@ class Limit:
 
     def shape(self, args: tuple) -> Any:
         """Shapes and dtypes of the limit, in its structure."""
-        return jax.eval_shape(jax.jacobian(self.of, self.argnums), *args)
+        one = isinstance(self.argnums, int)
+        moved: Any = args[self.argnums] if one else tuple(args[i] for i in self.argnums)
+
+        def by_arguments(output: Any) -> Any:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((*output.shape, *x.shape), x.dtype), moved
+            )
+
+        return jax.tree.map(by_arguments, jax.eval_shape(self.of, *args))
 
     def balls(self, args: tuple, digits: int) -> list[np.ndarray]:
         """The flat leaves of the limit as object arrays of balls, to `digits` digits.

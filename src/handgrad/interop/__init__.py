@@ -39,6 +39,8 @@ AGREEMENT = 2 / 3
 """An answer agrees with PyTorch's own to this power of the dtype's epsilon."""
 MOST_SPREAD = 64.0
 """Beyond that, to this multiple of what nudging the arguments does to the function's own answer."""
+MOST_COMPILED = 500
+"""Equations of a program that is compiled whole sooner than its operations are one by one."""
 
 
 def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) -> Callable:
@@ -190,7 +192,9 @@ def _check_against_numpy(function: Callable, program: Any, at: tuple) -> None:
     """Raise NotFollowed unless a followed program gives what the function itself gives at `at`."""
     given = _in_dtype("float64", at)
     with x64():
-        traced = jaxprs.run(program, jax.tree.leaves(given), jaxprs.bind)
+        run: Callable = lambda *leaves: jaxprs.run(program, leaves, jaxprs.bind)
+        is_short = sum(1 for _ in jaxprs.equations(program)) <= MOST_COMPILED
+        traced = (jax.jit(run) if is_short else run)(*jax.tree.leaves(given))
     own = functools.partial(_plain, function)
     remedy = "write it in jax.numpy, and report this"
     _require_same(traced, own, given, ROUNDING, 2.0**-50, "NumPy's own", remedy)

@@ -206,7 +206,7 @@ class Array(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         index = plain_index(index)
         if _is_mask(index):
-            return MaskedEntries(self, index)
+            return _selected(self.value, index)
         value = self.value[index]
         if any(is_traced(part) for part in _parts(index)):
             return Array(value, is_number=not value.shape)
@@ -452,13 +452,8 @@ def _over(mask: Any, value: Any) -> Any:
 class MaskedEntries(Array):
     """`array[mask]` where the mask depends on the arguments: all entries, and which are meant."""
 
-    def __init__(self, array: Any, mask: Any):
-        if mask.shape != array.shape[: mask.ndim]:
-            raise IndexError("boolean index did not match indexed array")
-        value = array.value if isinstance(array, Array) else array
-        if np.issubdtype(value.dtype, np.inexact):
-            value = jnp.where(_over(mask, value), value, jnp.asarray(HARMLESS, value.dtype))
-        super().__init__(jnp.asarray(value))
+    def __init__(self, value: Any, mask: Any):
+        super().__init__(value)
         self.mask = mask
 
     @property
@@ -499,6 +494,13 @@ class MaskedEntries(Array):
         return _wrapped(total)
 
 
+def _selected(value: Any, mask: Any) -> MaskedEntries:
+    """The entries of an array where a mask holds."""
+    if mask.shape != value.shape[: mask.ndim]:
+        raise IndexError("boolean index did not match indexed array")
+    return MaskedEntries(jnp.asarray(_hidden(_over(mask, value), value)), mask)
+
+
 def _merged(array: Array, mask: Any, new: Any) -> Any:
     """The array with `new` where the mask holds."""
     value = jnp.asarray(array.value)
@@ -526,11 +528,7 @@ def _of_selections(ufunc: np.ufunc, inputs: Sequence[Any]) -> MaskedEntries:
             whole.append(raw(entry))
         else:
             raise Unfollowed("a selection that depends on the arguments, with an array", MASK)
-    answer = elementwise(ufunc, whole)
-    chosen = MaskedEntries.__new__(MaskedEntries)
-    Array.__init__(chosen, answer)
-    chosen.mask = masks[0]
-    return chosen
+    return MaskedEntries(elementwise(ufunc, whole), masks[0])
 
 
 # --- functions of NumPy ---------------------------------------------------------------------------

@@ -83,28 +83,20 @@ def from_torch(function: Callable, at: tuple = (), known: Sequence[int] = ()) ->
     _torch()
     function = _callable(function)
     fixed = {position: jax.tree.leaves(at)[position] for position in known}
-    programs: dict[Any, Recorded | Fork | NotFollowed] = {}
+
+    @functools.cache
+    def recorded(tree: Any, shapes: tuple) -> Recorded | Fork:
+        def flat(*tensors: Any) -> Any:
+            rest, count = iter(tensors), range(tree.num_leaves)
+            every = [to_tensor(fixed[i]) if i in fixed else next(rest) for i in count]
+            return function(*jax.tree.unflatten(tree, every))
+
+        return _record(flat, shapes)
 
     def traced(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
         moving = [leaf for i, leaf in enumerate(leaves) if i not in fixed]
-        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in moving)
-        if (tree, shapes) not in programs:
-
-            def flat(*tensors: Any) -> Any:
-                rest = iter(tensors)
-                every = [
-                    to_tensor(fixed[i]) if i in fixed else next(rest) for i in range(len(leaves))
-                ]
-                return function(*jax.tree.unflatten(tree, every))
-
-            try:
-                programs[tree, shapes] = _record(flat, shapes)
-            except NotFollowed as refusal:
-                programs[tree, shapes] = refusal
-        program = programs[tree, shapes]
-        if isinstance(program, NotFollowed):
-            raise program
+        program = recorded(tree, tuple((jnp.shape(x), jnp.result_type(x)) for x in moving))
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return _run(program, moving)
 
@@ -163,7 +155,7 @@ def uses_torch(function: Any) -> bool:
     return (
         is_torch(function)
         or is_autograd_function(function)
-        or any(is_torch(value) for _, _, value in names_used(function))
+        or any(is_torch(value) for _, value in names_used(function))
         or any("torch" in used.__code__.co_names for used in functions_used(function))
     )
 
@@ -189,7 +181,9 @@ def _record(function: Callable, shapes: tuple, decisions: tuple[bool, ...] = ())
     try:
         with default_dtype(judged), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph = _functional_graph(flat, [_empty(*shape) for shape in shapes])
+            dtypes = [getattr(torch, _tensor_dtype(dtype)) for _, dtype in shapes]
+            examples = [torch.zeros(s, dtype=d) for (s, _), d in zip(shapes, dtypes, strict=True)]
+            graph = _functional_graph(flat, examples)
     except InputError:
         raise
     except Exception as error:
@@ -395,7 +389,7 @@ def _run_graph(graph: Any, leaves: list) -> list:
             values[node] = jnp.asarray(next(inputs))
         elif node.op == "get_attr":
             with jax.ensure_compile_time_eval():  # an array of JAX, made anew in this x64 mode
-                values[node] = jnp.asarray(_to_numpy(getattr(graph, node.target)))
+                values[node] = jnp.asarray(as_array(getattr(graph, node.target)))
         elif node.op == "output":
             return [values[out] for out in node.args[0]]
         elif node.meta.get("val") is not None:  # others check their operands, and give nothing
@@ -567,24 +561,17 @@ def to_tensor(leaf: Any) -> Any:
 
 def as_array(leaf: Any) -> Any:
     """A tensor as an array of NumPy; anything else as it is."""
-    return _to_numpy(leaf) if _is_tensor(leaf) else leaf
-
-
-def _is_tensor(leaf: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(leaf, torch.Tensor)
-
-
-def _to_numpy(tensor: Any) -> np.ndarray:
-    tensor = tensor.detach().cpu()
+    if not _is_tensor(leaf):
+        return leaf
+    tensor = leaf.detach().cpu()
     if _dtype_name(tensor) == "bfloat16":
         return tensor.view(_torch().int16).numpy().view(jnp.bfloat16)
     return np.array(tensor.numpy())
 
 
-def _empty(shape: tuple, dtype: Any) -> Any:
-    torch = _torch()
-    return torch.zeros(shape, dtype=getattr(torch, _tensor_dtype(dtype)))
+def _is_tensor(leaf: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(leaf, torch.Tensor)
 
 
 def _tensor_dtype(dtype: Any) -> str:
