@@ -99,8 +99,8 @@ class Limit:
 
     def shape(self, args: tuple) -> Any:
         """Shapes and dtypes of the limit, in its structure."""
-        one = isinstance(self.argnums, int)
-        moved: Any = args[self.argnums] if one else tuple(args[i] for i in self.argnums)
+        n = self.argnums
+        moved: Any = args[n] if isinstance(n, int) else tuple(args[i] for i in n)
 
         def by_arguments(output: Any) -> Any:
             return jax.tree.map(

@@ -196,26 +196,20 @@ class _Course:
                 last = raised
         if ways == [None, None]:
             raise last
-        shape = next(way for way in ways if way is not None)[1]
-        dtypes = [
-            np.result_type(*(leaf.dtype for leaf in leaves))
-            for leaves in zip(*(jax.tree.leaves(way[1]) for way in ways if way), strict=True)
+        answers = [way[1] for way in ways if way is not None]
+        specs = [
+            (leaves[0].shape, np.result_type(*(leaf.dtype for leaf in leaves)))
+            for leaves in zip(*map(jax.tree.leaves, answers), strict=True)
         ]
 
         def outputs(way: Any) -> list:
             if way is None:
-                return [
-                    jnp.full(leaf.shape, jnp.nan, leaf.dtype) for leaf in jax.tree.leaves(shape)
-                ]
-            return jaxprs.run(way[0], [], jaxprs.bind)
+                return [jnp.full(shape, jnp.nan, dtype) for shape, dtype in specs]
+            found = jaxprs.run(way[0], [], jaxprs.bind)
+            return [out.astype(dtype) for out, (_, dtype) in zip(found, specs, strict=True)]
 
-        def branch(way: Any) -> Callable:
-            return lambda: [
-                out.astype(dtype) for out, dtype in zip(outputs(way), dtypes, strict=True)
-            ]
-
-        leaves = jax.lax.cond(condition, *map(branch, ways))
-        return jax.tree.unflatten(jax.tree.structure(shape), leaves)
+        leaves = jax.lax.cond(condition, *(functools.partial(outputs, way) for way in ways))
+        return jax.tree.unflatten(jax.tree.structure(answers[0]), leaves)
 
 
 def _as_argument(leaf: Any) -> Any:
