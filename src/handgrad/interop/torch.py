@@ -355,12 +355,12 @@ def _judged_dtype(shapes: tuple) -> str:
 def default_dtype(dtype: str) -> Iterator[None]:
     """PyTorch's dtype of numbers without one."""
     torch = _torch()
-    before = torch.getdefault_dtype()
-    torch.setdefault_dtype(getattr(torch, dtype))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
     try:
         yield
     finally:
-        torch.setdefault_dtype(before)
+        torch.set_default_dtype(before)
 
 
 # --- running --------------------------------------------------------------------------------------
