@@ -19,7 +19,7 @@ from benchmarks.judge import wrong_functions as wf
 from benchmarks.judge import wrong_layers as wy
 from benchmarks.judge import wrong_losses as ws
 from benchmarks.judge import wrong_numerics as fl
-from handgrad.derivations.scalars import total
+from handgrad.derivations.steps import total
 from handgrad.gradients import cross_entropy, logistic, mlp, sigmoid, softmax
 from handgrad.gradients import softmax_regression as sr
 

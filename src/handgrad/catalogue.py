@@ -2,7 +2,7 @@
 
 An elementwise function f enters as the loss Σ f, whose gradient is f′ coordinate by coordinate; a
 Jacobian product enters as ⟨cotangent, f⟩; a Hessian-vector product as ⟨∇E, v⟩ (the three functions
-in `derivations.scalars`). So every line of the table is one scalar loss and one gradient, and
+in `derivations.steps`). So every line of the table is one scalar loss and one gradient, and
 whoever judges needs to know nothing else.
 """
 
@@ -22,7 +22,7 @@ from handgrad._types import Array, Coded, Key
 from handgrad.derivations import derivation
 from handgrad.derivations.latex import as_html as derivation_as_html
 from handgrad.derivations.latex import as_mathml
-from handgrad.derivations.scalars import along, paired, total
+from handgrad.derivations.steps import along, paired, total
 from handgrad.gradients import (
     bernoulli,
     cross_entropy,

@@ -7,8 +7,8 @@ import pytest
 
 from handgrad.catalogue import CASES, case
 from handgrad.derivations import DERIVATIONS, Limit, Step, check, derivation
+from handgrad.derivations.binary import SCALE
 from handgrad.derivations.linear_models import LAMBDA
-from handgrad.derivations.residual import SCALE
 from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, logistic, sigmoid, softmax
 

@@ -71,7 +71,7 @@ def nudged(value, rng, size):
 
 
 @pytest.mark.parametrize("name", SAMPLE)
-@pytest.mark.usefixtures("right_lines_once")
+@pytest.mark.usefixtures("right_lines_once", "one_point")
 def test_a_wrong_sign_factor_or_term_in_a_middle_line_is_caught_and_named(name):
     entry, rng = derivation(name), generator(name)
     points = examples(entry)

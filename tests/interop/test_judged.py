@@ -17,7 +17,7 @@ X = np.array([[0.3, -0.7], [1.1, 0.4], [-0.5, 0.9]])
 W = np.array([0.8, -0.3])
 
 
-@pytest.mark.parametrize("name", ["leaky_relu_in_place", "logistic", "selected_entries"])
+@pytest.mark.parametrize("name", ["leaky_relu_in_place", "selected_entries"])
 def test_right_and_wrong_gradients(name):
     control = getattr(numpy_losses, name)()
     right, wrong = judged(control, wrong=False), judged(control, wrong=True)
@@ -31,6 +31,7 @@ def test_right_and_wrong_gradients(name):
 @pytest.mark.parametrize(
     "name",
     [
+        "logistic",
         "two_layers",
         "stacked_layers",
         "attention_by_einsum",
@@ -164,7 +165,7 @@ def test_what_the_loss_itself_raises_is_told():
 
 
 def squashed(w, x):
-    out = np.zeros(len(x))
+    out = 0 * x[:, 0]  # no array of NumPy, for which the judge would empty JAX's caches
     for i in range(len(x)):
         out[i] = np.tanh(x[i] @ w)
     return out
@@ -178,7 +179,7 @@ def test_products_with_a_jacobian():
         (w, x), (t, _) = primals, tangents
         return (1 - np.tanh(x @ w) ** 2) * (x @ t)
 
-    options = {"of": squashed, "at": (W, X), "argnums": 0, "dtypes": ("float64",)}
+    options = {"of": squashed, "at": (W, X[:2]), "argnums": 0, "dtypes": ("float64",)}
     for factor in (1, 2):
         found = [
             hg.verify_vjp(lambda *args, by=factor: by * vjp(*args), evaluations=0, **options),
@@ -197,7 +198,7 @@ def test_a_hessian():
 
     options = {"of": loss, "at": (W,), "dtypes": ("float64",)}
     assert hg.verify_hessian(hessian, **options).ok
-    wrong = hg.verify_hessian(lambda w: hessian(w) + np.eye(2), **options)
+    wrong = hg.verify_hessian(lambda w: 2 * hessian(w), **options)
     assert (wrong.ok, wrong.hand) == (False, "different")
 
 

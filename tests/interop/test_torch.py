@@ -16,8 +16,8 @@ import handgrad as hg
 from benchmarks.judge import pytorch as command
 from handgrad._precision import x64
 from handgrad.errors import InputError, NotFollowed
-from handgrad.interop import aten, read_through
-from handgrad.interop.torch import check_against_torch, from_torch
+from handgrad.interop import aten, check_against_torch, read_through
+from handgrad.interop.torch import from_torch
 
 X = np.array([[0.5, -1.0, 0.25], [1.5, 0.75, -0.5]])
 LABELS = np.array([2, 0])
@@ -33,7 +33,7 @@ def recorded(function, *at):
 def slope(function, *at):
     """The gradient in the first argument by JAX, beside that of PyTorch."""
     with x64():
-        ours = jax.grad(recorded(function, *at))(*at)
+        ours = jax.jit(jax.grad(recorded(function, *at)))(*at)
     first = torch.tensor(at[0], requires_grad=True)
     rest = [torch.tensor(leaf) for leaf in at[1:]]
     theirs = torch.autograd.grad(function(first, *rest), first)[0]

@@ -10,78 +10,31 @@ tools beside them are in `steps` and `checking`.
 """
 
 from handgrad._checks import find_named
-from handgrad.derivations import (
-    bernoulli,
-    categorical,
-    linear_cross_entropy,
-    logistic,
-    mlp,
-    perceptron,
-    residual,
-    sigmoid,
-    softmax,
-    softmax_regression,
-)
+from handgrad.derivations import binary, linear_models, networks, sigmoid, softmax
 from handgrad.derivations.checking import Checked, CheckedLine, check
 from handgrad.derivations.latex import as_latex
 from handgrad.derivations.steps import Derivation, Limit, Step
 
 __all__ = [
-    "DERIVATIONS",
-    "Checked",
-    "CheckedLine",
-    "Derivation",
-    "Limit",
-    "Step",
-    "as_latex",
-    "check",
+    "DERIVATIONS", "Checked", "CheckedLine", "Derivation", "Limit", "Step", "as_latex", "check",
     "derivation",
-]
+]  # fmt: skip
 
 DERIVATIONS: tuple[Derivation, ...] = (
-    bernoulli.TRIAL,
-    bernoulli.LIKELIHOOD,
-    bernoulli.LOG_LIKELIHOOD,
-    bernoulli.NEGATIVE_LOG_LIKELIHOOD,
-    bernoulli.CROSS_ENTROPY,
-    bernoulli.FROM_PROBABILITIES,
-    residual.SCALED_SQUARE,
-    sigmoid.STEP,
-    sigmoid.SYMMETRY,
-    sigmoid.SIGMOID,
-    sigmoid.SOFTPLUS,
-    sigmoid.LOG_SIGMOID,
-    sigmoid.TANH,
-    sigmoid.RELU,
-    residual.RESIDUAL,
-    residual.FROM_LOGITS,
-    residual.LABEL,
-    residual.THROUGH_A_SIGMOID,
-    softmax.TWO_CLASSES,
-    softmax.JACOBIAN,
-    softmax.LOGSUMEXP,
-    softmax.SOFTMAX,
-    softmax.LOG_SOFTMAX,
-    categorical.CROSS_ENTROPY,
-    categorical.RESIDUAL,
-    categorical.INDEXED,
-    categorical.LABEL,
-    categorical.FROM_PROBABILITIES,
-    logistic.LOGISTIC,
-    logistic.LOGISTIC_L2,
-    logistic.DESCENT,
-    logistic.HESSIAN,
-    logistic.HVP,
-    logistic.CONVEXITY,
-    softmax_regression.SOFTMAX_REGRESSION,
-    softmax_regression.SOFTMAX_REGRESSION_L2,
-    softmax_regression.HVP,
-    perceptron.PERCEPTRON,
-    mlp.TANH,
-    mlp.SIGMOID,
-    mlp.RELU,
-    linear_cross_entropy.LINEAR_CROSS_ENTROPY,
-)
+    binary.TRIAL, binary.LIKELIHOOD, binary.LOG_LIKELIHOOD, binary.NEGATIVE_LOG_LIKELIHOOD,
+    binary.CROSS_ENTROPY, binary.FROM_PROBABILITIES, binary.SCALED_SQUARE,
+    sigmoid.STEP, sigmoid.SYMMETRY, sigmoid.SIGMOID, sigmoid.SOFTPLUS, sigmoid.LOG_SIGMOID,
+    sigmoid.TANH, sigmoid.RELU,
+    binary.RESIDUAL, binary.FROM_LOGITS, binary.LABEL, binary.THROUGH_A_SIGMOID,
+    softmax.TWO_CLASSES, softmax.JACOBIAN, softmax.LOGSUMEXP, softmax.SOFTMAX, softmax.LOG_SOFTMAX,
+    softmax.CROSS_ENTROPY, softmax.RESIDUAL, softmax.INDEXED, softmax.LABEL,
+    softmax.FROM_PROBABILITIES,
+    linear_models.LOGISTIC, linear_models.LOGISTIC_L2, linear_models.DESCENT,
+    linear_models.HESSIAN, linear_models.HVP, linear_models.CONVEXITY,
+    linear_models.SOFTMAX_REGRESSION, linear_models.SOFTMAX_REGRESSION_L2,
+    linear_models.SOFTMAX_HVP, linear_models.PERCEPTRON,
+    networks.TANH, networks.SIGMOID, networks.RELU, networks.LINEAR_CROSS_ENTROPY,
+)  # fmt: skip
 """In the order of a book: probabilities, functions, losses, models."""
 
 

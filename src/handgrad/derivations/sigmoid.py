@@ -12,14 +12,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from handgrad._types import Array
-from handgrad.derivations.scalars import total
-from handgrad.derivations.steps import (
-    definition,
-    derive,
-    drawn,
-    normal,
-    slope,
-)
+from handgrad.derivations.steps import definition, derive, drawn, normal, slope, total
 from handgrad.gradients import sigmoid as house
 from handgrad.gradients.sigmoid import sigmoid
 
@@ -64,8 +57,7 @@ SIGMOID = of_logits(
     r"= \frac{\partial}{\partial z} \frac{1}{1+e^{-z}}",
     "definition of σ",
     lambda z: slope(lambda t: 1 / (1 + _e(t)), z),
-    r"= \frac{0 \cdot (1+e^{-z}) - 1 \cdot \frac{\partial}{\partial z} (1+e^{-z})}"
-    r"{(1+e^{-z})^2}",
+    r"= \frac{0 \cdot (1+e^{-z}) - 1 \cdot \frac{\partial}{\partial z} (1+e^{-z})}{(1+e^{-z})^2}",
     "quotient rule; the derivative of the numerator 1 is 0",
     lambda z: (0 * (1 + _e(z)) - 1 * slope(lambda t: 1 + _e(t), z)) / jnp.square(1 + _e(z)),
     r"= \frac{e^{-z}}{(1+e^{-z})^2}",
@@ -165,8 +157,7 @@ TANH = of_numbers(
     r"= \frac{\partial}{\partial z} \frac{e^{z}-e^{-z}}{e^{z}+e^{-z}}",
     "definition of tanh",
     lambda z: slope(lambda t: _minus(t) / _plus(t), z),
-    r"= \frac{(e^{z}-e^{-z})' (e^{z}+e^{-z}) - (e^{z}-e^{-z}) (e^{z}+e^{-z})'}"
-    r"{(e^{z}+e^{-z})^2}",
+    r"= \frac{(e^{z}-e^{-z})' (e^{z}+e^{-z}) - (e^{z}-e^{-z}) (e^{z}+e^{-z})'}{(e^{z}+e^{-z})^2}",
     "quotient rule",
     lambda z: (slope(_minus, z) * _plus(z) - _minus(z) * slope(_plus, z)) / jnp.square(_plus(z)),
     r"= \frac{(e^{z}+e^{-z})^2 - (e^{z}-e^{-z})^2}{(e^{z}+e^{-z})^2}",

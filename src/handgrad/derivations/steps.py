@@ -20,9 +20,11 @@ import numpy as np
 from jax import random
 
 from handgrad import exact
+from handgrad._checks import require_floating, require_same_shape, require_tangent
 from handgrad._precision import x64
 from handgrad._types import Array, Key
 from handgrad.errors import InputError
+from handgrad.gradients.linear import Params
 from handgrad.verify.witnesses import Argnums, Layout
 
 NEURAL = "Neural networks"
@@ -97,7 +99,15 @@ class Limit:
 
     def shape(self, args: tuple) -> Any:
         """Shapes and dtypes of the limit, in its structure."""
-        return jax.eval_shape(jax.jacobian(self.of, self.argnums), *args)
+        n = self.argnums
+        moved: Any = args[n] if isinstance(n, int) else tuple(args[i] for i in n)
+
+        def by_arguments(output: Any) -> Any:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct((*output.shape, *x.shape), x.dtype), moved
+            )
+
+        return jax.tree.map(by_arguments, jax.eval_shape(self.of, *args))
 
     def balls(self, args: tuple, digits: int) -> list[np.ndarray]:
         """The flat leaves of the limit as object arrays of balls, to `digits` digits.
@@ -149,6 +159,44 @@ def slope(f: Callable, at: Any) -> Any:
     """Σ ∂f/∂at: df/dz of an elementwise function, the gradient of a scalar one, not worked out."""
     value, back = jax.vjp(f, at)
     return back(jnp.ones_like(value))[0]
+
+
+# --- from functions to scalar losses: what has a gradient is one real number ----------------------
+#
+# An elementwise function f enters as Σ f, whose gradient is f′ coordinate by coordinate; a Jacobian
+# product as ⟨cotangent, f⟩; a Hessian-vector product as ⟨∇E, v⟩.
+
+
+def total(f: Callable) -> Callable:
+    """Σ f(...): its gradient is the elementwise derivative."""
+
+    def total_of_f(*args: Array) -> Array:
+        return jnp.sum(f(*args))
+
+    return total_of_f
+
+
+def paired(f: Callable) -> Callable:
+    """⟨c, f(z)⟩ as a function of (c, z): its gradient in z is the vjp of f at c."""
+
+    def paired_with_f(cotangent: Array, z: Array) -> Array:
+        value = f(z)
+        require_floating("cotangent", cotangent)
+        require_same_shape("cotangent", cotangent, "what it is paired with", value)
+        return jnp.sum(cotangent * value)
+
+    return paired_with_f
+
+
+def along(gradient: Callable) -> Callable:
+    """⟨∇E(params), v⟩ as a function of (params, v, x, y): its gradient is the Hessian times v."""
+
+    def gradient_along(params: Params, v: Params, x: Array, y: Array) -> Array:
+        require_tangent(v, params)
+        products = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient(params, x, y), v)
+        return sum(jax.tree.leaves(products), jnp.zeros((), x.dtype))
+
+    return gradient_along
 
 
 # --- how lines are written ------------------------------------------------------------------------

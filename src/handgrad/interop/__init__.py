@@ -5,7 +5,7 @@ by `torch.from_torch`. What was read says so: `read_through(function)`.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -29,14 +29,18 @@ from handgrad.interop.numpy import (
 )
 
 __all__ = [
-    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "from_numpy", "is_of_numpy",
-    "known_leaves", "read_as", "read_through",
+    "as_arrays", "as_called", "as_jax", "as_jax_or_itself", "check_against_torch", "from_numpy",
+    "is_of_numpy", "known_leaves", "read_as", "read_through",
 ]  # fmt: skip
 
 ROUNDING = 1e-7
 """Relative to its largest entry: how far an answer may lie from NumPy's own."""
-NUDGE, MOST_SPREAD = 2.0**-50, 64.0
-"""Beyond that, to this multiple of what nudging the arguments does to NumPy's own answer."""
+AGREEMENT = 2 / 3
+"""An answer agrees with PyTorch's own to this power of the dtype's epsilon."""
+MOST_SPREAD = 64.0
+"""Beyond that, to this multiple of what nudging the arguments does to the function's own answer."""
+MOST_COMPILED = 500
+"""Equations of a program that is compiled whole sooner than its operations are one by one."""
 
 
 def as_jax(function: Callable, at: tuple, argnums: int | tuple[int, ...] = 0) -> Callable:
@@ -130,7 +134,7 @@ def _through_torch(function: Callable, at: tuple, argnums: int | tuple[int, ...]
     for known in _known_choices(at, argnums):
         followed = torch.from_torch(function, at, known)
         try:
-            torch.check_against_torch(followed, function, at)
+            check_against_torch(followed, function, at)
         except NotFollowed as error:
             refused = error
         else:
@@ -148,14 +152,14 @@ def _through_numpy(function: Callable, at: tuple, argnums: int | tuple[int, ...]
             followed = from_numpy(function, at, known, paths, jumps)
             try:
                 with x64():
-                    program = jaxprs.attempt(followed, jax.tree.map(_as_float64, at))
+                    program = jaxprs.attempt(followed, _in_dtype("float64", at))
             except NotFollowed as error:
                 refused = error
                 continue
             except Exception:  # an argument that NumPy has no answer to, such as a random key
                 return function
             try:
-                _require_same_values(function, program, at)
+                _check_against_numpy(function, program, at)
             except NotFollowed as error:
                 refused = error
                 continue
@@ -181,34 +185,72 @@ def _known_choices(at: tuple, argnums: int | tuple[int, ...]) -> Iterator[tuple[
     return iter(dict.fromkeys([(), integers, tuple(sorted({*integers, *others}))]))
 
 
-def _as_float64(leaf: Any) -> Any:
-    is_float = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-    return np.asarray(leaf, np.float64) if is_float else leaf
+# --- held against the function itself -------------------------------------------------------------
 
 
-def _require_same_values(function: Callable, program: Any, at: tuple) -> None:
+def _check_against_numpy(function: Callable, program: Any, at: tuple) -> None:
     """Raise NotFollowed unless a followed program gives what the function itself gives at `at`."""
-    given = jax.tree.map(_as_float64, at)
+    given = _in_dtype("float64", at)
     with x64():
-        traced = jaxprs.run(program, jax.tree.leaves(given), jaxprs.bind)
-    own = _plain(function, given)
-    if [np.shape(leaf) for leaf in own] != [np.shape(leaf) for leaf in traced]:
-        raise NotFollowed("another structure than NumPy's own", "write it in jax.numpy")
-    for index, (expected, got) in enumerate(zip(own, traced, strict=True)):
-        expected, got = np.asarray(expected, np.float64), np.asarray(got, np.float64)
-        size = np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))
-        room: Any = ROUNDING * size
-        if _is_near(expected, got, room):
+        run: Callable = lambda *leaves: jaxprs.run(program, leaves, jaxprs.bind)
+        is_short = sum(1 for _ in jaxprs.equations(program)) <= MOST_COMPILED
+        traced = (jax.jit(run) if is_short else run)(*jax.tree.leaves(given))
+    own = functools.partial(_plain, function)
+    remedy = "write it in jax.numpy, and report this"
+    _require_same(traced, own, given, ROUNDING, 2.0**-50, "NumPy's own", remedy)
+
+
+def check_against_torch(traced: Callable, function: Callable, at: tuple) -> None:
+    """Raise NotFollowed unless the traced function gives at `at` what PyTorch gives.
+
+    In float64 and float32, to two thirds of the digits: what a rule here got wrong would show, and
+    so would a number that was rounded on the way. Where PyTorch takes one of the dtypes only
+    (tensors that the function closes over), that one is compared.
+    """
+    own = functools.partial(_plain, torch.on_arrays(function))
+    remedy = "give the function in JAX, and please report this"
+    failed = []
+    for dtype in ("float64", "float32"):
+        args, eps = _in_dtype(dtype, at), float(jnp.finfo(dtype).eps)
+        try:
+            with x64(dtype == "float64"):
+                got = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(traced)(*args))]
+        except NotFollowed:
+            raise
+        except Exception as error:
+            raise torch.refusal(error) from error
+        try:
+            with torch.default_dtype(dtype):
+                whose = f"PyTorch's own in {dtype}"
+                _require_same(got, own, args, eps**AGREEMENT, 4 * eps, whose, remedy)
+        except NotFollowed:
+            raise
+        except Exception as error:
+            failed.append(error)
+    if len(failed) == 2:
+        raise torch.refusal(failed[-1])
+
+
+def _require_same(
+    got: Sequence[Any], own: Callable, at: tuple, rounding: float, nudge: float, whose: str,
+    remedy: str,
+) -> None:  # fmt: skip
+    """Raise NotFollowed where numbers differ by more than rounding of the arguments explains."""
+    expected = own(at)
+    if [np.shape(leaf) for leaf in got] != [np.shape(leaf) for leaf in expected]:
+        raise NotFollowed(f"other shapes than {whose}", remedy)
+    for index, (theirs, leaf) in enumerate(zip(expected, got, strict=True)):
+        theirs, ours = theirs.astype(np.float64), np.asarray(leaf, np.float64)
+        room: Any = rounding * np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))
+        if _is_near(theirs, ours, room):
             continue
-        rng, spread = np.random.default_rng(0), np.zeros(np.shape(expected))
+        rng, spread = np.random.default_rng(0), np.zeros(np.shape(theirs))
         for _ in range(3):
-            moved = _plain(function, jax.tree.map(functools.partial(_nudged, rng), given))
-            spread = np.maximum(spread, np.abs(moved[index].astype(np.float64) - expected))
-        if not _is_near(expected, got, room + MOST_SPREAD * spread):
-            raise NotFollowed(
-                f"values other than NumPy's own: {np.ravel(got)[:3]} for {np.ravel(expected)[:3]}",
-                "write it in jax.numpy, and report this",
-            )  # fmt: skip
+            moved = own(jax.tree.map(functools.partial(_nudged, rng, nudge), at))[index]
+            spread = np.maximum(spread, np.abs(moved.astype(np.float64) - theirs))
+        if not _is_near(theirs, ours, room + MOST_SPREAD * spread):
+            values = f"{np.ravel(leaf)[:3]} for {np.ravel(expected[index])[:3]}"
+            raise NotFollowed(f"values other than {whose}: {values}", remedy)
 
 
 def _is_near(expected: Any, got: Any, room: Any) -> bool:
@@ -217,8 +259,23 @@ def _is_near(expected: Any, got: Any, room: Any) -> bool:
         return bool(np.all(same | (np.abs(expected - got) <= room)))
 
 
+def _is_float(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def _in_dtype(dtype: str, at: tuple) -> tuple:
+    """The arguments with their floats in one dtype."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype) if _is_float(leaf) else leaf, at)
+
+
+def _nudged(rng: np.random.Generator, by: float, leaf: Any) -> Any:
+    if not _is_float(leaf):
+        return leaf
+    return np.asarray(leaf * (1 + by * rng.uniform(-1, 1, np.shape(leaf))), leaf.dtype)
+
+
 def _plain(function: Callable, at: tuple) -> list[np.ndarray]:
-    """What the function gives of copies of these arguments, in plain NumPy."""
+    """What the function itself gives of copies of these arguments."""
     with np.errstate(all="ignore"):
         answer = function(*jax.tree.map(_copied, at))
     return [np.asarray(leaf) for leaf in jax.tree.leaves(answer)]
@@ -235,9 +292,3 @@ def _fails(function: Callable, at: tuple) -> bool:
 
 def _copied(leaf: Any) -> Any:
     return np.array(leaf) if hasattr(leaf, "dtype") and np.ndim(leaf) else leaf
-
-
-def _nudged(rng: np.random.Generator, leaf: Any) -> Any:
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-        return leaf
-    return np.asarray(leaf * (1 + NUDGE * rng.uniform(-1, 1, np.shape(leaf))))

@@ -18,7 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from handgrad.interop.functions import cast, computed, elementwise, equivalent, is_traced, joined
+from handgrad.interop.functions import (
+    any_traced,
+    cast,
+    computed,
+    elementwise,
+    equivalent,
+    is_traced,
+    joined,
+)
 
 HARMLESS = 0.5
 """Stands in for entries that a mask leaves out: no function has a pole there, nor a slope of NaN.
@@ -198,7 +206,7 @@ class Array(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         index = plain_index(index)
         if _is_mask(index):
-            return MaskedEntries(self, index)
+            return _selected(self.value, index)
         value = self.value[index]
         if any(is_traced(part) for part in _parts(index)):
             return Array(value, is_number=not value.shape)
@@ -289,15 +297,11 @@ class Array(NDArrayOperatorsMixin):
         """As NumPy's: a copy."""
         return apply(np.ravel, (self.copy(), order), {})
 
-    def copy(self, order: str = "C") -> "Array":
+    def copy(self, *unused: Any, **named: Any) -> "Array":
         """As NumPy's."""
         return Array(self.value, is_number=self._is_number)
 
-    def __copy__(self) -> "Array":
-        return self.copy()
-
-    def __deepcopy__(self, memo: Any) -> "Array":
-        return self.copy()
+    __copy__ = __deepcopy__ = copy
 
     def astype(self, dtype: Any, *args: Any, copy: bool = True, **kwargs: Any) -> Any:
         """As NumPy's."""
@@ -448,13 +452,8 @@ def _over(mask: Any, value: Any) -> Any:
 class MaskedEntries(Array):
     """`array[mask]` where the mask depends on the arguments: all entries, and which are meant."""
 
-    def __init__(self, array: Any, mask: Any):
-        if mask.shape != array.shape[: mask.ndim]:
-            raise IndexError("boolean index did not match indexed array")
-        value = array.value if isinstance(array, Array) else array
-        if np.issubdtype(value.dtype, np.inexact):
-            value = jnp.where(_over(mask, value), value, jnp.asarray(HARMLESS, value.dtype))
-        super().__init__(jnp.asarray(value))
+    def __init__(self, value: Any, mask: Any):
+        super().__init__(value)
         self.mask = mask
 
     @property
@@ -495,6 +494,13 @@ class MaskedEntries(Array):
         return _wrapped(total)
 
 
+def _selected(value: Any, mask: Any) -> MaskedEntries:
+    """The entries of an array where a mask holds."""
+    if mask.shape != value.shape[: mask.ndim]:
+        raise IndexError("boolean index did not match indexed array")
+    return MaskedEntries(jnp.asarray(_hidden(_over(mask, value), value)), mask)
+
+
 def _merged(array: Array, mask: Any, new: Any) -> Any:
     """The array with `new` where the mask holds."""
     value = jnp.asarray(array.value)
@@ -522,11 +528,7 @@ def _of_selections(ufunc: np.ufunc, inputs: Sequence[Any]) -> MaskedEntries:
             whole.append(raw(entry))
         else:
             raise Unfollowed("a selection that depends on the arguments, with an array", MASK)
-    answer = elementwise(ufunc, whole)
-    chosen = MaskedEntries.__new__(MaskedEntries)
-    Array.__init__(chosen, answer)
-    chosen.mask = masks[0]
-    return chosen
+    return MaskedEntries(elementwise(ufunc, whole), masks[0])
 
 
 # --- functions of NumPy ---------------------------------------------------------------------------
@@ -545,14 +547,6 @@ def _wrapped(answer: Any) -> Any:
         parts = [_wrapped(entry) for entry in answer]
         return type(answer)(*parts) if hasattr(answer, "_fields") else type(answer)(parts)
     return answer
-
-
-def _any_traced(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_any_traced, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_any_traced, value))
-    return is_traced(value)
 
 
 def apply_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict) -> Any:
@@ -585,7 +579,7 @@ def _computed_ufunc(
 ) -> Any:
     values, kwargs = [raw(entry) for entry in inputs], raw(kwargs)
     mask = kwargs.pop("where", True)
-    if not any(map(_any_traced, [*values, mask])):
+    if not any(map(any_traced, [*values, mask])):
         if mask is not True:
             kwargs["where"] = mask
             kwargs["out"] = None if out is None else np.array(raw(out))
@@ -620,29 +614,22 @@ def _hidden(mask: Any, value: Any) -> Any:
 
 def _into(out: Any, answer: Any) -> Any:
     """Write an answer into `out`, as NumPy does under its rule of casting."""
-    if not isinstance(out, Array):
-        if not _any_traced(raw(answer)):
-            out[...] = raw(answer)
-            return out
-        raise Unfollowed("numbers written into an array made outside the function", OUTSIDE)
-    if out._is_number:
+    if not isinstance(out, Array) and not any_traced(raw(answer)):
+        out[...] = raw(answer)
+        return out
+    if _require(out)._is_number:
         return answer
-    kind = np.asarray(raw(answer)).dtype if not _any_traced(raw(answer)) else answer.dtype
+    kind = np.asarray(raw(answer)).dtype if not any_traced(raw(answer)) else answer.dtype
     if not np.can_cast(kind, out.dtype, "same_kind"):
         raise TypeError(f"Cannot cast output from {kind} to {out.dtype}, casting 'same_kind'")
     out[...] = answer
     return out
 
 
-OUTSIDE = "make the array by np.zeros_like or np.zeros inside it"
-
-
 def _combine_at(ufunc: np.ufunc, array: Any, index: Any, new: Any = None) -> None:
     """`np.add.at` and its like: entries named twice are changed twice."""
-    if not isinstance(array, Array):
-        raise Unfollowed("numbers written into an array made outside the function", OUTSIDE)
-    index, new, value = plain_index(index), raw(new), array.value
-    if not any(map(_any_traced, [value, new, index])):
+    index, new, value = plain_index(index), raw(new), _require(array).value
+    if not any(map(any_traced, [value, new, index])):
         changed = value.copy()
         ufunc.at(changed, index, *([] if new is None else [new]))
         array._write(changed)
@@ -676,7 +663,7 @@ def apply(function: Callable, args: Sequence[Any], kwargs: dict[str, Any]) -> An
     if name in OF_SHAPE_ALONE:
         return _of_shapes(function, args, kwargs)
     values, named = [raw(arg) for arg in args], raw(kwargs)
-    if any(map(_any_traced, [*values, named])):
+    if any(map(any_traced, [*values, named])):
         answer = computed(function, values, named)
     else:
         answer = function(*values, **named)
@@ -730,7 +717,7 @@ def _array(
 ) -> Any:
     """`np.array`."""
     value = joined(raw(entries))
-    if not _any_traced(value):
+    if not any_traced(value):
         return Array(np.array(value, dtype, ndmin=ndmin))
     value = value if dtype is None else cast(value, np.dtype(dtype))
     return Array(value.reshape((1,) * (ndmin - value.ndim) + value.shape))
@@ -748,7 +735,7 @@ def _copy(a: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _full(shape: Any, fill_value: Any, dtype: Any = None, **rest: Any) -> Any:
     number = raw(fill_value)
-    if not _any_traced(number):
+    if not any_traced(number):
         return Array(np.full(_known_shape(shape), number, dtype))
     filled = jnp.full(_known_shape(shape), joined(number))
     return Array(filled if dtype is None else cast(filled, np.dtype(dtype)))
@@ -769,9 +756,12 @@ CREATED: dict[str, Callable] = {
 
 
 def _require(array: Any) -> Array:
-    if not isinstance(array, Array):
-        raise Unfollowed("numbers written into an array made outside the function", OUTSIDE)
-    return array
+    if isinstance(array, Array):
+        return array
+    raise Unfollowed(
+        "numbers written into an array made outside the function",
+        "make the array by np.zeros_like or np.zeros inside it",
+    )
 
 
 def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any = -1) -> None:

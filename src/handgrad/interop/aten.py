@@ -116,20 +116,17 @@ def _reduction(function: Rule) -> Rule:
     return rule
 
 
+def _by_axis(function: Rule) -> Rule:
+    """A function of JAX by PyTorch's names of its arguments."""
+    return lambda a, dim=None, keepdim=False: function(a, axis=dim, keepdims=keepdim)
+
+
 def _extreme(values: Rule, positions: Rule) -> Rule:
     """max and min: of everything; or along an axis, with the positions."""
 
-    def rule(out: Any, a: Any, dim: Any = None, keepdim: bool = False) -> Any:
-        if dim is None:
-            return values(a)
-        return values(a, axis=dim, keepdims=keepdim), positions(a, axis=dim, keepdims=keepdim)
-
-    return rule
-
-
-def _position(function: Rule) -> Rule:
-    def rule(out: Any, a: Any, dim: Any = None, keepdim: bool = False) -> Any:
-        return function(a, axis=dim, keepdims=keepdim)
+    def rule(a: Any, dim: Any = None, keepdim: bool = False) -> Any:
+        named = {"axis": dim, "keepdims": keepdim}
+        return values(a) if dim is None else (values(a, **named), positions(a, **named))
 
     return rule
 
@@ -175,20 +172,19 @@ def _topk(out: Any, a: Any, k: int, dim: int = -1, largest: bool = True, in_orde
 # --- indices --------------------------------------------------------------------------------------
 
 
-def _slices(shape: Any, dim: int, start: Any, end: Any, step: int) -> tuple[slice, ...]:
-    chosen = [slice(None)] * len(shape)
-    chosen[dim] = slice(start, end, step)
-    return tuple(chosen)
+def _along(a: Any, dim: int, index: Any) -> tuple:
+    """An index, a slice or an array of them in one axis, and everything in the others."""
+    return (slice(None),) * (dim % a.ndim) + (index,)
 
 
 def _slice(a: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
-    return a[_slices(a.shape, dim, start, end, step)]
+    return a[_along(a, dim, slice(start, end, step))]
 
 
 def _slice_scatter(
     a: Any, source: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
-    return a.at[_slices(a.shape, dim, start, end, step)].set(source.astype(a.dtype))
+    return a.at[_along(a, dim, slice(start, end, step))].set(source.astype(a.dtype))
 
 
 def _select(a: Any, dim: int, index: int) -> Any:
@@ -196,15 +192,13 @@ def _select(a: Any, dim: int, index: int) -> Any:
 
 
 def _select_scatter(a: Any, source: Any, dim: int, index: int) -> Any:
-    place: list[Any] = [slice(None)] * a.ndim
-    place[dim] = index
-    return a.at[tuple(place)].set(source.astype(a.dtype))
+    return a.at[_along(a, dim, index)].set(source.astype(a.dtype))
 
 
 def _diagonal_scatter(a: Any, source: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     front = jnp.moveaxis(a, (dim1, dim2), (-2, -1))
-    rows = np.arange(source.shape[-1]) + max(0, -offset)
-    columns = np.arange(source.shape[-1]) + max(0, offset)
+    along = np.arange(source.shape[-1])
+    rows, columns = along + max(0, -offset), along + max(0, offset)
     front = front.at[..., rows, columns].set(source.astype(a.dtype))
     return jnp.moveaxis(front, (-2, -1), (dim1, dim2))
 
@@ -264,8 +258,7 @@ def _embedding(weight: Any, indices: Any, *unused: Any) -> Any:
 
 
 def _index_add(a: Any, dim: int, index: Any, source: Any, alpha: float = 1) -> Any:
-    place = (slice(None),) * (dim % a.ndim) + (index,)
-    return a.at[place].add(_add(jnp.zeros_like(source), source, alpha))
+    return a.at[_along(a, dim, index)].add(_add(jnp.zeros_like(source), source, alpha))
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -336,7 +329,7 @@ def _windows(a: Any, out: Any, size: Any, stride: Any, padding: Any, dilation: A
     every = [list(v) * (axes // len(v)) if isinstance(v, list | tuple) else [v] * axes
              for v in (stride or size, padding, dilation)]  # fmt: skip
     shape = zip(a.shape[-axes:], out.shape[-axes:], size, *every, strict=True)
-    # a window that begins inside may end outside (ceil_mode)
+    # A window that begins inside may end outside (ceil_mode).
     pads = [(p, max((o - 1) * s + (k - 1) * d + 1 - n - p, 0)) for n, o, k, s, p, d in shape]
     front = (1,) * (a.ndim - axes)
     return {
@@ -430,103 +423,63 @@ BINARY: dict[str, Rule] = {
     "softplus": _softplus, "special_xlog1py": special.xlog1py, "special_zeta": special.zeta,
     "sub": _sub, "xlogy": special.xlogy,
 }  # fmt: skip
+OF_OPERANDS: dict[str, Rule] = {
+    "_cdist_forward": _cdist, "_linalg_det": lambda a: (jnp.linalg.det(a), None, None),
+    "_linalg_slogdet": lambda a: (*jnp.linalg.slogdet(a), None, None),
+    "_linalg_solve_ex": lambda a, b, **unused: (jnp.linalg.solve(a, b), None, None, None),
+    "_log_softmax": lambda a, dim, unused: jax.nn.log_softmax(a, axis=dim),
+    "_softmax": lambda a, dim, unused: jax.nn.softmax(a, axis=dim),
+    "argmax": _by_axis(jnp.argmax), "argmin": _by_axis(jnp.argmin),
+    "bmm": _matmul, "constant_pad_nd": _pad, "convolution": _convolution,
+    "cat": lambda arrays, dim=0: jnp.concatenate(
+        [a for a in arrays if a.shape != (0,)] or arrays, axis=dim),
+    "detach": lax.stop_gradient, "diagonal": jnp.diagonal, "diagonal_scatter": _diagonal_scatter,
+    "dot": _matmul, "embedding": _embedding, "flip": jnp.flip, "gather": _gather, "index": _index,
+    "index_add": _index_add, "index_put": _index_put,
+    "index_select": lambda a, dim, index: jnp.take(a, index, axis=dim),
+    "linalg_cholesky_ex": lambda a, **unused: (jnp.linalg.cholesky(a), None),
+    "linalg_inv_ex": lambda a, **unused: (jnp.linalg.inv(a), None),
+    "max": _extreme(jnp.max, jnp.argmax), "min": _extreme(jnp.min, jnp.argmin), "mm": _matmul,
+    "multilabel_margin_loss_forward": _multilabel_margin, "mv": _matmul,
+    "native_group_norm": _group_norm, "native_layer_norm": _layer_norm, "permute": jnp.transpose,
+    "repeat": jnp.tile, "roll": lambda a, by, dims=(): jnp.roll(a, by, dims or None),
+    "scatter": _scatter("set"), "scatter_add": _scatter("add"), "scatter_reduce": _scatter("set"),
+    "select": _select, "select_scatter": _select_scatter, "slice": _slice,
+    "slice_scatter": _slice_scatter, "split_with_sizes": _split,
+    "stack": lambda arrays, dim=0: jnp.stack(arrays, axis=dim), "t": jnp.transpose,
+    "transpose": jnp.swapaxes, "tril": jnp.tril, "triu": jnp.triu, "unbind": _unbind, "var": _var,
+}  # fmt: skip
+REDUCTIONS: dict[str, Rule] = {
+    "all": jnp.all, "amax": jnp.max, "amin": jnp.min, "any": jnp.any, "mean": jnp.mean,
+    "logsumexp": jax.nn.logsumexp, "prod": jnp.prod, "sum": jnp.sum,
+}  # fmt: skip
 RULES: dict[str, Rule] = {
     **{name: _elementwise(function) for name, function in (UNARY | BINARY).items()},
-    "_cdist_forward": _like(_cdist),
-    "_linalg_det": _like(lambda a: (jnp.linalg.det(a), None, None)),
-    "_linalg_slogdet": _like(lambda a: (*jnp.linalg.slogdet(a), None, None)),
-    "_linalg_solve_ex": _like(lambda a, b, **unused: (jnp.linalg.solve(a, b), None, None, None)),
-    "_log_softmax": _like(lambda a, dim, unused: jax.nn.log_softmax(a, axis=dim)),
-    "_softmax": _like(lambda a, dim, unused: jax.nn.softmax(a, axis=dim)),
-    "_to_copy": _same,
-    "_unsafe_view": _reshape,
-    "addmm": _addmm,
-    "alias": _same,
-    "all": _reduction(jnp.all),
-    "amax": _reduction(jnp.max),
-    "amin": _reduction(jnp.min),
-    "any": _reduction(jnp.any),
+    **{name: _like(function) for name, function in OF_OPERANDS.items()},
+    **{name: _reduction(function) for name, function in REDUCTIONS.items()},
+    **dict.fromkeys(("_to_copy", "alias", "clone", "lift_fresh_copy"), _same),
+    **dict.fromkeys(("_unsafe_view", "squeeze", "unsqueeze", "view"), _reshape),
+    **dict.fromkeys(("empty", "empty_like", "zeros", "zeros_like"), _constant(0)),
+    **dict.fromkeys(("ones", "ones_like"), _constant(1)),
+    **dict.fromkeys(("avg_pool2d", "avg_pool3d"), _avg_pool),
+    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices"), _max_pool),
+    **dict.fromkeys(("addmm", "baddbmm"), _addmm),
     "arange": _arange,
-    "argmax": _position(jnp.argmax),
-    "argmin": _position(jnp.argmin),
-    "avg_pool2d": _avg_pool,
-    "avg_pool3d": _avg_pool,
-    "baddbmm": _addmm,
-    "bmm": _like(_matmul),
-    "cat": _like(lambda arrays, dim=0: jnp.concatenate(
-        [a for a in arrays if a.shape != (0,)] or arrays, axis=dim)),
-    "clone": _same,
-    "constant_pad_nd": _like(_pad),
-    "convolution": _like(_convolution),
     "copy": lambda out, a, source, *unused: jnp.broadcast_to(source, out.shape),
     "copy_": lambda out, a, source, *unused: source,  # into a constant, after all reads of it
     "cumprod": _cumulative(jnp.cumprod),
     "cumsum": _cumulative(jnp.cumsum),
-    "detach": _like(lax.stop_gradient),
-    "diagonal": _like(jnp.diagonal),
-    "diagonal_scatter": _like(_diagonal_scatter),
-    "dot": _like(_matmul),
-    "embedding": _like(_embedding),
-    "empty": _constant(0),
-    "empty_like": _constant(0),
     "expand": lambda out, a, *unused, **more: jnp.broadcast_to(a, out.shape),
     "fill": lambda out, a, value: jnp.broadcast_to(jnp.asarray(value, out.dtype), out.shape),
-    "flip": _like(jnp.flip),
     "full": lambda out, size, value, **unused: jnp.full(out.shape, value, out.dtype),
     "full_like": lambda out, a, value, **unused: jnp.full(out.shape, value, out.dtype),
-    "gather": _like(_gather),
-    "index": _like(_index),
-    "index_add": _like(_index_add),
-    "index_put": _like(_index_put),
-    "index_select": _like(lambda a, dim, index: jnp.take(a, index, axis=dim)),
-    "lift_fresh_copy": _same,
-    "linalg_cholesky_ex": _like(lambda a, **unused: (jnp.linalg.cholesky(a), None)),
-    "linalg_inv_ex": _like(lambda a, **unused: (jnp.linalg.inv(a), None)),
     "linalg_vector_norm": lambda out, a, *args, dtype=None: _vector_norm(
         a.astype(out.dtype), *args),
     "logcumsumexp": _cumulative(lambda a, axis: lax.cumlogsumexp(a, axis)),
-    "logsumexp": _reduction(jax.nn.logsumexp),
-    "max": _extreme(jnp.max, jnp.argmax),
-    "max_pool2d_with_indices": _max_pool,
-    "max_pool3d_with_indices": _max_pool,
-    "mean": _reduction(jnp.mean),
-    "min": _extreme(jnp.min, jnp.argmin),
-    "mm": _like(_matmul),
-    "multilabel_margin_loss_forward": _like(_multilabel_margin),
-    "mv": _like(_matmul),
-    "native_group_norm": _like(_group_norm),
-    "native_layer_norm": _like(_layer_norm),
-    "ones": _constant(1),
-    "ones_like": _constant(1),
-    "permute": _like(jnp.transpose),
-    "prod": _reduction(jnp.prod),
-    "repeat": _like(jnp.tile),
-    "roll": _like(lambda a, by, dims=(): jnp.roll(a, by, dims or None)),
     "scalar_tensor": lambda out, value, **unused: jnp.asarray(value, out.dtype),
-    "scatter": _like(_scatter("set")),
-    "scatter_add": _like(_scatter("add")),
-    "scatter_reduce": _like(_scatter("set")),
-    "select": _like(_select),
-    "select_scatter": _like(_select_scatter),
-    "slice": _like(_slice),
-    "slice_scatter": _like(_slice_scatter),
     "sort": _sort,
-    "split_with_sizes": _like(_split),
-    "squeeze": _reshape,
-    "stack": _like(lambda arrays, dim=0: jnp.stack(arrays, axis=dim)),
-    "sum": _reduction(jnp.sum),
-    "t": _like(jnp.transpose),
     "topk": _topk,
-    "transpose": _like(jnp.swapaxes),
-    "tril": _like(jnp.tril),
-    "triu": _like(jnp.triu),
-    "unbind": _like(_unbind),
-    "unsqueeze": _reshape,
-    "var": _like(_var),
     "var_mean": _var_mean,
-    "view": _reshape,
     "where": lambda out, mask, a, b: jnp.where(
         mask, jnp.asarray(a, out.dtype), jnp.asarray(b, out.dtype)),
-    "zeros": _constant(0),
-    "zeros_like": _constant(0),
 }  # fmt: skip

@@ -131,8 +131,10 @@ def computed(function: Callable, args: list, kwargs: dict[str, Any]) -> Any:
     else:
         args = [_joined(arg) for arg in args]
         kwargs = {key: _joined(value) for key, value in kwargs.items()}
-    if name in PROMOTED:
-        args = _promoted(args)
+    if name in PROMOTED:  # lists of them too
+        arrays = [leaf for leaf in jax.tree.leaves(args) if hasattr(leaf, "dtype")]
+        dtype = np.result_type(*(array.dtype for array in arrays))
+        args = jax.tree.map(lambda x: cast(x, dtype) if hasattr(x, "dtype") else x, args)
     kind = getattr(args[0], "dtype", None) if args else None
     if kind is not None and (kind.kind in "biu"):
         if name in INTEGERS_ADDED and kwargs.get("dtype") is None:
@@ -145,22 +147,23 @@ def computed(function: Callable, args: list, kwargs: dict[str, Any]) -> Any:
     return match(*args, **kwargs)
 
 
-def _has_arrays(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_has_arrays, value))
+def any_traced(value: Any) -> bool:
+    """Whether a value is an array of JAX, or a list or dict, nested or not, that holds one."""
+    if isinstance(value, list | tuple | dict):
+        return any(map(any_traced, value.values() if isinstance(value, dict) else value))
     return is_traced(value)
 
 
 def _joined(value: Any) -> Any:
     """A list that holds arrays of JAX as one array; anything else as it is."""
-    return joined(value) if _has_arrays(value) else value
+    return joined(value) if any_traced(value) else value
 
 
 def joined(values: Any) -> Any:
     """What np.array makes of a list, nested or not, that may hold arrays of JAX."""
     if not isinstance(values, list | tuple):
         return values
-    if not _has_arrays(values):
+    if not any_traced(values):
         return np.asarray(values)
     parts = [joined(value) for value in values]
     dtype = np.result_type(*(np.asarray(0, dtype_of(part)).dtype for part in parts))
@@ -175,24 +178,6 @@ def _entries(arg: Any, nested: bool) -> Any:
         _entries(entry, True) if nested and isinstance(entry, list) else jnp.asarray(joined(entry))
         for entry in arg
     ]
-
-
-def _promoted(args: list) -> list:
-    """Operands (and lists of them) in the one dtype that NumPy would give them all."""
-
-    def arrays(arg: Any) -> list:
-        if isinstance(arg, list | tuple):
-            return [array for entry in arg for array in arrays(entry)]
-        return [arg] if hasattr(arg, "dtype") else []
-
-    dtype = np.result_type(*(array.dtype for arg in args for array in arrays(arg)))
-
-    def promoted(arg: Any) -> Any:
-        if isinstance(arg, list | tuple):
-            return [promoted(entry) for entry in arg]
-        return cast(arg, dtype) if hasattr(arg, "dtype") else arg
-
-    return [promoted(arg) for arg in args]
 
 
 # --- where JAX means something else by a name, or has another name --------------------------------
@@ -222,12 +207,9 @@ def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, **rest
     return jnp.argsort(a, axis=axis)
 
 
-def _softmax(x: Any, axis: Any = None) -> Any:
-    return jax.nn.softmax(x, axis=tuple(range(x.ndim)) if axis is None else axis)
-
-
-def _log_softmax(x: Any, axis: Any = None) -> Any:
-    return jax.nn.log_softmax(x, axis=tuple(range(x.ndim)) if axis is None else axis)
+def _over_all_axes(function: Callable) -> Callable:
+    """A function of JAX that SciPy takes over all axes unless it is given some."""
+    return lambda x, axis=None: function(x, tuple(range(x.ndim)) if axis is None else axis)
 
 
 def _huber(delta: Any, r: Any) -> Any:
@@ -261,7 +243,8 @@ RULES: dict[str, dict[str, Callable]] = {
         "fabs": jnp.abs, "float_power": jnp.power, "round": jnp.round, "trapz": jnp.trapezoid,
     },
     "scipy.special": {
-        "softmax": _softmax, "log_softmax": _log_softmax, "log_expit": jax.nn.log_sigmoid,
+        "softmax": _over_all_axes(jax.nn.softmax),
+        "log_softmax": _over_all_axes(jax.nn.log_softmax), "log_expit": jax.nn.log_sigmoid,
         "softplus": jax.nn.softplus, "huber": _huber, "pseudo_huber": _pseudo_huber,
         "psi": jax.scipy.special.digamma, "expm1": jnp.expm1, "log1p": jnp.log1p,
         "cbrt": jnp.cbrt, "exp2": jnp.exp2, "sinc": jnp.sinc,

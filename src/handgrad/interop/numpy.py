@@ -57,20 +57,20 @@ MOST_DEPTH, MOST_ENTRIES = 3, 100
 
 def uses_jax(function: Callable) -> bool:
     """Whether the code of a function, or of its helpers, names anything of JAX."""
-    return any(module_of(value) == "jax" for _, _, value in names_used(function))
+    return any(module_of(value) == "jax" for _, value in names_used(function))
 
 
 def is_of_numpy(function: Callable) -> bool:
     """Whether the code of a function, or of its helpers, names NumPy and nothing of JAX."""
-    named = {module_of(value) for _, _, value in names_used(function)}
+    named = {module_of(value) for _, value in names_used(function)}
     return "numpy" in named and "jax" not in named
 
 
 def draws(function: Callable) -> bool:
     """Whether the code of a function, or of its helpers, may draw random numbers of NumPy."""
-    return any(
-        isinstance(_stand_in(value), _Refused) for _, _, value in names_used(function)
-    ) or any("random" in _names(used.__code__) for used in functions_used(function))
+    return any(isinstance(_stand_in(value), _Refused) for _, value in names_used(function)) or any(
+        "random" in _names(used.__code__) for used in functions_used(function)
+    )
 
 
 def writes_in_place(function: Callable) -> bool:
@@ -196,26 +196,20 @@ class _Course:
                 last = raised
         if ways == [None, None]:
             raise last
-        shape = next(way for way in ways if way is not None)[1]
-        dtypes = [
-            np.result_type(*(leaf.dtype for leaf in leaves))
-            for leaves in zip(*(jax.tree.leaves(way[1]) for way in ways if way), strict=True)
+        answers = [way[1] for way in ways if way is not None]
+        specs = [
+            (leaves[0].shape, np.result_type(*(leaf.dtype for leaf in leaves)))
+            for leaves in zip(*map(jax.tree.leaves, answers), strict=True)
         ]
 
         def outputs(way: Any) -> list:
             if way is None:
-                return [
-                    jnp.full(leaf.shape, jnp.nan, leaf.dtype) for leaf in jax.tree.leaves(shape)
-                ]
-            return jaxprs.run(way[0], [], jaxprs.bind)
+                return [jnp.full(shape, jnp.nan, dtype) for shape, dtype in specs]
+            found = jaxprs.run(way[0], [], jaxprs.bind)
+            return [out.astype(dtype) for out, (_, dtype) in zip(found, specs, strict=True)]
 
-        def branch(way: Any) -> Callable:
-            return lambda: [
-                out.astype(dtype) for out, dtype in zip(outputs(way), dtypes, strict=True)
-            ]
-
-        leaves = jax.lax.cond(condition, *map(branch, ways))
-        return jax.tree.unflatten(jax.tree.structure(shape), leaves)
+        leaves = jax.lax.cond(condition, *(functools.partial(outputs, way) for way in ways))
+        return jax.tree.unflatten(jax.tree.structure(answers[0]), leaves)
 
 
 def _as_argument(leaf: Any) -> Any:
@@ -265,57 +259,45 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def replaced(names: Sequence[tuple[Any, str, Any]], merge: Callable | None) -> Iterator[None]:
+def replaced(
+    names: Sequence[tuple[Callable[[Any], None], Any]], merge: Callable | None
+) -> Iterator[None]:
     """While this lasts, names of NumPy stand for what follows."""
-    changed: list[tuple[Any, str, Any]] = []
+    changed: list[tuple[Callable[[Any], None], Any]] = []
     with _lock:
         try:
-            for place, name, value in names:
+            for assign, value in names:
                 new = _stand_in(value, merge)
                 if new is not value:
-                    place[name] = new
-                    changed.append((place, name, value))
+                    assign(new)
+                    changed.append((assign, value))
             yield
         finally:
-            for place, name, value in reversed(changed):
-                place[name] = value
+            for assign, value in reversed(changed):
+                assign(value)
 
 
-class _Cell:
-    """A variable of a closure, to be written as an entry of a dict."""
-
-    def __init__(self, cell: Any):
-        self.cell = cell
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.cell.cell_contents = value
-
-
-class _Hidden:
-    """The global names of a module, among which one hides Python's own of that name."""
-
-    def __init__(self, names: dict[str, Any]):
-        self.names = names
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if value is getattr(builtins, name):
-            self.names.pop(name, None)
-        else:
-            self.names[name] = value
-
-
-def names_used(function: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Where the code of a function and of its helpers finds names: place, name and value."""
+def names_used(function: Any) -> Iterator[tuple[Callable[[Any], None], Any]]:
+    """What the names in the code of a function and of its helpers stand for, and what sets each."""
     for entry in functions_used(function):
-        for name, cell in _filled_cells(entry):
-            yield _Cell(cell), name, cell.cell_contents
+        for cell in _filled_cells(entry):
+            yield functools.partial(setattr, cell, "cell_contents"), cell.cell_contents
         if is_foreign(entry.__module__ or ""):
             continue
+        names = entry.__globals__
         for name in dict.fromkeys(_names(entry.__code__)):
-            if name in entry.__globals__:
-                yield entry.__globals__, name, entry.__globals__[name]
+            if name in names:
+                yield functools.partial(names.__setitem__, name), names[name]
             elif name in BUILTINS:
-                yield _Hidden(entry.__globals__), name, getattr(builtins, name)
+                yield functools.partial(_hide, names, name), getattr(builtins, name)
+
+
+def _hide(names: dict[str, Any], name: str, value: Any) -> None:
+    """Set a name of a module that hides Python's own; Python's own itself hides nothing."""
+    if value is getattr(builtins, name):
+        names.pop(name, None)
+    else:
+        names[name] = value
 
 
 def functions_used(function: Any) -> Iterator[FunctionType]:
@@ -331,7 +313,7 @@ def functions_used(function: Any) -> Iterator[FunctionType]:
             waiting += [(inner, depth + 1) for inner in _held(entry) if depth < MOST_DEPTH]
             continue
         yield entry
-        waiting += [(cell.cell_contents, 0) for _, cell in _filled_cells(entry)]
+        waiting += [(cell.cell_contents, 0) for cell in _filled_cells(entry)]
         waiting += [(value, 0) for value in entry.__defaults__ or ()]
         if is_foreign(entry.__module__ or ""):
             continue
@@ -343,10 +325,9 @@ def functions_used(function: Any) -> Iterator[FunctionType]:
                 waiting += [(getattr(value, name, None), 0) for name in names]
 
 
-def _filled_cells(function: FunctionType) -> list[tuple[str, Any]]:
+def _filled_cells(function: FunctionType) -> list[CellType]:
     """The variables of a closure that have a value."""
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    return [(name, cell) for name, cell in cells if cell != CellType()]
+    return [cell for cell in function.__closure__ or () if cell != CellType()]
 
 
 def _names(code: CodeType) -> Iterator[str]:

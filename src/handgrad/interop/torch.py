@@ -29,17 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from handgrad._precision import x64
 from handgrad.errors import InputError, MissingExtraError, NotFollowed, describe_error
+from handgrad.interop.arrays import Unfollowed
 from handgrad.interop.aten import RULES
 from handgrad.interop.numpy import functions_used, module_of, names_used
 
 MOST_BRANCHES = 6
 """Truth values of tensors that one path through a function may ask for."""
-AGREEMENT = 2 / 3
-"""The traced function agrees with PyTorch to this power of the dtype's epsilon."""
-MOST_SPREAD = 64.0
-"""Beyond that, to this multiple of what an ulp or two in the arguments do to PyTorch's own."""
 
 
 class Recorded(NamedTuple):
@@ -67,18 +63,6 @@ class _AtBranch(BaseException):
         self.condition = condition
 
 
-class _ValueNeededError(Exception):
-    """A number is asked for that only the values of a tensor can tell."""
-
-
-class _ShapeNeededError(Exception):
-    """An operation makes as many numbers as the values of a tensor say."""
-
-
-class _KnownWrittenError(Exception):
-    """Unknown numbers are written into a tensor of known whole numbers."""
-
-
 def from_torch(function: Callable, at: tuple = (), known: Sequence[int] = ()) -> Callable:
     """A PyTorch function of tensors as a function of JAX arrays, which JAX can trace.
 
@@ -99,28 +83,20 @@ def from_torch(function: Callable, at: tuple = (), known: Sequence[int] = ()) ->
     _torch()
     function = _callable(function)
     fixed = {position: jax.tree.leaves(at)[position] for position in known}
-    programs: dict[Any, Recorded | Fork | NotFollowed] = {}
+
+    @functools.cache
+    def recorded(tree: Any, shapes: tuple) -> Recorded | Fork:
+        def flat(*tensors: Any) -> Any:
+            rest, count = iter(tensors), range(tree.num_leaves)
+            every = [to_tensor(fixed[i]) if i in fixed else next(rest) for i in count]
+            return function(*jax.tree.unflatten(tree, every))
+
+        return _record(flat, shapes)
 
     def traced(*args: Any) -> Any:
         leaves, tree = jax.tree.flatten(args)
         moving = [leaf for i, leaf in enumerate(leaves) if i not in fixed]
-        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in moving)
-        if (tree, shapes) not in programs:
-
-            def flat(*tensors: Any) -> Any:
-                rest = iter(tensors)
-                every = [
-                    to_tensor(fixed[i]) if i in fixed else next(rest) for i in range(len(leaves))
-                ]
-                return function(*jax.tree.unflatten(tree, every))
-
-            try:
-                programs[tree, shapes] = _record(flat, shapes)
-            except NotFollowed as refusal:
-                programs[tree, shapes] = refusal
-        program = programs[tree, shapes]
-        if isinstance(program, NotFollowed):
-            raise program
+        program = recorded(tree, tuple((jnp.shape(x), jnp.result_type(x)) for x in moving))
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return _run(program, moving)
 
@@ -179,72 +155,9 @@ def uses_torch(function: Any) -> bool:
     return (
         is_torch(function)
         or is_autograd_function(function)
-        or any(is_torch(value) for _, _, value in names_used(function))
+        or any(is_torch(value) for _, value in names_used(function))
         or any("torch" in used.__code__.co_names for used in functions_used(function))
     )
-
-
-def check_against_torch(traced: Callable, function: Callable, at: tuple) -> None:
-    """Raise NotFollowed unless the traced function gives at `at` what PyTorch gives.
-
-    In float64 and float32, to two thirds of the digits: what a rule here got wrong would show, and
-    so would a number that was rounded on the way. Where PyTorch takes one of the dtypes only
-    (tensors that the function closes over), that one is compared.
-    """
-    failed = []
-    for dtype in ("float64", "float32"):
-        args = jax.tree.map(functools.partial(_as_float, dtype), at)
-        try:
-            with x64(dtype == "float64"):
-                got = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(traced)(*args))]
-        except NotFollowed:
-            raise
-        except Exception as error:
-            raise _refusal(error) from error
-        try:
-            with _default_dtype(dtype):
-                _compare(got, on_arrays(function), args, dtype)
-        except NotFollowed:
-            raise
-        except Exception as error:
-            failed.append(error)
-    if len(failed) == 2:
-        raise _refusal(failed[-1])
-
-
-def _compare(got: list, function: Callable, args: tuple, dtype: str) -> None:
-    """Raise NotFollowed where numbers differ by more than rounding of the arguments explains."""
-    eps = float(jnp.finfo(dtype).eps)
-    expected = jax.tree.leaves(function(*args))
-    if [np.shape(leaf) for leaf in got] != [np.shape(leaf) for leaf in expected]:
-        raise NotFollowed("other shapes than PyTorch's own", REPORT)
-    for index, (ours, theirs) in enumerate(zip(got, expected, strict=True)):
-        size = np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))
-        room = eps**AGREEMENT * size
-        if _is_near(ours, theirs, room):
-            continue
-        rng, spread = np.random.default_rng(0), np.zeros(np.shape(theirs))
-        for _ in range(3):
-            nudged = jax.tree.map(functools.partial(_nudged, rng, 4 * eps), args)
-            moved = jax.tree.leaves(function(*nudged))[index]
-            spread = np.maximum(spread, np.abs(moved - theirs))
-        if not _is_near(ours, theirs, room + MOST_SPREAD * spread):
-            raise NotFollowed(
-                f"values other than PyTorch's own in {dtype}: {np.ravel(ours)[:3]} for "
-                f"{np.ravel(theirs)[:3]}", REPORT,
-            )  # fmt: skip
-
-
-def _is_near(ours: Any, theirs: Any, room: Any) -> bool:
-    with np.errstate(all="ignore"):
-        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-        return bool(np.all(same | (np.abs(ours - theirs) <= room)))
-
-
-def _nudged(rng: np.random.Generator, by: float, leaf: np.ndarray) -> np.ndarray:
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return leaf
-    return (leaf * (1 + by * rng.uniform(-1, 1, leaf.shape))).astype(leaf.dtype)
 
 
 # --- recording ------------------------------------------------------------------------------------
@@ -266,13 +179,15 @@ def _record(function: Callable, shapes: tuple, decisions: tuple[bool, ...] = ())
             return [torch.as_tensor(leaf) for leaf in leaves]
 
     try:
-        with _default_dtype(judged), warnings.catch_warnings():
+        with default_dtype(judged), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            graph = _functional_graph(flat, [_empty(*shape) for shape in shapes])
+            dtypes = [getattr(torch, _tensor_dtype(dtype)) for _, dtype in shapes]
+            examples = [torch.zeros(s, dtype=d) for (s, _), d in zip(shapes, dtypes, strict=True)]
+            graph = _functional_graph(flat, examples)
     except InputError:
         raise
     except Exception as error:
-        raise _refusal(error) from error
+        raise refusal(error) from error
     if "structure" in found:
         return Recorded(graph, found["structure"])
     if len(decisions) == MOST_BRANCHES:
@@ -393,18 +308,22 @@ def _recorder() -> type:
                 if not is_float(answer):  # masks and indices stay known, and may decide shapes
                     return answer
             elif writes and known[0]:
-                raise _KnownWrittenError
+                raise Unfollowed("unknown numbers put into a known mask", "write torch.where")
             elif _operation(op) == "index":
                 args = (args[0], [places for mask in args[1] for places in self.places(mask)])
             torch.fx.traceback.set_stack_trace(_own_frames())
             answer = op(*args, **kwargs)
             outputs = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, torch.Tensor)]
             if any(isinstance(n, torch.SymInt) for output in outputs for n in output.shape):
-                raise _ShapeNeededError(str(op))
+                if not re.search(r"index|nonzero|masked", str(op)):
+                    raise Unfollowed(f"{op}, which has no rule", GIVE_IN_JAX)
+                remedy = "for x[mask] write torch.where(mask, x, 0)"
+                raise Unfollowed("a shape that depends on values", remedy)
             if not isinstance(answer, torch.SymInt | torch.SymFloat | torch.SymBool):
                 return answer
             if args[0].dtype != torch.bool:
-                raise _ValueNeededError
+                remedy = "write torch.where, or use numbers known beforehand"
+                raise Unfollowed("the value of a tensor", remedy)
             for decision in self.decisions:
                 return decision
             raise _AtBranch(args[0])
@@ -433,7 +352,7 @@ def _judged_dtype(shapes: tuple) -> str:
 
 
 @contextmanager
-def _default_dtype(dtype: str) -> Iterator[None]:
+def default_dtype(dtype: str) -> Iterator[None]:
     """PyTorch's dtype of numbers without one."""
     torch = _torch()
     before = torch.get_default_dtype()
@@ -470,7 +389,7 @@ def _run_graph(graph: Any, leaves: list) -> list:
             values[node] = jnp.asarray(next(inputs))
         elif node.op == "get_attr":
             with jax.ensure_compile_time_eval():  # an array of JAX, made anew in this x64 mode
-                values[node] = jnp.asarray(_to_numpy(getattr(graph, node.target)))
+                values[node] = jnp.asarray(as_array(getattr(graph, node.target)))
         elif node.op == "output":
             return [values[out] for out in node.args[0]]
         elif node.meta.get("val") is not None:  # others check their operands, and give nothing
@@ -642,24 +561,17 @@ def to_tensor(leaf: Any) -> Any:
 
 def as_array(leaf: Any) -> Any:
     """A tensor as an array of NumPy; anything else as it is."""
-    return _to_numpy(leaf) if _is_tensor(leaf) else leaf
-
-
-def _is_tensor(leaf: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(leaf, torch.Tensor)
-
-
-def _to_numpy(tensor: Any) -> np.ndarray:
-    tensor = tensor.detach().cpu()
+    if not _is_tensor(leaf):
+        return leaf
+    tensor = leaf.detach().cpu()
     if _dtype_name(tensor) == "bfloat16":
         return tensor.view(_torch().int16).numpy().view(jnp.bfloat16)
     return np.array(tensor.numpy())
 
 
-def _empty(shape: tuple, dtype: Any) -> Any:
-    torch = _torch()
-    return torch.zeros(shape, dtype=getattr(torch, _tensor_dtype(dtype)))
+def _is_tensor(leaf: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(leaf, torch.Tensor)
 
 
 def _tensor_dtype(dtype: Any) -> str:
@@ -670,11 +582,6 @@ def _tensor_dtype(dtype: Any) -> str:
 
 def _dtype_name(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _as_float(dtype: str, leaf: Any) -> np.ndarray:
-    array = np.asarray(leaf)
-    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -692,28 +599,18 @@ def _callable(function: Any) -> Callable:
     return function.apply if is_class else function
 
 
-REPORT = "give the function in JAX, and please report this"
 GIVE_IN_JAX = "write it by other operations, or give the function in JAX"
-REFUSALS = {
-    "_ValueNeededError": (
-        "the value of a tensor", "write torch.where, or use numbers known beforehand",
-    ),
-    "_KnownWrittenError": ("unknown numbers put into a known mask", "write torch.where"),
-    "_ShapeNeededError": (
-        "a shape that depends on values", "for x[mask] write torch.where(mask, x, 0)",
-    ),
-}  # fmt: skip
 
 
-def _refusal(error: Exception) -> NotFollowed:
+def refusal(error: Exception) -> NotFollowed:
     """What cannot be recorded, with the user's own line."""
-    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
-    kind = type(error).__name__
-    reason, remedy = REFUSALS.get(kind, (describe_error(error), "call it by itself with tensors"))
-    if kind == "DynamicOutputShapeException" or (
-        kind == "_ShapeNeededError" and not re.search(r"index|nonzero|masked", str(error))
-    ):
+    if isinstance(error, Unfollowed):
+        reason, remedy = error.step, error.remedy
+    elif type(error).__name__ == "DynamicOutputShapeException":
         reason, remedy = f"{error}, which has no rule", GIVE_IN_JAX
+    else:
+        reason, remedy = describe_error(error), "call it by itself with tensors"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_own(f.filename)]
     place = (own[-1].filename, own[-1].lineno or 0, own[-1].line or "") if own else ()
     return NotFollowed(reason, remedy, *place)
 
