@@ -17,15 +17,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.profile_layer import layer
-from handgrad.bench.limits import readers
-from handgrad.bench.one_pass import TOLERANCE, problem
+from handgrad.bench.one_pass import TOLERANCE, optax_loss, problem
 from handgrad.bench.report import Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
+from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio, readers
 from handgrad.fast import one_pass
 from handgrad.fast.residuals import binary
 from handgrad.gradients import logistic
@@ -104,10 +102,8 @@ def passes(examples: int, features: int, quick: bool = False) -> Report:
     params, x, y = problem(examples, features, 1)
     held, labels = jnp.asarray(x), jnp.asarray(y)
 
-    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.mean(optax.sigmoid_binary_cross_entropy(x @ params.weight + params.bias, y))
-
-    baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), params, held, labels)
+    at, packed = (params, held, labels), one_pass.pack(x, y)
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(optax_loss(1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
 
     def check_sums(answer: Any) -> None:
@@ -117,7 +113,6 @@ def passes(examples: int, features: int, quick: bool = False) -> Report:
         rows = max(1, size // (4 * features))
         return partial(in_blocks, size=min(rows, examples), **options)
 
-    at, packed = (params, held, labels), one_pass.pack(x, y)
     z = matmul(held, params.weight)
     parts = [
         compiled("part: logits, x w", matmul, held, params.weight),

@@ -7,16 +7,23 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import random
 
-from handgrad.bench.limits import Peak, multipliers
+from handgrad.bench.linear_cross_entropy import dense
 from handgrad.bench.one_pass import TOLERANCE
-from handgrad.bench.peers import installed
 from handgrad.bench.report import Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, plain, race, ratio
+from handgrad.bench.timing import (
+    Contender,
+    Peak,
+    compiled,
+    equal_to,
+    installed,
+    multipliers,
+    plain,
+    race,
+    ratio,
+)
 from handgrad.fast import linear_cross_entropy
 from handgrad.fast.residuals import unscaled_classes
 from handgrad.gradients.linear import matmul
@@ -49,10 +56,6 @@ def layer(tokens: int, features: int, words: int, quick: bool = False) -> Report
     weight = random.normal(keys[1], (features, words)) / np.sqrt(features)
     y = random.randint(keys[2], (tokens,), 0, words)
     at = hidden, weight, y
-
-    def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
-        z = hidden @ weight
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
 
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)

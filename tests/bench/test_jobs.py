@@ -95,8 +95,8 @@ def test_the_loop(monkeypatch):
 @pytest.mark.parametrize(
     ("letter", "sizes", "problem"),
     [
-        ("N", [16, 64], lambda n: scaling.binary(n, 3)),
-        ("K", [5], lambda k: scaling.classes(16, 3, k)),
+        ("N", [16, 64], lambda n: scaling.regression(n, 3)),
+        ("K", [5], lambda k: scaling.regression(16, 3, k)),
         ("V", [64], lambda v: scaling.tokens(32, 4, v)),
     ],
     ids=["N", "K", "V"],
@@ -144,7 +144,7 @@ def test_commands_are_timed_from_a_cold_start(monkeypatch):
 
 
 def test_what_is_too_large_is_left_out():
-    assert scaling.binary(2**31, 1) == []
+    assert scaling.regression(2**31, 1) == []
 
 
 def test_an_unknown_job():

@@ -43,7 +43,7 @@ ALLOWED = {
     "repair/code.py": {"exec", "compile"},  # what it has itself printed
     "bench/__init__.py": {"importlib.import_module"},  # its jobs, by a fixed list
     "bench/judge.py": {"subprocess"},  # the command itself, timed from its start
-    "bench/peers.py": {"importlib.import_module"},  # torch, numba and glum, by name
+    "bench/timing.py": {"importlib.import_module"},  # torch, numba and glum, by name
     "interop/branches.py": {"compile"},  # the user's own function, its branches rewritten
     "interop/functions.py": {"importlib.import_module"},  # jax.numpy and its like, by a fixed list
     "interop/torch.py": {"importlib.import_module", "compile", "eval"},  # torch; one fixed line

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad.cli.file_options import (
+from handgrad.cli.options import (
     Decimal,
     Delimiter,
     Encoding,
+    Json,
     Na,
     NoHeader,
     file_options,
@@ -131,7 +132,7 @@ def as_csv(rows: Any) -> bytes:
 
 def show(
     model: Annotated[Path, typer.Argument(help="What handgrad train --save wrote.")],
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Show the card of a saved MODEL: its columns, its classes, and what it was trained on."""
     from handgrad.train.saved import card_rows, load_model
