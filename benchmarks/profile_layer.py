@@ -8,9 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import random
 
-from handgrad.bench.linear_cross_entropy import dense
+from handgrad.bench.linear_cross_entropy import dense, problem
 from handgrad.bench.one_pass import TOLERANCE
 from handgrad.bench.report import Report, row
 from handgrad.bench.timing import (
@@ -51,12 +50,7 @@ def by_torch(h: jax.Array, weight: jax.Array, z: jax.Array) -> list[Contender]:
 
 def layer(tokens: int, features: int, words: int, quick: bool = False) -> Report:
     """The parts of the output layer's gradient, all chunks of them, and what was tried."""
-    keys = random.split(random.key(0), 3)
-    hidden = random.normal(keys[0], (tokens, features))
-    weight = random.normal(keys[1], (features, words)) / np.sqrt(features)
-    y = random.randint(keys[2], (tokens,), 0, words)
-    at = hidden, weight, y
-
+    at = hidden, weight, y = problem(tokens, features, words)
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
     usual = linear_cross_entropy.chunk_size(4 * tokens, None, words)

@@ -55,10 +55,18 @@ ALLOWED = {
 """The files that may run code that is not theirs by name, and whose it is."""
 
 
+def dotted(node):
+    """A name or a chain of attributes as it is written, `?` for what it begins with otherwise."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
 def breaches(tree):
     """What in a module could run what it reads, as names."""
     called_as = {}
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 called_as[alias.asname or alias.name.split(".")[0]] = (
@@ -71,10 +79,10 @@ def breaches(tree):
                 called_as[alias.asname or alias.name] = f"{node.module}.{alias.name}"
             if node.module.split(".")[0] in RUNS_CODE | STARTS_A_PROGRAM:
                 yield node.module
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.Call):
             continue
-        name = ast.unparse(node.func)
+        name = dotted(node.func)
         first, dot, rest = name.partition(".")
         name = called_as.get(first, first) + dot + rest
         if name in BUILTINS | CALLS | IMPORTS_BY_NAME:
@@ -82,11 +90,10 @@ def breaches(tree):
         elif name.endswith(".exec_module"):
             yield "exec_module"
         for keyword in node.keywords:
-            said = ast.unparse(keyword.value)
-            if keyword.arg in ("allow_pickle", "shell") and said != "False":
-                yield f"{keyword.arg}={said}"
-            if keyword.arg == "usetex" and said != "False":
-                yield "usetex"
+            if keyword.arg in ("allow_pickle", "shell", "usetex"):
+                said = ast.unparse(keyword.value)
+                if said != "False":
+                    yield f"{keyword.arg}={said}"
 
 
 def test_nothing_that_is_read_is_run():

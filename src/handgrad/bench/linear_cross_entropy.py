@@ -49,6 +49,16 @@ def run(quick: bool = False) -> Iterator[Report]:
         yield measure(tokens // shrink, features, words // shrink, dtype, quick)
 
 
+def problem(
+    tokens: int, features: int, words: int, dtype: str = "float32"
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Hidden states and weights, whose logits are of order 1, and random labels."""
+    keys = random.split(random.key(0), 3)
+    hidden = random.normal(keys[0], (tokens, features)).astype(dtype)
+    weight = (random.normal(keys[1], (features, words)) / np.sqrt(features)).astype(dtype)
+    return hidden, weight, random.randint(keys[2], (tokens,), 0, words)
+
+
 def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
     """The loss by optax, from all logits at once."""
     z = jnp.matmul(hidden, weight, preferred_element_type=jnp.float32)
@@ -57,18 +67,14 @@ def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
 
 def measure(tokens: int, features: int, words: int, dtype: str, quick: bool = False) -> Report:
     """All contenders at one shape."""
-    keys = random.split(random.key(0), 3)
-    hidden = random.normal(keys[0], (tokens, features)).astype(dtype)
-    weight = (random.normal(keys[1], (features, words)) / np.sqrt(features)).astype(dtype)
-    y = random.randint(keys[2], (tokens,), 0, words)
-    at = (hidden, weight, y)
+    at = problem(tokens, features, words, dtype)
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCES[dtype])
     forward = linear_cross_entropy.value_and_gradient
     ours = compiled("in the forward pass", forward, *at, check=check)
     check_loss = equal_to(baseline.answer[0], TOLERANCES[dtype])
     evaluation = compiled("the loss alone", linear_cross_entropy.loss, *at, check=check_loss)
-    peers, left_out = in_torch(hidden, weight, y, check)
+    peers, left_out = in_torch(*at, check)
     products = multipliers(dtype, QUICK_SIDES if quick else SIDES)
     contenders = [baseline, ours, evaluation, *peers]
     timings = race([*contenders, *(c for c, _ in products.values())], 60.0, quick)

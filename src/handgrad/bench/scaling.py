@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import random
 
 from handgrad.bench.linear_cross_entropy import dense
+from handgrad.bench.linear_cross_entropy import problem as layer
 from handgrad.bench.one_pass import optax_loss, problem
 from handgrad.bench.report import Report
 from handgrad.bench.timing import Contender, compiled, equal_to, race
@@ -82,10 +82,7 @@ def regression(examples: int, features: int, classes: int = 1) -> list[Contender
 
 def tokens(many: int, features: int, words: int) -> list[Contender]:
     """The output layer in the forward pass, and optax + jax.grad."""
-    hidden = random.normal(random.key(0), (many, features))
-    weight = random.normal(random.key(1), (features, words)) / 16
-    y = random.randint(random.key(2), (many,), 0, words)
-    at, forward = (hidden, weight, y), linear_cross_entropy.value_and_gradient
+    at, forward = layer(many, features, words), linear_cross_entropy.value_and_gradient
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
     return [compiled("in the forward pass", forward, *at, check=check), baseline]

@@ -23,6 +23,7 @@ from jax import lax, random
 
 from handgrad._precision import wider
 from handgrad._types import Array, DTypeLike
+from handgrad.errors import describe_error
 
 Check = Callable[[Any], None]
 """Raises AssertionError for an answer that is wrong."""
@@ -299,5 +300,4 @@ def by_compile(
     except WrongAnswerError:
         raise
     except Exception as fault:  # whatever its compilers raise
-        reason = (str(fault).strip().splitlines() or [""])[0]
-        return [], [f"PyTorch, compiled, is left out: {type(fault).__name__}: {reason}"]
+        return [], [f"PyTorch, compiled, is left out: {describe_error(fault)}"]

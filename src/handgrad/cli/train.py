@@ -17,21 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad.cli.options import (
-    Categories,
-    DateFormat,
-    Decimal,
-    Delimiter,
-    Drop,
-    Encoding,
-    Impute,
-    Json,
-    MaxCategories,
-    Na,
-    NoHeader,
-    Text,
-    file_options,
-)
+from handgrad.cli import options
 from handgrad.cli.output import (
     BAD_INPUT,
     WRONG,
@@ -169,7 +155,7 @@ def train(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the loss and the decision boundary into this PNG.")
     ] = None,
-    json: Json = None,
+    json: options.Json = None,
     params: Annotated[Path | None, typer.Option(help="Write the parameters to this .npz.")] = None,
     log: Annotated[
         Path | None, typer.Option(help="Append progress to this file, as JSON lines.")
@@ -191,17 +177,17 @@ def train(
     test_fraction: Annotated[
         float, typer.Option(help="The share of the rows that are held out.")
     ] = 0.25,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    na: Na = None,
-    drop: Drop = None,
-    text: Text = None,
-    date_format: DateFormat = None,
-    impute: Impute = None,
-    max_categories: MaxCategories = 1_000,
-    categories: Categories = "auto",
+    delimiter: options.Delimiter = None,
+    decimal: options.Decimal = None,
+    encoding: options.Encoding = None,
+    no_header: options.NoHeader = False,
+    na: options.Na = None,
+    drop: options.Drop = None,
+    text: options.Text = None,
+    date_format: options.DateFormat = None,
+    impute: options.Impute = None,
+    max_categories: options.MaxCategories = 1_000,
+    categories: options.Categories = "auto",
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     import jax
@@ -226,7 +212,7 @@ def train(
     check_writable("--json", json, ".json")
     check_writable("--params", params, ".npz")
     check_writable("--save", save, ".npz")
-    reading = file_options(
+    reading = options.file_options(
         delimiter=delimiter, decimal=decimal, encoding=encoding, no_header=no_header, na=na,
         drop=drop, text=text, date_format=date_format, impute=impute,
         max_categories=max_categories, categories=categories,
@@ -265,12 +251,12 @@ def train(
             f"{data}, which is streamed", "train on it with one process and one device",
         )  # fmt: skip
     check_mesh_fits(mesh, size, training.examples)
-    options = RunOptions(
+    run = RunOptions(
         checkpoint, every_steps, every_seconds, resume, log,
         {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
          "learning rate": learning_rate, "l2": l2},
     )  # fmt: skip
-    options.check()
+    run.check()
     print(
         f"[bold]{escape(training.name)}[/]: {training.examples:,} training and {test.examples:,} "
         f"test examples, {training.features} features, {training.classes} classes"
@@ -285,19 +271,19 @@ def train(
     try:
         with (
             x64(dtype == "float64"),
-            options.open() as saving,
+            run.open() as options_of,
             show_progress([side.name for side in pair]) as progress,
         ):
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
                 on_check=lambda check: report_check(check, report), progress=progress,
-                options_of=saving,
+                options_of=options_of,
                 update_seconds=UPDATE_SECONDS if draws_bars() else None,
                 **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
     except comparison.StoppedError as stopped:
-        raise options.exit_of(stopped) from None
+        raise run.exit_of(stopped) from None
     except DivergedError as error:
         if "check" not in report or report["check"]["ok"]:
             raise
@@ -350,7 +336,7 @@ def train(
     if json and is_main_process():
         write_json(json, report)
     if "hand" in report:
-        options.report(result.results)
+        run.report(result.results)
     if not report["check"]["ok"]:
         raise typer.Exit(WRONG)
 

@@ -37,7 +37,6 @@ FEW, PROCESSES = 3, 2
 """Up to FEW cases are judged here; more are shared among PROCESSES, each of which loads JAX."""
 MAX_BYTES = 2**28
 """Of a certificate file: a larger file is something else."""
-FUNCTIONS = ("gradient", "of", "at", "points")
 
 
 def verify(
@@ -134,20 +133,26 @@ def judge_catalogue(names: list[str] | None, options: dict[str, Any]) -> list[An
 
 def judge_case(options: dict[str, Any], name: str) -> Any:
     """The verdict on one case of the catalogue."""
-    import jax
-
-    from handgrad._precision import x64
-    from handgrad.catalogue import case
     from handgrad.verify import verify as judge
 
-    entry = case(name)
-    with x64():
-        at = entry.example(jax.random.key(options["seed"]))
+    entry, at = _drawn(name, options["seed"])
     verdict = judge(
         entry.gradient, of=entry.loss, at=at, argnums=entry.argnums, name=name, **options
     )
     verdict.record["subject"] = {"case": name, "seed": options["seed"]}
     return verdict
+
+
+def _drawn(name: str, seed: int) -> tuple[Any, tuple]:
+    """A case of the catalogue, with an example of its arguments."""
+    import jax
+
+    from handgrad._precision import x64
+    from handgrad.catalogue import case
+
+    entry = case(name)
+    with x64():
+        return entry, entry.example(jax.random.key(seed))
 
 
 def judge_file(
@@ -236,16 +241,15 @@ def recheck(
     )
 
     check_writable("--json", json, ".json")
+    given = {"gradient": gradient, "of": of, "at": at, "points": points}
     results = []
     for text in _certificates(file):
         data = read_certificate(text, str(file))
-        given = {"gradient": gradient, "of": of, "at": at, "points": points}
-        function, question = _question(_named(data["subject"], given, files or []))
+        function, question = _question(data["subject"], given, files or [])
         question["at"] = with_recorded_inputs(question["at"], data)
         asked = data["question"]
-        question["argnums"] = (
-            tuple(asked["argnums"]) if isinstance(asked["argnums"], list) else asked["argnums"]
-        )
+        argnums = asked["argnums"]
+        question["argnums"] = tuple(argnums) if isinstance(argnums, list) else argnums
         verdict = judge(
             function, name=data["name"], **question, dtypes=tuple(asked["dtypes"]),
             digits=asked["digits"], evaluations=asked["evaluations"], seed=asked["seed"],
@@ -284,52 +288,39 @@ def _certificates(file: Path) -> list[str]:
     return texts
 
 
-def _named(
+def _question(
     recorded: dict[str, Any], given: dict[str, str | None], files: list[Path]
-) -> dict[str, Any]:
-    """What is to be judged: as given, else as recorded, if it lies in one of `files`."""
+) -> tuple[Any, dict[str, Any]]:
+    """The gradient to judge and the rest of the question.
+
+    Each function is the one given, else the one recorded, if that lies in one of `files`.
+    """
     known = [os.path.realpath(file) for file in files]
-    named: dict[str, Any] = {key: recorded[key] for key in ("case", "seed") if key in recorded}
-    for key in FUNCTIONS:
-        spec = given[key] or recorded.get(key)
-        if spec and not given[key]:
-            path = spec.rpartition(":")[0] if isinstance(spec, str) else ""
-            path = path.replace("\0", "")
-            if os.path.realpath(path) not in known:
-                raise InputError(
-                    "FILE", "beside the certificate the Python files to run",
-                    f"none called {path!r}, of which it names {spec!r}",
-                    f"read {path} first; if you trust it, add it: recheck FILE {path}",
-                )  # fmt: skip
-        if spec:
-            named[key] = spec
-    return named
-
-
-def _question(named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The gradient that a certificate names, and the rest of the question."""
-    if "case" in named and not named.get("gradient"):
-        import jax
-
-        from handgrad._precision import x64
-        from handgrad.catalogue import case
+    named = {key: spec or recorded.get(key) for key, spec in given.items()}
+    for key, spec in named.items():
+        path = spec.rpartition(":")[0].replace("\0", "") if isinstance(spec, str) else ""
+        if spec and not given[key] and os.path.realpath(path) not in known:
+            raise InputError(
+                "FILE", "beside the certificate the Python files to run",
+                f"none called {path!r}, of which it names {spec!r}",
+                f"read {path} first; if you trust it, add it: recheck FILE {path}",
+            )  # fmt: skip
+    if "case" in recorded and not named["gradient"]:
         from handgrad.verify.api import MOST_SEEDS
 
-        name, seed = named["case"], named.get("seed", 0)
+        name, seed = recorded["case"], recorded.get("seed", 0)
         if not isinstance(name, str) or not (isinstance(seed, int) and 0 <= seed < MOST_SEEDS):
             raise InputError("FILE", "a case and a seed", f"{name!r}, {seed!r}", "write it again")
-        entry = case(name)
-        with x64():
-            example = entry.example(jax.random.key(seed))
+        entry, example = _drawn(name, seed)
         return entry.gradient, {"of": entry.loss, "at": example}
-    missing = [key for key in ("gradient", "of", "at") if not named.get(key)]
+    missing = [key for key in ("gradient", "of", "at") if not named[key]]
     if missing:
         raise InputError(
             "FILE", "a certificate that names its functions", f"none for {', '.join(missing)}",
             "name them: --gradient my.py:gradient --of my.py:loss --at my.py:example",
         )  # fmt: skip
     question = {"of": load_function("--of", named["of"]), "at": load_arguments("--at", named["at"])}
-    if named.get("points"):
+    if named["points"]:
         question["points"] = load_function("--points", named["points"])
     return load_function("--gradient", named["gradient"]), question
 
