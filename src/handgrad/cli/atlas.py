@@ -102,11 +102,9 @@ def atlas(
         print_functions(found)
     else:
         print_summary(found)
-    if results:
-        json = place_in(results, found)
-    if json:
-        write_whole(json, measured.as_json(found).encode(errors="backslashreplace"))
-        print(f"atlas: {escape(str(json))}")
+    for path in filter(None, (json, results and place_in(results, found))):
+        write_whole(path, measured.as_json(found).encode(errors="backslashreplace"))
+        print(f"atlas: {escape(str(path))}")
     if html:
         from handgrad.accuracy.page import as_html
 
