@@ -238,18 +238,20 @@ def test_what_is_refused(command, fruit, arguments, message):
     assert "Traceback" not in ran.err
 
 
-def test_categories_as_codes_are_trained_on_and_predicted(command, fruit, tmp_path):
-    options = ("--target", "fruit", "--categories", "codes", "--epochs", "3")
+def test_categories_as_codes_are_trained_on_and_predicted(command, tmp_path):
+    file = tmp_path / "stalls.csv"
+    rows = [f"{n},{'abc'[n % 3]},{'yes' if n % 2 else 'no'}\n" for n in range(24)]
+    file.write_text("size,stall,sold\n" + "".join(rows))
+    options = ("--target", "sold", "--categories", "codes", "--epochs", "3")
     for more in (("--save", tmp_path / "m.npz"), ("--stream",)):
-        done = command("train", fruit, *options, *more)
+        done = command("train", file, *options, *more)
         assert (done.code, done.err) == (0, "")
-    done = command("predict", tmp_path / "m.npz", fruit, "--out", tmp_path / "p.csv")
+        assert "4 features, 2 classes" in done.out
+    done = command("predict", tmp_path / "m.npz", file, "--out", tmp_path / "p.csv")
     assert done.code == 0
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 25
-    assert (
-        "expected one of auto, columns, codes"
-        in command("train", fruit, "--target", "fruit", "--categories", "some").err
-    )
+    refused = command("train", file, "--target", "sold", "--categories", "some")
+    assert "expected one of auto, columns, codes" in refused.err
 
 
 # --- checkpoints, signals and the log -------------------------------------------------------------
