@@ -49,7 +49,7 @@ def run(quick: bool = False) -> Iterator[Report]:
         yield measure(tokens // shrink, features, words // shrink, dtype, quick)
 
 
-def problem(
+def output_layer(
     tokens: int, features: int, words: int, dtype: str = "float32"
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Hidden states and weights, whose logits are of order 1, and random labels."""
@@ -67,7 +67,7 @@ def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
 
 def measure(tokens: int, features: int, words: int, dtype: str, quick: bool = False) -> Report:
     """All contenders at one shape."""
-    at = problem(tokens, features, words, dtype)
+    at = output_layer(tokens, features, words, dtype)
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCES[dtype])
     forward = linear_cross_entropy.value_and_gradient

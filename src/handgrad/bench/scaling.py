@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from handgrad.bench.linear_cross_entropy import dense
-from handgrad.bench.linear_cross_entropy import problem as layer
+from handgrad.bench.linear_cross_entropy import dense, output_layer
 from handgrad.bench.one_pass import optax_loss, problem
 from handgrad.bench.report import Report
 from handgrad.bench.timing import Contender, compiled, equal_to, race
@@ -82,7 +81,7 @@ def regression(examples: int, features: int, classes: int = 1) -> list[Contender
 
 def tokens(many: int, features: int, words: int) -> list[Contender]:
     """The output layer in the forward pass, and optax + jax.grad."""
-    at, forward = layer(many, features, words), linear_cross_entropy.value_and_gradient
+    at, forward = output_layer(many, features, words), linear_cross_entropy.value_and_gradient
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
     return [compiled("in the forward pass", forward, *at, check=check), baseline]
