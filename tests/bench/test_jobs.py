@@ -79,7 +79,7 @@ def test_data_whose_packages_are_missing_are_named(monkeypatch):
     assert "handgrad[data]" in report.notes[0]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_one_example_after_another(dtype):
     with jax.enable_x64(dtype == "float64"):
         report = per_example.measure(4, 50, dtype, quick=True)

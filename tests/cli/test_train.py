@@ -54,14 +54,15 @@ def trained(command, tmp_path):
     ("name", "model"),
     [
         ("breast-cancer", "logistic"),
-        ("iris", "softmax"),
+        pytest.param("iris", "softmax", marks=pytest.mark.slow),
         pytest.param("wine", "softmax", marks=pytest.mark.slow),
         pytest.param("digits", "softmax", marks=pytest.mark.slow),
         pytest.param("moons", "logistic", marks=pytest.mark.slow),
     ],
 )
-def test_a_linear_model_is_as_good_as_scikit_learns(trained, name, model):
-    out, data = trained(name)
+def test_a_linear_model_is_as_good_as_scikit_learns(command, trained, tmp_path, name, model):
+    saved, predicted = tmp_path / "model.npz", tmp_path / "predicted.csv"
+    out, data = trained(name, "--save", saved)
     assert (data["data"], data["model"]) == (name, model)
     assert data["check"]["ok"] is True
     assert data["check"]["compared"] > 0
@@ -76,6 +77,9 @@ def test_a_linear_model_is_as_good_as_scikit_learns(trained, name, model):
         assert re.search(rf"^{side} +{re.escape(loss)} .* {accuracy} ", out, re.MULTILINE)
     assert data["max_parameter_difference"] < 1e-4
     assert f"largest difference of the parameters: {data['max_parameter_difference']:.1e}" in out
+    ran = command("predict", saved, name, "--out", predicted)
+    assert ran.out.startswith(f"{load(name).examples:,} rows: {load(name).class_names[0]} ")
+    assert len(predicted.read_text().splitlines()) == load(name).examples + 1
 
 
 def test_an_mlp_bends_the_line_where_a_linear_model_cannot(trained, tmp_path):
