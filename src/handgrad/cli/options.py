@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[Path | None, typer.Option(help="Write what was printed to this file.")]
 At = typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one.")
+"""Beside a type: some commands need it, to others it may be left out."""
 Argnums = Annotated[
     str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
 ]
