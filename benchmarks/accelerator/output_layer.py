@@ -191,9 +191,11 @@ def measure(
             of_peak=peak.share(timings[c.name], flops))
         for c in contenders
     ]  # fmt: skip
-    own, bars = ours.temporaries or 0, []
+    assert ours.temporaries is not None
+    own, bars = ours.temporaries, []
     for rival in rivals:
-        notes.append(f"{rival.name}: {(rival.temporaries or 0) / 2**30:.2f} GiB of temporaries")
+        assert rival.temporaries is not None
+        notes.append(f"{rival.name}: {rival.temporaries / 2**30:.2f} GiB of temporaries")
     if rivals:
         times = 1 / ratio(slow, fast).median
         bars.append(Bar(f"of the time of {slow.name}", 1.0, times, True))
