@@ -296,7 +296,7 @@ def _question(
     Each function is the one given, else the one recorded, if that lies in one of `files`.
     """
     known = [os.path.realpath(file) for file in files]
-    named = {key: spec or recorded.get(key) for key, spec in given.items()}
+    named: dict[str, Any] = {key: spec or recorded.get(key) for key, spec in given.items()}
     for key, spec in named.items():
         path = spec.rpartition(":")[0].replace("\0", "") if isinstance(spec, str) else ""
         if spec and not given[key] and os.path.realpath(path) not in known:
