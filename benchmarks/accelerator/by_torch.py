@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.accelerator.runner import first_line
-from handgrad.bench.peers import by_compile, installed
-from handgrad.bench.timing import Check, Contender, plain
+from handgrad.bench.timing import Check, Contender, by_compile, installed, plain
 
 
 def tensor(array: jax.Array) -> Any:

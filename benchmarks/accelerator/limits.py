@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from handgrad.bench.limits import multipliers, readers
 from handgrad.bench.report import Report
-from handgrad.bench.timing import Contender, compiled, race
+from handgrad.bench.timing import Contender, compiled, multipliers, race, readers
 
 READ = 4_000_000_000
 """Bytes: many times the largest cache."""

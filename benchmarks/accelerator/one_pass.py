@@ -12,16 +12,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax, random
 from jax.experimental import pallas as pl
 
 from benchmarks.accelerator import by_torch
 from benchmarks.accelerator.runner import first_line, shape_by_shape
-from handgrad.bench.limits import readers
-from handgrad.bench.one_pass import TOLERANCE
+from handgrad.bench.one_pass import TOLERANCE, optax_loss
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio
+from handgrad.bench.timing import Contender, compiled, equal_to, fastest, race, ratio, readers
 from handgrad.fast import one_pass
 from handgrad.fast.residuals import binary
 from handgrad.gradients import logistic
@@ -55,16 +53,11 @@ def problem(examples: int, features: int) -> tuple[Params, jax.Array, jax.Array]
     return Params(random.normal(keys[2], (features,)) / 8, jnp.zeros(())), x, y
 
 
-def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-    """By optax."""
-    return jnp.mean(optax.sigmoid_binary_cross_entropy(x @ params.weight + params.bias, y))
-
-
 def measure(examples: int, features: int, small: bool = False, seconds: float = 20.0) -> Report:
     """All contenders at one shape; the time of `seconds` is that of the race alone."""
     at = problem(examples, features)
     params, x, _ = at
-    baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), *at)
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(optax_loss(1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
     gradient = one_pass.value_and_gradient
     ours = compiled("one pass", gradient, *at, check=check)

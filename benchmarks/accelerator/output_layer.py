@@ -20,9 +20,18 @@ from jax import random
 
 from benchmarks.accelerator import by_torch
 from benchmarks.accelerator.runner import first_line, shape_by_shape
-from handgrad.bench.limits import Peak, multipliers
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Check, Contender, compiled, equal_to, fastest, race, ratio
+from handgrad.bench.timing import (
+    Check,
+    Contender,
+    Peak,
+    compiled,
+    equal_to,
+    fastest,
+    multipliers,
+    race,
+    ratio,
+)
 from handgrad.fast import linear_cross_entropy
 
 GOAL = (32_768, 2_560, 128_256)
@@ -182,11 +191,11 @@ def measure(
             of_peak=peak.share(timings[c.name], flops))
         for c in contenders
     ]  # fmt: skip
-    assert ours.memory is not None
-    own, bars = ours.memory.temporaries, []
+    assert ours.temporaries is not None
+    own, bars = ours.temporaries, []
     for rival in rivals:
-        assert rival.memory is not None
-        notes.append(f"{rival.name}: {rival.memory.temporaries / 2**30:.2f} GiB of temporaries")
+        assert rival.temporaries is not None
+        notes.append(f"{rival.name}: {rival.temporaries / 2**30:.2f} GiB of temporaries")
     if rivals:
         times = 1 / ratio(slow, fast).median
         bars.append(Bar(f"of the time of {slow.name}", 1.0, times, True))

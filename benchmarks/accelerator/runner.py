@@ -26,6 +26,7 @@ import jax
 
 from handgrad.bench.report import Report, facts, slug, write_reports
 from handgrad.bench.timing import WrongAnswerError
+from handgrad.errors import describe_error
 
 FEWEST_SECONDS = 5.0
 """With less than this left, a step is not begun."""
@@ -166,7 +167,7 @@ def shape_by_shape(
 
 def first_line(fault: Exception) -> str:
     """Its kind and the first line of what it says."""
-    return f"{type(fault).__name__}: {(str(fault).strip().splitlines() or [''])[0]}"[:300]
+    return describe_error(fault)[:300]
 
 
 class Worker:

@@ -7,9 +7,8 @@ import numpy as np
 
 from benchmarks.judge import wrong_binary as wb
 from benchmarks.notes import readings as nr
-from benchmarks.notes.checks import balls, formula, measured, shown, trend
+from benchmarks.notes.checks import balls, floats, formula, measured, shown, trend
 from benchmarks.notes.descent import ALPHA, AT_17, POINT, POINTS, judged, updated, y_hat
-from benchmarks.notes.judging import floats
 from benchmarks.notes.records import (
     FLOATS,
     MISTAKE,

@@ -16,11 +16,11 @@ from benchmarks.notes.checks import (
     direction,
     exactly,
     formula,
+    gradient,
     measured,
     shown,
     trend,
 )
-from benchmarks.notes.judging import gradient
 from benchmarks.notes.records import (
     MISTAKE,
     WORDING,

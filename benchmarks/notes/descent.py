@@ -13,14 +13,16 @@ from benchmarks.notes import readings as nr
 from benchmarks.notes.checks import (
     Check,
     balls,
+    code,
     direction,
     exactly,
+    floats,
     formula,
+    gradient,
     measured,
     shown,
     trend,
 )
-from benchmarks.notes.judging import code, floats, gradient
 from benchmarks.notes.records import (
     FLOATS,
     MISTAKE,

@@ -11,18 +11,19 @@ from benchmarks.notes import readings as nr
 from benchmarks.notes.checks import (
     along,
     balls,
+    code,
     decimal,
     decimals,
     direction,
     exactly,
     figures,
     formula,
+    gradient,
     measured,
     proportional,
     shown,
     trend,
 )
-from benchmarks.notes.judging import code, gradient
 from benchmarks.notes.records import (
     FLOATS,
     MISTAKE,

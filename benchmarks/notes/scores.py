@@ -9,6 +9,7 @@ from benchmarks.notes import readings as nr
 from benchmarks.notes.checks import (
     along,
     balls,
+    code,
     direction,
     exactly,
     figures,
@@ -17,7 +18,6 @@ from benchmarks.notes.checks import (
     shown,
     trend,
 )
-from benchmarks.notes.judging import code
 from benchmarks.notes.records import (
     FLOATS,
     MISTAKE,

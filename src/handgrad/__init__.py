@@ -55,52 +55,27 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time each name c
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Dataset": "data",
-    "DivergedError": "errors",
-    "Explanation": "explain",
-    "FitResult": "train",
-    "HandgradError": "errors",
-    "InputError": "errors",
-    "MissingExtraError": "errors",
-    "Model": "_types",
-    "NotFollowed": "errors",
-    "Repair": "repair",
-    "SavedModel": "train.saved",
-    "Stream": "scale.streams",
-    "Undecided": "errors",
-    "UnsupportedPrimitive": "errors",
-    "Verdict": "verify",
-    "accuracy": "train",
-    "agree": "verify",
-    "baseline": "train",
+_ROOMS = {
+    "_types": "Model",
+    "data": "Dataset load split standardise",
+    "errors": "DivergedError HandgradError InputError MissingExtraError NotFollowed Undecided "
+    "UnsupportedPrimitive",
     "exact": "exact",
-    "explain": "explain",
-    "fit": "train",
-    "fit_many": "train",
-    "fit_stream": "train",
-    "load": "data",
-    "load_model": "train.saved",
+    "explain": "Explanation explain",
     "losses": "losses",
-    "newton_stream": "train",
-    "open_parts": "scale.streams",
-    "open_stream": "scale.streams",
-    "repair": "repair",
-    "split": "data",
-    "standardise": "data",
-    "verify": "verify",
-    "verify_hessian": "verify",
-    "verify_jvp": "verify",
-    "verify_objective": "verify",
-    "verify_rule": "verify",
-    "verify_vjp": "verify",
+    "repair": "Repair repair",
+    "scale.streams": "Stream open_parts open_stream",
+    "train": "FitResult accuracy baseline fit fit_many fit_stream newton_stream",
+    "train.saved": "SavedModel load_model",
+    "verify": "Verdict agree verify verify_hessian verify_jvp verify_objective verify_rule "
+    "verify_vjp",
 }
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 """The module in which each public name is found when it is first asked for."""
 
 _MODULES = ("exact", "losses")
 
 __all__ = sorted(_HOME)
-
 
 if not TYPE_CHECKING:  # which would take any name to be there
 

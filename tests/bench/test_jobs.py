@@ -17,13 +17,15 @@ from handgrad.bench import (
     one_pass,
     per_example,
     scaling,
+    timing,
 )
 from handgrad.errors import InputError, MissingExtraError
 
 
 @pytest.fixture(autouse=True)
-def as_users_run_it():
-    """The peers are written for JAX's own promotion of dtypes and ranks."""
+def as_users_run_it(monkeypatch):
+    """The peers are written for JAX's own promotion of dtypes and ranks; one round will do."""
+    monkeypatch.setattr(timing, "QUICK", 1)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
@@ -77,7 +79,7 @@ def test_data_whose_packages_are_missing_are_named(monkeypatch):
     assert "handgrad[data]" in report.notes[0]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_one_example_after_another(dtype):
     with jax.enable_x64(dtype == "float64"):
         report = per_example.measure(4, 50, dtype, quick=True)
@@ -87,6 +89,8 @@ def test_one_example_after_another(dtype):
 def test_the_loop(monkeypatch):
     monkeypatch.setattr(loop, "QUICK_STEPS", 13)
     monkeypatch.setattr(loop, "QUICK_REPEATS", 1)
+    x, y = loop.data()
+    monkeypatch.setattr(loop, "data", lambda: (x[:48], y[:48]))
     reports = list(loop.run(quick=True))
     assert [row["name"] for row in reports[1].rows][:2] == ["fit", "usual loop, gathered by jax"]
     assert names(reports[-1]) == ["at once", "one after another"]
@@ -95,8 +99,8 @@ def test_the_loop(monkeypatch):
 @pytest.mark.parametrize(
     ("letter", "sizes", "problem"),
     [
-        ("N", [16, 64], lambda n: scaling.binary(n, 3)),
-        ("K", [5], lambda k: scaling.classes(16, 3, k)),
+        ("N", [16, 64], lambda n: scaling.regression(n, 3)),
+        ("K", [5], lambda k: scaling.regression(16, 3, k)),
         ("V", [64], lambda v: scaling.tokens(32, 4, v)),
     ],
     ids=["N", "K", "V"],
@@ -132,19 +136,28 @@ def test_a_judge_that_is_wrong_has_no_time(monkeypatch):
         judge.measure_large({"tiny": lambda: judge.softmax_784(2)})
 
 
-def test_commands_are_timed_from_a_cold_start(monkeypatch):
-    monkeypatch.setattr(judge, "COMMANDS", {"list": (["--list"], 60.0)})
-    monkeypatch.setattr(judge, "REPEATS", 1)
+def test_a_command_is_timed_from_a_cold_start():
+    cpu, wall, code = judge.cold_start(["nothing"])
+    assert code == 2
+    assert cpu > 0
+    assert wall > 0
+
+
+def test_a_command_that_finds_a_fault_has_no_time(monkeypatch):
+    runs = iter([(1.0, 3.0, 0), (2.0, 5.0, 0), (4.0, 4.0, 0)])
+    monkeypatch.setattr(judge, "cold_start", lambda options: next(runs))
+    monkeypatch.setattr(judge, "COMMANDS", {"one": (["one"], 4.0)})
     report = judge.measure_commands()
-    assert names(report) == ["handgrad verify, list"]
+    assert names(report) == ["handgrad verify, one"]
+    assert (report.rows[0]["seconds"], report.rows[0]["CPU seconds"]) == (4.0, 2.0)
     assert [bar.met for bar in report.bars] == [True]
-    monkeypatch.setattr(judge, "COMMANDS", {"nothing": (["nothing"], 60.0)})
-    with pytest.raises(AssertionError, match="handgrad verify nothing found a fault"):
+    monkeypatch.setattr(judge, "cold_start", lambda options: (1.0, 1.0, 2))
+    with pytest.raises(AssertionError, match="handgrad verify one found a fault"):
         judge.measure_commands()
 
 
 def test_what_is_too_large_is_left_out():
-    assert scaling.binary(2**31, 1) == []
+    assert scaling.regression(2**31, 1) == []
 
 
 def test_an_unknown_job():

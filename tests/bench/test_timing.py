@@ -7,10 +7,25 @@ import numpy as np
 import pytest
 
 from handgrad.bench import Bar, Report, compiled, facts, plain, race, ratio, read_report, timing
-from handgrad.bench.figures import draw
-from handgrad.bench.limits import Peak, multipliers, readers
-from handgrad.bench.report import as_table, slug, write_reports
-from handgrad.bench.timing import FEWEST, QUICK, Quartiles, Timing, WrongAnswerError, fastest
+from handgrad.bench.report import (
+    as_table,
+    draw_figures,
+    draw_scaling,
+    draw_speeds,
+    slug,
+    write_reports,
+)
+from handgrad.bench.timing import (
+    FEWEST,
+    QUICK,
+    Peak,
+    Quartiles,
+    Timing,
+    WrongAnswerError,
+    fastest,
+    multipliers,
+    readers,
+)
 from handgrad.errors import InputError
 
 
@@ -74,8 +89,7 @@ def test_answers_are_compared_wherever_they_are(monkeypatch, large):
 def test_a_program_tells_its_memory():
     a = jnp.ones((64, 64))
     contender = compiled("product", lambda a: jnp.exp(a @ a) @ a, a)
-    assert contender.memory.arguments == contender.memory.outputs == 64 * 64 * 4
-    assert contender.memory.temporaries >= 64 * 64 * 4
+    assert contender.temporaries >= 64 * 64 * 4
     assert contender.compile_seconds > 0
 
 
@@ -161,15 +175,13 @@ def test_results_come_back_from_their_file(tmp_path):
 
 
 def test_figures_show_the_shares_and_the_sizes(tmp_path):
-    from handgrad.bench import figures
-
-    axes = figures.speeds([report()]).axes[0]
+    axes = draw_speeds([report()]).axes[0]
     assert [bar.get_width() for bar in axes.patches] == [60.0, 20.0]
     rows = [{"name": f"a {n}", "series": "a", "N": n, "seconds": n * 1e-6} for n in (10, 100)]
     growing = Report("scaling", "N: examples", rows, figure={"kind": "scaling", "along": "N"})
-    line = figures.scaling([growing]).axes[0].lines[0]
+    line = draw_scaling([growing]).axes[0].lines[0]
     assert line.get_xdata().tolist() == [10, 100]
-    assert [path.name for path in draw([report(), growing], tmp_path)] == [
+    assert [path.name for path in draw_figures([report(), growing], tmp_path)] == [
         "roofline.png",
         "scaling.png",
     ]

@@ -12,7 +12,7 @@ import pytest
 from flint import arb
 
 from benchmarks.judge import wrong_binary as wb
-from benchmarks.notes import checks, judging, records, statements
+from benchmarks.notes import checks, records, statements
 from benchmarks.notes.__main__ import notes
 from benchmarks.notes.checks import decimals
 from benchmarks.notes.records import AGREES, DIFFERS, check
@@ -219,23 +219,23 @@ def test_proportional_exactly_and_trend():
 
 def test_code_is_run():
     source = "def f(x):\n    return [x / 3]\n"
-    assert judging.code(("0.33",), 1.0)(source).agrees
-    assert not judging.code(("0.34",), 1.0)(source).agrees
-    assert not judging.code(("0.33", "0.33"), 1.0)(source).agrees
-    assert judging.code(("0.33",), 1.0)("def f(x)").found == "SyntaxError: expected ':'"
-    assert judging.code(("0.33",), 1.0)("").found.startswith("KeyError")
-    assert judging.code(("0.33",), np.float64(np.nan))(source).found == "it returns nan"
+    assert checks.code(("0.33",), 1.0)(source).agrees
+    assert not checks.code(("0.34",), 1.0)(source).agrees
+    assert not checks.code(("0.33", "0.33"), 1.0)(source).agrees
+    assert checks.code(("0.33",), 1.0)("def f(x)").found == "SyntaxError: expected ':'"
+    assert checks.code(("0.33",), 1.0)("").found.startswith("KeyError")
+    assert checks.code(("0.33",), np.float64(np.nan))(source).found == "it returns nan"
 
 
 def test_the_judge_is_asked():
     at = wb.scores_and_labels(jax.random.key(0))
     loss = lambda z, y: jnp.sum(cross_entropy.binary(z, y))
-    look = judging.gradient(loss, at)
+    look = checks.gradient(loss, at)
     assert look(cross_entropy.binary_residual).agrees
     assert "sign flipped" in look(lambda z, y: -cross_entropy.binary_residual(z, y)).found
     at_17 = (np.array([17.0]), np.array([1.0]))
-    assert judging.gradient(loss, at_17)(cross_entropy.binary_residual_textbook).agrees
-    assert not judging.floats(loss, at_17)(cross_entropy.binary_residual_textbook).agrees
+    assert checks.gradient(loss, at_17)(cross_entropy.binary_residual_textbook).agrees
+    assert not checks.floats(loss, at_17)(cross_entropy.binary_residual_textbook).agrees
 
 
 def test_a_statement_on_record_with_the_wrong_verdict_is_seen():

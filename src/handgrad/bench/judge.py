@@ -20,9 +20,8 @@ import numpy as np
 from jax.test_util import check_grads, check_vjp
 
 from handgrad._precision import x64
-from handgrad.bench.peers import installed, missing
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Check, equal_to, plain, race
+from handgrad.bench.timing import Check, equal_to, installed, missing, plain, race
 from handgrad.catalogue import case
 from handgrad.gradients import mlp, softmax_regression
 from handgrad.verify import verify

@@ -9,10 +9,24 @@ import numpy as np
 import optax
 from jax import random
 
-from handgrad.bench.limits import QUICK_SIDES, SIDES, Peak, multipliers
-from handgrad.bench.peers import by_compile, installed, missing
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, plain, race, ratio
+from handgrad.bench.timing import (
+    QUICK_SIDES,
+    SIDES,
+    Contender,
+    Peak,
+    by_torch,
+    compiled,
+    equal_to,
+    fastest,
+    installed,
+    missing,
+    multipliers,
+    plain,
+    race,
+    ratio,
+    torch_gradient,
+)
 from handgrad.fast import linear_cross_entropy
 
 TITLE = "the output layer of a language model, its gradient taken in the forward pass"
@@ -35,6 +49,16 @@ def run(quick: bool = False) -> Iterator[Report]:
         yield measure(tokens // shrink, features, words // shrink, dtype, quick)
 
 
+def output_layer(
+    tokens: int, features: int, words: int, dtype: str = "float32"
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Hidden states and weights, whose logits are of order 1, and random labels."""
+    keys = random.split(random.key(0), 3)
+    hidden = random.normal(keys[0], (tokens, features)).astype(dtype)
+    weight = (random.normal(keys[1], (features, words)) / np.sqrt(features)).astype(dtype)
+    return hidden, weight, random.randint(keys[2], (tokens,), 0, words)
+
+
 def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
     """The loss by optax, from all logits at once."""
     z = jnp.matmul(hidden, weight, preferred_element_type=jnp.float32)
@@ -43,18 +67,14 @@ def dense(hidden: jax.Array, weight: jax.Array, y: jax.Array) -> jax.Array:
 
 def measure(tokens: int, features: int, words: int, dtype: str, quick: bool = False) -> Report:
     """All contenders at one shape."""
-    keys = random.split(random.key(0), 3)
-    hidden = random.normal(keys[0], (tokens, features)).astype(dtype)
-    weight = (random.normal(keys[1], (features, words)) / np.sqrt(features)).astype(dtype)
-    y = random.randint(keys[2], (tokens,), 0, words)
-    at = (hidden, weight, y)
+    at = output_layer(tokens, features, words, dtype)
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCES[dtype])
     forward = linear_cross_entropy.value_and_gradient
     ours = compiled("in the forward pass", forward, *at, check=check)
     check_loss = equal_to(baseline.answer[0], TOLERANCES[dtype])
     evaluation = compiled("the loss alone", linear_cross_entropy.loss, *at, check=check_loss)
-    peers, left_out = by_torch(hidden, weight, y, check)
+    peers, left_out = in_torch(*at, check)
     products = multipliers(dtype, QUICK_SIDES if quick else SIDES)
     contenders = [baseline, ours, evaluation, *peers]
     timings = race([*contenders, *(c for c, _ in products.values())], 60.0, quick)
@@ -65,9 +85,9 @@ def measure(tokens: int, features: int, words: int, dtype: str, quick: bool = Fa
     for contender in contenders:
         timing, work = timings[contender.name], flops / 3 if contender is evaluation else flops
         rows.append(row(timing, slow, of_peak=peak.share(timing, work)))
-    assert baseline.memory is not None
-    assert ours.memory is not None
-    own, theirs = ours.memory.temporaries, baseline.memory.temporaries
+    own, theirs = ours.temporaries, baseline.temporaries
+    assert own is not None
+    assert theirs is not None
     accelerated = jax.default_backend() != "cpu"
     most = 1 / 5 if accelerated else 1 / 12
     bars = [
@@ -93,7 +113,7 @@ def measure(tokens: int, features: int, words: int, dtype: str, quick: bool = Fa
     return Report("linear_cross_entropy", title, rows, bars, notes, {"kind": "roofline"})
 
 
-def by_torch(
+def in_torch(
     hidden: jax.Array, weight: jax.Array, y: jax.Array, check: Any
 ) -> tuple[list[Contender], list[str]]:
     """PyTorch's dense layer with autograd, and compiled, where it is installed and logits fit.
@@ -117,17 +137,11 @@ def by_torch(
         options = torch.nn.LinearCrossEntropyOptions()
         return functional.linear_cross_entropy(h, across, labels, options=options)
 
-    def run(loss: Any, w: Any = w) -> Any:
-        value = loss(h, w)
-        gradient = torch.autograd.grad(value, (h, w))
-        return float(value.detach()), tuple(part.numpy() for part in gradient)
-
     def run_in_chunks() -> Any:
-        value, (by_hidden, by_weight) = run(in_chunks, across)
+        value, (by_hidden, by_weight) = torch_gradient(in_chunks, (h, across))
         return value, (by_hidden, by_weight.T)
 
-    compiled_too, notes = by_compile(run, dense, check)
-    found = [plain("PyTorch, autograd", lambda: run(dense), check), *compiled_too]
+    found, notes = by_torch(dense, (h, w), check)
     if hasattr(functional, "linear_cross_entropy"):  # since 2.13
         found.append(plain("PyTorch, linear_cross_entropy", run_in_chunks, check))
     return found, notes

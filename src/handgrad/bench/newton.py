@@ -15,14 +15,16 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 import handgrad as hg
 from handgrad._precision import x64
 from handgrad._types import Coded
-from handgrad.bench.peers import installed, missing
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Contender, fastest, race, ratio
+from handgrad.bench.timing import Contender, fastest, installed, missing, race, ratio
 from handgrad.errors import MissingExtraError
 from handgrad.fast import newton
 from handgrad.gradients import logistic, softmax_regression
@@ -164,66 +166,51 @@ def peer(who: str, problem: RegressionProblem, tol: float) -> tuple[Params, floa
 
 def by_optax(problem: RegressionProblem, tol: float) -> tuple[Params, float, str]:
     """`optax.lbfgs` on the loss by `jax.grad`, compiled as one loop."""
-    import jax
-
     with x64():
         began = time.perf_counter()
-        run = lbfgs_loop(problem.x.shape[1])
         at = np.float64(tol), problem.x, problem.y.astype(float), np.float64(problem.l2)
-        program = _COMPILED.get(problem.name)
-        if program is None:
-            program = _COMPILED[problem.name] = jax.jit(run).lower(*at).compile()
+        if problem.name not in _COMPILED:
+            _COMPILED[problem.name] = jax.jit(lbfgs_loop).lower(*at).compile()
         compiling = time.perf_counter() - began
-        weight, bias, steps = program(*at)
+        weight, bias, steps = _COMPILED[problem.name](*at)
         return Params(*jax.device_get((weight, bias))), compiling, f"{int(steps)} iterations"
 
 
 _COMPILED: dict[str, Any] = {}
 
 
-def lbfgs_loop(features: int) -> Callable:
-    """run(tol, x, y, l2) -> (weight, bias, steps): until max |∂E/∂w| ≤ tol, or 500 steps."""
-    import jax
-    import jax.numpy as jnp
-    import optax
+def lbfgs_loop(tol: Any, x: Any, y: Any, l2: Any) -> tuple:
+    """(weight, bias, steps) where max |∂E/∂w| ≤ tol, or after 500 steps."""
 
-    rule = optax.lbfgs()
+    def loss(params: tuple) -> Any:
+        weight, bias = params
+        z = x @ weight + bias
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(z, y)) + l2 / 2 * weight @ weight
 
-    def run(tol: Any, x: Any, y: Any, l2: Any) -> tuple:
-        def loss(params: tuple) -> Any:
-            weight, bias = params
-            z = x @ weight + bias
-            return jnp.mean(optax.sigmoid_binary_cross_entropy(z, y)) + l2 / 2 * weight @ weight
+    rule, evaluate = optax.lbfgs(), optax.value_and_grad_from_state(loss)
 
-        evaluate = optax.value_and_grad_from_state(loss)
+    def more(carry: tuple) -> Any:
+        return (carry[2] > tol) & (carry[3] < 500)
 
-        def more(carry: tuple) -> Any:
-            return (carry[2] > tol) & (carry[3] < 500)
+    def step(carry: tuple) -> tuple:
+        params, state, _, steps = carry
+        value, gradient = evaluate(params, state=state)
+        updates, state = rule.update(
+            gradient, state, params, value=value, grad=gradient, value_fn=loss
+        )
+        params = optax.apply_updates(params, updates)
+        seen = optax.tree.get(state, "grad")
+        largest = jnp.maximum(jnp.max(jnp.abs(seen[0])), jnp.abs(seen[1]))
+        return params, state, largest, steps + 1
 
-        def step(carry: tuple) -> tuple:
-            params, state, _, steps = carry
-            value, gradient = evaluate(params, state=state)
-            updates, state = rule.update(
-                gradient, state, params, value=value, grad=gradient, value_fn=loss
-            )
-            params = optax.apply_updates(params, updates)
-            seen = optax.tree.get(state, "grad")
-            largest = jnp.maximum(jnp.max(jnp.abs(seen[0])), jnp.abs(seen[1]))
-            return params, state, largest, steps + 1
-
-        start = jnp.zeros(features), jnp.zeros(())
-        first = start, rule.init(start), jnp.asarray(jnp.inf), jnp.int32(0)
-        (weight, bias), _, _, steps = jax.lax.while_loop(more, step, first)
-        return weight, bias, steps
-
-    return run
+    start = jnp.zeros(x.shape[1]), jnp.zeros(())
+    first = start, rule.init(start), jnp.asarray(jnp.inf), jnp.int32(0)
+    (weight, bias), _, _, steps = jax.lax.while_loop(more, step, first)
+    return weight, bias, steps
 
 
 def judge(problem: RegressionProblem, params: Params) -> tuple[float, float]:
     """E and max |∂E/∂w|, by the reference in float64."""
-    import jax
-    import jax.numpy as jnp
-
     with x64():
         model = logistic if params.weight.ndim == 1 else softmax_regression
         run = jax.jit(model.value_and_gradient)

@@ -1,7 +1,7 @@
 """One gradient of logistic or softmax regression over all the data, beside memory's speed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -10,10 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from handgrad.bench.limits import readers
-from handgrad.bench.peers import by_compile, installed, missing
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import Contender, compiled, equal_to, fastest, plain, race, ratio
+from handgrad.bench.timing import (
+    Contender,
+    by_torch,
+    compiled,
+    equal_to,
+    fastest,
+    installed,
+    missing,
+    plain,
+    race,
+    ratio,
+    readers,
+)
 from handgrad.fast import one_pass
 from handgrad.gradients import logistic, softmax_regression
 from handgrad.gradients.linear import Params
@@ -36,26 +46,19 @@ def measure(examples: int, features: int, classes: int, quick: bool = False) -> 
     reference = softmax_regression if classes > 1 else logistic
     held, labels = jnp.asarray(x), jnp.asarray(y)
 
-    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-        z = x @ params.weight + params.bias
-        if classes > 1:
-            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(z, y))
-        return jnp.mean(optax.sigmoid_binary_cross_entropy(z, y))
-
-    baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), params, held, labels)
+    at = params, held, labels
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(optax_loss(classes)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
     began = time.perf_counter()
     packed = jax.block_until_ready(one_pass.pack(x, y))
     packing = time.perf_counter() - began
     gradient = one_pass.value_and_gradient
-    at = params, held, labels
     by_rows = compiled("one pass", partial(gradient, form="xla"), *at, check=check)
     by_blocks = compiled("one pass, packed", gradient, params, packed, check=check)
     ours = [by_rows, by_blocks]
     if installed("numba") is not None:
         ours.append(compiled("one pass, numba", partial(gradient, form="numba"), *at, check=check))
-    plainly = reference.value_and_gradient
-    unfused = compiled("handgrad, plain", plainly, params, held, labels, check=check)
+    unfused = compiled("handgrad, plain", reference.value_and_gradient, *at, check=check)
     others, left_out = peers(params, x, y, classes, check)
     limits = readers(held, params.weight)
     timings = race([baseline, *ours, unfused, *others, *limits], quick=quick)
@@ -97,6 +100,18 @@ def problem(examples: int, features: int, classes: int) -> tuple[Params, np.ndar
     return Params(jnp.asarray(weight), jnp.zeros(outputs, jnp.float32)), x, y
 
 
+def optax_loss(classes: int) -> Callable[[Params, Any, Any], jax.Array]:
+    """The loss of logistic or of softmax regression, as it is usually written with optax."""
+    per_example = optax.sigmoid_binary_cross_entropy
+    if classes > 1:
+        per_example = optax.softmax_cross_entropy_with_integer_labels
+
+    def loss(params: Params, x: Any, y: Any) -> jax.Array:
+        return jnp.mean(per_example(x @ params.weight + params.bias, y))
+
+    return loss
+
+
 def peers(
     params: Params, x: np.ndarray, y: np.ndarray, classes: int, check: Any
 ) -> tuple[list[Contender], list[str]]:
@@ -125,12 +140,6 @@ def peers(
     tx, tw, tb = torch.from_numpy(x), torch.tensor(weight), torch.tensor(bias)
     ty = torch.from_numpy(y.astype(np.int64) if classes > 1 else y)
     functional = torch.nn.functional
-    grown, grown_bias = tw.clone().requires_grad_(), tb.clone().requires_grad_()
-
-    def by_autograd(loss: Any) -> Any:
-        value = loss(grown, grown_bias)
-        gradient = torch.autograd.grad(value, (grown, grown_bias))
-        return float(value.detach()), tuple(part.numpy() for part in gradient)
 
     def torch_loss(w: Any, b: Any) -> Any:
         if classes > 1:
@@ -149,6 +158,6 @@ def peers(
         r /= float(n)
         return float(value), ((tx.T @ r).numpy(), r.sum(0).numpy())
 
-    compiled_too, notes = by_compile(by_autograd, torch_loss, check)
-    autograd = plain("PyTorch, autograd", lambda: by_autograd(torch_loss), check)
-    return [*found, plain("PyTorch, by hand", by_hand, check), autograd, *compiled_too], notes
+    leaves = tw.clone().requires_grad_(), tb.clone().requires_grad_()
+    by_itself, notes = by_torch(torch_loss, leaves, check)
+    return [*found, plain("PyTorch, by hand", by_hand, check), *by_itself], notes

@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from handgrad._precision import x64
-from handgrad.bench.peers import installed, missing
 from handgrad.bench.report import Bar, Report, row
-from handgrad.bench.timing import plain, race, ratio
+from handgrad.bench.timing import installed, missing, plain, race, ratio
 from handgrad.fast.per_example import per_example
 from handgrad.gradients import logistic
 from handgrad.gradients.linear import Params

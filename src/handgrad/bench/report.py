@@ -1,4 +1,4 @@
-"""Results as data: rows of one job, the bars it was held to, and the machine they are from."""
+"""Results: rows of one job and the bars it was held to, as data, as text and as figures."""
 
 import json
 import os
@@ -45,7 +45,6 @@ class Report:
 def row(timing: Timing, against: Timing, **more: Any) -> dict[str, Any]:
     """A contender's row; its speed is 1 where it takes as long as `against`."""
     quartiles, times = timing.quartiles, ratio(against, timing)
-    memory = timing.contender.memory
     return {
         "name": timing.name,
         "seconds": quartiles.median,
@@ -57,7 +56,7 @@ def row(timing: Timing, against: Timing, **more: Any) -> dict[str, Any]:
         "speed_upper": times.upper,
         "compile_seconds": timing.contender.compile_seconds,
         "first_seconds": timing.contender.first_seconds,
-        "temporaries": None if memory is None else memory.temporaries,
+        "temporaries": timing.contender.temporaries,
         **more,
     }
 
@@ -193,3 +192,74 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+# --- as figures -----------------------------------------------------------------------------------
+
+OURS = (
+    "one pass", "one pass, packed", "one pass, numba", "in the forward pass", "the loss alone",
+)  # fmt: skip
+COLOURS = ("#0b6e4f", "#e07a5f", "#3d5a80", "#b08900", "#6d597a", "#777777")
+
+
+def draw_figures(reports: list[Report], folder: Path) -> list[Path]:
+    """A PNG for each kind of figure that the reports have something for; the files written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for kind, figure in (("roofline", draw_speeds), ("scaling", draw_scaling)):
+        some = [r for r in reports if r.figure and r.figure["kind"] == kind]
+        if some:
+            path = folder / f"{kind}.png"
+            figure(some).savefig(path, dpi=150)
+            written.append(path)
+    return written
+
+
+def draw_speeds(reports: list[Report]) -> Any:
+    """Time of every contender as a share of the limit's: the limit is a line at 100%."""
+    from matplotlib.figure import Figure
+
+    shown = [[row for row in r.rows if not row["name"].startswith("read: ")] for r in reports]
+    heights = [0.9 + 0.34 * len(rows) for rows in shown]
+    figure = Figure(figsize=(8.4, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(reports), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, report, rows in zip(axes, reports, shown, strict=True):
+        reads = "of_read" in rows[0]
+        shares = [100.0 * row["of_read" if reads else "of_peak"] for row in rows]
+        colours = [COLOURS[0] if row["name"] in OURS else "#b8b8b8" for row in rows]
+        ax.barh([row["name"] for row in rows], shares, color=colours)
+        ax.axvline(100, color="#222222", linewidth=1.2)
+        for place, (share, row) in enumerate(zip(shares, rows, strict=True)):
+            ax.text(share + 1, place, f"{share:.0f}%  {1e3 * row['seconds']:,.1f} ms",
+                    va="center", fontsize=8.5)  # fmt: skip
+        ax.invert_yaxis()
+        ax.set_xlim(0, 1.3 * max(100, *shares))
+        limit = "reading x once" if reads else "the matrix peak"
+        ax.set_title(f"{report.title}: % of the speed of {limit}", fontsize=10, loc="left")
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_scaling(reports: list[Report]) -> Any:
+    """Seconds against size on logarithmic axes, a panel for each size that grows."""
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(reports))
+    lines = -(-len(reports) // columns)
+    figure = Figure(figsize=(3.9 * columns, 3.3 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax, report in zip(axes, reports, strict=False):
+        assert report.figure is not None
+        letter = report.figure["along"]
+        for number, series in enumerate(dict.fromkeys(row["series"] for row in report.rows)):
+            rows = [row for row in report.rows if row["series"] == series]
+            ax.loglog([row[letter] for row in rows], [row["seconds"] for row in rows],
+                      marker="o", color=COLOURS[number], label=series)  # fmt: skip
+        ax.set_title(report.title, fontsize=9.5, loc="left")
+        ax.set_xlabel(letter)
+        ax.set_ylabel("seconds")
+        ax.grid(True, alpha=0.25)
+        ax.legend(fontsize=8, frameon=False)
+    for ax in axes[len(reports) :]:
+        ax.set_visible(False)
+    return figure

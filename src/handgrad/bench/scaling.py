@@ -4,16 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import random
 
-from handgrad.bench.linear_cross_entropy import dense
+from handgrad.bench.linear_cross_entropy import dense, output_layer
+from handgrad.bench.one_pass import optax_loss, problem
 from handgrad.bench.report import Report
 from handgrad.bench.timing import Contender, compiled, equal_to, race
 from handgrad.fast import linear_cross_entropy, one_pass
-from handgrad.gradients.linear import Params
 
 TITLE = "how cost grows with examples, features, classes and vocabulary"
 MOST_BYTES = 4 * 2**30
@@ -29,11 +26,11 @@ def run(quick: bool = False) -> Iterator[Report]:
     """A table for each size that grows."""
     sizes = {
         "N": ("examples, 64 features, binary", [10**3, 10**4, 10**5, 10**6, 10**7], 10**4,
-              lambda n: binary(n, 64)),
+              lambda n: regression(n, 64)),
         "D": ("features, 20,000 examples, binary", [10, 10**2, 10**3, 10**4], 10**2,
-              lambda d: binary(20_000, d)),
+              lambda d: regression(20_000, d)),
         "K": ("classes, 20,000 examples × 64", [2, 10, 100, 1_000], 10,
-              lambda k: classes(20_000, 64, k)),
+              lambda k: regression(20_000, 64, k)),
         "T": ("tokens, 256 features, 8,192 words", [64, 256, 1_024, 4_096], 256,
               lambda t: tokens(t, 256, 8_192)),
         "V": ("words, 512 tokens × 256", [10**3, 10**4, 10**5], 10**4,
@@ -58,7 +55,7 @@ def measure(
                 "name": f"{timing.name}, {letter} = {value:,}",
                 "series": timing.name, letter: value, "seconds": timing.quartiles.median,
                 "lower": timing.quartiles.lower, "upper": timing.quartiles.upper,
-                "temporaries": getattr(timing.contender.memory, "temporaries", None),
+                "temporaries": timing.contender.temporaries,
             })  # fmt: skip
     notes = []
     for series in dict.fromkeys(row["series"] for row in rows):
@@ -71,44 +68,20 @@ def measure(
                   figure={"kind": "scaling", "along": letter})  # fmt: skip
 
 
-def binary(examples: int, features: int) -> list[Contender]:
-    """Logistic regression: one pass over packed data, and optax + jax.grad."""
+def regression(examples: int, features: int, classes: int = 1) -> list[Contender]:
+    """Logistic or softmax regression: one pass over packed data, and optax + jax.grad."""
     if 4 * examples * features > MOST_BYTES:
         return []
-    x = random.normal(random.key(0), (examples, features))
-    y = random.bernoulli(random.key(1), 0.5, (examples,)).astype(jnp.float32)
-    params = Params(random.normal(random.key(2), (features,)) / 8, jnp.zeros(()))
-    return regression(params, x, y, optax.sigmoid_binary_cross_entropy)
-
-
-def classes(examples: int, features: int, many: int) -> list[Contender]:
-    """Softmax regression likewise."""
-    x = random.normal(random.key(0), (examples, features))
-    y = random.randint(random.key(1), (examples,), 0, many)
-    params = Params(random.normal(random.key(2), (features, many)) / 8, jnp.zeros(many))
-    return regression(params, x, y, optax.softmax_cross_entropy_with_integer_labels)
-
-
-def regression(
-    params: Params, x: jax.Array, y: jax.Array, per_example: Callable
-) -> list[Contender]:
-    """Both contenders for one model."""
-
-    def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.mean(per_example(x @ params.weight + params.bias, y))
-
-    packed, gradient = one_pass.pack(x, y), one_pass.value_and_gradient
-    baseline = compiled("optax + jax.grad", jax.value_and_grad(loss), params, x, y)
+    params, *data = map(jax.device_put, problem(examples, features, classes))
+    packed, gradient = one_pass.pack(*data), one_pass.value_and_gradient
+    baseline = compiled("optax + jax.grad", jax.value_and_grad(optax_loss(classes)), params, *data)
     check = equal_to(baseline.answer, TOLERANCE)
     return [compiled("one pass", gradient, params, packed, check=check), baseline]
 
 
 def tokens(many: int, features: int, words: int) -> list[Contender]:
     """The output layer in the forward pass, and optax + jax.grad."""
-    hidden = random.normal(random.key(0), (many, features))
-    weight = random.normal(random.key(1), (features, words)) / 16
-    y = random.randint(random.key(2), (many,), 0, words)
-    at, forward = (hidden, weight, y), linear_cross_entropy.value_and_gradient
+    at, forward = output_layer(many, features, words), linear_cross_entropy.value_and_gradient
     baseline = compiled("optax + jax.grad", jax.value_and_grad(dense, (0, 1)), *at)
     check = equal_to(baseline.answer, TOLERANCE)
     return [compiled("in the forward pass", forward, *at, check=check), baseline]

@@ -1,4 +1,4 @@
-"""Timing: contenders raced in turn, round after round, in one process.
+"""Contenders, their peers and the machine's own limits, raced round after round in one process.
 
 A contender has been compiled and has run once before anything is timed, and its answer has been
 compared with the right one: a fast wrong answer has no time.
@@ -9,16 +9,21 @@ reported with its quartiles, and seconds beside it are for orientation.
 """
 
 import gc
+import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax, random
 
 from handgrad._precision import wider
+from handgrad._types import Array, DTypeLike
+from handgrad.errors import describe_error
 
 Check = Callable[[Any], None]
 """Raises AssertionError for an answer that is wrong."""
@@ -35,20 +40,6 @@ LARGE = 2**28
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes of a compiled program: what it allocates beside arguments and outputs, and the rest."""
-
-    temporaries: int
-    outputs: int
-    arguments: int
-
-    @property
-    def peak(self) -> int:
-        """All that is alive at once, at most."""
-        return self.temporaries + self.outputs + self.arguments
-
-
-@dataclass(frozen=True)
 class Contender:
     """One implementation; `run` returns when its result is there, not when it is dispatched."""
 
@@ -56,7 +47,8 @@ class Contender:
     run: Callable[[], Any]
     compile_seconds: float = 0.0
     first_seconds: float = 0.0
-    memory: Memory | None = None
+    temporaries: int | None = None
+    """Bytes that a compiled program allocates beside its arguments and outputs, where XLA tells."""
     answer: Any = field(default=None, compare=False, repr=False)
 
 
@@ -71,16 +63,12 @@ def compiled(
     began = time.perf_counter()
     program = jax.jit(function, **options).lower(*args).compile()
     compile_seconds = time.perf_counter() - began
-    sizes, memory = program.memory_analysis(), None
-    if sizes is not None:
-        memory = Memory(
-            sizes.temp_size_in_bytes, sizes.output_size_in_bytes, sizes.argument_size_in_bytes
-        )
+    temporaries = getattr(program.memory_analysis(), "temp_size_in_bytes", None)
 
     def run() -> Any:
         return jax.block_until_ready(program(*args))
 
-    return _checked(Contender(name, run, compile_seconds, memory=memory), check)
+    return _checked(Contender(name, run, compile_seconds, temporaries=temporaries), check)
 
 
 def plain(name: str, run: Callable[[], Any], check: Check | None = None) -> Contender:
@@ -205,3 +193,110 @@ def ratio(slow: Timing, fast: Timing) -> Quartiles:
 def fastest(timings: Sequence[Timing]) -> Timing:
     """The one with the smallest median."""
     return min(timings, key=lambda timing: timing.quartiles.median)
+
+
+# --- the machine's own limits ---------------------------------------------------------------------
+
+# No gradient of x can take less time than reading x once, and none of a matrix product less than
+# its multiplications at the best rate of the machine. Both are measured, not looked up: by three
+# ways to read, and by products of square matrices. Another product may be a little faster.
+
+SIDES, QUICK_SIDES = (1024, 2048, 4096), (512,)
+
+
+def readers(x: Array, w: Array) -> list[Contender]:
+    """Three ways to read all of x (N, D) once; the fastest is what memory can do."""
+    return [
+        compiled("read: sum", jnp.sum, x),
+        compiled("read: max", jnp.max, x),
+        compiled("read: x @ w", jnp.matmul, x, w),
+    ]
+
+
+def multipliers(dtype: DTypeLike, sides: tuple[int, ...] = SIDES) -> dict[str, tuple[Any, float]]:
+    """Products of square matrices in a dtype, sums in float32 or wider: contender and flops."""
+    wide = dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32
+    precision = lax.Precision.HIGHEST if jnp.dtype(dtype).itemsize >= 4 else None
+
+    def product(a: Array, b: Array) -> Array:
+        return jnp.matmul(a, b, precision=precision, preferred_element_type=wide)
+
+    found = {}
+    for side in sides:
+        a = random.normal(random.key(side), (side, side), jnp.float32).astype(dtype)
+        name = f"multiply: {side}²"
+        found[name] = (compiled(name, product, a, a), 2.0 * side**3)
+    return found
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The product that had the most flops a second in a race."""
+
+    timing: Timing
+    flops: float
+
+    @classmethod
+    def of(cls, products: Mapping[str, tuple[Any, float]], timings: Mapping[str, Timing]) -> "Peak":
+        """Of what `multipliers` returned, once they have run."""
+        found = [cls(timings[name], flops) for name, (_, flops) in products.items()]
+        return max(found, key=lambda peak: peak.rate)
+
+    @property
+    def rate(self) -> float:
+        """Flops a second."""
+        return self.flops / self.timing.quartiles.median
+
+    def share(self, timing: Timing, flops: float) -> float:
+        """Of this rate, by a contender of the same race that does `flops`, round by round."""
+        return flops / self.flops * ratio(self.timing, timing).median
+
+
+# --- peers ----------------------------------------------------------------------------------------
+
+
+def installed(name: str) -> ModuleType | None:
+    """The module of a peer, or None."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """A note for each peer that is not installed."""
+    return [f"{name} is not installed: left out" for name in names if installed(name) is None]
+
+
+def torch_gradient(loss: Callable, leaves: tuple[Any, ...]) -> tuple[float, tuple[Any, ...]]:
+    """(E, ∇E) of a loss in PyTorch by autograd, as NumPy has them."""
+    torch: Any = installed("torch")
+    value = loss(*leaves)
+    gradient = torch.autograd.grad(value, leaves)
+    return float(value.detach()), tuple(part.numpy() for part in gradient)
+
+
+def by_torch(
+    loss: Callable, leaves: tuple[Any, ...], check: Check
+) -> tuple[list[Contender], list[str]]:
+    """PyTorch's autograd of a loss, as it is and compiled; or a note of why that cannot be."""
+
+    def run(loss: Callable) -> Any:
+        return torch_gradient(loss, leaves)
+
+    compiled_too, notes = by_compile(run, loss, check)
+    return [plain("PyTorch, autograd", lambda: run(loss), check), *compiled_too], notes
+
+
+def by_compile(
+    run: Callable[[Any], Any], function: Callable, check: Check
+) -> tuple[list[Contender], list[str]]:
+    """`run` with `torch.compile` of its function, as a contender; or a note of why it cannot be."""
+    torch: Any = installed("torch")
+    try:
+        program = torch.compile(function)  # compiles at the first call, and needs a C++ compiler
+        return [plain("PyTorch, compiled", lambda: run(program), check)], []
+    except WrongAnswerError:
+        raise
+    except Exception as fault:  # whatever its compilers raise
+        return [], [f"PyTorch, compiled, is left out: {describe_error(fault)}"]

@@ -16,9 +16,8 @@ from handgrad.cli.bench import bench
 from handgrad.cli.explain import explain
 from handgrad.cli.output import BAD_INPUT, print, print_error
 from handgrad.cli.predict import predict, show
-from handgrad.cli.recheck import recheck
 from handgrad.cli.train import train
-from handgrad.cli.verify import audit, repair, verify
+from handgrad.cli.verify import audit, recheck, repair, verify
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 

@@ -11,9 +11,8 @@ from rich.markup import escape
 from handgrad.cli.output import (
     WRONG,
     check_writable,
-    console,
-    draws_bars,
     print,
+    progress_bars,
     table,
     ulps,
     write_json,
@@ -103,11 +102,9 @@ def atlas(
         print_functions(found)
     else:
         print_summary(found)
-    if results:
-        json = place_in(results, found)
-    if json:
-        write_whole(json, measured.as_json(found).encode(errors="backslashreplace"))
-        print(f"atlas: {escape(str(json))}")
+    for path in filter(None, (json, results and place_in(results, found))):
+        write_whole(path, measured.as_json(found).encode(errors="backslashreplace"))
+        print(f"atlas: {escape(str(path))}")
     if html:
         from handgrad.accuracy.page import as_html
 
@@ -117,7 +114,7 @@ def atlas(
 
 def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -> "Atlas":
     """The atlas of the functions named, with a bar while it is made."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TimeRemainingColumn
 
     from handgrad.accuracy.atlas import measure_functions
     from handgrad.bench.report import facts
@@ -126,10 +123,8 @@ def measure(names: list[str], dtypes: str, orders: str, processes: int | None) -
         raise InputError("--processes", "1 or more", processes, "pass 1")
     machine = facts()
     start = perf_counter()
-    with Progress(
-        TextColumn("{task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not draws_bars(),
-    ) as bar:  # fmt: skip
+    counted = "{task.completed} of {task.total}"
+    with progress_bars(counted, BarColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("functions", total=None)
         found = measure_functions(
             names,
@@ -295,13 +290,7 @@ def share(number: float) -> str:
 def measure_every_logit(sample: int | None, plot: Path | None, json: Path | None) -> None:
     """Each form of each scalar gradient of cross-entropy at every finite float32 logit."""
     import jax
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
     from handgrad.accuracy import every_logit, truths
     from handgrad.accuracy.formulas import FORMULAS, OWN, TARGETS
@@ -315,10 +304,8 @@ def measure_every_logit(sample: int | None, plot: Path | None, json: Path | None
         f"is within {reference:.0e} ulp of the truth (balls, at {len(points):,} points)"
     )
     start = perf_counter()
-    with Progress(
-        TextColumn("{task.completed:,.0f} inputs"), BarColumn(), TaskProgressColumn(),
-        TimeRemainingColumn(), console=console, transient=True, disable=not draws_bars(),
-    ) as bar:  # fmt: skip
+    columns = "{task.completed:,.0f} inputs", BarColumn(), TaskProgressColumn()
+    with progress_bars(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task("inputs", total=None)
         outcomes = every_logit.sweep(
             sample=sample,

@@ -68,7 +68,7 @@ def run_jobs(
     figures: Path | None = None,
 ) -> None:
     """Run each job and print its reports; files are written after each, in case it is cut off."""
-    from handgrad.bench.report import Report, facts, slug, write_reports
+    from handgrad.bench.report import Report, draw_figures, facts, slug, write_reports
 
     machine = facts()
     print(f"[bold]{escape(str(machine['device']))}[/], {machine['cores']} cores, "
@@ -87,9 +87,7 @@ def run_jobs(
                 write_reports(results / slug(machine) / f"{name}.json", machine, own)
         reports += own
     if figures:
-        from handgrad.bench.figures import draw
-
-        for path in draw(reports, figures):
+        for path in draw_figures(reports, figures):
             print(f"figure: {escape(str(path))}")
 
 

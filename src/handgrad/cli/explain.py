@@ -6,31 +6,20 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad.cli.output import (
-    WRONG,
-    check_seed,
-    check_writable,
-    print,
-    write_json,
-    write_whole,
-)
+from handgrad.cli.options import Argnums, At, Json
+from handgrad.cli.output import WRONG, check_seed, check_writable, print, write_json, write_whole
 from handgrad.cli.user_file import load_arguments, load_function, parse_argnums
 from handgrad.errors import InputError
 
 
 def explain(
     what: Annotated[str, typer.Argument(help="A case of the catalogue, or my.py:loss.")],
-    at: Annotated[
-        str | None,
-        typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one."),
-    ] = None,
+    at: Annotated[str | None, At] = None,
     gradient: Annotated[
         str | None,
         typer.Option(help="my.py:gradient, by hand, to compare with the end of the tape."),
     ] = None,
-    argnums: Annotated[
-        str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
-    ] = "0",
+    argnums: Argnums = "0",
     order: Annotated[
         int,
         typer.Option(help="2: the tape of the gradient's gradient (of the sum of its entries)."),
@@ -42,7 +31,7 @@ def explain(
     latex: Annotated[
         Path | None, typer.Option(help="Write the derivation of a case to this file, for a paper.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Show what jax.grad does with a loss: every equation, its value, and the way back."""
     from handgrad.explain import as_data, as_html

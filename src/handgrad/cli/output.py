@@ -17,7 +17,7 @@ WRONG, BAD_INPUT, UNDECIDED = 1, 2, 3
 """Exit codes: the judged thing is wrong; bad usage or input; undecided. 0 means all is well."""
 
 console = Console(highlight=False, emoji=False)
-
+error_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 IN_A_KERNEL = {"JPY_PARENT_PID", "JPY_SESSION_NAME"}
 """What Jupyter's kernels have in their environment, and so all that they start."""
@@ -35,18 +35,14 @@ def print(text: Any, markup: bool = True) -> None:
 
 def print_error(message: str) -> None:
     """Print what is wrong, in one line on standard error."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-    errors.print("error:", style="bold red", end=" ")
-    errors.print(printable(" ".join(message.split())), markup=False)
+    error_console.print("error:", style="bold red", end=" ")
+    error_console.print(printable(" ".join(message.split())), markup=False)
 
 
 def print_note(message: str, apart: bool) -> None:
     """Print a line of prose; `apart`: on standard error, as the result is on standard output."""
-    if apart:
-        errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-        errors.print(printable(message), markup=False)
-    else:
-        print(message, markup=False)
+    shown_on = error_console if apart else console
+    shown_on.print(printable(message), soft_wrap=True, markup=False)
 
 
 def printable(text: str) -> str:
@@ -70,12 +66,15 @@ def table(*headings: str, gap: int = 4) -> Table:
 
 def track(items: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:
     """The items, with a bar that counts them on a terminal."""
-    from rich import progress
+    with progress_bars() as progress:
+        yield from progress.track(items, total, description=description)
 
-    hidden = not draws_bars()
-    return iter(
-        progress.track(items, description, total, console=console, transient=True, disable=hidden)
-    )
+
+def progress_bars(*columns: Any) -> Any:
+    """rich's `Progress` with these columns or its usual ones, on a terminal that a person sees."""
+    from rich.progress import Progress
+
+    return Progress(*columns, console=console, transient=True, disable=not draws_bars())
 
 
 def draws_bars() -> bool:

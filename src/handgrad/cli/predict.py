@@ -11,14 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad.cli.file_options import (
-    Decimal,
-    Delimiter,
-    Encoding,
-    Na,
-    NoHeader,
-    file_options,
-)
+from handgrad.cli import options
 from handgrad.cli.output import check_writable, print, print_note, table, write_json, write_pieces
 from handgrad.errors import one_line
 
@@ -45,11 +38,11 @@ def predict(
     unknown: Annotated[
         str, typer.Option(help="Strings that were not seen in training: ignore or refuse them.")
     ] = "ignore",
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    na: Na = None,
+    delimiter: options.Delimiter = None,
+    decimal: options.Decimal = None,
+    encoding: options.Encoding = None,
+    no_header: options.NoHeader = False,
+    na: options.Na = None,
 ) -> None:
     """Predict the class of each row of DATA by MODEL, with the probabilities of all classes.
 
@@ -66,11 +59,11 @@ def predict(
     require_choice("missing", missing, ("as trained", "fill", "refuse"))
     require_choice("unknown", unknown, ("ignore", "refuse"))
     found = load_model(model)
-    given = file_options(
+    given = options.file_options(
         delimiter=delimiter, decimal=decimal, encoding=encoding, no_header=no_header, na=na
     )
     old = found.options
-    options = replace(
+    reading = replace(
         old,
         delimiter=given.delimiter, decimal=given.decimal or old.decimal,
         encoding=given.encoding or old.encoding, header=given.header and old.header,
@@ -84,7 +77,7 @@ def predict(
         if data in names():
             yield found.predict_proba(load(data), **how)
             return
-        for p, strings in found.predict_file(data, options, **how):
+        for p, strings in found.predict_file(data, reading, **how):
             odd.update(strings)
             yield p
 
@@ -131,7 +124,7 @@ def as_csv(rows: Any) -> bytes:
 
 def show(
     model: Annotated[Path, typer.Argument(help="What handgrad train --save wrote.")],
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    json: options.Json = None,
 ) -> None:
     """Show the card of a saved MODEL: its columns, its classes, and what it was trained on."""
     from handgrad.train.saved import card_rows, load_model

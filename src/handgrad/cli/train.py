@@ -1,11 +1,15 @@
 """`handgrad train`: check the gradient on this data, then hand and optax side by side."""
 
+import io
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import wraps
+from inspect import signature
 from os.path import expanduser, getsize, isfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,34 +17,86 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from handgrad.cli.file_options import (
-    Categories,
-    DateFormat,
-    Decimal,
-    Delimiter,
-    Drop,
-    Encoding,
-    Impute,
-    MaxCategories,
-    Na,
-    NoHeader,
-    Text,
-    file_options,
-)
-from handgrad.cli.multiprocess import is_main_process, multiprocess
+from handgrad.cli import options
 from handgrad.cli.output import (
+    BAD_INPUT,
     WRONG,
     check_writable,
     console,
     draws_bars,
     print,
+    print_error,
+    progress_bars,
     table,
     ulps,
     write_json,
     write_whole,
 )
-from handgrad.cli.run_options import RunOptions, write_parameters
 from handgrad.errors import DivergedError, InputError
+
+# --- several processes ----------------------------------------------------------------------------
+
+LOCAL_OPTIONS = ("process_id", "plot", "json")
+"""Options that may differ from one process to another."""
+
+
+def multiprocess(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, within a group of processes if it is given a coordinator."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        coordinator = given["coordinator"]
+        if coordinator is None:
+            for option in ("processes", "process_id"):
+                if given[option] is not None:
+                    raise InputError(
+                        option, "nothing without a coordinator", given[option],
+                        "pass --coordinator HOST:PORT too",
+                    )  # fmt: skip
+            command(**given)
+            return
+        from handgrad.scale.processes import distributed
+
+        about = {name: str(given[name]) for name in signature(command).parameters}
+        for name in (*LOCAL_OPTIONS, "coordinator"):
+            about.pop(name)
+        with distributed(
+            coordinator,
+            given["processes"],
+            given["process_id"],
+            about=about,
+            lost=end_process,
+            refused=print_error,
+        ):
+            console.quiet = not is_main_process()
+            code = 0
+            try:
+                command(**given)
+            except typer.Exit as done:  # raised by all processes alike: they leave together
+                code = done.exit_code
+            finally:
+                console.quiet = False
+        if code:
+            raise typer.Exit(code)
+
+    return run
+
+
+def is_main_process() -> bool:
+    """Whether this process prints and writes files: it is the only one, or process 0."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def end_process(message: str) -> None:
+    """Print which process was lost, and end at once: this one would wait for it for ever."""
+    print_error(message)
+    sys.stdout.flush()
+    os._exit(BAD_INPUT)
+
+
+# --- the command ----------------------------------------------------------------------------------
 
 
 @multiprocess
@@ -99,7 +155,7 @@ def train(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the loss and the decision boundary into this PNG.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    json: options.Json = None,
     params: Annotated[Path | None, typer.Option(help="Write the parameters to this .npz.")] = None,
     log: Annotated[
         Path | None, typer.Option(help="Append progress to this file, as JSON lines.")
@@ -121,17 +177,17 @@ def train(
     test_fraction: Annotated[
         float, typer.Option(help="The share of the rows that are held out.")
     ] = 0.25,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    na: Na = None,
-    drop: Drop = None,
-    text: Text = None,
-    date_format: DateFormat = None,
-    impute: Impute = None,
-    max_categories: MaxCategories = 1_000,
-    categories: Categories = "auto",
+    delimiter: options.Delimiter = None,
+    decimal: options.Decimal = None,
+    encoding: options.Encoding = None,
+    no_header: options.NoHeader = False,
+    na: options.Na = None,
+    drop: options.Drop = None,
+    text: options.Text = None,
+    date_format: options.DateFormat = None,
+    impute: options.Impute = None,
+    max_categories: options.MaxCategories = 1_000,
+    categories: options.Categories = "auto",
 ) -> None:
     """Train on DATA: the gradient checked on it, then hand and optax side by side."""
     import jax
@@ -156,7 +212,7 @@ def train(
     check_writable("--json", json, ".json")
     check_writable("--params", params, ".npz")
     check_writable("--save", save, ".npz")
-    reading = file_options(
+    reading = options.file_options(
         delimiter=delimiter, decimal=decimal, encoding=encoding, no_header=no_header, na=na,
         drop=drop, text=text, date_format=date_format, impute=impute,
         max_categories=max_categories, categories=categories,
@@ -195,12 +251,12 @@ def train(
             f"{data}, which is streamed", "train on it with one process and one device",
         )  # fmt: skip
     check_mesh_fits(mesh, size, training.examples)
-    options = RunOptions(
+    run = RunOptions(
         checkpoint, every_steps, every_seconds, resume, log,
         {"data": training.name, "model": name, "optimizer": optimizer, "seed": seed, "dtype": dtype,
          "learning rate": learning_rate, "l2": l2},
     )  # fmt: skip
-    options.check()
+    run.check()
     print(
         f"[bold]{escape(training.name)}[/]: {training.examples:,} training and {test.examples:,} "
         f"test examples, {training.features} features, {training.classes} classes"
@@ -215,19 +271,19 @@ def train(
     try:
         with (
             x64(dtype == "float64"),
-            options.open() as saving,
+            run.open() as options_of,
             show_progress([side.name for side in pair]) as progress,
         ):
             result = comparison.compare(
                 pair, training, test, dtype=dtype, seed=seed, epochs=epochs, tol=tol,
                 batch_size=size, shuffle=not in_order,
                 on_check=lambda check: report_check(check, report), progress=progress,
-                options_of=saving,
+                options_of=options_of,
                 update_seconds=UPDATE_SECONDS if draws_bars() else None,
                 **({} if mesh is None else {"mesh": mesh}),
             )  # fmt: skip
     except comparison.StoppedError as stopped:
-        raise options.exit_of(stopped) from None
+        raise run.exit_of(stopped) from None
     except DivergedError as error:
         if "check" not in report or report["check"]["ok"]:
             raise
@@ -280,9 +336,131 @@ def train(
     if json and is_main_process():
         write_json(json, report)
     if "hand" in report:
-        options.report(result.results)
+        run.report(result.results)
     if not report["check"]["ok"]:
         raise typer.Exit(WRONG)
+
+
+# --- what of a run is saved -----------------------------------------------------------------------
+
+SIDES = ("hand", "optax")
+SECONDS = 60.0
+"""From one checkpoint to the next, by default."""
+
+
+@dataclass
+class RunOptions:
+    """The options that say what of a run is saved, and whether to continue a saved one."""
+
+    folder: Path | None
+    every_steps: int | None
+    every_seconds: float | None
+    resume: bool
+    log: Path | None
+    settings: dict[str, Any]
+    """The options that a checkpoint is known by."""
+
+    def check(self) -> None:
+        """Raise InputError unless everything can be saved as asked. Writes nothing."""
+        from handgrad.scale.checkpoints import check_folder
+        from handgrad.train.log import RunLog
+
+        if self.folder is None:
+            given = {"every_steps": self.every_steps, "every_seconds": self.every_seconds}
+            for option, value in {**given, "resume": self.resume or None}.items():
+                if value is not None:
+                    wanted = "a --checkpoint to go with it"
+                    raise InputError(option, wanted, "none", "name a folder")
+        else:
+            check_folder(self.folder, SIDES)
+            for side in SIDES:
+                self._checkpoints(side).check(self.resume)
+        if self.log is not None and is_main_process():
+            RunLog(self.log, self.resume)
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[str], dict[str, Any]]]:
+        """Holds the folder and defers signals; gives the options of `fit` for a side."""
+        from handgrad.scale.checkpoints import lock_folder
+        from handgrad.scale.processes import defer_signals
+        from handgrad.train.log import RunLog
+
+        with ExitStack() as stack:
+            if self.folder is not None:
+                if is_main_process():
+                    stack.enter_context(lock_folder(self.folder))
+                stack.enter_context(defer_signals())
+            log = None
+            if self.log and is_main_process():
+                log = RunLog(self.log, self.resume, facts=self.settings, warn=print_warning)
+
+            def options_of(side: str) -> dict[str, Any]:
+                found: dict[str, Any] = {"resume": self.resume}
+                if self.folder is not None:
+                    found["checkpoint"] = self._checkpoints(side)
+                if log:
+                    found["log"] = log.of(side=side)
+                return found
+
+            yield options_of
+
+    def _checkpoints(self, side: str) -> Any:
+        from handgrad.scale.checkpoints import Checkpoints
+
+        assert self.folder is not None
+        seconds = self.every_seconds
+        if seconds is None and self.every_steps is None:
+            seconds = SECONDS
+        return Checkpoints(
+            self.folder / side, self.every_steps, seconds,
+            settings={"side": side, **self.settings}, warn=print_warning,
+        )  # fmt: skip
+
+    def report(self, results: dict[str, Any]) -> None:
+        """Print from where a run continued. Raises InputError if its end could not be saved."""
+        for side, result in results.items():
+            if result.history.start:
+                print(f"{side} went on from step {result.history.start:,}")
+        for side, result in results.items():
+            self.check_saved(side, result.history)
+
+    def exit_of(self, stopped: Any) -> typer.Exit:
+        """Print where a stopped run stands and how to continue; the exit code is 128 + signal.
+
+        Raises InputError if it could not be saved.
+        """
+        self.check_saved(stopped.side, stopped.history)
+        print(f"{stopped}; saved in {escape(str(self.folder))}")
+        print("go on with the same command and --resume")
+        return typer.Exit(128 + stopped.history.signal)
+
+    def check_saved(self, side: str, history: Any) -> None:
+        """Raise InputError if the end of a run could not be saved."""
+        if history.unsaved:
+            raise InputError(
+                "checkpoint", f"room to save the end of {side}, step {history.end:,}",
+                history.unsaved, "make room, and go on from what is saved with --resume",
+            )  # fmt: skip
+
+
+def print_warning(message: str) -> None:
+    """One line in yellow."""
+    print(f"[yellow]{escape(message)}[/]")
+
+
+def write_parameters(path: Path, results: dict[str, Any]) -> None:
+    """Write the parameters of both sides to an .npz, whole or not at all; `numpy.load` reads it."""
+    import jax
+    import numpy as np
+
+    arrays = {
+        f"{side}{jax.tree_util.keystr(key)}": np.asarray(leaf)
+        for side, result in results.items()
+        for key, leaf in jax.tree_util.tree_leaves_with_path(result.params)
+    }
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_whole(path, content.getvalue())
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -356,14 +534,10 @@ UPDATE_SECONDS = 0.5
 @contextmanager
 def show_progress(names: Sequence[str]) -> Iterator[Callable[[str, Any], None]]:
     """A bar for each name, on a terminal; gives a function that moves the bar of a name."""
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn
 
-    columns = ("{task.description:>5}", "loss {task.fields[loss]}", "{task.fields[pace]}")
-    name, loss, pace = map(TextColumn, columns)
-    with Progress(
-        name, BarColumn(), loss, pace,
-        console=console, transient=True, disable=not draws_bars(),
-    ) as progress:  # fmt: skip
+    texts = "{task.description:>5}", "loss {task.fields[loss]}", "{task.fields[pace]}"
+    with progress_bars(texts[0], BarColumn(), *texts[1:]) as progress:
         tasks = {name: progress.add_task(name, total=None, loss="", pace="") for name in names}
 
         def show(name: str, seen: Any) -> None:

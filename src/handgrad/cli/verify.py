@@ -1,4 +1,8 @@
-"""`handgrad verify`, `audit` and `repair`: gradients before the judge, and gradients mended."""
+"""`handgrad verify`, `recheck`, `audit` and `repair`: gradients before the judge, and mended.
+
+A certificate is data. It names Python files, but `recheck` runs none because it says so: only those
+that stand beside it on the command line.
+"""
 
 import json as jsonlib
 import os
@@ -10,7 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
+from handgrad.cli.options import Argnums, At, Json
 from handgrad.cli.output import (
     BAD_INPUT,
     UNDECIDED,
@@ -29,6 +35,8 @@ from handgrad.errors import InputError
 
 FEW, PROCESSES = 3, 2
 """Up to FEW cases are judged here; more are shared among PROCESSES, each of which loads JAX."""
+MAX_BYTES = 2**28
+"""Of a certificate file: a larger file is something else."""
 
 
 def verify(
@@ -37,16 +45,11 @@ def verify(
         typer.Argument(help="Cases of the catalogue (all if none), or one my.py:gradient."),
     ] = None,
     of: Annotated[str | None, typer.Option(help="my.py:loss that the gradient belongs to.")] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one."),
-    ] = None,
+    at: Annotated[str | None, At] = None,
     points: Annotated[
         str | None, typer.Option(help="my.py:points: a function key -> further arguments.")
     ] = None,
-    argnums: Annotated[
-        str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
-    ] = "0",
+    argnums: Argnums = "0",
     dtype: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,20 +133,26 @@ def judge_catalogue(names: list[str] | None, options: dict[str, Any]) -> list[An
 
 def judge_case(options: dict[str, Any], name: str) -> Any:
     """The verdict on one case of the catalogue."""
-    import jax
-
-    from handgrad._precision import x64
-    from handgrad.catalogue import case
     from handgrad.verify import verify as judge
 
-    entry = case(name)
-    with x64():
-        at = entry.example(jax.random.key(options["seed"]))
+    entry, at = _drawn(name, options["seed"])
     verdict = judge(
         entry.gradient, of=entry.loss, at=at, argnums=entry.argnums, name=name, **options
     )
     verdict.record["subject"] = {"case": name, "seed": options["seed"]}
     return verdict
+
+
+def _drawn(name: str, seed: int) -> tuple[Any, tuple]:
+    """A case of the catalogue, with an example of its arguments."""
+    import jax
+
+    from handgrad._precision import x64
+    from handgrad.catalogue import case
+
+    entry = case(name)
+    with x64():
+        return entry, entry.example(jax.random.key(seed))
 
 
 def judge_file(
@@ -203,17 +212,130 @@ def print_table(verdicts: list[Any]) -> None:
             print(f"  {verdict.name}: {verdict.cause}", markup=False)
 
 
+# --- a certificate, judged again ------------------------------------------------------------------
+
+
+def moved(name: str) -> Any:
+    """The option that says where a function of a certificate is now."""
+    return typer.Option(help=f"Where my.py:{name} is now, if it has moved.")
+
+
+def recheck(
+    file: Annotated[Path, typer.Argument(help="A file that handgrad verify --json wrote.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="The Python files that it names; they are run.")
+    ] = None,
+    gradient: Annotated[str | None, moved("gradient")] = None,
+    of: Annotated[str | None, moved("loss")] = None,
+    at: Annotated[str | None, moved("example")] = None,
+    points: Annotated[str | None, moved("points")] = None,
+    json: Json = None,
+) -> None:
+    """Judge again at the recorded inputs, and compare with the certificate."""
+    from handgrad.verify import verify as judge
+    from handgrad.verify.verdict import (
+        differs_here,
+        read_certificate,
+        what_changed,
+        with_recorded_inputs,
+    )
+
+    check_writable("--json", json, ".json")
+    given = {"gradient": gradient, "of": of, "at": at, "points": points}
+    results = []
+    for text in _certificates(file):
+        data = read_certificate(text, str(file))
+        function, question = _question(data["subject"], given, files or [])
+        question["at"] = with_recorded_inputs(question["at"], data)
+        asked = data["question"]
+        argnums = asked["argnums"]
+        question["argnums"] = tuple(argnums) if isinstance(argnums, list) else argnums
+        verdict = judge(
+            function, name=data["name"], **question, dtypes=tuple(asked["dtypes"]),
+            digits=asked["digits"], evaluations=asked["evaluations"], seed=asked["seed"],
+            reference=data["reference"], strict=asked.get("strict", False),
+        )  # fmt: skip
+        changed = what_changed(data, verdict)
+        results.append({"name": data["name"], "holds": not changed, "changed": changed})
+        said = "[bold red]no longer holds[/]" if changed else "[green]holds[/]"
+        if not verdict.ok and not changed:
+            kind = "undecided" if verdict.is_undecided else "NOT right"
+            said = f"the verdict holds: [bold red]{kind}[/]: {escape(str(verdict.fault))}"
+        print(f"{escape(data['name'])}: {said}")
+        for line in changed:
+            print(f"  {line}", markup=False)
+        for line in differs_here(data, verdict):
+            print(f"  differs on this machine: {line}", markup=False)
+    if json:
+        write_json(json, {"certificates": results})
+    if not all(result["holds"] for result in results):
+        raise typer.Exit(WRONG)
+
+
+def _certificates(file: Path) -> list[str]:
+    if not os.path.isfile(file) or os.path.getsize(file) > MAX_BYTES:
+        raise InputError("FILE", "a certificate", f"{file}, which is none", "name a file")
+    try:
+        data = jsonlib.loads(file.read_bytes())
+        many = data.get("certificates") if isinstance(data, dict) else None
+        texts = [jsonlib.dumps(one) for one in (many if isinstance(many, list) else [data])]
+    except OSError as fault:
+        raise InputError("FILE", "a certificate", f"{file}: {fault}", "name a file") from None
+    except (ValueError, RecursionError) as fault:
+        raise InputError("FILE", "JSON", f"{file}: {fault}", "write it again") from None
+    if not texts:
+        raise InputError("FILE", "at least one certificate", f"none in {file}", "write it again")
+    return texts
+
+
+def _question(
+    recorded: dict[str, Any], given: dict[str, str | None], files: list[Path]
+) -> tuple[Any, dict[str, Any]]:
+    """The gradient to judge and the rest of the question.
+
+    Each function is the one given, else the one recorded, if that lies in one of `files`.
+    """
+    known = [os.path.realpath(file) for file in files]
+    named: dict[str, Any] = {key: spec or recorded.get(key) for key, spec in given.items()}
+    for key, spec in named.items():
+        path = spec.rpartition(":")[0].replace("\0", "") if isinstance(spec, str) else ""
+        if spec and not given[key] and os.path.realpath(path) not in known:
+            raise InputError(
+                "FILE", "beside the certificate the Python files to run",
+                f"none called {path!r}, of which it names {spec!r}",
+                f"read {path} first; if you trust it, add it: recheck FILE {path}",
+            )  # fmt: skip
+    if "case" in recorded and not named["gradient"]:
+        from handgrad.verify.api import MOST_SEEDS
+
+        name, seed = recorded["case"], recorded.get("seed", 0)
+        if not isinstance(name, str) or not (isinstance(seed, int) and 0 <= seed < MOST_SEEDS):
+            raise InputError("FILE", "a case and a seed", f"{name!r}, {seed!r}", "write it again")
+        entry, example = _drawn(name, seed)
+        return entry.gradient, {"of": entry.loss, "at": example}
+    missing = [key for key in ("gradient", "of", "at") if not named[key]]
+    if missing:
+        raise InputError(
+            "FILE", "a certificate that names its functions", f"none for {', '.join(missing)}",
+            "name them: --gradient my.py:gradient --of my.py:loss --at my.py:example",
+        )  # fmt: skip
+    question = {"of": load_function("--of", named["of"]), "at": load_arguments("--at", named["at"])}
+    if named["points"]:
+        question["points"] = load_function("--points", named["points"])
+    return load_function("--gradient", named["gradient"]), question
+
+
+# --- repair and audit -----------------------------------------------------------------------------
+
+
 def repair(
     what: Annotated[str, typer.Argument(help="my.py:loss, a function of one number or many.")],
-    at: Annotated[
-        str,
-        typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one."),
-    ],
+    at: Annotated[str, At],
     dtype: Annotated[
         str,
         typer.Option(help="float32, float64, bfloat16 or float16: where digits are to be kept."),
     ] = "float32",
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Find the derivative of a function in a form that keeps its digits, and print it as code.
 
@@ -245,7 +367,7 @@ def audit(
         list[str] | None,
         typer.Option(help="'NAME: reason' of a rule that is no derivative on purpose; repeatable."),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write what was printed to this file.")] = None,
+    json: Json = None,
 ) -> None:
     """Judge the custom_jvp and custom_vjp rules of a package, at arguments that are drawn.
 

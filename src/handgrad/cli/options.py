@@ -1,12 +1,22 @@
-"""Options that say how a user's own file is read: those of `train`, and of `predict`."""
+"""Options that several commands take, and how a user's own table is read by them."""
 
 import csv
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from handgrad.data import FileOptions
+
+Json = Annotated[Path | None, typer.Option(help="Write what was printed to this file.")]
+At = typer.Option(help="my.py:example: a tuple of arguments, or a function that returns one.")
+"""Beside a type: some commands need it, to others it may be left out."""
+Argnums = Annotated[
+    str, typer.Option(help="Arguments to differentiate, as in jax.grad: 0, or 0,1.")
+]
+
+# --- how a table is read --------------------------------------------------------------------------
 
 Delimiter = Annotated[
     str | None, typer.Option(help="What separates the columns of a text file: ';', or tab.")
