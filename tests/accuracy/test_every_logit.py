@@ -15,11 +15,11 @@ from handgrad.accuracy.every_logit import (
     as_data,
     binned,
     check_sample,
+    error_figure,
     failures_of_own,
     inputs_of,
     sweep,
 )
-from handgrad.accuracy.figure import error_figure
 from handgrad.accuracy.formulas import (
     FORMULAS,
     LIBRARY,

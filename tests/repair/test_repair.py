@@ -17,9 +17,17 @@ from benchmarks.repair import ENTRIES, passes_to_order_two, run
 from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, sigmoid
 from handgrad.repair import measured
-from handgrad.repair.code import load, module
 from handgrad.repair.reading import read
-from handgrad.repair.terms import argument, constant, derivative, function, on_arrays, where
+from handgrad.repair.terms import (
+    argument,
+    constant,
+    derivative,
+    function,
+    load,
+    module,
+    on_arrays,
+    where,
+)
 
 X = argument(0)
 Z, Y = np.array([0.5, -2.0, 1.0]), np.array([0.0, 1.0, 1.0])

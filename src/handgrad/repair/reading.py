@@ -1,5 +1,7 @@
 """Reading a function: the one formula that it applies to every entry, and the sum around it."""
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +16,7 @@ from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
 from handgrad.interop import as_jax
 from handgrad.repair.terms import (
+    ARITHMETIC,
     COMPARISONS,
     FUNCTIONS,
     Expression,
@@ -23,16 +26,14 @@ from handgrad.repair.terms import (
     function,
     is_number,
     make,
-    raised,
     where,
 )
 
 DIRECT: dict[str, Callable[..., Expression]] = {
-    "add": lambda a, b: a + b, "add_any": lambda a, b: a + b, "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "neg": lambda a: -a,
-    "square": lambda a: a * a, "max": lambda a, b: function("max", a, b),
-    "min": lambda a, b: function("min", a, b), "not": lambda a: _not(a),
-    "and": lambda a, b: _either(a, b, "and", 0), "or": lambda a, b: _either(a, b, "or", 1),
+    **ARITHMETIC, "add_any": operator.add, "square": lambda a: a * a,
+    "max": functools.partial(function, "max"), "min": functools.partial(function, "min"),
+    "not": lambda a: constant(int(not a.value)) if a.op == "const" else make("not", (a,)),
+    "and": lambda a, b: _either(a, b, "and", False), "or": lambda a, b: _either(a, b, "or", True),
     "is_finite": lambda a: constant(1), "stop_gradient": lambda a: a,
     "clamp": lambda low, x, high: function("min", function("max", x, low), high),
 }  # fmt: skip
@@ -188,11 +189,11 @@ class Reader:
         if name in COMPARISONS or SAME_FUNCTION.get(name, name) in FUNCTIONS:
             return [function(SAME_FUNCTION.get(name, name), *operands)]
         if name == "integer_pow":
-            return [raised(operands[0], Fraction(params["y"]))]
+            return [operands[0] ** params["y"]]
         if name == "pow":
             base, exponent = operands
             simple = is_number(exponent) and exponent.value.denominator <= 2
-            return [raised(base, exponent.value) if simple else function("power", base, exponent)]
+            return [base**exponent.value if simple else function("power", base, exponent)]
         if name == "select_n" and len(operands) == 3:
             return [where(operands[0], operands[2], operands[1])]
         if name in jaxprs.ENTERED:
@@ -211,13 +212,11 @@ class Reader:
             return operands[0]
         if name == "neg":
             return _Sum(operands[0].term, -operands[0].scale)
-        if name in ("mul", "div") and any(
-            is_number(o) for o in operands if isinstance(o, Expression)
-        ):
+        if name in ("mul", "div"):
             first, second = operands
             if name == "mul" and isinstance(first, Expression):
                 first, second = second, first
-            if isinstance(first, _Sum):
+            if isinstance(second, Expression) and is_number(second):
                 factor = second.value if name == "mul" else 1 / second.value
                 return _Sum(first.term, first.scale * factor)
         if name in jaxprs.ENTERED:
@@ -231,13 +230,9 @@ def _place(equation: Any) -> str:
     return jaxprs.place_in_words(equation) or "in JAX"
 
 
-def _not(a: Expression) -> Expression:
-    return constant(int(not a.value)) if a.op == "const" else make("not", (a,))
-
-
-def _either(a: Expression, b: Expression, op: str, strong: int) -> Expression:
+def _either(a: Expression, b: Expression, op: str, strong: bool) -> Expression:
     """A conjunction or a disjunction; `strong` is the value of one side that decides."""
     for one, other in ((a, b), (b, a)):
         if one.op == "const":
-            return constant(strong) if bool(one.value) == bool(strong) else other
+            return constant(int(strong)) if bool(one.value) == strong else other
     return a if a is b else make(op, (a, b))
