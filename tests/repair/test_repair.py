@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 import handgrad as hg
 from benchmarks.repair import ENTRIES, passes_to_order_two, run
@@ -70,12 +69,6 @@ def test_sigmoid_gets_its_digits_back(sigmoids):
 RUFF = shutil.which("ruff", path=Path(sys.executable).parent)
 
 
-def check_code(found, x, *rest):
-    function = load(found.source)[found.name]
-    check_grads(lambda x: function(x, *rest), (x,), order=2)
-    check_format(found.source)
-
-
 def check_format(source):
     assert max(map(len, source.splitlines())) <= 88
     if RUFF:
@@ -85,8 +78,9 @@ def check_format(source):
 
 
 def test_the_printed_code_runs_by_itself_and_has_a_right_rule_to_order_two(sigmoids, probabilities):
-    check_code(sigmoids, jnp.linspace(-3.0, 3.0, 7))
-    check_code(probabilities, jnp.asarray(Z))
+    for found, x in ((sigmoids, np.linspace(-3.0, 3.0, 7)), (probabilities, Z)):
+        assert passes_to_order_two(found.source, found.name, (x,))
+        check_format(found.source)
 
 
 def test_long_formulas_are_printed_as_a_formatter_leaves_them():
@@ -113,13 +107,13 @@ def test_a_rule_that_is_wrong_to_order_two_is_noticed(sigmoids):
     """The value of the first derivative stays; its derivative is lost."""
     wrong = sigmoids.source.replace("derivative(x) *", "jax.lax.stop_gradient(derivative(x)) *")
     assert wrong != sigmoids.source
-    assert passes_to_order_two(sigmoids.source, sigmoids.name, (1.0,))
-    assert not passes_to_order_two(wrong, sigmoids.name, (1.0,))
+    assert not passes_to_order_two(wrong, sigmoids.name, (np.linspace(-3.0, 3.0, 7),))
 
 
 @pytest.mark.slow
 def test_so_does_that_of_a_mean_with_labels(cross_entropies):
-    check_code(cross_entropies, jnp.asarray(Z), jnp.asarray(Y))
+    assert passes_to_order_two(cross_entropies.source, cross_entropies.name, (Z, Y))
+    check_format(cross_entropies.source)
 
 
 @pytest.mark.slow

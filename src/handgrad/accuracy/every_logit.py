@@ -136,7 +136,7 @@ def sweep(
     """
     check_sample(sample, blocks)
     count = BLOCK if sample is None else -(-sample // len(blocks))
-    runner = SweepRunner(formulas, count)
+    runner = SweepRunner(formulas, count, len(blocks))
     parts: list[list[np.ndarray]] = []
     done = 0
     for measured, found in runner.measure_all(blocks):
@@ -246,9 +246,6 @@ def inputs_of(blocks: UInt32[Array, "B"], count: int) -> Float[Array, "B count"]
     return lax.bitcast_convert_type(bits, jnp.float32)
 
 
-scaled_truth = jax.jit(scaled, static_argnums=0)
-
-
 @jax.jit
 def measure(y: Float[Array, "B count"], truth: Scaled) -> Int[Array, "measures B"]:
     """The `MEASURES` of each block, in one pass; the maxima as the bits of a float32.
@@ -291,17 +288,18 @@ def measure(y: Float[Array, "B count"], truth: Scaled) -> Int[Array, "measures B
 
 
 class SweepRunner:
-    """Compiled formulas, and the devices that they run on; `sample` inputs of each block."""
+    """Compiled formulas, and the devices that they run on; `count` inputs of each of the blocks."""
 
-    def __init__(self, formulas: Sequence[Formula], sample: int = BLOCK):
+    def __init__(self, formulas: Sequence[Formula], count: int, blocks: int):
         self.formulas = tuple(formulas)
-        self.count = sample
+        self.count = count
         self.compiled = [jax.jit(formula.function) for formula in self.formulas]
         devices = jax.devices()
         mesh = Mesh(np.array(devices), ("blocks",), axis_types=(AxisType.Auto,))
         self.sharding = NamedSharding(mesh, PartitionSpec("blocks"))
         per_call = PER_CALL.get(devices[0].platform, PER_CALL_ELSEWHERE)
-        self.blocks_per_call = max(1, per_call // self.count) * len(devices)
+        on_each = min(max(1, per_call // count), -(-blocks // len(devices)))
+        self.blocks_per_call = max(2, on_each) * len(devices)
 
     def inputs(self, blocks: np.ndarray) -> Float[Array, "B count"]:
         """The inputs of these blocks and, to fill the call, of the last one again."""
@@ -322,7 +320,7 @@ class SweepRunner:
                 truth = formula.target.truth
                 if truth not in truths:
                     with x64():
-                        truths[truth] = scaled_truth(truth, z)
+                        truths[truth] = scaled(truth, z)
                 found.append(measure(function(z), truths[truth]))
             if pending:
                 yield _fetch(*pending)
@@ -330,16 +328,24 @@ class SweepRunner:
         if pending:
             yield _fetch(*pending)
 
-    def evaluate_block(
-        self, formula: Formula, block: int
+    def evaluate(
+        self, formula: Formula, blocks: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Inputs of one block, what the formula computes there, and the truth in float64."""
-        z = self.inputs(np.array([block]))
+        """Inputs of some blocks, what the formula computes there, and the truth in float64."""
+        z = self.inputs(blocks)
         y = self.compiled[self.formulas.index(formula)](z)
         with x64():
-            truth = scaled_truth(formula.target.truth, z)
-        scale, high, low = (np.asarray(part[0], np.float64) for part in truth)
-        return np.asarray(z[0]), np.asarray(y[0]), (high + low) / scale
+            truth = scaled(formula.target.truth, z)
+        scale, high, low = (np.asarray(part, np.float64) for part in truth)
+        true = (high + low) / scale
+        return tuple(part[: len(blocks)] for part in (np.asarray(z), np.asarray(y), true))
+
+    def at_infinities(self, formula: Formula) -> tuple[float, float]:
+        """What the formula computes at −∞ and at ∞."""
+        z = np.resize(np.float32([-np.inf, np.inf]), (self.blocks_per_call, self.count))
+        y = self.compiled[self.formulas.index(formula)](jax.device_put(z, self.sharding))
+        minus, plus = np.asarray(y).ravel()[:2].tolist()
+        return minus, plus
 
     def seconds_per_input(self, formula: Formula, blocks: np.ndarray) -> float:
         """The best of three runs over the inputs of one call."""
@@ -368,35 +374,33 @@ def _result(
     maxima = {name: columns[name].view(np.float32) for name in MEASURES[:MAXIMA]}
     totals = {name: int(columns[name].sum(dtype=np.int64)) for name in MEASURES[MAXIMA:]}
     worst = int(np.argmax(columns["max_ulp"]))
-    z, y, true = runner.evaluate_block(formula, blocks[worst])
+    distance = blocks & 0x3FFF  # from 0: the bits without that of the sign
+    nearest = {
+        kind: int(np.argmin(np.where(columns[kind] > 0, distance, np.iinfo(blocks.dtype).max)))
+        for kind in FAILURES
+        if totals[kind]
+    }
+    chosen, rows = np.unique([worst, *nearest.values()], return_inverse=True)
+    there = runner.evaluate(formula, blocks[chosen])
+    z, y, true = (part[rows[0]] for part in there)
     at = int(np.argmax(np.where(_countable(y, true), ulp_error(y, true, "float32"), -1)))
-    infinities = jnp.array([-jnp.inf, jnp.inf], jnp.float32)
-    minus, plus = map(float, jax.jit(formula.function)(infinities))
+    minus, plus = runner.at_infinities(formula)
     with x64():
         limits = formula.target.truth.float64(jnp.array([-jnp.inf, jnp.inf], jnp.float64))
     return SweepResult(
-        target=formula.target.name,
-        form=formula.form,
-        formula=formula.text,
-        inputs=len(blocks) * runner.count,
-        max_ulp=float(maxima["max_ulp"][worst]),
-        worst_at=float(z[at]),
-        computed=float(y[at]),
-        true=float(true[at]),
+        target=formula.target.name, form=formula.form, formula=formula.text,
+        inputs=len(blocks) * runner.count, max_ulp=float(maxima["max_ulp"][worst]),
+        worst_at=float(z[at]), computed=float(y[at]), true=float(true[at]),
         nearest={
-            kind: _nearest(runner, formula, blocks, columns[kind], kind)
-            for kind in FAILURES
-            if totals[kind]
+            kind: _nearest(*(part[row] for part in there), kind)
+            for kind, row in zip(nearest, rows[1:], strict=True)
         },
         subnormal_max_ulp=float(maxima["subnormal_max_ulp"].max()),
-        ns=runner.seconds_per_input(formula, blocks) * 1e9,
-        at_infinities=(minus, plus),
-        limits_right=[minus, plus] == limits.tolist(),
-        blocks=blocks,
+        ns=runner.seconds_per_input(formula, blocks) * 1e9, at_infinities=(minus, plus),
+        limits_right=[minus, plus] == limits.tolist(), blocks=blocks,
         profile=np.where(columns["normal"] > 0, maxima["max_ulp"], np.nan),
-        failing=(columns["nan"] + columns["inf"] + columns["wrong_sign"]) > 0,
-        **totals,
-    )
+        failing=(columns["nan"] + columns["inf"] + columns["wrong_sign"]) > 0, **totals,
+    )  # fmt: skip
 
 
 def _countable(y: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -404,12 +408,8 @@ def _countable(y: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.isfinite(y) & (np.abs(true) >= np.finfo(np.float32).tiny)
 
 
-def _nearest(
-    runner: SweepRunner, formula: Formula, blocks: np.ndarray, counts: np.ndarray, kind: str
-) -> float:
+def _nearest(z: np.ndarray, y: np.ndarray, true: np.ndarray, kind: str) -> float:
     """The input nearest to 0 at which this kind of failure occurs."""
-    magnitude = np.where(counts > 0, blocks & 0x3FFF, np.iinfo(blocks.dtype).max)
-    z, y, true = runner.evaluate_block(formula, blocks[np.argmin(magnitude)])
     failing = {
         "nan": np.isnan(y),
         "inf": np.isinf(y),

@@ -19,6 +19,7 @@ The formulas are elementwise functions of an array of logits. Of four forms, for
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -82,6 +83,7 @@ SECH_SQUARED = Truth(
 TRUTHS = (SIGMA, SIGMA_OF_MINUS, MINUS_SIGMA_OF_MINUS, SIGMA_DERIVATIVE, SECH_SQUARED)
 
 
+@partial(jax.jit, static_argnums=0)
 def scaled(truth: Truth, z: Float[Array, "*shape"]) -> Scaled:
     """The truth at float32 `z`, ready to measure with. Must be traced with float64 enabled."""
     t = truth.float64(z.astype(jnp.float64))

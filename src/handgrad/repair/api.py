@@ -120,10 +120,7 @@ def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
 
 def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) -> Repair:
     """The repair of a function of a vector of logits."""
-    name = getattr(f, "__name__", "f")
-    name = (
-        name if name.isidentifier() and name not in ("softmax", "others", "exponentials") else "f"
-    )
+    name = _name_of(f, "softmax", "others", "exponentials")
     source = vector.source(logits, name, _argument_names(f, len(at)))
     namespace = load(source)
     slope = namespace["derivative"]
@@ -164,7 +161,7 @@ class Search:
             self.term = constant(core.scale * entries) * core.term
         self.labels = _rows(at[1:])
         self.arguments = _argument_names(f, len(at))
-        self.name = core.name if core.name.isidentifier() else "f"
+        self.name = _name_of(f)
         self.notes: list[str] = []
         self.each = _on_entries(f, at)
         self.usual = _read_gradient(self.each, tuple(np.ravel(value)[0] for value in at))
@@ -413,6 +410,11 @@ def _rows(labels: tuple) -> tuple[tuple[float, ...], ...]:
     columns = np.broadcast_arrays(*(np.asarray(label, np.float64).ravel() for label in labels))
     rows = dict.fromkeys(zip(*(column.tolist() for column in columns), strict=True))
     return tuple(rows)[:MOST_ROWS]
+
+
+def _name_of(f: Callable, *taken: str) -> str:
+    name = getattr(f, "__name__", "f")
+    return name if name.isidentifier() and name not in taken else "f"
 
 
 def _argument_names(f: Callable, count: int) -> list[str]:

@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -53,18 +53,9 @@ class Core:
 
     term: Expression
     """The formula: argument 0 is x, argument i the entry of the i-th argument."""
-    scale: Fraction
-    """What the sum over entries is multiplied by; 1 where there is no sum."""
-    is_sum: bool
-    name: str
-
-
-@dataclass(frozen=True)
-class _Sum:
-    """A multiple of a sum over the entries."""
-
-    term: Expression
     scale: Fraction = Fraction(1)
+    """What the sum over entries is multiplied by; 1 where there is no sum."""
+    is_sum: bool = False
 
 
 def read(f: Callable, at: Any) -> Core:
@@ -72,7 +63,6 @@ def read(f: Callable, at: Any) -> Core:
 
     Raises InputError where there is none: the entries meet each other, or the value is random.
     """
-    name = getattr(f, "__name__", "f")
     if not isinstance(at, tuple) or not at:
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(x,)")
     leaves = [_as_array(place, value) for place, value in enumerate(at)]
@@ -105,10 +95,10 @@ def read(f: Callable, at: Any) -> Core:
     shape = program.jaxpr.outvars[0].aval.shape
     if isinstance(value, Expression) and not (size == 1 or shape == leaves[0].shape):
         raise _no_core("f", f"a value of shape {shape} for entries of shape {leaves[0].shape}")
-    total = value if isinstance(value, _Sum) else _Sum(value)
-    if not depends(total.term):
+    core = value if isinstance(value, Core) else Core(value)
+    if not depends(core.term):
         raise InputError("f", "a function of its first argument", "a constant", "use the argument")
-    return Core(total.term, total.scale, isinstance(value, _Sum), name)
+    return core
 
 
 def _as_array(place: int, value: Any) -> np.ndarray:
@@ -162,7 +152,7 @@ class Reader:
     def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
         """The outputs of one equation. Raises InputError for one that is no formula."""
         name, params = equation.primitive.name, equation.params
-        if any(isinstance(operand, _Sum) for operand in operands):
+        if any(isinstance(operand, Core) for operand in operands):
             return [self.of_sum(equation, operands)]
         if name.startswith(RANDOM):
             raise InputError(
@@ -177,7 +167,7 @@ class Reader:
         shapes = [getattr(atom.aval, "shape", ()) for atom in equation.outvars]
         sizes = {int(np.prod(shape)) for shape in shapes}
         if name == "reduce_sum" and self.size > 1 and sizes == {1}:
-            return [_Sum(operands[0])]
+            return [Core(operands[0], is_sum=True)]
         if name == "reduce_sum" and self.size == 1:
             return [operands[0]]
         if not sizes <= {1, self.size}:
@@ -211,14 +201,14 @@ class Reader:
         if name in SAME_ENTRIES:
             return operands[0]
         if name == "neg":
-            return _Sum(operands[0].term, -operands[0].scale)
+            return replace(operands[0], scale=-operands[0].scale)
         if name in ("mul", "div"):
             first, second = operands
             if name == "mul" and isinstance(first, Expression):
                 first, second = second, first
             if isinstance(second, Expression) and is_number(second):
                 factor = second.value if name == "mul" else 1 / second.value
-                return _Sum(first.term, first.scale * factor)
+                return replace(first, scale=first.scale * factor)
         if name in jaxprs.ENTERED:
             outputs = jaxprs.enter(equation, operands, self.run)
             if outputs is not None and len(outputs) == 1:

@@ -1,4 +1,4 @@
-"""The search: forms of one formula, their error at every input of a sample, and where to switch.
+"""The search: the error of forms at every input of a sample, and where to switch.
 
 1. The line is cut where the function is (at kinks, at comparisons), and joined again where both
    sides have the same normal form.
@@ -9,9 +9,11 @@
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +73,7 @@ class Piece:
     form: Form
 
 
-# --- 1: the line cut --------------------------------------------------------------------------
+# --- the line cut -----------------------------------------------------------------------------
 
 
 def cuts(term: Expression) -> list[float]:
@@ -175,7 +177,7 @@ def are_equal(a: Expression, b: Expression) -> bool:
     return difference.num.is_zero()
 
 
-# --- 4: the choice ----------------------------------------------------------------------------
+# --- the choice -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,8 @@ class Table:
     def is_finite(self, form: Form, elsewhere: np.ndarray) -> bool:
         """Whether a form and its derivative are numbers at all inputs, but for some."""
         if form.term not in self.known:
-            args = [arg[np.resize(~elsewhere, arg.shape)] for arg in self.args]
-            self.known[form.term] = _is_finite(form.term, args, self.question.dtype)
+            inside = np.resize(~elsewhere, self.args[0].shape)
+            self.known[form.term] = _is_finite(form.term, self.args, self.question.dtype, inside)
         return self.known[form.term]
 
 
@@ -385,9 +387,7 @@ def _cheapest(
     found: list[tuple[float, list[int]]] = []
     for size in (1, 2, 3):
         for chosen in itertools.combinations(kept, size):
-            union = packed[chosen[0]]
-            for i in chosen[1:]:
-                union = union | packed[i]
+            union = functools.reduce(operator.or_, [packed[i] for i in chosen])
             if np.array_equal(union, full):
                 terms = [candidates[i].term if size == 1 else apart[i] for i in chosen]
                 price = cost_of(*terms) + SWITCH_COST * (size - 1)
@@ -504,8 +504,7 @@ def joined(
                 _inside(own),
             )
             if len(bad) < len(ordered) - 1 or place == len(ordered) - 1:
-                mask = functools.reduce(lambda a, b: make("or", (a, b)), [masks[i] for i in bad])
-                held = where(mask, constant(at), X)
+                held = where(_any([masks[i] for i in bad]), constant(at), X)
             else:
                 held = where(masks[place], X, constant(at))
             term = substitute(term, {X: held})
@@ -526,22 +525,24 @@ def mirrored(pieces: Sequence[Piece], parity: int) -> list[Piece]:
     return [*left[:-1], replace(left[-1], high=0.0), replace(centre, low=0.0), *pieces[1:]]
 
 
+def _any(masks: Sequence[Expression]) -> Expression:
+    return functools.reduce(lambda a, b: make("or", (a, b)), masks)
+
+
 def _mask(own: Sequence[Piece]) -> Expression:
     """Where the pieces of one form are."""
-    mask: Expression | None = None
+    parts = []
     for piece in own:
         low, high = constant(piece.low), constant(piece.high)
         if piece.low == -piece.high and np.isfinite(piece.low):
-            part = function("lt", function("abs", X), high)
+            parts.append(function("lt", function("abs", X), high))
         elif np.isinf(piece.low):
-            part = function("lt", X, high)
+            parts.append(function("lt", X, high))
         elif np.isinf(piece.high):
-            part = function("ge", X, low)
+            parts.append(function("ge", X, low))
         else:
-            part = make("and", (function("ge", X, low), function("lt", X, high)))
-        mask = part if mask is None else make("or", (mask, part))
-    assert mask is not None
-    return mask
+            parts.append(make("and", (function("ge", X, low), function("lt", X, high))))
+    return _any(parts)
 
 
 def _inside(own: Sequence[Piece]) -> float:
@@ -565,14 +566,16 @@ def _is_finite_in(
     inside = np.zeros(points[0].shape, bool)
     for piece in pieces:
         inside |= (points[0] >= piece.low) & (points[0] <= piece.high)
-    return _is_finite(term, [point[inside] for point in points], dtype)
+    return _is_finite(term, points, dtype, inside)
 
 
-def _is_finite(term: Expression, points: Sequence[np.ndarray], dtype: str) -> bool:
-    """Whether a term and its derivative are numbers at all points."""
+def _is_finite(
+    term: Expression, points: Sequence[np.ndarray], dtype: str, inside: Any = True
+) -> bool:
+    """Whether a term and its derivative are numbers at all points, or at those inside."""
     with x64(dtype == "float64"):
         arrays = [jnp.asarray(point, dtype) for point in points]
         return all(
-            bool(np.all(np.isfinite(np.asarray(on_arrays(one, arrays)))))
+            np.isfinite(np.broadcast_to(on_arrays(one, arrays), points[0].shape))[inside].all()
             for one in (term, derivative(term))
         )
