@@ -342,7 +342,8 @@ class SweepRunner:
 
     def at_infinities(self, formula: Formula) -> tuple[float, float]:
         """What the formula computes at −∞ and at ∞."""
-        z = np.resize(np.float32([-np.inf, np.inf]), (self.blocks_per_call, self.count))
+        z = np.full((self.blocks_per_call, self.count), np.inf, np.float32)
+        z[0, 0] = -np.inf
         y = self.compiled[self.formulas.index(formula)](jax.device_put(z, self.sharding))
         minus, plus = np.asarray(y).ravel()[:2].tolist()
         return minus, plus
