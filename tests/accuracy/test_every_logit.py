@@ -134,9 +134,9 @@ def test_small_results_are_counted_apart(results):
 
 @pytest.mark.parametrize("sample", [None, 1000])
 def test_the_sweep_equals_brute_force(sample):
-    blocks = np.array([block_of(z) for z in (-88, -17, -0.051, 0.75, 16.6, 90)])
+    blocks = np.array([block_of(z) for z in (-88, -17, -2, -0.051, 0.75, 3, 16.6, 90)])
     (found,) = sweep([STABLE_SIGMOID], blocks=blocks, sample=sample)
-    count = BLOCK if sample is None else 167
+    count = BLOCK if sample is None else 125
     stride = BLOCK // count
     shift = blocks * SCRAMBLE % 2**32 % stride
     bits = blocks[:, None] * BLOCK + np.arange(count) * stride

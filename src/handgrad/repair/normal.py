@@ -13,9 +13,11 @@ True
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -68,9 +70,6 @@ class Ratio:
     def name(self) -> str:
         """The same for equal ratios: polynomials of flint have no hash."""
         return f"{self.num}/{self.den}"
-
-
-TWO = Ratio(ONE * 2, ONE)
 
 
 @dataclass(frozen=True)
@@ -148,6 +147,8 @@ class Field:
             return self._other(self.plain(self._of(args[0])) ** exponent)
         if op == "power":
             return self._variable_power(*map(self._of, args))
+        if op in REWRITTEN:
+            return self._of(REWRITTEN[op](*args))
         operands = [self._of(arg) for arg in args]
         if op in RATIONAL:
             return RATIONAL[op](self, *operands)
@@ -337,13 +338,13 @@ class Field:
         tangents: list[Expression] = []
         if mode.difference == "tanh":
             tangents, factors = self._tangents(factors)
-        powers: dict[int, int] = {}  # of generators, pulled out of the factors
+        powers = Counter[int]()  # of generators, pulled out of the factors
         above: list[tuple[Expression, int]] = []
         below: list[tuple[Expression, int]] = []
         for factor, exponent in factors:
             term, pulled = self.polynomial(factor, mode)
             for index, power in pulled.items():
-                powers[index] = powers.get(index, 0) + power * exponent
+                powers[index] += power * exponent
             if not is_number(term, 1):
                 (above if exponent > 0 else below).append((term, abs(exponent)))
         above += [(tangent, 1) for tangent in tangents]
@@ -600,21 +601,16 @@ class Field:
         for index, power in enumerate(powers):
             if not power or (inverse and index == FIRST_ARGUMENT):
                 continue
+            sign = -1 if index in mode.down else 1
             if index in self.exponentials and power == 1 and mode.order == 2:
-                halves.append(
-                    self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode)
-                )
-                continue
-            if index in self.exponentials and power > 2 and mode.order < 2:
-                sign = -1 if index in mode.down else 1
+                halves.append(self.exponential(index, Fraction(sign, 2), mode))
+            elif index in self.exponentials and power > 2 and mode.order < 2:
                 parts.append(self.exponential(index, sign * power, mode))
-                continue
-            if index in self.roots and mode.big:
-                base = self._root_big(index, mode)
             else:
-                base = self.generator(index, mode)
-            target = symbols if base.op in ("const", *SYMBOLS) else parts
-            target += [base] * power
+                big = index in self.roots and mode.big
+                base = self._root_big(index, mode) if big else self.generator(index, mode)
+                target = symbols if base.op in ("const", *SYMBOLS) else parts
+                target += [base] * power
         # a rounded product of constants would not be the function: each meets a variable first
         alternating = [part for pair in zip_longest(symbols, parts) for part in pair if part]
         if alternating:  # what is tiny beside what is large: neither half is lost
@@ -630,31 +626,22 @@ class Field:
 
 RATIONAL: dict[str, Callable[..., Ratio]] = {
     "add": Field.add, "sub": Field.subtract, "mul": Field.multiply, "div": Field.divide,
-    "neg": lambda f, a: Ratio(-a.num, a.den),
-    "exp": Field._exp,
-    "exp2": lambda f, a: f._exp(a, "exp2"),
-    "expm1": lambda f, a: f.subtract(f._exp(a), Ratio(ONE, ONE)),
-    "logistic": lambda f, a: _over(f, (1, 0), (1, 1), f._exp(a)),
-    "tanh": lambda f, a: _over(f, (1, -1), (1, 1), f._exp(f.add(a, a))),
-    "sinh": lambda f, a: f.divide(f.subtract(f._exp(a), f._exp(Ratio(-a.num, a.den))), TWO),
-    "cosh": lambda f, a: f.divide(f.add(f._exp(a), f._exp(Ratio(-a.num, a.den))), TWO),
-    "log": Field._log,
-    "log1p": lambda f, a: f._log(f.add(Ratio(ONE, ONE), a)),
-    "sqrt": Field._root,
-    "rsqrt": lambda f, a: f.divide(Ratio(ONE, ONE), f._root(a)),
-    "tan": lambda f, a: f.divide(
-        f._other(function("sin", f.plain(a))), f._other(function("cos", f.plain(a)))
-    ),
+    "neg": lambda field, a: Ratio(-a.num, a.den), "log": Field._log, "sqrt": Field._root,
+    "exp": Field._exp, "exp2": lambda field, a: field._exp(a, "exp2"),
 }  # fmt: skip
 """Operations that stay within the field, or add one generator to it."""
-
-
-def _over(field: Field, above: tuple[int, int], below: tuple[int, int], e: Ratio) -> Ratio:
-    """(a e + b) / (c e + d)."""
-    top, bottom = (
-        field.add(Ratio(a * e.num, e.den), Ratio(b * ONE, ONE)) for a, b in (above, below)
-    )
-    return field.divide(top, bottom)
+exp, log = partial(function, "exp"), partial(function, "log")
+REWRITTEN: dict[str, Callable[[Expression], Expression]] = {
+    "expm1": lambda a: exp(a) - 1,
+    "logistic": lambda a: exp(a) / (exp(a) + 1),
+    "tanh": lambda a: (exp(a + a) - 1) / (exp(a + a) + 1),
+    "sinh": lambda a: (exp(a) - exp(-a)) / 2,
+    "cosh": lambda a: (exp(a) + exp(-a)) / 2,
+    "log1p": lambda a: log(1 + a),
+    "rsqrt": lambda a: 1 / function("sqrt", a),
+    "tan": lambda a: function("sin", a) / function("cos", a),
+}
+"""Functions by those that have a generator."""
 
 
 # --- small parts ------------------------------------------------------------------------------
