@@ -337,8 +337,8 @@ class SweepRunner:
         with x64():
             truth = scaled(formula.target.truth, z)
         scale, high, low = (np.asarray(part, np.float64) for part in truth)
-        true = (high + low) / scale
-        return tuple(part[: len(blocks)] for part in (np.asarray(z), np.asarray(y), true))
+        own = slice(len(blocks))
+        return np.asarray(z)[own], np.asarray(y)[own], ((high + low) / scale)[own]
 
     def at_infinities(self, formula: Formula) -> tuple[float, float]:
         """What the formula computes at −∞ and at ∞."""
@@ -393,7 +393,7 @@ def _result(
         inputs=len(blocks) * runner.count, max_ulp=float(maxima["max_ulp"][worst]),
         worst_at=float(z[at]), computed=float(y[at]), true=float(true[at]),
         nearest={
-            kind: _nearest(*(part[row] for part in there), kind)
+            kind: _nearest(kind, *(part[row] for part in there))
             for kind, row in zip(nearest, rows[1:], strict=True)
         },
         subnormal_max_ulp=float(maxima["subnormal_max_ulp"].max()),
@@ -409,7 +409,7 @@ def _countable(y: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.isfinite(y) & (np.abs(true) >= np.finfo(np.float32).tiny)
 
 
-def _nearest(z: np.ndarray, y: np.ndarray, true: np.ndarray, kind: str) -> float:
+def _nearest(kind: str, z: np.ndarray, y: np.ndarray, true: np.ndarray) -> float:
     """The input nearest to 0 at which this kind of failure occurs."""
     failing = {
         "nan": np.isnan(y),

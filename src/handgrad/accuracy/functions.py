@@ -14,11 +14,11 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flint import arb
 from jax import lax
 
 from handgrad import losses
+from handgrad.accuracy.formulas import labelled
 from handgrad.errors import InputError
 from handgrad.exact.series import UNIVARIATE, Taylor
 from handgrad.gradients import bernoulli, sigmoid
@@ -304,7 +304,7 @@ OWN_DERIVATIVES: dict[str, Elementwise] = {
 
 def _at_label(loss: Elementwise | None, label: float) -> Elementwise | None:
     """A loss at a constant label."""
-    return loss and (lambda z: loss(z, jnp.full_like(z, label)))
+    return loss and labelled(loss, label)
 
 
 def _bound(path: str, *first: float, part: int | None = None) -> Elementwise | None:
@@ -380,7 +380,7 @@ def table() -> dict[str, Function]:
                 name, defined = f"{path}, {argument}", DEFINED_OF_TWO.get(path, (None, None))
                 found[name] = Function(name, function, 2, argnum, taylor=defined[argnum])
     ours, theirs = losses.sigmoid_binary_cross_entropy, "optax.sigmoid_binary_cross_entropy"
-    own = {f"{theirs}, y = {y}": jax.grad(_at_label(ours, y)) for y in (0, 1)} | OWN_DERIVATIVES
+    own = {f"{theirs}, y = {y}": jax.grad(labelled(ours, y)) for y in (0, 1)} | OWN_DERIVATIVES
     found = {name: entry._replace(own=own.get(name)) for name, entry in found.items()}
     return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
 

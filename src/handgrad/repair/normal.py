@@ -279,13 +279,13 @@ class Field:
                 raise _Finer
             unit = finer
         meaning = Exponential(base, exponent, unit)
-        index = next((i for i, known in self.exponentials.items() if known == meaning), None)
-        if index is None:
-            index = FIRST_EXPONENTIAL + len(self.exponentials)
-            if index >= FIRST_OTHER:
+        place = next((i for i, known in self.exponentials.items() if known == meaning), None)
+        if place is None:
+            place = FIRST_EXPONENTIAL + len(self.exponentials)
+            if place >= FIRST_OTHER:
                 raise OutsideField("many exponentials")
-            self.exponentials[index] = meaning
-        return self.multiply(result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit)))
+            self.exponentials[place] = meaning
+        return self.multiply(result, self._power(Ratio(GENERATORS[place], ONE), int(amount / unit)))
 
     def _log(self, a: Ratio) -> Ratio:
         """The sum of the logarithms of the factors that are surely positive, and of the rest."""
@@ -614,10 +614,10 @@ class Field:
         # a rounded product of constants would not be the function: each meets a variable first
         alternating = [part for pair in zip_longest(symbols, parts) for part in pair if part]
         if alternating:  # what is tiny beside what is large: neither half is lost
-            product = math.prod([*halves, *alternating, *halves])
+            factors = [*halves, *alternating, *halves]
         else:
-            product = math.prod([half * half for half in halves], start=constant(1))
-        result = scaled(product, fraction(number))
+            factors = [half * half for half in halves]
+        result = scaled(math.prod(factors, start=constant(1)), fraction(number))
         if inverse:
             for _ in range(powers[FIRST_ARGUMENT]):
                 result = result / self.generator(FIRST_ARGUMENT, mode)
@@ -702,11 +702,10 @@ def _assemble(
     if not simple:
         bottom = [constant(amount.denominator), *bottom]
     head = [] if order == 2 else exponentials
-    between = constant(abs(numerator)) * math.prod([*top, *head])
-    if bottom:
-        between = between / math.prod(bottom)
+    between = constant(abs(numerator)) * math.prod([*top, *head], start=constant(1))
+    between = between / math.prod(bottom, start=constant(1))
     if order == 2:
-        between = math.prod([*exponentials, between, *exponentials])
+        between = math.prod([*exponentials, between, *exponentials], start=constant(1))
     return -between if amount < 0 else between
 
 
