@@ -22,7 +22,7 @@ from benchmarks.judge import bugs_jax
 from handgrad._precision import x64
 from handgrad.bench.report import facts, slug
 from handgrad.repair import measured, repair
-from handgrad.repair.code import load
+from handgrad.repair.terms import load
 
 RESULTS = Path(__file__).parent / "results" / slug(facts()) / "repair.json"
 DTYPES = ("float32", "bfloat16", "float16")

@@ -110,8 +110,7 @@ class EveryLogit(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Measure now, and draw; a form of the package that does not hold is an error."""
-        from handgrad.accuracy.every_logit import failures_of_own, sweep
-        from handgrad.accuracy.figure import error_figure
+        from handgrad.accuracy.every_logit import error_figure, failures_of_own, sweep
         from handgrad.explain.training_figure import png
 
         results = sweep(sample=int(self.arguments[0]))

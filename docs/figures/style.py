@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from handgrad.accuracy.figure import FAINT, INK
+from handgrad.accuracy.every_logit import FAINT, INK
 from handgrad.explain.training_figure import CLASS_COLOURS, HAND, OPTAX
 
 ZERO, ONE = CLASS_COLOURS[:2]

@@ -1,5 +1,11 @@
 """Every float32 logit: a sample in the tests, the contrasts it must show, and that it can fail."""
 
+import json
+import os
+import subprocess
+import sys
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,11 +21,11 @@ from handgrad.accuracy.every_logit import (
     as_data,
     binned,
     check_sample,
+    error_figure,
     failures_of_own,
     inputs_of,
     sweep,
 )
-from handgrad.accuracy.figure import error_figure
 from handgrad.accuracy.formulas import (
     FORMULAS,
     LIBRARY,
@@ -38,7 +44,7 @@ from handgrad.gradients.sigmoid import sigmoid, sigmoid_derivative
 from handgrad.verify.ulp import ulp_error
 
 INPUTS = 2**32 - 2 * 2**23
-SAMPLE = 2**20
+SAMPLE = 2**19
 STABLE_SIGMOID = next(f for f in FORMULAS if f.target is SIGMOID and f.form == STABLE)
 
 
@@ -134,9 +140,9 @@ def test_small_results_are_counted_apart(results):
 
 @pytest.mark.parametrize("sample", [None, 1000])
 def test_the_sweep_equals_brute_force(sample):
-    blocks = np.array([block_of(z) for z in (-88, -17, -0.051, 0.75, 16.6, 90)])
+    blocks = np.array([block_of(z) for z in (-88, -17, -2, -0.051, 0.75, 3, 16.6, 90)])
     (found,) = sweep([STABLE_SIGMOID], blocks=blocks, sample=sample)
-    count = BLOCK if sample is None else 167
+    count = BLOCK if sample is None else 125
     stride = BLOCK // count
     shift = blocks * SCRAMBLE % 2**32 % stride
     bits = blocks[:, None] * BLOCK + np.arange(count) * stride
@@ -246,3 +252,25 @@ def test_the_figure_shows_the_errors_by_unit(results):
     strips = [p.get_data().values for p in shown[2].patches if p.get_data().baseline is not None]
     naive = binned(one(results, SIGMOID, NAIVE), UNIT_EDGES)[1]
     assert any(np.array_equal(~np.isnan(strip), naive) for strip in strips)
+
+
+COUNT = """
+import json, jax, numpy as np
+from handgrad.accuracy.every_logit import sweep
+from handgrad.accuracy.formulas import FORMULAS
+found = sweep(FORMULAS[18:20], blocks=np.arange(8300, 8400), sample=100 * 1001)
+print(json.dumps([len(jax.devices()), [[o.max_ulp, o.worst_at, o.nan, o.zero] for o in found]]))
+"""
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="forces host devices")
+def test_three_devices_find_what_one_does():
+    flags = "--xla_force_host_platform_device_count=3"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    output = subprocess.run(
+        [sys.executable, "-c", COUNT], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+    devices, shared = json.loads(output)
+    alone = sweep(FORMULAS[18:20], blocks=np.arange(8300, 8400), sample=100 * 1001)
+    assert devices == 3
+    assert shared == [[o.max_ulp, o.worst_at, o.nan, o.zero] for o in alone]

@@ -40,7 +40,7 @@ ALLOWED = {
         "exec_module",
     },  # named by the user
     "accuracy/functions.py": {"importlib.import_module"},  # of JAX and optax, by a fixed list
-    "repair/code.py": {"exec", "compile"},  # what it has itself printed
+    "repair/terms.py": {"exec", "compile"},  # what it has itself printed
     "bench/__init__.py": {"importlib.import_module"},  # its jobs, by a fixed list
     "bench/judge.py": {"subprocess"},  # the command itself, timed from its start
     "bench/timing.py": {"importlib.import_module"},  # torch, numba and glum, by name

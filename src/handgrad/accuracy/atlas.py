@@ -360,8 +360,9 @@ def _in_workers(tasks: Sequence[Task], processes: int, limit: float, end: float)
                     name, (dtype,), _ = worker.task
                     found = Atlas(refused=[Refusal(name, dtype, "", reason)])
                     worker.process.kill()
-                    worker = Worker()
-                idle.append(worker)
+                    idle += [Worker()] if waiting else []
+                else:
+                    idle.append(worker)
                 yield found
     finally:
         for worker in (*busy, *idle):

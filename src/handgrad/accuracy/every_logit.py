@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ from handgrad.accuracy.formulas import (
     FORMULAS,
     LIBRARY,
     LOG_SIGMOID,
+    NAIVE,
     OWN,
     RESIDUAL_0,
     RESIDUAL_1,
@@ -39,12 +40,19 @@ from handgrad.accuracy.formulas import (
     SOFTPLUS,
     STABLE,
     TANH,
+    TEXTBOOK,
     Formula,
+    Scaled,
+    Truth,
+    scaled,
 )
 from handgrad.accuracy.functions import DEFAULT, HANDGRAD
-from handgrad.accuracy.truths import Scaled, Truth, scaled
 from handgrad.errors import InputError
 from handgrad.verify.ulp import ulp_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LIMIT_ULP = 4.0
 
@@ -128,7 +136,7 @@ def sweep(
     """
     check_sample(sample, blocks)
     count = BLOCK if sample is None else -(-sample // len(blocks))
-    runner = SweepRunner(formulas, count)
+    runner = SweepRunner(formulas, count, len(blocks))
     parts: list[list[np.ndarray]] = []
     done = 0
     for measured, found in runner.measure_all(blocks):
@@ -238,9 +246,6 @@ def inputs_of(blocks: UInt32[Array, "B"], count: int) -> Float[Array, "B count"]
     return lax.bitcast_convert_type(bits, jnp.float32)
 
 
-scaled_truth = jax.jit(scaled, static_argnums=0)
-
-
 @jax.jit
 def measure(y: Float[Array, "B count"], truth: Scaled) -> Int[Array, "measures B"]:
     """The `MEASURES` of each block, in one pass; the maxima as the bits of a float32.
@@ -283,17 +288,18 @@ def measure(y: Float[Array, "B count"], truth: Scaled) -> Int[Array, "measures B
 
 
 class SweepRunner:
-    """Compiled formulas, and the devices that they run on; `sample` inputs of each block."""
+    """Compiled formulas, and the devices that they run on; `count` inputs of each of the blocks."""
 
-    def __init__(self, formulas: Sequence[Formula], sample: int = BLOCK):
+    def __init__(self, formulas: Sequence[Formula], count: int, blocks: int):
         self.formulas = tuple(formulas)
-        self.count = sample
+        self.count = count
         self.compiled = [jax.jit(formula.function) for formula in self.formulas]
         devices = jax.devices()
         mesh = Mesh(np.array(devices), ("blocks",), axis_types=(AxisType.Auto,))
         self.sharding = NamedSharding(mesh, PartitionSpec("blocks"))
         per_call = PER_CALL.get(devices[0].platform, PER_CALL_ELSEWHERE)
-        self.blocks_per_call = max(1, per_call // self.count) * len(devices)
+        on_each = min(max(1, per_call // count), -(-blocks // len(devices)))
+        self.blocks_per_call = max(2, on_each) * len(devices)
 
     def inputs(self, blocks: np.ndarray) -> Float[Array, "B count"]:
         """The inputs of these blocks and, to fill the call, of the last one again."""
@@ -314,7 +320,7 @@ class SweepRunner:
                 truth = formula.target.truth
                 if truth not in truths:
                     with x64():
-                        truths[truth] = scaled_truth(truth, z)
+                        truths[truth] = scaled(truth, z)
                 found.append(measure(function(z), truths[truth]))
             if pending:
                 yield _fetch(*pending)
@@ -322,16 +328,25 @@ class SweepRunner:
         if pending:
             yield _fetch(*pending)
 
-    def evaluate_block(
-        self, formula: Formula, block: int
+    def evaluate(
+        self, formula: Formula, blocks: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Inputs of one block, what the formula computes there, and the truth in float64."""
-        z = self.inputs(np.array([block]))
+        """Inputs of some blocks, what the formula computes there, and the truth in float64."""
+        z = self.inputs(blocks)
         y = self.compiled[self.formulas.index(formula)](z)
         with x64():
-            truth = scaled_truth(formula.target.truth, z)
-        scale, high, low = (np.asarray(part[0], np.float64) for part in truth)
-        return np.asarray(z[0]), np.asarray(y[0]), (high + low) / scale
+            truth = scaled(formula.target.truth, z)
+        scale, high, low = (np.asarray(part, np.float64) for part in truth)
+        own = slice(len(blocks))
+        return np.asarray(z)[own], np.asarray(y)[own], ((high + low) / scale)[own]
+
+    def at_infinities(self, formula: Formula) -> tuple[float, float]:
+        """What the formula computes at −∞ and at ∞."""
+        z = np.full((self.blocks_per_call, self.count), np.inf, np.float32)
+        z[0, 0] = -np.inf
+        y = self.compiled[self.formulas.index(formula)](jax.device_put(z, self.sharding))
+        minus, plus = np.asarray(y).ravel()[:2].tolist()
+        return minus, plus
 
     def seconds_per_input(self, formula: Formula, blocks: np.ndarray) -> float:
         """The best of three runs over the inputs of one call."""
@@ -360,35 +375,33 @@ def _result(
     maxima = {name: columns[name].view(np.float32) for name in MEASURES[:MAXIMA]}
     totals = {name: int(columns[name].sum(dtype=np.int64)) for name in MEASURES[MAXIMA:]}
     worst = int(np.argmax(columns["max_ulp"]))
-    z, y, true = runner.evaluate_block(formula, blocks[worst])
+    distance = blocks & 0x3FFF  # from 0: the bits without that of the sign
+    nearest = {
+        kind: int(np.argmin(np.where(columns[kind] > 0, distance, np.iinfo(blocks.dtype).max)))
+        for kind in FAILURES
+        if totals[kind]
+    }
+    chosen, rows = np.unique([worst, *nearest.values()], return_inverse=True)
+    there = runner.evaluate(formula, blocks[chosen])
+    z, y, true = (part[rows[0]] for part in there)
     at = int(np.argmax(np.where(_countable(y, true), ulp_error(y, true, "float32"), -1)))
-    infinities = jnp.array([-jnp.inf, jnp.inf], jnp.float32)
-    minus, plus = map(float, jax.jit(formula.function)(infinities))
+    minus, plus = runner.at_infinities(formula)
     with x64():
         limits = formula.target.truth.float64(jnp.array([-jnp.inf, jnp.inf], jnp.float64))
     return SweepResult(
-        target=formula.target.name,
-        form=formula.form,
-        formula=formula.text,
-        inputs=len(blocks) * runner.count,
-        max_ulp=float(maxima["max_ulp"][worst]),
-        worst_at=float(z[at]),
-        computed=float(y[at]),
-        true=float(true[at]),
+        target=formula.target.name, form=formula.form, formula=formula.text,
+        inputs=len(blocks) * runner.count, max_ulp=float(maxima["max_ulp"][worst]),
+        worst_at=float(z[at]), computed=float(y[at]), true=float(true[at]),
         nearest={
-            kind: _nearest(runner, formula, blocks, columns[kind], kind)
-            for kind in FAILURES
-            if totals[kind]
+            kind: _nearest(kind, *(part[row] for part in there))
+            for kind, row in zip(nearest, rows[1:], strict=True)
         },
         subnormal_max_ulp=float(maxima["subnormal_max_ulp"].max()),
-        ns=runner.seconds_per_input(formula, blocks) * 1e9,
-        at_infinities=(minus, plus),
-        limits_right=[minus, plus] == limits.tolist(),
-        blocks=blocks,
+        ns=runner.seconds_per_input(formula, blocks) * 1e9, at_infinities=(minus, plus),
+        limits_right=[minus, plus] == limits.tolist(), blocks=blocks,
         profile=np.where(columns["normal"] > 0, maxima["max_ulp"], np.nan),
-        failing=(columns["nan"] + columns["inf"] + columns["wrong_sign"]) > 0,
-        **totals,
-    )
+        failing=(columns["nan"] + columns["inf"] + columns["wrong_sign"]) > 0, **totals,
+    )  # fmt: skip
 
 
 def _countable(y: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -396,12 +409,8 @@ def _countable(y: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.isfinite(y) & (np.abs(true) >= np.finfo(np.float32).tiny)
 
 
-def _nearest(
-    runner: SweepRunner, formula: Formula, blocks: np.ndarray, counts: np.ndarray, kind: str
-) -> float:
+def _nearest(kind: str, z: np.ndarray, y: np.ndarray, true: np.ndarray) -> float:
     """The input nearest to 0 at which this kind of failure occurs."""
-    magnitude = np.where(counts > 0, blocks & 0x3FFF, np.iinfo(blocks.dtype).max)
-    z, y, true = runner.evaluate_block(formula, blocks[np.argmin(magnitude)])
     failing = {
         "nan": np.isnan(y),
         "inf": np.isinf(y),
@@ -409,3 +418,93 @@ def _nearest(
         "zero": (y == 0) & _countable(y, true),
     }[kind]
     return float(min(z[failing], key=abs))
+
+
+# --- the figure -------------------------------------------------------------------------------
+
+STYLES: dict[str, tuple[str, float, Any]] = {
+    NAIVE: ("#9aa5b1", 1.4, "-"),
+    TEXTBOOK: ("#f0b95b", 4.2, "-"),
+    STABLE: ("#0b6e4f", 2.2, "-"),
+    LIBRARY: ("#d1495b", 1.5, (0, (3, 1.2))),
+}
+"""Colour, width and dashes, drawn in this order: where formulas agree, both stay visible."""
+SHOWN = 112  # beyond, every formula is constant
+LOWEST, NO_DIGIT, TOP = 0.35, 2.0**24, 2.0**31.5
+STRIPS = {NAIVE: 2.0**30, TEXTBOOK: 2.0**28.7, LIBRARY: 2.0**27.4, STABLE: 2.0**26.1}
+"""Above the errors, a strip for each formula where it gives a NaN, an infinity or a wrong sign."""
+INK, FAINT = "#22313f", "#8795a1"
+
+
+def error_figure(results: Sequence[SweepResult], subtitle: str) -> "Figure":
+    """Small multiples on one scale: error in ulp (logarithmic) against the logit."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    targets = list(dict.fromkeys(r.target for r in results))
+    columns = min(3, len(targets))
+    rows = -(-len(targets) // columns)
+    figure = Figure(figsize=(4.3 * columns + 0.6, 3.7 * rows + 1.2))
+    figure.subplots_adjust(
+        left=0.075, right=0.985, bottom=0.5 / (3.7 * rows + 1.2),
+        top=1 - 1.05 / (3.7 * rows + 1.2), wspace=0.07, hspace=0.17,
+    )  # fmt: skip
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, target in zip(grid, targets, strict=False):
+        _draw_target(axes, target, [r for r in results if r.target == target])
+    for axes in grid[len(targets) :]:
+        axes.set_visible(False)
+    for axes in grid[::columns]:
+        axes.set_ylabel("largest error (ulp)", color=INK)
+    for axes in grid[-columns:]:
+        axes.set_xlabel("logit z", color=INK)
+    height = figure.get_size_inches()[1]
+    figure.text(
+        0.075, 1 - 0.18 / height, "How wrong is the gradient, at every float32 logit?",
+        size=15, weight="bold", color=INK, va="top",
+    )  # fmt: skip
+    figure.text(0.075, 1 - 0.5 / height, subtitle, size=9.5, color=FAINT, va="top")
+    handles = [
+        Line2D([], [], color=colour, linewidth=width, linestyle=dashes, label=name)
+        for name, (colour, width, dashes) in STYLES.items()
+    ]
+    figure.legend(
+        handles=handles, loc="upper right", bbox_to_anchor=(0.99, 1 - 0.1 / height),
+        ncols=4, frameon=False, labelcolor=INK, handlelength=2.2, columnspacing=1.4,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_target(axes: "Axes", target: str, results: Sequence[SweepResult]) -> None:
+    """One gradient: a step line for each formula, and a strip above it where the formula breaks."""
+    truth = np.full(len(UNIT_EDGES) - 1, np.nan)
+    by_form = {r.form: r for r in results}
+    for name, (colour, width, dashes) in STYLES.items():
+        if name not in by_form:
+            continue
+        worst, failing = binned(by_form[name], UNIT_EDGES)
+        truth = np.fmax(truth, worst)
+        axes.stairs(
+            np.clip(worst, LOWEST, NO_DIGIT), UNIT_EDGES, baseline=None, color=colour,
+            linewidth=width, linestyle=dashes,
+        )  # fmt: skip
+        axes.stairs(
+            np.where(failing, STRIPS[name] * 1.4, np.nan), UNIT_EDGES, baseline=STRIPS[name] / 1.4,
+            fill=True, color=colour, linewidth=0,
+        )  # fmt: skip
+    shade = np.where(np.isnan(truth), TOP, np.nan)  # the truth is below the normal numbers there
+    axes.stairs(shade, UNIT_EDGES, baseline=LOWEST, fill=True, color="#f1f3f5", zorder=0)
+    axes.axhline(LIMIT_ULP, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.axhline(NO_DIGIT, color="#d5dbe1", linewidth=0.8, zorder=1)
+    axes.set_yscale("log", base=10)
+    axes.set_xlim(-SHOWN, SHOWN)
+    axes.set_ylim(LOWEST, TOP)
+    axes.set_yticks([0.5, LIMIT_ULP, 100, 1e4, 1e6, NO_DIGIT, 2.0**28])
+    axes.set_yticklabels(["½", "4", "100", "10⁴", "10⁶", "no digit", "NaN, ∞, sign"])
+    axes.minorticks_off()
+    axes.set_xticks(range(-100, 101, 50))
+    axes.set_title(target, loc="left", size=11, weight="bold", color=INK, pad=5)
+    axes.tick_params(colors=INK, length=0, labelsize=8.5)
+    axes.spines[:].set_visible(False)
+    axes.grid(axis="x", color="#e6eaee", linewidth=0.7)
+    axes.set_axisbelow(True)

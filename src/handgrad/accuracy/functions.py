@@ -14,11 +14,11 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flint import arb
 from jax import lax
 
 from handgrad import losses
+from handgrad.accuracy.formulas import labelled
 from handgrad.errors import InputError
 from handgrad.exact.series import UNIVARIATE, Taylor
 from handgrad.gradients import bernoulli, sigmoid
@@ -302,10 +302,9 @@ OWN_DERIVATIVES: dict[str, Elementwise] = {
 }
 
 
-def _at_label(path: str, label: float) -> Elementwise | None:
-    """A loss of optax at a constant label."""
-    loss = find(path)
-    return None if loss is None else lambda z: loss(z, jnp.full_like(z, label))
+def _at_label(loss: Elementwise | None, label: float) -> Elementwise | None:
+    """A loss at a constant label."""
+    return loss and labelled(loss, label)
 
 
 def _bound(path: str, *first: float, part: int | None = None) -> Elementwise | None:
@@ -341,13 +340,13 @@ def _variants() -> dict[str, tuple[Elementwise | None, Callable[..., Taylor] | N
         f"{special}.zeta, x = 3": (_bound(f"{special}.zeta", 3.0), None),
         "lax.integer_pow, 3": (lambda x: lax.integer_pow(x, 3), None),
         "lax.integer_pow, -2": (lambda x: lax.integer_pow(x, -2), None),
-        "optax.hinge_loss, y = 1": (_at_label("optax.hinge_loss", 1), None),
+        "optax.hinge_loss, y = 1": (_at_label(find("optax.hinge_loss"), 1), None),
         "optax.log_cosh": (find("optax.log_cosh"), None),
-        "optax.perceptron_loss, y = 1": (_at_label("optax.perceptron_loss", 1), None),
-        f"{binary}, y = 0": (_at_label(binary, 0), None),
-        f"{binary}, y = 1": (_at_label(binary, 1), None),
-        f"{focal}, y = 0": (_at_label(focal, 0), None),
-        f"{focal}, y = 1": (_at_label(focal, 1), None),
+        "optax.perceptron_loss, y = 1": (_at_label(find("optax.perceptron_loss"), 1), None),
+        f"{binary}, y = 0": (_at_label(find(binary), 0), None),
+        f"{binary}, y = 1": (_at_label(find(binary), 1), None),
+        f"{focal}, y = 0": (_at_label(find(focal), 0), None),
+        f"{focal}, y = 1": (_at_label(find(focal), 1), None),
     }
 
 
@@ -380,21 +379,10 @@ def table() -> dict[str, Function]:
             if function is not None and not (argnum and path.startswith("optax")):
                 name, defined = f"{path}, {argument}", DEFINED_OF_TWO.get(path, (None, None))
                 found[name] = Function(name, function, 2, argnum, taylor=defined[argnum])
-    own = {**OWN_DERIVATIVES, **_own_losses()}
+    ours, theirs = losses.sigmoid_binary_cross_entropy, "optax.sigmoid_binary_cross_entropy"
+    own = {f"{theirs}, y = {y}": jax.grad(labelled(ours, y)) for y in (0, 1)} | OWN_DERIVATIVES
     found = {name: entry._replace(own=own.get(name)) for name, entry in found.items()}
     return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
-
-
-def _own_losses() -> dict[str, Elementwise]:
-    """The derivatives of the drop-in losses."""
-
-    def at(label: float) -> Elementwise:
-        def loss(z: Any) -> Any:
-            return losses.sigmoid_binary_cross_entropy(z, jnp.full_like(z, label))
-
-        return jax.grad(loss)
-
-    return {f"optax.sigmoid_binary_cross_entropy, y = {y}": at(y) for y in (0, 1)}
 
 
 def _highest(path: str) -> Elementwise | None:
@@ -437,9 +425,4 @@ def choose(names: Iterable[str]) -> list[Function]:
 
 def _spellings(full: str) -> set[str]:
     path = full.partition(",")[0]
-    return {
-        full,
-        path,
-        path.rpartition(".")[2],
-        full.rpartition(".")[2] if "," not in full else full,
-    }
+    return {full, path, path.rpartition(".")[2]}

@@ -123,11 +123,8 @@ def true_derivatives(
         found = series.derivatives_by(taylor, *wide, order=order, bits=bits, tiniest=tiniest)
     else:
         found = series.derivatives(f, *wide, argnum=argnum, order=order, bits=bits, tiniest=tiniest)
-    return TrueDerivatives(
-        tuple(map(_rounded, found.values)),
-        int(found.kink.sum()),
-        int(found.undecided.sum()),
-    )
+    orders = tuple(map(_rounded, found.values))
+    return TrueDerivatives(orders, int(found.kink.sum()), int(found.undecided.sum()))
 
 
 def _floats(ball: arb) -> tuple[float, float, float]:
@@ -209,11 +206,6 @@ class InputErrors(NamedTuple):
         """The error of finite results whose truth is a normal number; −1 elsewhere."""
         return np.where(np.isfinite(self.error) & self.normal, self.error, -1.0)
 
-    @property
-    def failing(self) -> np.ndarray:
-        """Where the result is NaN, a wrong infinity, of the wrong sign, or a lost normal number."""
-        return self.nan | self.inf | self.wrong_sign | self.zero
-
 
 def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str) -> InputErrors:
     """The computed `values` of a function at `args` beside the true ones.
@@ -242,20 +234,13 @@ def compare(values: np.ndarray, truth: TrueValues, *args: np.ndarray, dtype: str
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs((y - target) - np.where(overflows, 0.0, truth.low))
         error = np.maximum(error - truth.radius, 0) / unit
-    right_infinity = infinite & overflows & (np.sign(y) == np.sign(t))
-    error = np.where(nan | infinite, np.inf, error)
-    error = np.where(right_infinity, 0.0, error)
-    with np.errstate(invalid="ignore"):
         wrong_sign = normal & (np.sign(y) * np.sign(t) < 0)
+    right_infinity = infinite & overflows & (np.sign(y) == np.sign(t))
+    error = np.where(nan | infinite, np.where(right_infinity, 0.0, np.inf), error)
     return InputErrors(
-        error=np.where(judged, error, np.nan),
-        normal=normal,
-        nan=nan,
-        inf=infinite & ~overflows,
-        wrong_sign=wrong_sign,
-        zero=normal & (y == 0),
-        subnormal=small,
-    )
+        error=np.where(judged, error, np.nan), normal=normal, nan=nan, inf=infinite & ~overflows,
+        wrong_sign=wrong_sign, zero=normal & (y == 0), subnormal=small,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -294,23 +279,13 @@ def summarize(found: InputErrors, *args: np.ndarray, ns: float = np.nan) -> Erro
         places = np.flatnonzero(finite == worst)
         place = places[np.argmin(np.abs(wide[0][places]))]
         at = tuple(float(array[place]) for array in wide)
+    above_1, above_10 = (float((found.error > ulps).sum()) / max(judged, 1) for ulps in (1, 10))
     return Errors(
-        max_ulp=max(worst, 0.0) if judged else np.nan,
-        at=at,
-        nan=int(found.nan.sum()),
-        inf=int(found.inf.sum()),
-        wrong_sign=int(found.wrong_sign.sum()),
-        zero=int(found.zero.sum()),
-        above_1=_share(found.error > 1, judged),
-        above_10=_share(found.error > 10, judged),
-        subnormal=int(found.subnormal.sum()),
-        inputs=judged,
-        ns=ns,
-    )
-
-
-def _share(mask: np.ndarray, of: int) -> float:
-    return float(mask.sum()) / of if of else 0.0
+        max_ulp=max(worst, 0.0) if judged else np.nan, at=at, nan=int(found.nan.sum()),
+        inf=int(found.inf.sum()), wrong_sign=int(found.wrong_sign.sum()),
+        zero=int(found.zero.sum()), above_1=above_1, above_10=above_10,
+        subnormal=int(found.subnormal.sum()), inputs=judged, ns=ns,
+    )  # fmt: skip
 
 
 def measure(

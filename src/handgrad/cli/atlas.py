@@ -292,12 +292,12 @@ def measure_every_logit(sample: int | None, plot: Path | None, json: Path | None
     import jax
     from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
 
-    from handgrad.accuracy import every_logit, truths
+    from handgrad.accuracy import every_logit, formulas
     from handgrad.accuracy.formulas import FORMULAS, OWN, TARGETS
 
     every_logit.check_sample(sample)
-    points = truths.spread_floats(REFERENCE_POINTS)
-    reference = max(truths.reference_error(truth, points) for truth in truths.TRUTHS)
+    points = formulas.spread_floats(REFERENCE_POINTS)
+    reference = max(formulas.reference_error(truth, points) for truth in formulas.TRUTHS)
     devices = f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
     print(
         f"{len(FORMULAS)} forms of {len(TARGETS)} gradients on {devices}; the reference "
@@ -321,7 +321,7 @@ def measure_every_logit(sample: int | None, plot: Path | None, json: Path | None
     else:
         print("the forms of this package [bold green]hold[/]")
     if plot:
-        from handgrad.accuracy.figure import error_figure
+        from handgrad.accuracy.every_logit import error_figure
         from handgrad.explain.training_figure import png
 
         inputs = (

@@ -4,7 +4,8 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +14,16 @@ import numpy as np
 from flint import arb
 
 from handgrad._precision import x64
-from handgrad.accuracy.measure import HALF, compare, compute, inputs_of, true_derivatives
+from handgrad.accuracy.measure import (
+    HALF,
+    TrueValues,
+    compare,
+    compute,
+    inputs_of,
+    true_derivatives,
+)
 from handgrad.errors import InputError
 from handgrad.repair import vector
-from handgrad.repair.code import load, module
 from handgrad.repair.reading import Core, read
 from handgrad.repair.search import (
     GOALS,
@@ -31,7 +38,15 @@ from handgrad.repair.search import (
     solve,
     with_labels,
 )
-from handgrad.repair.terms import Expression, as_function, ball_at, constant, derivative
+from handgrad.repair.terms import (
+    Expression,
+    as_function,
+    ball_at,
+    constant,
+    derivative,
+    load,
+    module,
+)
 from handgrad.verify.api import verify
 from handgrad.verify.verdict import Verdict
 
@@ -105,10 +120,7 @@ def repair(f: Callable, *, at: tuple, dtype: str = "float32") -> Repair:
 
 def _repaired_logits(f: Callable, at: tuple, logits: vector.Logits, dtype: str) -> Repair:
     """The repair of a function of a vector of logits."""
-    name = getattr(f, "__name__", "f")
-    name = (
-        name if name.isidentifier() and name not in ("softmax", "others", "exponentials") else "f"
-    )
+    name = _name_of(f, "softmax", "others", "exponentials")
     source = vector.source(logits, name, _argument_names(f, len(at)))
     namespace = load(source)
     slope = namespace["derivative"]
@@ -142,122 +154,100 @@ class Search:
     """One repair under way."""
 
     def __init__(self, f: Callable, at: tuple, core: Core, dtype: str):
-        self.f, self.core, self.dtype = f, core, dtype
-        size = np.size(at[0])
-        self.reduction = ""
-        term = core.term
-        if core.is_sum and _is_mean(f, at, core):
-            self.reduction = "mean"
-            term = constant(core.scale * size) * term
-        elif core.is_sum:
-            self.reduction = "sum"
-            term = constant(core.scale) * term
-        self.term = term
+        self.dtype, self.reduction, self.term = dtype, "", core.term
+        if core.is_sum:
+            self.reduction = "mean" if _is_mean(f, at, core) else "sum"
+            entries = np.size(at[0]) if self.reduction == "mean" else 1
+            self.term = constant(core.scale * entries) * core.term
         self.labels = _rows(at[1:])
         self.arguments = _argument_names(f, len(at))
-        self.name = core.name if core.name.isidentifier() else "f"
+        self.name = _name_of(f)
         self.notes: list[str] = []
         self.each = _on_entries(f, at)
         self.usual = _read_gradient(self.each, tuple(np.ravel(value)[0] for value in at))
+        self.inputs = _inputs(dtype)
+        self.args = with_labels(self.inputs, self.labels)
 
-    # --- inputs and truth ---------------------------------------------------------------------
-
-    def truth(self, order: int, dtype: str) -> Callable:
+    def truth(self, order: int, *args: np.ndarray, dtype: str = "") -> TrueValues:
         """The truth of the formula as it was read, by power series over balls."""
-        entry = as_function(self.term)
+        entry, dtype = as_function(self.term), dtype or self.dtype
+        return true_derivatives(entry, *args, dtype=dtype, order=order).orders[order]
 
-        def at(*args: np.ndarray) -> Any:
-            return true_derivatives(entry, *args, dtype=dtype, order=order).orders[order]
-
-        return at
+    def errors(self, function: Callable, true: TrueValues) -> np.ndarray:
+        """The error of a function at every input."""
+        return _errors(function, self.args, true, self.dtype)
 
     # --- the search ---------------------------------------------------------------------------
 
-    def inputs(self) -> np.ndarray:
-        """All inputs of a half precision, else some of every exponent and many near 0."""
-        numbers = inputs_of(self.dtype, DENSE.get(self.dtype)).astype(np.float64)
-        dense = np.linspace(-20, 20, 2001).astype(jnp.dtype(self.dtype)).astype(np.float64)
-        return np.unique(np.concatenate([numbers, dense]) + 0.0)
-
     def run(self) -> Repair:
         """Value and derivative searched for, written as code, proved and measured."""
-        dense = self.inputs()
-        args = with_labels(dense.astype(np.float64), self.labels)
-        searched = "float32" if self.dtype in HALF else self.dtype
-        values, slopes = (self.truth(order, self.dtype)(*args) for order in (0, 1))
+        values, slopes = (self.truth(order, *self.args) for order in (0, 1))
         plain = jax.grad(self.each)
-        before = _errors(plain, args, slopes, self.dtype)
+        before = self.errors(plain, slopes)
         value_term = self.term
-        value_before = _errors(self.each, args, values, self.dtype)
+        value_before = self.errors(self.each, values)
         if _worst(value_before) > GOOD:
-            better, _, value_after = self.improved(
-                self.term, 0, args, values, searched, value_before
-            )
+            better, _, value_after = self.improved(self.term, 0, values, value_before)
             if _is_better(value_before, value_after):
                 value_term = better
         slope = derivative(self.term)
         parity = parity_of(slope)
-        before_ns = after_ns = np.inf
         known: tuple | None = None
         for goal, own in [(GOALS[0], 0), *((g, parity) for g in GOALS[not parity : 3])]:
-            found = self.improved(slope, 1, args, slopes, searched, before, goal, own)
+            found = self.improved(slope, 1, slopes, before, goal, own)
             times = self.times(plain, found[0])
             rank = *_rank(before, found[2]), max(MOST_COST, times[1] / times[0])
-            if known is None or rank < known:
-                known, (term, pieces, after), (before_ns, after_ns) = rank, found, times
-            if known == (GOOD, GOOD, 0, MOST_COST):
+            if known is None or rank < known[0]:
+                known = rank, found, times
+            if known[0] == (GOOD, GOOD, 0, MOST_COST):
                 break
+        assert known is not None
+        _, (term, pieces, after), times = known
         if not _is_better(before, after):
             self.notes.append("nothing better was found")
             term, pieces = slope, [Piece(-np.inf, np.inf, Form(slope))]
-            before_ns, after_ns = self.times(plain, term)
+            times = self.times(plain, term)
         self.notes += self.remarks(pieces)
         widen = self.needs_widening(term)
         source = module(self.name, self.arguments, value_term, term, self.reduction, widen)
         namespace = load(source)
-        verdict = self.judge(namespace["derivative"], pieces, dense)
-        after = _errors(namespace["derivative"], args, slopes, self.dtype)
-        worst = _worst(after)
+        printed = namespace["derivative"]
+        verdict = self.judge(printed, pieces, slopes)
+        after = self.errors(printed, slopes)
+        worst, xs = _worst(after), self.args[0]
         if self.dtype == "float32" and worst > GOOD:
-            at = args[0][np.nanargmax(np.where(np.isnan(after), -1, after))]
+            at = xs[np.nanargmax(np.where(np.isnan(after), -1, after))]
             self.notes.append(f"the largest error is at {self.arguments[0]} = {at:.9g}")
-        good = worst <= GOOD or worst < _worst(before)
         worse = np.where((before <= GOOD) & (after > before), after, 0.0)
         if worse.max(initial=0.0) > GOOD:
-            at = args[0][np.argmax(worse)]
             self.notes.append(
-                f"{worse.max():.3g} ulp at {self.arguments[0]} = {at:.9g}, where jax.grad is good"
+                f"{worse.max():.3g} ulp at {self.arguments[0]} = {xs[np.argmax(worse)]:.9g}, "
+                "where jax.grad is good"
             )
+        good = worst <= GOOD or worst < _worst(before)
         return Repair(
-            ok=bool(verdict.ok and good),
-            value=namespace[self.name],
-            derivative=_scaled(namespace["derivative"], self.reduction),
-            source=source,
-            before_ulp=_worst(before),
-            after_ulp=worst,
-            cost=Cost(before_ns, after_ns),
-            verdict=verdict,
-            notes=tuple(self.notes),
-            dtype=self.dtype,
-            name=self.name,
-            derivative_of_entry=namespace["derivative"],
-            record={"pieces": [_piece_data(piece) for piece in pieces]},
-        )
+            ok=bool(verdict.ok and good), value=namespace[self.name],
+            derivative=_scaled(printed, self.reduction), source=source,
+            before_ulp=_worst(before), after_ulp=worst, cost=Cost(*times), verdict=verdict,
+            notes=tuple(self.notes), dtype=self.dtype, name=self.name,
+            derivative_of_entry=printed, record={"pieces": list(map(_piece_data, pieces))},
+        )  # fmt: skip
 
     def improved(
-        self, term: Expression, order: int, args: list[np.ndarray], true: Any, dtype: str,
-        before: np.ndarray, goal: float = GOALS[0], parity: int = 0,
+        self, term: Expression, order: int, true: TrueValues, before: np.ndarray,
+        goal: float = GOALS[0], parity: int = 0,
     ) -> tuple[Expression, list[Piece], np.ndarray]:  # fmt: skip
         """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
-        usual = self.usual if order else None
-        question = Question(term, dtype, self.labels, self.truth(order, dtype), parity, usual)
+        searched = "float32" if self.dtype in HALF else self.dtype
+        usual, truth = self.usual if order else None, partial(self.truth, order)
+        question = Question(term, searched, self.labels, truth, parity, usual)
         extra = np.zeros(0)
         best: tuple[Expression, list[Piece], np.ndarray] | None = None
         for turn in range(ROUNDS):
             goals = [g * SHARPER**turn for g in GOALS if g >= goal]
             pieces = solve(question, extra, goals)
-            found = joined(pieces, args, dtype, parity)
-            after = _errors(as_function(found), args, true, self.dtype)
+            found = joined(pieces, self.args, searched, parity)
+            after = self.errors(as_function(found), true)
             if best is None or _rank(before, after) < _rank(before, best[2]):
                 best = found, mirrored(pieces, parity) if parity else pieces, after
             errors = np.nan_to_num(after, nan=0.0, posinf=1e30)
@@ -265,9 +255,8 @@ class Search:
                 break
             worst = np.argsort(-errors)[:64]
             spread = np.flatnonzero(errors > goal)
-            spread = spread[:: max(1, len(spread) // 64)]
-            places = np.union1d(worst, spread)
-            found_at = np.abs(args[0][places]) if parity else args[0][places]
+            places = np.union1d(worst, spread[:: max(1, len(spread) // 64)])
+            found_at = np.abs(self.args[0][places]) if parity else self.args[0][places]
             extra = np.union1d(extra, found_at)
             for x, error in zip(found_at.tolist(), after[places].tolist(), strict=True):
                 piece = next(p for p in pieces if x < p.high or p is pieces[-1])
@@ -290,9 +279,9 @@ class Search:
 
     def needs_widening(self, term: Expression) -> bool:
         """Whether the half precisions lose digits when every operation is rounded to them."""
-        for dtype in HALF:
-            args = with_labels(inputs_of(dtype).astype(np.float64), self.labels)
-            true = self.truth(1, dtype)(*args)
+        for dtype, step in product(HALF, (16, 1)):  # a sample mostly tells
+            args = with_labels(inputs_of(dtype)[::step].astype(np.float64), self.labels)
+            true = self.truth(1, *args, dtype=dtype)
             try:
                 if _worst(_errors(as_function(term), args, true, dtype)) > NATIVE:
                     return True
@@ -302,23 +291,22 @@ class Search:
 
     # --- the proof ----------------------------------------------------------------------------
 
-    def judge(self, slope: Callable, pieces: list[Piece], dense: np.ndarray) -> Verdict:
+    def judge(self, slope: Callable, pieces: list[Piece], true: TrueValues) -> Verdict:
         """The verdict of the judge on the printed derivative, where it is no truncated series."""
         exact = [piece for piece in pieces if piece.form.kind == "exact"] or pieces
         generator = np.random.default_rng(1)
         points: list[float] = []
+        xs, cut = self.inputs, np.isin(self.inputs, cuts(self.term))
+        sizes = np.abs(true.high).reshape(-1, len(xs)).min(axis=0)  # NaN where it is not known
         for piece in exact:
-            inside = dense[(dense > piece.low) & (dense < piece.high)]
-            inside = inside[~np.isin(inside, cuts(self.term))]
-            if not inside.size:
-                continue
-            near = inside[np.abs(inside) < 30]
-            least = 0.0 if near.size else float(jnp.finfo(self.dtype).tiny)
-            inside = near if near.size else inside  # far out what is 0 in the dtype may stand still
-            true = self.truth(1, self.dtype)(*with_labels(inside, self.labels)).high
-            known = (np.abs(true) >= least).reshape(-1, len(inside)).all(axis=0)
-            usable = inside[known & (np.abs(inside) > 1e-3)]
-            usable = usable if usable.size else inside[known]
+            inside = (xs > piece.low) & (xs < piece.high) & ~cut
+            near = inside & (np.abs(xs) < 30)
+            if near.any():
+                known = near & (sizes >= 0)
+            else:  # far out what is 0 in the dtype may stand still
+                known = inside & (sizes >= float(jnp.finfo(self.dtype).tiny))
+            usable = xs[known & (np.abs(xs) > 1e-3)]
+            usable = usable if usable.size else xs[known]
             points += generator.choice(usable, min(4, len(usable)), replace=False).tolist()
         args = with_labels(np.array(points), self.labels)
 
@@ -334,20 +322,19 @@ class Search:
 
     def remarks(self, pieces: list[Piece]) -> list[str]:
         """What has to be said of series and kinks."""
-        found = []
-        for piece in pieces:
-            if piece.form.kind == "series":
-                found.append(
-                    f"a series from {piece.low:.6g} to {piece.high:.6g}: what it leaves out is "
-                    f"proved to be below {piece.form.truncation:.1e} of the value"
-                )
-        for left, right in pairwise(pieces):
-            if not self.labels and _jumps(left, right):
-                found.append(
-                    f"a kink at {self.arguments[0]} = {left.high:.6g}: the derivative there is the "
-                    "one from the right"
-                )
-        return found
+        series = [
+            f"a series from {piece.low:.6g} to {piece.high:.6g}: what it leaves out is "
+            f"proved to be below {piece.form.truncation:.1e} of the value"
+            for piece in pieces
+            if piece.form.kind == "series"
+        ]
+        kinks = [
+            f"a kink at {self.arguments[0]} = {left.high:.6g}: the derivative there is the "
+            "one from the right"
+            for left, right in pairwise(pieces)
+            if not self.labels and _jumps(left, right)
+        ]
+        return series + kinks
 
 
 @dataclass(frozen=True)
@@ -376,11 +363,8 @@ def measured(f: Callable, slope: Callable, *, at: tuple, dtype: str) -> Measured
             vector.errors(g, logits, at, rows, dtype).ravel() for g in (jax.grad(f), slope)
         )
         return _compared(before, after)
-    args = with_labels(search.inputs(), search.labels)
-    true = search.truth(1, dtype)(*args)
-    before = _errors(jax.grad(search.each), args, true, dtype)
-    after = _errors(slope, args, true, dtype)
-    return _compared(before, after)
+    true = search.truth(1, *search.args)
+    return _compared(search.errors(jax.grad(search.each), true), search.errors(slope, true))
 
 
 def _compared(before: np.ndarray, after: np.ndarray) -> Measured:
@@ -391,6 +375,13 @@ def _compared(before: np.ndarray, after: np.ndarray) -> Measured:
 
 
 # --- small parts ------------------------------------------------------------------------------
+
+
+def _inputs(dtype: str) -> np.ndarray:
+    """All inputs of a half precision, else some of every exponent and many near 0."""
+    numbers = inputs_of(dtype, DENSE.get(dtype)).astype(np.float64)
+    dense = np.linspace(-20, 20, 2001).astype(jnp.dtype(dtype)).astype(np.float64)
+    return np.unique(np.concatenate([numbers, dense]) + 0.0)
 
 
 def _errors(function: Callable, args: list[np.ndarray], true: Any, dtype: str) -> np.ndarray:
@@ -418,6 +409,11 @@ def _rows(labels: tuple) -> tuple[tuple[float, ...], ...]:
     columns = np.broadcast_arrays(*(np.asarray(label, np.float64).ravel() for label in labels))
     rows = dict.fromkeys(zip(*(column.tolist() for column in columns), strict=True))
     return tuple(rows)[:MOST_ROWS]
+
+
+def _name_of(f: Callable, *taken: str) -> str:
+    name = getattr(f, "__name__", "f")
+    return name if name.isidentifier() and name not in taken else "f"
 
 
 def _argument_names(f: Callable, count: int) -> list[str]:

@@ -13,9 +13,11 @@ True
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -29,7 +31,6 @@ from handgrad.repair.terms import (
     function,
     is_number,
     make,
-    raised,
     substitute,
 )
 
@@ -69,9 +70,6 @@ class Ratio:
     def name(self) -> str:
         """The same for equal ratios: polynomials of flint have no hash."""
         return f"{self.num}/{self.den}"
-
-
-TWO = Ratio(ONE * 2, ONE)
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,11 @@ class Field:
                 return self._power(self._of(args[0]), int(exponent))
             if exponent.denominator == 2:
                 return self._power(self._root(self._of(args[0])), int(2 * exponent))
-            return self._other(raised(self.plain(self._of(args[0])), exponent))
+            return self._other(self.plain(self._of(args[0])) ** exponent)
         if op == "power":
             return self._variable_power(*map(self._of, args))
+        if op in REWRITTEN:
+            return self._of(REWRITTEN[op](*args))
         operands = [self._of(arg) for arg in args]
         if op in RATIONAL:
             return RATIONAL[op](self, *operands)
@@ -159,32 +159,22 @@ class Field:
         if not isinstance(value, Fraction):
             raise OutsideField("an infinite constant")
         if value.denominator <= SIMPLE and abs(value.numerator) < 2**53:
-            return Ratio(ONE * fmpq(value.numerator, value.denominator), ONE)
+            return Ratio(ONE * _rational(value), ONE)
         if value < 0:
             return self.multiply(Ratio(-ONE, ONE), self._constant(constant(-value)))
         return self._other(term)
 
     def _other(self, term: Expression) -> Ratio:
-        for index, known in self.others.items():
-            if known is term:
-                return Ratio(GENERATORS[index], ONE)
-        index = self._free()
-        self.others[index] = term
-        return Ratio(GENERATORS[index], ONE)
+        return self._symbol(self.others, term)
 
-    def _free(self) -> int:
-        """The next generator for a function."""
-        index = FIRST_OTHER + len(self.others) + len(self.logs)
-        if index >= FIRST_ARGUMENT:
-            raise OutsideField("many functions")
-        return index
-
-    def _log_of(self, ratio: Ratio) -> Ratio:
-        for index, known in self.logs.items():
-            if known == ratio:
-                return Ratio(GENERATORS[index], ONE)
-        index = self._free()
-        self.logs[index] = ratio
+    def _symbol(self, known: dict[int, Any], meaning: Any) -> Ratio:
+        """The generator that stands for a function or a logarithm, a new one the first time."""
+        index = next((i for i, other in known.items() if other == meaning), None)
+        if index is None:
+            index = FIRST_OTHER + len(self.others) + len(self.logs)
+            if index >= FIRST_ARGUMENT:
+                raise OutsideField("many functions")
+            known[index] = meaning
         return Ratio(GENERATORS[index], ONE)
 
     def reduced(self, p: Polynomial) -> Polynomial:
@@ -246,13 +236,12 @@ class Field:
         square = _whole_root(abs(content))
         if square is not None and content > 0:
             inner, outer = inner / content, Ratio(ONE * square, a.den)
-        for index, known in self.roots.items():
-            if known == inner:
-                return self.multiply(Ratio(GENERATORS[index], ONE), outer)
-        index = ROOTS - 1 - len(self.roots)  # an outer root before the inner ones
-        if index < 0:
-            raise OutsideField("many roots")
-        self.roots[index] = inner
+        index = next((i for i, known in self.roots.items() if known == inner), None)
+        if index is None:
+            index = ROOTS - 1 - len(self.roots)  # an outer root before the inner ones
+            if index < 0:
+                raise OutsideField("many roots")
+            self.roots[index] = inner
         return self.multiply(Ratio(GENERATORS[index], ONE), outer)
 
     def _variable_power(self, base: Ratio, exponent: Ratio) -> Ratio:
@@ -269,8 +258,6 @@ class Field:
         return self.multiply(power, self._power(base, whole))
 
     def _exp(self, a: Ratio, base: str = "exp") -> Ratio:
-        if a.num.is_zero():
-            return Ratio(ONE, ONE)
         result = Ratio(ONE, ONE)
         if a.den == ONE and base == "exp":
             for index, inner in self.logs.items():
@@ -283,7 +270,7 @@ class Field:
         content = _content(a.num)
         exponent = Ratio(a.num / content, a.den)
         key = base, exponent.name
-        amount = Fraction(int(content.p), int(content.q))
+        amount = fraction(content)
         unit = self.units.get(key)
         if unit is None or (amount / unit).denominator != 1:
             finer = abs(amount) if unit is None else _common_divisor(abs(amount), unit)
@@ -291,17 +278,14 @@ class Field:
             if unit is not None:
                 raise _Finer
             unit = finer
-        known = [
-            i for i, e in self.exponentials.items() if (e.base, e.exponent) == (base, exponent)
-        ]
-        if known:
-            index = known[0]
-        else:
-            index = FIRST_EXPONENTIAL + len(self.exponentials)
-            if index >= FIRST_OTHER:
+        meaning = Exponential(base, exponent, unit)
+        place = next((i for i, known in self.exponentials.items() if known == meaning), None)
+        if place is None:
+            place = FIRST_EXPONENTIAL + len(self.exponentials)
+            if place >= FIRST_OTHER:
                 raise OutsideField("many exponentials")
-            self.exponentials[index] = Exponential(base, exponent, unit)
-        return self.multiply(result, self._power(Ratio(GENERATORS[index], ONE), int(amount / unit)))
+            self.exponentials[place] = meaning
+        return self.multiply(result, self._power(Ratio(GENERATORS[place], ONE), int(amount / unit)))
 
     def _log(self, a: Ratio) -> Ratio:
         """The sum of the logarithms of the factors that are surely positive, and of the rest."""
@@ -310,24 +294,20 @@ class Field:
             number, factors = polynomial.factor()
             rest = self.multiply(rest, self._power(Ratio(ONE * number, ONE), sign))
             for factor, exponent in factors:
-                amount = Ratio(ONE * (sign * int(exponent)), ONE)
+                times = sign * int(exponent)
                 index = _is_generator(factor)
                 if index in self.exponentials and self.exponentials[index].base == "exp":
                     known = self.exponentials[index]
-                    unit = Ratio(ONE * fmpq(known.unit.numerator, known.unit.denominator), ONE)
-                    part = self.multiply(unit, known.exponent)
+                    part = self.multiply(Ratio(ONE * _rational(known.unit), ONE), known.exponent)
                 elif self.is_positive(factor):
-                    part = self._log_of(Ratio(factor, ONE))
+                    part = self._symbol(self.logs, Ratio(factor, ONE))
                 else:
-                    rest = self.multiply(
-                        rest,
-                        self._power(Ratio(factor, ONE), int(amount.num.leading_coefficient().p)),
-                    )
+                    rest = self.multiply(rest, self._power(Ratio(factor, ONE), times))
                     continue
-                total = self.add(total, self.multiply(amount, part))
+                total = self.add(total, self.multiply(Ratio(ONE * times, ONE), part))
         if rest == Ratio(ONE, ONE):
             return total
-        return self.add(total, self._log_of(rest))
+        return self.add(total, self._symbol(self.logs, rest))
 
     def is_positive(self, p: Polynomial) -> bool:
         """Whether a polynomial is surely positive: every monomial is one of positive things."""
@@ -358,13 +338,13 @@ class Field:
         tangents: list[Expression] = []
         if mode.difference == "tanh":
             tangents, factors = self._tangents(factors)
-        powers: dict[int, int] = {}  # of generators, pulled out of the factors
+        powers = Counter[int]()  # of generators, pulled out of the factors
         above: list[tuple[Expression, int]] = []
         below: list[tuple[Expression, int]] = []
         for factor, exponent in factors:
             term, pulled = self.polynomial(factor, mode)
             for index, power in pulled.items():
-                powers[index] = powers.get(index, 0) + power * exponent
+                powers[index] += power * exponent
             if not is_number(term, 1):
                 (above if exponent > 0 else below).append((term, abs(exponent)))
         above += [(tangent, 1) for tangent in tangents]
@@ -426,7 +406,7 @@ class Field:
         """k and G with a = xᵏ G(1/x), G written in its argument; 'side' stands for the sign."""
         number, factors = self._factors(a, Mode())
         u, power = argument(0), 0
-        result = constant(Fraction(int(number.p), int(number.q)))
+        result = constant(fraction(number))
         for factor, exponent in factors:
             degree, term = self._inverted(factor, u)
             power += degree * exponent
@@ -439,7 +419,7 @@ class Field:
         top = max(self._degree(powers) for powers, _ in items)
         total = constant(0)
         for powers, number in items:
-            part = constant(Fraction(int(number.p), int(number.q)))
+            part = constant(fraction(number))
             for index, power in enumerate(powers):
                 if not power or index == FIRST_ARGUMENT:
                     continue
@@ -501,13 +481,9 @@ class Field:
         if inner.den != ONE:
             return function("log", self.write(inner, mode))
         term, _ = self.polynomial(inner.num, replace(mode, big=False), whole=True)
-        if term.op == "add" and is_number(term.args[0], 1):
-            log = function("log1p", term.args[1])
-        elif term.op == "sub" and is_number(term.args[0], 1):
-            log = function("log1p", -term.args[1])
-        else:
-            log = function("log", term)
-        return log
+        if term.op in ("add", "sub") and is_number(term.args[0], 1):
+            return function("log1p", term.args[1] if term.op == "add" else -term.args[1])
+        return function("log", term)
 
     def _with_logs_divided(self, a: Ratio, mode: Mode) -> Ratio:
         """log p replaced by log(p/Eᵏ) + k log E, where the mode divides p by Eᵏ."""
@@ -518,7 +494,7 @@ class Field:
             for e, known in self.exponentials.items():
                 top = max(powers[e] for powers, _ in monomials(inner.num))
                 if e in mode.down and top and known.exponent.den == ONE:
-                    unit = fmpq(known.unit.numerator, known.unit.denominator)
+                    unit = _rational(known.unit)
                     new[index] = new[index] + known.exponent.num * unit * top
         return self.ratio(a.num.compose(*new), a.den.compose(*new))
 
@@ -531,13 +507,10 @@ class Field:
         """
         single = _is_generator(p)
         if single is not None and not whole:
-            if single == FIRST_ARGUMENT:
+            if single == FIRST_ARGUMENT or single in self.exponentials:
                 return constant(1), {single: 1}
-            if single in self.exponentials or (single in self.roots and mode.big):
-                if single in self.exponentials:
-                    return constant(1), {single: 1}
-                degree = self._degree_of_root(single)
-                return self._root_big(single, mode), {FIRST_ARGUMENT: degree}
+            if single in self.roots and mode.big:
+                return self._root_big(single, mode), {FIRST_ARGUMENT: self._degree_of_root(single)}
             return self.generator(single, mode), {}
         items = monomials(p)
         pulled: dict[int, int] = {}
@@ -547,15 +520,12 @@ class Field:
                 pulled[index] = top
                 for powers, _ in items:
                     powers[index] = top - powers[index]
-        inverse = False
-        if mode.big:
-            degrees = [self._degree(powers) for powers, _ in items]
-            top = max(degrees)
-            if top and len(items) > 1:
-                inverse = True
-                pulled[FIRST_ARGUMENT] = top
-                for (powers, _), degree in zip(items, degrees, strict=True):
-                    powers[FIRST_ARGUMENT] = top - degree
+        degrees = [self._degree(powers) for powers, _ in items] if mode.big else [0]
+        inverse = max(degrees) > 0 and len(items) > 1
+        if inverse:
+            pulled[FIRST_ARGUMENT] = top = max(degrees)
+            for (powers, _), degree in zip(items, degrees, strict=True):
+                powers[FIRST_ARGUMENT] = top - degree
         if mode.side < 0:  # in terms of |x|
             items = [(p, -n if p[FIRST_ARGUMENT] % 2 else n) for p, n in items]
         return self._sum(items, mode, inverse), pulled
@@ -587,34 +557,26 @@ class Field:
         for powers, number in items:
             by_power.setdefault(powers[FIRST_ARGUMENT], []).append((powers, number))
         if inverse or len(by_power) < 2 or max(by_power) < 2:
-            return _summed(
-                [
-                    self._monomial(powers, number, mode, inverse)
-                    for powers, number in _in_order(items)
-                ]
-            )
-        total: Expression | None = None
-        x, previous = self.generator(FIRST_ARGUMENT, mode), 0
+            return self._monomials(items, mode, inverse)
+        total, previous = constant(0), max(by_power)
+        x = self.generator(FIRST_ARGUMENT, mode)
         for power in sorted(by_power, reverse=True):  # Horner
-            flat = []
-            for powers, number in by_power[power]:
-                powers = list(powers)
-                powers[FIRST_ARGUMENT] = 0
-                flat.append((powers, number))
-            part = _summed(
-                [self._monomial(powers, number, mode, False) for powers, number in _in_order(flat)]
-            )
-            if total is None:
-                total = part
-            else:
-                for _ in range(previous - power):
-                    total = total * x
-                total = part + total
+            flat = [
+                ([*powers[:FIRST_ARGUMENT], 0, *powers[FIRST_ARGUMENT + 1 :]], number)
+                for powers, number in by_power[power]
+            ]
+            total = math.prod([x] * (previous - power), start=total)
+            total = self._monomials(flat, mode, False) + total
             previous = power
-        assert total is not None
-        for _ in range(previous):
-            total = total * x
-        return total
+        return math.prod([x] * previous, start=total)
+
+    def _monomials(self, items: list, mode: Mode, inverse: bool) -> Expression:
+        """A sum: positive monomials before negative ones, low powers before high ones."""
+        ordered = sorted(items, key=lambda item: (item[1] < 0, sum(item[0]), [-p for p in item[0]]))
+        first, *rest = (self._monomial(powers, number, mode, inverse) for powers, number in ordered)
+        for part in rest:
+            first = first - -part if is_number(part) and part.value < 0 else first + part
+        return first
 
     def _expm1(self, items: list, mode: Mode, inverse: bool) -> Expression | None:
         (first, a), (second, b) = items
@@ -630,7 +592,7 @@ class Field:
         if known.base != "exp":
             return None
         exponent = self.exponential(index, -power if index in mode.down else power, mode).args[0]
-        return scaled(function("expm1", exponent), Fraction(int(number.p), int(number.q)))
+        return scaled(function("expm1", exponent), fraction(number))
 
     def _monomial(self, powers: Any, number: fmpq, mode: Mode, inverse: bool) -> Expression:
         symbols: list[Expression] = []
@@ -639,28 +601,23 @@ class Field:
         for index, power in enumerate(powers):
             if not power or (inverse and index == FIRST_ARGUMENT):
                 continue
+            sign = -1 if index in mode.down else 1
             if index in self.exponentials and power == 1 and mode.order == 2:
-                halves.append(
-                    self.exponential(index, Fraction(1 - 2 * (index in mode.down), 2), mode)
-                )
-                continue
-            if index in self.exponentials and power > 2 and mode.order < 2:
-                sign = -1 if index in mode.down else 1
+                halves.append(self.exponential(index, Fraction(sign, 2), mode))
+            elif index in self.exponentials and power > 2 and mode.order < 2:
                 parts.append(self.exponential(index, sign * power, mode))
-                continue
-            if index in self.roots and mode.big:
-                base = self._root_big(index, mode)
             else:
-                base = self.generator(index, mode)
-            target = symbols if base.op in ("const", *SYMBOLS) else parts
-            target += [base] * power
+                big = index in self.roots and mode.big
+                base = self._root_big(index, mode) if big else self.generator(index, mode)
+                target = symbols if base.op in ("const", *SYMBOLS) else parts
+                target += [base] * power
         # a rounded product of constants would not be the function: each meets a variable first
         alternating = [part for pair in zip_longest(symbols, parts) for part in pair if part]
         if alternating:  # what is tiny beside what is large: neither half is lost
-            product = _product([*halves, *alternating, *halves])
+            factors = [*halves, *alternating, *halves]
         else:
-            product = _product([half * half for half in halves])
-        result = scaled(product, Fraction(int(number.p), int(number.q)))
+            factors = [half * half for half in halves]
+        result = scaled(math.prod(factors, start=constant(1)), fraction(number))
         if inverse:
             for _ in range(powers[FIRST_ARGUMENT]):
                 result = result / self.generator(FIRST_ARGUMENT, mode)
@@ -669,31 +626,22 @@ class Field:
 
 RATIONAL: dict[str, Callable[..., Ratio]] = {
     "add": Field.add, "sub": Field.subtract, "mul": Field.multiply, "div": Field.divide,
-    "neg": lambda f, a: Ratio(-a.num, a.den),
-    "exp": Field._exp,
-    "exp2": lambda f, a: f._exp(a, "exp2"),
-    "expm1": lambda f, a: f.subtract(f._exp(a), Ratio(ONE, ONE)),
-    "logistic": lambda f, a: _over(f, (1, 0), (1, 1), f._exp(a)),
-    "tanh": lambda f, a: _over(f, (1, -1), (1, 1), f._exp(f.add(a, a))),
-    "sinh": lambda f, a: f.divide(f.subtract(f._exp(a), f._exp(Ratio(-a.num, a.den))), TWO),
-    "cosh": lambda f, a: f.divide(f.add(f._exp(a), f._exp(Ratio(-a.num, a.den))), TWO),
-    "log": Field._log,
-    "log1p": lambda f, a: f._log(f.add(Ratio(ONE, ONE), a)),
-    "sqrt": Field._root,
-    "rsqrt": lambda f, a: f.divide(Ratio(ONE, ONE), f._root(a)),
-    "tan": lambda f, a: f.divide(
-        f._other(function("sin", f.plain(a))), f._other(function("cos", f.plain(a)))
-    ),
+    "neg": lambda field, a: Ratio(-a.num, a.den), "log": Field._log, "sqrt": Field._root,
+    "exp": Field._exp, "exp2": lambda field, a: field._exp(a, "exp2"),
 }  # fmt: skip
 """Operations that stay within the field, or add one generator to it."""
-
-
-def _over(field: Field, above: tuple[int, int], below: tuple[int, int], e: Ratio) -> Ratio:
-    """(a e + b) / (c e + d)."""
-    top, bottom = (
-        field.add(Ratio(a * e.num, e.den), Ratio(b * ONE, ONE)) for a, b in (above, below)
-    )
-    return field.divide(top, bottom)
+exp, log = partial(function, "exp"), partial(function, "log")
+REWRITTEN: dict[str, Callable[[Expression], Expression]] = {
+    "expm1": lambda a: exp(a) - 1,
+    "logistic": lambda a: exp(a) / (exp(a) + 1),
+    "tanh": lambda a: (exp(a + a) - 1) / (exp(a + a) + 1),
+    "sinh": lambda a: (exp(a) - exp(-a)) / 2,
+    "cosh": lambda a: (exp(a) + exp(-a)) / 2,
+    "log1p": lambda a: log(1 + a),
+    "rsqrt": lambda a: 1 / function("sqrt", a),
+    "tan": lambda a: function("sin", a) / function("cos", a),
+}
+"""Functions by those that have a generator."""
 
 
 # --- small parts ------------------------------------------------------------------------------
@@ -706,6 +654,15 @@ def _is_odd(exponent: Ratio) -> bool:
         powers[FIRST_ARGUMENT] % 2 and not any(powers[i] for i in arguments)
         for powers, _ in monomials(exponent.num)
     )
+
+
+def fraction(number: fmpq) -> Fraction:
+    """A number of flint as one of Python."""
+    return Fraction(int(number.p), int(number.q))
+
+
+def _rational(number: Fraction) -> fmpq:
+    return fmpq(number.numerator, number.denominator)
 
 
 def monomials(p: Polynomial) -> list[tuple[list[int], fmpq]]:
@@ -725,70 +682,39 @@ def scaled(term: Expression, amount: Fraction) -> Expression:
     return (constant(amount.numerator) * term) / constant(amount.denominator)
 
 
-def _product(parts: list[Expression]) -> Expression:
-    result = constant(1)
-    for part in parts:
-        result = result * part
-    return result
-
-
-def _summed(parts: list[Expression]) -> Expression:
-    result = parts[0]
-    for part in parts[1:]:
-        negative = is_number(part) and part.value < 0
-        result = result - (-part) if negative else result + part
-    return result
-
-
-def _in_order(items: list) -> list:
-    """Positive monomials before negative ones, low powers before high ones."""
-    return sorted(items, key=lambda item: (item[1] < 0, sum(item[0]), [-p for p in item[0]]))
-
-
 def _assemble(
     number: fmpq, exponentials: list[Expression], above: list, below: list, order: int
 ) -> Expression:
-    amount = Fraction(int(number.p), int(number.q))
+    amount = fraction(number)
     if order == 1:
-        result = scaled(_product(exponentials), amount) if exponentials else constant(amount)
+        result = scaled(math.prod(exponentials, start=constant(1)), amount)
         numerators = [term for term, power in above for _ in range(power)]
         denominators = [term for term, power in below for _ in range(power)]
-        while numerators or denominators:
-            if denominators:
-                result = result / denominators.pop(0)
-            if numerators:
-                result = result * numerators.pop(0)
+        for divisor, factor in zip_longest(denominators, numerators, fillvalue=constant(1)):
+            result = result / divisor * factor
         return result
-    top = [_whole(*pair) for pair in above]
-    bottom = [_whole(*pair) for pair in below]
+    top, bottom = (
+        [term * term if power == 2 else term**power for term, power in side]
+        for side in (above, below)
+    )
     simple = amount.denominator & (amount.denominator - 1) == 0
     numerator = abs(amount) if simple else Fraction(amount.numerator, 1)
     if not simple:
         bottom = [constant(amount.denominator), *bottom]
     head = [] if order == 2 else exponentials
-    between = constant(abs(numerator)) * _product([*top, *head])
-    if bottom:
-        between = between / _product(bottom)
+    between = constant(abs(numerator)) * math.prod([*top, *head], start=constant(1))
+    between = between / math.prod(bottom, start=constant(1))
     if order == 2:
-        between = _product([*exponentials, between, *exponentials])
+        between = math.prod([*exponentials, between, *exponentials], start=constant(1))
     return -between if amount < 0 else between
-
-
-def _whole(term: Expression, power: int) -> Expression:
-    return term * term if power == 2 else raised(term, Fraction(power))
 
 
 def _is_generator(p: Polynomial) -> int | None:
     """The index of the generator that a polynomial is, or None."""
     items = monomials(p)
-    if len(items) != 1:
+    if len(items) != 1 or items[0][1] != 1 or sum(items[0][0]) != 1:
         return None
-    ((powers, number),) = items
-    return (
-        next(i for i, power in enumerate(powers) if power)
-        if (number == 1 and sum(powers) == 1)
-        else None
-    )
+    return items[0][0].index(1)
 
 
 def _coefficient(p: Polynomial, index: int) -> fmpq | None:

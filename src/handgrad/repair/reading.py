@@ -1,7 +1,9 @@
 """Reading a function: the one formula that it applies to every entry, and the sum around it."""
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +16,7 @@ from handgrad._precision import x64
 from handgrad.errors import InputError, describe_error
 from handgrad.interop import as_jax
 from handgrad.repair.terms import (
+    ARITHMETIC,
     COMPARISONS,
     FUNCTIONS,
     Expression,
@@ -23,16 +26,14 @@ from handgrad.repair.terms import (
     function,
     is_number,
     make,
-    raised,
     where,
 )
 
 DIRECT: dict[str, Callable[..., Expression]] = {
-    "add": lambda a, b: a + b, "add_any": lambda a, b: a + b, "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "neg": lambda a: -a,
-    "square": lambda a: a * a, "max": lambda a, b: function("max", a, b),
-    "min": lambda a, b: function("min", a, b), "not": lambda a: _not(a),
-    "and": lambda a, b: _either(a, b, "and", 0), "or": lambda a, b: _either(a, b, "or", 1),
+    **ARITHMETIC, "add_any": operator.add, "square": lambda a: a * a,
+    "max": functools.partial(function, "max"), "min": functools.partial(function, "min"),
+    "not": lambda a: constant(int(not a.value)) if a.op == "const" else make("not", (a,)),
+    "and": lambda a, b: _either(a, b, "and", False), "or": lambda a, b: _either(a, b, "or", True),
     "is_finite": lambda a: constant(1), "stop_gradient": lambda a: a,
     "clamp": lambda low, x, high: function("min", function("max", x, low), high),
 }  # fmt: skip
@@ -52,18 +53,9 @@ class Core:
 
     term: Expression
     """The formula: argument 0 is x, argument i the entry of the i-th argument."""
-    scale: Fraction
-    """What the sum over entries is multiplied by; 1 where there is no sum."""
-    is_sum: bool
-    name: str
-
-
-@dataclass(frozen=True)
-class _Sum:
-    """A multiple of a sum over the entries."""
-
-    term: Expression
     scale: Fraction = Fraction(1)
+    """What the sum over entries is multiplied by; 1 where there is no sum."""
+    is_sum: bool = False
 
 
 def read(f: Callable, at: Any) -> Core:
@@ -71,7 +63,6 @@ def read(f: Callable, at: Any) -> Core:
 
     Raises InputError where there is none: the entries meet each other, or the value is random.
     """
-    name = getattr(f, "__name__", "f")
     if not isinstance(at, tuple) or not at:
         raise InputError("at", "a tuple of arguments", type(at).__name__, "write at=(x,)")
     leaves = [_as_array(place, value) for place, value in enumerate(at)]
@@ -104,10 +95,10 @@ def read(f: Callable, at: Any) -> Core:
     shape = program.jaxpr.outvars[0].aval.shape
     if isinstance(value, Expression) and not (size == 1 or shape == leaves[0].shape):
         raise _no_core("f", f"a value of shape {shape} for entries of shape {leaves[0].shape}")
-    total = value if isinstance(value, _Sum) else _Sum(value)
-    if not depends(total.term):
+    core = value if isinstance(value, Core) else Core(value)
+    if not depends(core.term):
         raise InputError("f", "a function of its first argument", "a constant", "use the argument")
-    return Core(total.term, total.scale, isinstance(value, _Sum), name)
+    return core
 
 
 def _as_array(place: int, value: Any) -> np.ndarray:
@@ -161,7 +152,7 @@ class Reader:
     def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
         """The outputs of one equation. Raises InputError for one that is no formula."""
         name, params = equation.primitive.name, equation.params
-        if any(isinstance(operand, _Sum) for operand in operands):
+        if any(isinstance(operand, Core) for operand in operands):
             return [self.of_sum(equation, operands)]
         if name.startswith(RANDOM):
             raise InputError(
@@ -176,7 +167,7 @@ class Reader:
         shapes = [getattr(atom.aval, "shape", ()) for atom in equation.outvars]
         sizes = {int(np.prod(shape)) for shape in shapes}
         if name == "reduce_sum" and self.size > 1 and sizes == {1}:
-            return [_Sum(operands[0])]
+            return [Core(operands[0], is_sum=True)]
         if name == "reduce_sum" and self.size == 1:
             return [operands[0]]
         if not sizes <= {1, self.size}:
@@ -188,11 +179,11 @@ class Reader:
         if name in COMPARISONS or SAME_FUNCTION.get(name, name) in FUNCTIONS:
             return [function(SAME_FUNCTION.get(name, name), *operands)]
         if name == "integer_pow":
-            return [raised(operands[0], Fraction(params["y"]))]
+            return [operands[0] ** params["y"]]
         if name == "pow":
             base, exponent = operands
             simple = is_number(exponent) and exponent.value.denominator <= 2
-            return [raised(base, exponent.value) if simple else function("power", base, exponent)]
+            return [base**exponent.value if simple else function("power", base, exponent)]
         if name == "select_n" and len(operands) == 3:
             return [where(operands[0], operands[2], operands[1])]
         if name in jaxprs.ENTERED:
@@ -210,16 +201,14 @@ class Reader:
         if name in SAME_ENTRIES:
             return operands[0]
         if name == "neg":
-            return _Sum(operands[0].term, -operands[0].scale)
-        if name in ("mul", "div") and any(
-            is_number(o) for o in operands if isinstance(o, Expression)
-        ):
+            return replace(operands[0], scale=-operands[0].scale)
+        if name in ("mul", "div"):
             first, second = operands
             if name == "mul" and isinstance(first, Expression):
                 first, second = second, first
-            if isinstance(first, _Sum):
+            if isinstance(second, Expression) and is_number(second):
                 factor = second.value if name == "mul" else 1 / second.value
-                return _Sum(first.term, first.scale * factor)
+                return replace(first, scale=first.scale * factor)
         if name in jaxprs.ENTERED:
             outputs = jaxprs.enter(equation, operands, self.run)
             if outputs is not None and len(outputs) == 1:
@@ -231,13 +220,9 @@ def _place(equation: Any) -> str:
     return jaxprs.place_in_words(equation) or "in JAX"
 
 
-def _not(a: Expression) -> Expression:
-    return constant(int(not a.value)) if a.op == "const" else make("not", (a,))
-
-
-def _either(a: Expression, b: Expression, op: str, strong: int) -> Expression:
+def _either(a: Expression, b: Expression, op: str, strong: bool) -> Expression:
     """A conjunction or a disjunction; `strong` is the value of one side that decides."""
     for one, other in ((a, b), (b, a)):
         if one.op == "const":
-            return constant(strong) if bool(one.value) == bool(strong) else other
+            return constant(int(strong)) if bool(one.value) == strong else other
     return a if a is b else make(op, (a, b))

@@ -1,4 +1,4 @@
-"""The search: forms of one formula, their error at every input of a sample, and where to switch.
+"""The search: the error of forms at every input of a sample, and where to switch.
 
 1. The line is cut where the function is (at kinks, at comparisons), and joined again where both
    sides have the same normal form.
@@ -9,31 +9,32 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flint import arb, fmpq
+from flint import arb
 
 from handgrad._precision import x64
 from handgrad.accuracy.measure import TrueValues, compare, inputs_of
-from handgrad.repair import series
-from handgrad.repair.normal import (
-    FIRST_ARGUMENT,
-    GENERATORS,
-    Field,
-    Mode,
-    OutsideField,
-    Ratio,
-    monomials,
+from handgrad.repair.forms import (
+    Form,
+    X,
+    cost_of,
+    exact_forms,
+    leading_forms,
+    root_between,
+    series_forms,
+    tail_forms,
 )
+from handgrad.repair.normal import FIRST_ARGUMENT, GENERATORS, Field, OutsideField
 from handgrad.repair.terms import (
     COMPARISONS,
     Expression,
-    argument,
-    ball_at,
     constant,
     depends,
     derivative,
@@ -47,17 +48,6 @@ from handgrad.repair.terms import (
     where,
 )
 
-X = argument(0)
-COSTS = {
-    "abs": 0.01, "add": 0.012, "and": 0.01, "arg": 0.0, "cbrt": 19.0, "ceil": 0.02, "const": 0.0,
-    "cos": 6.5, "div": 0.1, "eq": 0.01, "erf": 0.2, "erfc": 0.8, "exp": 0.2, "exp2": 0.3,
-    "expm1": 0.6, "ge": 0.01, "gt": 0.01, "held": 0.06, "i0e": 1.0, "i1e": 1.0, "le": 0.01,
-    "log": 0.2, "log1p": 0.6, "logistic": 0.35, "lt": 0.01, "max": 0.02, "min": 0.02, "mul": 0.012,
-    "ne": 0.01, "neg": 0.005, "or": 0.01, "pow": 0.03, "power": 4.5, "round": 0.05, "rsqrt": 0.12,
-    "sign": 0.02, "sin": 6.5, "sqrt": 0.1, "sub": 0.012, "tanh": 0.15, "where": 0.05,
-}  # fmt: skip
-"""Nanoseconds an element on one core, above reading and writing it."""
-OTHER_COST = 1.0
 SWITCH_COST = 0.08
 GOOD = 8.0
 """Ulps up to which a form counts as keeping its digits."""
@@ -75,28 +65,6 @@ SHARED = 14
 
 
 @dataclass(frozen=True)
-class Form:
-    """A term that may serve between two inputs; a series only there."""
-
-    term: Expression
-    kind: str = "exact"
-    low: float = -np.inf
-    high: float = np.inf
-    truncation: float = 0.0
-    """What a series leaves out, relative to the value."""
-
-    @property
-    def cost(self) -> float:
-        """A guess in nanoseconds."""
-        return _cost(self.term)
-
-
-def _cost(*together: Expression) -> float:
-    parts = subterms(*together)
-    return sum(COSTS.get(part.op, OTHER_COST) for part in parts if part.args)
-
-
-@dataclass(frozen=True)
 class Piece:
     """A form, from `low` on (included) up to `high`."""
 
@@ -105,7 +73,7 @@ class Piece:
     form: Form
 
 
-# --- 1: the line cut --------------------------------------------------------------------------
+# --- the line cut -----------------------------------------------------------------------------
 
 
 def cuts(term: Expression) -> list[float]:
@@ -209,315 +177,7 @@ def are_equal(a: Expression, b: Expression) -> bool:
     return difference.num.is_zero()
 
 
-# --- 2: forms ---------------------------------------------------------------------------------
-
-
-def forms(term: Expression, dtype: str = "float32") -> list[Form]:
-    """The term as it is, and its normal form in all modes."""
-    field = Field()
-    found = [Form(term)]
-    try:
-        ratio = field.of(term)
-    except OutsideField:
-        return found
-    written = _written(field, ratio)
-    for place in _labels(ratio):
-        written += _blended(field, term, place)
-    found += written
-    found += saturated(
-        [*found, *(replace(form, term=with_split_exponents(form.term)) for form in found)], dtype
-    )
-    joint: dict[Expression, Form] = {}
-    for form in found:  # an even function has one form on both sides
-        known = joint.setdefault(form.term, form)
-        low, high = min(known.low, form.low), max(known.high, form.high)
-        joint[form.term] = replace(known, low=low, high=high)
-    return list(joint.values())
-
-
-def _modes(field: Field) -> Iterator[Mode]:
-    indices = list(field.exponentials)[:2]
-    directions = [
-        frozenset(chosen)
-        for size in range(len(indices) + 1)
-        for chosen in itertools.combinations(indices, size)
-    ]
-    sides = (0, -1, 1)
-    conjugates = (False, True) if field.roots else (False,)
-    orders = (0, 1, 2) if indices else (0, 1)
-    differences = ("expm1", "tanh", "minus") if indices else ("expm1",)
-    for options in itertools.product(
-        directions, (False, True), conjugates, orders, sides, differences
-    ):
-        yield Mode(*options)
-
-
-def _written(field: Field, ratio: Ratio) -> list[Form]:
-    found = []
-    for mode in _modes(field):
-        low = 0.0 if mode.side > 0 else -np.inf
-        high = 0.0 if mode.side < 0 else np.inf
-        try:
-            found.append(Form(field.write(ratio, mode), low=low, high=high))
-        except OutsideField:
-            continue
-    return found
-
-
-def _labels(ratio: Ratio) -> list[int]:
-    """The arguments beside x in which a ratio is linear."""
-    tops, bottoms = ratio.num.degrees(), ratio.den.degrees()
-    places = range(1, len(GENERATORS) - FIRST_ARGUMENT)
-    return [
-        i for i in places
-        if tops[FIRST_ARGUMENT + i] == 1 and bottoms[FIRST_ARGUMENT + i] == 0
-    ]  # fmt: skip
-
-
-def _blended(field: Field, term: Expression, place: int) -> list[Form]:
-    """(1 − y)·f(y = 0) + y·f(y = 1), in all modes: nothing cancels at a hard label."""
-    y = argument(place)
-    ends = [field.of(substitute(term, {y: constant(value)})) for value in (0, 1)]
-    columns = [_written(field, end) for end in ends]
-    return [
-        replace(at_zero, term=(1 - y) * at_zero.term + y * at_one.term)
-        for at_zero in columns[0]
-        for at_one in columns[1]
-        if (at_zero.low, at_zero.high) == (at_one.low, at_one.high)
-    ]
-
-
-SPLIT_STEPS = {1: Fraction(1, 16), 2: Fraction(1, 16), 3: Fraction(1, 4), 4: Fraction(1, 2)}
-"""For each degree the step of a grid on which a polynomial up to 128 is exact in float32."""
-FRACTION_BITS = 17
-SATURATED = 760.0
-"""An exponent at which an exponential is 0 in float64, and so in all narrower dtypes."""
-
-
-def with_split_exponents(term: Expression) -> Expression:
-    """e^p(x) as e^t (1 + lost), with t the rounded exponent and `lost` what was rounded off.
-
-    The error of e^p is that of p, which is up to half an ulp of p: 44 ulp at p = 88. At h, next
-    to x on a grid, q(h) has no rounding error, for q next to p; p − q(h) is small, and is
-    (p − q)(h) + (x − h) (p(x) − p(h))/(x − h). What their sum t rounds off is exact.
-    """
-    new: dict[Expression, Expression] = {}
-    for part in subterms(term):
-        numbers = _polynomial_exponent(part) if part.op == "exp" else None
-        if numbers is None:
-            continue
-        degree = len(numbers) - 1
-        step, x = SPLIT_STEPS[degree], X
-        h = constant(step) * function("round", x * constant(1 / step))
-        grid = [step**k * 2**FRACTION_BITS for k in range(degree + 1)]
-        main = [Fraction(round(c * g)) / g for c, g in zip(numbers, grid, strict=True)]
-        rest = [c - m for c, m in zip(numbers, main, strict=True)]
-        slope = constant(numbers[1])
-        powers = {2: x + h, 3: x * x + h * (x + h), 4: (x + h) * (x * x + h * h)}
-        for k in range(2, degree + 1):
-            slope = slope + constant(numbers[k]) * powers[k]
-        small = (x - h) * slope
-        if any(rest):
-            small = _horner(rest, h) + small
-        near = _horner(main, h)
-        exponent = near + small
-        lost = small - (exponent - near)
-        new[part] = function("exp", exponent) * (1 + lost)  # e^t · lost may be too small a number
-    return substitute(term, new) if new else term
-
-
-def _polynomial_exponent(part: Expression) -> list[Fraction] | None:
-    """The coefficients of the exponent, from x⁰ on, if it is a polynomial of degree 1 to 4.
-
-    None for a power of two times x, which is exact.
-    """
-    field = Field()
-    try:
-        ratio = field.of(part.args[0])
-    except OutsideField:
-        return None
-    if not ratio.den.is_constant():
-        return None
-    scale = _fraction(ratio.den.leading_coefficient())
-    numbers = [Fraction(0)] * 5
-    for powers, number in monomials(ratio.num):
-        degree = powers[FIRST_ARGUMENT]
-        amount = _fraction(number) / scale
-        for index, power in enumerate(powers):
-            if not power or index == FIRST_ARGUMENT:
-                continue
-            symbol = field.others.get(index)
-            if symbol is None or symbol.op != "const":
-                return None
-            amount *= symbol.value**power
-        if degree > 4:
-            return None
-        numbers[degree] += amount
-    while len(numbers) > 1 and not numbers[-1]:
-        numbers.pop()
-    exact = len(numbers) <= 2 and _is_power_of_two(abs(numbers[-1]))
-    return None if len(numbers) == 1 or exact else numbers
-
-
-def _is_power_of_two(number: Fraction) -> bool:
-    return all(n and n & (n - 1) == 0 for n in (number.numerator, number.denominator))
-
-
-def _fraction(number: fmpq) -> Fraction:
-    return Fraction(int(number.p), int(number.q))
-
-
-def _horner(numbers: Sequence[Fraction], x: Expression) -> Expression:
-    total = constant(numbers[-1])
-    for number in reversed(numbers[:-1]):
-        total = constant(number) + x * total
-    return total
-
-
-def saturated(forms: Sequence[Form], dtype: str) -> list[Form]:
-    """The forms with x held to where all of their exponentials are 0 or infinite: 0 · ∞ is NaN.
-
-    Without exponentials, where it has a root: to where 2x² does not overflow.
-    """
-    exact = [form for form in forms if form.kind == "exact"]
-    every = list(subterms(*(form.term for form in exact)))
-    parts = [part for part in every if part.op == "exp"]
-    if any(part.op == "arg" and part is not X for part in subterms(*parts)):
-        return []
-    with np.errstate(over="ignore", invalid="ignore"):
-        bound = _saturation(parts)
-    if not parts and any(part.op == "sqrt" for part in every):
-        bound = 0.9 * float(np.sqrt(float(jnp.finfo(dtype).max) / 2))
-        bound = float(f"{bound:.2g}")
-    if bound is None:
-        return []
-    held = function("min", function("max", X, constant(-bound)), constant(bound))
-    return [replace(form, term=substitute(form.term, {X: held})) for form in exact]
-
-
-def _saturation(exponentials: Sequence[Expression]) -> float | None:
-    """A power of two beyond which these exponentials are all surely 0 or infinite."""
-    for power in range(4, 40):
-        sizes = [
-            abs(float(on_arrays(part.args[0], [side * np.float64(2.0**power)])))
-            for part in exponentials
-            for side in (1, -1)
-        ]
-        if sizes and min(sizes) > SATURATED:
-            return 2.0**power
-    return None
-
-
-# --- 3: series --------------------------------------------------------------------------------
-
-
-def series_forms(term: Expression, centres: list[tuple[arb, bool]], dtype: str) -> list[Form]:
-    """Polynomials about the centres (which say whether they are roots), each on its interval."""
-    return [
-        Form(found.term, "series", found.low, found.high, found.truncation)
-        for centre, is_root in centres
-        for found in series.near(term, centre, is_root, dtype)
-    ]
-
-
-def leading_forms(term: Expression, dtype: str) -> list[Form]:
-    """c xᵏ, the leading term at infinity, from where on what it leaves out is below half an ulp.
-
-    In u = 1/x the term is u⁻ᵏ G(u); G(u)/G(0) − 1 is bounded over the ball [0, 1/L].
-    """
-    field = Field()
-    try:
-        ratio = field.of(term)
-        if field.exponentials or field.logs or field.others.keys() - field.constants():
-            return []
-        power, inner = field.at_infinity(ratio)
-    except OutsideField:
-        return []
-    found = []
-    small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
-    for side in (1, -1):
-        own = substitute(inner, {make("side"): constant(side)})
-        at_zero = ball_at(own, arb(0))
-        if not at_zero.is_finite() or at_zero.contains(0):
-            continue
-        for exponent in range(4, 60, 2):
-            u = arb(0).union(arb(side * 2.0**-exponent))
-            value = ball_at(own, u)
-            missing = abs(value / at_zero - 1)
-            if missing < small:
-                amount = constant(float(at_zero.mid()))
-                leading = amount * X**power if power >= 0 else amount / X**-power
-                if power < -1:  # x² overflows where the quotient is a number
-                    leading = amount
-                    for _ in range(-power):
-                        leading = leading / X
-                ends = (2.0**exponent, np.inf) if side > 0 else (-np.inf, -(2.0**exponent))
-                found.append(Form(leading, "series", *ends, float(missing.abs_upper())))
-                break
-    return found
-
-
-TAILS = (10.0, 14.0, 20.0, 28.0)
-TAIL_TERMS = range(2, 7)
-
-
-def tail_forms(term: Expression, dtype: str) -> list[Form]:
-    """erfc far out by its asymptotic series, where the function itself is no number any more.
-
-    erfc z = e^(−z²)/(z√π) (1 − 1/(2z²) + 3/(2z²)² − …); what is left out has the sign of the next
-    term and is smaller, for z > 0. Its weight in the whole is bounded as in `leading_forms`.
-    """
-    field = Field()
-    try:
-        ratio = field.of(term)
-    except OutsideField:
-        return []
-    tails = [part for part in subterms(term) if part.op == "erfc"]
-    places = [i for i, known in field.others.items() if known.op == "erfc"]
-    if len(tails) != 1 or len(places) != 1:
-        return []
-    (erfc,), (index,) = tails, places
-    if ratio.num.degrees()[index] != 1 or ratio.den.degrees()[index]:
-        return []
-    weight = field.plain(field.ratio(ratio.num.derivative(index), ratio.den))
-    z = erfc.args[0]
-    small = 2.0 ** -(int(jnp.finfo(dtype).nmant) + 3)
-    for start, count in itertools.product(TAILS, TAIL_TERMS):
-        series_term, sign = constant(1), 1
-        for k in range(1, count):
-            sign *= -(2 * k - 1)
-            series_term = series_term + constant(sign) / (2 * z * z) ** Fraction(k)
-        tail = function("exp", -(z * z)) / (z * make("sqrt_pi")) * series_term
-        whole = substitute(term, {erfc: tail})
-        for side in (1, -1):
-            if not ball_at(z, arb(side * start)) > 0:
-                continue
-            left_out = abs(sign * (2 * count - 1)) / (2 * ball_at(z, arb(start)) ** 2) ** count
-            bound = _most(weight * tail, whole, side, start)
-            if bound is not None and bound * left_out < small / 2:
-                ends = (start, np.inf) if side > 0 else (-np.inf, -start)
-                truncation = 2 * float((bound * left_out).abs_upper())
-                return [
-                    replace(form, kind="series", low=ends[0], high=ends[1], truncation=truncation)
-                    for form in forms(whole, dtype)
-                    if form.low <= ends[0] and ends[1] <= form.high
-                ]
-    return []
-
-
-def _most(part: Expression, whole: Expression, side: int, start: float) -> arb | None:
-    """A bound of |part / whole| from side · start on, if it does not grow; None if unknown."""
-    field = Field()
-    try:
-        power, inner = field.at_infinity(field.divide(field.of(part), field.of(whole)))
-    except OutsideField:
-        return None
-    own = substitute(inner, {make("side"): constant(side)})
-    value = abs(ball_at(own, arb(0).union(arb(side / start)))) * arb(start) ** power
-    return value if power <= 0 and value.is_finite() else None
-
-
-# --- 4: the choice ----------------------------------------------------------------------------
+# --- the choice -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -575,8 +235,8 @@ class Table:
     def is_finite(self, form: Form, elsewhere: np.ndarray) -> bool:
         """Whether a form and its derivative are numbers at all inputs, but for some."""
         if form.term not in self.known:
-            args = [arg[np.resize(~elsewhere, arg.shape)] for arg in self.args]
-            self.known[form.term] = _is_finite(form.term, args, self.question.dtype)
+            inside = np.resize(~elsewhere, self.args[0].shape)
+            self.known[form.term] = _is_finite(form.term, self.args, self.question.dtype, inside)
         return self.known[form.term]
 
 
@@ -594,7 +254,7 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             around = np.concatenate([_around(root, question.dtype) for root in roots])
             xs = np.union1d(inside.xs, around[(around >= low) & (around < high)])
             inside = Table(question, xs)
-        candidates = forms(own, question.dtype)
+        candidates = exact_forms(own, question.dtype)
         usual = question.usual
         if usual is not None and not any(low < at < high for at in cuts(usual)):
             usual = resolved(usual, low, high)
@@ -612,23 +272,20 @@ def solve(question: Question, extra: np.ndarray, goals: Sequence[float] = GOALS)
             centres = [(root, True) for root in roots if not root.contains(0)]
             near = [c for c in centres if np.any(np.abs(hard - float(c[0].mid())) < 1)]
             near += [(gap, False) for gap in gaps]
-            polynomials = series_forms(own, near, question.dtype)
-            if polynomials:
-                candidates += polynomials
-                errors = np.concatenate([errors, inside.errors(polynomials)])
-            limits = leading_forms(own, question.dtype) + tail_forms(own, question.dtype)
-            if limits:
-                candidates += limits
-                errors = np.concatenate([errors, inside.errors(limits)])
+            approximate = [
+                *(form for centre in near for form in series_forms(own, *centre, question.dtype)),
+                *leading_forms(own, question.dtype), *tail_forms(own, question.dtype),
+            ]  # fmt: skip
+            if approximate:
+                candidates += approximate
+                errors = np.concatenate([errors, inside.errors(approximate)])
         polynomial = np.array([form.kind == "series" for form in candidates])
         elsewhere = np.isfinite(errors[polynomial]).any(axis=0)  # a polynomial may serve there
-
-        def is_finite(form: Form, inside: Table = inside, at: np.ndarray = elsewhere) -> bool:
-            return inside.is_finite(form, at)
-
-        for piece in choose(candidates, errors, inside.xs, goals, is_finite):
-            ends = max(piece.low, low), min(piece.high, high)
-            found.append(Piece(*ends, piece.form))
+        is_finite = functools.partial(inside.is_finite, elsewhere=elsewhere)
+        found += [
+            Piece(max(piece.low, low), min(piece.high, high), piece.form)
+            for piece in choose(candidates, errors, inside.xs, goals, is_finite)
+        ]
     return found
 
 
@@ -653,7 +310,7 @@ def _roots(term: Expression, table: Table) -> list[arb]:
     changes = np.flatnonzero(signs[:-1] * signs[1:] < 0)
     found = []
     for place in changes[np.argsort(np.abs(xs[changes]))][:MOST_ROOTS]:
-        root = series.root_between(term, float(xs[place]), float(xs[place + 1]))
+        root = root_between(term, float(xs[place]), float(xs[place + 1]))
         if root is not None:
             found.append(root)
     return found
@@ -730,12 +387,10 @@ def _cheapest(
     found: list[tuple[float, list[int]]] = []
     for size in (1, 2, 3):
         for chosen in itertools.combinations(kept, size):
-            union = packed[chosen[0]]
-            for i in chosen[1:]:
-                union = union | packed[i]
+            union = functools.reduce(operator.or_, [packed[i] for i in chosen])
             if np.array_equal(union, full):
                 terms = [candidates[i].term if size == 1 else apart[i] for i in chosen]
-                price = _cost(*terms) + SWITCH_COST * (size - 1)
+                price = cost_of(*terms) + SWITCH_COST * (size - 1)
                 found.append((price, list(chosen)))
         if found:
             return min(found)[1]
@@ -802,13 +457,9 @@ def roundest(low: float, high: float) -> float:
         scaled = Fraction(10) ** exponent
         number = float(Fraction(high) // scaled * scaled)
         if low <= number <= high:
-            return number if digits > 1 else _power_of_ten(low, high) or number
+            power_of_ten = float(scaled)
+            return power_of_ten if digits == 1 and low <= power_of_ten <= high else number
     return low
-
-
-def _power_of_ten(low: float, high: float) -> float | None:
-    number = float(Fraction(10) ** int(np.floor(np.log10(high))))
-    return number if low <= number <= high else None
 
 
 # --- the pieces joined ------------------------------------------------------------------------
@@ -853,8 +504,7 @@ def joined(
                 _inside(own),
             )
             if len(bad) < len(ordered) - 1 or place == len(ordered) - 1:
-                mask = functools.reduce(lambda a, b: make("or", (a, b)), [masks[i] for i in bad])
-                held = where(mask, constant(at), X)
+                held = where(_any([masks[i] for i in bad]), constant(at), X)
             else:
                 held = where(masks[place], X, constant(at))
             term = substitute(term, {X: held})
@@ -875,22 +525,24 @@ def mirrored(pieces: Sequence[Piece], parity: int) -> list[Piece]:
     return [*left[:-1], replace(left[-1], high=0.0), replace(centre, low=0.0), *pieces[1:]]
 
 
+def _any(masks: Sequence[Expression]) -> Expression:
+    return functools.reduce(lambda a, b: make("or", (a, b)), masks)
+
+
 def _mask(own: Sequence[Piece]) -> Expression:
     """Where the pieces of one form are."""
-    mask: Expression | None = None
+    parts = []
     for piece in own:
         low, high = constant(piece.low), constant(piece.high)
         if piece.low == -piece.high and np.isfinite(piece.low):
-            part = function("lt", function("abs", X), high)
+            parts.append(function("lt", function("abs", X), high))
         elif np.isinf(piece.low):
-            part = function("lt", X, high)
+            parts.append(function("lt", X, high))
         elif np.isinf(piece.high):
-            part = function("ge", X, low)
+            parts.append(function("ge", X, low))
         else:
-            part = make("and", (function("ge", X, low), function("lt", X, high)))
-        mask = part if mask is None else make("or", (mask, part))
-    assert mask is not None
-    return mask
+            parts.append(make("and", (function("ge", X, low), function("lt", X, high))))
+    return _any(parts)
 
 
 def _inside(own: Sequence[Piece]) -> float:
@@ -914,14 +566,16 @@ def _is_finite_in(
     inside = np.zeros(points[0].shape, bool)
     for piece in pieces:
         inside |= (points[0] >= piece.low) & (points[0] <= piece.high)
-    return _is_finite(term, [point[inside] for point in points], dtype)
+    return _is_finite(term, points, dtype, inside)
 
 
-def _is_finite(term: Expression, points: Sequence[np.ndarray], dtype: str) -> bool:
-    """Whether a term and its derivative are numbers at all points."""
+def _is_finite(
+    term: Expression, points: Sequence[np.ndarray], dtype: str, inside: Any = True
+) -> bool:
+    """Whether a term and its derivative are numbers at all points, or at those inside."""
     with x64(dtype == "float64"):
         arrays = [jnp.asarray(point, dtype) for point in points]
         return all(
-            bool(np.all(np.isfinite(np.asarray(on_arrays(one, arrays)))))
+            np.isfinite(np.broadcast_to(on_arrays(one, arrays), points[0].shape))[inside].all()
             for one in (term, derivative(term))
         )

@@ -2,19 +2,24 @@
 
 A term is an operation on terms; equal terms are one object, so a shared part is evaluated once.
 Constants are exact fractions. The same term is evaluated in two arithmetics: over arrays in a
-dtype (`on_arrays`, what the printed code does) and over balls that enclose (`on_balls`).
+dtype (`on_arrays`, what the printed code does) and over balls that enclose (`on_balls`); and it is
+printed as readable `jax.numpy`, with no more parentheses than Python needs.
 
 >>> x = argument(0)
 >>> print(derivative(function("log1p", function("exp", x))))
 (exp(x) * (1 / (1 + exp(x))))
 """
 
+import builtins
 import functools
+import keyword
 import operator
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,34 +41,87 @@ class Expression:
     args: tuple["Expression", ...] = ()
     value: Any = None
 
-    def __add__(self, other: "Expression | int") -> "Expression":
-        return add(self, as_term(other))
+    def __add__(self, other: "Term") -> "Expression":
+        """a + b, without zeros and double signs."""
+        a, b = self, as_term(other)
+        if is_number(a, 0):
+            return b
+        if b.op == "neg":
+            return a - b.args[0]
+        if a.op == "neg":
+            return b - a.args[0]
+        return a if is_number(b, 0) else _folded("add", a, b)
+
+    def __sub__(self, other: "Term") -> "Expression":
+        """a − b, and 0 for a − a."""
+        a, b = self, as_term(other)
+        if is_number(b, 0):
+            return a
+        if is_number(a, 0):
+            return -b
+        if a is b:
+            return constant(0)
+        return a + b.args[0] if b.op == "neg" else _folded("sub", a, b)
+
+    def __mul__(self, other: "Term") -> "Expression":
+        """a b, the signs outside."""
+        a, b = self, as_term(other)
+        if is_number(a, 0) or is_number(b, 0):
+            return constant(0)
+        for one, factor in ((b, a), (a, b)):
+            if is_number(factor, 1):
+                return one
+            if is_number(factor, -1):
+                return -one
+        if "neg" in (a.op, b.op):
+            product = _size(a) * _size(b)
+            return product if a.op == b.op else -product
+        for one, inverse in ((a, b), (b, a)):
+            if inverse.op == "div" and inverse.args[1] is one:  # 1/a may be too small for a·(1/a)
+                return inverse.args[0]
+        return _folded("mul", a, b)
+
+    def __truediv__(self, other: "Term") -> "Expression":
+        """a / b, the signs outside."""
+        a, b = self, as_term(other)
+        if is_number(b, 0):
+            return make("div", (a, b))
+        if is_number(a, 0):
+            return constant(0)
+        if is_number(b, 1):
+            return a
+        if "neg" in (a.op, b.op):
+            ratio = _size(a) / _size(b)
+            return ratio if a.op == b.op else -ratio
+        return _folded("div", a, b)
+
+    def __neg__(self) -> "Expression":
+        if self.op == "neg":
+            return self.args[0]
+        return constant(-self.value) if self.op == "const" else make("neg", (self,))
+
+    def __pow__(self, exponent: int | Fraction) -> "Expression":
+        exponent = Fraction(exponent)
+        if exponent == 0:
+            return constant(1)
+        if exponent == 1:
+            return self
+        if exponent == Fraction(1, 2):
+            return function("sqrt", self)
+        if exponent.denominator == 1 and is_number(self) and abs(exponent) < 64:
+            return constant(self.value ** int(exponent))
+        return make("pow", (self,), exponent)
 
     def __radd__(self, other: int) -> "Expression":
-        return add(as_term(other), self)
-
-    def __sub__(self, other: "Expression | int") -> "Expression":
-        return subtract(self, as_term(other))
+        return as_term(other) + self
 
     def __rsub__(self, other: int) -> "Expression":
-        return subtract(as_term(other), self)
-
-    def __mul__(self, other: "Expression | int | Fraction") -> "Expression":
-        return multiply(self, as_term(other))
+        return as_term(other) - self
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: "Expression | int") -> "Expression":
-        return quotient(self, as_term(other))
-
     def __rtruediv__(self, other: int) -> "Expression":
-        return quotient(as_term(other), self)
-
-    def __neg__(self) -> "Expression":
-        return negate(self)
-
-    def __pow__(self, exponent: int | Fraction) -> "Expression":
-        return raised(self, Fraction(exponent))
+        return as_term(other) / self
 
     def __str__(self) -> str:
         if self.op == "arg":
@@ -79,6 +137,7 @@ class Expression:
     __repr__ = __str__
 
 
+Term = Expression | int | Fraction
 INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/",
     "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
@@ -130,93 +189,15 @@ def is_number(term: Expression, value: int | None = None) -> bool:
     return known and (value is None or term.value == value)
 
 
-def _folded(function: Callable[..., Any], *terms: Expression) -> Expression | None:
-    if all(map(is_number, terms)):
-        return constant(function(*(term.value for term in terms)))
-    return None
-
-
-def add(a: Expression, b: Expression) -> Expression:
-    """a + b, without zeros and double signs."""
-    if is_number(a, 0):
-        return b
-    if b.op == "neg":
-        return subtract(a, b.args[0])
-    if a.op == "neg":
-        return subtract(b, a.args[0])
-    return a if is_number(b, 0) else _folded(operator.add, a, b) or make("add", (a, b))
-
-
-def subtract(a: Expression, b: Expression) -> Expression:
-    """a − b, and 0 for a − a."""
-    if is_number(b, 0):
-        return a
-    if is_number(a, 0):
-        return negate(b)
-    if a is b:
-        return constant(0)
-    if b.op == "neg":
-        return add(a, b.args[0])
-    return _folded(operator.sub, a, b) or make("sub", (a, b))
-
-
-def multiply(a: Expression, b: Expression) -> Expression:
-    """a b, the signs outside."""
-    if is_number(a, 0) or is_number(b, 0):
-        return constant(0)
-    if is_number(a, 1):
-        return b
-    if is_number(b, 1):
-        return a
-    if is_number(a, -1):
-        return negate(b)
-    if is_number(b, -1):
-        return negate(a)
-    if a.op == "neg" or b.op == "neg":
-        product = multiply(_size(a), _size(b))
-        return product if a.op == b.op else negate(product)
-    for one, other in ((a, b), (b, a)):
-        if other.op == "div" and other.args[1] == one:  # 1/a may be too small for a·(1/a)
-            return other.args[0]
-    return _folded(operator.mul, a, b) or make("mul", (a, b))
-
-
-def quotient(a: Expression, b: Expression) -> Expression:
-    """a / b, the signs outside."""
-    if is_number(a, 0) and not is_number(b, 0):
-        return constant(0)
-    if is_number(b, 1):
-        return a
-    if is_number(b, 0):
-        return make("div", (a, b))
-    if a.op == "neg" or b.op == "neg":
-        result = quotient(_size(a), _size(b))
-        return result if a.op == b.op else negate(result)
-    return _folded(Fraction, a, b) or make("div", (a, b))
+def _folded(op: str, a: Expression, b: Expression) -> Expression:
+    """An operation of two terms; of two numbers the number."""
+    if not (is_number(a) and is_number(b)):
+        return make(op, (a, b))
+    return constant(Fraction(a.value, b.value) if op == "div" else ARITHMETIC[op](a.value, b.value))
 
 
 def _size(a: Expression) -> Expression:
     return a.args[0] if a.op == "neg" else a
-
-
-def negate(a: Expression) -> Expression:
-    """−a."""
-    if a.op == "neg":
-        return a.args[0]
-    return constant(-a.value) if a.op == "const" else make("neg", (a,))
-
-
-def raised(a: Expression, exponent: Fraction) -> Expression:
-    """a**exponent for a constant fraction."""
-    if exponent == 0:
-        return constant(1)
-    if exponent == 1:
-        return a
-    if exponent == Fraction(1, 2):
-        return function("sqrt", a)
-    if exponent.denominator == 1 and is_number(a) and abs(exponent) < 64:
-        return constant(a.value ** int(exponent))
-    return make("pow", (a,), exponent)
 
 
 def where(condition: Expression, a: Expression, b: Expression) -> Expression:
@@ -232,14 +213,18 @@ def function(name: str, *args: Expression) -> Expression:
         return _comparison(name, *args)
     if name in ("max", "min") and args[0] is args[1]:
         return args[0]
-    if is_number(args[0]) and name in AT_EXACT and (args[0].value, name) in EXACT:
+    if is_number(args[0]) and (args[0].value, name) in EXACT:
         return constant(EXACT[args[0].value, name])
-    if all(map(is_number, args)) and name in ("abs", "sign", "max", "min"):
-        fold: Any = {"abs": abs, "sign": np.sign, "max": max, "min": min}[name]
-        return constant(fold(*(arg.value for arg in args)))
+    if name in FOLDED and all(map(is_number, args)):
+        return constant(FOLDED[name](*(arg.value for arg in args)))
     return make(name, args)
 
 
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
+    "neg": operator.neg,
+}  # fmt: skip
+FOLDED: dict[str, Callable[..., Any]] = {"abs": abs, "sign": np.sign, "max": max, "min": min}
 COMPARISONS = {
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "eq": operator.eq, "ne": operator.ne,
@@ -249,7 +234,6 @@ EXACT = {
     (0, "cos"): 1, (0, "sqrt"): 0, (1, "sqrt"): 1, (0, "erf"): 0, (0, "erfc"): 1, (0, "asinh"): 0,
     (0, "atan"): 0,
 }  # fmt: skip
-AT_EXACT = {name for _, name in EXACT}
 
 
 def _comparison(name: str, a: Expression, b: Expression) -> Expression:
@@ -258,18 +242,14 @@ def _comparison(name: str, a: Expression, b: Expression) -> Expression:
         return constant(int(name in ("le", "ge", "eq")))
     if a.op == b.op == "const":
         return constant(int(COMPARISONS[name](a.value, b.value)))
-    for other, flipped in ((a, True), (b, False)):
-        if other.op == "const" and isinstance(other.value, float):
-            ends = (other.value, 0.0) if flipped else (0.0, other.value)
-            return constant(int(COMPARISONS[name](*ends)))
-    return make(name, (a, b))
+    ends = [t.value if t.op == "const" and isinstance(t.value, float) else 0.0 for t in (a, b)]
+    return constant(int(COMPARISONS[name](*ends))) if any(ends) else make(name, (a, b))
 
 
 # --- the functions ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Elementary:
+class Elementary(NamedTuple):
     """A function of one real number: as printed, over arrays, over balls, and its derivative."""
 
     source: str
@@ -353,11 +333,19 @@ FUNCTIONS["digamma"] = Elementary(
     "jax.scipy.special.digamma", special.digamma, digamma, lambda a: make("trigamma", (a,))
 )
 
-SYMBOLS: dict[str, tuple[float, Callable[[], Any]]] = {
-    "ln2": (float(np.log(2.0)), lambda: arb(2).log()),
-    "sqrt_pi": (float(np.sqrt(np.pi)), lambda: arb.pi().sqrt()),
+
+class Symbol(NamedTuple):
+    """A constant that is no fraction: as printed, the nearest float, and the ball."""
+
+    source: str
+    number: float
+    ball: Callable[[], arb]
+
+
+SYMBOLS = {
+    "ln2": Symbol("jnp.log(2)", float(np.log(2.0)), lambda: arb(2).log()),
+    "sqrt_pi": Symbol("jnp.sqrt(jnp.pi)", float(np.sqrt(np.pi)), lambda: arb.pi().sqrt()),
 }
-"""Constants that are no fractions: the nearest float, and the ball."""
 
 
 def derivative(term: Expression) -> Expression:
@@ -370,10 +358,8 @@ def derivative(term: Expression) -> Expression:
             return constant(int(term.value == 0))
         if op in ("const", *SYMBOLS, *COMPARISONS, "and", "or", "not"):
             return constant(0)
-        if op in ("add", "sub"):
-            return make_binary(op, of(args[0]), of(args[1]))
-        if op == "neg":
-            return -of(args[0])
+        if op in ("add", "sub", "neg"):
+            return ARITHMETIC[op](*map(of, args))
         if op == "mul":
             return of(args[0]) * args[1] + args[0] * of(args[1])
         if op == "div":
@@ -401,11 +387,6 @@ def derivative(term: Expression) -> Expression:
     return of(term)
 
 
-def make_binary(op: str, a: Expression, b: Expression) -> Expression:
-    """One of the four operations by its name."""
-    return {"add": add, "sub": subtract, "mul": multiply, "div": quotient}[op](a, b)
-
-
 def subterms(*terms: Expression) -> Iterator[Expression]:
     """Every term within some, once each, operands before what they are operands of."""
     seen: set[Expression] = set()
@@ -423,17 +404,15 @@ def subterms(*terms: Expression) -> Iterator[Expression]:
 
 def depends(term: Expression) -> bool:
     """Whether x occurs in a term."""
-    return argument(0) in set(subterms(term))
+    return argument(0) in subterms(term)
 
 
 def rebuild(term: Expression, args: Sequence[Expression]) -> Expression:
     """The same operation on other operands, simplified as it is built."""
-    if term.op in ("add", "sub", "mul", "div"):
-        return make_binary(term.op, *args)
-    if term.op == "neg":
-        return -args[0]
+    if term.op in ARITHMETIC:
+        return ARITHMETIC[term.op](*args)
     if term.op == "pow":
-        return raised(args[0], term.value)
+        return args[0] ** term.value
     if term.op == "where":
         return where(*args)
     return function(term.op, *args) if args else term
@@ -476,7 +455,7 @@ def _array(term: Expression, operands: list[Any], args: Sequence[Any]) -> Any:
     if op == "const":
         return float(term.value)
     if op in SYMBOLS:
-        return SYMBOLS[op][0]
+        return SYMBOLS[op].number
     if op in FUNCTIONS:
         return FUNCTIONS[op].array(*operands)
     if op == "pow":
@@ -487,10 +466,8 @@ def _array(term: Expression, operands: list[Any], args: Sequence[Any]) -> Any:
 
 
 ARRAY_OPERATIONS: dict[str, Callable[..., Any]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
-    "neg": operator.neg, "where": jnp.where, "max": jnp.maximum, "min": jnp.minimum,
+    **ARITHMETIC, **COMPARISONS, "where": jnp.where, "max": jnp.maximum, "min": jnp.minimum,
     "power": jnp.power, "and": jnp.logical_and, "or": jnp.logical_or, "not": jnp.logical_not,
-    **COMPARISONS,
 }  # fmt: skip
 
 
@@ -502,7 +479,7 @@ def on_balls(term: Expression, args: Sequence[np.ndarray]) -> np.ndarray:
         if part.op == "arg":
             known[part] = args[part.value]
         elif part.op in SYMBOLS:
-            known[part] = SYMBOLS[part.op][1]()
+            known[part] = SYMBOLS[part.op].ball()
         elif part.op == "const":
             known[part] = as_ball(part.value)
         elif part.op == "pow":
@@ -551,9 +528,9 @@ def _choose(condition: Any, a: arb, b: arb) -> arb:
 BALL_OPERATIONS: dict[str, Callable[..., Any]] = {
     name: np.frompyfunc(_decided(rule), operands, 1)
     for name, (rule, operands) in dict[str, tuple[Any, int]]({
-        "add": (operator.add, 2), "sub": (operator.sub, 2), "mul": (operator.mul, 2),
-        "div": (divide, 2), "neg": (operator.neg, 1), "where": (_choose, 3),
-        "max": (balls.maximum, 2), "min": (balls.minimum, 2), "power": (power, 2),
+        **{name: (rule, 1 + (name != "neg")) for name, rule in ARITHMETIC.items()},
+        "div": (divide, 2), "where": (_choose, 3), "max": (balls.maximum, 2),
+        "min": (balls.minimum, 2), "power": (power, 2),
         "and": (lambda a, b: None if a is None or b is None else a and b, 2),
         "or": (lambda a, b: None if a is None or b is None else a or b, 2),
         "not": (lambda a: None if a is None else not a, 1),
@@ -561,3 +538,186 @@ BALL_OPERATIONS: dict[str, Callable[..., Any]] = {
         **{name: (known.ball, 1) for name, known in FUNCTIONS.items()},
     }).items()
 }  # fmt: skip
+
+
+# --- as code ----------------------------------------------------------------------------------
+
+LONGEST = 74
+"""Characters of an expression, so that its line has at most the 88 of the usual formatters."""
+COMPARISON, OR, AND, SUM, PRODUCT, SIGN, POWER, ATOM = range(8)
+PRECEDENCE = {"add": SUM, "sub": SUM, "mul": PRODUCT, "div": PRODUCT, "neg": SIGN, "pow": POWER,
+              "and": AND, "or": OR, **dict.fromkeys(COMPARISONS, COMPARISON)}  # fmt: skip
+SHORT_NAMES = {
+    "exp": "e", "expm1": "m", "sqrt": "r", "log": "l", "log1p": "l", "tanh": "t", "logistic": "s",
+    "where": "w", "sin": "sin", "cos": "cos", "round": "near", "abs": "a", "lt": "left",
+    "eq": "at", "and": "middle", "or": "outer", "ge": "right", "gt": "right", "sub": "d",
+    "add": "p", "mul": "q", "div": "q",
+}  # fmt: skip
+NAMED_FUNCTIONS = {
+    "where": "jnp.where", "max": "jnp.maximum", "min": "jnp.minimum", "power": "jnp.power",
+    "not": "jnp.logical_not",
+}  # fmt: skip
+
+
+class Writer:
+    """Writes terms, with names for what has one."""
+
+    def __init__(self, arguments: Sequence[str]):
+        self.arguments = list(arguments)
+        self.names: dict[Expression, str] = {}
+
+    def text(self, term: Expression) -> tuple[str, int]:
+        """The expression and how tightly it binds."""
+        op, args = term.op, term.args
+        if term in self.names:
+            return self.names[term], ATOM
+        if op == "arg":
+            return self.arguments[term.value], ATOM
+        if op == "const":
+            text = number_text(term.value)
+            return text, SIGN if text.startswith("-") else ATOM
+        if op in SYMBOLS:
+            return SYMBOLS[op].source, ATOM
+        if op == "neg":
+            inner = self._at(args[0], PRODUCT)
+            return f"-({inner})" if inner.startswith("-") else f"-{inner}", SIGN
+        if op == "pow" or (op == "mul" and args[0] is args[1] and args[0].op != "const"):
+            return self._power(term)
+        if op in INFIX:
+            own = PRECEDENCE[op]
+            left = self._at(args[0], own)
+            right = self._at(args[1], own + 1)
+            return f"{left} {INFIX[op]} {right}", own
+        name = NAMED_FUNCTIONS.get(op) or FUNCTIONS[op].source
+        return f"{name}({', '.join(self.text(arg)[0] for arg in args)})", ATOM
+
+    def _at(self, term: Expression, least: int) -> str:
+        text, tight = self.text(term)
+        return text if tight >= least else f"({text})"
+
+    def _power(self, term: Expression) -> tuple[str, int]:
+        exponent = term.value if term.op == "pow" else Fraction(2)
+        base = self._at(term.args[0], ATOM)
+        power = number_text(exponent)
+        simple = re.fullmatch(r"[\w.]+", base) and re.fullmatch(r"-?[\w.]+", power)
+        return f"{base}**{power}" if simple else f"{base} ** {power}", POWER
+
+
+def statements(term: Expression, arguments: Sequence[str]) -> list[str]:
+    """Lines that assign the shared parts, and a last one that returns the term.
+
+    >>> e = function("exp", -argument(0))
+    >>> print("\\n".join(statements(e / ((1 + e) * (1 + e)), ["x"])))
+    e = jnp.exp(-x)
+    p = 1 + e
+    return e / p**2
+    """
+    writer = Writer(arguments)
+    taken = {*arguments, *keyword.kwlist, *dir(builtins), "jax", "jnp"}
+    uses = Counter(arg for part in subterms(term) for arg in part.args)
+    lines: list[str] = []
+
+    def assign(part: Expression) -> None:
+        name = _fresh(SHORT_NAMES.get(part.op, part.op), taken)
+        lines.append(f"{name} = {writer.text(part)[0]}")
+        writer.names[part] = name
+
+    for part in subterms(term):
+        if not part.args:
+            continue
+        while len(text := writer.text(part)[0]) > LONGEST:  # the longest operand gets a name
+            operands = [arg for arg in part.args if arg.args and arg not in writer.names]
+            if not operands:
+                break
+            assign(max(operands, key=lambda arg: len(writer.text(arg)[0])))
+        if part is not term and uses[part] > 1 and part.op != "neg" and len(text) > 3:
+            assign(part)
+    return [*lines, f"return {writer.text(term)[0]}"]
+
+
+def _fresh(stem: str, taken: set[str]) -> str:
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}{number}"
+    taken.add(name)
+    return name
+
+
+IMPORTS = "import jax\nimport jax.numpy as jnp\n"
+WIDENING = '''
+
+def in_float32(f):
+    """f, half precisions computed in float32 and rounded once at the end."""
+
+    def wide(*args):
+        dtype = jnp.result_type(*args)
+        wider = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+        return f(*(jnp.asarray(arg, wider) for arg in args)).astype(dtype)
+
+    return wide
+'''
+
+
+def definition(
+    name: str, arguments: Sequence[str], words: str, body: Sequence[str], widen: bool
+) -> str:
+    """A function with a docstring, after two empty lines."""
+    lines = [
+        f"def {name}({', '.join(arguments)}):",
+        *(f"    {line}" for line in (f'"""{words}"""', *body)),
+    ]
+    return "\n".join(["", "", *(["@in_float32"] if widen else []), *lines, ""])
+
+
+def rule(name: str, arguments: Sequence[str], moving: str) -> str:
+    """The function of that name: `value`, whose tangent in the first argument is `moving`."""
+    inputs, tangents = ", ".join(arguments), [f"d{argument}" for argument in arguments]
+    comma = "," if len(arguments) == 1 else ""
+    lines = [
+        "", "", "@jax.custom_jvp", f"def {name}({inputs}):", f"    return value({inputs})", "", "",
+        f"@{name}.defjvp", f"def {name}_jvp(primals, tangents):",
+        f"    ({inputs}{comma}), ({', '.join(tangents)}{comma}) = primals, tangents",
+    ]  # fmt: skip
+    if len(arguments) > 1:
+        others, moved = ", ".join(arguments[1:]), ", ".join(tangents[1:])
+        comma = "," if len(arguments) == 2 else ""
+        lines += [
+            "", f"    def along({others}):", f"        return value({inputs})", "",
+            f"    _, rest = jax.jvp(along, ({others}{comma}), ({moved}{comma}))",
+        ]  # fmt: skip
+        moving += " + rest"
+    return "\n".join([*lines, f"    return {name}({inputs}), {moving}", ""])
+
+
+def module(
+    name: str,
+    arguments: Sequence[str],
+    value: Expression,
+    slope: Expression,
+    reduction: str,
+    widen: bool,
+) -> str:
+    """A module that runs by itself: the value, its derivative, and the function with that rule.
+
+    `reduction` is what comes of the entries: '' (nothing), 'sum' or 'mean'.
+    """
+    x, inputs = arguments[0], ", ".join(arguments)
+    entry = name if not reduction else f"{name}_entry"
+    words = "The function at each entry.", f"Its derivative in {x} at each entry."
+    parts = [
+        IMPORTS, WIDENING if widen else "",
+        definition("value", arguments, words[0], statements(value, arguments), widen),
+        definition("derivative", arguments, words[1], statements(slope, arguments), widen),
+        rule(entry, arguments, f"derivative({inputs}) * d{x}"),
+    ]  # fmt: skip
+    if reduction:
+        parts.append(f"\n\ndef {name}({inputs}):\n    return jnp.{reduction}({entry}({inputs}))\n")
+    return "".join(parts)
+
+
+def load(source: str) -> dict[str, Any]:
+    """What a printed module defines."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<handgrad repair>", "exec"), namespace)
+    return namespace

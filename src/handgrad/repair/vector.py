@@ -19,7 +19,7 @@ from flint import arb, ctx
 
 from handgrad._precision import x64
 from handgrad.accuracy.measure import Computed, TrueValues, compare, compute
-from handgrad.repair.code import IMPORTS, WIDENING, definition, rule
+from handgrad.repair.terms import IMPORTS, WIDENING, as_ball, definition, rule
 
 FEW = 64
 """Up to as many entries each may have a weight of its own."""
@@ -100,17 +100,13 @@ def recognised(f: Callable, at: tuple) -> Logits | None:
         found = _fit(np.stack([rows @ y - y.sum() * total], axis=1), values)
         if found is not None:
             return Logits("log", (), found[0], place, size)
-    found = _fit(np.stack([rows.sum(axis=1), -total], axis=1), values)
-    if found is not None:
-        return Logits("log", (found[0],), found[1], None, size)
-    if size <= FEW:
-        found = _fit(np.concatenate([rows, -total[:, None]], axis=1), values)
+    minus = -total[:, None]
+    for own in (rows.sum(axis=1, keepdims=True), *([rows] if size <= FEW else [])):
+        found = _fit(np.concatenate([own, minus], axis=1), values)
         if found is not None:
             return Logits("log", tuple(found[:-1]), found[-1], None, size)
-        found = _fit(p, values)
-        if found is not None:
-            return Logits("softmax", tuple(found), Fraction(0), None, size)
-    return None
+    found = _fit(p, values) if size <= FEW else None
+    return None if found is None else Logits("softmax", tuple(found), Fraction(0), None, size)
 
 
 def _fit(columns: np.ndarray, values: np.ndarray) -> list[Fraction] | None:
@@ -209,28 +205,23 @@ def drawn(size: int, dtype: str) -> np.ndarray:
 
 def true_gradients(found: Logits, rows: np.ndarray, labels: np.ndarray | None) -> TrueValues:
     """The gradient at each row over balls: the judge has proved it to be that of the function."""
-    high, low = np.zeros(rows.shape), np.zeros(rows.shape)
-    weights = found.all_weights()
+    high, low, radius = np.zeros((3, *rows.shape))
     with ctx.workprec(640):
-        if labels is None:
-            w = [arb(n.numerator) / n.denominator for n in weights]
-            scale = arb(found.scale.numerator) / found.scale.denominator
-        else:
-            factor = arb(found.scale.numerator) / found.scale.denominator
-            w = [factor * arb(float(y)) for y in labels]
+        w, scale = list(map(as_ball, found.all_weights())), as_ball(found.scale)
+        if labels is not None:
+            w = [scale * arb(float(y)) for y in labels]
             scale = sum(w, arb(0))
         for i, row in enumerate(rows):
             exponentials = [arb(float(z)).exp() for z in row]
             total = sum(exponentials, arb(0))
             p = [e / total for e in exponentials]
             mean = sum((a * b for a, b in zip(w, p, strict=True)), arb(0))
+            soft = found.family == "softmax"
             for j, (weight, share) in enumerate(zip(w, p, strict=True)):
-                soft = found.family == "softmax"
                 exact = share * (weight - mean) if soft else weight - scale * share
                 high[i, j] = first = float(exact.mid())
                 low[i, j] = float((exact - arb(first)).mid())
-    parts = {name: np.zeros(rows.shape) for name in TrueValues._fields}
-    return TrueValues(**{**parts, "high": high, "low": low})
+    return TrueValues(high, low, radius)
 
 
 def errors(

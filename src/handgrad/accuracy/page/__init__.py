@@ -74,7 +74,11 @@ def _data(atlas: Atlas) -> str:
     data = {
         "alphabet": ALPHABET,
         "dtypes": dtypes,
-        "edges": {dtype: _edges(dtype) for dtype in dtypes if dtype != "float64"},
+        "edges": {
+            dtype: [float(f"{edge:.4g}") for edge in profile_edges(dtype)]
+            for dtype in dtypes
+            if dtype != "float64"
+        },
         "functions": list(functions.values()),
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
@@ -82,10 +86,6 @@ def _data(atlas: Atlas) -> str:
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
-
-
-def _edges(dtype: str) -> list[float]:
-    return [float(f"{edge:.4g}") for edge in profile_edges(dtype)]
 
 
 def _decimal(at: str) -> str:
