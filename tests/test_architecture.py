@@ -67,11 +67,7 @@ def package_files(files):
 def imported_names(text):
     """Every imported module, dotted, with what is taken from it."""
     found = []
-<<<<<<< HEAD
-    for node in ast.walk(parsed(text)):
-=======
     for node in statements(text):
->>>>>>> lean-cli
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -180,17 +176,10 @@ def judge_knows_the_judged(files):
 
 def printing_outside_the_command(files):
     for path, text in package_files(files).items():
-<<<<<<< HEAD
-        if room(path) == "cli" or not ("print(" in text or ".write(" in text):
-            continue
-        for node in ast.walk(parsed(text)):
-            if isinstance(node, ast.Call):
-=======
         if room(path) == "cli" or not re.search("print|write", text):
             continue
         for node in ast.walk(parsed(text)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
->>>>>>> lean-cli
                 called = ast.unparse(node.func)
                 if called in ("print", "sys.stdout.write", "sys.stderr.write"):
                     yield f"{path}:{node.lineno} prints"
