@@ -25,15 +25,14 @@ from handgrad.explain.derivation_view import (
     intermediates,
     match,
 )
-from handgrad.explain.folding import fold
 from handgrad.explain.leaves import compare, max_ulp
 from handgrad.explain.lost_bits import lost_bits
-from handgrad.explain.page.graph import HEIGHT, WIDTH, draw
-from handgrad.explain.page.layout import lay_out
+from handgrad.explain.page.graph import HEIGHT, WIDTH, draw, lay_out
 from handgrad.explain.primitives import expression
 from handgrad.explain.recording import record
 from handgrad.explain.source import argument_names, function_name
 from handgrad.explain.summary import summarise
+from handgrad.explain.tape import fold
 
 # --- numbers ------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from handgrad import jaxprs
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, case
 from handgrad.errors import InputError
-from handgrad.explain import as_html, autodiff, opened
+from handgrad.explain import as_html, autodiff, recording
 from handgrad.explain.recording import record
 
 rng = np.random.default_rng(0)
@@ -314,7 +314,7 @@ def test_loops_in_loops_open_and_long_ones_open_at_their_beginning(monkeypatch):
         weight, state = (first.values[i].cotangent for i in first.inputs[:2])
         weights = weight + loop.body.runs[1].values[loop.body.runs[1].inputs[0]].cotangent
         np.testing.assert_allclose(weights + state, gradient, rtol=1e-13)
-        monkeypatch.setattr(opened, "MOST_OPENED", 9)
+        monkeypatch.setattr(recording, "MOST_OPENED", 9)
         long = record(lambda w: lax.fori_loop(0, 2_000, lambda i, v: jnp.sin(v), w), (0.1,))[0]
         (loop,) = [e for e in long.equations if e.body]
         assert loop.body.title == "the first 4 of 2000 iterations, forward only"

@@ -60,8 +60,7 @@ def derivation_view(entry: Case, at: tuple, hand: Any, tape: Tape, seed: int) ->
     key = jax.random.key(seed)
     args = _restructured(at, jax.eval_shape(found.example, key))
     together = args is not None and _ends_in(found.steps[-1].value, args, hand)
-    if args is None or not together:
-        args = found.example(key)
+    args = args if together else found.example(key)
     computed = [intermediates(step.value, args) for step in found.steps]
     matches: list[tuple[Match, ...]] = [() for _ in computed]
     if together:
@@ -107,19 +106,16 @@ def intermediates(line: Callable[..., Any], args: tuple) -> tuple[list, list]:
         result = jax.tree.leaves(line(*args))
         return result, result
 
-    def everything(*operands: Any) -> tuple[list, list]:
-        arrays: list[Any] = []
+    arrays: list[Any] = []
 
-        def apply(equation: Any, taken: list[Any]) -> list[Any]:
-            called = called_program(equation, CALLS)
-            found = bind(equation, taken) if called is None else run(called, taken, apply)
-            arrays.extend(found)
-            return found
+    def apply(equation: Any, taken: list[Any]) -> list[Any]:
+        called = called_program(equation, CALLS)
+        found = bind(equation, taken) if called is None else run(called, taken, apply)
+        arrays.extend(found)
+        return found
 
-        result = run(program, operands, apply)
-        return result, [*arrays, *result]
-
-    return everything(*leaves)
+    result = run(program, leaves, apply)
+    return result, [*arrays, *result]
 
 
 def match(arrays: list[np.ndarray], args: tuple, tape: Tape) -> tuple[Match, ...]:
