@@ -16,13 +16,7 @@ from typing import Any
 from handgrad.derivations.latex import as_mathml, as_unicode
 from handgrad.explain.data import data
 from handgrad.explain.derivation_view import DerivationView
-from handgrad.explain.leaves import (
-    GradientLeaf,
-    Leaves,
-    agreement_heads,
-    format_autodiff,
-    format_hand,
-)
+from handgrad.explain.leaves import Leaves, agreement_heads, format_autodiff, format_hand
 from handgrad.explain.lost_bits import LostBits, by_value
 from handgrad.explain.page.graph import Graph, as_svg, draw
 from handgrad.explain.summary import format_block, summarise
@@ -37,15 +31,13 @@ def page(
     lost: LostBits,
 ) -> str:  # fmt: skip
     """The whole page."""
-    found = data(name, tape, leaves, derivation, notes)
-    drawings = _drawings(tape, found)
-    found["lost"] = by_value(lost, tape)
+    found = data(name, tape, leaves, derivation, notes) | {"lost": by_value(lost, tape)}
     parts = {
         "TITLE": escape(name),
         "LEAD": _lead(tape, leaves),
         "DERIVATION": _derivation(derivation),
         "MAIN": "both" if derivation.lines else "alone",
-        "GRAPH": "\n".join(drawings),
+        "GRAPH": "\n".join(_drawings(tape, found)),
         "AGREEMENT": _agreement(leaves, notes),
         "TAPE": _tape(tape),
         "STYLE": base_style() + _resource("page.css"),
@@ -122,7 +114,7 @@ def _drawings_inside(
 
 
 def _program(tape: Tape) -> list[tuple]:
-    return [(e.primitive, e.inputs, e.outputs) for e in tape.equations]
+    return [(e.primitive, e.detail, e.inputs, e.outputs) for e in tape.equations]
 
 
 def as_json(found: dict[str, Any]) -> str:
@@ -173,20 +165,18 @@ def _derivation(derivation: DerivationView) -> str:
 
 def _agreement(leaves: Leaves, notes: tuple[str, ...]) -> str:
     heads = agreement_heads(leaves)
-    rows = [_row(leaf, "by hand" in heads) for leaf in leaves]
+    rows = []
+    for leaf in leaves:
+        cells = [_cell(leaf.tape, "tape", leaf.name, "")]
+        if "by hand" in heads:
+            cells.append(_cell(leaf.hand, "hand", leaf.name, format_hand(leaf)))
+        cells.append(_cell(leaf.autodiff, "autodiff", leaf.name, format_autodiff(leaf)))
+        rows.append(f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(cells)}</tr>')
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement">'
         f"{_table(heads, rows)}</div>" + (f'<ul class="quiet">{listed}</ul>' if notes else "")
     )
-
-
-def _row(leaf: GradientLeaf, hand: bool) -> str:
-    cells = [_cell(leaf.tape, "tape", leaf.name, "")]
-    if hand:
-        cells.append(_cell(leaf.hand, "hand", leaf.name, format_hand(leaf)))
-    cells.append(_cell(leaf.autodiff, "autodiff", leaf.name, format_autodiff(leaf)))
-    return f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(cells)}</tr>'
 
 
 def _cell(array: object, who: str, name: str, comparison: str) -> str:

@@ -148,7 +148,10 @@ def _apart(row: list[int], wish: list[float], widths: dict) -> list[float]:
 
     steps = [(widths[left] + widths[right]) / 2 + GAP[0] for left, right in pairwise(row)]
     offsets = np.cumsum([0.0, *steps])
-    return (isotonic_regression(wish - offsets).x + offsets).tolist()
+    found = np.array(wish) - offsets
+    if (np.diff(found) < 0).any():  # else they are kept already
+        found = isotonic_regression(found).x
+    return (found + offsets).tolist()
 
 
 # --- the graph and its drawing -------------------------------------------------------------------
