@@ -46,6 +46,7 @@ ALGEBRA = (
     "explain/test_notebook_in_browser.py",
     "explain/test_page_in_browser.py",
     "explain/test_pieces.py",
+    "explain/test_recompute_in_browser.py",
     "explain/test_training_figure.py",
     "fast/test_newton.py",
     "gradients/test_linear.py",
