@@ -109,15 +109,13 @@ def explain_case(name: str, seed: int = 0, order: int = 1) -> Explanation:
 
 def find_case(name: str) -> Case:
     """The case of that name; else the first of that derivation (`residual`) or kind (`mlp`)."""
-    for fits in (
+    ways = (
         lambda entry: entry.name == name,
         lambda entry: entry.derivation == name,
         lambda entry: entry.name.startswith(f"{name}_"),
-    ):
-        for entry in CASES:
-            if fits(entry):
-                return entry
-    return case(name)
+    )
+    found = (entry for fits in ways for entry in CASES if fits(entry))
+    return next(found, None) or case(name)
 
 
 def _compare(

@@ -26,25 +26,23 @@ INFIX = {
     "eq": "is", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "and", "or": "or",
     "rem": "mod",
 }  # fmt: skip
-PREFIX = {"neg": "−", "not": "not "}
+PREFIX = {"neg": "−", "not": "not ", "reduce_sum": "Σ "}
 SIGNS = {
-    "logistic": "σ", "reduce_sum": "Σ", "reduce_max": "max", "reduce_min": "min",
-    "reduce_prod": "Π", "reduce_and": "all", "reduce_or": "any", "broadcast_in_dim": "copies",
+    "logistic": "σ", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "Π",
+    "reduce_and": "all", "reduce_or": "any", "broadcast_in_dim": "copies",
     "select_n": "where", "stop_gradient": "constant", "cumsum": "running Σ", "sqrt": "√",
     "remat": "checkpoint", "remat2": "checkpoint",
 }  # fmt: skip
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+DETAILS = {"convert_element_type": "new_dtype", "integer_pow": "y", "scan": "length"}
+"""By primitive: the parameter that is written."""
 
 
 def detail_of(equation: Any) -> str:
     """What a primitive's name leaves out: an exponent, a dtype, a length, a function's name."""
     name, params = equation.primitive.name, equation.params
-    if name == "integer_pow":
-        return str(params["y"])
-    if name == "convert_element_type":
-        return str(params["new_dtype"])
-    if name == "scan":
-        return str(params["length"])
+    if name in DETAILS:
+        return str(params[DETAILS[name]])
     rule = called_program(equation, CUSTOM_CALLS)
     if rule is not None:
         function = getattr(rule.jaxpr.debug_info, "func_name", "")
@@ -64,12 +62,8 @@ def expression(primitive: str, detail: str, operands: list[str]) -> str:
         return f"{operands[0]} {INFIX[primitive]} {operands[1]}"
     if primitive in PREFIX:
         return f"{PREFIX[primitive]}{operands[0]}"
-    if primitive == "square":
-        return f"{operands[0]}²"
-    if primitive == "integer_pow":
-        return f"{operands[0]}{detail.translate(SUPERSCRIPT)}"
-    if primitive == "reduce_sum":
-        return f"Σ {operands[0]}"
+    if primitive in ("square", "integer_pow"):
+        return f"{operands[0]}{(detail or '2').translate(SUPERSCRIPT)}"
     if primitive == "select_n" and len(operands) == 3:
         operands = [operands[0], operands[2], operands[1]]
     if primitive == "scan":
@@ -179,10 +173,14 @@ def is_elementwise(equation: Any) -> bool:
 
 # --- computed by the page -------------------------------------------------------------------------
 
-ALONG_AXES = {
-    "argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod",
-    "reduce_sum",
+AXES = {
+    "broadcast_in_dim": "broadcast_dimensions", "transpose": "permutation",
+    **dict.fromkeys(
+        ("argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod",
+         "reduce_sum"), "axes",
+    ),
 }  # fmt: skip
+"""By primitive: the parameter that is a list of axes."""
 SAME_ORDER = {"copy", "copy_p", "expand_dims", "reshape", "squeeze"}
 RULES = {"logaddexp", "relu"}
 """Functions of JAX with a rule by hand, which the page has too."""
@@ -205,16 +203,12 @@ def operation_of(equation: Any) -> dict[str, Any] | None:
     name, params = equation.primitive.name, equation.params
     if name in COMPUTED_ELEMENTWISE or name in ("convert_element_type", "stop_gradient"):
         return {"op": name}
-    if name in ALONG_AXES:
-        return {"op": name, "axes": [int(axis) for axis in params["axes"]]}
+    if name in AXES:
+        return {"op": name, "axes": list(map(int, params[AXES[name]]))}
     if name in SAME_ORDER:
         return {"op": "reshape"}
     if name == "integer_pow":
         return {"op": name, "power": params["y"]}
-    if name == "transpose":
-        return {"op": name, "axes": list(params["permutation"])}
-    if name == "broadcast_in_dim":
-        return {"op": name, "axes": list(params["broadcast_dimensions"])}
     if name == "dot_general":
         contracted, batch = (list(map(list, pair)) for pair in params["dimension_numbers"])
         return {"op": name, "contracted": contracted, "batch": batch}
