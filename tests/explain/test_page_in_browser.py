@@ -444,14 +444,16 @@ def test_iterations_that_take_other_branches_are_drawn_by_themselves(chromium, t
     path = tmp_path / "branches.html"
     path.write_text(as_html(hg.explain(loss, at=(0.5,))), encoding="utf-8")
     page = Page(chromium, path)
-    page.slide(1)
+    closed = "document.querySelector('.opener[aria-expanded=false]')"
     for _ in range(2):  # the loop, and in its first iteration the branch
-        page.run("document.querySelector('.opener:not([aria-expanded=true])')?.click()")
-        page.slide(4)
-    told = page.each(f"[{SHOWN_STEP}[0], {SHOWN}.querySelectorAll('.node').length]")
-    inside = {where: nodes for where, nodes in told if "branch" in where}
-    drawn = [nodes for where, nodes in inside.items() if where.lower().startswith("forward")]
-    assert drawn == [2, 3, 2], inside
+        page.slide(page.each(f"Boolean({closed})").index(True))
+        page.run(f"{closed}.click()")
+    told = page.each(f"[{SHOWN_STEP}[0].toLowerCase(), {SHOWN}.querySelectorAll('.node').length]")
+    assert {where: nodes for where, nodes in told if "branch" in where} == {
+        f"{way}, iteration {i} of 3, branch {branch} of 2": 2 + (branch == 0)
+        for way in ("forward", "backward")
+        for i, branch in ((1, 1), (2, 0), (3, 1))
+    }
     assert page.complaints() == []
 
 

@@ -60,7 +60,8 @@ def derivation_view(entry: Case, at: tuple, hand: Any, tape: Tape, seed: int) ->
     key = jax.random.key(seed)
     args = _restructured(at, jax.eval_shape(found.example, key))
     together = args is not None and _ends_in(found.steps[-1].value, args, hand)
-    args = args if together else found.example(key)
+    if args is None or not together:
+        args = found.example(key)
     computed = [intermediates(step.value, args) for step in found.steps]
     matches: list[tuple[Match, ...]] = [() for _ in computed]
     if together:
