@@ -61,6 +61,7 @@ ALGEBRA = (
     "explain/test_notebook_in_browser.py",
     "explain/test_page_in_browser.py",
     "explain/test_pieces.py",
+    "explain/test_recompute_in_browser.py",
     "explain/test_training_figure.py",
     "fast/",
     "gradients/test_bernoulli.py",

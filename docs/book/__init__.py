@@ -5,7 +5,6 @@ from typing import Any
 from book import (
     ahead,
     apidoc,
-    commands,
     directives,
     docstrings,
     drawn,
@@ -19,8 +18,7 @@ from book import (
 def setup(app: Any) -> dict[str, Any]:
     """Connect every part; each has its own `setup`."""
     for part in (
-        formulas, directives, drawn, docstrings, apidoc, commands, results, statements, outside,
-        ahead,
+        formulas, directives, drawn, docstrings, apidoc, results, statements, outside, ahead,
     ):  # fmt: skip
         part.setup(app)
     return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

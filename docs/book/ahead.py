@@ -10,8 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from book.blocks import Block, blocks_of
-from book.running import NEEDS, Page, PageError, run_block
+from book.running import NEEDS, Block, Page, PageError, blocks_of, run_block
 
 RUN = ("run", "check", "value")
 RUNNING: dict[str, Future] = {}

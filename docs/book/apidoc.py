@@ -1,4 +1,4 @@
-"""The reference's pages, made from the package as it is: one for each room, none kept by hand."""
+"""The pages of the reference, made from the package: the rooms file by file, and the command."""
 
 import importlib
 import pkgutil
@@ -67,18 +67,58 @@ def top_names() -> str:
     return "\n".join(rows)
 
 
+def command_page() -> str:
+    """Every command with what it does, its arguments and its options."""
+    from typer.main import get_command
+
+    from handgrad.cli.app import app
+
+    whole: Any = get_command(app)
+    parts = ["# The command `handgrad`", "", whole.help or "", ""]
+    for name, command in whole.commands.items():
+        parts += [f"## `handgrad {name}`", "", _flat(command.help or ""), ""]
+        parts += ["| argument | meaning |", "|---|---|"]
+        for parameter in command.params:
+            if parameter.name == "help":
+                continue
+            parts.append(f"| {_called(parameter)} | {_meaning(parameter)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _called(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        name = parameter.name.upper()
+        return f"`{name}`" if parameter.required else f"`[{name}]`"
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return " ".join(f"`{name}`" for name in names)
+
+
+def _meaning(parameter: Any) -> str:
+    said = _flat(getattr(parameter, "help", None) or "")
+    default = parameter.default
+    if default is None or default is False or callable(default) or parameter.required:
+        return said
+    shown = str(default).strip()
+    return f"{said} (`{shown}` unless given)" if shown else said
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "\\<").split())
+
+
 def write_pages(app: Any) -> None:
     """Write the pages before anything is read; those of rooms that are gone are removed."""
     folder = Path(app.srcdir) / FOLDER
     folder.mkdir(exist_ok=True)
-    pages = {f"{room}.md": page(room) for room in rooms()}
+    pages = {f"{room}.md": page(room) for room in rooms()} | {"command.md": command_page()}
     toc = "\n".join(["```{toctree}", ":maxdepth: 2", "", "command", *rooms(), "```", ""])
     pages["index.md"] = "\n".join(
         ["# Reference", "", "Made from the docstrings, whose examples are run by the tests. With",
          "`import handgrad as hg`:", "", top_names(), "", "By room:", "", toc]
     )  # fmt: skip
     for path in folder.glob("*.md"):
-        if path.name not in (*pages, "command.md"):
+        if path.name not in pages:
             path.unlink()
     for name, text in pages.items():
         (folder / name).write_text(text)

@@ -56,18 +56,22 @@ def derivation_html(name: str) -> str:
     )
 
 
+def checked(directive: SphinxDirective, name: str) -> nodes.raw:
+    """A derivation as a node; a wrong line is an error of the build."""
+    holds, said = verdict_on(name)
+    if not holds:
+        LOG.error("%s", said, location=directive.get_location())
+    return nodes.raw("", derivation_html(name), format="html")
+
+
 class DerivationDirective(SphinxDirective):
     """One derivation by its name, checked."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Check, then write; a wrong line is an error of the build."""
-        name = self.arguments[0]
-        holds, said = verdict_on(name)
-        if not holds:
-            LOG.error("%s", said, location=self.get_location())
-        return [nodes.raw("", derivation_html(name), format="html")]
+        """Check, then write."""
+        return [checked(self, self.arguments[0])]
 
 
 class AllDerivations(SphinxDirective):
@@ -77,12 +81,9 @@ class AllDerivations(SphinxDirective):
         """All of them, in the order of the table."""
         found: list[nodes.Node] = []
         for entry in DERIVATIONS:
-            holds, said = verdict_on(entry.name)
-            if not holds:
-                LOG.error("%s", said, location=self.get_location())
             section = nodes.section(ids=[nodes.make_id(entry.name)], names=[entry.name])
             section += nodes.title(entry.title, entry.title)
-            section += nodes.raw("", derivation_html(entry.name), format="html")
+            section += checked(self, entry.name)
             found.append(section)
         return found
 
@@ -209,10 +210,7 @@ class AtlasRows(SphinxDirective):
             self.env.note_dependency(str(path))
             newest = read_atlas(path)
             name = f"{path.parent.name}-{path.stem}"
-            write(
-                Path(self.env.srcdir) / GENERATED / "beside" / "atlas" / f"{name}.html",
-                as_html(newest).encode(),
-            )
+            write(beside(self) / "atlas" / f"{name}.html", as_html(newest).encode())
             there = "../" * self.env.docname.count("/") + f"atlas/{escape(name)}.html"
             said = f"{path.stem.removeprefix('atlas-').replace('-', ' ')}, {path.parent.name}"
             links.append(f'<a class="open" href="{there}">the atlas of {escape(said)}</a>')

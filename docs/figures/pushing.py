@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -100,7 +101,7 @@ def draw_panel(axes: Axes, run: Run, data: Dataset) -> Callable[[int], None]:
     across, up = np.meshgrid(np.linspace(low[0], high[0], 90), np.linspace(low[1], high[1], 90))
     grid = jnp.asarray(np.stack([across.ravel(), up.ravel()], axis=1))
     predict = jax.jit(run.model.predict)
-    ends = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in (ZERO, ONE)])
+    ends = to_rgba_array([ZERO, ONE])[:, :3]
     image = axes.imshow(
         np.ones((*across.shape, 3)), origin="lower", aspect="auto",
         extent=(low[0], high[0], low[1], high[1]), interpolation="bilinear",

@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from benchmarks.notes import statements as notes
-from book import apidoc, commands, docstrings, drawn, outside, results
+from book import apidoc, docstrings, drawn, outside, results
 from handgrad.accuracy.atlas import Atlas, AtlasRow, as_json
 from handgrad.derivations import DERIVATIONS, Checked, check, derivation
 
@@ -170,7 +170,7 @@ def test_the_reference_has_every_room_and_file():
 
 
 def test_the_page_of_the_command_has_every_option():
-    page = commands.page()
+    page = apidoc.command_page()
     for name in ("train", "verify", "recheck", "explain", "bench", "atlas"):
         assert f"## `handgrad {name}`" in page
     assert "`--learning-rate`" in page

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from book.blocks import Block, blocks_of, pages_of
-from book.running import NEEDS, PYTHON, Page, PageError, run_page
+from book.running import (
+    NEEDS,
+    PYTHON,
+    Block,
+    Page,
+    PageError,
+    blocks_of,
+    pages_of,
+    run_page,
+)
 from handgrad.cli.app import app
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from handgrad._precision import x64
 from handgrad.gradients import logistic, perceptron, squared_error
 from handgrad.gradients.linear import Params
 from play import derive
-from tests.explain.conftest import axe, chromium  # noqa: F401
+from tests.explain.conftest import AXE, axe, chromium  # noqa: F401
 
 STEPS = 12
 
@@ -116,7 +116,7 @@ def test_the_start_is_dragged_and_a_rate_can_be_too_large(opened, chromium, axe)
     assert float(descent[4]) > 0
     run(CHOOSE, {"set": "0", "rate": "1.6"}, 60)
     run(axe)
-    result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    result = chromium.execute_async_script(AXE)
     assert [v["id"] for v in result["violations"] if v["impact"] in ("serious", "critical")] == []
     run, _ = opened("descent", width=390)
     assert run("return document.documentElement.scrollWidth") <= 390
@@ -167,7 +167,7 @@ def test_every_derivation_is_filled_and_every_entry_judged(opened, chromium, axe
     )
     assert min(heights) > 10
     run(axe)
-    result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    result = chromium.execute_async_script(AXE)
     assert [v["id"] for v in result["violations"] if v["impact"] in ("serious", "critical")] == []
     run, _ = opened("derive", width=390)
     assert run("return document.documentElement.scrollWidth") <= 390

@@ -87,6 +87,10 @@ def chromium(tmp_path_factory):
     browser.quit()
 
 
+AXE = "axe.run({resultTypes: ['violations']}).then(arguments[arguments.length - 1])"
+"""Every rule, with the nodes of violations only."""
+
+
 @pytest.fixture(scope="session")
 def axe():
     """The text of axe.min.js, from the package that carries it."""

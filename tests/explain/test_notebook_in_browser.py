@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from tests.explain.conftest import AXE
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
@@ -115,7 +117,7 @@ def test_outputs_are_readable_on_the_ground_of_the_notebook(shown, axe, theme):
     assert any(name == "head wrong" and "<b>wrong: NOT right" in text for name, text in heads)
     assert browser.execute_script("return document.querySelectorAll('math').length") > 5
     browser.execute_script(axe)
-    result = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    result = browser.execute_async_script(AXE)
     serious = [
         (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"])
         for v in result["violations"]

@@ -15,6 +15,7 @@ from handgrad._precision import x64
 from handgrad.catalogue import case
 from handgrad.explain import as_html, explain_case, find_case
 from handgrad.gradients import cross_entropy, logistic
+from tests.explain.conftest import AXE
 
 PAGES = (
     "logistic",
@@ -34,6 +35,24 @@ LOOKS = [
 ]  # fmt: skip
 HEIGHTS = "return [...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
 LIT = ".drawing:not(.folded) .node.now"
+SHOWN_STEP = (
+    "[document.getElementById('step-kicker').innerText,"
+    "document.getElementById('step-title').innerText,"
+    f"[...document.querySelectorAll('{LIT} .var')].map(n => n.textContent),"
+    "[...document.querySelectorAll('.lines li.lit')].map(n => Number(n.dataset.line))]"
+)
+FACTS = (
+    "[...document.querySelectorAll('#step-body .fact')].filter(f => f.querySelector('pre'))"
+    ".map(f => [[...f.querySelector('.label').childNodes].filter(n => n.className !== 'quiet')"
+    ".map(n => n.textContent).join('').trim(), f.querySelector('pre').textContent])"
+)
+SLIDE = (
+    "const s = document.getElementById('slider'); s.value = i;"
+    "s.dispatchEvent(new Event('input', {bubbles: true}))"
+)
+LEFT = (
+    "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))"
+)
 SIZES = {"desktop": (1280, 800), "phone": (390, 844), "narrow": (360, 640)}
 
 
@@ -97,14 +116,16 @@ class Page:
 
     def shown(self):
         """(kicker, title, names of the lit nodes, lit lines) of the step that is shown."""
-        return tuple(
-            self.run(
-                "return [document.getElementById('step-kicker').innerText,"
-                "document.getElementById('step-title').innerText,"
-                f"[...document.querySelectorAll('{LIT} .var')].map(n => n.textContent),"
-                "[...document.querySelectorAll('.lines li.lit')].map(n => Number(n.dataset.line))]"
-            )
-        )
+        return tuple(self.run(f"return {SHOWN_STEP}"))
+
+    def each(self, expression, move=SLIDE, steps=None):
+        """What an expression of the script is at every step, moving from one to the next by `move`.
+
+        `move` is a statement about the number `i` of the step, done before each.
+        """
+        steps = range(self.last + 1) if steps is None else steps
+        script = f"return arguments[0].map(i => {{ {move}; return {expression}; }})"
+        return self.run(script, [*steps])
 
     @property
     def step(self):
@@ -116,22 +137,11 @@ class Page:
 
     def slide(self, number):
         """The slider, set as dragging sets it."""
-        self.run(
-            "const s = document.getElementById('slider'); s.value = arguments[0];"
-            "s.dispatchEvent(new Event('input', {bubbles: true}))",
-            number,
-        )
+        self.run(f"const i = arguments[0]; {SLIDE}", number)
 
     def facts(self):
         """label -> block of numbers, of the step that is shown."""
-        pairs = self.run(
-            "return [...document.querySelectorAll('#step-body .fact')]"
-            ".filter(f => f.querySelector('pre'))"
-            ".map(f => [[...f.querySelector('.label').childNodes]"
-            ".filter(n => n.className !== 'quiet')"
-            ".map(n => n.textContent).join('').trim(), f.querySelector('pre').textContent])"
-        )
-        return dict(pairs)
+        return dict(self.run(f"return {FACTS}"))
 
     def requests(self):
         """Every address that the page asked for."""
@@ -212,13 +222,8 @@ def test_both_passes_by_keys_and_the_gradient_they_end_in(chromium, pages, name,
 @pytest.mark.parametrize("name", EACH)
 def test_the_slider_and_the_way_back_show_the_same_steps(chromium, pages, name):
     page = Page(chromium, pages(name)[0])
-    shown = []
-    for step in range(page.last + 1):
-        page.slide(step)
-        shown.append(page.shown())
-    for step in reversed(range(page.last + 1)):
-        assert page.shown() == shown[step]
-        page.key("ArrowLeft")
+    shown = page.each(SHOWN_STEP)
+    assert page.each(SHOWN_STEP, LEFT, range(page.last)) == shown[-2::-1]
     assert page.step == 0
     assert len({title for _, title, *_ in shown}) > len(shown) // 3
 
@@ -232,15 +237,13 @@ def test_the_cotangent_of_the_logits_is_the_residual(chromium, pages):
         by_hand = np.asarray(cross_entropy.binary_residual(z, y) / len(y))
     page = Page(chromium, pages("logistic")[0])
     np.testing.assert_allclose(by_hand, expected, rtol=1e-12)
-    seen = None
-    for step in range(page.last + 1):
-        page.slide(step)
-        facts = page.facts()
-        if "altogether ∂ loss/∂logits" in facts:
-            seen = step, facts["altogether ∂ loss/∂logits"]
-            lines = page.shown()[3]
-    assert seen is not None
-    assert agree(seen[1], expected, 5) == 12
+    seen = [
+        (dict(facts)["altogether ∂ loss/∂logits"], lines)
+        for facts, (*_, lines) in page.each(f"[{FACTS}, {SHOWN_STEP}]")
+        if "altogether ∂ loss/∂logits" in dict(facts)
+    ]
+    block, lines = seen[-1]
+    assert agree(block, expected, 5) == 12
     assert lines, "the derivation computes the residual too"
 
 
@@ -250,10 +253,7 @@ def test_the_last_line_of_the_derivation_is_lit_at_the_gradient(chromium, pages,
     lines = page.run("return document.querySelectorAll('.lines li').length")
     page.key("End")
     assert page.shown()[3] == [lines - 1]
-    lit = set()
-    for step in range(page.last + 1):
-        page.slide(step)
-        lit.update(page.shown()[3])
+    lit = {line for *_, lines_of_step in page.each(SHOWN_STEP) for line in lines_of_step}
     assert len(lit) >= 3
     heights = page.run(HEIGHTS)
     assert len(heights) == lines + 1
@@ -305,7 +305,7 @@ def test_no_serious_finding_of_axe(chromium, pages, axe, name, size, scheme):
     page.run(axe)
     for step in (page.last // 3, page.last - 2) if name == "logistic" else (page.last - 2,):
         page.slide(step)
-        result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        result = chromium.execute_async_script(AXE)
         assert len(result["passes"]) > 10
         serious = [
             (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"])
@@ -320,7 +320,7 @@ def test_axe_would_find_a_fault(chromium, pages, axe):
     page.run("document.documentElement.style.setProperty('--quiet', '#cccccc')")
     page.run("document.getElementById('slider').removeAttribute('aria-label')")
     page.run(axe)
-    result = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    result = chromium.execute_async_script(AXE)
     assert {"color-contrast", "label"} <= {v["id"] for v in result["violations"]}
 
 
@@ -434,6 +434,29 @@ def test_a_loop_is_stepped_through_and_numbers_are_changed(chromium, pages, user
     assert page.complaints() == []
 
 
+def test_iterations_that_take_other_branches_are_drawn_by_themselves(chromium, tmp_path):
+    def loss(w):
+        def body(h, x):
+            return lax.cond(x > 0, lambda v: jnp.sin(v), lambda v: v * v + 1, h), None
+
+        return lax.scan(body, w, jnp.array([1.0, -1.0, 2.0]))[0]
+
+    path = tmp_path / "branches.html"
+    path.write_text(as_html(hg.explain(loss, at=(0.5,))), encoding="utf-8")
+    page = Page(chromium, path)
+    closed = "document.querySelector('.opener[aria-expanded=false]')"
+    for _ in range(2):  # the loop, and in its first iteration the branch
+        page.slide(page.each(f"Boolean({closed})").index(True))
+        page.run(f"{closed}.click()")
+    told = page.each(f"[{SHOWN_STEP}[0].toLowerCase(), {SHOWN}.querySelectorAll('.node').length]")
+    assert {where: nodes for where, nodes in told if "branch" in where} == {
+        f"{way}, iteration {i} of 3, branch {branch} of 2": 2 + (branch == 0)
+        for way in ("forward", "backward")
+        for i, branch in ((1, 1), (2, 0), (3, 1))
+    }
+    assert page.complaints() == []
+
+
 def test_folding_bits_lost_and_play(chromium, pages, tmp_path):
     """At 17 the sigmoid is right to its last bit, and 1 − σ(17) has no bit that is."""
 
@@ -479,7 +502,10 @@ def test_folding_bits_lost_and_play(chromium, pages, tmp_path):
     page.run("document.getElementById('speed').value = '4'")
     page.run("document.getElementById('play').click()")
     assert page.run("return document.getElementById('play').ariaLabel") == "Pause"
-    chromium.execute_async_script("setTimeout(arguments[arguments.length - 1], 900)")
+    chromium.execute_async_script(
+        "const done = arguments[0], timer = setInterval(() => {"
+        "if (document.getElementById('slider').value >= 1) { clearInterval(timer); done(); } }, 20)"
+    )
     assert page.step >= 1
     page.key("ArrowLeft")  # a step by hand ends it
     assert page.run("return document.getElementById('play').ariaLabel") == "Play"
@@ -518,14 +544,12 @@ def test_the_graph_fits_zooms_and_pans(chromium, pages):
     after = page.run(where)
     assert after[0] < before[0]
     assert after[1:] == pytest.approx(before[1:])
-    for step in range(page.last + 1):  # nearer, the view goes where the steps go
-        page.slide(step)
-        inside = page.run(
-            f"const n = document.querySelector('{LIT}').getBoundingClientRect();"
-            "const v = document.getElementById('viewport').getBoundingClientRect();"
-            "return n.left > v.left && n.right < v.right && n.top > v.top && n.bottom < v.bottom"
-        )
-        assert inside
+    inside = (
+        f"[document.querySelector('{LIT}'), document.getElementById('viewport')]"
+        ".map(e => e.getBoundingClientRect()).reduce((n, v) =>"
+        " n.left > v.left && n.right < v.right && n.top > v.top && n.bottom < v.bottom)"
+    )
+    assert all(page.each(inside))  # nearer, the view goes where the steps go
     page.run("document.getElementById('fit').click()")
     assert page.run(outside) == 0
     caption = page.run(
@@ -539,15 +563,13 @@ def test_the_graph_fits_zooms_and_pans(chromium, pages):
 def test_on_a_phone_the_step_stays_in_view(chromium, pages):
     page = Page(chromium, pages("logistic")[0], "phone")
     seen = (
-        "const b = document.getElementById('step-title').getBoundingClientRect();"
-        "const g = document.getElementById('viewport').getBoundingClientRect();"
-        "const c = document.getElementById('controls').getBoundingClientRect();"
-        "return [b.top > 0 && b.bottom < c.top, g.top > 0 && g.bottom < c.top]"
+        "['step-title', 'viewport'].map(id => document.getElementById(id).getBoundingClientRect())"
+        ".map(b => b.top > 0"
+        " && b.bottom < document.getElementById('controls').getBoundingClientRect().top)"
     )
     page.run("scrollTo(0, document.body.scrollHeight)")
-    for _ in range(page.last):
-        page.run("document.getElementById('forth').click()")
-        assert page.run(seen) == [True, True]
+    forth = "document.getElementById('forth').click()"
+    assert page.each(seen, forth, range(page.last)) == [[True, True]] * page.last
 
 
 # --- what comes from a user's file ----------------------------------------------------------------

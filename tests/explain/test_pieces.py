@@ -25,15 +25,14 @@ from handgrad.explain.derivation_view import (
     intermediates,
     match,
 )
-from handgrad.explain.folding import fold
 from handgrad.explain.leaves import compare, max_ulp
 from handgrad.explain.lost_bits import lost_bits
-from handgrad.explain.page.graph import HEIGHT, WIDTH, draw
-from handgrad.explain.page.layout import lay_out
+from handgrad.explain.page.graph import HEIGHT, WIDTH, draw, lay_out
 from handgrad.explain.primitives import expression
 from handgrad.explain.recording import record
 from handgrad.explain.source import argument_names, function_name
 from handgrad.explain.summary import summarise
+from handgrad.explain.tape import fold
 
 # --- numbers ------------------------------------------------------------------------------------
 
@@ -175,6 +174,8 @@ def test_names_of_functions_without_a_signature_or_behind_a_partial():
     assert argument_names(lambda w, *rest: w, 3) == ["w", "argument 1", "argument 2"]
     found = hg.explain(partial(lambda a, w: a * w**2, 3.0), at=(2.0,))
     assert (found.name, float(found.gradient)) == ("<lambda>", 12.0)
+    found = hg.explain(lambda *args: args[0] ** 2, at=(2.0,), gradient=lambda w: 2 * w)
+    assert found.leaves[0].name == "w"
 
 
 def test_a_function_in_a_file_that_is_no_longer_python(tmp_path):
@@ -283,9 +284,9 @@ def test_a_derivation_that_does_not_fit_is_shown_at_an_example_of_its_own():
             assert found.notes == ("the derivation is shown at an example of its own",)
             assert not any(line.matches for line in found.lines)
             assert len(found.lines) == len(steps)
-        entry = find_case("logistic")
-        params, x, y = entry.example(jax.random.key(0))  # and where its last line cannot be taken
-        assert derivation_view(entry, (params, x, y[1:]), params, tape, 0).notes
+        entry = find_case("residual")
+        z, y = entry.example(jax.random.key(0))  # and where its last line cannot be taken
+        assert derivation_view(entry, (z, y[1:]), z, tape, 0).notes
 
 
 def test_a_match_stays_where_it_says_most():

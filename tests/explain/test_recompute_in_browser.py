@@ -12,8 +12,8 @@ from jax import lax
 
 from handgrad._precision import x64
 from handgrad.explain.data import tape_data
-from handgrad.explain.folding import fold
 from handgrad.explain.recording import record
+from handgrad.explain.tape import fold
 
 RUN = """
 const [data, edited] = arguments;

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,10 +17,10 @@ import jax
 from handgrad._checks import called_by_keyword
 from handgrad._precision import x64
 from handgrad.catalogue import CASES, Case, case
-from handgrad.errors import InputError
+from handgrad.errors import InputError, describe_error
 from handgrad.explain.derivation_view import derivation_view
 from handgrad.explain.explanation import Explanation, as_data, as_html, as_text
-from handgrad.explain.leaves import GradientLeaf, compare
+from handgrad.explain.leaves import Leaves, compare
 from handgrad.explain.recording import Argnums, record
 from handgrad.explain.source import argument_names, function_name
 from handgrad.explain.tape import Tape
@@ -39,10 +40,11 @@ def explain(
 ) -> Explanation:
     """What `jax.grad(f, argnums)(*at)` does, equation by equation.
 
-    `f` returns one real number. `gradient`, if given, takes the same arguments and is compared with
-    the end of the tape. With `order=2` what is explained is the sum of the gradient's entries,
-    which is the gradient itself where there is one: its tape has both passes of f in it, and ends
-    in the Hessian times ones. Raises InputError for what jax.grad would refuse.
+    `f` returns one real number. `gradient`, if given, takes the same arguments, names them where f
+    has `*args`, and is compared with the end of the tape. With `order=2` what is explained is the
+    sum of the gradient's entries, which is the gradient itself where there is one: its tape has
+    both passes of f in it, and ends in the Hessian times ones. Raises InputError for what jax.grad
+    would refuse.
 
     >>> import jax.numpy as jnp
     >>> at = (jnp.ones(2), jnp.array([1.0, 2.0]))
@@ -54,26 +56,25 @@ def explain(
         raise InputError("name", "text", repr(name), "pass a string")
     if order not in (1, 2):
         raise InputError("order", "1 or 2", repr(order), "leave it out for the first derivative")
-    names: list[str] | None = None
-    name = name or function_name(f)
+    named_by, name = f, name or function_name(f)
+    if gradient is not None and argument_names(f, 1) == ["argument 0"]:  # Σ f(*args)
+        named_by = gradient
     if order == 2:
-        name = f"the gradient of {name}"
-        names = argument_names(f, len(at)) if isinstance(at, tuple) else None
-        f = gradient_sum(f, argnums)
-    tape, found = record(f, at, argnums, names)
+        name, f = f"the gradient of {name}", gradient_sum(f, argnums)
+    tape, found = record(f, at, argnums, named_by)
     hand = None
     if gradient is not None:
         try:
             hand = gradient(*at)
         except Exception as error:
             raise InputError(
-                "gradient",
-                "a function of the loss's arguments",
-                f"{type(error).__name__}: {error}",
+                "gradient", "a function of the loss's arguments", describe_error(error),
                 "call gradient(*at) by itself",
-            ) from error
+            ) from error  # fmt: skip
     leaves = _compare(f, at, argnums, tape, found, hand)
-    return Explanation(name, tape, found, leaves, notes=_notes(tape), loss=f, at=at)
+    opened = ", ".join(sorted({call for e in tape.equations for call in e.calls if call}))
+    notes = (f"opened, though JAX runs them as compiled programs: {opened}",) if opened else ()
+    return Explanation(name, tape, found, leaves, notes=notes, loss=f, at=at)
 
 
 def gradient_sum(f: Callable, argnums: Argnums) -> Callable:
@@ -95,35 +96,31 @@ def explain_case(name: str, seed: int = 0, order: int = 1) -> Explanation:
     entry = find_case(name)
     with x64():
         at = entry.example(jax.random.key(seed))
+        found = explain(
+            entry.loss, at=at, argnums=entry.argnums, name=entry.name, order=order,
+            gradient=entry.gradient if order == 1 else None,
+        )  # fmt: skip
         if order != 1:
-            return explain(entry.loss, at=at, argnums=entry.argnums, name=entry.name, order=order)
-        names = argument_names(entry.loss, len(at))
-        if any(name.startswith("argument") for name in names):  # Σ f(*args): the gradient knows
-            names = argument_names(entry.gradient, len(at))
-        tape, found = record(entry.loss, at, entry.argnums, names)
-        hand = entry.gradient(*at)
-        leaves = _compare(entry.loss, at, entry.argnums, tape, found, hand)
-        derivation = derivation_view(entry, at, hand, tape, seed)
-    notes = (*_notes(tape), *derivation.notes)
-    return Explanation(entry.name, tape, found, leaves, derivation, notes, entry.loss, at)
+            return found
+        by_hand = [leaf.hand for leaf in found.leaves]
+        derivation = derivation_view(entry, at, by_hand, found.tape, seed)
+    return replace(found, derivation=derivation, notes=(*found.notes, *derivation.notes))
 
 
 def find_case(name: str) -> Case:
     """The case of that name; else the first of that derivation (`residual`) or kind (`mlp`)."""
-    for fits in (
+    ways = (
         lambda entry: entry.name == name,
         lambda entry: entry.derivation == name,
         lambda entry: entry.name.startswith(f"{name}_"),
-    ):
-        for entry in CASES:
-            if fits(entry):
-                return entry
-    return case(name)
+    )
+    found = (entry for fits in ways for entry in CASES if fits(entry))
+    return next(found, None) or case(name)
 
 
 def _compare(
     f: Callable, at: tuple, argnums: Argnums, tape: Tape, gradient: Any, hand: Any | None
-) -> tuple[GradientLeaf, ...]:
+) -> Leaves:
     autodiff = jax.grad(f, argnums)
     eager = autodiff(*at)
     leaves = compare(tape, gradient, eager, hand)
@@ -134,8 +131,3 @@ def _compare(
     with contextlib.suppress(Exception), jax.disable_jit():
         return compare(tape, gradient, eager, hand, unfused=autodiff(*at))
     return leaves
-
-
-def _notes(tape: Tape) -> tuple[str, ...]:
-    opened = ", ".join(sorted({call for e in tape.equations for call in e.calls if call}))
-    return (f"opened, though JAX runs them as compiled programs: {opened}",) if opened else ()

@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 
 from handgrad.explain.derivation_view import DerivationView
-from handgrad.explain.folding import Folding, fold
 from handgrad.explain.leaves import GradientLeaf, Leaves
 from handgrad.explain.summary import (
     as_numpy,
     fitted,
+    format_array,
     format_block,
     format_range,
-    format_summary,
     summarise,
 )
-from handgrad.explain.tape import Tape, TapeEquation, TapeValue
+from handgrad.explain.tape import Folding, Tape, TapeEquation, TapeValue, fold
 
 LISTED = 256
 """Up to this many entries a leaf of the gradient is written in full digits."""
@@ -42,7 +41,7 @@ def data(
                 {
                     "formula": line.formula,
                     "reason": line.reason,
-                    "value": [format_summary(summary) for summary in line.value],
+                    "value": list(map(format_array, line.value)),
                     "matches": [
                         {"value": m.index, "of": "cotangent" if m.cotangent else "value"}
                         for m in line.matches
@@ -83,7 +82,7 @@ def _value(tape: Tape, value: TapeValue, folding: Folding, given: bool) -> dict[
         "wanted": value.index in tape.wanted,
         "active": value.active,
         "array": array_data(value.array),
-        "cotangent": None if value.cotangent is None else array_data(value.cotangent),
+        "cotangent": array_data(value.cotangent),
         "numbers": _flat(value.array) if given else None,
     }
 
@@ -103,14 +102,10 @@ def _equation(tape: Tape, equation: TapeEquation, folding: Folding) -> dict[str,
         "function": source.function if source else "",
         "code": source.code if source else "",
         "jacobians": [
-            jacobian
-            and {
-                "text": jacobian.description,
-                "entries": None if jacobian.entries is None else array_data(jacobian.entries),
-            }
-            for jacobian in equation.jacobians
+            j and {"text": j.description, "entries": array_data(j.entries)}
+            for j in equation.jacobians
         ],
-        "sent": [None if s is None else array_data(s) for s in equation.sent],
+        "sent": list(map(array_data, equation.sent)),
         "operation": equation.operation,
         "body": body
         and {
@@ -130,14 +125,16 @@ def _leaf(leaf: GradientLeaf) -> dict[str, Any]:
         "identical": leaf.identical,
         "identical_unfused": leaf.identical_unfused,
         "autodiff_ulp": _finite(leaf.autodiff_ulp),
-        "hand": None if leaf.hand is None else _numbers(leaf.hand),
-        "hand_ulp": None if leaf.hand_ulp is None else _finite(leaf.hand_ulp),
+        "hand": _numbers(leaf.hand),
+        "hand_ulp": _finite(leaf.hand_ulp),
         "hand_equal": leaf.hand_equal,
     }
 
 
-def array_data(array: Any) -> dict[str, Any]:
+def array_data(array: Any) -> dict[str, Any] | None:
     """A summary: its kind, a block of numbers, and the range where not all of them are shown."""
+    if array is None:
+        return None
     summary = summarise(array)
     return {
         "shape": list(summary.shape),
@@ -155,19 +152,18 @@ def _flat(array: Any) -> list[float | str] | None:
     found = as_numpy(array)
     if found is None or found.dtype.kind not in "biuf" or found.size > COMPUTED:
         return None
-    return [_finite(entry) for entry in found.astype(np.float64).ravel().tolist()]
+    return _finite(found.astype(np.float64).ravel().tolist())
 
 
 def _numbers(array: Any) -> Any:
     found = as_numpy(array)
     if found is None or found.size > LISTED:
         return array_data(array)
-    return _nested(found.astype(np.float64).tolist())
+    return _finite(found.astype(np.float64).tolist())
 
 
-def _nested(entry: Any) -> Any:
-    return [_nested(e) for e in entry] if isinstance(entry, list) else _finite(entry)
-
-
-def _finite(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
+def _finite(entry: Any) -> Any:
+    """Numbers in lists of lists, with words for those that JSON does not have."""
+    if isinstance(entry, list):
+        return [_finite(e) for e in entry]
+    return entry if entry is None or math.isfinite(entry) else str(entry)

@@ -107,19 +107,16 @@ def intermediates(line: Callable[..., Any], args: tuple) -> tuple[list, list]:
         result = jax.tree.leaves(line(*args))
         return result, result
 
-    def everything(*operands: Any) -> tuple[list, list]:
-        arrays: list[Any] = []
+    arrays: list[Any] = []
 
-        def apply(equation: Any, taken: list[Any]) -> list[Any]:
-            called = called_program(equation, CALLS)
-            found = bind(equation, taken) if called is None else run(called, taken, apply)
-            arrays.extend(found)
-            return found
+    def apply(equation: Any, taken: list[Any]) -> list[Any]:
+        called = called_program(equation, CALLS)
+        found = bind(equation, taken) if called is None else run(called, taken, apply)
+        arrays.extend(found)
+        return found
 
-        result = run(program, operands, apply)
-        return result, [*arrays, *result]
-
-    return everything(*leaves)
+    result = run(program, leaves, apply)
+    return result, [*arrays, *result]
 
 
 def match(arrays: list[np.ndarray], args: tuple, tape: Tape) -> tuple[Match, ...]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from handgrad import exact, jaxprs
 from handgrad._precision import x64
-from handgrad.errors import InputError, Undecided, UnsupportedPrimitive
+from handgrad.errors import InputError, Undecided, UnsupportedPrimitive, describe_error
 from handgrad.exact.evaluation import effort_of
 from handgrad.explain.summary import is_float
 from handgrad.explain.tape import Tape
@@ -60,8 +60,8 @@ def lost_bits(f: Callable, at: tuple) -> LostBits:
         primitives = _primitives(wide)
         if _primitives(narrow) != primitives:
             return LostBits(note="not measured: in float32 the loss is another program")
-        rounded = [np.asarray(x, np.float32) if is_real(x) else x for x in leaves]
-        widened = [np.asarray(x, np.float64) if is_real(x) else x for x in rounded]
+        rounded = [np.asarray(x, np.float32) if is_float(x) else x for x in leaves]
+        widened = [np.asarray(x, np.float64) if is_float(x) else x for x in rounded]
         traced = exact.trace(_both_passes(wide), *widened)
         effort = effort_of(traced.jaxpr)
         if effort.numbers + effort.products > MOST_NUMBERS:
@@ -73,8 +73,7 @@ def lost_bits(f: Callable, at: tuple) -> LostBits:
     except (InputError, Undecided, UnsupportedPrimitive) as error:
         return LostBits(note=f"not measured: {str(error).splitlines()[0]}")
     except Exception as error:  # a loss that runs in one precision only: the page goes without
-        first = (str(error).splitlines() or [""])[0]
-        return LostBits(note=f"not measured: {type(error).__name__}: {first}")
+        return LostBits(note=f"not measured: {describe_error(error)}")
     return LostBits(
         tuple(map(_bits, computed[0], values)),
         tuple(map(_bits, computed[1], cotangents)),
@@ -83,25 +82,22 @@ def lost_bits(f: Callable, at: tuple) -> LostBits:
     )
 
 
-def by_value(found: LostBits, tape: Tape) -> tuple[list[float | None], list[float | None]]:
-    """The same by index of the tape's values, if it is of the same equations.
+def by_value(found: LostBits, tape: Tape) -> dict[str, Any]:
+    """The same as data, by index of the tape's values, if it is of the same equations.
 
     A cotangent only where the tape has one.
     """
+    if not found.values or found.primitives != tuple(e.primitive for e in tape.equations):
+        return {"note": found.note}
     order = [*tape.inputs, *(index for e in tape.equations for index in e.outputs)]
     values: list[float | None] = [None] * len(tape.values)
     cotangents = list(values)
-    if found.primitives != tuple(e.primitive for e in tape.equations):
-        return values, cotangents
     for index, value, cotangent in zip(order, found.values, found.cotangents, strict=True):
         values[index] = value
         cotangents[index] = None if tape.values[index].cotangent is None else cotangent
-    return values, cotangents
-
-
-def is_real(leaf: Any) -> bool:
-    """Whether a leaf of the arguments holds real numbers."""
-    return isinstance(leaf, float) or is_float(leaf)
+    if all(bits is None for bits in values):
+        return {"note": found.note}
+    return {"values": values, "cotangents": cotangents, "note": found.note}
 
 
 def _primitives(program: Any) -> list[str]:

@@ -1,7 +1,8 @@
-"""How each primitive is written, and what its local derivative is.
+"""How each primitive is written, what its local derivative is, and what the page computes of it.
 
 An elementwise equation has one local derivative per entry: what its pullback makes of a cotangent
 of ones. The local derivative of any other equation is described: a Jacobian is never written out.
+The page computes both passes again in the browser, from what `operation_of` says of an equation.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from handgrad.jaxprs import CALLS, CUSTOM_CALLS, called_program, equations, sub_jaxprs
+from handgrad.jaxprs import (
+    CALLS,
+    CUSTOM_CALLS,
+    called_program,
+    equations,
+    scan_counts,
+    sub_jaxprs,
+)
 
 # --- written ----------------------------------------------------------------------------------
 
@@ -18,25 +26,23 @@ INFIX = {
     "eq": "is", "ne": "≠", "lt": "<", "le": "≤", "gt": ">", "ge": "≥", "and": "and", "or": "or",
     "rem": "mod",
 }  # fmt: skip
-PREFIX = {"neg": "−", "not": "not "}
+PREFIX = {"neg": "−", "not": "not ", "reduce_sum": "Σ "}
 SIGNS = {
-    "logistic": "σ", "reduce_sum": "Σ", "reduce_max": "max", "reduce_min": "min",
-    "reduce_prod": "Π", "reduce_and": "all", "reduce_or": "any", "broadcast_in_dim": "copies",
+    "logistic": "σ", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "Π",
+    "reduce_and": "all", "reduce_or": "any", "broadcast_in_dim": "copies",
     "select_n": "where", "stop_gradient": "constant", "cumsum": "running Σ", "sqrt": "√",
     "remat": "checkpoint", "remat2": "checkpoint",
 }  # fmt: skip
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+DETAILS = {"convert_element_type": "new_dtype", "integer_pow": "y", "scan": "length"}
+"""By primitive: the parameter that is written."""
 
 
 def detail_of(equation: Any) -> str:
     """What a primitive's name leaves out: an exponent, a dtype, a length, a function's name."""
     name, params = equation.primitive.name, equation.params
-    if name == "integer_pow":
-        return str(params["y"])
-    if name == "convert_element_type":
-        return str(params["new_dtype"])
-    if name == "scan":
-        return str(params["length"])
+    if name in DETAILS:
+        return str(params[DETAILS[name]])
     rule = called_program(equation, CUSTOM_CALLS)
     if rule is not None:
         function = getattr(rule.jaxpr.debug_info, "func_name", "")
@@ -56,12 +62,8 @@ def expression(primitive: str, detail: str, operands: list[str]) -> str:
         return f"{operands[0]} {INFIX[primitive]} {operands[1]}"
     if primitive in PREFIX:
         return f"{PREFIX[primitive]}{operands[0]}"
-    if primitive == "square":
-        return f"{operands[0]}²"
-    if primitive == "integer_pow":
-        return f"{operands[0]}{detail.translate(SUPERSCRIPT)}"
-    if primitive == "reduce_sum":
-        return f"Σ {operands[0]}"
+    if primitive in ("square", "integer_pow"):
+        return f"{operands[0]}{(detail or '2').translate(SUPERSCRIPT)}"
     if primitive == "select_n" and len(operands) == 3:
         operands = [operands[0], operands[2], operands[1]]
     if primitive == "scan":
@@ -73,12 +75,16 @@ def expression(primitive: str, detail: str, operands: list[str]) -> str:
 
 # --- differentiated ---------------------------------------------------------------------------
 
-ELEMENTWISE = {
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
-    "cbrt", "ceil", "clamp", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc",
-    "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log",
-    "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem",
-    "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh",
+COMPUTED_ELEMENTWISE = {
+    "abs", "add", "add_any", "and", "cos", "cosh", "div", "eq", "exp", "exp2", "expm1", "floor",
+    "ge", "gt", "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne",
+    "neg", "not", "or", "pow", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square", "sub",
+    "tanh",
+}  # fmt: skip
+"""Those that the page computes."""
+ELEMENTWISE = COMPUTED_ELEMENTWISE | {
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp", "digamma",
+    "erf", "erf_inv", "erfc", "integer_pow", "lgamma", "rem", "round", "tan",
 }  # fmt: skip
 
 MOVED = "1: entries are moved, so their cotangents move back"
@@ -163,3 +169,68 @@ def is_elementwise(equation: Any) -> bool:
         return called and all(map(is_elementwise, inner))
     one_shape = len({v.aval.shape for v in (*equation.invars, *equation.outvars)}) == 1
     return equation.primitive.name in ELEMENTWISE and one_shape
+
+
+# --- computed by the page -------------------------------------------------------------------------
+
+AXES = {
+    "broadcast_in_dim": "broadcast_dimensions", "transpose": "permutation",
+    **dict.fromkeys(
+        ("argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod",
+         "reduce_sum"), "axes",
+    ),
+}  # fmt: skip
+"""By primitive: the parameter that is a list of axes."""
+SAME_ORDER = {"copy", "copy_p", "expand_dims", "reshape", "squeeze"}
+RULES = {"logaddexp", "relu"}
+"""Functions of JAX with a rule by hand, which the page has too."""
+FLOATS = {"float32", "float64"}
+
+
+def operation_of(equation: Any) -> dict[str, Any] | None:
+    """The name of what the page is to compute and its parameters; None where it cannot.
+
+    >>> import jax
+    >>> program = jax.make_jaxpr(lambda x: x.T @ x)(jax.numpy.ones((3, 2)))
+    >>> [operation_of(equation)["op"] for equation in equations(program)]
+    ['transpose', 'dot_general']
+    """
+    for atom in (*equation.invars, *equation.outvars):
+        dtype = getattr(atom.aval, "dtype", None)
+        kind = getattr(dtype, "kind", "")  # random keys have none
+        if kind not in ("b", "i", "u") and str(dtype) not in FLOATS:
+            return None
+    name, params = equation.primitive.name, equation.params
+    if name in COMPUTED_ELEMENTWISE or name in ("convert_element_type", "stop_gradient"):
+        return {"op": name}
+    if name in AXES:
+        return {"op": name, "axes": list(map(int, params[AXES[name]]))}
+    if name in SAME_ORDER:
+        return {"op": "reshape"}
+    if name == "integer_pow":
+        return {"op": name, "power": params["y"]}
+    if name == "dot_general":
+        contracted, batch = (list(map(list, pair)) for pair in params["dimension_numbers"])
+        return {"op": name, "contracted": contracted, "batch": batch}
+    if name == "slice":
+        starts = list(params["start_indices"])
+        return {"op": name, "starts": starts, "steps": list(params["strides"] or [1] * len(starts))}
+    if name == "custom_jvp_call" and detail_of(equation) in RULES:
+        return {"op": detail_of(equation)}
+    if name in ("scan", "cond") and all(map(_is_known, sub_jaxprs(equation))):
+        if name == "cond":
+            return {"op": name}
+        constants, carried = scan_counts(params)
+        length = params["length"]
+        return {"op": name, "constants": constants, "carried": carried, "length": length}
+    return None
+
+
+def _is_known(program: Any) -> bool:
+    """Whether the page can compute every equation of a program."""
+    for equation in equations(program, lambda _: []):
+        called = called_program(equation, CALLS)
+        opened = called is not None and _is_known(called)
+        if equation.invars and not opened and not operation_of(equation):
+            return False
+    return True

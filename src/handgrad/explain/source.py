@@ -60,41 +60,39 @@ def _names(found: list[Frame]) -> tuple[str, ...]:
     """Outwards through `return` until an assignment: its targets, or the last function's name."""
     names: tuple[str, ...] = ()
     for file, function, span in found:
-        kind, targets = _use_of(file, span)
-        if kind == "assigned":
-            return targets
-        if kind != "returned":
+        statements = _statements(file)
+        if span not in statements:
             return names
+        targets = statements[span]
+        if targets is not None:
+            return targets
         names = names if function.startswith("<") else (function,)
     return names
 
 
-@functools.lru_cache(maxsize=4096)
-def _use_of(file: str, span: tuple[int, int, int, int]) -> tuple[str, tuple[str, ...]]:
-    """How an expression ends up if it is all of a statement: assigned to names, or returned."""
-    for node in _statements(file):
-        value = getattr(node, "value", None)
-        if value is None or (value.lineno, value.col_offset) != span[:2]:
-            continue
-        if (value.end_lineno, value.end_col_offset) != span[2:]:
-            continue
-        if isinstance(node, ast.Return):
-            return "returned", ()
-        if isinstance(node, ast.Assign):
-            target = node.targets[0]
-            parts = target.elts if isinstance(target, ast.Tuple) else [target]
-            names = [part.id for part in parts if isinstance(part, ast.Name)]
-            return "assigned", tuple(name for name in names if name.strip("_"))
-    return "part", ()
-
-
 @functools.lru_cache(maxsize=64)
-def _statements(file: str) -> tuple[ast.stmt, ...]:
+def _statements(file: str) -> dict[tuple[int, int, int, int], tuple[str, ...] | None]:
+    """By the span of an expression that is all of a statement: what it is assigned to.
+
+    None for what is returned.
+    """
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
-        return ()
-    return tuple(n for n in ast.walk(tree) if isinstance(n, ast.Return | ast.Assign))
+        return {}
+    found: dict[tuple[int, int, int, int], tuple[str, ...] | None] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Return | ast.Assign) or node.value is None:
+            continue
+        names = None
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+            parts = target.elts if isinstance(target, ast.Tuple) else [target]
+            ids = [part.id for part in parts if isinstance(part, ast.Name)]
+            names = tuple(name for name in ids if name.strip("_"))
+        end = node.value.end_lineno or 0, node.value.end_col_offset or 0
+        found[(node.value.lineno, node.value.col_offset, *end)] = names
+    return found
 
 
 # --- functions and their arguments ------------------------------------------------------------

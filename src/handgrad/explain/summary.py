@@ -24,10 +24,11 @@ class Summary:
     dtype: str
     rows: tuple[tuple[str, ...], ...]
     """All entries if `whole`, else the corner of the first matrix, with … for what is left out."""
-    whole: bool
-    low: float | None = None
-    high: float | None = None
+    whole: bool = False
+    low: float = math.nan
+    high: float = math.nan
     mean: float | None = None
+    """None for what has no order: random keys, complex numbers, nothing at all."""
 
     @property
     def kind(self) -> str:
@@ -39,12 +40,10 @@ class Summary:
         """One line, short enough for a node of the graph."""
         if not self.shape:
             return self.rows[0][0]
-        if 0 in self.shape:
+        if self.mean is None:
             return self.kind
         if self.whole and len(self.rows) == 1 and len(self.rows[0]) <= CORNER:
             return f"[{', '.join(self.rows[0])}]"
-        if self.low is None or self.high is None or self.mean is None:
-            return self.kind
         if self.dtype == "bool":
             size = math.prod(self.shape)
             return f"{round(self.mean * size)} of {size} true"
@@ -55,7 +54,8 @@ class Summary:
 
 def as_numpy(array: Any) -> np.ndarray | None:
     """An array as NumPy's, small floats widened; None for what holds no numbers (random keys)."""
-    if jax.dtypes.issubdtype(getattr(array, "dtype", np.dtype(float)), jax.dtypes.extended):
+    dtype = getattr(array, "dtype", np.dtype(float))
+    if array is None or jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
         return None
     found = np.asarray(array)
     if found.dtype.kind not in "biufc":  # bfloat16 and its like
@@ -64,21 +64,22 @@ def as_numpy(array: Any) -> np.ndarray | None:
 
 
 def is_float(array: Any) -> bool:
-    """Whether an array (or the type of one) holds real numbers."""
+    """Whether an array (or the type of one), or a Python number, holds real numbers."""
     dtype = getattr(array, "dtype", None)
-    return dtype is not None and bool(jax.numpy.issubdtype(dtype, np.floating))
+    real = dtype is not None and bool(jax.numpy.issubdtype(dtype, np.floating))
+    return real or isinstance(array, float)
 
 
 def summarise(array: Any, digits: int = 5) -> Summary:
     """The summary of an array of any size, dtype and rank."""
     found = as_numpy(array)
     if found is None:
-        return Summary(tuple(np.shape(array)), "key", (("random key",),), False)
+        return Summary(tuple(np.shape(array)), "key", (("random key",),))
     dtype, shape = str(array.dtype if hasattr(array, "dtype") else found.dtype), found.shape
     if found.size == 0:
         return Summary(shape, dtype, ((),), True)
     if found.dtype.kind == "c":
-        return Summary(shape, dtype, (("complex",),), False)
+        return Summary(shape, dtype, (("complex",),))
     real = found.astype(np.float64)
     with np.errstate(all="ignore"):
         extremes = (float(real.min()), float(real.max()), float(real.mean()))
@@ -86,24 +87,23 @@ def summarise(array: Any, digits: int = 5) -> Summary:
     matrix = found.reshape(-1, found.shape[-1]) if found.ndim else found.reshape(1, 1)
     if whole and found.ndim == 1:
         entries = [format_number(x, digits) for x in found.tolist()]
-        entries += [""] * (-len(entries) % LONG if len(entries) > LONG else 0)
-        per_row = LONG if len(entries) > LONG else len(entries)
-        rows = tuple(zip(*[iter(entries)] * per_row, strict=True))
+        if len(entries) > LONG:
+            entries += [""] * (-len(entries) % LONG)
+        rows = [tuple(entries[i : i + LONG]) for i in range(0, len(entries), LONG)]
     elif whole:
-        rows = tuple(tuple(format_number(x, digits) for x in row) for row in matrix.tolist())
+        rows = [tuple(format_number(x, digits) for x in row) for row in matrix.tolist()]
+    elif len(matrix) <= 4:
+        rows = [_ends(row, digits) for row in matrix]
     else:
-        top = [_ends(row, digits) for row in (matrix[:CORNER] if len(matrix) > 4 else matrix)]
-        if len(matrix) > 4:
-            top += [("⋮",) * len(top[0]), _ends(matrix[-1], digits)]
-        rows = tuple(top)
-    return Summary(shape, dtype, rows, whole, *extremes)
+        rows = [_ends(row, digits) for row in (*matrix[:CORNER], matrix[-1])]
+        rows.insert(CORNER, ("⋮",) * len(rows[0]))
+    return Summary(shape, dtype, tuple(rows), whole, *extremes)
 
 
 def _ends(row: np.ndarray, digits: int) -> tuple[str, ...]:
-    if len(row) <= CORNER + 2:
-        return tuple(format_number(x, digits) for x in row.tolist())
-    first = tuple(format_number(x, digits) for x in row[:CORNER].tolist())
-    return (*first, "…", format_number(row[-1].item(), digits))
+    long = len(row) > CORNER + 2
+    cells = [format_number(x, digits) for x in (row[[0, 1, 2, -1]] if long else row).tolist()]
+    return (*cells[:CORNER], *(["…"] if long else []), *cells[CORNER:])
 
 
 def fitted(array: Any) -> str:
@@ -134,19 +134,15 @@ def format_number(value: Any, digits: int = 5) -> str:
     return text.replace("-", "−")
 
 
-def format_array(array: Any) -> str:
-    """A value on one line with its dtype and shape, unless it is one number."""
-    return format_summary(summarise(array))
-
-
-def format_summary(summary: Summary) -> str:
-    """The same for what is summarised already."""
+def format_array(of: Any) -> str:
+    """An array, or its summary, on one line with its dtype and shape, unless it is one number."""
+    summary = of if isinstance(of, Summary) else summarise(of)
     return f"{summary.kind} {summary.text}" if summary.shape else summary.text
 
 
 def format_range(summary: Summary) -> str:
     """`from −1.2 to 3.4, mean 0.5` for an array that is not shown whole."""
-    if summary.whole or summary.low is None or summary.high is None or summary.mean is None:
+    if summary.whole or summary.mean is None:
         return ""
     low, high, mean = (format_number(x) for x in (summary.low, summary.high, summary.mean))
     return f"from {low} to {high}, mean {mean}"

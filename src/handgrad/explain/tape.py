@@ -3,6 +3,10 @@
 A loss is a list of equations. Forwards, each one takes values and gives a value; backwards, each
 one takes the cotangent v̄ = ∂E/∂v of what it gave and sends cotangents to what it took. A value
 that was used twice is sent two, and they are added. That is the whole of reverse-mode autodiff.
+
+What is constant can be folded away (`fold`), and so can guards, which let one operand through as it
+is: `where(ok, z, 0)` where all is well, a sum with a penalty of 0. All of that is true at the
+numbers of this tape, and said so.
 """
 
 from collections import Counter
@@ -12,9 +16,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from handgrad.explain.primitives import LocalJacobian, expression
 from handgrad.explain.source import SourceLocation
-from handgrad.explain.summary import format_number, summarise
+from handgrad.explain.summary import as_numpy, format_number, summarise
 
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -56,7 +62,7 @@ class TapeEquation:
     sent: tuple[Any, ...]
     """The cotangent that this equation sends to each input; None where none."""
     operation: dict[str, Any] | None = None
-    """What it does as data, where a page can compute it again (`operations`)."""
+    """What it does as data, where a page can compute it again (`operation_of`)."""
     body: "Body | None" = None
     """The program that it holds, as it ran."""
 
@@ -99,7 +105,7 @@ class Tape:
         if value.kind == "input" or index not in self.fixed:
             return value.name
         found = summarise(value.array)
-        if found.low is not None and found.low == found.high:
+        if found.low == found.high:
             return format_number(found.low)
         return value.name or found.text
 
@@ -150,3 +156,97 @@ def name_values(
             counts[name] += 1
             name += str(counts[name]).translate(SUBSCRIPT)
         value.name = name
+
+
+# --- folded away ----------------------------------------------------------------------------------
+
+GUARDS = {"add", "convert_element_type", "div", "max", "min", "mul", "select_n", "sub"}
+
+
+@dataclass(frozen=True)
+class Folding:
+    """The equations that are folded away, and what that makes of the values."""
+
+    hidden: frozenset[int]
+    """Indices of equations."""
+    lets_through: Mapping[int, int]
+    """For the value of a guard, the value that it lets through."""
+    names: Mapping[int, str]
+    """The names of values that go under another's."""
+
+    def resolve(self, value: int) -> int:
+        """The value itself, or what guards let through to be it."""
+        while value in self.lets_through:
+            value = self.lets_through[value]
+        return value
+
+
+UNFOLDED = Folding(frozenset(), {}, {})
+
+
+def fold(tape: Tape, guards: bool = True) -> Folding:
+    """What is folded away of a tape; without `guards` only what is constant.
+
+    In a loop the same equation may let through in one iteration and not in the next.
+    """
+    through = {
+        equation.outputs[0]: passed
+        for equation in tape.equations
+        if guards and (passed := _lets_through(tape, equation)) is not None
+    }
+    folding = Folding(frozenset(), through, {})
+    needed = {folding.resolve(index) for index in tape.outputs}
+    hidden = set()
+    for equation in reversed(tape.equations):
+        is_guard = not through.keys().isdisjoint(equation.outputs)
+        is_fixed = tape.fixed.issuperset(equation.outputs)
+        is_needed = equation.active or needed & set(equation.outputs)
+        if is_guard or is_fixed or (guards and not is_needed):
+            hidden.add(equation.index)
+        else:
+            needed.update(map(folding.resolve, equation.inputs))
+    if tape.fixed.issuperset(tape.outputs):  # a loss that depends on nothing
+        hidden -= {e.index for e in tape.equations if set(e.outputs) & set(tape.outputs)}
+    return Folding(frozenset(hidden), through, _names(tape, folding))
+
+
+def _lets_through(tape: Tape, equation: TapeEquation) -> int | None:
+    """The operand that a guard lets through, bit for bit."""
+    if equation.primitive not in GUARDS or len(equation.outputs) != 1:
+        return None
+    data = equation.inputs[1:] if equation.primitive == "select_n" else equation.inputs
+    varying = set(data) - tape.fixed
+    if len(varying) != 1:
+        return None
+    (passed,) = varying
+    if equation.primitive in ("max", "min"):  # the larger of z and 0 is no guard, of z and −∞ is
+        others = [np.asarray(tape.values[i].array) for i in data if i != passed]
+        if not others or not all(np.isinf(other).all() for other in others):
+            return None
+    a, b = (as_numpy(tape.values[i].array) for i in (passed, equation.outputs[0]))
+    if a is None or b is None or a.dtype != b.dtype or not np.array_equal(a, b):
+        return None
+    return passed
+
+
+def _names(tape: Tape, folding: Folding) -> dict[int, str]:
+    """One name for a value and all that lets it through: the loss's, else one of the user's."""
+    groups: dict[int, list[int]] = {}
+    for value in folding.lets_through:
+        first = folding.resolve(value)
+        groups.setdefault(first, [first]).append(value)
+    names = {}
+    for first, members in groups.items():
+        by_user = [tape.name(i) for i in (first, *reversed(members)) if not _is_numbered(tape, i)]
+        final = [tape.name(i) for i in members if i in tape.outputs]
+        name = (final or by_user or [tape.name(first)])[0]
+        if tape.values[first].kind == "input":
+            name = tape.name(first)
+        names.update(dict.fromkeys(members, name))
+    return names
+
+
+def _is_numbered(tape: Tape, index: int) -> bool:
+    """Whether a value has no name of the user's: v₁, v₂, ..."""
+    name = tape.values[index].name
+    return name[:1] == "v" and name[1:].isdigit() and not name[1:].isascii()

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
@@ -21,12 +22,9 @@ CLASS_COLOURS = ("#3d5a80", "#e07a5f", "#81b29a", "#f2cc8f", "#6d597a")
 
 
 def training_figure(
-    results: dict[str, FitResult],
-    model: Model,
-    data: Dataset,
-    dtype: str,
+    results: dict[str, FitResult], model: Model, data: Dataset, dtype: str,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Loss on all training data against steps; beside it, for two features, the boundary.
 
     `held_out` are probabilities (N, K) and labels (N,) of the test part: their ROC and calibration.
@@ -39,14 +37,13 @@ def training_figure(
     if held_out is not None:
         draw_roc(axes[-2], *held_out, data.class_names)
         draw_calibration(axes[-1], *held_out)
-    draw_losses(axes[0], results)
-    axes[0].set_title(f"{as_written(data.name)}: loss by hand and by optax")
+    draw_losses(axes[0], results, f"{as_written(data.name)}: loss by hand and by optax")
     if plane:
         draw_boundary(axes[1], model, results["hand"].params, data, dtype)
     return figure
 
 
-def draw_losses(axes: Axes, results: dict[str, FitResult]) -> None:
+def draw_losses(axes: Axes, results: dict[str, FitResult], title: str = "") -> None:
     """Both curves, the second dashed over the first: where they agree both stay visible."""
     styles = {"hand": (HAND, "-", 3.6), "optax": (OPTAX, (0, (3, 3)), 1.8)}
     for name, result in results.items():
@@ -64,11 +61,16 @@ def draw_losses(axes: Axes, results: dict[str, FitResult]) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("step")
-    axes.set_ylabel("training loss (nats an example)")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    _label(axes, title, "step", "training loss (nats an example)")
+
+
+def _label(axes: Axes, title: str, across: str, up: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_roc(axes: Axes, p: np.ndarray, y: np.ndarray, class_names: Sequence[str]) -> None:
@@ -82,12 +84,12 @@ def draw_roc(axes: Axes, p: np.ndarray, y: np.ndarray, class_names: Sequence[str
             name = as_written(class_names[k])
             axes.plot(wrong, right, color=CLASS_COLOURS[k], linewidth=2, label=name)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("share of the others taken for it")
-    axes.set_ylabel("share of the class that is told")
-    axes.set_title("ROC, test part")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="lower right")
-    axes.spines[["top", "right"]].set_visible(False)
+    _label(
+        axes, "ROC, test part", "share of the others taken for it",
+        "share of the class that is told",
+    )  # fmt: skip
 
 
 def draw_calibration(axes: Axes, p: np.ndarray, y: np.ndarray) -> None:
@@ -101,12 +103,8 @@ def draw_calibration(axes: Axes, p: np.ndarray, y: np.ndarray) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
     axes.plot(said, right, color=HAND, marker="o", linewidth=1.6)
     low = max(0.0, min(float(said.min()), float(right.min())) - 0.05)
-    axes.set_xlim(low, 1.02)
-    axes.set_ylim(low, 1.02)
-    axes.set_xlabel("probability of the answer")
-    axes.set_ylabel("share that is right")
-    axes.set_title("calibration, test part")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlim=(low, 1.02), ylim=(low, 1.02))
+    _label(axes, "calibration, test part", "probability of the answer", "share that is right")
 
 
 def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: str) -> None:
@@ -119,7 +117,7 @@ def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: s
     p = np.asarray(model.predict(params, grid), np.float64)
     p = np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
     colours = CLASS_COLOURS[: data.classes]
-    rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colours])
+    rgb = to_rgba_array(colours)[:, :3]
     shade = 1 - 0.55 * p @ (1 - rgb)  # white, coloured by how probable each class is
     axes.imshow(
         shade.reshape(*first.shape, 3), origin="lower", aspect="auto", interpolation="bilinear",
@@ -131,18 +129,12 @@ def draw_boundary(axes: Axes, model: Model, params: Any, data: Dataset, dtype: s
     for number, (name, colour) in enumerate(zip(data.class_names, colours, strict=True)):
         first, second = data.x[labels == number].T
         axes.scatter(
-            first,
-            second,
-            color=colour,
-            s=14,
-            edgecolor="white",
-            linewidth=0.4,
+            first, second, color=colour, s=14, edgecolor="white", linewidth=0.4,
             label=as_written(name),
-        )
+        )  # fmt: skip
     axes.legend(loc="best", framealpha=0.85)
-    axes.set_xlabel(f"{as_written(data.feature_names[0])} (standardised)")
-    axes.set_ylabel(f"{as_written(data.feature_names[1])} (standardised)")
-    axes.set_title("decision boundary, training points")
+    across, up = (f"{as_written(name)} (standardised)" for name in data.feature_names)
+    axes.set(title="decision boundary, training points", xlabel=across, ylabel=up)
 
 
 def as_written(name: str) -> str:

@@ -16,18 +16,11 @@ from typing import Any
 from handgrad.derivations.latex import as_mathml, as_unicode
 from handgrad.explain.data import data
 from handgrad.explain.derivation_view import DerivationView
-from handgrad.explain.folding import UNFOLDED, Folding, fold
-from handgrad.explain.leaves import (
-    GradientLeaf,
-    Leaves,
-    agreement_heads,
-    format_autodiff,
-    format_hand,
-)
+from handgrad.explain.leaves import Leaves, agreement_heads, format_autodiff, format_hand
 from handgrad.explain.lost_bits import LostBits, by_value
-from handgrad.explain.page.graph import as_svg, draw
+from handgrad.explain.page.graph import Graph, as_svg, draw
 from handgrad.explain.summary import format_block, summarise
-from handgrad.explain.tape import Tape
+from handgrad.explain.tape import Tape, fold
 
 DIGITS = 10
 """Of the gradient in the agreement."""
@@ -38,15 +31,13 @@ def page(
     lost: LostBits,
 ) -> str:  # fmt: skip
     """The whole page."""
-    found = data(name, tape, leaves, derivation, notes)
-    drawings = _drawings(tape, found)
-    found["lost"] = _lost(lost, tape)
+    found = data(name, tape, leaves, derivation, notes) | {"lost": by_value(lost, tape)}
     parts = {
         "TITLE": escape(name),
         "LEAD": _lead(tape, leaves),
         "DERIVATION": _derivation(derivation),
         "MAIN": "both" if derivation.lines else "alone",
-        "GRAPH": "\n".join(drawings),
+        "GRAPH": "\n".join(_drawings(tape, found)),
         "AGREEMENT": _agreement(leaves, notes),
         "TAPE": _tape(tape),
         "STYLE": base_style() + _resource("page.css"),
@@ -85,49 +76,45 @@ def _script() -> str:
 def _drawings(tape: Tape, found: dict[str, Any]) -> list[str]:
     """Every graph as SVG, folded and whole; each equation in `found` is told its node."""
     folding = fold(tape)
-    drawings = [_drawing(tape, folding, "folded", found, "node")]
+    graphs = [(draw(tape, folding), "folded", "node")]
     if folding.hidden:
-        drawings.append(_drawing(tape, UNFOLDED, "whole", found, "whole_node", hidden=True))
-    return drawings + list(_drawings_inside(tape, found, ""))
+        graphs.append((draw(tape), "whole", "whole_node"))
+    for graph, _, key in graphs:
+        _tell_nodes(graph, found, key)
+    drawings = [as_svg(graph, view, hidden=view == "whole") for graph, view, _ in graphs]
+    return drawings + list(_drawings_inside(tape, found, "", "", {}))
 
 
-def _drawing(
-    tape: Tape, folding: Folding, view: str, found: dict[str, Any], key: str, hidden: bool = False
-) -> str:
-    graph = draw(tape, folding)
+def _tell_nodes(graph: Graph, found: dict[str, Any], key: str = "node") -> None:
     for index, equation in enumerate(found["equations"]):
         equation[key] = graph.stands_for[index]
-    return as_svg(graph, view, hidden)
 
 
-def _drawings_inside(tape: Tape, found: dict[str, Any], path: str) -> Iterator[str]:
-    """One for each body of a loop or a branch: its runs differ in their numbers only."""
+def _drawings_inside(
+    tape: Tape, found: dict[str, Any], view: str, path: str, drawn: dict[str, Graph]
+) -> Iterator[str]:
+    """One for each body of a loop or a branch: its runs differ in their numbers only.
+
+    But for the branches that the iterations of a loop take: another one has a drawing of its own.
+    """
     for equation, entry in zip(tape.equations, found["equations"], strict=True):
-        if equation.body is None or not equation.body.runs:
+        if equation.body is None:
             continue
-        view, runs = f"{path}{equation.index}", entry["body"]["runs"]
-        first = equation.body.runs[0]
-        yield _drawing(first, fold(first, guards=False), view, runs[0], "node", hidden=True)
-        yield from _drawings_inside(first, runs[0], f"{view}.")
-        for run in runs[1:]:
-            _copy_nodes(runs[0], run)
+        here = f"{view}{equation.index}"
+        for number, run in enumerate(equation.body.runs):
+            there = f"{path}{equation.index}:{number}"
+            graph = drawn.get(here)
+            if graph is None or _program(graph.tape) != _program(run):
+                graph = draw(run, fold(run, guards=False))
+                yield as_svg(graph, there if here in drawn else here, hidden=True)
+                drawn.setdefault(here, graph)
+            told = entry["body"]["runs"][number]
+            _tell_nodes(graph, told)
+            yield from _drawings_inside(run, told, f"{here}.", f"{there}.", drawn)
 
 
-def _copy_nodes(first: dict[str, Any], other: dict[str, Any]) -> None:
-    """The nodes of equations inside the equations of another run."""
-    for one, two in zip(first["equations"], other["equations"], strict=True):
-        two["node"] = one["node"]
-        if one["body"] and two["body"]:
-            for run in two["body"]["runs"]:
-                if one["body"]["runs"]:
-                    _copy_nodes(one["body"]["runs"][0], run)
-
-
-def _lost(lost: LostBits, tape: Tape) -> dict[str, Any]:
-    values, cotangents = by_value(lost, tape)
-    if not any(bits is not None for bits in values):
-        return {"note": lost.note}
-    return {"values": values, "cotangents": cotangents, "note": lost.note}
+def _program(tape: Tape) -> list[tuple]:
+    return [(e.primitive, e.detail, e.inputs, e.outputs) for e in tape.equations]
 
 
 def as_json(found: dict[str, Any]) -> str:
@@ -178,20 +165,18 @@ def _derivation(derivation: DerivationView) -> str:
 
 def _agreement(leaves: Leaves, notes: tuple[str, ...]) -> str:
     heads = agreement_heads(leaves)
-    rows = [_row(leaf, "by hand" in heads) for leaf in leaves]
+    rows = []
+    for leaf in leaves:
+        cells = [_cell(leaf.tape, "tape", leaf.name, "")]
+        if "by hand" in heads:
+            cells.append(_cell(leaf.hand, "hand", leaf.name, format_hand(leaf)))
+        cells.append(_cell(leaf.autodiff, "autodiff", leaf.name, format_autodiff(leaf)))
+        rows.append(f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(cells)}</tr>')
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="The agreement">'
         f"{_table(heads, rows)}</div>" + (f'<ul class="quiet">{listed}</ul>' if notes else "")
     )
-
-
-def _row(leaf: GradientLeaf, hand: bool) -> str:
-    cells = [_cell(leaf.tape, "tape", leaf.name, "")]
-    if hand:
-        cells.append(_cell(leaf.hand, "hand", leaf.name, format_hand(leaf)))
-    cells.append(_cell(leaf.autodiff, "autodiff", leaf.name, format_autodiff(leaf)))
-    return f'<tr><th scope="row">{escape(leaf.name)}</th>{"".join(cells)}</tr>'
 
 
 def _cell(array: object, who: str, name: str, comparison: str) -> str:

@@ -1,4 +1,4 @@
-// --- what primitives compute, and how they pull a cotangent back (operations.py names them) ------
+// --- what primitives compute, and how they pull a cotangent back (primitives.py names them) ------
 
 const LN2 = Math.log(2);
 const share = (a, b, c) => (a === b ? c / 2 : a > b ? c : 0);

@@ -27,7 +27,7 @@ const inLines = (numbers) => {
   const some = numbers.length > 1 ? numbers.slice(0, -1) : numbers;
   return `Computed in line${numbers.length > 1 ? "s" : ""} ${some.join(", ")}${last} of the derivation.`;
 };
-const drawingOf = (path) => drawings.get(path.length ? viewOf(path) : page.folded ? "folded" : drawings.has("whole") ? "whole" : "folded");
+const drawingOf = (path) => drawings.get(path.length ? (drawings.has(keyOf(path)) ? keyOf(path) : viewOf(path)) : page.folded ? "folded" : drawings.has("whole") ? "whole" : "folded");
 
 const caption = (node) => {
   by("caption").textContent = node ? node.getAttribute("aria-label") : "";
