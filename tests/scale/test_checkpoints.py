@@ -15,9 +15,17 @@ import numpy as np
 import pytest
 
 from handgrad.errors import InputError, MissingExtraError
-from handgrad.scale import checkpoint_file, checkpoints
-from handgrad.scale.checkpoint_file import DamagedError, read_facts, steps_in
-from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, differences, digest
+from handgrad.scale import checkpoints
+from handgrad.scale.checkpoints import (
+    PROGRAM,
+    Checkpoints,
+    DamagedError,
+    describe_leaf,
+    differences,
+    digest,
+    read_facts,
+    steps_in,
+)
 
 pytest.importorskip("orbax.checkpoint")
 
@@ -269,7 +277,7 @@ def test_a_disk_without_room_for_the_lock(tmp_path):
 
 def test_a_save_that_fails_costs_only_itself(whole, tmp_path, monkeypatch):
     """After the arrays are written; half of a checkpoint is never left behind."""
-    real, calls = checkpoint_file.save_arrays, []
+    real, calls = checkpoints.save_arrays, []
 
     def refuses(folder, arrays):
         calls.append(folder)
@@ -277,7 +285,7 @@ def test_a_save_that_fails_costs_only_itself(whole, tmp_path, monkeypatch):
         if len(calls) in (2, 3):
             raise ValueError("RESOURCE_EXHAUSTED: writing: No space left on device [errno 28]")
 
-    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoints, "save_arrays", refuses)
     said = []
     state, saver = counted(tmp_path, warn=said.append)
     assert said == [
@@ -294,7 +302,7 @@ def test_an_end_that_cannot_be_saved_is_known(tmp_path, monkeypatch):
     def refuses(folder, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoints, "save_arrays", refuses)
     with pytest.warns(RuntimeWarning, match=r"step 10 could not be .*on, nothing is saved yet"):
         _, saver = counted(tmp_path)
     assert saver.failure == "No space left on device"
@@ -316,8 +324,8 @@ def test_a_crash_at_every_call_of_a_save(whole, copy, tmp_path, monkeypatch, str
         with monkeypatch.context() as patch:
             for name in names:
                 patch.setattr(Path, name, count.before(getattr(Path, name), run))
-            remove_tree = count.before(checkpoint_file._remove_tree, run)
-            patch.setattr(checkpoint_file, "_remove_tree", remove_tree)
+            remove_tree = count.before(checkpoints._remove_tree, run)
+            patch.setattr(checkpoints, "_remove_tree", remove_tree)
             try:
                 counted(run, 50, resume=True)
             except Killed:
@@ -384,7 +392,7 @@ def hostile(checkpoint, how, mark):
         (checkpoint / "run.json").write_text("[" * 100_000)
     elif how == "no run":
         (checkpoint / "run.json").write_text('{"step": 30}')
-    (checkpoint / checkpoint_file.SUMS).write_bytes(checkpoint_file.digests(checkpoint))
+    (checkpoint / checkpoints.SUMS).write_bytes(checkpoints.digests(checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -421,14 +429,14 @@ def test_removing_does_not_follow_a_link(tmp_path):
     (tmp_path / "precious" / "thing").write_text("mine")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "step-1.part").symlink_to(tmp_path / "precious")
-    checkpoint_file.remove_leftovers(tmp_path / "saved")
+    checkpoints.remove_leftovers(tmp_path / "saved")
     assert (tmp_path / "precious" / "thing").exists()
     assert not (tmp_path / "saved" / "step-1.part").is_symlink()
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(copy):
-    (copy / "step-30" / checkpoint_file.SUMS).unlink()
-    os.mkfifo(copy / "step-30" / checkpoint_file.SUMS)
+    (copy / "step-30" / checkpoints.SUMS).unlink()
+    os.mkfifo(copy / "step-30" / checkpoints.SUMS)
     with pytest.raises(DamagedError, match="is not a plain file"):
         read_facts(copy / "step-30")
 
@@ -453,13 +461,13 @@ def test_arrays_come_back_as_they_were(tmp_path):
         np.zeros((3, 0), "float64"), np.zeros((2, 3), "float64"), np.array([True, False]),
         np.array([1, 2], "uint32"),
     ]  # fmt: skip
-    checkpoint_file.save_arrays(tmp_path / "a", arrays)
-    found = checkpoint_file.load_arrays(tmp_path / "a", arrays)
+    checkpoints.save_arrays(tmp_path / "a", arrays)
+    found = checkpoints.load_arrays(tmp_path / "a", arrays)
     for array, back in zip(arrays, found, strict=True):
         assert (array.shape, array.dtype) == (back.shape, back.dtype)
         assert array.tobytes() == back.tobytes()
     with pytest.raises(ValueError, match="state is not an array of 68 bytes"):
-        checkpoint_file.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
+        checkpoints.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
 
 
 def test_a_digest_is_of_values_shapes_and_keys():

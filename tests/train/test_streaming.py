@@ -15,10 +15,9 @@ from handgrad._precision import x64
 from handgrad.errors import DivergedError, InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic, perceptron, softmax_regression
+from handgrad.scale import streams
 from handgrad.scale.checkpoints import Checkpoints
-from handgrad.scale.streams import open_parts, open_stream
-from handgrad.scale.streams import stream as streams
-from handgrad.scale.streams.working_copy import ReadAhead, ring
+from handgrad.scale.streams import ReadAhead, open_parts, open_stream, ring
 from handgrad.train import baseline, batches, fit, fit_stream, newton_stream
 from handgrad.train.batches import Windows
 from handgrad.train.comparison import compare, contenders

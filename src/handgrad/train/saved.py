@@ -44,7 +44,7 @@ from handgrad.data.table_file import (
 from handgrad.errors import InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.scale.checkpoints import leaves
-from handgrad.scale.streams.sources import read_header
+from handgrad.scale.streams import read_header
 
 if TYPE_CHECKING:
     import pyarrow
