@@ -67,7 +67,7 @@ def spoiled(draw, args):
     return tuple(args)
 
 
-@campaign("every catalogue gradient and loss", 2_000, 12)
+@campaign("every catalogue gradient and loss", 2_000, 8)
 def test_catalogue(draw, outcomes, folder):
     entry = draw(st.sampled_from(CASES))
     args = spoiled(draw, example(entry.name))

@@ -23,6 +23,7 @@ from handgrad.scale.checkpoints import (
     describe_leaf,
     differences,
     digest,
+    lock_folder,
     read_facts,
     steps_in,
 )
@@ -164,7 +165,7 @@ def test_the_one_before_is_used(whole, copy, name):
     assert f"step-30 is damaged: {fault}" in said[0]
     assert "set aside as step-30.refused, and the one before is used" in said[0]
     assert (copy / "step-30.refused").is_dir()
-    counted(copy, resume=True, warn=said.append)  # and that folder may stay there
+    counted(copy, 60, resume=True, warn=said.append)  # and that folder may stay there
     assert len(said) == 1
 
 
@@ -197,7 +198,7 @@ def test_a_foreign_one_on_top_is_passed_over(copy, tmp_path):
     counted(tmp_path / "other", 40, facts=FACTS | {PROGRAM: "3" * 32})
     shutil.copytree(tmp_path / "other" / "step-40", copy / "step-40")
     said = []
-    assert counted(copy, resume=True, warn=said.append)[1].start == 30
+    assert counted(copy, 31, resume=True, warn=said.append)[1].start == 30
     assert PROGRAM in said[0]
     assert (copy / "step-40.refused").is_dir()
 
@@ -212,7 +213,7 @@ def test_another_version_is_said(copy, monkeypatch):
     """The run goes on: no program is compared, nor are bits promised."""
     monkeypatch.setattr(jax, "__version__", "9.9.9")
     with pytest.warns(RuntimeWarning, match=r"jax \(0.* there, 9.9.9 here\).* not bit for bit"):
-        assert counted(copy, resume=True, facts=FACTS | {PROGRAM: "3" * 32})[1].start == 30
+        assert counted(copy, 31, resume=True, facts=FACTS | {PROGRAM: "3" * 32})[1].start == 30
 
 
 def test_folders_that_are_refused(two, tmp_path):
@@ -237,11 +238,10 @@ def test_arguments_that_are_refused(tmp_path):
 
 
 LOCKING = """
-import sys, time
-from pathlib import Path
-from handgrad.scale.checkpoints import lock_folder
-folder = lock_folder(Path(sys.argv[1]))
-folder.__enter__()
+import fcntl, os, sys, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print(os.getpid(), file=file, flush=True)
 print("locked", flush=True)
 time.sleep(600)
 """
@@ -249,13 +249,16 @@ time.sleep(600)
 
 def test_two_runs_at_once_are_refused(tmp_path):
     """The other one is a process of its own, and when it is gone the folder is free."""
-    with subprocess.Popen([sys.executable, "-c", LOCKING, tmp_path], stdout=-1) as other:
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-S", "-c", LOCKING, lock], stdout=-1) as other:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(InputError, match=f"which process {other.pid} writes to; wait for it"):
             counted(tmp_path)
         other.kill()
     counted(tmp_path)
-    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    assert lock.read_text() == f"{os.getpid()}\n"
+    with lock_folder(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} writes"):
+        counted(tmp_path)
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):
@@ -315,7 +318,7 @@ def test_what_a_crash_leaves_is_removed(copy):
     assert sorted(p.name for p in copy.iterdir()) == ["lock", "step-50", "step-60"]
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_crash_at_every_call_of_a_save(whole, copy, tmp_path, monkeypatch, stride):
     """Killed before each rename, write and removal of a save: the newest whole one is taken."""
     names = ("mkdir", "write_text", "write_bytes", "rename", "unlink")
@@ -402,7 +405,7 @@ def hostile(checkpoint, how, mark):
 def test_a_checkpoint_cannot_run_code_nor_crash(copy, how, tmp_path):
     mark, said = tmp_path / "ran", []
     hostile(copy / "step-30", how, mark)
-    assert counted(copy, resume=True, warn=said.append)[1].start == 20
+    assert counted(copy, 21, resume=True, warn=said.append)[1].start == 20
     assert not mark.exists()
     assert len(said) == 1
     assert re.search("step-30 is (damaged: |of another program)", said[0])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from handgrad.data import load, standardise, table_file
+from handgrad.data import FileOptions, load, standardise, table_file
 from handgrad.data.preparation import PreparationLearner, PreparedColumn
 from handgrad.errors import InputError
 from handgrad.scale import streams
@@ -77,7 +77,7 @@ def test_moments_in_blocks_are_those_of_exact_sums():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5_000, 3)) * [1, 1e-3, 1e6] + [0, 2013, 1e8]
     columns = [PreparedColumn(name, "number") for name in "abc"]
-    learner = PreparationLearner("made", columns, in_blocks=True)
+    learner = PreparationLearner("made", columns, FileOptions(), in_blocks=True)
     for begin in range(0, 5_000, 333):
         learner.partial_fit([x[begin : begin + 333]])
     moments = learner.finish()

@@ -27,6 +27,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from io import FileIO
 from os import PathLike, fspath
@@ -37,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from handgrad._types import Coded, values_of
-from handgrad.data.dataset import Dataset, check_split
+from handgrad.data.dataset import Dataset, check_split, prepared_columns
 from handgrad.data.encoders import (
     FEATURE_REMEDY,
     TARGET_REMEDY,
@@ -47,7 +48,6 @@ from handgrad.data.encoders import (
     table_block,
 )
 from handgrad.data.files import SUFFIXES, check_path, check_target, file_changed, unreadable
-from handgrad.data.loading import prepared_columns
 from handgrad.data.preparation import Preparation, PreparationLearner, PreparedColumn
 from handgrad.data.table_file import FileOptions, TableFile
 from handgrad.errors import InputError
@@ -355,12 +355,6 @@ class ReadAhead:
         """Stop reading. The thread is gone when this returns."""
         self._thread.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> "ReadAhead":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def _submit(self, number: int) -> Future[Rows]:
         buffers = self._buffers[self._turn]
         self._turn = (self._turn + 1) % BUFFERS
@@ -470,8 +464,9 @@ class Stream:
 
     def blocks(self) -> Iterator[Examples]:
         """All rows in order, in blocks: x (R, D), y (R,). Each is overwritten two blocks later."""
-        with ReadAhead(self.copy, ring(self.examples, self.block_rows), self.block_rows) as ahead:
-            for number in range(-(-self.examples // self.block_rows)):
+        rows = self.block_rows
+        with closing(ReadAhead(self.copy, ring(self.examples, rows), rows)) as ahead:
+            for number in range(-(-self.examples // rows)):
                 x, y = ahead.get(number)
                 yield self.wrap(x), y
 
@@ -600,10 +595,8 @@ def _open(
     source = open_source(file, target, options)
     labels = LabelEncoder(file.name, source.target)
     learner = PreparationLearner(
-        file.name, source.columns, impute=options.impute, max_categories=options.max_categories,
-        categories=options.categories,
-        standardised=standardised, in_blocks=True,
-    )  # fmt: skip
+        file.name, source.columns, options, standardised=standardised, in_blocks=True
+    )
     rows = 0
     for block in source.blocks():
         labels.partial_fit(block.target)

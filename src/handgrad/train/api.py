@@ -33,7 +33,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._notebook import cut, table
-from handgrad._types import Array, ArrayLike, Coded, Key, Model, values_of
+from handgrad._types import Array, ArrayLike, Coded, Key, Model, like, values_of
 from handgrad._values import check_features, check_labels, check_values, relative_weights
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
@@ -278,32 +278,24 @@ def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
     """
     check_values(x, y)
-    if isinstance(x, Coded):
-        values, y = _as_arrays(x.values, y, on_host)
-        found: Any = x.with_values(values)
-        check_features(found)  # a narrower dtype may not hold its codes
-        return found, y
-    return _as_arrays(x, y, on_host)
-
-
-def _as_arrays(x: Any, y: Any, on_host: bool) -> tuple[Array, Array]:
     place: Any = np.asarray if on_host else jnp.asarray
-    y = jnp.asarray(y)
-    given = np.asarray(x).dtype
+    values, y = values_of(x), jnp.asarray(y)
+    given = np.asarray(values).dtype
     dtype = given if jnp.issubdtype(given, jnp.floating) else jnp.zeros(()).dtype
     dtype = jax.dtypes.canonicalize_dtype(dtype)
-    y = y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y
-    if dtype == given:
-        return place(x), place(y)
-    with np.errstate(over="ignore"):
-        features = np.asarray(x).astype(dtype)
-    lost = ~np.isfinite(features)
-    if lost.any():
-        raise InputError(
-            "x", f"features that {dtype} can hold", np.asarray(x)[lost][0],
-            "rescale them, or enable float64 in JAX",
-        )  # fmt: skip
-    return place(features), place(y)
+    if dtype != given:
+        with np.errstate(over="ignore"):
+            values = np.asarray(values).astype(dtype)
+        lost = ~np.isfinite(values)
+        if lost.any():
+            raise InputError(
+                "x", f"features that {dtype} can hold", np.asarray(values_of(x))[lost][0],
+                "rescale them, or enable float64 in JAX",
+            )  # fmt: skip
+    features = like(x, place(values))
+    if isinstance(x, Coded):
+        check_features(features)  # a narrower dtype may not hold its codes
+    return features, place(y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y)
 
 
 def class_count(y: Array) -> int:

@@ -106,14 +106,12 @@ def probabilities(
     values = values_of(x)
     found, block = [], np.zeros((ROWS, values.shape[1]), dtype)
     with x64(dtype == np.float64):
-        for begin in range(0, len(values), ROWS):
+        for begin in range(0, max(1, len(values)), ROWS):
             rows = values[begin : begin + ROWS]
             block[: len(rows)] = rows
             some = like(x, block.copy())
             p = np.asarray(_compiled(settings)(params, some), np.float64)
             found.append(p[: len(rows)])
-    if not found:
-        return np.zeros((0, 2))
     p = np.concatenate(found)
     return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
 
@@ -293,11 +291,12 @@ class SavedModel:
         self, table: "pyarrow.Table", file: str, first: int, missing: str, unknown: str
     ) -> tuple[Rows, dict[tuple[str, str], int]]:
         parts: list[Column] = []
+        nothing = Strings([""], np.zeros(table.num_rows, np.int64))
         allowed = self._fills(missing)
         for column in self.preparation.columns:
             where = f"column {column.name!r} of {file}"
             if column.kind == LEFT_OUT:
-                parts.append(Strings([""], np.zeros(table.num_rows, np.int64)))
+                parts.append(nothing)
             elif column.name in table.column_names:
                 values = as_kind(table[column.name], column, where, first)
                 found = column_values(values, where, MISSING_REMEDY, first, allowed)
@@ -305,10 +304,9 @@ class SavedModel:
             elif missing != "fill":
                 raise self._no_column(column.name, table.column_names, file)
             elif column.kind == "category":
-                parts.append(Strings([""], np.zeros(table.num_rows, np.int64)))
+                parts.append(nothing)
             else:
-                width = len(column.feature_names)
-                parts.append(np.full((table.num_rows, width), np.nan))
+                parts.append(np.full((table.num_rows, len(column.feature_names)), np.nan))
         odd = {}
         for name, value, count in self.preparation.unknown(parts):
             if unknown == "refuse":
