@@ -257,8 +257,9 @@ def test_two_runs_at_once_are_refused(tmp_path):
         other.kill()
     counted(tmp_path)
     assert lock.read_text() == f"{os.getpid()}\n"
-    with lock_folder(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} writes"):
-        counted(tmp_path)
+    free = tmp_path / "free"
+    with lock_folder(free), pytest.raises(InputError, match=f"process {os.getpid()} writes"):
+        counted(free)
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 IMPUTE = ("mean", "median", "most_frequent")
 CATEGORIES = ("auto", "columns", "codes")
 PERCENT = "percent"
+TEXT_TYPES = ("string", "large_string", "string_view")
 DATE_FORMAT = re.compile(r"(%[dmyYbBHMSIp]|[-a-zA-Z ,./:_])+")
 
 
@@ -470,7 +471,7 @@ class TableFile:
 def is_text(kind: "pyarrow.DataType") -> bool:
     """Whether a column of this type holds strings."""
     types = import_pyarrow().types
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return any(getattr(types, f"is_{name}")(kind) for name in TEXT_TYPES)
 
 
 def read_excel(path: Path) -> "pyarrow.Table":
