@@ -303,7 +303,7 @@ def class_count(y: Array) -> int:
     if jnp.ndim(y) == 2:
         return y.shape[1]
     if jnp.issubdtype(y.dtype, jnp.integer):
-        return max(2, int(jnp.max(y)) + 1)
+        return max(2, int(np.asarray(y).max()) + 1)
     return 2
 
 
@@ -319,15 +319,16 @@ def starting_params(
     if not all(hasattr(model, name) for name in needed):
         kind = type(model).__name__
         raise InputError("model", "a Model", kind, "pass logistic.model(), with its ()")
+    count = class_count(y)
     if params is None:
-        params = model.init(key, x.shape[1], class_count(y), x.dtype)
+        params = model.init(key, x.shape[1], count, x.dtype)
     require_dtype_of_x(params, x)
     jax.eval_shape(model.value_and_gradient, params, x, y)
     logits = jax.eval_shape(model.logits, params, x)
     available = 2 if len(logits.shape) == 1 else logits.shape[1]
-    if jnp.ndim(y) == 1 and class_count(y) > available:
+    if jnp.ndim(y) == 1 and count > available:
         raise InputError(
-            "y", f"class indices in 0..{available - 1}", f"up to {class_count(y) - 1}",
+            "y", f"class indices in 0..{available - 1}", f"up to {count - 1}",
             "choose a model with more classes: softmax_regression, or an mlp",
         )  # fmt: skip
     return params
