@@ -23,7 +23,7 @@ from handgrad.scale.streams import Stream
 from handgrad.train.api import FitResult, accuracy, fit
 from handgrad.train.log import History, Progress
 from handgrad.train.optimizers import OPTAX, baseline, cross_entropy, perceptron_loss, resolve
-from handgrad.train.saved import named_model
+from handgrad.train.saved import ModelSettings
 from handgrad.train.streaming import fit_stream, stream_accuracy
 from handgrad.verify import Agreement, agree
 
@@ -90,7 +90,7 @@ def contenders(
     activation: str = "tanh",
 ) -> tuple[Side, Side]:
     """The hand-derived model with the update rule by hand, and the optax baseline of both."""
-    model = named_model(name, l2, hidden, activation)
+    model = ModelSettings(name, l2, hidden, activation).model()
     if name == "perceptron" and l2 != 0:
         raise InputError("l2", "0 for the perceptron", l2, "leave the penalty out")
     loss = perceptron_loss if name == "perceptron" else cross_entropy

@@ -62,23 +62,9 @@ Missing: TypeAlias = Literal["as trained", "fill", "refuse"]
 Unknown: TypeAlias = Literal["ignore", "refuse"]
 
 
-def named_model(
-    name: str, l2: float = 0.0, hidden: tuple[int, ...] = (16,), activation: str = "tanh"
-) -> Model[Any]:
-    """The model that a command calls `name`. Raises InputError for any other name."""
-    models: dict[str, Callable[[], Model[Any]]] = {
-        "logistic": lambda: logistic.model(l2),
-        "softmax": lambda: softmax_regression.model(l2),
-        "perceptron": perceptron.model,
-        "mlp": lambda: mlp.model(hidden, activation, l2),
-    }
-    require_choice("model", name, models)
-    return models[name]()
-
-
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model: its name, and what is bound when it is made."""
+    """Which model: the name that a command calls it by, and what is bound when it is made."""
 
     name: str
     l2: float = 0.0
@@ -86,8 +72,15 @@ class ModelSettings:
     activation: str = "tanh"
 
     def model(self) -> Model[Any]:
-        """The functions."""
-        return named_model(self.name, self.l2, self.hidden, self.activation)
+        """The functions. Raises InputError for a name that no model has."""
+        models: dict[str, Callable[[], Model[Any]]] = {
+            "logistic": lambda: logistic.model(self.l2),
+            "softmax": lambda: softmax_regression.model(self.l2),
+            "perceptron": perceptron.model,
+            "mlp": lambda: mlp.model(self.hidden, self.activation, self.l2),
+        }
+        require_choice("model", self.name, models)
+        return models[self.name]()
 
 
 @lru_cache(maxsize=16)
