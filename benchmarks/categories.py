@@ -24,7 +24,7 @@ from handgrad.bench import Bar, Report
 from handgrad.data import FileOptions
 from handgrad.fast import newton
 from handgrad.gradients import logistic
-from handgrad.scale.streams.working_copy import workplace
+from handgrad.scale.streams import workplace
 from handgrad.train.saved import ModelSettings, SavedModel
 
 TITLE = "a category of 10,000 values"

@@ -22,8 +22,7 @@ import jax
 import numpy as np
 
 from handgrad.bench import Bar, Report
-from handgrad.scale.streams import Stream, open_stream
-from handgrad.scale.streams.working_copy import aligned, check_room, workplace
+from handgrad.scale.streams import Stream, aligned, check_room, open_stream, workplace
 
 TITLE = "a file larger than memory"
 FEATURES = 64

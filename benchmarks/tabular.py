@@ -26,7 +26,7 @@ from handgrad.data import Dataset, FileOptions, load, load_parts
 from handgrad.data.dataset import split_rows
 from handgrad.sklearn import Classifier
 from handgrad.train import accuracy, fit
-from handgrad.train.saved import named_model
+from handgrad.train.saved import ModelSettings
 
 L2 = 1e-3
 HALF_A_POINT = 0.005
@@ -83,7 +83,7 @@ def theirs(path: Path, train: np.ndarray, test: np.ndarray, max_categories: int)
 
 def ours(train: Dataset, test: Dataset) -> tuple[float, float]:
     """The accuracies of the command's descent, and of Classifier."""
-    model = named_model("logistic" if train.classes == 2 else "softmax", L2)
+    model = ModelSettings("logistic" if train.classes == 2 else "softmax", L2).model()
     x, x_test = train.x.astype("float32"), test.x.astype("float32")
     descended: Any = fit(model, x, train.y)
     newton = Classifier(l2=L2).fit(train.x, train.y)

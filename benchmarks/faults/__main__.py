@@ -35,7 +35,7 @@ def faults(
     json: Annotated[Path | None, typer.Option(help="Write every trial to this file.")] = None,
 ) -> None:
     """Kill training, fill its disk, damage its checkpoints: is the result the same, bit for bit?"""
-    from handgrad.scale.checkpoint_file import import_orbax
+    from handgrad.scale.checkpoints import import_orbax
 
     check_writable("--json", json, ".json")
     for option, number in (("kills", kills), ("harms", harms or 0), ("disks", disks)):

@@ -197,10 +197,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.loss_, self.n_iter_ = found.loss, found.passes
         return found.stopped in ("tolerance", "rounding")
 
-    def _descend(
-        self, solver: str, x: Any, labels: NDArray,
-        weights: NDArray | None,
-    ) -> bool:  # fmt: skip
+    def _descend(self, solver: str, x: Any, labels: NDArray, weights: NDArray | None) -> bool:
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         size = self.batch_size if isinstance(self.batch_size, str) else min(self.batch_size, len(x))
         found: Any = fit(
@@ -210,10 +207,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         )  # fmt: skip
         self.params_ = jax.tree.map(np.asarray, found.params)
         self.loss_ = found.loss
-        self.n_iter_ = max(1, int(np.ceil(found.history.end * self._share(size, len(x)))))
+        in_a_step = len(x) if isinstance(size, str) else size
+        self.n_iter_ = max(1, -(-found.history.end * in_a_step // len(x)))
         return found.history.stopped == "tolerance"
-
-    @staticmethod
-    def _share(size: int | str, examples: int) -> float:
-        """Of the examples, those that one step sees."""
-        return 1.0 if isinstance(size, str) else size / examples

@@ -52,23 +52,23 @@ def test_a_traceback_is_shown_if_asked_for(command):
 
 def test_a_fault_of_ours_keeps_its_traceback(command, monkeypatch):
     """Only what is foreseen becomes a line; the rest is a bug and must look like one."""
-    from handgrad.data import loading
+    from handgrad.data import dataset
 
     def broken(*args):
         raise RuntimeError("a bug")
 
-    monkeypatch.setitem(loading.BUNDLED, "iris", broken)
+    monkeypatch.setitem(dataset.BUNDLED, "iris", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         command("train", "iris")
 
 
 def test_out_of_memory(command, monkeypatch):
-    from handgrad.data import loading
+    from handgrad.data import dataset
 
     def large(*args):
         raise MemoryError
 
-    monkeypatch.setitem(loading.BUNDLED, "iris", large)
+    monkeypatch.setitem(dataset.BUNDLED, "iris", large)
     ran = command("train", "iris")
     assert (ran.code, ran.err[:20]) == (2, "error: out of memory")
     assert is_out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes"))

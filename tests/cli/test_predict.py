@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from handgrad import load_model
-from handgrad.scale.streams import sources
+from handgrad.scale import streams
 from handgrad.train import saved
 from train.test_saved import as_text, customers
 
@@ -111,7 +111,7 @@ def test_a_stream_of_arrays(command, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 2))
     np.save(tmp_path / "points.npy", np.c_[x, x[:, 0] > 0])
-    monkeypatch.setattr(sources, "BLOCK_NUMBERS", 100)
+    monkeypatch.setattr(streams, "BLOCK_NUMBERS", 100)
     ran = command("train", tmp_path / "points.npy", "--target", 2, "--save", model, *QUICK)
     assert ran.code == 0, ran.err
     with_target = command("predict", model, tmp_path / "points.npy").out

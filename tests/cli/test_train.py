@@ -350,12 +350,12 @@ def test_what_it_refuses(command, tmp_path):
 
 
 def test_an_end_that_cannot_be_saved_is_an_error_after_the_results(command, tmp_path, monkeypatch):
-    from handgrad.scale import checkpoint_file
+    from handgrad.scale import checkpoints
 
     def refuses(folder, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoints, "save_arrays", refuses)
     params = tmp_path / "params.npz"
     run = ("train", "iris", "--epochs", 3, "--params", params)
     ran = command(*run, "--checkpoint", tmp_path / "saved")

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow
 import pytest
 
+from handgrad.data.dataset import raw_table
 from handgrad.data.encoders import MOST_CATEGORIES, LabelEncoder, Strings
-from handgrad.data.loading import raw_table
 from handgrad.data.table_file import FileOptions
 from handgrad.errors import InputError
 
@@ -16,10 +16,8 @@ def encode(column, **others):
     labels = np.arange(len(column)) % 2
     table = pyarrow.table({"a": column, **others, "label": labels})
     raw = raw_table(table, "label", "t.parquet", FileOptions(), {})
-    learner = raw.learner(standardised=False)
-    learner.partial_fit(raw.parts)
-    preparation = learner.finish()
-    return raw.dataset(preparation, slice(None), ()).x, preparation.feature_names
+    preparation, _ = raw.learn(standardised=False)
+    return raw.dataset(preparation, ()).x, preparation.feature_names
 
 
 def encode_labels(values):
@@ -120,7 +118,7 @@ def test_a_few_categories_may_look_like_numbers():
 
 
 def test_a_table_too_large_is_refused_before_it_is_made(monkeypatch):
-    monkeypatch.setattr("handgrad.data.loading.MOST_CELLS", 5)
+    monkeypatch.setattr("handgrad.data.dataset.MOST_CELLS", 5)
     with pytest.raises(InputError, match="at most 5 numbers after one-hot encoding, got 2 rows of"):
         encode(["u", "v"], b=[1, 2])
 

@@ -73,7 +73,7 @@ def furnish(folder):
 QUICK = ["--epochs", "1", "--batch-size", "full"]
 
 
-@campaign("handgrad train: flags", 700, 8)
+@campaign("handgrad train: flags", 700, 6)
 def test_train(draw, outcomes, folder):
     furnish(folder)
     data = draw(st.sampled_from(["in.csv", "iris", "in.csv"]))
@@ -94,7 +94,7 @@ def test_train(draw, outcomes, folder):
     outcomes.hold(lambda: run_and_look(line, folder, allowed), line)
 
 
-@campaign("handgrad train: files", 300, 6)
+@campaign("handgrad train: files", 300, 4)
 def test_train_on_files(draw, outcomes, folder):
     furnish(folder)
     kind = draw(st.sampled_from(["thing", "path", "names"]))

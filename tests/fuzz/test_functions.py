@@ -67,7 +67,7 @@ def spoiled(draw, args):
     return tuple(args)
 
 
-@campaign("every catalogue gradient and loss", 2_000, 12)
+@campaign("every catalogue gradient and loss", 2_000, 8)
 def test_catalogue(draw, outcomes, folder):
     entry = draw(st.sampled_from(CASES))
     args = spoiled(draw, example(entry.name))
@@ -130,7 +130,7 @@ LOSSES = (
 )
 
 
-@campaign("losses.*, and under jax.grad", 600, 10)
+@campaign("losses.*, and under jax.grad", 600, 8)
 def test_losses(draw, outcomes, folder):
     function, good = draw(st.sampled_from(LOSSES))
     args = spoiled(draw, good)
@@ -152,7 +152,7 @@ def options(draw, **choices):
     }  # fmt: skip
 
 
-@campaign("fast.one_pass, pack", 500, 8)
+@campaign("fast.one_pass, pack", 500, 6)
 def test_one_pass(draw, outcomes, folder):
     params, y = draw(st.sampled_from([(ONE, BINARY), (FOUR, CLASSES)]))
     args = (params, DATA, y) if draw(st.integers(0, 3)) == 0 else spoiled(draw, (params, DATA, y))
@@ -193,7 +193,7 @@ def test_per_example(draw, outcomes, folder):
     )
 
 
-@campaign("fast.linear_cross_entropy", 400, 15)
+@campaign("fast.linear_cross_entropy", 400, 10)
 def test_linear_cross_entropy(draw, outcomes, folder):
     args = spoiled(draw, (DATA, np.float32(DATA[:3].T), BINARY))
     extra = options(
@@ -209,7 +209,7 @@ def test_linear_cross_entropy(draw, outcomes, folder):
     outcomes.hold(lambda: jax.block_until_ready(function(*args, **extra)), args, extra)
 
 
-@campaign("models: init and options", 300, 20)
+@campaign("models: init and options", 300, 15)
 def test_models(draw, outcomes, folder):
     key = draw.or_sound(jax.random.key(0), numbers)
     features, classes = (draw.or_sound(2, st.one_of(st.integers(1, 4), numbers)) for _ in "DK")

@@ -14,7 +14,7 @@ from fuzz.harness import campaign
 from fuzz.strategies import SPECIAL
 from fuzz.test_data_files import GOOD_CSV, csv_bytes, parquet_tables
 from handgrad.data import FileOptions
-from handgrad.data.loading import raw_table
+from handgrad.data.dataset import raw_table
 from handgrad.train.saved import ModelSettings, SavedModel, _digest, load_model
 
 JSON = st.recursive(
@@ -42,9 +42,7 @@ def good():
     })  # fmt: skip
     options = FileOptions(impute="mean")
     raw = raw_table(table, "label", "t.csv", options, {})
-    learner = raw.learner()
-    learner.partial_fit(raw.parts)
-    preparation = learner.finish()
+    preparation, _ = raw.learn()
     settings = ModelSettings("mlp", hidden=(2,))
     size = len(preparation.mean)
     params = settings.model().init(jax.random.key(0), size, 2, "float32")

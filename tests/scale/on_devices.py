@@ -75,7 +75,10 @@ def twice(value_and_gradient):
 
 
 def compiled(name, examples, batch_size, devices=8, fault=None):
-    """The program of a chunk for so many examples, as XLA has compiled it; no data are needed."""
+    """The program of a chunk for so many examples, as XLA has compiled it; no data are needed.
+
+    And that of an evaluation, which is the same for every size of a batch: with full ones.
+    """
     model, classes = MODELS[name]
     vg = fault(model.value_and_gradient) if fault else model.value_and_gradient
     solver, mesh = Solver(vg, resolve("momentum", 0.1)), as_mesh(devices)
@@ -89,11 +92,10 @@ def compiled(name, examples, batch_size, devices=8, fault=None):
     x, y = shape((places, 6), "float64"), shape((places,), "int32")
     indices = shape((10, 0 if batches.full else batches.size), "int32")
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    texts = [
-        chunk.lower(state, x, y, indices, shape((), "int32")).compile().as_text(),
-        evaluate.lower(params, x, y).compile().as_text(),
-    ]
-    return {"text": texts, "parameters": count}
+    lowered = [chunk.lower(state, x, y, indices, shape((), "int32"))]
+    if batches.full:
+        lowered.append(evaluate.lower(params, x, y))
+    return {"text": [program.compile().as_text() for program in lowered], "parameters": count}
 
 
 def second_order(examples, devices=8, hessian=True):

@@ -15,9 +15,18 @@ import numpy as np
 import pytest
 
 from handgrad.errors import InputError, MissingExtraError
-from handgrad.scale import checkpoint_file, checkpoints
-from handgrad.scale.checkpoint_file import DamagedError, read_facts, steps_in
-from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, differences, digest
+from handgrad.scale import checkpoints
+from handgrad.scale.checkpoints import (
+    PROGRAM,
+    Checkpoints,
+    DamagedError,
+    describe_leaf,
+    differences,
+    digest,
+    lock_folder,
+    read_facts,
+    steps_in,
+)
 
 pytest.importorskip("orbax.checkpoint")
 
@@ -156,7 +165,7 @@ def test_the_one_before_is_used(whole, copy, name):
     assert f"step-30 is damaged: {fault}" in said[0]
     assert "set aside as step-30.refused, and the one before is used" in said[0]
     assert (copy / "step-30.refused").is_dir()
-    counted(copy, resume=True, warn=said.append)  # and that folder may stay there
+    counted(copy, 60, resume=True, warn=said.append)  # and that folder may stay there
     assert len(said) == 1
 
 
@@ -189,7 +198,7 @@ def test_a_foreign_one_on_top_is_passed_over(copy, tmp_path):
     counted(tmp_path / "other", 40, facts=FACTS | {PROGRAM: "3" * 32})
     shutil.copytree(tmp_path / "other" / "step-40", copy / "step-40")
     said = []
-    assert counted(copy, resume=True, warn=said.append)[1].start == 30
+    assert counted(copy, 31, resume=True, warn=said.append)[1].start == 30
     assert PROGRAM in said[0]
     assert (copy / "step-40.refused").is_dir()
 
@@ -204,7 +213,7 @@ def test_another_version_is_said(copy, monkeypatch):
     """The run goes on: no program is compared, nor are bits promised."""
     monkeypatch.setattr(jax, "__version__", "9.9.9")
     with pytest.warns(RuntimeWarning, match=r"jax \(0.* there, 9.9.9 here\).* not bit for bit"):
-        assert counted(copy, resume=True, facts=FACTS | {PROGRAM: "3" * 32})[1].start == 30
+        assert counted(copy, 31, resume=True, facts=FACTS | {PROGRAM: "3" * 32})[1].start == 30
 
 
 def test_folders_that_are_refused(two, tmp_path):
@@ -229,11 +238,10 @@ def test_arguments_that_are_refused(tmp_path):
 
 
 LOCKING = """
-import sys, time
-from pathlib import Path
-from handgrad.scale.checkpoints import lock_folder
-folder = lock_folder(Path(sys.argv[1]))
-folder.__enter__()
+import fcntl, os, sys, time
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print(os.getpid(), file=file, flush=True)
 print("locked", flush=True)
 time.sleep(600)
 """
@@ -241,13 +249,17 @@ time.sleep(600)
 
 def test_two_runs_at_once_are_refused(tmp_path):
     """The other one is a process of its own, and when it is gone the folder is free."""
-    with subprocess.Popen([sys.executable, "-c", LOCKING, tmp_path], stdout=-1) as other:
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-S", "-c", LOCKING, lock], stdout=-1) as other:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(InputError, match=f"which process {other.pid} writes to; wait for it"):
             counted(tmp_path)
         other.kill()
     counted(tmp_path)
-    assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    assert lock.read_text() == f"{os.getpid()}\n"
+    free = tmp_path / "free"
+    with lock_folder(free), pytest.raises(InputError, match=f"process {os.getpid()} writes"):
+        counted(free)
 
 
 def test_the_extra_is_named(tmp_path, monkeypatch):
@@ -269,7 +281,7 @@ def test_a_disk_without_room_for_the_lock(tmp_path):
 
 def test_a_save_that_fails_costs_only_itself(whole, tmp_path, monkeypatch):
     """After the arrays are written; half of a checkpoint is never left behind."""
-    real, calls = checkpoint_file.save_arrays, []
+    real, calls = checkpoints.save_arrays, []
 
     def refuses(folder, arrays):
         calls.append(folder)
@@ -277,7 +289,7 @@ def test_a_save_that_fails_costs_only_itself(whole, tmp_path, monkeypatch):
         if len(calls) in (2, 3):
             raise ValueError("RESOURCE_EXHAUSTED: writing: No space left on device [errno 28]")
 
-    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoints, "save_arrays", refuses)
     said = []
     state, saver = counted(tmp_path, warn=said.append)
     assert said == [
@@ -294,7 +306,7 @@ def test_an_end_that_cannot_be_saved_is_known(tmp_path, monkeypatch):
     def refuses(folder, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoints, "save_arrays", refuses)
     with pytest.warns(RuntimeWarning, match=r"step 10 could not be .*on, nothing is saved yet"):
         _, saver = counted(tmp_path)
     assert saver.failure == "No space left on device"
@@ -307,7 +319,7 @@ def test_what_a_crash_leaves_is_removed(copy):
     assert sorted(p.name for p in copy.iterdir()) == ["lock", "step-50", "step-60"]
 
 
-@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_crash_at_every_call_of_a_save(whole, copy, tmp_path, monkeypatch, stride):
     """Killed before each rename, write and removal of a save: the newest whole one is taken."""
     names = ("mkdir", "write_text", "write_bytes", "rename", "unlink")
@@ -316,8 +328,8 @@ def test_a_crash_at_every_call_of_a_save(whole, copy, tmp_path, monkeypatch, str
         with monkeypatch.context() as patch:
             for name in names:
                 patch.setattr(Path, name, count.before(getattr(Path, name), run))
-            remove_tree = count.before(checkpoint_file._remove_tree, run)
-            patch.setattr(checkpoint_file, "_remove_tree", remove_tree)
+            remove_tree = count.before(checkpoints._remove_tree, run)
+            patch.setattr(checkpoints, "_remove_tree", remove_tree)
             try:
                 counted(run, 50, resume=True)
             except Killed:
@@ -384,7 +396,7 @@ def hostile(checkpoint, how, mark):
         (checkpoint / "run.json").write_text("[" * 100_000)
     elif how == "no run":
         (checkpoint / "run.json").write_text('{"step": 30}')
-    (checkpoint / checkpoint_file.SUMS).write_bytes(checkpoint_file.digests(checkpoint))
+    (checkpoint / checkpoints.SUMS).write_bytes(checkpoints.digests(checkpoint))
 
 
 @pytest.mark.parametrize(
@@ -394,7 +406,7 @@ def hostile(checkpoint, how, mark):
 def test_a_checkpoint_cannot_run_code_nor_crash(copy, how, tmp_path):
     mark, said = tmp_path / "ran", []
     hostile(copy / "step-30", how, mark)
-    assert counted(copy, resume=True, warn=said.append)[1].start == 20
+    assert counted(copy, 21, resume=True, warn=said.append)[1].start == 20
     assert not mark.exists()
     assert len(said) == 1
     assert re.search("step-30 is (damaged: |of another program)", said[0])
@@ -421,14 +433,14 @@ def test_removing_does_not_follow_a_link(tmp_path):
     (tmp_path / "precious" / "thing").write_text("mine")
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "step-1.part").symlink_to(tmp_path / "precious")
-    checkpoint_file.remove_leftovers(tmp_path / "saved")
+    checkpoints.remove_leftovers(tmp_path / "saved")
     assert (tmp_path / "precious" / "thing").exists()
     assert not (tmp_path / "saved" / "step-1.part").is_symlink()
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(copy):
-    (copy / "step-30" / checkpoint_file.SUMS).unlink()
-    os.mkfifo(copy / "step-30" / checkpoint_file.SUMS)
+    (copy / "step-30" / checkpoints.SUMS).unlink()
+    os.mkfifo(copy / "step-30" / checkpoints.SUMS)
     with pytest.raises(DamagedError, match="is not a plain file"):
         read_facts(copy / "step-30")
 
@@ -453,13 +465,13 @@ def test_arrays_come_back_as_they_were(tmp_path):
         np.zeros((3, 0), "float64"), np.zeros((2, 3), "float64"), np.array([True, False]),
         np.array([1, 2], "uint32"),
     ]  # fmt: skip
-    checkpoint_file.save_arrays(tmp_path / "a", arrays)
-    found = checkpoint_file.load_arrays(tmp_path / "a", arrays)
+    checkpoints.save_arrays(tmp_path / "a", arrays)
+    found = checkpoints.load_arrays(tmp_path / "a", arrays)
     for array, back in zip(arrays, found, strict=True):
         assert (array.shape, array.dtype) == (back.shape, back.dtype)
         assert array.tobytes() == back.tobytes()
     with pytest.raises(ValueError, match="state is not an array of 68 bytes"):
-        checkpoint_file.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
+        checkpoints.load_arrays(tmp_path / "a", [np.zeros(6, "uint8"), *arrays[1:]])
 
 
 def test_a_digest_is_of_values_shapes_and_keys():

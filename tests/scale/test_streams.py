@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from handgrad.data import load, standardise, table_file
+from handgrad.data import FileOptions, load, standardise, table_file
 from handgrad.data.preparation import PreparationLearner, PreparedColumn
 from handgrad.errors import InputError
-from handgrad.scale.streams import open_parts, open_stream, sources, working_copy
-from handgrad.scale.streams.stream import HeldOut
+from handgrad.scale import streams
+from handgrad.scale.streams import HeldOut, open_parts, open_stream
 
 ROWS = 3_000
 WRITERS = {".parquet": parquet.write_table, ".csv": csv.write_csv}
@@ -39,7 +39,7 @@ def mixed(rows=ROWS, seed=0):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """So that even a small file has many blocks, the last of them short."""
-    monkeypatch.setattr(sources, "BLOCK_NUMBERS", 700)
+    monkeypatch.setattr(streams, "BLOCK_NUMBERS", 700)
     monkeypatch.setattr(table_file, "CSV_BLOCK", 4_096)
 
 
@@ -77,7 +77,7 @@ def test_moments_in_blocks_are_those_of_exact_sums():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5_000, 3)) * [1, 1e-3, 1e6] + [0, 2013, 1e8]
     columns = [PreparedColumn(name, "number") for name in "abc"]
-    learner = PreparationLearner("made", columns, in_blocks=True)
+    learner = PreparationLearner("made", columns, FileOptions(), in_blocks=True)
     for begin in range(0, 5_000, 333):
         learner.partial_fit([x[begin : begin + 333]])
     moments = learner.finish()
@@ -90,7 +90,7 @@ def test_moments_in_blocks_are_those_of_exact_sums():
 
 @pytest.mark.parametrize("row_group_size", [5_000, 100_000])
 def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_size):
-    monkeypatch.setattr(sources, "BLOCK_NUMBERS", 50_000)
+    monkeypatch.setattr(streams, "BLOCK_NUMBERS", 50_000)
     monkeypatch.setattr(table_file, "BUFFERS", 2**18)
     x = np.random.default_rng(0).normal(size=(30, 100_000)).astype("float32")
     table = pa.table({"label": x[0] > 0} | {str(i): column for i, column in enumerate(x)})
@@ -100,7 +100,7 @@ def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_siz
     del table
     pool = pa.default_memory_pool()  # what pyarrow reads with, whatever it is told
     before = pool.bytes_allocated()
-    held = [pool.bytes_allocated() - before for _ in sources.TableSource(path, "label").blocks()]
+    held = [pool.bytes_allocated() - before for _ in streams.TableSource(path, "label").blocks()]
     assert len(held) >= 20
     assert max(held) < path.stat().st_size / 3
 
@@ -108,7 +108,7 @@ def test_a_parquet_file_is_never_held_whole(tmp_path, monkeypatch, row_group_siz
 def test_blocks_are_the_rows(tmp_path, monkeypatch):
     file = written(tmp_path / "table.parquet", mixed())
     stream = open_stream(file, "label")
-    monkeypatch.setattr("handgrad.scale.streams.stream.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("handgrad.scale.streams.BLOCK_BYTES", 10_000)
     blocks = [(x.copy(), y.copy()) for x, y in stream.blocks()]
     assert len(blocks) == 10
     x, y = stream.rows(0, ROWS)
@@ -279,7 +279,7 @@ def test_a_file_that_changes_meanwhile(tmp_path, small_blocks, monkeypatch, how,
         else:
             np.save(file, np.zeros((2_100, 4)))
 
-    whose = PreparationLearner if when == "first pass" else working_copy.WorkingCopy
+    whose = PreparationLearner if when == "first pass" else streams.WorkingCopy
     name = "partial_fit" if when == "first pass" else "append"
     plain, calls = getattr(whose, name), []
 
@@ -329,7 +329,7 @@ def test_what_cannot_be_learned_from(tmp_path, small_blocks):
 def test_no_room_for_the_working_copy(tmp_path, monkeypatch):
     file = written(tmp_path / "table.parquet", mixed())
     assert "room for it in" in refused(file, folder=tmp_path / "nowhere")
-    monkeypatch.setattr(working_copy.shutil, "disk_usage", lambda _: type("D", (), {"free": 9})())
+    monkeypatch.setattr(streams.shutil, "disk_usage", lambda _: type("D", (), {"free": 9})())
     assert "the working copy: expected room for it in" in refused(file, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["table.parquet"]
 
@@ -345,7 +345,7 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(working_copy.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(streams.tempfile, "TemporaryFile", lambda **_: Full())
     assert "got No space left on device; make room" in refused(file)
 
 

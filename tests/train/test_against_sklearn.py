@@ -1,5 +1,6 @@
 """Training beside scikit-learn, which shares no code with it: the same algorithms, float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -59,11 +60,11 @@ def test_the_perceptron_makes_the_same_mistakes(breast_cancer):
     """Point by point: the same points are mistakes, and the weights after each are the same."""
     x, y = breast_cancer[0].x[:150], breast_cancer[0].y[:150]
     theirs = Perceptron(eta0=1, shuffle=False, penalty=None, tol=None)
-    mistakes = 0
+    mistakes, rule = 0, jax.jit(perceptron.rule)
     with x64():
-        params = zeros(x.shape[1])
+        params = jax.device_get(zeros(x.shape[1]))
         for point, label in zip(x, y, strict=True):
-            after = perceptron.rule(params, jnp.asarray(point), jnp.asarray(label))
+            after = jax.device_get(rule(params, point, label))
             moved = bool((after.weight != params.weight).any())
             old = theirs.coef_.copy() if mistakes else np.zeros((1, x.shape[1]))
             theirs.partial_fit(point[None], [label], classes=[0, 1])

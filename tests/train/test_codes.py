@@ -83,21 +83,19 @@ def test_codes_are_the_columns_of_the_table(both):
 
 def test_training_is_the_same(both):
     in_codes, in_columns = both
-    weights = np.random.default_rng(0).random(ROWS)
+    weighted = {"batch_size": 32, "sample_weight": np.random.default_rng(0).random(ROWS)}
+
+    def trained(data, **options):
+        return fit(logistic.model(0.01), data.x, data.y, epochs=3, **options).params
+
     with x64():
-        for options in ({"batch_size": "full"}, {"batch_size": 32, "sample_weight": weights}):
-            run = [
-                fit(logistic.model(0.01), data.x, data.y, epochs=3, **options).params
-                for data in both
-            ]
-            close(*run)
-        params = run[0]
+        close(*(trained(data, **weighted) for data in both))
+        params = trained(in_columns, batch_size="full")
+        for mesh in (None, 1):
+            close(trained(in_codes, batch_size="full", mesh=mesh), params)
         assert accuracy(logistic.model(), params, in_codes.x, in_codes.y) == accuracy(
             logistic.model(), params, in_columns.x, in_columns.y
         )
-        close(fit(logistic.model(0.01), in_codes.x, in_codes.y, epochs=3, batch_size="full", mesh=1)
-              .params, fit(logistic.model(0.01), in_columns.x, in_columns.y, epochs=3,
-              batch_size="full").params)  # fmt: skip
 
 
 def test_one_pass_reads_codes(both):

@@ -11,9 +11,16 @@ from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.gradients import logistic
 from handgrad.train import fit
-from handgrad.train.baseline import OPTAX
 from handgrad.train.loop import differentiable
-from handgrad.train.optimizers import HAND, adam, check_learning_rate, momentum, resolve, sgd
+from handgrad.train.optimizers import (
+    HAND,
+    OPTAX,
+    adam,
+    check_learning_rate,
+    momentum,
+    resolve,
+    sgd,
+)
 
 
 @pytest.mark.parametrize("name", list(HAND))

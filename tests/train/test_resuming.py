@@ -15,9 +15,8 @@ import pytest
 from handgrad._precision import x64
 from handgrad.errors import InputError
 from handgrad.gradients import logistic, mlp
-from handgrad.scale import checkpoint_file
-from handgrad.scale.checkpoint_file import steps_in
-from handgrad.scale.checkpoints import PROGRAM, Checkpoints, differences
+from handgrad.scale import checkpoints
+from handgrad.scale.checkpoints import PROGRAM, Checkpoints, differences, steps_in
 from handgrad.train import adam, fit, sgd
 from handgrad.train.api import fingerprint
 from handgrad.train.batches import Batches
@@ -151,7 +150,7 @@ def test_an_end_that_cannot_be_saved_is_in_the_history(points, tmp_path, monkeyp
     def refuses(folder, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_file, "save_arrays", refuses)
+    monkeypatch.setattr(checkpoints, "save_arrays", refuses)
     with pytest.warns(RuntimeWarning, match=r"step 10 could not be saved"):
         result = saved(points, tmp_path)
     assert result.history.unsaved == "No space left on device"

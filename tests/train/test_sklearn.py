@@ -1,5 +1,7 @@
 """`handgrad.sklearn.Classifier`: scikit-learn's own checks, its tools, and its results."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -102,12 +104,14 @@ def test_class_weights_multiply():
     assert balanced.predict_proba(x)[:, 1].mean() < one.predict_proba(x)[:, 1].mean()
 
 
-def test_grid_search_over_a_pipeline_in_two_processes():
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_grid_search_over_a_pipeline(processes):
+    """What other processes are sent, and send back, is a pickle."""
     x, y = load_iris(return_X_y=True)
     x, names = x[50:], np.array(["setosa", "versicolor", "virginica"])[y[50:]]
-    pipeline = make_pipeline(StandardScaler(), Classifier())
-    search = GridSearchCV(pipeline, {"classifier__l2": [1e-4, 1.0]}, cv=3, n_jobs=2)
-    search.fit(x, names)
+    pipeline = pickle.loads(pickle.dumps(make_pipeline(StandardScaler(), Classifier())))
+    search = GridSearchCV(pipeline, {"classifier__l2": [1e-4, 1.0]}, cv=3, n_jobs=processes)
+    search = pickle.loads(pickle.dumps(search.fit(x, names)))
     assert search.best_params_ == {"classifier__l2": 1e-4}
     assert search.best_score_ > 0.9
     assert search.predict(x[:1]).tolist() == ["versicolor"]

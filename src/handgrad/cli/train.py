@@ -198,7 +198,7 @@ def train(
     from handgrad.train import comparison
     from handgrad.train.api import check_run
     from handgrad.train.batches import check_mesh_fits, size_of
-    from handgrad.train.evaluation import evaluate, largest_coefficients
+    from handgrad.train.comparison import evaluate, largest_coefficients
     from handgrad.train.optimizers import resolve
     from handgrad.train.saved import (
         ModelSettings,

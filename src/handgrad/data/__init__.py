@@ -2,8 +2,15 @@
 
 from handgrad._checks import check_features, check_labels, check_two_classes, check_values
 from handgrad._types import Coded
-from handgrad.data.dataset import Dataset, coded, split, standardise
-from handgrad.data.loading import load, load_parts, names
+from handgrad.data.dataset import (
+    Dataset,
+    coded,
+    load,
+    load_parts,
+    names,
+    split,
+    standardise,
+)
 from handgrad.data.preparation import Preparation
 from handgrad.data.table_file import FileOptions
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handgrad.data.files import ENCODING_REMEDY, file_changed, import_pyarrow
-from handgrad.data.table_file import is_text
+from handgrad.data.table_file import TEXT_TYPES
 from handgrad.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ DATE_PARTS = ("year", "month", "day", "weekday")
 CLOCK_PARTS = ("hour", "minute")
 PARTS = {"date": DATE_PARTS, "timestamp": DATE_PARTS + CLOCK_PARTS, "time": CLOCK_PARTS}
 """The numbers that a column of each kind becomes; the weekday counts from Monday = 0."""
+TYPES = {
+    "boolean": ("boolean",),
+    "number": ("integer", "floating", "decimal", "null"),
+    "category": TEXT_TYPES,
+    **{kind: (kind,) for kind in PARTS},
+}
+"""The types of pyarrow that are read as a column of each kind."""
 
 
 def kind_of(column_type: "pyarrow.DataType", where: str) -> str:
@@ -72,20 +79,9 @@ def kind_of(column_type: "pyarrow.DataType", where: str) -> str:
     types = import_pyarrow().types
     if types.is_dictionary(column_type):
         column_type = column_type.value_type
-    if types.is_boolean(column_type):
-        return "boolean"
-    if any(f(column_type) for f in (types.is_integer, types.is_floating, types.is_decimal)):
-        return "number"
-    if types.is_null(column_type):
-        return "number"
-    if is_text(column_type):
-        return "category"
-    if types.is_date(column_type):
-        return "date"
-    if types.is_timestamp(column_type):
-        return "timestamp"
-    if types.is_time(column_type):
-        return "time"
+    for kind, names in TYPES.items():
+        if any(getattr(types, f"is_{name}")(column_type) for name in names):
+            return kind
     if types.is_binary(column_type) or types.is_large_binary(column_type):
         advice = f"{ENCODING_REMEDY}, or leave the column out (--drop)"
     elif types.is_temporal(column_type):

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handgrad._types import Coded, values_of
-from handgrad.data.dataset import check_no_overflow
 from handgrad.data.encoders import PARTS, Column, Strings, ValueCounts
+from handgrad.data.table_file import FileOptions
 from handgrad.errors import InputError
 
 MISSING, OTHER = "(missing)", "(other)"
@@ -211,28 +211,23 @@ class PreparationLearner:
         self,
         file: str,
         columns: Sequence[PreparedColumn],
+        options: FileOptions,
         *,
-        impute: str | None = None,
-        max_categories: int = 1_000,
-        categories: str = "auto",
         standardised: bool = True,
         in_blocks: bool = False,
     ):
         """`in_blocks`: whether there may be more than one, none of which is kept.
 
-        `categories`: "columns", "codes", or "auto": codes for more than MOST_COLUMNS values in all.
-
         Raises InputError for gaps that are to be filled by what only a whole table tells.
         """
-        if in_blocks and impute not in (None, "mean"):
-            raise InputError(
-                "impute", "mean for a file that is streamed", repr(impute), "pass --impute mean"
-            )
         from sklearn.preprocessing import StandardScaler
 
-        self._file, self._columns, self._impute = file, tuple(columns), impute
-        self._most, self._standardised, self._in_blocks = max_categories, standardised, in_blocks
-        self._kept_as = categories
+        self._file, self._columns, self._impute = file, tuple(columns), options.impute
+        if in_blocks and self._impute not in (None, "mean"):
+            expected, found = "mean for a file that is streamed", repr(self._impute)
+            raise InputError("impute", expected, found, "pass --impute mean")
+        self._most, self._kept_as = options.max_categories, options.categories
+        self._standardised, self._in_blocks = standardised, in_blocks
         self._scaler, self._varies = StandardScaler(), False
         self._first: list[Column] = []
         self._counts: dict[str, ValueCounts] = {}
@@ -351,21 +346,17 @@ class PreparationLearner:
                 fill[numeric] = imputer.fit(table).statistics_
             self._remark_on_numbers(bare, table)
         filled = replace(bare, fill=fill)
-        if not self._standardised:
+        scaled = numeric | (not bare.codes)
+        if not self._standardised or not scaled.any():
             return filled
-        x, names = filled.encode(self._first), bare.feature_names
-        if isinstance(x, Coded):
-            if not numeric.any():
-                return filled
-            x, names = x.values[:, x.numbers], tuple(np.array(names, object)[numeric])
+        x = filled.encode(self._first)
+        names = tuple(np.array(bare.feature_names, object)[scaled])
         with np.errstate(over="ignore", invalid="ignore"):
-            self._scaler.fit(x)
+            self._scaler.fit(x.values[:, x.numbers] if isinstance(x, Coded) else x)
         # The scale itself may look well: scikit-learn takes an infinite variance for a constant.
         check_no_overflow(names, self._scaler.mean_, self._scaler.var_)
-        if not bare.codes:
-            return replace(filled, mean=self._scaler.mean_, scale=self._scaler.scale_)
         mean, scale = bare.mean.copy(), bare.scale.copy()
-        mean[numeric], scale[numeric] = self._scaler.mean_, self._scaler.scale_
+        mean[scaled], scale[scaled] = self._scaler.mean_, self._scaler.scale_
         return replace(filled, mean=mean, scale=scale)
 
     def _from_blocks(self, bare: Preparation, numeric: NDArray[np.bool_]) -> Preparation:
@@ -380,21 +371,18 @@ class PreparationLearner:
             scale[numeric] = np.where(
                 gaps, np.where(deviation > 0, deviation, 1), self._scaler.scale_
             )
-        if bare.codes:
-            scale[~numeric] = 1
-            check_no_overflow(bare.feature_names, mean, variance)
-            filled = replace(bare, fill=np.where(numeric, mean, 0))
-            return replace(filled, mean=mean, scale=scale) if self._standardised else filled
-        share = np.array(
-            [
-                self._share(column, name)
-                for column in bare.columns
-                if column.kind == "category"
-                for name in [*column.categories, *([None] if column.shared else [])]
-            ]
-        )
-        mean[~numeric], variance[~numeric] = share, share * (1 - share)
-        scale[~numeric] = np.where(variance[~numeric] > 0, np.sqrt(variance[~numeric]), 1)
+        scale[~numeric] = 1
+        if not bare.codes:
+            share = np.array(
+                [
+                    self._share(column, name)
+                    for column in bare.columns
+                    if column.kind == "category"
+                    for name in [*column.categories, *([None] if column.shared else [])]
+                ]
+            )
+            mean[~numeric], variance[~numeric] = share, share * (1 - share)
+            scale[~numeric] = np.where(variance[~numeric] > 0, np.sqrt(variance[~numeric]), 1)
         check_no_overflow(bare.feature_names, mean, variance)
         filled = replace(bare, fill=np.where(numeric, mean, 0))
         return replace(filled, mean=mean, scale=scale) if self._standardised else filled
@@ -424,6 +412,18 @@ class PreparationLearner:
                     f"column {name!r} has a different whole number in each row, one after the "
                     f"other: an id? --drop {name} leaves it out"
                 )
+
+
+def check_no_overflow(feature_names: Sequence[str], *arrays: np.ndarray) -> None:
+    """Raise InputError unless every feature, along the last axis, is finite in all arrays."""
+    finite = np.ones(len(feature_names), bool)
+    for array in arrays:
+        finite &= np.isfinite(array).reshape(-1, len(feature_names)).all(axis=0)
+    if not finite.all():
+        raise InputError(
+            f"feature {feature_names[int(np.argmin(finite))]!r}",
+            "values whose variance float64 can hold", "an overflow", "rescale that feature first",
+        )  # fmt: skip
 
 
 def _counts_rows(values: NDArray[np.float64]) -> bool:

@@ -12,10 +12,10 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from handgrad._checks import is_whole
 from handgrad.data.files import (
     ENCODING_REMEDY,
     TEXT_SUFFIXES,
@@ -47,6 +47,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 IMPUTE = ("mean", "median", "most_frequent")
 CATEGORIES = ("auto", "columns", "codes")
 PERCENT = "percent"
+TEXT_TYPES = ("string", "large_string", "string_view")
 DATE_FORMAT = re.compile(r"(%[dmyYbBHMSIp]|[-a-zA-Z ,./:_])+")
 
 
@@ -54,17 +55,13 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str | None)
 
 
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def _are_texts(value: Any) -> bool:
     several = isinstance(value, Collection) and not isinstance(value, str)
     return several and all(isinstance(text, str) for text in value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_switch(value: Any) -> bool:
-    return isinstance(value, bool)
 
 
 KINDS: dict[Callable[[Any], bool], tuple[tuple[str, ...], str, str]] = {
@@ -73,7 +70,7 @@ KINDS: dict[Callable[[Any], bool], tuple[tuple[str, ...], str, str]] = {
         "a string", "see FileOptions",
     ),
     _are_texts: (("na", "drop", "text"), "strings in a tuple", "pass ('name',)"),
-    _is_count: (("max_categories",), "a whole number", "pass 100"),
+    is_whole: (("max_categories",), "a whole number", "pass 100"),
     _is_switch: (("header",), "True or False", "pass True"),
 }  # fmt: skip
 """The options of each kind, and how it is said."""
@@ -131,18 +128,15 @@ class FileOptions:
         if self.decimal not in (None, ".", ","):
             raise InputError("decimal", "'.' or ','", repr(self.decimal), "pass --decimal ,")
         if self.impute not in (None, *IMPUTE):
-            raise InputError(
-                "impute", "one of " + ", ".join(IMPUTE), repr(self.impute), "pass --impute mean"
-            )
+            expected = f"one of {', '.join(IMPUTE)}"
+            raise InputError("impute", expected, repr(self.impute), "pass --impute mean")
         if self.date_format is not None:
             check_format(self.date_format)
         if self.max_categories < 2:
             raise InputError("max_categories", "2 or more", self.max_categories, "pass 100")
         if self.categories not in CATEGORIES:
-            raise InputError(
-                "categories", "one of " + ", ".join(CATEGORIES), repr(self.categories),
-                "pass --categories codes",
-            )  # fmt: skip
+            expected, found = f"one of {', '.join(CATEGORIES)}", repr(self.categories)
+            raise InputError("categories", expected, found, "pass --categories codes")
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)
@@ -320,7 +314,6 @@ class TableFile:
         """One block: a quote that is never closed then runs to the end of the file, where it is
         recognised, and not to the end of a block. One thread, so that pyarrow knows row numbers.
         """
-        csv = import_pyarrow().csv
         file: Any = self.path
         size = self.path.stat().st_size
         if self.options.encoding or suffix_of(self.path).endswith(".gz"):
@@ -329,43 +322,31 @@ class TableFile:
             if self.options.encoding:
                 content = content.decode(self.options.encoding).encode()
             file, size = io.BytesIO(content), len(content)
-        table = csv.read_csv(
-            file,
-            read_options=self._reading(use_threads=False, block_size=min(size + 1, LARGEST_BLOCK)),
-            parse_options=self._parsing(),
-            convert_options=self._converting(),
-        )
+        how = self._csv_options(min(size + 1, LARGEST_BLOCK))
+        table = import_pyarrow().csv.read_csv(file, **how)
         check_last_quote(self.path, table, len(table))
         return table
 
     def _open_text(self) -> "pyarrow.csv.CSVStreamingReader":
-        return import_pyarrow().csv.open_csv(
-            self.path,
-            read_options=self._reading(use_threads=False, block_size=CSV_BLOCK),
-            parse_options=self._parsing(),
-            convert_options=self._converting(),
-        )
+        how = self._csv_options(CSV_BLOCK, self.options.encoding)
+        return import_pyarrow().csv.open_csv(self.path, **how)
 
-    def _reading(self, **more: Any) -> Any:
-        encoding = {} if not self.options.encoding else {"encoding": self.options.encoding}
-        if "block_size" in more and more["block_size"] != CSV_BLOCK:
-            encoding = {}  # it was decoded
-        names = {} if self.options.header else {"column_names": self._numbers}
-        csv = import_pyarrow().csv
-        return csv.ReadOptions(skip_rows=self._dialect.skipped, **names, **encoding, **more)
-
-    def _parsing(self) -> Any:
-        return import_pyarrow().csv.ParseOptions(
-            delimiter=self._dialect.delimiter, newlines_in_values=True
-        )
-
-    def _converting(self) -> Any:
-        csv = import_pyarrow().csv
-        return csv.ConvertOptions(
-            column_types=self._types,
-            null_values=[*csv.ConvertOptions().null_values, *self.options.na],
-            decimal_point=self._dialect.decimal,
-        )
+    def _csv_options(self, block_size: int, encoding: str | None = None) -> dict[str, Any]:
+        csv, dialect = import_pyarrow().csv, self._dialect
+        return {
+            "read_options": csv.ReadOptions(
+                use_threads=False, block_size=block_size, skip_rows=dialect.skipped,
+                column_names=None if self.options.header else self._numbers,
+                encoding=encoding or "utf8",
+            ),
+            "parse_options": csv.ParseOptions(
+                delimiter=dialect.delimiter, newlines_in_values=True
+            ),
+            "convert_options": csv.ConvertOptions(
+                column_types=self._types, decimal_point=dialect.decimal,
+                null_values=[*csv.ConvertOptions().null_values, *self.options.na],
+            ),
+        }  # fmt: skip
 
     def _find_types(self) -> None:
         """The types that fit all values of each column of a text file; reads all of it, once.
@@ -490,7 +471,7 @@ class TableFile:
 def is_text(kind: "pyarrow.DataType") -> bool:
     """Whether a column of this type holds strings."""
     types = import_pyarrow().types
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return any(getattr(types, f"is_{name}")(kind) for name in TEXT_TYPES)
 
 
 def read_excel(path: Path) -> "pyarrow.Table":

@@ -37,7 +37,7 @@ from handgrad._checks import (
     require_rank,
 )
 from handgrad._notebook import cut, table
-from handgrad._types import Array, ArrayLike, Coded, Key, Model, values_of
+from handgrad._types import Array, ArrayLike, Coded, Key, Model, like, values_of
 from handgrad.errors import InputError
 from handgrad.scale.checkpoints import PROGRAM, Checkpoints, describe_leaf, digest, leaves
 from handgrad.scale.sharding import as_mesh, to_local
@@ -281,32 +281,24 @@ def as_arrays(x: Any, y: Any, on_host: bool = False) -> tuple[Array, Array]:
     `on_host`: as NumPy arrays, to be spread over devices of which none need have room for all.
     """
     check_values(x, y)
-    if isinstance(x, Coded):
-        values, y = _as_arrays(x.values, y, on_host)
-        found: Any = x.with_values(values)
-        check_features(found)  # a narrower dtype may not hold its codes
-        return found, y
-    return _as_arrays(x, y, on_host)
-
-
-def _as_arrays(x: Any, y: Any, on_host: bool) -> tuple[Array, Array]:
     place: Any = np.asarray if on_host else jnp.asarray
-    y = jnp.asarray(y)
-    given = np.asarray(x).dtype
+    values, y = values_of(x), jnp.asarray(y)
+    given = np.asarray(values).dtype
     dtype = given if jnp.issubdtype(given, jnp.floating) else jnp.zeros(()).dtype
     dtype = jax.dtypes.canonicalize_dtype(dtype)
-    y = y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y
-    if dtype == given:
-        return place(x), place(y)
-    with np.errstate(over="ignore"):
-        features = np.asarray(x).astype(dtype)
-    lost = ~np.isfinite(features)
-    if lost.any():
-        raise InputError(
-            "x", f"features that {dtype} can hold", np.asarray(x)[lost][0],
-            "rescale them, or enable float64 in JAX",
-        )  # fmt: skip
-    return place(features), place(y)
+    if dtype != given:
+        with np.errstate(over="ignore"):
+            values = np.asarray(values).astype(dtype)
+        lost = ~np.isfinite(values)
+        if lost.any():
+            raise InputError(
+                "x", f"features that {dtype} can hold", np.asarray(values_of(x))[lost][0],
+                "rescale them, or enable float64 in JAX",
+            )  # fmt: skip
+    features = like(x, place(values))
+    if isinstance(x, Coded):
+        check_features(features)  # a narrower dtype may not hold its codes
+    return features, place(y.astype(dtype) if jnp.issubdtype(y.dtype, jnp.floating) else y)
 
 
 def class_count(y: Array) -> int:
@@ -314,7 +306,7 @@ def class_count(y: Array) -> int:
     if jnp.ndim(y) == 2:
         return y.shape[1]
     if jnp.issubdtype(y.dtype, jnp.integer):
-        return max(2, int(jnp.max(y)) + 1)
+        return max(2, int(np.asarray(y).max()) + 1)
     return 2
 
 
@@ -330,15 +322,16 @@ def starting_params(
     if not all(hasattr(model, name) for name in needed):
         kind = type(model).__name__
         raise InputError("model", "a Model", kind, "pass logistic.model(), with its ()")
+    count = class_count(y)
     if params is None:
-        params = model.init(key, x.shape[1], class_count(y), x.dtype)
+        params = model.init(key, x.shape[1], count, x.dtype)
     require_dtype_of_x(params, x)
     jax.eval_shape(model.value_and_gradient, params, x, y)
     logits = jax.eval_shape(model.logits, params, x)
     available = 2 if len(logits.shape) == 1 else logits.shape[1]
-    if jnp.ndim(y) == 1 and class_count(y) > available:
+    if jnp.ndim(y) == 1 and count > available:
         raise InputError(
-            "y", f"class indices in 0..{available - 1}", f"up to {class_count(y) - 1}",
+            "y", f"class indices in 0..{available - 1}", f"up to {count - 1}",
             "choose a model with more classes: softmax_regression, or an mlp",
         )  # fmt: skip
     return params

@@ -1,19 +1,25 @@
-"""Update rules by hand: gradient descent, momentum, Adam.
+"""What trains: update rules by hand, and the optax baseline of both rule and gradient.
 
-Each is an `optax.GradientTransformation`, a pair of functions (init, update) whose updates are
+Each rule is an `optax.GradientTransformation`, a pair of functions (init, update) whose updates are
 added to the parameters. So the loop has one path, and any of optax's own rules fits in.
+
+Nothing of the baseline is derived by hand. The scores are the model's own, the loss is optax's, the
+gradient is autodiff's; the update rule is optax's too (`OPTAX`).
 
 Source: "Neural networks", section on the gradient descent step (α = 0.1 there).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from handgrad._checks import is_real
+from handgrad._checks import is_real, require_binary_labels, require_class_labels
+from handgrad._types import Array, Model, Scalar
 from handgrad.errors import InputError
 
 Params = Any
@@ -84,6 +90,11 @@ HAND: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "momentum": momentum,
     "adam": adam,
 }
+OPTAX: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "adam": optax.adam,
+}
 
 
 def check_learning_rate(learning_rate: float) -> None:
@@ -118,3 +129,49 @@ def resolve(
             "give the rate to the optimizer",
         )  # fmt: skip
     return optimizer
+
+
+# --- the baseline -----------------------------------------------------------------------------
+
+
+def cross_entropy(logits: Array, y: Array) -> Array:
+    """The optax loss that fits: binary for (N,) logits, else by integer or by probability."""
+    if logits.ndim == 1:
+        require_binary_labels(y, logits)  # optax would broadcast
+        return optax.sigmoid_binary_cross_entropy(logits, y.astype(logits.dtype))
+    require_class_labels(y, logits)
+    if jnp.issubdtype(y.dtype, jnp.integer):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return optax.softmax_cross_entropy(logits, y)
+
+
+def perceptron_loss(logits: Array, y: Array) -> Array:
+    """optax's perceptron loss, with the label as a sign."""
+    require_binary_labels(y, logits)
+    return optax.losses.perceptron_loss(logits, 2 * y.astype(logits.dtype) - 1)
+
+
+def baseline(
+    model: Model, l2: float = 0.0, loss: Callable[[Array, Array], Array] = cross_entropy
+) -> Model:
+    """`model` with the mean of an optax loss, plus ½ λ ‖w‖², and `jax.grad` of that."""
+
+    def mean_loss(params: Any, x: Array, y: Array) -> Scalar:
+        value = jnp.mean(loss(model.logits(params, x), y))
+        if l2 == 0:
+            return value
+        squares = [
+            jnp.sum(jnp.square(leaf))
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+            if jax.tree_util.keystr(path).endswith("weight")
+        ]
+        return value + 0.5 * l2 * sum(squares, jnp.zeros((), value.dtype))
+
+    return replace(
+        model,
+        loss=mean_loss,
+        gradient=jax.grad(mean_loss),
+        value_and_gradient=jax.value_and_grad(mean_loss),
+        hessian=None,
+        hvp=None,
+    )

@@ -44,7 +44,7 @@ from handgrad.data.table_file import (
 from handgrad.errors import InputError
 from handgrad.gradients import logistic, mlp, perceptron, softmax_regression
 from handgrad.scale.checkpoints import leaves
-from handgrad.scale.streams.sources import read_header
+from handgrad.scale.streams import read_header
 
 if TYPE_CHECKING:
     import pyarrow
@@ -62,23 +62,9 @@ Missing: TypeAlias = Literal["as trained", "fill", "refuse"]
 Unknown: TypeAlias = Literal["ignore", "refuse"]
 
 
-def named_model(
-    name: str, l2: float = 0.0, hidden: tuple[int, ...] = (16,), activation: str = "tanh"
-) -> Model[Any]:
-    """The model that a command calls `name`. Raises InputError for any other name."""
-    models: dict[str, Callable[[], Model[Any]]] = {
-        "logistic": lambda: logistic.model(l2),
-        "softmax": lambda: softmax_regression.model(l2),
-        "perceptron": perceptron.model,
-        "mlp": lambda: mlp.model(hidden, activation, l2),
-    }
-    require_choice("model", name, models)
-    return models[name]()
-
-
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model: its name, and what is bound when it is made."""
+    """Which model: the name that a command calls it by, and what is bound when it is made."""
 
     name: str
     l2: float = 0.0
@@ -86,8 +72,15 @@ class ModelSettings:
     activation: str = "tanh"
 
     def model(self) -> Model[Any]:
-        """The functions."""
-        return named_model(self.name, self.l2, self.hidden, self.activation)
+        """The functions. Raises InputError for a name that no model has."""
+        models: dict[str, Callable[[], Model[Any]]] = {
+            "logistic": lambda: logistic.model(self.l2),
+            "softmax": lambda: softmax_regression.model(self.l2),
+            "perceptron": perceptron.model,
+            "mlp": lambda: mlp.model(self.hidden, self.activation, self.l2),
+        }
+        require_choice("model", self.name, models)
+        return models[self.name]()
 
 
 @lru_cache(maxsize=16)
@@ -106,14 +99,12 @@ def probabilities(
     values = values_of(x)
     found, block = [], np.zeros((ROWS, values.shape[1]), dtype)
     with x64(dtype == np.float64):
-        for begin in range(0, len(values), ROWS):
+        for begin in range(0, max(1, len(values)), ROWS):
             rows = values[begin : begin + ROWS]
             block[: len(rows)] = rows
             some = like(x, block.copy())
             p = np.asarray(_compiled(settings)(params, some), np.float64)
             found.append(p[: len(rows)])
-    if not found:
-        return np.zeros((0, 2))
     p = np.concatenate(found)
     return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
 
@@ -293,11 +284,12 @@ class SavedModel:
         self, table: "pyarrow.Table", file: str, first: int, missing: str, unknown: str
     ) -> tuple[Rows, dict[tuple[str, str], int]]:
         parts: list[Column] = []
+        nothing = Strings([""], np.zeros(table.num_rows, np.int64))
         allowed = self._fills(missing)
         for column in self.preparation.columns:
             where = f"column {column.name!r} of {file}"
             if column.kind == LEFT_OUT:
-                parts.append(Strings([""], np.zeros(table.num_rows, np.int64)))
+                parts.append(nothing)
             elif column.name in table.column_names:
                 values = as_kind(table[column.name], column, where, first)
                 found = column_values(values, where, MISSING_REMEDY, first, allowed)
@@ -305,10 +297,9 @@ class SavedModel:
             elif missing != "fill":
                 raise self._no_column(column.name, table.column_names, file)
             elif column.kind == "category":
-                parts.append(Strings([""], np.zeros(table.num_rows, np.int64)))
+                parts.append(nothing)
             else:
-                width = len(column.feature_names)
-                parts.append(np.full((table.num_rows, width), np.nan))
+                parts.append(np.full((table.num_rows, len(column.feature_names)), np.nan))
         odd = {}
         for name, value, count in self.preparation.unknown(parts):
             if unknown == "refuse":

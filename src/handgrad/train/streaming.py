@@ -23,8 +23,7 @@ from handgrad._types import Array, Key, Model
 from handgrad.errors import InputError
 from handgrad.fast import newton
 from handgrad.scale.checkpoints import Checkpoints
-from handgrad.scale.streams import Stream
-from handgrad.scale.streams.working_copy import ReadAhead, ring
+from handgrad.scale.streams import ReadAhead, Stream, ring
 from handgrad.train.api import (
     BatchSize,
     FitResult,
