@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # Data flows down this list; a room imports only itself and the rooms above it.
 HOUSE = (
-    "errors", "_notebook", "_types", "_checks", "_precision", "gradients",
+    "errors", "_notebook", "_types", "_checks", "_precision", "_placement", "gradients",
     "fast", "losses", "jaxprs", "exact", "interop", "verify", "accuracy", "repair", "testing",
     "derivations", "catalogue", "data", "scale", "train", "sklearn", "bench", "explain", "cli",
     "__main__",

@@ -32,9 +32,9 @@ import optax
 from jax import lax
 from jax.sharding import Mesh
 
+from handgrad._placement import everywhere
 from handgrad._types import Array, Inputs
 from handgrad.errors import DivergedError
-from handgrad.fast.newton.objective import everywhere
 from handgrad.scale import sharding
 from handgrad.scale.checkpoints import Checkpoints, Saver
 from handgrad.scale.processes import DeferredSignals, check_same_start, defer_signals

@@ -41,6 +41,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from handgrad._placement import everywhere
 from handgrad._types import Array, Coded, Inputs, like, values_of
 from handgrad.errors import InputError
 from handgrad.fast import residuals
@@ -200,19 +201,6 @@ class Blocks(NamedTuple):
         if total is None:
             raise InputError("blocks", "at least one", "none", "pass some examples")
         return total
-
-
-def everywhere(tree: Any, mesh: Mesh) -> Any:
-    """Every leaf whole on each device; at no cost if it is there already."""
-    sharding = NamedSharding(mesh, P())
-
-    def put(leaf: Any) -> jax.Array:
-        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
-            return leaf
-        value = np.asarray(leaf)
-        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
-
-    return jax.tree.map(put, tree)
 
 
 class Partitioned(NamedTuple):
