@@ -18,8 +18,19 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / "
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-# JAX makes MLIR's dialects anew for each program, a twelfth of a test's time: once will do.
-mlir.make_ir_context = cache(mlir.make_ir_context)
+make_context = mlir.make_ir_context
+shared_context = cache(make_context)
+
+
+def context():
+    """JAX makes MLIR's dialects anew for each program, a twelfth of a test's time: once will do.
+
+    A program that is compiled while another is being lowered has a context of its own.
+    """
+    return shared_context() if mlir.ir.Context.current is None else make_context()
+
+
+mlir.make_ir_context = context
 
 # Few objects here are garbage: looking for it rarely saves another twelfth.
 gc.set_threshold(200_000, 50, 50)

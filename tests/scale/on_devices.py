@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from handgrad.data import load, split, standardise
 from handgrad.fast import linear_cross_entropy, newton
-from handgrad.fast.newton import objective, rows
+from handgrad.fast.newton import objective
 from handgrad.gradients import logistic, mlp, softmax_regression
 from handgrad.scale.sharding import as_mesh
 from handgrad.train import baseline, fit
@@ -108,7 +108,7 @@ def second_order(examples, devices=8, hessian=True):
     if hessian:
         at += [shape((6,), "float64")] * 2
     summed = objective.with_hessian if hessian else objective.value_and_gradient
-    program = jax.jit(partial(rows.partitioned, summed=summed, mesh=mesh)).lower(*at).compile()
+    program = jax.jit(partial(objective.partitioned, summed=summed, mesh=mesh)).lower(*at).compile()
     return {"text": [program.as_text()], "parameters": 7 + devices + 49 * hessian}
 
 

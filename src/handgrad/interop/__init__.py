@@ -240,14 +240,15 @@ def _require_same(
     if [np.shape(leaf) for leaf in got] != [np.shape(leaf) for leaf in expected]:
         raise NotFollowed(f"other shapes than {whose}", remedy)
     for index, (theirs, leaf) in enumerate(zip(expected, got, strict=True)):
-        theirs, ours = theirs.astype(np.float64), np.asarray(leaf, np.float64)
+        wide = np.result_type(theirs, np.float64)  # truth values become numbers, complex ones stay
+        theirs, ours = theirs.astype(wide), np.asarray(leaf, wide)
         room: Any = rounding * np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))
         if _is_near(theirs, ours, room):
             continue
         rng, spread = np.random.default_rng(0), np.zeros(np.shape(theirs))
         for _ in range(3):
             moved = own(jax.tree.map(functools.partial(_nudged, rng, nudge), at))[index]
-            spread = np.maximum(spread, np.abs(moved.astype(np.float64) - theirs))
+            spread = np.maximum(spread, np.abs(moved.astype(wide) - theirs))
         if not _is_near(theirs, ours, room + MOST_SPREAD * spread):
             values = f"{np.ravel(leaf)[:3]} for {np.ravel(expected[index])[:3]}"
             raise NotFollowed(f"values other than {whose}: {values}", remedy)

@@ -745,7 +745,9 @@ def _cause(
     hand, truth = (jax.tree.unflatten(tree, problem.layout.split(row)) for row in floats)
     at = problem.layout.args(leaves)
     gradient = problem.gradient if found.autodiff in RIGHT else None
-    if gradient and not is_called:  # elsewhere too it is asked as one program
+    # It is asked elsewhere too, as one program; where there is no search, a claim may hold at the
+    # point given alone, and refuses other numbers.
+    if gradient and not is_called and problem.evaluations:
         gradient = jax.jit(gradient, compiler_options=quick_options())
     with problem.switch.x64():
         named = diagnose(problem.of, at, problem.argnums, hand, truth, gradient)

@@ -108,9 +108,9 @@ def _drawings_inside(
                 graph = draw(run, fold(run, guards=False))
                 yield as_svg(graph, there if here in drawn else here, hidden=True)
                 drawn.setdefault(here, graph)
-            told = entry["body"]["runs"][number]
-            _tell_nodes(graph, told)
-            yield from _drawings_inside(run, told, f"{here}.", f"{there}.", drawn)
+            own = entry["body"]["runs"][number]
+            _tell_nodes(graph, own)
+            yield from _drawings_inside(run, own, f"{here}.", f"{there}.", drawn)
 
 
 def _program(tape: Tape) -> list[tuple]:
