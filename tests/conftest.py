@@ -18,6 +18,9 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / "
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
+# Nor need a program of StableHLO say which line of Python each operation stands on: a tenth.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+
 make_context = mlir.make_ir_context
 shared_context = cache(make_context)
 
@@ -235,10 +238,14 @@ def dtype(request):
 
 @pytest.fixture
 def without_diagnosis(monkeypatch):
-    """The judge says right or wrong alone: it looks for no cause, which takes most of its time."""
+    """The judge says right or wrong alone: it looks for no cause, which takes most of its time.
+
+    `make proofs` looks for them.
+    """
     from handgrad.verify import judge
 
-    monkeypatch.setattr(judge, "diagnose", lambda *args: None)
+    if QUICK:
+        monkeypatch.setattr(judge, "diagnose", lambda *args: None)
 
 
 def pytest_terminal_summary(terminalreporter):

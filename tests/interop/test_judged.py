@@ -99,6 +99,7 @@ def opaque(array):
     return np.frombuffer(array.tobytes(), array.dtype)
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize("through", [lambda array: array, opaque], ids=["read", "called"])
 def test_names_are_held_against_names(through):
     """Whatever the order of a dict: two leaves of one shape are easily exchanged."""
@@ -171,6 +172,7 @@ def squashed(w, x):
     return out
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_products_with_a_jacobian():
     def vjp(c, w, x):
         return x.T @ (c * (1 - np.tanh(x @ w) ** 2))
@@ -189,6 +191,7 @@ def test_products_with_a_jacobian():
         assert all(verdict.notes[:2] == READ for verdict in found)
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_a_hessian():
     loss = lambda w: logsumexp(w) + 0.5 * np.sum(np.exp(2 * w))
 
@@ -202,6 +205,7 @@ def test_a_hessian():
     assert (wrong.ok, wrong.hand) == (False, "different")
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_an_objective():
     def loss(z, y):
         return np.logaddexp(0, z) - y * z

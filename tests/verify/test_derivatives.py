@@ -70,6 +70,7 @@ def layer_jvp(factor=2.0):
     return jvp
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_a_product_from_the_right():
     at = ({"w": A}, X)
     assert verify_jvp(layer_jvp(), of=layer, at=at).ok
@@ -80,6 +81,7 @@ def test_a_product_from_the_right():
     assert verify_jvp(with_output, of=layer, at=at, **IN_64).ok
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_of_many_outputs_combinations_are_judged(monkeypatch):
     monkeypatch.setattr(derivatives, "MOST_ROWS", 4)
     monkeypatch.setattr(derivatives, "COMBINATIONS", 3)
@@ -93,6 +95,7 @@ def test_of_many_outputs_combinations_are_judged(monkeypatch):
     assert not wrong.ok
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_of_a_long_diagonal_some_entries_are_drawn(monkeypatch):
     monkeypatch.setattr(derivatives, "MOST_DIAGONAL", 4)
     options = {"of": lambda x: jnp.sum(x**3), "at": (np.arange(1.0, 7.0),), "diagonal": True}
@@ -119,6 +122,7 @@ def quadratic_hessian(params):
     }
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_the_hessian_of_a_tree():
     at = ({"a": np.float64(1.5), "b": X[:2]},)
     assert verify_hessian(quadratic_hessian, of=quadratic, at=at).ok
@@ -131,6 +135,7 @@ def test_the_hessian_of_a_tree():
     assert (wrong.ok, wrong.where) == (False, "hessian[1, 0]")
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_a_diagonal_in_numpy():
     def loss(w, x):
         return jnp.sum(jnp.log1p(jnp.exp(w * x)))
@@ -199,6 +204,7 @@ def objective(hess):
     return lambda z, y: (sigmoid(z) - y, hess(sigmoid(z)))
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 @pytest.mark.parametrize(
     ("hess", "note"),
     [
@@ -227,6 +233,7 @@ def test_what_goes_wrong_in_an_objective_is_named(wrong, cause):
     assert cause in str(verdict)
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_twice_the_diagonal_bounds_the_curvature_of_softmax():
     def loss(z, y):
         return -jnp.sum(jax.nn.log_softmax(z) * jax.nn.one_hot(y, 3, dtype=z.dtype), axis=1)
@@ -260,6 +267,7 @@ def test_a_label_of_0_taken_for_minus_1_is_named():
     assert "takes labels of −1 and 1, and they are 0 and 1: pass 2y − 1" in wrong.cause
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_of_a_loss_that_mixes_examples_no_bound_is_claimed():
     """Σ_j H_ij is small where H_ii is not: it is no bound to be above that."""
 
@@ -273,6 +281,7 @@ def test_of_a_loss_that_mixes_examples_no_bound_is_claimed():
     assert not verdict.ok, str(verdict)
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_a_bound_that_float32_loses_is_none():
     """p(1 − p) with p from 1/(1 + e⁻ᶻ): at 17 float32 has 0 for 4e-8, and the floor hides it."""
     at = (np.array([0.3, -1.2, 17.0, 40.0]), np.array([1.0, 0.0, 0.0, 0.0]))
@@ -296,6 +305,7 @@ def test_what_is_no_objective_is_refused():
         verify_objective(objective(lambda p: p), of=binary, at=(np.float64(1.0), Y))
 
 
+@pytest.mark.usefixtures("without_diagnosis")
 def test_blocks_of_a_hessian_are_held_against_names():
     def loss(p):
         return jnp.sum(p["a"] ** 2) + jnp.sum(p["b"] ** 3) + jnp.sum(p["a"]) * jnp.sum(p["b"])

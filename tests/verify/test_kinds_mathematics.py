@@ -15,6 +15,8 @@ from jax.scipy.special import entr, xlogy
 from handgrad.errors import InputError
 from handgrad.verify import verify
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 R = np.random.default_rng(7)
 
 

@@ -17,6 +17,8 @@ from handgrad.verify import verify
 from handgrad.verify.search import search_bounds
 from handgrad.verify.witnesses import Problem, trace_all
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 BOTH = ("float32", "float64")
 
 

@@ -10,6 +10,8 @@ import pytest
 from handgrad.gradients import perceptron
 from handgrad.verify import verify
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 
 def relu_total(z):
     return jnp.sum(jax.nn.relu(z))

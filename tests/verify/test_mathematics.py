@@ -13,6 +13,8 @@ from handgrad.verify import mathematics, verify
 from handgrad.verify.mathematics import agreed_digits, compare_with_truth
 from handgrad.verify.witnesses import Problem, trace_all
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 AT = (np.array([0.3, -1.2]),)
 
 

@@ -14,6 +14,8 @@ from handgrad.catalogue import case
 from handgrad.verify import verify
 from handgrad.verify.numerics import PointResult, half_ulps
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 TINY = float(np.finfo(np.float32).tiny)
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from handgrad.verify import verify
 from handgrad.verify.search import extremes, first_generation, from_ordinal, mutate, ordinal
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 INSIDE = (np.array([0.5, -1.0]),)
 
 

@@ -23,6 +23,8 @@ from handgrad.exact.evaluation import effort_of
 from handgrad.exact.reductions import sum_over
 from handgrad.verify import mathematics, verify, witnesses
 
+pytestmark = pytest.mark.usefixtures("without_diagnosis")
+
 NUMBERS = np.linspace(-3.0, 3.0, 2 * FEW + 1)
 """With 0 among them."""
 
