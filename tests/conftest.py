@@ -13,9 +13,10 @@ from jax._src.interpreters import mlir
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Compiling is most of the time: what one run has compiled, the next one finds (see `make clean`).
+# Compiling takes long: what one run has compiled, the next one finds (see `make clean`), but for
+# programs that are compiled as quickly as they are written and read.
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache/jax"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # Nor need a program of StableHLO say which line of Python each operation stands on: a tenth.
