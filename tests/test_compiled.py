@@ -6,18 +6,23 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 
-def keep_programs_in(folder):
+TIME = "jax_persistent_cache_min_compile_time_secs"
+"""From how many seconds of compiling on a program is kept."""
+
+
+def keep_programs_in(folder, seconds):
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update(TIME, seconds)
     compilation_cache.reset_cache()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder for compiled programs of one test."""
-    before = jax.config.jax_compilation_cache_dir
-    keep_programs_in(tmp_path)
+    """A folder for compiled programs of one test, also of those that are compiled at once."""
+    before = jax.config.jax_compilation_cache_dir, getattr(jax.config, TIME)
+    keep_programs_in(tmp_path, 0)
     yield tmp_path
-    keep_programs_in(before)
+    keep_programs_in(*before)
 
 
 def program():
