@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-
 TIME = "jax_persistent_cache_min_compile_time_secs"
 """From how many seconds of compiling on a program is kept."""
 
