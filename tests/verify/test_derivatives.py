@@ -267,6 +267,13 @@ def test_a_label_of_0_taken_for_minus_1_is_named():
     assert "takes labels of −1 and 1, and they are 0 and 1: pass 2y − 1" in wrong.cause
 
 
+def test_a_loss_that_is_a_scalar_already_has_bounds_too():
+    total = lambda z, y: jnp.sum(binary(z, y))
+    bound = objective(lambda p: 0.25 + 0 * p)
+    verdict = verify_objective(bound, of=total, at=(Z, Y), evaluations=0, **IN_64)
+    assert "an upper bound of it" in verdict.notes[0]
+
+
 @pytest.mark.usefixtures("without_diagnosis")
 def test_of_a_loss_that_mixes_examples_no_bound_is_claimed():
     """Σ_j H_ij is small where H_ii is not: it is no bound to be above that."""

@@ -358,3 +358,15 @@ def test_a_bound_that_is_forgotten_is_named():
 def test_a_ratio_close_to_1_is_printed_too():
     said = ratios(Layout.of((np.ones(2),), 0, ["x"]), np.array([1.0, 1 - 8e-14]), np.ones(2))
     assert said.endswith("gradient / truth: x[1] 1 − 8e-14")
+
+
+@pytest.mark.parametrize("names", [["a", "b"], np.array(["2026-01-01"], "datetime64[D]")])
+def test_what_a_loss_holds_besides_numbers_is_passed_over(names):
+    names, x = np.array(names), np.array([1.0, 2.0, 4.0])
+
+    def loss(x):
+        assert len(names)
+        return jnp.sum(x * x) / 3
+
+    named = diagnose(loss, (x,), 0, 2 * x, 2 * x / 3, None)
+    assert "3 being axis 0 of x" in named

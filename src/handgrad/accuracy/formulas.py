@@ -112,7 +112,7 @@ def reference_error(truth: Truth, points: np.ndarray) -> float:
             abs(arb(high) + arb(low) - truth.ball(arb(z)) * arb(scale))
             for z, scale, high, low in zip(*map(np.ndarray.tolist, (points, *parts)), strict=True)
         ]
-        return max(float(gap.upper()) for gap in gaps) * 2.0**23
+        return max((float(gap.upper()) for gap in gaps), default=0.0) * 2.0**23
 
 
 def spread_floats(count: int) -> np.ndarray:

@@ -432,9 +432,10 @@ def csr_fromdense(matrix: Any, *, nse: int, index_dtype: Any, **params: Any) -> 
 
 def csr_todense(data: Any, indices: Any, indptr: Any, *, shape: Any, **params: Any) -> np.ndarray:
     """The matrix whose row i has data[indptr[i]:indptr[i + 1]] in the columns of `indices`."""
+    indices, indptr = (np.asarray(places).astype(np.int64) for places in (indices, indptr))
     rows = np.repeat(np.arange(shape[0]), np.diff(indptr))
-    used = len(rows)  # beyond lies padding
-    return to_dense(data[:used], np.stack([rows, indices[:used]], axis=1), shape)
+    used = slice(indptr[0], indptr[-1])  # beyond lies padding
+    return to_dense(data[used], np.stack([rows, indices[used]], axis=1), shape)
 
 
 def _times(dense: np.ndarray, right: Any, transpose: bool) -> np.ndarray:

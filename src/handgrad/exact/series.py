@@ -816,6 +816,8 @@ def _convert(run: SeriesInterpreter, x: Series, *, new_dtype: Any, **params: Any
         return x
     if new_dtype == np.dtype(bool):
         return run.compare(x, ZERO) != 0
+    if kind(new_dtype) == "complex":
+        raise UnsupportedPrimitive("convert_element_type", "to complex numbers, as a power series")
     return convert_element_type(run.truncate(x).value, new_dtype=new_dtype)
 
 

@@ -239,7 +239,8 @@ class Search:
     ) -> tuple[Expression, list[Piece], np.ndarray]:  # fmt: skip
         """A better term, its pieces, and its errors; inputs at which it fails join the sample."""
         searched = "float32" if self.dtype in HALF else self.dtype
-        usual, truth = self.usual if order else None, partial(self.truth, order)
+        usual = self.usual if order else None
+        truth = partial(self.truth, order, dtype=searched)
         question = Question(term, searched, self.labels, truth, parity, usual)
         extra = np.zeros(0)
         best: tuple[Expression, list[Piece], np.ndarray] | None = None

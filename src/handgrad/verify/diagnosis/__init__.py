@@ -320,6 +320,7 @@ def _held_arrays(of: Callable) -> dict[str, np.ndarray]:
         name: np.asarray(value)
         for name, value in _closure(of).items()
         if isinstance(value, np.ndarray | jax.Array)
+        and jax.dtypes.issubdtype(value.dtype, np.number)
         and (is_float(value) or _is_index(value))
         and value.ndim
     }

@@ -481,7 +481,7 @@ def _other_sums(equation: Any, flows: list[Flow], y: Any) -> Iterator[Mistaken]:
         count = x.size // max(1, y.size)
         words = f"{count} in place of the number of valid entries, {step}: a mean over"
         yield Mistaken(f"{words} the wrong count", jnp.full_like(y, count))
-    if y.size > 1:
+    if y.size > 1 and equation.params["axes"]:
         words = f"one sum over everything in place of {step} over axis {equation.params['axes'][0]}"
         yield Mistaken(words, jnp.broadcast_to(jnp.sum(x), y.shape))
 
