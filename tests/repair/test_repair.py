@@ -15,7 +15,7 @@ import handgrad as hg
 from benchmarks.repair import ENTRIES, passes_to_order_two, run
 from handgrad.errors import InputError
 from handgrad.gradients import cross_entropy, sigmoid
-from handgrad.repair import measured
+from handgrad.repair import api, measured
 from handgrad.repair.reading import read
 from handgrad.repair.terms import (
     argument,
@@ -204,3 +204,18 @@ def test_what_has_no_formula_is_refused_in_one_line(f, at, words):
 def test_an_unknown_dtype_is_refused():
     with pytest.raises(InputError, match="dtype: expected float32"):
         hg.repair(jnp.tanh, at=(1.0,), dtype="int8")
+
+
+def test_a_search_for_half_precision_takes_the_truth_to_the_digits_of_float32(monkeypatch):
+    asked = []
+
+    def ask(question, *rest):
+        asked.append(question)
+        raise InterruptedError
+
+    monkeypatch.setattr(api, "solve", ask)
+    at = (np.linspace(-5.0, 20.0, 8, dtype=np.float16),)
+    with pytest.raises(InterruptedError):
+        hg.repair(lambda x: x - jnp.log1p(jnp.exp(x)), at=at, dtype="float16")
+    true = asked[0].truth(np.array([40.0]))
+    assert 0 < true.radius[0] < 1e-12 * abs(true.high[0])
