@@ -508,3 +508,9 @@ def test_help_shows_the_function():
     parameters = inspect.signature(hg.explain).parameters
     assert list(parameters) == ["f", "at", "argnums", "gradient", "name", "order"]
     assert "equation by equation" in hg.explain.__doc__
+
+
+def test_a_tape_of_one_equation_is_not_of_several():
+    one, two = (hg.explain(f, at=(np.float64(0.5),)) for f in (jnp.sin, lambda x: 2 * jnp.sin(x)))
+    assert str(one).splitlines()[0].startswith("sin: 1 equation forward")
+    assert "2 equations forward" in as_html(two)

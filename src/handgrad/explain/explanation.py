@@ -163,7 +163,7 @@ def _forward(explanation: Explanation) -> Table:
         value = "; ".join(format_array(tape.values[i].array) for i in e.outputs)
         place = str(e.source) if e.source else ""
         rows.append((str(e.index + 1), tape.formula(e), _jacobians(e), value, place))
-    length = f"{len(tape.equations)} equations forward to {summarise(tape.loss.array, 8).text}"
+    length = f"{tape.length()} forward to {summarise(tape.loss.array, 8).text}"
     title = f"{explanation.name}: {length}, {len(tape.backward)} back"
     heads = ("", "forward", "local derivative", "value", "line")
     return _table(title, heads, rows, {0: "dim", 3: FORWARD, 4: "dim"})

@@ -80,6 +80,10 @@ class Tape:
     outputs: tuple[int, ...]
     """The loss; or what the body of a loop gives."""
 
+    def length(self) -> str:
+        """'1 equation', '21 equations'."""
+        return f"{len(self.equations)} equation{'s' * (len(self.equations) != 1)}"
+
     @property
     def loss(self) -> TapeValue:
         """The last value: the loss."""

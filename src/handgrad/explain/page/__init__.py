@@ -136,7 +136,7 @@ def _lead(tape: Tape, leaves: Leaves) -> str:
     folded = len(fold(tape).hidden)
     aside = f" ({folded} of them folded away: constants and guards)" if folded else ""
     return (
-        f"{len(tape.equations)} equations{aside} forward to the loss <b>{loss}</b>, "
+        f"{tape.length()}{aside} forward to the loss <b>{loss}</b>, "
         f"{len(tape.backward)} back to its gradient in {wanted}: {ends}."
     )
 
